@@ -1,0 +1,338 @@
+//! Messages of any size over a ring, and the waits for them.
+//!
+//! [`Sender`] and [`Receiver`] each belong to one thread at a time. What one waits for can be watched without owning them, through
+//! [`Watch`]: a thread that sleeps must not keep the others from sending, or from taking the watch over.
+
+use std::io;
+use std::time::Instant;
+
+use crate::bell::{Bell, Sleeper};
+use crate::error::Misbehaved;
+use crate::region::{Region, Side};
+use crate::ring::{self, Consumer, Expected, Kind, Producer};
+use crate::sync::atomic::Ordering;
+
+/// Why a send or receive at this level failed.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ChannelError {
+    /// The other side broke the protocol.
+    #[error(transparent)]
+    Misbehaved(#[from] Misbehaved),
+    /// The futex system call failed.
+    #[error("cannot wait on or wake through a futex: {0}")]
+    Futex(#[from] io::Error),
+}
+
+/// How far a message has got.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Progress {
+    /// All of it is published.
+    Sent,
+    /// There is no room for the next frame. The ticket can be waited for.
+    NoRoom(Room),
+}
+
+/// The room that a sender waits for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Room {
+    from: u64,
+}
+
+/// What a receiver waits for: its next frame.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Next {
+    expected: Expected,
+}
+
+/// The sending end of a pair. One producer: whoever has the `&mut` may send.
+#[derive(Debug)]
+pub struct Sender {
+    producer: Producer,
+    region: Region,
+    ring: usize,
+    /// Words of the message under way that are already published; zero between messages.
+    done: usize,
+    /// Fragments of an abandoned message are in the ring: the next frame must say so.
+    abort: bool,
+    wakeups: u64,
+}
+
+impl Sender {
+    /// The sender of `side`. Make one only.
+    pub fn new(region: &Region, side: Side) -> Sender {
+        let ring = side.outgoing();
+        Sender { producer: Producer::new(region.clone(), ring), region: region.clone(), ring, done: 0, abort: false, wakeups: 0 }
+    }
+
+    /// Publishes as much of a message as there is room for, and wakes the receiver if it sleeps.
+    ///
+    /// `words` hold `bytes` bytes, and zeros after them. After [`Progress::NoRoom`] call again with the same message, or give it up by
+    /// [`abandon`](Self::abandon).
+    ///
+    /// # Errors
+    ///
+    /// [`ChannelError::Misbehaved`] if the receiver's position makes no sense: the channel is dead.
+    #[inline]
+    pub fn send(&mut self, words: &[u64], bytes: usize) -> Result<Progress, ChannelError> {
+        if bytes <= self.producer.max_frame_bytes() && self.done == 0 && !self.abort {
+            if !self.producer.push(words, bytes, Kind::Last)? {
+                return Ok(Progress::NoRoom(self.room_for(bytes)));
+            }
+            self.ring_bell()?;
+            return Ok(Progress::Sent);
+        }
+        self.send_slowly(words, bytes)
+    }
+
+    fn send_slowly(&mut self, words: &[u64], bytes: usize) -> Result<Progress, ChannelError> {
+        if self.abort {
+            if !self.producer.push(&[], 0, Kind::Abort)? {
+                return Ok(Progress::NoRoom(self.room_for(0)));
+            }
+            self.abort = false;
+        }
+        let fragment = self.producer.max_frame_bytes() / 8;
+        loop {
+            let left = &words[self.done..];
+            let (part, length, kind) = if left.len() > fragment {
+                (&left[..fragment], fragment * 8, Kind::More)
+            } else {
+                (left, bytes - self.done * 8, Kind::Last)
+            };
+            if !self.producer.push(part, length, kind)? {
+                return Ok(Progress::NoRoom(self.room_for(length)));
+            }
+            self.ring_bell()?;
+            if kind == Kind::Last {
+                self.done = 0;
+                return Ok(Progress::Sent);
+            }
+            self.done += part.len();
+        }
+    }
+
+    /// Gives up a message that was not sent to its end: the receiver will forget what it has got of it.
+    pub fn abandon(&mut self) {
+        self.abort |= self.done > 0;
+        self.done = 0;
+    }
+
+    /// Whether a message is half published.
+    pub fn is_under_way(&self) -> bool {
+        self.done > 0
+    }
+
+    /// Says that nothing follows, and wakes the receiver.
+    ///
+    /// # Errors
+    ///
+    /// [`ChannelError::Futex`] if the wake-up failed.
+    pub fn close(&mut self) -> Result<(), ChannelError> {
+        self.producer.close();
+        self.ring_bell()
+    }
+
+    /// Wake-up calls made into the kernel so far.
+    pub fn wakeups(&self) -> u64 {
+        self.wakeups
+    }
+
+    fn room_for(&self, bytes: usize) -> Room {
+        Room { from: self.producer.room_for(bytes) }
+    }
+
+    #[inline]
+    fn ring_bell(&mut self) -> Result<(), ChannelError> {
+        self.wakeups += u64::from(Bell::new(self.region.data_bell(self.ring)).ring()?);
+        Ok(())
+    }
+}
+
+/// The receiving end of a pair.
+#[derive(Debug)]
+pub struct Receiver {
+    consumer: Consumer,
+    region: Region,
+    ring: usize,
+    /// Fragments of a message that is not complete.
+    partial: Vec<u64>,
+    max_message: usize,
+    wakeups: u64,
+}
+
+impl Receiver {
+    /// The receiver of `side`, for messages of at most `max_message` bytes. Make one only.
+    pub fn new(region: &Region, side: Side, max_message: usize) -> Receiver {
+        let ring = side.incoming();
+        let consumer = Consumer::new(region.clone(), ring);
+        Receiver { consumer, region: region.clone(), ring, partial: Vec::new(), max_message, wakeups: 0 }
+    }
+
+    /// Takes the next complete message, if there is one, into `message`, whose former content is lost. Returns its length in bytes; the
+    /// rest of the last word is not part of it.
+    ///
+    /// # Errors
+    ///
+    /// [`ChannelError::Misbehaved`] if what is in the ring was not put there by an honest sender: the channel is dead.
+    #[inline]
+    pub fn receive(&mut self, message: &mut Vec<u64>) -> Result<Option<usize>, ChannelError> {
+        message.clear();
+        loop {
+            let Some(frame) = self.consumer.pop(message)? else {
+                return Ok(None);
+            };
+            if frame.made_room {
+                self.wakeups += u64::from(Bell::new(self.region.room_bell(self.ring)).ring()?);
+            }
+            if frame.kind == Kind::Last && self.partial.is_empty() {
+                if frame.bytes > self.max_message {
+                    return Err(Misbehaved::Oversize.into());
+                }
+                return Ok(Some(frame.bytes));
+            }
+            if let Some(bytes) = self.assemble(frame.kind, frame.bytes, message)? {
+                return Ok(Some(bytes));
+            }
+            message.clear();
+        }
+    }
+
+    #[cold]
+    fn assemble(&mut self, kind: Kind, bytes: usize, fragment: &mut Vec<u64>) -> Result<Option<usize>, ChannelError> {
+        if kind == Kind::Abort {
+            self.partial = Vec::new();
+            return Ok(None);
+        }
+        let before = self.partial.len() * 8;
+        if before + bytes > self.max_message {
+            return Err(Misbehaved::Oversize.into());
+        }
+        if kind == Kind::More && (bytes == 0 || bytes % 8 != 0) {
+            return Err(Misbehaved::Fragment.into());
+        }
+        self.partial.append(fragment);
+        if kind == Kind::More {
+            return Ok(None);
+        }
+        std::mem::swap(&mut self.partial, fragment);
+        // The swapped-in buffer is a small one; what `fragment` had is now the caller's.
+        self.partial = Vec::new();
+        Ok(Some(before + bytes))
+    }
+
+    /// What to wait for when there was nothing.
+    pub fn next(&self) -> Next {
+        Next { expected: self.consumer.expected() }
+    }
+
+    /// Whether the sender said that nothing follows. Receive once more after it was true: something may have come just before.
+    pub fn is_closed(&self) -> bool {
+        self.consumer.is_closed()
+    }
+
+    /// Wake-up calls made into the kernel so far, for a sender that waited for room.
+    pub fn wakeups(&self) -> u64 {
+        self.wakeups
+    }
+}
+
+/// Sees what a side waits for, and sleeps until it may be there.
+#[derive(Debug, Clone)]
+pub struct Watch {
+    region: Region,
+    outgoing: usize,
+    incoming: usize,
+}
+
+impl Watch {
+    /// For `side`.
+    pub fn new(region: &Region, side: Side) -> Watch {
+        Watch { region: region.clone(), outgoing: side.outgoing(), incoming: side.incoming() }
+    }
+
+    /// Whether a frame has come, or the end of all frames, or something that is an error to receive.
+    #[inline]
+    pub fn has_come(&self, next: Next) -> bool {
+        !matches!(ring::peek(self.region.slots(self.incoming), next.expected), Ok(None))
+    }
+
+    /// Whether the other side said that nothing follows.
+    pub fn is_closed(&self) -> bool {
+        ring::is_closed(&self.region, self.incoming)
+    }
+
+    /// Whether there is room now, or an error to be found by sending.
+    #[inline]
+    pub fn has_room(&self, room: Room) -> bool {
+        // Acquire: as in `Producer::refresh`, which loads it again and checks it.
+        let head = self.region.control(self.outgoing).head.word.load(Ordering::Acquire);
+        // Positions run freely: a difference in the lower half of their range means "reached".
+        head.wrapping_sub(room.from) <= u64::MAX / 2
+    }
+
+    /// Announces that this side sleeps until a frame comes. Look at the ring again before [`sleep`](Self::sleep).
+    pub fn arm(&self, who: Sleeper) {
+        self.data_bell().arm(who);
+    }
+
+    /// Takes the announcement back.
+    pub fn disarm(&self) {
+        self.data_bell().disarm();
+    }
+
+    /// Sleeps until a frame comes, at most until `deadline`; returns false if that passed. Whatever woke it, look again.
+    ///
+    /// # Errors
+    ///
+    /// What the futex system call says, other than what belongs to its normal work.
+    pub fn sleep(&self, who: Sleeper, deadline: Option<Instant>) -> io::Result<bool> {
+        self.data_bell().sleep(who, deadline)
+    }
+
+    /// Wakes a sleeper of this process from [`sleep`](Self::sleep). Returns how many slept.
+    ///
+    /// # Errors
+    ///
+    /// What the futex system call says.
+    pub fn wake_local(&self, who: Sleeper) -> io::Result<usize> {
+        self.data_bell().wake_local(who)
+    }
+
+    /// Announces that this side sleeps until there is room. Look at [`has_room`](Self::has_room) again before
+    /// [`sleep_for_room`](Self::sleep_for_room).
+    pub fn arm_for_room(&self) {
+        self.room_bell().arm(Sleeper::Guest);
+    }
+
+    /// Takes the announcement back.
+    pub fn disarm_for_room(&self) {
+        self.room_bell().disarm();
+    }
+
+    /// Sleeps until there may be room, at most until `deadline`; returns false if that passed.
+    ///
+    /// # Errors
+    ///
+    /// As [`sleep`](Self::sleep).
+    pub fn sleep_for_room(&self, deadline: Option<Instant>) -> io::Result<bool> {
+        self.room_bell().sleep(Sleeper::Guest, deadline)
+    }
+
+    /// Wakes a sleeper of this process from [`sleep_for_room`](Self::sleep_for_room). Returns how many slept.
+    ///
+    /// # Errors
+    ///
+    /// What the futex system call says.
+    pub fn wake_local_for_room(&self) -> io::Result<usize> {
+        self.room_bell().wake_local(Sleeper::Guest)
+    }
+
+    fn data_bell(&self) -> Bell<'_> {
+        Bell::new(self.region.data_bell(self.incoming))
+    }
+
+    fn room_bell(&self) -> Bell<'_> {
+        Bell::new(self.region.room_bell(self.outgoing))
+    }
+}

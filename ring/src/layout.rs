@@ -1,0 +1,124 @@
+//! The bytes of a segment. This file holds the layout and nothing else.
+//!
+//! ```text
+//!   byte 0        header: magic, version, geometry. Written once before the segment is shared, read once at attach.
+//!   byte 1024     control block of ring 0 (parent to worker)
+//!   byte 2048     control block of ring 1 (worker to parent)
+//!   byte 4096     slots of ring 0: `capacity` bytes
+//!   + capacity    slots of ring 1: `capacity` bytes
+//!
+//!   control block, one word to each 128 bytes, so that no two words share a line or a prefetched pair of lines:
+//!   +0    head       u64  written by the consumer: every slot before this position is free again
+//!   +128  data bell  u32  nonzero: who sleeps until a frame is published
+//!   +256  room bell  u32  nonzero: the producer sleeps until `head` moves
+//!   +384  closed     u32  written by the producer: nothing follows what is published
+//!
+//!   slot, 128 bytes:
+//!   +0    frame word  u64   bit 63                       19  18    17   16  15            0
+//!                           | serial of the frame: 45 bits | abort | jump | more | length: 16 |
+//!   +8    payload     15 words; a frame of up to 56 bytes thus moves one line, one of up to 120 bytes a pair of lines
+//! ```
+//!
+//! A frame that needs more than 120 bytes goes on through the following slots, wrapping at the end of the ring, and uses all their 16
+//! words. `more`: the message goes on in the next frame. `jump`: the next frame is at the start of the ring's next lap. `abort`: the
+//! fragments before this frame are no message, forget them.
+//!
+//! The design note on access: every word is an integer atomic, for control and payload alike, always accessed at one size. Memory that
+//! another process may write at any time must not be seen through a plain reference, and volatile accesses give neither Acquire nor
+//! Release; atomic loads of any bits are valid values, and the same code runs under the model checker.
+
+use crate::sync::atomic::{AtomicU32, AtomicU64};
+
+/// Version of everything in this file and of the frames' meaning. Raised by any change of either.
+pub const ABI_VERSION: u32 = 1;
+/// "coproces", read as a little-endian number.
+pub(crate) const MAGIC: u64 = u64::from_le_bytes(*b"coproces");
+
+pub(crate) const SLOT_BYTES: usize = 128;
+pub(crate) const SLOT_WORDS: usize = SLOT_BYTES / 8;
+/// Smallest ring, in bytes per direction.
+pub const MIN_CAPACITY: usize = 4096;
+/// Largest ring, in bytes per direction.
+pub const MAX_CAPACITY: usize = 1 << 30;
+
+pub(crate) const CONTROL_OFFSET: [usize; 2] = [1024, 2048];
+pub(crate) const SLOTS_OFFSET: usize = 4096;
+
+/// Bytes of a whole segment whose rings have `capacity` bytes each.
+pub(crate) const fn segment_bytes(capacity: usize) -> usize {
+    SLOTS_OFFSET + 2 * capacity
+}
+
+/// The immutable header as a value: written and read as whole words, see `HeaderWords`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, bytemuck::Pod, bytemuck::Zeroable)]
+#[repr(C)]
+pub(crate) struct Header {
+    pub(crate) magic: u64,
+    pub(crate) abi: u32,
+    pub(crate) slot_bytes: u32,
+    pub(crate) capacity: u64,
+    pub(crate) segment_bytes: u64,
+}
+
+pub(crate) const HEADER_WORDS: usize = size_of::<Header>() / 8;
+
+/// The header as it lies in the segment.
+#[repr(C)]
+pub(crate) struct HeaderWords {
+    pub(crate) words: [AtomicU64; HEADER_WORDS],
+}
+
+/// A word that has 128 bytes to itself.
+#[repr(C, align(128))]
+pub(crate) struct Lone<T> {
+    pub(crate) word: T,
+}
+
+/// The control block of one ring.
+#[repr(C)]
+pub(crate) struct Control {
+    pub(crate) head: Lone<AtomicU64>,
+    pub(crate) data_bell: Lone<AtomicU32>,
+    pub(crate) room_bell: Lone<AtomicU32>,
+    pub(crate) closed: Lone<AtomicU32>,
+}
+
+/// One slot of a ring.
+#[repr(C, align(128))]
+pub(crate) struct Slot {
+    pub(crate) words: [AtomicU64; SLOT_WORDS],
+}
+
+impl Control {
+    #[cfg(any(loom, test))]
+    pub(crate) fn new() -> Control {
+        Control {
+            head: Lone { word: AtomicU64::new(0) },
+            data_bell: Lone { word: AtomicU32::new(0) },
+            room_bell: Lone { word: AtomicU32::new(0) },
+            closed: Lone { word: AtomicU32::new(0) },
+        }
+    }
+}
+
+impl Slot {
+    #[cfg(any(loom, test))]
+    pub(crate) fn new() -> Slot {
+        Slot { words: std::array::from_fn(|_| AtomicU64::new(0)) }
+    }
+}
+
+#[cfg(not(loom))]
+const _: () = {
+    assert!(size_of::<Header>() == 32);
+    assert!(size_of::<HeaderWords>() == size_of::<Header>());
+    assert!(size_of::<Slot>() == SLOT_BYTES && align_of::<Slot>() == 128);
+    assert!(size_of::<Control>() == 512 && align_of::<Control>() == 128);
+    assert!(std::mem::offset_of!(Control, head) == 0);
+    assert!(std::mem::offset_of!(Control, data_bell) == 128);
+    assert!(std::mem::offset_of!(Control, room_bell) == 256);
+    assert!(std::mem::offset_of!(Control, closed) == 384);
+    assert!(size_of::<HeaderWords>() <= CONTROL_OFFSET[0]);
+    assert!(CONTROL_OFFSET[0] + size_of::<Control>() <= CONTROL_OFFSET[1]);
+    assert!(CONTROL_OFFSET[1] + size_of::<Control>() <= SLOTS_OFFSET);
+};

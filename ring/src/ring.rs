@@ -1,0 +1,350 @@
+//! The slot ring: frames from one producer to one consumer.
+//!
+//! Positions count slots and run freely; the slot of a position is its low bits. The producer owns the slots from its `tail` up to
+//! `head + capacity`, the consumer those from `head` to `tail`. Each side keeps its own position in a private field.
+//!
+//! | word | written by | store | read by | load | carries |
+//! |---|---|---|---|---|---|
+//! | frame word | producer | Release | consumer | Acquire | the payload words of this frame, and a cleared frame word behind it |
+//! | payload words | producer | Relaxed | consumer | Relaxed | ordered by the frame word and by `head` |
+//! | `head` | consumer | Release | producer | Acquire | the consumer has done with all slots before it |
+//! | `closed` | producer | Release | consumer | Acquire | every frame published before it |
+//!
+//! # A frame is there when its frame word carries the expected serial
+//!
+//! Serials count frames, starting at 1, so a word left over from an earlier lap is recognised as old. A slot that was the inside of a
+//! longer frame holds payload at the place of the frame word. The producer remembers such slots, and clears the word before it
+//! publishes the frame that ends there: this is the one moment at which the consumer learns that it will look at that slot next. Hence one slot
+//! always stays free behind the last frame.
+//!
+//! # A small hot set inside a large ring
+//!
+//! While the consumer keeps up, the producer returns to the start of the ring after [`HOT_SLOTS`] slots: the frame before carries
+//! the mark `jump`, and both positions go on at the next lap. So an exchange of small messages stays in the nearest cache however large
+//! the ring is.
+//!
+//! # The consumer's position is published lazily
+//!
+//! Every [`Consumer::period`] slots, and after a jump. A producer that waits for room for a frame of at most
+//! [`max_frame_slots`] is woken all the same: when everything is consumed, at most `period - 1` slots are unpublished, and the rest has room
+//! for the largest frame.
+
+use crate::error::Misbehaved;
+use crate::layout::{SLOT_BYTES, SLOT_WORDS, Slot};
+use crate::region::Region;
+use crate::sync::atomic::Ordering;
+
+/// Slots that an exchange of small messages stays in.
+const HOT_SLOTS: u64 = 32;
+
+const LENGTH_BITS: u32 = 16;
+const MORE: u64 = 1 << 16;
+const JUMP: u64 = 1 << 17;
+const ABORT: u64 = 1 << 18;
+const SERIAL_SHIFT: u32 = 19;
+const SERIAL_MASK: u64 = (1 << (64 - SERIAL_SHIFT)) - 1;
+
+/// Slots of the longest frame in a ring of `slots`.
+fn max_frame_slots(slots: u64) -> u64 {
+    (slots / 2).min(256)
+}
+
+/// Payload bytes of the longest frame in a ring of `slots`: a multiple of 8 below 64 KiB.
+fn max_frame_bytes(slots: u64) -> usize {
+    max_frame_slots(slots) as usize * SLOT_BYTES - 8
+}
+
+/// Slots of a frame with `bytes` of payload.
+#[inline]
+fn slots_of(bytes: usize) -> u64 {
+    (bytes + 8).div_ceil(SLOT_BYTES) as u64
+}
+
+/// What a frame says about the message it belongs to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Kind {
+    /// The message, or its last fragment.
+    Last,
+    /// The message goes on in the next frame.
+    More,
+    /// Forget the fragments so far.
+    Abort,
+}
+
+/// The publishing side of a ring.
+#[derive(Debug)]
+pub(crate) struct Producer {
+    region: Region,
+    ring: usize,
+    slots: u64,
+    /// Where the next frame goes.
+    tail: u64,
+    /// The serial of the next frame, below 2^45.
+    serial: u64,
+    /// The consumer's position as last seen and checked: at most `tail`, never goes back.
+    head: u64,
+    /// Position from which on it is worth looking whether the ring can return to its start.
+    jump_check: u64,
+    /// One bit a slot: its first word holds payload of ours, not a frame word.
+    inside: Box<[u64]>,
+}
+
+impl Producer {
+    pub(crate) fn new(region: Region, ring: usize) -> Producer {
+        let slots = region.slots(ring).len() as u64;
+        let inside = vec![0; slots.div_ceil(64) as usize].into();
+        Producer { region, ring, slots, tail: 0, serial: 1, head: 0, jump_check: Self::first_check(slots, 0), inside }
+    }
+
+    fn first_check(slots: u64, lap_start: u64) -> u64 {
+        // A small ring is its own hot set.
+        if slots >= 4 * HOT_SLOTS { lap_start + HOT_SLOTS } else { u64::MAX }
+    }
+
+    pub(crate) fn max_frame_bytes(&self) -> usize {
+        max_frame_bytes(self.slots)
+    }
+
+    /// Publishes one frame if there is room. `words` hold `bytes` bytes, at most [`max_frame_bytes`](Self::max_frame_bytes); what the last
+    /// word holds beyond them is sent too, so it must be zero.
+    #[inline]
+    pub(crate) fn push(&mut self, words: &[u64], bytes: usize, kind: Kind) -> Result<bool, Misbehaved> {
+        debug_assert!(bytes <= self.max_frame_bytes() && words.len() == bytes.div_ceil(8));
+        let count = slots_of(bytes);
+        if !self.has_room(count)? {
+            return Ok(false);
+        }
+        let start = self.tail;
+        let mut next = start.wrapping_add(count);
+        let mut flags = match kind {
+            Kind::Last => 0,
+            Kind::More => MORE,
+            Kind::Abort => ABORT,
+        };
+        if next >= self.jump_check && self.can_jump(next)? {
+            flags |= JUMP;
+            next = self.next_lap(next);
+            self.jump_check = Self::first_check(self.slots, next);
+        }
+
+        if count > 1 {
+            self.set_inside(start, count);
+        }
+        let slots = self.region.slots(self.ring);
+        let mask = self.slots - 1;
+        store_words(slots, start, words);
+        let behind = next & mask;
+        if self.inside[(behind / 64) as usize] >> (behind % 64) & 1 != 0 {
+            self.inside[(behind / 64) as usize] &= !(1 << (behind % 64));
+            // Relaxed: the slot is free, and the consumer looks at it only after it has seen the frame word below.
+            slots[behind as usize].words[0].store(0, Ordering::Relaxed);
+        }
+        let word = bytes as u64 | flags | self.serial << SERIAL_SHIFT;
+        // Release: publishes the words above; pairs with the Acquire in `Consumer::peek`.
+        slots[(start & mask) as usize].words[0].store(word, Ordering::Release);
+        self.tail = next;
+        self.serial = self.serial.wrapping_add(1) & SERIAL_MASK;
+        Ok(true)
+    }
+
+    /// The consumer's position from which on a frame of `bytes` has room.
+    pub(crate) fn room_for(&self, bytes: usize) -> u64 {
+        self.tail.wrapping_add(slots_of(bytes) + 1).wrapping_sub(self.slots)
+    }
+
+    /// Says that no frame will follow.
+    pub(crate) fn close(&self) {
+        // Release: a consumer that sees it sees every frame published before; pairs with the Acquire in `Consumer::is_closed`.
+        self.region.control(self.ring).closed.word.store(1, Ordering::Release);
+    }
+
+    #[inline]
+    fn has_room(&mut self, count: u64) -> Result<bool, Misbehaved> {
+        // One slot more than the frame takes, to be cleared: see the module's documentation.
+        if self.tail.wrapping_sub(self.head) + count < self.slots {
+            return Ok(true);
+        }
+        self.refresh()?;
+        Ok(self.tail.wrapping_sub(self.head) + count < self.slots)
+    }
+
+    /// Takes over the consumer's position, if it is one that an honest consumer can have.
+    #[cold]
+    fn refresh(&mut self) -> Result<(), Misbehaved> {
+        // Acquire: the consumer has done with the slots before it; pairs with the Release in `Consumer::publish_head`.
+        let head = self.region.control(self.ring).head.word.load(Ordering::Acquire);
+        // Between the last one seen and our own tail: the bound that keeps a lying consumer from giving us slots it still reads (which
+        // would only harm itself) or positions that break our arithmetic.
+        if head.wrapping_sub(self.head) > self.tail.wrapping_sub(self.head) {
+            return Err(Misbehaved::Position);
+        }
+        self.head = head;
+        Ok(())
+    }
+
+    #[cold]
+    fn can_jump(&mut self, next: u64) -> Result<bool, Misbehaved> {
+        self.refresh()?;
+        let at = next & (self.slots - 1);
+        // At the very end of a lap the ring returns by itself.
+        if at != 0 && next.wrapping_sub(self.head) <= HOT_SLOTS {
+            return Ok(true);
+        }
+        self.jump_check = next.saturating_add(HOT_SLOTS / 2);
+        Ok(false)
+    }
+
+    fn next_lap(&self, position: u64) -> u64 {
+        (position | (self.slots - 1)).wrapping_add(1)
+    }
+
+    /// Remembers which slots of a frame do not start with a frame word.
+    #[cold]
+    fn set_inside(&mut self, start: u64, count: u64) {
+        for position in start + 1..start + count {
+            let slot = position & (self.slots - 1);
+            self.inside[(slot / 64) as usize] |= 1 << (slot % 64);
+        }
+    }
+}
+
+/// Stores the payload of the frame at position `start`, word by word.
+#[inline]
+fn store_words(slots: &[Slot], start: u64, words: &[u64]) {
+    let mask = slots.len() as u64 - 1;
+    let (first, rest) = words.split_at(words.len().min(SLOT_WORDS - 1));
+    // Relaxed throughout: the slots are ours until the frame word is published.
+    for (word, value) in slots[(start & mask) as usize].words[1..].iter().zip(first) {
+        word.store(*value, Ordering::Relaxed);
+    }
+    for (i, chunk) in rest.chunks(SLOT_WORDS).enumerate() {
+        let slot = &slots[((start + 1 + i as u64) & mask) as usize];
+        for (word, value) in slot.words.iter().zip(chunk) {
+            word.store(*value, Ordering::Relaxed);
+        }
+    }
+}
+
+/// Appends the payload of the frame at position `start` to `into`.
+#[inline]
+fn load_words(slots: &[Slot], start: u64, count: usize, into: &mut Vec<u64>) {
+    let mask = slots.len() as u64 - 1;
+    let first = count.min(SLOT_WORDS - 1);
+    // Relaxed throughout: ordered by the Acquire load of the frame word. A hostile producer may change them meanwhile: then the copy is
+    // rubbish, but it is ours.
+    into.extend(slots[(start & mask) as usize].words[1..=first].iter().map(|w| w.load(Ordering::Relaxed)));
+    let mut left = count - first;
+    let mut position = start + 1;
+    while left > 0 {
+        let here = left.min(SLOT_WORDS);
+        into.extend(slots[(position & mask) as usize].words[..here].iter().map(|w| w.load(Ordering::Relaxed)));
+        left -= here;
+        position += 1;
+    }
+}
+
+/// A frame that was taken out of the ring.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Frame {
+    pub(crate) bytes: usize,
+    pub(crate) kind: Kind,
+    /// Whether the consumer's position was published, so that the producer may have room now.
+    pub(crate) made_room: bool,
+}
+
+/// Where a consumer looks next: enough to see whether something is there without owning the consumer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Expected {
+    slot: usize,
+    serial: u64,
+}
+
+/// The receiving side of a ring.
+#[derive(Debug)]
+pub(crate) struct Consumer {
+    region: Region,
+    ring: usize,
+    slots: u64,
+    /// Where the next frame is expected.
+    head: u64,
+    /// The serial it will carry.
+    serial: u64,
+    /// The position that the producer knows.
+    published: u64,
+}
+
+impl Consumer {
+    pub(crate) fn new(region: Region, ring: usize) -> Consumer {
+        let slots = region.slots(ring).len() as u64;
+        Consumer { region, ring, slots, head: 0, serial: 1, published: 0 }
+    }
+
+    /// How many slots are consumed before the position is published.
+    fn period(&self) -> u64 {
+        (self.slots / 4).min(HOT_SLOTS / 2)
+    }
+
+    pub(crate) fn expected(&self) -> Expected {
+        Expected { slot: (self.head & (self.slots - 1)) as usize, serial: self.serial }
+    }
+
+    /// Takes the next frame out of the ring, appending its payload to `into`.
+    #[inline]
+    pub(crate) fn pop(&mut self, into: &mut Vec<u64>) -> Result<Option<Frame>, Misbehaved> {
+        let slots = self.region.slots(self.ring);
+        let Some(word) = peek(slots, self.expected())? else {
+            return Ok(None);
+        };
+        let bytes = (word & ((1 << LENGTH_BITS) - 1)) as usize;
+        if bytes > max_frame_bytes(self.slots) {
+            return Err(Misbehaved::Length);
+        }
+        let kind = match word & (MORE | ABORT) {
+            0 => Kind::Last,
+            MORE => Kind::More,
+            ABORT => Kind::Abort,
+            _ => return Err(Misbehaved::Fragment),
+        };
+        load_words(slots, self.head, bytes.div_ceil(8), into);
+        self.head = self.head.wrapping_add(slots_of(bytes));
+        self.serial = self.serial.wrapping_add(1) & SERIAL_MASK;
+        let jump = word & JUMP != 0;
+        if jump {
+            self.head = (self.head | (self.slots - 1)).wrapping_add(1);
+        }
+        let made_room = jump || self.head.wrapping_sub(self.published) >= self.period();
+        if made_room {
+            self.publish_head();
+        }
+        Ok(Some(Frame { bytes, kind, made_room }))
+    }
+
+    /// Whether the producer said that nothing follows. Look for frames once more after it is true.
+    pub(crate) fn is_closed(&self) -> bool {
+        is_closed(&self.region, self.ring)
+    }
+
+    fn publish_head(&mut self) {
+        // Release: our loads of the slots before it are done; pairs with the Acquire in `Producer::refresh`.
+        self.region.control(self.ring).head.word.store(self.head, Ordering::Release);
+        self.published = self.head;
+    }
+}
+
+pub(crate) fn is_closed(region: &Region, ring: usize) -> bool {
+    // Acquire: pairs with the Release in `Producer::close`.
+    region.control(ring).closed.word.load(Ordering::Acquire) != 0
+}
+
+/// The frame word at the expected place, if its frame is there.
+#[inline]
+pub(crate) fn peek(slots: &[Slot], expected: Expected) -> Result<Option<u64>, Misbehaved> {
+    // Acquire: the payload words; pairs with the Release in `Producer::push`.
+    let word = slots[expected.slot].words[0].load(Ordering::Acquire);
+    let ahead = (word >> SERIAL_SHIFT).wrapping_sub(expected.serial) & SERIAL_MASK;
+    if ahead == 0 && word != 0 {
+        return Ok(Some(word));
+    }
+    // Zero: never written, or cleared. Behind: left over from an earlier lap.
+    if word == 0 || ahead > SERIAL_MASK / 2 { Ok(None) } else { Err(Misbehaved::Serial) }
+}

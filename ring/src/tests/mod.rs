@@ -1,0 +1,1 @@
+//! Tests of the ring over heap memory and over a real segment.

@@ -1,0 +1,116 @@
+//! How long to spin before going to sleep.
+//!
+//! Spinning pays where the other side usually answers sooner than a sleep and a wake-up take; it is wasted where it does not, and does harm
+//! where the two sides share one processor. [`Spin`] learns which it is from how its waits end.
+
+use std::time::{Duration, Instant};
+
+use nix::sched::{CpuSet, sched_getaffinity};
+use nix::unistd::Pid;
+
+/// How a side waits for the other.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub enum WaitStrategy {
+    /// Spin for a bounded time that is learned from earlier waits, then sleep. Never spins where the two sides cannot run at once.
+    #[default]
+    Adaptive,
+    /// Spin and never sleep: the lowest latency for those who can give a processor to each side.
+    Spin,
+    /// Sleep at once: the least processor time.
+    Block,
+}
+
+/// The longest that an adaptive wait spins: about what a sleep and a wake-up take where a halted processor must be woken.
+const LONGEST: Duration = Duration::from_micros(50);
+/// The shortest: an exchange between two busy sides is well within it.
+const SHORTEST: Duration = Duration::from_micros(2);
+/// A wait that ended in sleep within this time might have been worth a spin: it includes the wake-up itself.
+const WORTH_IT: Duration = Duration::from_micros(120);
+/// Looks at the ring between two looks at the clock, which costs as much as some twenty looks.
+const LOOKS_PER_CLOCK: u32 = 64;
+/// How often, at most, the set of usable processors is asked for.
+const TOPOLOGY_AGE: Duration = Duration::from_millis(100);
+
+/// The spinning part of waits of one kind at one end.
+#[derive(Debug)]
+pub struct Spin {
+    strategy: WaitStrategy,
+    peer: Option<Pid>,
+    budget: Duration,
+    parallel: bool,
+    asked: Instant,
+}
+
+impl Spin {
+    /// For waits for the process `peer`.
+    pub fn new(strategy: WaitStrategy, peer: u32) -> Spin {
+        let peer = i32::try_from(peer).ok().map(Pid::from_raw);
+        Spin { strategy, peer, budget: LONGEST, parallel: can_run_at_once(peer), asked: Instant::now() }
+    }
+
+    /// Looks at `done` until it is true, for as long as spinning seems worth it and `deadline` has not passed.
+    ///
+    /// Returns whether `done` was true. If not, go to sleep, and tell [`slept`](Self::slept) afterwards how long it took in all.
+    pub fn spin(&mut self, deadline: Option<Instant>, mut done: impl FnMut() -> bool) -> bool {
+        let limit = match self.strategy {
+            WaitStrategy::Adaptive if self.parallel => self.budget,
+            WaitStrategy::Spin => Duration::MAX,
+            WaitStrategy::Adaptive | WaitStrategy::Block => return done(),
+        };
+        // Most waits of a busy pair end before the first look at the clock.
+        for _ in 0..LOOKS_PER_CLOCK {
+            if done() {
+                return true;
+            }
+            std::hint::spin_loop();
+        }
+        let start = Instant::now();
+        loop {
+            for _ in 0..LOOKS_PER_CLOCK {
+                if done() {
+                    self.learn_from_spin(start.elapsed());
+                    return true;
+                }
+                std::hint::spin_loop();
+            }
+            let now = Instant::now();
+            if now.duration_since(start) >= limit || deadline.is_some_and(|d| now >= d) {
+                return false;
+            }
+        }
+    }
+
+    fn learn_from_spin(&mut self, took: Duration) {
+        // Twice what it took would have been ample. Down slowly, so that one quick answer does not hide the usual one; up at once.
+        let ample = (took * 2).clamp(SHORTEST, LONGEST);
+        self.budget = if ample > self.budget { ample } else { (self.budget * 7 + ample) / 8 };
+    }
+
+    /// Learns from a wait that ended in sleep and took `took` in all.
+    pub fn slept(&mut self, took: Duration) {
+        self.budget = if took <= WORTH_IT { LONGEST } else { (self.budget / 2).max(SHORTEST) };
+        if self.strategy == WaitStrategy::Adaptive && self.asked.elapsed() >= TOPOLOGY_AGE {
+            self.parallel = can_run_at_once(self.peer);
+            self.asked = Instant::now();
+        }
+    }
+}
+
+/// Whether this process and `peer` can run at the same time, by their sets of processors and the quota of the control group.
+fn can_run_at_once(peer: Option<Pid>) -> bool {
+    let count = |set: &CpuSet| (0..CpuSet::count()).filter(|&i| set.is_set(i).unwrap_or(false)).count();
+    let Ok(own) = sched_getaffinity(Pid::from_raw(0)) else {
+        return false;
+    };
+    if count(&own) >= 2 {
+        // Takes the quota of the control group into account, but not the other side's affinity.
+        let quota = std::thread::available_parallelism().map_or(1, |n| n.get());
+        return quota >= 2;
+    }
+    // One processor is ours. It is enough if the other side has another.
+    let Some(Ok(theirs)) = peer.map(sched_getaffinity) else {
+        return false;
+    };
+    (0..CpuSet::count()).any(|i| theirs.is_set(i).unwrap_or(false) && !own.is_set(i).unwrap_or(true))
+}

@@ -1,0 +1,192 @@
+//! What can go wrong, as one typed error.
+
+use std::fmt;
+use std::io;
+use std::process::ExitStatus;
+use std::time::Duration;
+
+/// The result of everything in this crate that can fail.
+pub type Result<T> = std::result::Result<T, Error>;
+
+/// Why an operation failed.
+///
+/// Each variant says what was and what was not done. `Display` is one lower-case line; [`source`](std::error::Error::source)
+/// is the underlying error where there is one.
+///
+/// # Examples
+///
+/// ```
+/// use coprocess::Error;
+///
+/// assert_eq!(Error::Timeout.to_string(), "the deadline passed before the operation was complete");
+/// ```
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// The other end serves no method of this name.
+    #[error("method not found: `{method}` is not served by the other end")]
+    MethodNotFound {
+        /// The name that was called.
+        method: String,
+    },
+    /// The handler on the other end returned an error, panicked, or dropped its [`Reply`](crate::Reply) unanswered.
+    #[error("`{method}` failed on the other end: {message}")]
+    Remote {
+        /// The name that was called.
+        method: String,
+        /// What the handler said.
+        message: String,
+    },
+    /// The other side is gone. What it had sent before was delivered first.
+    #[error("disconnected: {0}")]
+    Disconnected(Reason),
+    /// This end was closed, by [`close`](crate::Coprocess::close) on one of its handles.
+    #[error("this end was closed")]
+    Closed,
+    /// The deadline of this operation passed. For a send: nothing was sent. For a call: its late answer will be dropped.
+    #[error("the deadline passed before the operation was complete")]
+    Timeout,
+    /// There is no room in the ring right now, and the operation may not wait for it. Nothing was sent.
+    #[error("the ring is full: try again later, or use the waiting form")]
+    Full,
+    /// The encoded message exceeds [`Builder::max_message`](crate::Builder::max_message). Nothing was sent.
+    #[error("message too large: {size} bytes or more where {max} are allowed; raise Builder::max_message or send it in parts")]
+    TooLarge {
+        /// Bytes needed, as far as they were counted: encoding stops at the bound.
+        size: usize,
+        /// Bytes allowed.
+        max: usize,
+    },
+    /// The arguments or the value could not be encoded. Nothing was sent.
+    #[error("cannot encode the arguments or value of `{what}`")]
+    Encode {
+        /// The method or event.
+        what: String,
+        /// What serde or postcard said.
+        #[source]
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+    /// The answer arrived but is not of the expected type. Only this message is affected.
+    #[error("cannot decode what came for `{what}`: do both ends use the same types?")]
+    Decode {
+        /// The method or event.
+        what: String,
+        /// What serde or postcard said.
+        #[source]
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+    /// The other side broke the protocol of the shared memory. The pair is closed.
+    #[error("the other side misbehaved: {0}")]
+    Misbehaved(coprocess_ring::Misbehaved),
+    /// A worker function was to be forked, but [`init`](crate::init) has not run in this process.
+    #[error("not initialized: call coprocess::init() as the first line of main() (in tests: coprocess::init_in_tests!())")]
+    NotInitialized,
+    /// [`parent`](crate::parent) was called in a process that no parent started.
+    #[error("not a worker: no parent process started this program through coprocess")]
+    NotAWorker,
+    /// [`kill`](crate::Coprocess::kill) was called on the worker's end.
+    #[error("not the parent: only the parent's end can kill the other side")]
+    NotTheParent,
+    /// The worker could not be started. No process and no memory is left behind.
+    #[error("cannot start the worker `{program}`: {cause}")]
+    Fork {
+        /// The program that was to run.
+        program: String,
+        /// What happened.
+        #[source]
+        cause: ForkError,
+    },
+    /// The operating system refused something that a running pair needs, such as a thread or a futex.
+    #[error("cannot {action}")]
+    Os {
+        /// What was attempted.
+        action: &'static str,
+        /// What the system said.
+        #[source]
+        source: io::Error,
+    },
+}
+
+/// Why a worker could not be started.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ForkError {
+    /// Something the pair is made of could not be had: shared memory, a socket, a thread.
+    #[error("cannot {action}: {source}")]
+    Setup {
+        /// What was attempted.
+        action: &'static str,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// The program could not be executed: not found, not executable, too many processes, and the like.
+    #[error("cannot execute it: {0}")]
+    Exec(#[source] io::Error),
+    /// The worker ended before it attached.
+    #[error("it {} before it attached; does it call coprocess::parent(), or coprocess::init() first thing in main()?", describe(.0))]
+    Ended(ExitStatus),
+    /// The worker did not attach within [`Builder::fork_timeout`](crate::Builder::fork_timeout), and was killed.
+    #[error("it did not attach within {0:?} and was killed; does it call coprocess::parent()?")]
+    NeverAttached(Duration),
+    /// The worker was built with another version of this library's shared-memory protocol.
+    #[error("it speaks version {theirs} of the shared-memory protocol, this program version {ours}; build both with the same coprocess")]
+    AbiMismatch {
+        /// This side's version.
+        ours: u32,
+        /// The worker's version.
+        theirs: u32,
+    },
+    /// The worker refused to attach, or its answer made no sense.
+    #[error("the handshake failed: {0}")]
+    Handshake(String),
+    /// The worker function is not part of the executable itself, so that a new process cannot find it.
+    #[error("the worker function is not in the program's own executable; use spawn() with a worker program instead")]
+    ForeignFunction,
+}
+
+/// How the other side went away.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Reason {
+    /// It exited with this code.
+    Exited(i32),
+    /// It was killed by this signal.
+    Killed(i32),
+    /// It closed its end in good order.
+    Closed,
+    /// The parent process ended without closing.
+    ParentDied,
+    /// It ended, and its exit status was taken by somebody else (a `wait` of this program for any child, or ignored SIGCHLD).
+    Unknown,
+}
+
+impl Reason {
+    pub(crate) fn from_status(status: ExitStatus) -> Reason {
+        use std::os::unix::process::ExitStatusExt;
+        match (status.code(), status.signal()) {
+            (Some(code), _) => Reason::Exited(code),
+            (None, Some(signal)) => Reason::Killed(signal),
+            (None, None) => Reason::Unknown,
+        }
+    }
+}
+
+impl fmt::Display for Reason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Reason::Exited(code) => write!(f, "the worker exited with code {code}"),
+            Reason::Killed(signal) => write!(f, "the worker was killed by signal {signal}"),
+            Reason::Closed => f.write_str("the other end closed"),
+            Reason::ParentDied => f.write_str("the parent process died"),
+            Reason::Unknown => f.write_str("the other side ended, its exit status is not known"),
+        }
+    }
+}
+
+fn describe(status: &ExitStatus) -> String {
+    match Reason::from_status(*status) {
+        Reason::Exited(code) => format!("exited with code {code}"),
+        Reason::Killed(signal) => format!("was killed by signal {signal}"),
+        _ => format!("ended ({status})"),
+    }
+}
