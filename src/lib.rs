@@ -1,1 +1,115 @@
-//! stub
+//! Call another process on the same host as if it were a local object.
+//!
+//! A **coprocess** is a pair of connected ends: the parent's, and the one in a worker process that the parent starts. Both ends are alike:
+//! each can [`call`](Coprocess::call) (wait for a result), [`emit`](Coprocess::emit) (one way), and [`listen`](Coprocess::listen) or
+//! [`serve`](Coprocess::serve) (handle what the other sends). Messages are encoded with [postcard](https://docs.rs/postcard) and travel through rings in
+//! shared memory: while both sides are busy no system call is made. A worker that crashes is an `Err`, not an outage.
+//!
+//! ```no_run
+//! fn main() -> coprocess::Result<()> {
+//!     coprocess::init(); // first line of main: the worker is this program, executed again
+//!
+//!     let co = coprocess::fork(|co| {
+//!         co.serve("add", |(a, b): (i64, i64)| a + b);
+//!     })?;
+//!
+//!     let sum: i64 = co.call("add", (1, 2))?;
+//!     assert_eq!(sum, 3);
+//!
+//!     co.close()?;
+//!     Ok(())
+//! }
+//! ```
+//!
+//! # Starting
+//!
+//! [`fork`] runs a function of this program in a process of its own, [`spawn`] another program, which calls [`parent`]. [`Builder`] has the
+//! settings. In tests, which have no `main`, one line per test binary takes the place of [`init`]: [`init_in_tests!`].
+//!
+//! # Messages
+//!
+//! Arguments and values are anything that serde can encode in a format that is not self-describing: no arguments are `()`, one is the value,
+//! several are a tuple. Both ends must use the same types: a message that does not decode is an error for that message only, but two types of the same shape cannot
+//! be told apart. `#[serde(untagged)]`, `#[serde(flatten)]`, `skip_serializing_if` and `serde_json::Value` do not work in such formats. Byte
+//! strings go fast as [`serde_bytes`] types. A recursive type can be nested by the other side so deeply that decoding overflows the stack: do not
+//! take one from a worker that is not trusted.
+//!
+//! # Order
+//!
+//! What one end sends, from any of its threads, is received in the order sent. Handlers start in that order and do not run at the same time,
+//! except nested. So a call after a batch of events confirms that the whole batch was handled.
+//!
+//! # What is trusted
+//!
+//! The kernel and this process. Everything that comes from the other side is input: it is copied once, checked, and only the copy is used. A
+//! side that breaks the protocol gets the pair closed, [`Error::Misbehaved`].
+
+#[cfg(not(target_os = "linux"))]
+compile_error!("coprocess runs on Linux only: it needs memfd, seals, shared futexes and pidfd");
+
+mod background;
+mod call;
+mod coprocess;
+mod dispatch;
+mod end;
+mod envelope;
+mod error;
+mod inbox;
+mod lead;
+mod outbox;
+mod parker;
+mod pending;
+mod process;
+mod registry;
+mod reply;
+mod seat;
+mod stats;
+mod sync;
+mod timers;
+mod waiting;
+
+pub use call::Pending;
+pub use coprocess::{Coprocess, WeakCoprocess};
+pub use coprocess_ring::{Misbehaved, WaitStrategy};
+pub use error::{Error, ForkError, Reason, Result};
+pub use process::{Builder, fork, init, parent, spawn};
+pub use reply::Reply;
+pub use serde_bytes;
+pub use stats::Stats;
+
+/// Makes worker functions work in a test binary: write it once, at the top level of the file.
+///
+/// A test binary has no `main` of one's own to call [`init`] from. This line calls it before `main`, so that the binary, when executed again
+/// as a worker, becomes the worker instead of running the tests.
+///
+/// # Examples
+///
+/// ```
+/// coprocess::init_in_tests!();
+///
+/// // In a test:
+/// # fn main() -> coprocess::Result<()> {
+/// let co = coprocess::fork(|co| {
+///     co.serve("add", |(a, b): (i64, i64)| a + b);
+/// })?;
+/// assert_eq!(co.call::<i64>("add", (1, 2))?, 3);
+/// # Ok(())
+/// # }
+/// ```
+#[macro_export]
+macro_rules! init_in_tests {
+    () => {
+        const _: () = {
+            extern "C" fn init_before_main() {
+                $crate::init();
+            }
+            #[allow(
+                unsafe_code,
+                reason = "the section of functions that the C library calls before main, which take no arguments they need"
+            )]
+            #[used]
+            #[unsafe(link_section = ".init_array")]
+            static INIT: extern "C" fn() = init_before_main;
+        };
+    };
+}

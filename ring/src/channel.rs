@@ -172,12 +172,16 @@ impl Receiver {
     /// Takes the next complete message, if there is one, into `message`, whose former content is lost. Returns its length in bytes; the
     /// rest of the last word is not part of it.
     ///
+    /// One call takes out what can have been in the ring when it began, and little more: a sender that goes on and on with fragments
+    /// cannot keep the caller from looking at the clock.
+    ///
     /// # Errors
     ///
     /// [`ChannelError::Misbehaved`] if what is in the ring was not put there by an honest sender: the channel is dead.
     #[inline]
     pub fn receive(&mut self, message: &mut Vec<u64>) -> Result<Option<usize>, ChannelError> {
         message.clear();
+        let mut passed = 0;
         loop {
             let Some(frame) = self.consumer.pop(message)? else {
                 return Ok(None);
@@ -195,6 +199,11 @@ impl Receiver {
                 return Ok(Some(bytes));
             }
             message.clear();
+            // A lap: all that was there before this call, and before `closed` if that was seen, is out.
+            passed += ring::slots_of(frame.bytes);
+            if passed >= self.consumer.slots() {
+                return Ok(None);
+            }
         }
     }
 
@@ -219,6 +228,16 @@ impl Receiver {
         // The swapped-in buffer is a small one; what `fragment` had is now the caller's.
         self.partial = Vec::new();
         Ok(Some(before + bytes))
+    }
+
+    /// Wakes a sender that waits for room, so that it looks whether this side has closed.
+    ///
+    /// # Errors
+    ///
+    /// [`ChannelError::Futex`] if the wake-up failed.
+    pub fn close(&mut self) -> Result<(), ChannelError> {
+        self.wakeups += u64::from(Bell::new(self.region.room_bell(self.ring)).ring()?);
+        Ok(())
     }
 
     /// What to wait for when there was nothing.
@@ -267,8 +286,7 @@ impl Watch {
     pub fn has_room(&self, room: Room) -> bool {
         // Acquire: as in `Producer::refresh`, which loads it again and checks it.
         let head = self.region.control(self.outgoing).head.word.load(Ordering::Acquire);
-        // Positions run freely: a difference in the lower half of their range means "reached".
-        head.wrapping_sub(room.from) <= u64::MAX / 2
+        ring::reached(head, room.from)
     }
 
     /// Announces that this side sleeps until a frame comes. Look at the ring again before [`sleep`](Self::sleep).

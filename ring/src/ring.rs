@@ -12,10 +12,10 @@
 //!
 //! # A frame is there when its frame word carries the expected serial
 //!
-//! Serials count frames, starting at 1, so a word left over from an earlier lap is recognised as old. A slot that was the inside of a
-//! longer frame holds payload at the place of the frame word. The producer remembers such slots, and clears the word before it
-//! publishes the frame that ends there: this is the one moment at which the consumer learns that it will look at that slot next. Hence one slot
-//! always stays free behind the last frame.
+//! Serials count frames, starting at 1 and leaving out 0 when they wrap, so that no frame word is zero. A word left over from an earlier
+//! lap is recognised as old. A slot that was the inside of a longer frame holds payload at the place of the frame word. The producer
+//! remembers such slots, and clears the word before it publishes the frame that ends there: this is the one moment at which the consumer
+//! learns that it will look at that slot next. Hence one slot always stays free behind the last frame, also behind a jump.
 //!
 //! # A small hot set inside a large ring
 //!
@@ -56,8 +56,20 @@ fn max_frame_bytes(slots: u64) -> usize {
 
 /// Slots of a frame with `bytes` of payload.
 #[inline]
-fn slots_of(bytes: usize) -> u64 {
+pub(crate) fn slots_of(bytes: usize) -> u64 {
     (bytes + 8).div_ceil(SLOT_BYTES) as u64
+}
+
+/// The serial that follows. Zero is left out: a frame without payload and marks would be a word of zero, which says that none is there.
+#[inline]
+fn serial_after(serial: u64) -> u64 {
+    (serial.wrapping_add(1) & SERIAL_MASK).max(1)
+}
+
+/// Whether `position` is `mark` or beyond. Positions run freely: a difference in the lower half of their range means "reached".
+#[inline]
+pub(crate) fn reached(position: u64, mark: u64) -> bool {
+    position.wrapping_sub(mark) <= u64::MAX / 2
 }
 
 /// What a frame says about the message it belongs to.
@@ -96,9 +108,16 @@ impl Producer {
         Producer { region, ring, slots, tail: 0, serial: 1, head: 0, jump_check: Self::first_check(slots, 0), inside }
     }
 
+    /// As if frames had gone before: for tests of where the numbers end.
+    #[cfg(all(test, not(loom)))]
+    pub(crate) fn starting_at(region: Region, ring: usize, position: u64, serial: u64) -> Producer {
+        let new = Producer::new(region, ring);
+        Producer { tail: position, head: position, serial, jump_check: Self::first_check(new.slots, position), ..new }
+    }
+
     fn first_check(slots: u64, lap_start: u64) -> u64 {
-        // A small ring is its own hot set.
-        if slots >= 4 * HOT_SLOTS { lap_start + HOT_SLOTS } else { u64::MAX }
+        // A small ring is its own hot set: the check is half the range of positions away.
+        lap_start.wrapping_add(if slots >= 4 * HOT_SLOTS { HOT_SLOTS } else { u64::MAX / 2 })
     }
 
     pub(crate) fn max_frame_bytes(&self) -> usize {
@@ -121,7 +140,7 @@ impl Producer {
             Kind::More => MORE,
             Kind::Abort => ABORT,
         };
-        if next >= self.jump_check && self.can_jump(next)? {
+        if reached(next, self.jump_check) && self.can_jump(next)? {
             flags |= JUMP;
             next = self.next_lap(next);
             self.jump_check = Self::first_check(self.slots, next);
@@ -143,7 +162,7 @@ impl Producer {
         // Release: publishes the words above; pairs with the Acquire in `Consumer::peek`.
         slots[(start & mask) as usize].words[0].store(word, Ordering::Release);
         self.tail = next;
-        self.serial = self.serial.wrapping_add(1) & SERIAL_MASK;
+        self.serial = serial_after(self.serial);
         Ok(true)
     }
 
@@ -186,11 +205,14 @@ impl Producer {
     fn can_jump(&mut self, next: u64) -> Result<bool, Misbehaved> {
         self.refresh()?;
         let at = next & (self.slots - 1);
+        // The slot that the jump leads to must be free, as the one behind any frame: it is not if this very frame goes across the end of
+        // the ring.
+        let is_free = self.next_lap(next).wrapping_sub(self.head) < self.slots;
         // At the very end of a lap the ring returns by itself.
-        if at != 0 && next.wrapping_sub(self.head) <= HOT_SLOTS {
+        if at != 0 && is_free && next.wrapping_sub(self.head) <= HOT_SLOTS {
             return Ok(true);
         }
-        self.jump_check = next.saturating_add(HOT_SLOTS / 2);
+        self.jump_check = next.wrapping_add(HOT_SLOTS / 2);
         Ok(false)
     }
 
@@ -201,8 +223,8 @@ impl Producer {
     /// Remembers which slots of a frame do not start with a frame word.
     #[cold]
     fn set_inside(&mut self, start: u64, count: u64) {
-        for position in start + 1..start + count {
-            let slot = position & (self.slots - 1);
+        for i in 1..count {
+            let slot = start.wrapping_add(i) & (self.slots - 1);
             self.inside[(slot / 64) as usize] |= 1 << (slot % 64);
         }
     }
@@ -218,7 +240,7 @@ fn store_words(slots: &[Slot], start: u64, words: &[u64]) {
         word.store(*value, Ordering::Relaxed);
     }
     for (i, chunk) in rest.chunks(SLOT_WORDS).enumerate() {
-        let slot = &slots[((start + 1 + i as u64) & mask) as usize];
+        let slot = &slots[(start.wrapping_add(1 + i as u64) & mask) as usize];
         for (word, value) in slot.words.iter().zip(chunk) {
             word.store(*value, Ordering::Relaxed);
         }
@@ -234,12 +256,12 @@ fn load_words(slots: &[Slot], start: u64, count: usize, into: &mut Vec<u64>) {
     // rubbish, but it is ours.
     into.extend(slots[(start & mask) as usize].words[1..=first].iter().map(|w| w.load(Ordering::Relaxed)));
     let mut left = count - first;
-    let mut position = start + 1;
+    let mut position = start.wrapping_add(1);
     while left > 0 {
         let here = left.min(SLOT_WORDS);
         into.extend(slots[(position & mask) as usize].words[..here].iter().map(|w| w.load(Ordering::Relaxed)));
         left -= here;
-        position += 1;
+        position = position.wrapping_add(1);
     }
 }
 
@@ -279,9 +301,19 @@ impl Consumer {
         Consumer { region, ring, slots, head: 0, serial: 1, published: 0 }
     }
 
+    /// As if frames had gone before: for tests of where the numbers end.
+    #[cfg(all(test, not(loom)))]
+    pub(crate) fn starting_at(region: Region, ring: usize, position: u64, serial: u64) -> Consumer {
+        Consumer { head: position, published: position, serial, ..Consumer::new(region, ring) }
+    }
+
     /// How many slots are consumed before the position is published.
     fn period(&self) -> u64 {
         (self.slots / 4).min(HOT_SLOTS / 2)
+    }
+
+    pub(crate) fn slots(&self) -> u64 {
+        self.slots
     }
 
     pub(crate) fn expected(&self) -> Expected {
@@ -307,7 +339,7 @@ impl Consumer {
         };
         load_words(slots, self.head, bytes.div_ceil(8), into);
         self.head = self.head.wrapping_add(slots_of(bytes));
-        self.serial = self.serial.wrapping_add(1) & SERIAL_MASK;
+        self.serial = serial_after(self.serial);
         let jump = word & JUMP != 0;
         if jump {
             self.head = (self.head | (self.slots - 1)).wrapping_add(1);
@@ -342,7 +374,7 @@ pub(crate) fn peek(slots: &[Slot], expected: Expected) -> Result<Option<u64>, Mi
     // Acquire: the payload words; pairs with the Release in `Producer::push`.
     let word = slots[expected.slot].words[0].load(Ordering::Acquire);
     let ahead = (word >> SERIAL_SHIFT).wrapping_sub(expected.serial) & SERIAL_MASK;
-    if ahead == 0 && word != 0 {
+    if ahead == 0 {
         return Ok(Some(word));
     }
     // Zero: never written, or cleared. Behind: left over from an earlier lap.

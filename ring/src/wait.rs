@@ -3,6 +3,7 @@
 //! Spinning pays where the other side usually answers sooner than a sleep and a wake-up take; it is wasted where it does not, and does harm
 //! where the two sides share one processor. [`Spin`] learns which it is from how its waits end.
 
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use nix::sched::{CpuSet, sched_getaffinity};
@@ -30,31 +31,37 @@ const WORTH_IT: Duration = Duration::from_micros(120);
 /// Looks at the ring between two looks at the clock, which costs as much as some twenty looks.
 const LOOKS_PER_CLOCK: u32 = 64;
 /// How often, at most, the set of usable processors is asked for.
-const TOPOLOGY_AGE: Duration = Duration::from_millis(100);
+const TOPOLOGY_AGE_MS: u64 = 100;
 
-/// The spinning part of waits of one kind at one end.
+/// The spinning part of waits of one kind at one end. Any thread may use it; what it learns is a hint.
 #[derive(Debug)]
 pub struct Spin {
     strategy: WaitStrategy,
     peer: Option<Pid>,
-    budget: Duration,
-    parallel: bool,
-    asked: Instant,
+    /// Nanoseconds.
+    budget: AtomicU64,
+    parallel: AtomicBool,
+    start: Instant,
+    /// When `parallel` was found out: milliseconds since `start`.
+    asked: AtomicU64,
 }
 
 impl Spin {
     /// For waits for the process `peer`.
     pub fn new(strategy: WaitStrategy, peer: u32) -> Spin {
         let peer = i32::try_from(peer).ok().map(Pid::from_raw);
-        Spin { strategy, peer, budget: LONGEST, parallel: can_run_at_once(peer), asked: Instant::now() }
+        let parallel = AtomicBool::new(strategy == WaitStrategy::Adaptive && can_run_at_once(peer));
+        Spin { strategy, peer, budget: AtomicU64::new(nanos(LONGEST)), parallel, start: Instant::now(), asked: AtomicU64::new(0) }
     }
 
     /// Looks at `done` until it is true, for as long as spinning seems worth it and `deadline` has not passed.
     ///
     /// Returns whether `done` was true. If not, go to sleep, and tell [`slept`](Self::slept) afterwards how long it took in all.
-    pub fn spin(&mut self, deadline: Option<Instant>, mut done: impl FnMut() -> bool) -> bool {
+    #[inline]
+    pub fn spin(&self, deadline: Option<Instant>, mut done: impl FnMut() -> bool) -> bool {
+        // Relaxed: hints, here and below.
         let limit = match self.strategy {
-            WaitStrategy::Adaptive if self.parallel => self.budget,
+            WaitStrategy::Adaptive if self.parallel.load(Ordering::Relaxed) => Duration::from_nanos(self.budget.load(Ordering::Relaxed)),
             WaitStrategy::Spin => Duration::MAX,
             WaitStrategy::Adaptive | WaitStrategy::Block => return done(),
         };
@@ -65,6 +72,11 @@ impl Spin {
             }
             std::hint::spin_loop();
         }
+        self.spin_by_the_clock(limit, deadline, done)
+    }
+
+    #[cold]
+    fn spin_by_the_clock(&self, limit: Duration, deadline: Option<Instant>, mut done: impl FnMut() -> bool) -> bool {
         let start = Instant::now();
         loop {
             for _ in 0..LOOKS_PER_CLOCK {
@@ -81,20 +93,30 @@ impl Spin {
         }
     }
 
-    fn learn_from_spin(&mut self, took: Duration) {
+    fn learn_from_spin(&self, took: Duration) {
         // Twice what it took would have been ample. Down slowly, so that one quick answer does not hide the usual one; up at once.
-        let ample = (took * 2).clamp(SHORTEST, LONGEST);
-        self.budget = if ample > self.budget { ample } else { (self.budget * 7 + ample) / 8 };
+        let ample = nanos((took * 2).clamp(SHORTEST, LONGEST));
+        let budget = self.budget.load(Ordering::Relaxed);
+        self.budget.store(if ample > budget { ample } else { (budget * 7 + ample) / 8 }, Ordering::Relaxed);
     }
 
     /// Learns from a wait that ended in sleep and took `took` in all.
-    pub fn slept(&mut self, took: Duration) {
-        self.budget = if took <= WORTH_IT { LONGEST } else { (self.budget / 2).max(SHORTEST) };
-        if self.strategy == WaitStrategy::Adaptive && self.asked.elapsed() >= TOPOLOGY_AGE {
-            self.parallel = can_run_at_once(self.peer);
-            self.asked = Instant::now();
+    pub fn slept(&self, took: Duration) {
+        let budget = self.budget.load(Ordering::Relaxed);
+        self.budget.store(if took <= WORTH_IT { nanos(LONGEST) } else { (budget / 2).max(nanos(SHORTEST)) }, Ordering::Relaxed);
+        if self.strategy == WaitStrategy::Adaptive {
+            let now = self.start.elapsed().as_millis() as u64;
+            if now >= self.asked.load(Ordering::Relaxed) + TOPOLOGY_AGE_MS {
+                self.asked.store(now, Ordering::Relaxed);
+                self.parallel.store(can_run_at_once(self.peer), Ordering::Relaxed);
+            }
         }
     }
+}
+
+/// The few that are used here fit easily.
+fn nanos(duration: Duration) -> u64 {
+    duration.as_nanos() as u64
 }
 
 /// Whether this process and `peer` can run at the same time, by their sets of processors and the quota of the control group.

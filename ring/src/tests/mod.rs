@@ -1,1 +1,119 @@
 //! Tests of the ring over heap memory and over a real segment.
+//!
+//! `heap_and_segment` has what every message and every end must do · `positions` the inside of the ring: laps, jumps, serials · `attach`
+//! and `padding` the segment · `bells` the sleeping · `model_queue` compares with a queue · `hostile` has the other side write what it
+//! likes · `two_threads` runs for real · `loom_ring` and `loom_bell` run under the model checker, by
+//! `RUSTFLAGS="--cfg loom" cargo test -p coprocess-ring --release --lib loom`.
+
+#[cfg(not(loom))]
+mod attach;
+#[cfg(not(loom))]
+mod bells;
+#[cfg(not(loom))]
+mod heap_and_segment;
+#[cfg(not(loom))]
+mod hostile;
+#[cfg(loom)]
+mod loom_bell;
+#[cfg(loom)]
+mod loom_ring;
+#[cfg(not(loom))]
+mod model_queue;
+#[cfg(not(loom))]
+mod padding;
+#[cfg(not(loom))]
+mod positions;
+#[cfg(not(loom))]
+mod two_threads;
+
+/// What several of the tests need.
+#[cfg(not(loom))]
+mod common {
+    use crate::layout::SLOT_BYTES;
+    use crate::{Progress, Receiver, Region, Sender, Side};
+
+    /// One ring pair as its two sides see it.
+    #[derive(Debug)]
+    pub(super) struct Pair {
+        pub(super) name: &'static str,
+        pub(super) parent: Region,
+        pub(super) worker: Region,
+    }
+
+    impl Pair {
+        pub(super) fn heap(slots: usize) -> Pair {
+            let region = Region::heap(slots);
+            Pair { name: "heap", parent: region.clone(), worker: region }
+        }
+
+        /// The two sides have the same file at different addresses, as two processes do.
+        pub(super) fn segment(slots: usize) -> Pair {
+            let (parent, file) = Region::create(slots * SLOT_BYTES).expect("create a segment");
+            let worker = Region::attach(&file, slots * SLOT_BYTES).expect("attach it");
+            Pair { name: "segment", parent, worker }
+        }
+
+        pub(super) fn ends(&self, max_message: usize) -> (Sender, Receiver) {
+            (Sender::new(&self.parent, Side::Parent), Receiver::new(&self.worker, Side::Worker, max_message))
+        }
+    }
+
+    /// The same ring over both kinds of memory. A segment has 32 slots at least.
+    pub(super) fn pairs(slots: usize) -> [Pair; 2] {
+        [Pair::heap(slots), Pair::segment(slots)]
+    }
+
+    /// Payload bytes of the longest frame, told independently of `ring`: half the slots, at most 256, less one word.
+    pub(super) fn longest_frame(slots: usize) -> usize {
+        (slots / 2).min(256) * SLOT_BYTES - 8
+    }
+
+    /// A source of numbers that are the same in every run.
+    pub(super) struct Numbers(pub(super) u64);
+
+    impl Numbers {
+        /// SplitMix64.
+        pub(super) fn next(&mut self) -> u64 {
+            self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+            let z = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+            let z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+            z ^ (z >> 31)
+        }
+
+        pub(super) fn below(&mut self, bound: usize) -> usize {
+            (self.next() % bound as u64) as usize
+        }
+    }
+
+    /// The message number `seed` of `bytes` bytes: every word differs from those of any other message, the rest of the last is zero.
+    pub(super) fn message(seed: u64, bytes: usize) -> Vec<u64> {
+        let mut numbers = Numbers(seed);
+        let mut words: Vec<u64> = (0..bytes.div_ceil(8)).map(|_| numbers.next()).collect();
+        if let (Some(last), rest @ 1..) = (words.last_mut(), bytes % 8) {
+            *last &= (1 << (rest * 8)) - 1;
+        }
+        words
+    }
+
+    /// Sends to the end, receiving what stands in the way; returns the lengths and contents of what came meanwhile.
+    pub(super) fn send_all(sender: &mut Sender, receiver: &mut Receiver, words: &[u64], bytes: usize) -> Vec<(usize, Vec<u64>)> {
+        let mut came = Vec::new();
+        // A message has fewer frames than words, so this many rounds without an end mean that nothing moves.
+        for _ in 0..words.len() + 2 {
+            if sender.send(words, bytes).expect("send") == Progress::Sent {
+                return came;
+            }
+            came.extend(receive_all(receiver));
+        }
+        panic!("a message of {bytes} bytes does not get through");
+    }
+
+    pub(super) fn receive_all(receiver: &mut Receiver) -> Vec<(usize, Vec<u64>)> {
+        let mut came = Vec::new();
+        let mut buffer = Vec::new();
+        while let Some(bytes) = receiver.receive(&mut buffer).expect("receive") {
+            came.push((bytes, std::mem::take(&mut buffer)));
+        }
+        came
+    }
+}

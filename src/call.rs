@@ -1,0 +1,197 @@
+//! A call on the caller's side: its entry in the table, its result, and the handle for waiting later.
+
+use std::fmt;
+use std::future::Future;
+use std::marker::PhantomData;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::{Duration, Instant};
+
+use serde::de::DeserializeOwned;
+
+use crate::end::End;
+use crate::envelope::{CallId, as_bytes, decode, keep_spare};
+use crate::error::{Error, Result};
+use crate::pending::{self, Notify, Outcome};
+
+/// An entry in the table of pending calls that is freed again unless the call was sent.
+#[derive(Debug)]
+pub(crate) struct Claim<'a> {
+    table: &'a pending::Pending,
+    id: CallId,
+    kept: bool,
+}
+
+impl<'a> Claim<'a> {
+    pub(crate) fn new(table: &'a pending::Pending) -> Result<Claim<'a>> {
+        Ok(Claim { table, id: table.claim()?, kept: false })
+    }
+
+    pub(crate) fn id(&self) -> CallId {
+        self.id
+    }
+
+    /// The call was sent: somebody else looks after the entry from here on.
+    pub(crate) fn keep(mut self) -> CallId {
+        self.kept = true;
+        self.id
+    }
+}
+
+impl Drop for Claim<'_> {
+    fn drop(&mut self) {
+        if !self.kept {
+            self.table.forget(self.id);
+        }
+    }
+}
+
+/// The result of a call, from what came for it.
+#[inline]
+pub(crate) fn decode_outcome<R: DeserializeOwned>(outcome: Outcome, method: &str) -> Result<R> {
+    match outcome {
+        Outcome::Answer { words, from, to } => {
+            let bytes = as_bytes(&words, to).get(from..).unwrap_or_default();
+            let result = decode(bytes).map_err(|e| e.into_error(method));
+            keep_spare(words);
+            result
+        }
+        Outcome::NotFound => Err(Error::MethodNotFound { method: method.to_owned() }),
+        Outcome::Remote(message) => Err(Error::Remote { method: method.to_owned(), message }),
+        Outcome::Failed(error) => Err(error),
+    }
+}
+
+/// A call that was sent and whose result was not taken yet, by [`Coprocess::start`](crate::Coprocess::start).
+///
+/// Wait for it with [`wait`](Self::wait), or await it: it is a future that needs no particular runtime. Dropping it forgets the answer.
+///
+/// It does not keep the pair open: if the last handle is dropped, the result is [`Error::Closed`].
+///
+/// # Examples
+///
+/// ```no_run
+/// # coprocess::init();
+/// # let co = coprocess::fork(|_| {})?;
+/// let a = co.start::<u64>("square", 3)?;
+/// let b = co.start::<u64>("square", 4)?;
+/// assert_eq!(a.wait()? + b.wait()?, 25);
+/// # Ok::<(), coprocess::Error>(())
+/// ```
+#[must_use = "dropping it forgets the answer"]
+pub struct Pending<R> {
+    end: Arc<End>,
+    /// `None` once the result was taken.
+    id: Option<CallId>,
+    method: Box<str>,
+    deadline: Option<Instant>,
+    /// Whether the deadline was handed to the timers.
+    timed: bool,
+    result: PhantomData<fn() -> R>,
+}
+
+impl<R> fmt::Debug for Pending<R> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Pending")
+            .field("method", &self.method)
+            .field("id", &self.id)
+            .field("deadline", &self.deadline)
+            .finish_non_exhaustive()
+    }
+}
+
+impl<R: DeserializeOwned> Pending<R> {
+    pub(crate) fn new(end: Arc<End>, id: CallId, method: &str, deadline: Option<Instant>) -> Pending<R> {
+        Pending { end, id: Some(id), method: method.into(), deadline, timed: false, result: PhantomData }
+    }
+
+    /// Waits for the result.
+    ///
+    /// Ends as [`Coprocess::call`](crate::Coprocess::call) does.
+    ///
+    /// # Errors
+    ///
+    /// As [`Coprocess::call`](crate::Coprocess::call).
+    pub fn wait(self) -> Result<R> {
+        let deadline = self.deadline;
+        self.wait_until(deadline)
+    }
+
+    /// Waits for the result for at most `timeout`; the call's own deadline, if it has one, holds besides.
+    ///
+    /// # Errors
+    ///
+    /// As [`wait`](Self::wait); after [`Error::Timeout`] the answer is forgotten.
+    pub fn wait_timeout(self, timeout: Duration) -> Result<R> {
+        let until = Instant::now().checked_add(timeout);
+        let deadline = match (self.deadline, until) {
+            (Some(a), Some(b)) => Some(a.min(b)),
+            (a, b) => a.or(b),
+        };
+        self.wait_until(deadline)
+    }
+
+    fn wait_until(mut self, deadline: Option<Instant>) -> Result<R> {
+        // It is there until the result is taken, and taking the result by `wait` consumes self; a future that is done may not be waited for.
+        let Some(id) = self.id.take() else { return Err(Error::Closed) };
+        let outcome = self.end.wait_for_answer(id, deadline)?;
+        decode_outcome(outcome, &self.method)
+    }
+
+    /// Whether the result is there, so that [`wait`](Self::wait) would return at once.
+    pub fn is_ready(&self) -> bool {
+        let Some(id) = self.id else { return true };
+        if self.end.pending.is_ready(id) || self.end.is_over() {
+            return true;
+        }
+        // Without anybody who dispatches it would never be; without a thread for that, look here.
+        if self.end.need_background().is_err() {
+            let _ = self.end.poll();
+        }
+        self.end.pending.is_ready(id)
+    }
+}
+
+impl<R: DeserializeOwned> Future for Pending<R> {
+    type Output = Result<R>;
+
+    /// # Panics
+    ///
+    /// If polled again after it was ready.
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<R>> {
+        let id = self.id.expect("a pending call must not be polled after it was ready");
+        let end = self.end.clone();
+        let finished = match end.pending.notify(id, Notify::Task(cx.waker().clone())) {
+            // The waker is in place: whatever ends the call from here on finds it. What ended it before is seen here.
+            Ok(()) if end.is_over() => Some(Err(end.failure())),
+            Ok(()) => match end.need_background() {
+                Ok(()) => None,
+                Err(error) => Some(Err(error)),
+            },
+            Err(_) => Some(end.pending.take(id).ok_or_else(|| end.failure())),
+        };
+        let Some(outcome) = finished else {
+            if let (Some(at), false) = (self.deadline, self.timed) {
+                self.timed = true;
+                if end.timers.add(at, id, |id| end.pending.is_known(id)) {
+                    end.disturb();
+                }
+            }
+            return Poll::Pending;
+        };
+        self.id = None;
+        if outcome.is_err() {
+            end.pending.forget(id);
+        }
+        Poll::Ready(outcome.and_then(|outcome| decode_outcome(outcome, &self.method)))
+    }
+}
+
+impl<R> Drop for Pending<R> {
+    fn drop(&mut self) {
+        if let Some(id) = self.id {
+            self.end.pending.forget(id);
+        }
+    }
+}

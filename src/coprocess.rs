@@ -1,0 +1,604 @@
+//! The handle: what programs hold.
+
+use std::fmt::Display;
+use std::process::ExitStatus;
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, Weak};
+use std::time::{Duration, Instant};
+
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use crate::call::{Claim, Pending, decode_outcome};
+use crate::end::End;
+use crate::envelope::{Head, Message, decode};
+use crate::error::{Error, Result};
+use crate::outbox::Patience;
+use crate::pending::Notify;
+use crate::registry::Handlers;
+use crate::reply::Reply;
+use crate::stats::Stats;
+
+/// The event that the first registration on an end sends to the other.
+pub(crate) const LISTENING: &str = "listening";
+
+/// One end of a pair of processes: a handle, cheap to clone, usable from any thread.
+///
+/// Both ends, the parent's and the worker's, have the same methods. The pair is closed by [`close`](Self::close), or when the last handle of
+/// the parent is dropped.
+///
+/// # Who runs handlers
+///
+/// Handlers of one end never run at the same time as each other, except nested: while a handler waits in a `call` of its own, what
+/// arrives is dispatched on its thread. Messages are received in the order they were sent, and a handler has returned, or waits, before
+/// the next message is received. So a handler must not wait for another thread that waits for the same pair; where work takes long, answer later,
+/// with [`serve_deferred`](Self::serve_deferred).
+///
+/// In the worker of [`fork`](crate::fork) nothing is dispatched before the worker function has returned, except while a thread waits in
+/// `call`, [`run`](Self::run) or [`poll`](Self::poll). Elsewhere a thread of the library dispatches when no thread of the program does.
+///
+/// # What ends a wait
+///
+/// Its answer; its deadline; [`close`](Self::close) of this end ([`Error::Closed`]); the end of the other side, closed or dead
+/// ([`Error::Disconnected`], after what it had sent was received); and its misbehaviour ([`Error::Misbehaved`]).
+///
+/// # Examples
+///
+/// ```no_run
+/// fn main() -> coprocess::Result<()> {
+///     coprocess::init();
+///     let co = coprocess::fork(|co| {
+///         co.serve("add", |(a, b): (i64, i64)| a + b);
+///     })?;
+///     assert_eq!(co.call::<i64>("add", (1, 2))?, 3);
+///     co.close()?;
+///     Ok(())
+/// }
+/// ```
+#[derive(Debug, Clone)]
+pub struct Coprocess {
+    handle: Arc<Handle>,
+}
+
+/// What all clones of a handle share; the end itself is also held by the library's threads.
+#[derive(Debug)]
+struct Handle {
+    end: Arc<End>,
+}
+
+impl Drop for Handle {
+    fn drop(&mut self) {
+        // Without waiting: the process watcher sees to it that the worker ends.
+        self.end.close();
+    }
+}
+
+/// A handle that does not keep the pair open.
+///
+/// Handlers of a pair that need the pair itself capture this one: a [`Coprocess`] captured by a handler of its own pair keeps
+/// the pair open until it is closed or the other side ends.
+///
+/// # Examples
+///
+/// ```no_run
+/// # coprocess::init();
+/// # let co = coprocess::fork(|_| {})?;
+/// let weak = co.downgrade();
+/// co.serve("twice", move |n: i64| match weak.upgrade() {
+///     Some(co) => co.call::<i64>("double", n),
+///     None => Err(coprocess::Error::Closed),
+/// }.unwrap_or(0));
+/// # Ok::<(), coprocess::Error>(())
+/// ```
+#[derive(Debug, Clone)]
+pub struct WeakCoprocess {
+    handle: Weak<Handle>,
+}
+
+impl WeakCoprocess {
+    /// A full handle, unless the last one was dropped.
+    pub fn upgrade(&self) -> Option<Coprocess> {
+        self.handle.upgrade().map(|handle| Coprocess { handle })
+    }
+}
+
+impl Coprocess {
+    pub(crate) fn new(end: Arc<End>) -> Coprocess {
+        Coprocess { handle: Arc::new(Handle { end }) }
+    }
+
+    pub(crate) fn end(&self) -> &Arc<End> {
+        &self.handle.end
+    }
+
+    // ---- calls -------------------------------------------------------------------------------------------------------------------
+
+    /// Calls a method of the other end and waits for its result.
+    ///
+    /// Arguments: `()` for none, a value for one, a tuple for several. While this waits it dispatches what arrives.
+    ///
+    /// Ends with the answer, after [`Builder::call_timeout`](crate::Builder::call_timeout) if one was set, or with the pair.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::MethodNotFound`] and [`Error::Remote`] come from the other end. [`Error::Timeout`]: the answer, if it comes, is dropped.
+    /// [`Error::Encode`], [`Error::TooLarge`]: nothing was sent. [`Error::Decode`]: the result is not an `R`. [`Error::Full`]: more than eight million
+    /// calls are in flight, or both ends flood each other from handlers. [`Error::Closed`], [`Error::Disconnected`], [`Error::Misbehaved`]: the
+    /// pair is over.
+    ///
+    /// # Examples
+    ///
+    /// ```no_run
+    /// # coprocess::init();
+    /// # let co = coprocess::fork(|_| {})?;
+    /// let sum: i64 = co.call("add", (1, 2))?;
+    /// # Ok::<(), coprocess::Error>(())
+    /// ```
+    pub fn call<R: DeserializeOwned>(&self, method: &str, args: impl Serialize) -> Result<R> {
+        self.call_until(method, args, self.end().default_deadline())
+    }
+
+    /// As [`call`](Self::call), with a deadline of its own for the whole operation, waiting for room included.
+    ///
+    /// # Errors
+    ///
+    /// As [`call`](Self::call).
+    ///
+    /// # Examples
+    ///
+    /// ```no_run
+    /// # coprocess::init();
+    /// # let co = coprocess::fork(|_| {})?;
+    /// # use std::time::Duration;
+    /// match co.call_timeout::<u64>("measure", (), Duration::from_millis(20)) {
+    ///     Err(coprocess::Error::Timeout) => println!("too slow"),
+    ///     other => println!("{}", other?),
+    /// }
+    /// # Ok::<(), coprocess::Error>(())
+    /// ```
+    pub fn call_timeout<R: DeserializeOwned>(&self, method: &str, args: impl Serialize, timeout: Duration) -> Result<R> {
+        self.call_until(method, args, Instant::now().checked_add(timeout))
+    }
+
+    fn call_until<R: DeserializeOwned>(&self, method: &str, args: impl Serialize, deadline: Option<Instant>) -> Result<R> {
+        let end = self.end();
+        let claim = self.send_call(method, args, deadline)?;
+        // From here on the wait looks after the entry.
+        let outcome = end.wait_for_answer(claim.keep(), deadline)?;
+        decode_outcome(outcome, method)
+    }
+
+    fn send_call(&self, method: &str, args: impl Serialize, deadline: Option<Instant>) -> Result<Claim<'_>> {
+        let end = self.end();
+        let claim = Claim::new(&end.pending)?;
+        let message = Message::encode(&Head::Call(claim.id(), method), &args, end.terms.max_message, method)?;
+        end.outbox.send(end, &message, Patience::Until(deadline))?;
+        Ok(claim)
+    }
+
+    /// Sends a call and returns at once; wait for the result later, or await it.
+    ///
+    /// [`Builder::call_timeout`](crate::Builder::call_timeout) counts from here.
+    ///
+    /// # Errors
+    ///
+    /// As [`call`](Self::call), as far as sending goes.
+    ///
+    /// # Examples
+    ///
+    /// ```no_run
+    /// # coprocess::init();
+    /// # let co = coprocess::fork(|_| {})?;
+    /// let pending: Vec<_> = (0..100).map(|n| co.start::<u64>("square", n)).collect::<Result<_, _>>()?;
+    /// for square in pending {
+    ///     println!("{}", square.wait()?);
+    /// }
+    /// # Ok::<(), coprocess::Error>(())
+    /// ```
+    pub fn start<R: DeserializeOwned>(&self, method: &str, args: impl Serialize) -> Result<Pending<R>> {
+        let deadline = self.end().default_deadline();
+        let claim = self.send_call(method, args, deadline)?;
+        Ok(Pending::new(self.end().clone(), claim.keep(), method, deadline))
+    }
+
+    /// Sends a call; `callback` gets the result, on whichever thread dispatches it, or an error when the pair ends.
+    ///
+    /// # Errors
+    ///
+    /// As [`start`](Self::start); the callback is not called then. [`Error::Os`] if the system refuses the background thread.
+    ///
+    /// # Examples
+    ///
+    /// ```no_run
+    /// # coprocess::init();
+    /// # let co = coprocess::fork(|_| {})?;
+    /// co.call_with("add", (1, 2), |sum: coprocess::Result<i64>| println!("{sum:?}"))?;
+    /// # Ok::<(), coprocess::Error>(())
+    /// ```
+    pub fn call_with<R: DeserializeOwned + 'static>(
+        &self,
+        method: &str,
+        args: impl Serialize,
+        callback: impl FnOnce(Result<R>) + Send + 'static,
+    ) -> Result<()> {
+        let end = self.end();
+        end.need_background()?;
+        let deadline = end.default_deadline();
+        let claim = Claim::new(&end.pending)?;
+        let name: Box<str> = method.into();
+        let callback = Notify::Callback(Box::new(move |outcome| callback(decode_outcome(outcome, &name))));
+        // Before it is sent, so that the answer finds it.
+        let registered = end.pending.notify(claim.id(), callback);
+        debug_assert!(registered.is_ok(), "a call that was not sent has no answer");
+        let message = Message::encode(&Head::Call(claim.id(), method), &args, end.terms.max_message, method)?;
+        end.outbox.send(end, &message, Patience::Until(deadline))?;
+        let id = claim.keep();
+        if end.is_over() && end.pending.is_known(id) {
+            // The end came to its end after the callback was registered, and perhaps before it was looked for.
+            end.complete(id, crate::pending::Outcome::Failed(end.failure()));
+        } else if let Some(at) = deadline {
+            if end.timers.add(at, id, |id| end.pending.is_known(id)) {
+                end.disturb();
+            }
+        }
+        Ok(())
+    }
+
+    // ---- events ------------------------------------------------------------------------------------------------------------------
+
+    /// Sends an event: one way, no answer. Waits for room in the ring if there is none.
+    ///
+    /// Ends when the event is in the ring, or with the pair. Never runs handlers.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Encode`], [`Error::TooLarge`]: nothing was sent. [`Error::Closed`], [`Error::Disconnected`], [`Error::Misbehaved`]: the pair is over.
+    /// [`Error::Full`]: only inside a handler, when both ends flood each other and 64 MiB wait to be handled here.
+    ///
+    /// # Examples
+    ///
+    /// ```no_run
+    /// # coprocess::init();
+    /// # let co = coprocess::fork(|_| {})?;
+    /// co.emit("temperature", 21.5)?;
+    /// # Ok::<(), coprocess::Error>(())
+    /// ```
+    pub fn emit(&self, event: &str, value: impl Serialize) -> Result<()> {
+        self.send_event(event, value, Patience::Until(None))
+    }
+
+    /// As [`emit`](Self::emit), but never waits.
+    ///
+    /// # Errors
+    ///
+    /// As [`emit`](Self::emit), and [`Error::Full`] if there is no room now, or another thread is in the midst of sending; nothing was sent.
+    ///
+    /// # Examples
+    ///
+    /// ```no_run
+    /// # coprocess::init();
+    /// # let co = coprocess::fork(|_| {})?;
+    /// if let Err(coprocess::Error::Full) = co.try_emit("frame", 7) {
+    ///     // The other end is behind: skip this one.
+    /// }
+    /// # Ok::<(), coprocess::Error>(())
+    /// ```
+    pub fn try_emit(&self, event: &str, value: impl Serialize) -> Result<()> {
+        self.send_event(event, value, Patience::None)
+    }
+
+    /// As [`emit`](Self::emit), with a deadline for the whole operation.
+    ///
+    /// # Errors
+    ///
+    /// As [`emit`](Self::emit), and [`Error::Timeout`]: nothing was sent.
+    ///
+    /// # Examples
+    ///
+    /// ```no_run
+    /// # coprocess::init();
+    /// # let co = coprocess::fork(|_| {})?;
+    /// co.emit_timeout("frame", 7, std::time::Duration::from_millis(5))?;
+    /// # Ok::<(), coprocess::Error>(())
+    /// ```
+    pub fn emit_timeout(&self, event: &str, value: impl Serialize, timeout: Duration) -> Result<()> {
+        self.send_event(event, value, Patience::Until(Instant::now().checked_add(timeout)))
+    }
+
+    #[inline]
+    fn send_event(&self, event: &str, value: impl Serialize, patience: Patience) -> Result<()> {
+        let end = self.end();
+        let message = Message::encode(&Head::Event(event), &value, end.terms.max_message, event)?;
+        end.outbox.send(end, &message, patience)
+    }
+
+    // ---- handlers ----------------------------------------------------------------------------------------------------------------
+
+    /// Handles an event. A second handler for the same event replaces the first.
+    ///
+    /// A panic in the handler stays there; a value that is not a `T` is dropped. Both are counted in [`stats`](Self::stats).
+    ///
+    /// # Panics
+    ///
+    /// If the system refuses the background thread, as [`std::thread::spawn`] does.
+    ///
+    /// # Examples
+    ///
+    /// ```no_run
+    /// # coprocess::init();
+    /// # let co = coprocess::fork(|_| {})?;
+    /// co.listen("temperature", |celsius: f64| println!("{celsius} °C"));
+    /// # Ok::<(), coprocess::Error>(())
+    /// ```
+    pub fn listen<T: DeserializeOwned + 'static>(&self, event: &str, handler: impl Fn(T) + Send + Sync + 'static) -> &Self {
+        self.register(|handlers| {
+            handlers.events.insert(
+                event.into(),
+                Arc::new(move |value| {
+                    handler(decode(value)?);
+                    Ok(())
+                }),
+            );
+        })
+    }
+
+    /// Removes the handler of an event. Returns whether there was one.
+    ///
+    /// # Examples
+    ///
+    /// ```no_run
+    /// # coprocess::init();
+    /// # let co = coprocess::fork(|_| {})?;
+    /// co.listen("tick", |(): ()| {});
+    /// assert!(co.unlisten("tick"));
+    /// assert!(!co.unlisten("tick"));
+    /// # Ok::<(), coprocess::Error>(())
+    /// ```
+    pub fn unlisten(&self, event: &str) -> bool {
+        self.end().registry.unlisten(event)
+    }
+
+    /// Serves a method: the handler's result is the answer. A second handler for the same method replaces the first.
+    ///
+    /// A panic in the handler becomes [`Error::Remote`] for the caller; so do arguments that are not an `A`.
+    ///
+    /// # Panics
+    ///
+    /// As [`listen`](Self::listen).
+    ///
+    /// # Examples
+    ///
+    /// ```no_run
+    /// # coprocess::init();
+    /// # let co = coprocess::fork(|_| {})?;
+    /// co.serve("add", |(a, b): (i64, i64)| a + b).serve("now", |(): ()| std::time::SystemTime::now());
+    /// # Ok::<(), coprocess::Error>(())
+    /// ```
+    pub fn serve<A: DeserializeOwned + 'static, R: Serialize + 'static>(
+        &self,
+        method: &str,
+        handler: impl Fn(A) -> R + Send + Sync + 'static,
+    ) -> &Self {
+        self.serve_raw(method, move |end: &Arc<End>, id, method: &str, args: A| end.settle(id, method, Ok(handler(args))))
+    }
+
+    /// As [`serve`](Self::serve), for handlers that can fail: the error's text becomes [`Error::Remote`] for the caller.
+    ///
+    /// # Panics
+    ///
+    /// As [`listen`](Self::listen).
+    ///
+    /// # Examples
+    ///
+    /// ```no_run
+    /// # coprocess::init();
+    /// # let co = coprocess::fork(|_| {})?;
+    /// co.try_serve("parse", |text: String| text.parse::<i64>());
+    /// # Ok::<(), coprocess::Error>(())
+    /// ```
+    pub fn try_serve<A: DeserializeOwned + 'static, R: Serialize + 'static, E: Display>(
+        &self,
+        method: &str,
+        handler: impl Fn(A) -> std::result::Result<R, E> + Send + Sync + 'static,
+    ) -> &Self {
+        self.serve_raw(method, move |end: &Arc<End>, id, method: &str, args: A| {
+            end.settle(id, method, handler(args).map_err(|e| e.to_string()));
+        })
+    }
+
+    /// Serves a method whose answer comes later, from any thread, through the [`Reply`].
+    ///
+    /// # Panics
+    ///
+    /// As [`listen`](Self::listen).
+    ///
+    /// # Examples
+    ///
+    /// ```no_run
+    /// # coprocess::init();
+    /// # let co = coprocess::fork(|_| {})?;
+    /// co.serve_deferred("slow", |n: u64, reply| {
+    ///     std::thread::spawn(move || reply.send(n * n));
+    /// });
+    /// # Ok::<(), coprocess::Error>(())
+    /// ```
+    pub fn serve_deferred<A: DeserializeOwned + 'static, R: Serialize + 'static>(
+        &self,
+        method: &str,
+        handler: impl Fn(A, Reply<R>) + Send + Sync + 'static,
+    ) -> &Self {
+        self.serve_raw(method, move |end: &Arc<End>, id, method: &str, args: A| handler(args, Reply::new(end.clone(), id, method)))
+    }
+
+    fn serve_raw<A: DeserializeOwned + 'static>(
+        &self,
+        method: &str,
+        handler: impl Fn(&Arc<End>, crate::envelope::CallId, &str, A) + Send + Sync + 'static,
+    ) -> &Self {
+        self.register(|handlers| {
+            handlers.methods.insert(
+                method.into(),
+                Arc::new(move |end, id, method, args| match decode(args) {
+                    Ok(args) => handler(end, id, method, args),
+                    Err(error) => end.refuse_arguments(id, method, &error),
+                }),
+            );
+        })
+    }
+
+    fn register(&self, change: impl FnOnce(&mut Handlers)) -> &Self {
+        let end = self.end();
+        if end.registry.add(change) {
+            // A courtesy: if the pair is over, there is nobody to tell.
+            let _ = self.emit(LISTENING, ());
+        }
+        if end.handlers_want_background.load(Ordering::Relaxed) {
+            end.need_background().expect("the background dispatcher needs a thread");
+        }
+        self
+    }
+
+    // ---- driving and life --------------------------------------------------------------------------------------------------------
+
+    /// Dispatches on this thread until the other end closes or dies, or this end is closed.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Disconnected`] if the other side died, [`Error::Misbehaved`] if it broke the protocol. An orderly close by either end is `Ok`.
+    ///
+    /// # Examples
+    ///
+    /// ```no_run
+    /// // A worker program:
+    /// fn main() -> coprocess::Result<()> {
+    ///     let co = coprocess::parent()?;
+    ///     co.serve("double", |n: u64| 2 * n);
+    ///     co.run()
+    /// }
+    /// ```
+    pub fn run(&self) -> Result<()> {
+        self.end().run()
+    }
+
+    /// Dispatches what has arrived, without waiting. Returns how many messages that were: zero, too, while another thread dispatches.
+    ///
+    /// # Errors
+    ///
+    /// When the pair is over and nothing is left to dispatch: why it is over.
+    ///
+    /// # Examples
+    ///
+    /// ```no_run
+    /// # coprocess::init();
+    /// # let co = coprocess::fork(|_| {})?;
+    /// while co.poll()? > 0 {}
+    /// # Ok::<(), coprocess::Error>(())
+    /// ```
+    pub fn poll(&self) -> Result<usize> {
+        self.end().poll()
+    }
+
+    /// Closes the pair in good order.
+    ///
+    /// What has arrived is handled first, unless this is called from inside a handler. What was sent before is delivered to the other end. Calls still
+    /// in flight get [`Error::Closed`] here, and [`Error::Disconnected`] on the other end. Handlers are dropped.
+    ///
+    /// On the parent's end this waits for the worker's exit; after [`Builder::close_timeout`](crate::Builder::close_timeout) the worker
+    /// gets SIGTERM, after another SIGKILL. The worker's exit status is returned. On the worker's end it returns `None` at once.
+    /// Closing again, or after the other side died, is no error.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Timeout`] if the worker cannot even be killed.
+    ///
+    /// # Examples
+    ///
+    /// ```no_run
+    /// # coprocess::init();
+    /// # let co = coprocess::fork(|_| {})?;
+    /// let status = co.close()?.expect("this is the parent");
+    /// assert!(status.success());
+    /// # Ok::<(), coprocess::Error>(())
+    /// ```
+    pub fn close(&self) -> Result<Option<ExitStatus>> {
+        let end = self.end();
+        if !end.lead.is_mine() && !end.is_over() {
+            // If the pair came to its end meanwhile, it is closed: what was asked for.
+            let _ = end.poll();
+        }
+        end.close();
+        match end.worker() {
+            None => Ok(None),
+            Some(worker) => worker.wait_for_exit(),
+        }
+    }
+
+    /// Kills the worker: SIGKILL. Whoever waits for it gets [`Error::Disconnected`].
+    ///
+    /// # Errors
+    ///
+    /// [`Error::NotTheParent`] on the worker's end; [`Error::Os`] if the system refuses. A worker that has ended already is no error.
+    ///
+    /// # Examples
+    ///
+    /// ```no_run
+    /// # coprocess::init();
+    /// # let co = coprocess::fork(|_| {})?;
+    /// co.kill()?;
+    /// # Ok::<(), coprocess::Error>(())
+    /// ```
+    pub fn kill(&self) -> Result<()> {
+        self.end().worker().ok_or(Error::NotTheParent)?.kill()
+    }
+
+    /// Whether the pair is open, as far as this end knows: neither closed nor is the other side gone.
+    ///
+    /// # Examples
+    ///
+    /// ```no_run
+    /// # coprocess::init();
+    /// # let co = coprocess::fork(|_| {})?;
+    /// assert!(co.is_connected());
+    /// # Ok::<(), coprocess::Error>(())
+    /// ```
+    pub fn is_connected(&self) -> bool {
+        self.end().check_open().is_ok()
+    }
+
+    /// The process id of the other side.
+    ///
+    /// # Examples
+    ///
+    /// ```no_run
+    /// # coprocess::init();
+    /// # let co = coprocess::fork(|_| {})?;
+    /// println!("the worker is process {}", co.peer_id());
+    /// # Ok::<(), coprocess::Error>(())
+    /// ```
+    pub fn peer_id(&self) -> u32 {
+        self.end().peer
+    }
+
+    /// Counters of this end since its start.
+    ///
+    /// # Examples
+    ///
+    /// ```no_run
+    /// # coprocess::init();
+    /// # let co = coprocess::fork(|_| {})?;
+    /// println!("{} messages sent", co.stats().messages_sent);
+    /// # Ok::<(), coprocess::Error>(())
+    /// ```
+    pub fn stats(&self) -> Stats {
+        self.end().stats()
+    }
+
+    /// A handle that does not keep the pair open.
+    ///
+    /// # Examples
+    ///
+    /// See [`WeakCoprocess`].
+    pub fn downgrade(&self) -> WeakCoprocess {
+        WeakCoprocess { handle: Arc::downgrade(&self.handle) }
+    }
+}

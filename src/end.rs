@@ -1,0 +1,303 @@
+//! One end of a pair: what its handles, its background thread and the process watcher share, and how it comes to its end.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, OnceLock};
+use std::time::{Duration, Instant};
+
+use coprocess_ring::{ChannelError, Misbehaved, Receiver, Region, Sender, Side, Sleeper, Spin, WaitStrategy, Watch};
+
+use crate::error::{Error, Reason, Result};
+use crate::inbox::Inbox;
+use crate::lead::Lead;
+use crate::outbox::Outbox;
+use crate::pending::{Callback, Outcome, Pending};
+use crate::process::Worker;
+use crate::registry::Registry;
+use crate::seat::Seat;
+use crate::stats::{Counters, Stats};
+use crate::sync::lock;
+use crate::timers::Timers;
+
+/// What both ends of a pair agree on.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Terms {
+    pub(crate) max_message: usize,
+    pub(crate) strategy: WaitStrategy,
+    pub(crate) call_timeout: Option<Duration>,
+}
+
+/// How an end came to its end.
+#[derive(Debug, Clone, Copy)]
+enum Ending {
+    Closed,
+    Gone(Reason),
+    Misbehaved(Misbehaved),
+    Os(i32),
+}
+
+#[derive(Debug)]
+pub(crate) struct End {
+    pub(crate) terms: Terms,
+    pub(crate) peer: u32,
+    pub(crate) watch: Watch,
+    pub(crate) outbox: Outbox,
+    pub(crate) inbox: Mutex<Inbox>,
+    pub(crate) pending: Pending,
+    pub(crate) registry: Registry,
+    pub(crate) lead: Lead,
+    pub(crate) seat: Seat,
+    pub(crate) timers: Timers,
+    pub(crate) counters: Counters,
+    pub(crate) spin_for_data: Spin,
+    pub(crate) spin_for_room: Spin,
+    /// How deeply handlers are nested. Changed by the leader only.
+    pub(crate) depth: AtomicU32,
+    /// Threads, other than the resident, that are asleep on a bell or about to be.
+    guests: AtomicU32,
+    /// Whoever waits for messages should look at the timers again.
+    attention: AtomicBool,
+    /// The other side is gone; what it has sent may still be received.
+    gone: OnceLock<Reason>,
+    /// This end is over.
+    ended: OnceLock<Ending>,
+    /// Whether handlers alone are a reason for a background thread: not while the function of a forked worker has not returned.
+    pub(crate) handlers_want_background: AtomicBool,
+    /// Whether the background thread was started.
+    pub(crate) background: AtomicBool,
+    /// The worker process, on the parent's end.
+    worker: OnceLock<Arc<Worker>>,
+}
+
+impl End {
+    pub(crate) fn new(region: &Region, side: Side, peer: u32, terms: Terms) -> Arc<End> {
+        Arc::new(End {
+            terms,
+            peer,
+            watch: Watch::new(region, side),
+            outbox: Outbox::new(Sender::new(region, side)),
+            inbox: Mutex::new(Inbox::new(Receiver::new(region, side, terms.max_message))),
+            pending: Pending::new(),
+            registry: Registry::default(),
+            lead: Lead::new(),
+            seat: Seat::default(),
+            timers: Timers::new(),
+            counters: Counters::default(),
+            spin_for_data: Spin::new(terms.strategy, peer),
+            spin_for_room: Spin::new(terms.strategy, peer),
+            depth: AtomicU32::new(0),
+            guests: AtomicU32::new(0),
+            attention: AtomicBool::new(false),
+            gone: OnceLock::new(),
+            ended: OnceLock::new(),
+            handlers_want_background: AtomicBool::new(true),
+            background: AtomicBool::new(false),
+            worker: OnceLock::new(),
+        })
+    }
+
+    /// Says which process is at the other end, on the parent's side.
+    pub(crate) fn set_worker(&self, worker: Arc<Worker>) {
+        let first = self.worker.set(worker);
+        debug_assert!(first.is_ok(), "an end has one worker");
+    }
+
+    pub(crate) fn worker(&self) -> Option<&Arc<Worker>> {
+        self.worker.get()
+    }
+
+    // ---- state -------------------------------------------------------------------------------------------------------------------
+
+    /// Whether this end is over: closed, or the other side is gone and everything it had sent was received.
+    pub(crate) fn is_over(&self) -> bool {
+        self.ended.get().is_some()
+    }
+
+    /// Whether nothing more will come from the other side than what is there.
+    #[inline]
+    pub(crate) fn is_gone(&self) -> bool {
+        self.gone.get().is_some() || self.watch.is_closed()
+    }
+
+    /// Why nothing can be sent or awaited any more.
+    pub(crate) fn failure(&self) -> Error {
+        match self.ended.get() {
+            Some(Ending::Closed) => Error::Closed,
+            Some(Ending::Gone(reason)) => Error::Disconnected(*reason),
+            Some(Ending::Misbehaved(how)) => Error::Misbehaved(*how),
+            Some(Ending::Os(errno)) => {
+                Error::Os { action: "wait on a futex in the shared memory", source: std::io::Error::from_raw_os_error(*errno) }
+            }
+            None => Error::Disconnected(self.reason()),
+        }
+    }
+
+    fn reason(&self) -> Reason {
+        // The other end's orderly close, unless the kernel has told more before.
+        self.gone.get().copied().unwrap_or(Reason::Closed)
+    }
+
+    /// Fails if there is nobody to send to.
+    #[inline]
+    pub(crate) fn check_open(&self) -> Result<()> {
+        if self.ended.get().is_some() || self.is_gone() { Err(self.failure()) } else { Ok(()) }
+    }
+
+    /// How `run` returns once the end is over.
+    pub(crate) fn verdict(&self) -> Result<()> {
+        match self.failure() {
+            Error::Closed | Error::Disconnected(Reason::Closed) => Ok(()),
+            error => Err(error),
+        }
+    }
+
+    // ---- endings -----------------------------------------------------------------------------------------------------------------
+
+    /// The other side is gone: whoever waits takes what is left and then fails.
+    pub(crate) fn peer_gone(&self, reason: Reason) {
+        // The first reason stands.
+        if self.gone.set(if self.watch.is_closed() { Reason::Closed } else { reason }).is_ok() {
+            self.wake_everybody();
+        }
+    }
+
+    /// The other side is gone and everything it had sent was received.
+    pub(crate) fn drained(&self) {
+        self.finish(Ending::Gone(self.reason()));
+    }
+
+    /// This end was closed by its user.
+    pub(crate) fn close(&self) {
+        self.finish(Ending::Closed);
+    }
+
+    /// The channel failed. Returns the error for the one who found out.
+    #[cold]
+    pub(crate) fn channel_failed(&self, error: ChannelError) -> Error {
+        self.finish(match error {
+            ChannelError::Misbehaved(how) => Ending::Misbehaved(how),
+            ChannelError::Futex(error) => Ending::Os(error.raw_os_error().unwrap_or(0)),
+            _ => Ending::Misbehaved(Misbehaved::Envelope),
+        });
+        self.failure()
+    }
+
+    /// A message was not of any form that an honest end sends.
+    #[cold]
+    pub(crate) fn nonsense(&self) -> Error {
+        self.channel_failed(ChannelError::Misbehaved(Misbehaved::Envelope))
+    }
+
+    fn finish(&self, ending: Ending) {
+        if self.ended.set(ending).is_err() {
+            return;
+        }
+        // The other side: nothing will follow, and nothing will be received. A futex that cannot be woken leaves it to the watcher of
+        // the other side's process to notice.
+        let told = self.outbox.close().and_then(|()| lock(&self.inbox).close());
+        debug_assert!(told.is_ok(), "waking through a mapped futex cannot fail: {told:?}");
+        if let Some(worker) = self.worker() {
+            worker.begin_close();
+        }
+        self.wake_everybody();
+        self.pending.abandon(|callback| self.run_callback(callback, Outcome::Failed(self.failure())));
+        self.registry.close();
+    }
+
+    // ---- waking ------------------------------------------------------------------------------------------------------------------
+
+    /// Makes every thread of this process that waits in this end look at its state. Call after changing it.
+    fn wake_everybody(&self) {
+        self.outbox.stir();
+        self.seat.stir();
+        self.lead.wake_resident(&self.watch);
+        // Also against a hostile other side that rewrites the bells: until nobody is on the way to sleep any more. Nobody starts anew, since
+        // everybody looks at the state before.
+        while self.guests.load(Ordering::SeqCst) > 0 {
+            let woken = self.watch.wake_local(Sleeper::Guest).and_then(|_| self.watch.wake_local_for_room());
+            if woken.is_err() {
+                break;
+            }
+            std::thread::yield_now();
+        }
+        self.lead.stir();
+    }
+
+    /// Makes whoever watches the ring look at the timers again.
+    pub(crate) fn disturb(&self) {
+        self.attention.store(true, Ordering::SeqCst);
+        self.lead.wake_resident(&self.watch);
+        while self.attention.load(Ordering::SeqCst) && self.guests.load(Ordering::SeqCst) > 0 {
+            if self.watch.wake_local(Sleeper::Guest).is_err() {
+                break;
+            }
+            std::thread::yield_now();
+        }
+    }
+
+    /// Whether a thread that is about to sleep must look at the state of the end instead.
+    #[inline]
+    pub(crate) fn is_disturbed(&self) -> bool {
+        self.is_over() || self.is_gone() || self.attention.load(Ordering::SeqCst)
+    }
+
+    /// Takes note of a disturbance.
+    pub(crate) fn attend(&self) {
+        self.attention.store(false, Ordering::SeqCst);
+    }
+
+    /// Announces that this thread may go to sleep on a bell, until the guard is dropped. Look at the state after this.
+    pub(crate) fn sleeping(&self) -> SleepGuard<'_> {
+        // SeqCst: whoever changes the state looks here afterwards; one of the two sees the other.
+        self.guests.fetch_add(1, Ordering::SeqCst);
+        SleepGuard(&self.guests)
+    }
+
+    /// Runs a callback; its panic stays in it.
+    pub(crate) fn run_callback(&self, callback: Callback, outcome: Outcome) {
+        if catch_unwind(AssertUnwindSafe(|| callback(outcome))).is_err() {
+            // The panic hook has reported it.
+            Counters::add(&self.counters.event_panics);
+        }
+    }
+
+    /// Whether there is something to receive for a thread of this depth of nesting.
+    pub(crate) fn has_something(&self) -> bool {
+        lock(&self.inbox).has_something(&self.watch, self.at_bound())
+    }
+
+    pub(crate) fn default_deadline(&self) -> Option<Instant> {
+        self.terms.call_timeout.and_then(|t| Instant::now().checked_add(t))
+    }
+
+    pub(crate) fn stats(&self) -> Stats {
+        let sent = self.outbox.counters();
+        let (messages_received, bytes_received, wakeups) = {
+            let inbox = lock(&self.inbox);
+            (inbox.messages, inbox.bytes, inbox.wakeups())
+        };
+        let get = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        Stats {
+            messages_sent: sent.messages,
+            bytes_sent: sent.bytes,
+            messages_received,
+            bytes_received,
+            waits_for_room: sent.waits_for_room,
+            sleeps: get(&self.counters.sleeps),
+            wakeups_sent: sent.wakeups + wakeups,
+            events_unheard: get(&self.counters.events_unheard),
+            events_undecodable: get(&self.counters.events_undecodable),
+            event_panics: get(&self.counters.event_panics),
+            answers_dropped: get(&self.counters.answers_dropped),
+        }
+    }
+}
+
+/// See [`End::sleeping`].
+pub(crate) struct SleepGuard<'a>(&'a AtomicU32);
+
+impl Drop for SleepGuard<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::SeqCst);
+    }
+}

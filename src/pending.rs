@@ -1,0 +1,346 @@
+//! The calls in flight: which answer belongs to which waiter.
+//!
+//! A table of entries. A call claims one under a serial number that is never used again, so a late answer to a call that was forgotten
+//! finds another serial, or none. Entries are reused; the table grows to the largest number of calls that were ever in flight at once, and no
+//! lock is taken by a call that waits for its own answer.
+
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, OnceLock};
+use std::task::Waker;
+
+use crate::envelope::{CallId, Failure};
+use crate::error::{Error, Result};
+use crate::parker::Parker;
+use crate::sync::lock;
+
+/// What has come for a call.
+#[derive(Debug)]
+pub(crate) enum Outcome {
+    /// The message that holds the answer, and where in it the encoded result lies.
+    Answer { words: Vec<u64>, from: usize, to: usize },
+    /// No such method.
+    NotFound,
+    /// What the other end's handler said.
+    Remote(String),
+    /// The call failed on this side.
+    Failed(Error),
+}
+
+impl From<Failure<'_>> for Outcome {
+    fn from(failure: Failure<'_>) -> Outcome {
+        match failure {
+            Failure::NotFound => Outcome::NotFound,
+            Failure::Remote(message) => Outcome::Remote(message.to_owned()),
+        }
+    }
+}
+
+/// Runs when the answer is there.
+pub(crate) type Callback = Box<dyn FnOnce(Outcome) + Send>;
+
+/// Who is to be told.
+pub(crate) enum Notify {
+    Thread(Arc<Parker>),
+    Task(Waker),
+    Callback(Callback),
+}
+
+/// What is left to do after a call was completed, once no lock is held.
+pub(crate) enum Completion {
+    /// Nothing, or it is done.
+    Done,
+    /// Run this.
+    Run(Callback, Outcome),
+    /// The call is not in flight: it was forgotten, or never made.
+    Unknown,
+}
+
+#[derive(Default)]
+enum State {
+    /// Nobody has asked for notice yet, and nothing has come.
+    #[default]
+    Quiet,
+    Waiting(Notify),
+    Done(Outcome),
+}
+
+/// Set in an entry's serial once the outcome is there.
+const READY: u64 = 1 << 63;
+
+#[derive(Default)]
+struct Entry {
+    /// Zero: free. Else the serial of the call, and READY.
+    serial: AtomicU64,
+    state: Mutex<State>,
+}
+
+const FIRST_CHUNK: u32 = 64;
+const CHUNKS: usize = 17;
+/// The most calls that can be in flight on one end.
+const MAX_IN_FLIGHT: u32 = FIRST_CHUNK * ((1 << CHUNKS) - 1);
+
+/// The table.
+pub(crate) struct Pending {
+    /// Chunk k has FIRST_CHUNK << k entries. None is ever moved or freed before the table.
+    chunks: [OnceLock<Box<[Entry]>>; CHUNKS],
+    capacity: AtomicU32,
+    next_serial: AtomicU64,
+    /// The entry freed last: a series of calls uses one entry, which stays in the cache.
+    hint: AtomicU32,
+    cursor: AtomicU32,
+}
+
+impl std::fmt::Debug for Pending {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Pending").field("capacity", &self.capacity).field("next_serial", &self.next_serial).finish_non_exhaustive()
+    }
+}
+
+impl Pending {
+    pub(crate) fn new() -> Pending {
+        let pending = Pending {
+            chunks: [const { OnceLock::new() }; CHUNKS],
+            capacity: AtomicU32::new(0),
+            next_serial: AtomicU64::new(1),
+            hint: AtomicU32::new(0),
+            cursor: AtomicU32::new(0),
+        };
+        pending.grow(0);
+        pending
+    }
+
+    fn entry(&self, index: u32) -> Option<&Entry> {
+        // Entry i is in the chunk whose first index is FIRST_CHUNK * (2^k - 1).
+        let shifted = index.checked_add(FIRST_CHUNK)?;
+        let chunk = (shifted / FIRST_CHUNK).ilog2();
+        let offset = shifted - (FIRST_CHUNK << chunk);
+        self.chunks.get(chunk as usize)?.get()?.get(offset as usize)
+    }
+
+    /// Adds a chunk, unless another thread already did.
+    fn grow(&self, seen: u32) -> bool {
+        if seen >= MAX_IN_FLIGHT {
+            return false;
+        }
+        let chunk = (seen / FIRST_CHUNK + 1).ilog2();
+        let length = FIRST_CHUNK << chunk;
+        self.chunks[chunk as usize].get_or_init(|| (0..length).map(|_| Entry::default()).collect());
+        // Release: pairs with the Acquire in `claim`; the entries themselves are published by the OnceLock.
+        self.capacity.fetch_max(seen + length, Ordering::Release);
+        true
+    }
+
+    /// Claims an entry for a new call.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Full`] if more than eight million calls are in flight.
+    #[inline]
+    pub(crate) fn claim(&self) -> Result<CallId> {
+        // Relaxed: only the number matters. At a billion calls a second it lasts for centuries, so READY is never reached.
+        let serial = self.next_serial.fetch_add(1, Ordering::Relaxed);
+        // Relaxed: a hint.
+        let hint = self.hint.load(Ordering::Relaxed);
+        if self.try_claim(hint, serial) {
+            return Ok(CallId { entry: hint, serial });
+        }
+        self.claim_slowly(serial)
+    }
+
+    #[inline]
+    fn try_claim(&self, index: u32, serial: u64) -> bool {
+        // Acquire: pairs with the Release that freed it.
+        self.entry(index).is_some_and(|e| e.serial.compare_exchange(0, serial, Ordering::Acquire, Ordering::Relaxed).is_ok())
+    }
+
+    fn claim_slowly(&self, serial: u64) -> Result<CallId> {
+        loop {
+            let capacity = self.capacity.load(Ordering::Acquire);
+            // A run of taken entries means that the table is crowded; finding none in a whole round means that it is full.
+            for _ in 0..capacity.min(64) {
+                let index = self.cursor.fetch_add(1, Ordering::Relaxed) % capacity;
+                if self.try_claim(index, serial) {
+                    return Ok(CallId { entry: index, serial });
+                }
+            }
+            if !self.grow(capacity) {
+                return Err(Error::Full);
+            }
+            self.cursor.store(capacity, Ordering::Relaxed);
+        }
+    }
+
+    /// The entry of a call that is in flight.
+    fn find(&self, id: CallId) -> Option<&Entry> {
+        let entry = self.entry(id.entry)?;
+        // Acquire: pairs with the Release in `complete`. A zero serial from the wire must not match a free entry.
+        (id.serial != 0 && entry.serial.load(Ordering::Acquire) & !READY == id.serial).then_some(entry)
+    }
+
+    /// Whether the outcome of `id` is there.
+    #[inline]
+    pub(crate) fn is_ready(&self, id: CallId) -> bool {
+        self.entry(id.entry).is_some_and(|e| e.serial.load(Ordering::Acquire) == id.serial | READY)
+    }
+
+    /// Frees the entry of a call whose answer its own waiter has received itself: nothing was ever stored in it.
+    #[inline]
+    pub(crate) fn release(&self, id: CallId) {
+        if let Some(entry) = self.entry(id.entry) {
+            debug_assert_eq!(entry.serial.load(Ordering::Relaxed), id.serial);
+            self.free(id, entry);
+        }
+    }
+
+    #[inline]
+    fn free(&self, id: CallId, entry: &Entry) {
+        // Release: pairs with the Acquire in `try_claim`.
+        entry.serial.store(0, Ordering::Release);
+        self.hint.store(id.entry, Ordering::Relaxed);
+    }
+
+    /// Takes the outcome, if it is there, and frees the entry.
+    pub(crate) fn take(&self, id: CallId) -> Option<Outcome> {
+        if !self.is_ready(id) {
+            return None;
+        }
+        let entry = self.entry(id.entry)?;
+        let mut state = lock(&entry.state);
+        let State::Done(outcome) = std::mem::take(&mut *state) else { return None };
+        self.free(id, entry);
+        Some(outcome)
+    }
+
+    /// Forgets a call: its answer will be dropped.
+    pub(crate) fn forget(&self, id: CallId) {
+        let Some(entry) = self.find(id) else { return };
+        let mut state = lock(&entry.state);
+        // What is dropped may run user code, which must not find the lock held.
+        let dropped = std::mem::take(&mut *state);
+        self.free(id, entry);
+        drop(state);
+        drop(dropped);
+    }
+
+    /// Asks for notice. Hands it back if the outcome is there already.
+    pub(crate) fn notify(&self, id: CallId, notify: Notify) -> std::result::Result<(), Notify> {
+        let Some(entry) = self.find(id) else { return Err(notify) };
+        let mut state = lock(&entry.state);
+        if matches!(*state, State::Done(_)) {
+            return Err(notify);
+        }
+        let replaced = std::mem::replace(&mut *state, State::Waiting(notify));
+        drop(state);
+        drop(replaced);
+        Ok(())
+    }
+
+    /// Completes a call and tells who waits.
+    pub(crate) fn complete(&self, id: CallId, outcome: Outcome) -> Completion {
+        let Some(entry) = self.find(id) else { return Completion::Unknown };
+        let mut state = lock(&entry.state);
+        // Again, under the lock: it may have been forgotten, and the entry reused, meanwhile. A second answer is unknown, too.
+        if entry.serial.load(Ordering::Acquire) != id.serial {
+            return Completion::Unknown;
+        }
+        match std::mem::take(&mut *state) {
+            State::Waiting(Notify::Callback(callback)) => {
+                self.free(id, entry);
+                Completion::Run(callback, outcome)
+            }
+            waiting => {
+                *state = State::Done(outcome);
+                // Release: pairs with the Acquire in `is_ready`.
+                entry.serial.store(id.serial | READY, Ordering::Release);
+                drop(state);
+                match waiting {
+                    State::Waiting(Notify::Thread(parker)) => parker.notify(),
+                    State::Waiting(Notify::Task(waker)) => waker.wake(),
+                    _ => {}
+                }
+                Completion::Done
+            }
+        }
+    }
+
+    /// Whether the call is still in flight, answered or not.
+    pub(crate) fn is_known(&self, id: CallId) -> bool {
+        self.find(id).is_some()
+    }
+
+    /// Tells everybody who asked for notice that there will be no more answers: threads and tasks look by themselves, callbacks are handed out.
+    pub(crate) fn abandon(&self, mut run: impl FnMut(Callback)) {
+        for entry in self.chunks.iter().filter_map(OnceLock::get).flatten() {
+            if entry.serial.load(Ordering::Acquire) == 0 {
+                continue;
+            }
+            let mut state = lock(&entry.state);
+            match std::mem::take(&mut *state) {
+                State::Waiting(Notify::Callback(callback)) => {
+                    entry.serial.store(0, Ordering::Release);
+                    drop(state);
+                    run(callback);
+                }
+                State::Waiting(Notify::Thread(parker)) => {
+                    drop(state);
+                    parker.notify();
+                }
+                State::Waiting(Notify::Task(waker)) => {
+                    drop(state);
+                    waker.wake();
+                }
+                other => *state = other,
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn entries_are_found_whatever_the_index() {
+        let pending = Pending::new();
+        let ids: Vec<CallId> = (0..100_000).map(|_| pending.claim().expect("room")).collect();
+        let mut seen: Vec<u32> = ids.iter().map(|id| id.entry).collect();
+        seen.sort_unstable();
+        seen.dedup();
+        assert_eq!(seen.len(), ids.len(), "no entry is handed out twice");
+        for id in &ids {
+            assert!(matches!(pending.complete(*id, Outcome::NotFound), Completion::Done));
+            assert!(matches!(pending.complete(*id, Outcome::NotFound), Completion::Unknown), "a second answer is unknown");
+            assert!(matches!(pending.take(*id), Some(Outcome::NotFound)));
+        }
+        let capacity = pending.capacity.load(Ordering::Relaxed);
+        for _ in 0..1_000_000 {
+            let id = pending.claim().expect("room");
+            pending.release(id);
+        }
+        assert_eq!(pending.capacity.load(Ordering::Relaxed), capacity, "a series of calls does not let the table grow");
+    }
+
+    #[test]
+    fn a_forgotten_call_has_no_answer_and_its_entry_is_reused_under_a_new_serial() {
+        let pending = Pending::new();
+        let old = pending.claim().expect("room");
+        pending.forget(old);
+        let new = pending.claim().expect("room");
+        assert_eq!(new.entry, old.entry);
+        assert!(matches!(pending.complete(old, Outcome::NotFound), Completion::Unknown));
+        assert!(!pending.is_ready(new));
+    }
+
+    #[test]
+    fn answers_to_calls_that_were_never_made_are_unknown() {
+        let pending = Pending::new();
+        for id in [
+            CallId { entry: 0, serial: 0 },
+            CallId { entry: 63, serial: 0 },
+            CallId { entry: u32::MAX, serial: 7 },
+            CallId { entry: 0, serial: READY },
+        ] {
+            assert!(matches!(pending.complete(id, Outcome::NotFound), Completion::Unknown), "{id:?}");
+        }
+    }
+}

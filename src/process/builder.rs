@@ -1,0 +1,197 @@
+//! Settings of a pair, and the two ways to start one.
+
+use std::ffi::{OsStr, OsString};
+use std::os::unix::process::CommandExt;
+use std::process::Command;
+use std::time::Duration;
+
+use coprocess_ring::WaitStrategy;
+
+use crate::coprocess::Coprocess;
+use crate::end::Terms;
+use crate::error::{Error, ForkError, Result};
+use crate::process::launch::Launch;
+use crate::process::{Role, entry, function};
+
+/// The program itself, whatever has become of its file since it was started.
+const SELF: &str = "/proc/self/exe";
+
+/// Starts `worker` in a process of its own, with default settings: [`Builder::fork`].
+///
+/// # Errors
+///
+/// As [`Builder::fork`].
+///
+/// # Examples
+///
+/// ```no_run
+/// fn main() -> coprocess::Result<()> {
+///     coprocess::init();
+///     let co = coprocess::fork(|co| {
+///         co.serve("add", |(a, b): (i64, i64)| a + b);
+///     })?;
+///     assert_eq!(co.call::<i64>("add", (1, 2))?, 3);
+///     Ok(())
+/// }
+/// ```
+pub fn fork(worker: fn(Coprocess)) -> Result<Coprocess> {
+    Builder::new().fork(worker)
+}
+
+/// Starts a worker program, with default settings: [`Builder::spawn`].
+///
+/// # Errors
+///
+/// As [`Builder::spawn`].
+///
+/// # Examples
+///
+/// ```no_run
+/// let co = coprocess::spawn(std::process::Command::new("./parser-worker"))?;
+/// let title: String = co.call("title_of", "paper.pdf")?;
+/// # Ok::<(), coprocess::Error>(())
+/// ```
+pub fn spawn(program: Command) -> Result<Coprocess> {
+    Builder::new().spawn(program)
+}
+
+/// Settings of a pair. They hold for both ends.
+///
+/// # Examples
+///
+/// ```no_run
+/// use std::time::Duration;
+///
+/// # coprocess::init();
+/// let co = coprocess::Builder::new()
+///     .ring_capacity(1 << 20)
+///     .call_timeout(Duration::from_secs(1))
+///     .fork(|co| {
+///         co.serve("add", |(a, b): (i64, i64)| a + b);
+///     })?;
+/// # Ok::<(), coprocess::Error>(())
+/// ```
+#[derive(Debug, Clone)]
+pub struct Builder {
+    ring_capacity: usize,
+    max_message: usize,
+    strategy: WaitStrategy,
+    call_timeout: Option<Duration>,
+    fork_timeout: Duration,
+    close_timeout: Duration,
+    environment: Vec<(OsString, OsString)>,
+}
+
+impl Default for Builder {
+    fn default() -> Builder {
+        Builder {
+            ring_capacity: 256 * 1024,
+            max_message: 64 << 20,
+            strategy: WaitStrategy::Adaptive,
+            call_timeout: None,
+            fork_timeout: Duration::from_secs(10),
+            close_timeout: Duration::from_secs(2),
+            environment: Vec::new(),
+        }
+    }
+}
+
+impl Builder {
+    /// The default settings.
+    pub fn new() -> Builder {
+        Builder::default()
+    }
+
+    /// Room in each direction, in bytes; rounded up to a power of two from 4 KiB to 1 GiB. Default: 256 KiB.
+    ///
+    /// Each message takes at least 128 bytes of it. Messages larger than the ring go through it in parts.
+    pub fn ring_capacity(mut self, bytes: usize) -> Builder {
+        self.ring_capacity = bytes;
+        self
+    }
+
+    /// The largest encoded message, in bytes, its name included. Default: 64 MiB.
+    ///
+    /// A larger one is refused by the sender with [`Error::TooLarge`]; an end that sends one nevertheless misbehaves.
+    pub fn max_message(mut self, bytes: usize) -> Builder {
+        self.max_message = bytes;
+        self
+    }
+
+    /// How both sides wait for each other. Default: [`WaitStrategy::Adaptive`].
+    pub fn wait(mut self, strategy: WaitStrategy) -> Builder {
+        self.strategy = strategy;
+        self
+    }
+
+    /// The deadline of calls that have none of their own, at both ends. Default: none.
+    pub fn call_timeout(mut self, timeout: Duration) -> Builder {
+        self.call_timeout = Some(timeout);
+        self
+    }
+
+    /// How long a worker may take to attach. Default: 10 s.
+    pub fn fork_timeout(mut self, timeout: Duration) -> Builder {
+        self.fork_timeout = timeout;
+        self
+    }
+
+    /// How long a worker may take to end after the pair was closed, before SIGTERM, and again before SIGKILL. Default: 2 s.
+    pub fn close_timeout(mut self, timeout: Duration) -> Builder {
+        self.close_timeout = timeout;
+        self
+    }
+
+    /// Adds a variable to the environment of a worker of [`fork`](Self::fork). A [`Command`] for [`spawn`](Self::spawn) brings its own.
+    pub fn env(mut self, key: impl AsRef<OsStr>, value: impl AsRef<OsStr>) -> Builder {
+        self.environment.push((key.as_ref().to_owned(), value.as_ref().to_owned()));
+        self
+    }
+
+    /// Starts `worker`, a plain function or a closure that captures nothing, in a process of its own, and returns once it has attached.
+    ///
+    /// The process is made by executing the program again: it shares nothing with this one but what is sent. The function registers
+    /// handlers and returns; then the worker dispatches until the pair is closed, and exits with status 0. It ends, too, if this process
+    /// ends in any way.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::NotInitialized`] if [`init`](crate::init) has not run; [`Error::Fork`] says why the worker could not be started. Nothing is left behind.
+    ///
+    /// # Examples
+    ///
+    /// See [`Builder`].
+    pub fn fork(self, worker: fn(Coprocess)) -> Result<Coprocess> {
+        if !entry::is_initialized() {
+            return Err(Error::NotInitialized);
+        }
+        let Some(distance) = function::distance(worker) else {
+            return Err(Error::Fork { program: SELF.to_owned(), cause: ForkError::ForeignFunction });
+        };
+        let mut command = Command::new(SELF);
+        if let Some(name) = std::env::args_os().next() {
+            command.arg0(name);
+        }
+        command.envs(self.environment.iter().map(|(k, v)| (k, v)));
+        self.launch(command, Role::Function(distance))
+    }
+
+    /// Starts a program that calls [`parent`](crate::parent), and returns once it has attached.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Fork`] says why the worker could not be started. Nothing is left behind.
+    ///
+    /// # Examples
+    ///
+    /// See [`spawn`].
+    pub fn spawn(self, program: Command) -> Result<Coprocess> {
+        self.launch(program, Role::Program)
+    }
+
+    fn launch(self, command: Command, role: Role) -> Result<Coprocess> {
+        let terms = Terms { max_message: self.max_message, strategy: self.strategy, call_timeout: self.call_timeout };
+        Launch { command, role, capacity: self.ring_capacity, terms, fork_timeout: self.fork_timeout, close_timeout: self.close_timeout }
+            .start()
+    }
+}

@@ -1,0 +1,207 @@
+//! The process watcher: one thread of the library that waits in the kernel for the ends of all the processes this one is paired with.
+//!
+//! It starts with the first pair and ends with the last. While nothing happens it is never woken.
+
+use std::collections::HashMap;
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
+use nix::sys::eventfd::{EfdFlags, EventFd};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+
+use crate::end::End;
+use crate::error::Reason;
+use crate::process::worker::Worker;
+use crate::sync::lock;
+
+/// A worker that has closed its lifeline is about to end, and the kernel will tell how, unless it lives on for this long.
+const LAST_BREATH: Duration = Duration::from_secs(1);
+/// What a worker whose parent has died gets to end by itself.
+const GRACE: Duration = Duration::from_millis(250);
+
+static WATCHER: Mutex<Option<Arc<Watcher>>> = Mutex::new(None);
+
+struct Watcher {
+    epoll: Epoll,
+    /// Makes the thread look at its deadlines.
+    bell: EventFd,
+    pairs: Mutex<Pairs>,
+}
+
+#[derive(Default)]
+struct Pairs {
+    next: u64,
+    watched: HashMap<u64, Watched>,
+}
+
+enum Watched {
+    /// On the parent's side.
+    Worker { end: Arc<End>, worker: Arc<Worker>, hung_up: Option<Instant> },
+    /// On the worker's side.
+    Parent { end: Arc<End>, lifeline: OwnedFd, pidfd: Option<OwnedFd>, died: Option<Instant> },
+}
+
+/// The bell's key; pairs have two keys each, from 2 on: even for the process, odd for the lifeline.
+const BELL: u64 = 0;
+
+/// Watches a worker of this process.
+pub(crate) fn watch_worker(end: &Arc<End>, worker: &Arc<Worker>) -> io::Result<()> {
+    watch(Watched::Worker { end: end.clone(), worker: worker.clone(), hung_up: None })
+}
+
+/// Watches the parent of this process.
+pub(crate) fn watch_parent(end: &Arc<End>, lifeline: OwnedFd, pidfd: Option<OwnedFd>) -> io::Result<()> {
+    watch(Watched::Parent { end: end.clone(), lifeline, pidfd, died: None })
+}
+
+/// Makes the watcher look at the deadlines of closing workers.
+pub(crate) fn look_again() {
+    if let Some(watcher) = &*lock(&WATCHER) {
+        // Fails only if the counter is full: then the watcher is about to look anyway.
+        let _ = watcher.bell.write(1);
+    }
+}
+
+fn watch(watched: Watched) -> io::Result<()> {
+    let mut current = lock(&WATCHER);
+    let watcher = match &*current {
+        Some(watcher) => watcher.clone(),
+        None => {
+            let watcher = Arc::new(Watcher {
+                epoll: Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC)?,
+                bell: EventFd::from_flags(EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK)?,
+                pairs: Mutex::default(),
+            });
+            watcher.epoll.add(&watcher.bell, EpollEvent::new(EpollFlags::EPOLLIN, BELL))?;
+            let thread = watcher.clone();
+            std::thread::Builder::new().name("coprocess-watch".to_owned()).spawn(move || thread.run())?;
+            *current = Some(watcher.clone());
+            watcher
+        }
+    };
+    let mut pairs = lock(&watcher.pairs);
+    pairs.next += 2;
+    let key = pairs.next;
+    let (process, lifeline) = match &watched {
+        Watched::Worker { worker, .. } => (Some(worker.pidfd.as_fd()), worker.lifeline.as_fd()),
+        Watched::Parent { lifeline, pidfd, .. } => (pidfd.as_ref().map(AsFd::as_fd), lifeline.as_fd()),
+    };
+    // The lifeline carries no data after the handshake; what a hostile side sends on it is not even looked at.
+    watcher.epoll.add(lifeline, EpollEvent::new(EpollFlags::EPOLLRDHUP, key + 1))?;
+    if let Some(process) = process {
+        if let Err(error) = watcher.epoll.add(process, EpollEvent::new(EpollFlags::EPOLLIN, key)) {
+            watcher.epoll.delete(lifeline)?;
+            return Err(error.into());
+        }
+    }
+    pairs.watched.insert(key, watched);
+    Ok(())
+}
+
+impl Watcher {
+    fn run(&self) {
+        let mut next: Option<Instant> = None;
+        loop {
+            let timeout = match next {
+                None => EpollTimeout::NONE,
+                // Rounded up, so as not to wake just before.
+                Some(at) => EpollTimeout::try_from(at.saturating_duration_since(Instant::now()) + Duration::from_millis(1))
+                    .unwrap_or(EpollTimeout::MAX),
+            };
+            let mut events = [EpollEvent::empty(); 16];
+            // EINTR cannot be told from a time-out, and need not be.
+            let count = self.epoll.wait(&mut events, timeout).unwrap_or(0);
+            for event in events.iter().take(count) {
+                match event.data() {
+                    BELL => {
+                        // Nonblocking: resets the counter.
+                        let _ = self.bell.read();
+                    }
+                    key => self.happened(key & !1, key & 1 == 1),
+                }
+            }
+            match self.deadlines() {
+                Some(earliest) => next = earliest,
+                None => return,
+            }
+        }
+    }
+
+    /// The lifeline of a pair hung up, or its process ended.
+    fn happened(&self, key: u64, is_lifeline: bool) {
+        let mut pairs = lock(&self.pairs);
+        let Some(watched) = pairs.watched.get_mut(&key) else { return };
+        match watched {
+            Watched::Worker { worker, hung_up, .. } if is_lifeline => {
+                *hung_up = Some(Instant::now() + LAST_BREATH);
+                // It would be reported for ever.
+                let _ = self.epoll.delete(&worker.lifeline);
+            }
+            Watched::Worker { end, worker, .. } => {
+                let Some(status) = worker.reap() else { return };
+                let end = end.clone();
+                let _ = self.epoll.delete(&worker.pidfd);
+                let _ = self.epoll.delete(&worker.lifeline);
+                let removed = pairs.watched.remove(&key);
+                drop(pairs);
+                end.peer_gone(status.map_or(Reason::Unknown, Reason::from_status));
+                drop(removed);
+            }
+            Watched::Parent { end, lifeline, pidfd, died } => {
+                died.get_or_insert_with(|| Instant::now() + GRACE);
+                let _ = self.epoll.delete(&*lifeline);
+                if let Some(pidfd) = pidfd {
+                    let _ = self.epoll.delete(&*pidfd);
+                }
+                let end = end.clone();
+                drop(pairs);
+                end.peer_gone(Reason::ParentDied);
+            }
+        }
+    }
+
+    /// Does what is due. Returns the next deadline, or `None` if there is nothing left to watch.
+    fn deadlines(&self) -> Option<Option<Instant>> {
+        let now = Instant::now();
+        let mut earliest: Option<Instant> = None;
+        let mut deserted = Vec::new();
+        // The order of the locks is that of `watch`.
+        let mut current = lock(&WATCHER);
+        let mut pairs = lock(&self.pairs);
+        if pairs.watched.is_empty() {
+            *current = None;
+            return None;
+        }
+        drop(current);
+        for watched in pairs.watched.values_mut() {
+            let next = match watched {
+                Watched::Worker { end, worker, hung_up } => {
+                    if hung_up.is_some_and(|at| now >= at) {
+                        *hung_up = None;
+                        deserted.push(end.clone());
+                    }
+                    [*hung_up, worker.escalate()].into_iter().flatten().min()
+                }
+                Watched::Parent { died, .. } => {
+                    if died.is_some_and(|at| now >= at) {
+                        // Stuck in user code, and nobody is left who could ask it to end. Not `exit`: that would run what the stuck code
+                        // may hold locks of.
+                        let _ = kill(Pid::this(), Signal::SIGKILL);
+                    }
+                    *died
+                }
+            };
+            earliest = [earliest, next].into_iter().flatten().min();
+        }
+        drop(pairs);
+        for end in deserted {
+            // It lives on without its lifeline: it has left the pair.
+            end.peer_gone(Reason::Closed);
+        }
+        Some(earliest)
+    }
+}

@@ -1,0 +1,91 @@
+//! Answering a call later.
+
+use std::fmt;
+use std::fmt::Display;
+use std::marker::PhantomData;
+use std::sync::Arc;
+
+use serde::Serialize;
+
+use crate::end::End;
+use crate::envelope::{CallId, Failure};
+use crate::error::Result;
+
+/// The answer that a call still waits for, by [`Coprocess::serve_deferred`](crate::Coprocess::serve_deferred).
+///
+/// It can go to any thread. Dropped unanswered, the caller gets [`Error::Remote`](crate::Error::Remote).
+///
+/// # Examples
+///
+/// ```no_run
+/// # coprocess::init();
+/// # let co = coprocess::fork(|_| {})?;
+/// co.serve_deferred("find", |key: String, reply: coprocess::Reply<u64>| {
+///     std::thread::spawn(move || match key.len() {
+///         0 => reply.fail("an empty key is found nowhere"),
+///         n => reply.send(n as u64),
+///     });
+/// });
+/// # Ok::<(), coprocess::Error>(())
+/// ```
+#[must_use = "dropped unanswered, it fails the call"]
+pub struct Reply<R> {
+    end: Arc<End>,
+    /// `None` once answered.
+    call: Option<(CallId, Box<str>)>,
+    result: PhantomData<fn(R)>,
+}
+
+impl<R> fmt::Debug for Reply<R> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Reply").field("call", &self.call).finish_non_exhaustive()
+    }
+}
+
+impl<R> Reply<R> {
+    pub(crate) fn new(end: Arc<End>, id: CallId, method: &str) -> Reply<R> {
+        Reply { end, call: Some((id, method.into())), result: PhantomData }
+    }
+
+    /// Sends an error instead of a result: the caller gets [`Error::Remote`](crate::Error::Remote) with this text.
+    ///
+    /// # Errors
+    ///
+    /// As [`send`](Self::send).
+    pub fn fail(mut self, message: impl Display) -> Result<()> {
+        self.refuse(&message.to_string())
+    }
+
+    fn refuse(&mut self, message: &str) -> Result<()> {
+        match self.call.take() {
+            Some((id, method)) => self.end.refuse(id, &method, Failure::Remote(message)),
+            None => Ok(()),
+        }
+    }
+}
+
+impl<R: Serialize> Reply<R> {
+    /// Sends the result. Waits for room in the ring; ends when the answer is in it, or with the pair.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Encode`](crate::Error::Encode) or [`Error::TooLarge`](crate::Error::TooLarge): the caller gets an error instead.
+    /// Everything else means that the pair is over.
+    pub fn send(mut self, result: R) -> Result<()> {
+        match self.call.take() {
+            Some((id, method)) => self.end.answer(id, &method, &result),
+            None => Ok(()),
+        }
+    }
+}
+
+impl<R> Drop for Reply<R> {
+    fn drop(&mut self) {
+        if std::thread::panicking() && self.end.lead.is_mine() {
+            // Its handler panicked: the dispatcher tells the caller.
+            return;
+        }
+        // If the pair is over, nobody waits for it.
+        let _ = self.refuse("its handler dropped the reply without an answer");
+    }
+}

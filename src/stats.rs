@@ -1,0 +1,61 @@
+//! Counters of an end.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+/// Plain counters of one end since its start, by [`Coprocess::stats`](crate::Coprocess::stats).
+///
+/// # Examples
+///
+/// ```no_run
+/// # fn main() -> coprocess::Result<()> {
+/// # coprocess::init();
+/// # let co = coprocess::fork(|_| {})?;
+/// let before = co.stats();
+/// co.emit("tick", 1)?;
+/// assert_eq!(co.stats().messages_sent, before.messages_sent + 1);
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Stats {
+    /// Messages sent: calls, events and answers.
+    pub messages_sent: u64,
+    /// Bytes of these, names and numbers included.
+    pub bytes_sent: u64,
+    /// Messages taken out of the ring.
+    pub messages_received: u64,
+    /// Bytes of these.
+    pub bytes_received: u64,
+    /// How often a sender found the ring full and could not send at once.
+    pub waits_for_room: u64,
+    /// How often a thread of this end went to sleep in the kernel to wait for the other side.
+    pub sleeps: u64,
+    /// System calls made to wake the other side.
+    pub wakeups_sent: u64,
+    /// Events that came while nobody listened.
+    pub events_unheard: u64,
+    /// Events that did not decode as what their listener takes.
+    pub events_undecodable: u64,
+    /// Panics in listeners and callbacks.
+    pub event_panics: u64,
+    /// Answers that came too late, or to no call of this end.
+    pub answers_dropped: u64,
+}
+
+/// The counters that are not kept by what they count.
+#[derive(Debug, Default)]
+pub(crate) struct Counters {
+    pub(crate) sleeps: AtomicU64,
+    pub(crate) events_unheard: AtomicU64,
+    pub(crate) events_undecodable: AtomicU64,
+    pub(crate) event_panics: AtomicU64,
+    pub(crate) answers_dropped: AtomicU64,
+}
+
+impl Counters {
+    pub(crate) fn add(counter: &AtomicU64) {
+        // Relaxed: a statistic.
+        counter.fetch_add(1, Ordering::Relaxed);
+    }
+}
