@@ -236,10 +236,10 @@ impl Coprocess {
         if end.is_over() && end.pending.is_known(id) {
             // The end came to its end after the callback was registered, and perhaps before it was looked for.
             end.complete(id, crate::pending::Outcome::Failed(end.failure()));
-        } else if let Some(at) = deadline {
-            if end.timers.add(at, id, |id| end.pending.is_known(id)) {
-                end.disturb();
-            }
+        } else if let Some(at) = deadline
+            && end.timers.add(at, id, |id| end.pending.is_known(id))
+        {
+            end.disturb();
         }
         Ok(())
     }

@@ -1,7 +1,7 @@
 //! One end of a pair: what its handles, its background thread and the process watcher share, and how it comes to its end.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering, fence};
 use std::sync::{Arc, Mutex, OnceLock};
 use std::time::{Duration, Instant};
 
@@ -208,12 +208,14 @@ impl End {
 
     /// Makes every thread of this process that waits in this end look at its state. Call after changing it.
     fn wake_everybody(&self) {
+        // The state was changed; pairs with the fence in `sleeping`.
+        fence(Ordering::SeqCst);
         self.outbox.stir();
         self.seat.stir();
         self.lead.wake_resident(&self.watch);
         // Also against a hostile other side that rewrites the bells: until nobody is on the way to sleep any more. Nobody starts anew, since
         // everybody looks at the state before.
-        while self.guests.load(Ordering::SeqCst) > 0 {
+        while self.guests.load(Ordering::Relaxed) > 0 {
             let woken = self.watch.wake_local(Sleeper::Guest).and_then(|_| self.watch.wake_local_for_room());
             if woken.is_err() {
                 break;
@@ -225,9 +227,12 @@ impl End {
 
     /// Makes whoever watches the ring look at the timers again.
     pub(crate) fn disturb(&self) {
-        self.attention.store(true, Ordering::SeqCst);
+        // Release: pairs with the Acquire in `attend`.
+        self.attention.store(true, Ordering::Release);
+        // Pairs with the fence in `sleeping`.
+        fence(Ordering::SeqCst);
         self.lead.wake_resident(&self.watch);
-        while self.attention.load(Ordering::SeqCst) && self.guests.load(Ordering::SeqCst) > 0 {
+        while self.attention.load(Ordering::Relaxed) && self.guests.load(Ordering::Relaxed) > 0 {
             if self.watch.wake_local(Sleeper::Guest).is_err() {
                 break;
             }
@@ -238,18 +243,23 @@ impl End {
     /// Whether a thread that is about to sleep must look at the state of the end instead.
     #[inline]
     pub(crate) fn is_disturbed(&self) -> bool {
-        self.is_over() || self.is_gone() || self.attention.load(Ordering::SeqCst)
+        self.is_over() || self.is_gone() || self.attention.load(Ordering::Relaxed)
     }
 
     /// Takes note of a disturbance.
     pub(crate) fn attend(&self) {
-        self.attention.store(false, Ordering::SeqCst);
+        // Acquire: what is to be attended to; pairs with the Release in `disturb`.
+        if self.attention.load(Ordering::Relaxed) {
+            self.attention.swap(false, Ordering::Acquire);
+        }
     }
 
     /// Announces that this thread may go to sleep on a bell, until the guard is dropped. Look at the state after this.
     pub(crate) fn sleeping(&self) -> SleepGuard<'_> {
-        // SeqCst: whoever changes the state looks here afterwards; one of the two sees the other.
-        self.guests.fetch_add(1, Ordering::SeqCst);
+        // Whoever changes the state looks here afterwards: one of the two sees the other. The fence pairs with those in `wake_everybody`
+        // and `disturb`.
+        self.guests.fetch_add(1, Ordering::Relaxed);
+        fence(Ordering::SeqCst);
         SleepGuard(&self.guests)
     }
 
@@ -298,6 +308,6 @@ pub(crate) struct SleepGuard<'a>(&'a AtomicU32);
 
 impl Drop for SleepGuard<'_> {
     fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::SeqCst);
+        self.0.fetch_sub(1, Ordering::Relaxed);
     }
 }

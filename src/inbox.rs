@@ -43,10 +43,10 @@ impl Inbox {
     /// deferred stay where they are.
     #[inline]
     pub(crate) fn pop(&mut self, buffer: &mut Vec<u64>, at_bound: bool) -> Result<Option<usize>, ChannelError> {
-        if !self.backlog.is_empty() || !self.deferred.is_empty() {
-            if let Some(bytes) = self.unstow(buffer, at_bound) {
-                return Ok(Some(bytes));
-            }
+        if (!self.backlog.is_empty() || !self.deferred.is_empty())
+            && let Some(bytes) = self.unstow(buffer, at_bound)
+        {
+            return Ok(Some(bytes));
         }
         let bytes = self.receiver.receive(buffer)?;
         if let Some(bytes) = bytes {

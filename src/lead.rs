@@ -29,7 +29,7 @@ use std::time::Instant;
 use coprocess_ring::{Sleeper, Watch};
 
 use crate::parker::Parker;
-use crate::sync::{Arc, AtomicU32, AtomicUsize, Mutex, Ordering, lock};
+use crate::sync::{Arc, AtomicU32, AtomicUsize, Mutex, Ordering, fence, lock, thread_token, yield_now};
 
 const HOLDER: u32 = 3;
 /// Nobody leads.
@@ -62,19 +62,6 @@ pub(crate) struct Lead {
     /// Whether the resident is, or is about to be, asleep in the kernel.
     asleep: AtomicU32,
     queue: Mutex<VecDeque<Arc<Parker>>>,
-}
-
-/// A number that no other living thread has.
-#[cfg(not(loom))]
-pub(crate) fn thread_token() -> usize {
-    thread_local!(static TOKEN: u8 = const { 0 });
-    TOKEN.with(|t| std::ptr::from_ref(t).addr())
-}
-
-#[cfg(loom)]
-pub(crate) fn thread_token() -> usize {
-    // The models do not nest.
-    usize::MAX
 }
 
 impl Lead {
@@ -168,8 +155,10 @@ impl Lead {
         parker: &Arc<Parker>,
         disturbed: impl Fn() -> bool,
     ) -> std::io::Result<()> {
-        // SeqCst: whoever disturbs changes what `disturbed` looks at and then looks at `asleep`; one of the two sees the other.
-        self.asleep.store(1, Ordering::SeqCst);
+        // Whoever disturbs changes what `disturbed` looks at and then looks at `asleep`: one of the two sees the other. The fence pairs
+        // with the one in `wake_resident`.
+        self.asleep.store(1, Ordering::Relaxed);
+        fence(Ordering::SeqCst);
         self.leader.store(0, Ordering::Relaxed);
         // HELD to DOZING, keeping the queue's mark. Release: pairs with the Acquire in `try_enter`.
         let before = self.state.fetch_add(DOZING - HELD, Ordering::Release);
@@ -178,7 +167,8 @@ impl Lead {
             self.nominate();
         }
         let slept = if disturbed() { Ok(true) } else { watch.sleep(Sleeper::Resident, deadline) };
-        self.asleep.store(0, Ordering::SeqCst);
+        // Relaxed: `wake_resident` may see it late, and wakes in vain.
+        self.asleep.store(0, Ordering::Relaxed);
         // Relaxed: a guess, verified by the exchange below.
         let mut state = self.state.load(Ordering::Relaxed);
         loop {
@@ -199,8 +189,10 @@ impl Lead {
 
     /// Wakes the resident if it sleeps. Also against a hostile other side that rewrites the bell: see the loop.
     pub(crate) fn wake_resident(&self, watch: &Watch) {
+        // Pairs with the fence in `doze`: the caller has changed what makes the resident stay awake.
+        fence(Ordering::SeqCst);
         // It is asleep until it says otherwise. If the kernel finds nobody, it is on its way there or back: try again until either shows.
-        while self.asleep.load(Ordering::SeqCst) != 0 {
+        while self.asleep.load(Ordering::Relaxed) != 0 {
             match watch.wake_local(Sleeper::Resident) {
                 Ok(0) => yield_now(),
                 Ok(_) | Err(_) => break,
@@ -276,9 +268,3 @@ impl Lead {
         true
     }
 }
-
-#[cfg(not(loom))]
-use std::thread::yield_now;
-
-#[cfg(loom)]
-use loom::thread::yield_now;

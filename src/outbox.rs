@@ -125,7 +125,14 @@ impl Outbox {
 
     /// Sends what is left of a message, waiting for room in between.
     #[cold]
-    fn send_in_turns<'a>(&'a self, end: &End, mut out: MutexGuard<'a, Out>, message: &Message, patience: Patience, mut room: Room) -> Result<()> {
+    fn send_in_turns<'a>(
+        &'a self,
+        end: &End,
+        mut out: MutexGuard<'a, Out>,
+        message: &Message,
+        patience: Patience,
+        mut room: Room,
+    ) -> Result<()> {
         out.busy = true;
         out.waits_for_room += 1;
         let outcome = loop {

@@ -16,13 +16,13 @@ pub(crate) struct Seat {
 impl Seat {
     /// Whether the background dispatcher should give the seat up.
     pub(crate) fn is_wanted(&self) -> bool {
-        // SeqCst: pairs with `claim`; see `Lead::doze`.
-        self.wanted.load(Ordering::SeqCst) > 0
+        // Relaxed: ordered by the fences of `Lead::doze` and `Lead::wake_resident`.
+        self.wanted.load(Ordering::Relaxed) > 0
     }
 
     /// Takes the seat for a thread in `run`, calling `evict` while somebody else has it. Returns false if the end is over.
     pub(crate) fn claim(&self, over: impl Fn() -> bool, evict: impl Fn()) -> bool {
-        self.wanted.fetch_add(1, Ordering::SeqCst);
+        self.wanted.fetch_add(1, Ordering::Relaxed);
         let mut taken = lock(&self.taken);
         while *taken && !over() {
             drop(taken);
@@ -32,7 +32,7 @@ impl Seat {
                 taken = self.freed.wait(taken).unwrap_or_else(|p| p.into_inner());
             }
         }
-        self.wanted.fetch_sub(1, Ordering::SeqCst);
+        self.wanted.fetch_sub(1, Ordering::Relaxed);
         let claimed = !*taken;
         *taken = true;
         claimed

@@ -1,17 +1,18 @@
-//! The locks and atomics that the hand-over of the lead is made of: the real ones, or loom's under `--cfg loom`.
+//! The locks and atomics that the hand-over of the lead is made of. `tests/lead_model.rs` has loom's in place of this file.
 
-#[cfg(not(loom))]
-pub(crate) use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
-#[cfg(not(loom))]
+use std::sync::PoisonError;
+pub(crate) use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering, fence};
 pub(crate) use std::sync::{Arc, Condvar, Mutex, MutexGuard};
-
-#[cfg(loom)]
-pub(crate) use loom::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
-#[cfg(loom)]
-pub(crate) use loom::sync::{Arc, Condvar, Mutex, MutexGuard};
+pub(crate) use std::thread::yield_now;
 
 /// Locks, and goes on if a thread panicked while it held the lock: no user code runs under the locks of this crate, and each critical
 /// section leaves its data whole.
 pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// A number that no other living thread has.
+pub(crate) fn thread_token() -> usize {
+    thread_local!(static TOKEN: u8 = const { 0 });
+    TOKEN.with(|t| std::ptr::from_ref(t).addr())
 }

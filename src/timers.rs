@@ -26,8 +26,8 @@ impl Timers {
 
     /// The earliest deadline.
     pub(crate) fn earliest(&self) -> Option<Instant> {
-        // SeqCst: a thread that goes to sleep until it looks here after it has announced its sleep, see `End::disturb`.
-        match self.earliest.load(Ordering::SeqCst) {
+        // Relaxed: whoever adds an earlier deadline disturbs those who sleep by an older one.
+        match self.earliest.load(Ordering::Relaxed) {
             NEVER => None,
             nanos => self.start.checked_add(Duration::from_nanos(nanos)),
         }
@@ -66,6 +66,6 @@ impl Timers {
         let nanos = heap
             .peek()
             .map_or(NEVER, |Reverse((at, _))| u64::try_from(at.saturating_duration_since(self.start).as_nanos()).unwrap_or(NEVER));
-        self.earliest.store(nanos, Ordering::SeqCst);
+        self.earliest.store(nanos, Ordering::Relaxed);
     }
 }

@@ -257,10 +257,10 @@ impl End {
             if self.is_over() || give_up() {
                 break Ok(());
             }
-            if dispatched == 0 {
-                if let Err(error) = self.doze(&parker, &mut desk, &give_up) {
-                    break Err(error);
-                }
+            if dispatched == 0
+                && let Err(error) = self.doze(&parker, &mut desk, &give_up)
+            {
+                break Err(error);
             }
         };
         self.leave();

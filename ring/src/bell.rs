@@ -97,7 +97,8 @@ impl<'a> Bell<'a> {
     /// Wakes a sleeper of this process, whatever the word says. Returns how many were in the kernel: where the answer is zero and the
     /// sleeper has not noticed by itself, it is on its way there, and the caller must repeat.
     pub(crate) fn wake_local(&self, who: Sleeper) -> io::Result<usize> {
-        self.disarm();
+        // Relaxed: see `arm`. Only this one's mark: another who has the watch sleeps on, and must be found by the other side.
+        let _ = self.word.compare_exchange(who as u32, 0, Ordering::Relaxed, Ordering::Relaxed);
         futex::wake(self.word, who as u32)
     }
 }

@@ -217,7 +217,7 @@ impl Receiver {
         if before + bytes > self.max_message {
             return Err(Misbehaved::Oversize.into());
         }
-        if kind == Kind::More && (bytes == 0 || bytes % 8 != 0) {
+        if kind == Kind::More && (bytes == 0 || !bytes.is_multiple_of(8)) {
             return Err(Misbehaved::Fragment.into());
         }
         self.partial.append(fragment);

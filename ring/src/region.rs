@@ -32,7 +32,7 @@ enum Backing {
     #[cfg(not(loom))]
     Mapped(mapped::Mapped),
     #[cfg(any(loom, test))]
-    Heap { controls: [Control; 2], slots: [Box<[Slot]>; 2] },
+    Heap { controls: Box<[Control; 2]>, slots: [Box<[Slot]>; 2] },
 }
 
 /// The two rings of a pair. Cheap to clone; the memory lives as long as the last clone.
@@ -55,9 +55,9 @@ impl Region {
 
     /// The same over ordinary memory, for models and tests.
     #[cfg(any(loom, test))]
-    pub(crate) fn heap(slots: usize) -> Region {
+    pub fn heap(slots: usize) -> Region {
         let ring = || (0..slots).map(|_| Slot::new()).collect();
-        Region { backing: Arc::new(Backing::Heap { controls: [Control::new(), Control::new()], slots: [ring(), ring()] }) }
+        Region { backing: Arc::new(Backing::Heap { controls: Box::new([Control::new(), Control::new()]), slots: [ring(), ring()] }) }
     }
 
     #[inline]

@@ -7,5 +7,31 @@ pub(crate) mod atomic {
 
 #[cfg(loom)]
 pub(crate) mod atomic {
-    pub(crate) use loom::sync::atomic::{AtomicU32, AtomicU64, Ordering, fence};
+    pub(crate) use loom::sync::atomic::{AtomicU64, Ordering, fence};
+
+    /// loom's, with stores as swaps.
+    ///
+    /// Of two plain stores by different threads loom knows no order unless one happened before the other; it does not use that nothing
+    /// comes between what a read-modify-write has read and what it has written. So it would let the clearing of a mark hide the next mark,
+    /// which was put up later. Among swaps the order is known.
+    #[derive(Debug)]
+    pub(crate) struct AtomicU32(loom::sync::atomic::AtomicU32);
+
+    impl AtomicU32 {
+        pub(crate) fn new(value: u32) -> AtomicU32 {
+            AtomicU32(loom::sync::atomic::AtomicU32::new(value))
+        }
+        pub(crate) fn load(&self, ordering: Ordering) -> u32 {
+            self.0.load(ordering)
+        }
+        pub(crate) fn store(&self, value: u32, ordering: Ordering) {
+            self.0.swap(value, ordering);
+        }
+        pub(crate) fn swap(&self, value: u32, ordering: Ordering) -> u32 {
+            self.0.swap(value, ordering)
+        }
+        pub(crate) fn compare_exchange(&self, current: u32, new: u32, success: Ordering, failure: Ordering) -> Result<u32, u32> {
+            self.0.compare_exchange(current, new, success, failure)
+        }
+    }
 }

@@ -92,11 +92,11 @@ fn watch(watched: Watched) -> io::Result<()> {
     };
     // The lifeline carries no data after the handshake; what a hostile side sends on it is not even looked at.
     watcher.epoll.add(lifeline, EpollEvent::new(EpollFlags::EPOLLRDHUP, key + 1))?;
-    if let Some(process) = process {
-        if let Err(error) = watcher.epoll.add(process, EpollEvent::new(EpollFlags::EPOLLIN, key)) {
-            watcher.epoll.delete(lifeline)?;
-            return Err(error.into());
-        }
+    if let Some(process) = process
+        && let Err(error) = watcher.epoll.add(process, EpollEvent::new(EpollFlags::EPOLLIN, key))
+    {
+        watcher.epoll.delete(lifeline)?;
+        return Err(error.into());
     }
     pairs.watched.insert(key, watched);
     Ok(())

@@ -145,6 +145,20 @@ fn a_local_wake_up_needs_no_mark() {
 }
 
 #[test]
+fn a_local_wake_up_leaves_the_mark_of_another() {
+    let word = AtomicU32::new(0);
+    let bell = Bell::new(&word);
+    let guest = AtomicI32::new(0);
+    thread::scope(|scope| {
+        bell.arm(Sleeper::Guest);
+        scope.spawn(|| sleep_on(bell, Sleeper::Guest, &guest));
+        wait_until_asleep(&guest);
+        assert_eq!(bell.wake_local(Sleeper::Resident).unwrap(), 0);
+        assert!(bell.ring().unwrap(), "the guest is still to be found");
+    });
+}
+
+#[test]
 fn a_deadline_beyond_all_clocks_is_none() {
     let word = AtomicU32::new(0);
     let bell = Bell::new(&word);

@@ -133,30 +133,31 @@ fn loom_catches_clearing_after_the_frame_was_published() {
     });
 }
 
-/// Five frames through three free slots, the consumer written by hand. It takes the payload before or after it gives the slot back.
+/// Six frames through three free slots, the consumer written by hand. It takes two at a time, and their payload before or after it gives
+/// the slots back.
 fn consume_by_hand(payload_first: bool) {
     let region = Region::heap(SLOTS);
     let theirs = region.clone();
     let sending = thread::spawn(move || {
         let mut producer = Producer::new(theirs, 0);
-        (1..=5).for_each(|payload| push(&mut producer, &[payload]));
+        (1..=6).for_each(|payload| push(&mut producer, &[payload]));
     });
-    for position in 0..5 {
-        let words = &region.slots(0)[position as usize % SLOTS].words;
-        while words[0].load(Ordering::Acquire) != frame_word(8, position + 1) {
-            thread::yield_now();
+    let words = |position: u64| &region.slots(0)[position as usize % SLOTS].words;
+    let payload = |position| words(position)[1].load(Ordering::Relaxed);
+    let give_back = |before| region.control(0).head.word.store(before, Ordering::Release);
+    for position in [0, 2, 4] {
+        for (position, serial) in [(position, position + 1), (position + 1, position + 2)] {
+            while words(position)[0].load(Ordering::Acquire) != frame_word(8, serial) {
+                thread::yield_now();
+            }
         }
-        let payload = || words[1].load(Ordering::Relaxed);
-        let give_back = || region.control(0).head.word.store(position + 1, Ordering::Release);
-        let payload = if payload_first {
-            let payload = payload();
-            give_back();
-            payload
-        } else {
-            give_back();
-            payload()
-        };
-        assert_eq!(payload, position + 1);
+        if !payload_first {
+            give_back(position + 2);
+        }
+        assert_eq!([payload(position), payload(position + 1)], [position + 1, position + 2]);
+        if payload_first {
+            give_back(position + 2);
+        }
     }
     sending.join().unwrap();
 }

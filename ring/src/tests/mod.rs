@@ -2,7 +2,7 @@
 //!
 //! `heap_and_segment` has what every message and every end must do · `positions` the inside of the ring: laps, jumps, serials · `attach`
 //! and `padding` the segment · `bells` the sleeping · `model_queue` compares with a queue · `hostile` has the other side write what it
-//! likes · `two_threads` runs for real · `loom_ring` and `loom_bell` run under the model checker, by
+//! likes · `misbehaviour` names what is found · `two_threads` runs for real · `loom_ring` and `loom_bell` run under the model checker, by
 //! `RUSTFLAGS="--cfg loom" cargo test -p coprocess-ring --release --lib loom`.
 
 #[cfg(not(loom))]
@@ -17,6 +17,8 @@ mod hostile;
 mod loom_bell;
 #[cfg(loom)]
 mod loom_ring;
+#[cfg(not(loom))]
+mod misbehaviour;
 #[cfg(not(loom))]
 mod model_queue;
 #[cfg(not(loom))]
