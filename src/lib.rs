@@ -80,6 +80,11 @@ pub use reply::Reply;
 pub use serde_bytes;
 pub use stats::Stats;
 
+// The examples of the README compile and run.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;
+
 /// Makes worker functions work in a test binary: write it once, at the top level of the file.
 ///
 /// A test binary has no `main` of one's own to call [`init`] from. This line calls it before `main`, so that the binary, when executed again

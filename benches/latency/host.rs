@@ -17,9 +17,7 @@ pub(crate) struct Host {
 impl Host {
     pub(crate) fn look() -> Result<Host> {
         let usable = sched_getaffinity(Pid::from_raw(0))?;
-        let cpus = (0..CpuSet::count())
-            .filter(|&cpu| usable.is_set(cpu).unwrap_or(false))
-            .collect();
+        let cpus = (0..CpuSet::count()).filter(|&cpu| usable.is_set(cpu).unwrap_or(false)).collect();
         Ok(Host { cpus })
     }
 
@@ -49,27 +47,19 @@ impl Host {
 
     pub(crate) fn describe(&self) -> String {
         let info = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
-        let model = info
-            .lines()
-            .find_map(|line| line.strip_prefix("model name")?.split_once(": "))
-            .map_or("unknown model", |(_, model)| model);
+        let model =
+            info.lines().find_map(|line| line.strip_prefix("model name")?.split_once(": ")).map_or("unknown model", |(_, model)| model);
         let kernel = fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
         let pinning = match self.pinned() {
             Some((near, far)) if siblings(near, far) => {
                 format!("parent on CPU {near}, peers on CPU {far}, two threads of one core")
             }
             Some((near, far)) => format!("parent on CPU {near}, peers on CPU {far}"),
-            None => {
-                "none: ONE usable CPU, the sides cannot run at the same time, so that every row \
+            None => "none: ONE usable CPU, the sides cannot run at the same time, so that every row \
                      measures switching between processes"
-                    .to_owned()
-            }
+                .to_owned(),
         };
-        let build = if cfg!(debug_assertions) {
-            "build    UNOPTIMISED, the figures mean nothing\n"
-        } else {
-            ""
-        };
+        let build = if cfg!(debug_assertions) { "build    UNOPTIMISED, the figures mean nothing\n" } else { "" };
         format!(
             "machine  {model}, {} usable CPU(s), {}\nkernel   Linux {}\npinning  {pinning}\n{build}",
             self.cpus.len(),
@@ -83,17 +73,12 @@ impl Host {
 pub(crate) fn pin(id: u32, cpu: usize) -> Result<()> {
     let mut set = CpuSet::new();
     set.set(cpu)?;
-    sched_setaffinity(Pid::from_raw(id.cast_signed()), &set)
-        .map_err(|error| format!("cannot pin process {id} to CPU {cpu}: {error}"))?;
+    sched_setaffinity(Pid::from_raw(id.cast_signed()), &set).map_err(|error| format!("cannot pin process {id} to CPU {cpu}: {error}"))?;
     Ok(())
 }
 
 fn siblings(one: usize, other: usize) -> bool {
-    let core = |cpu: usize| {
-        fs::read_to_string(format!(
-            "/sys/devices/system/cpu/cpu{cpu}/topology/thread_siblings_list"
-        ))
-    };
+    let core = |cpu: usize| fs::read_to_string(format!("/sys/devices/system/cpu/cpu{cpu}/topology/thread_siblings_list"));
     matches!((core(one), core(other)), (Ok(one), Ok(other)) if one == other)
 }
 
@@ -103,10 +88,7 @@ pub(crate) fn settle(peers: &[u32]) -> Result<()> {
     for &peer in peers {
         while runs(peer)? {
             if Instant::now() > deadline {
-                return Err(format!(
-                    "process {peer} does not go to sleep while it has nothing to do"
-                )
-                .into());
+                return Err(format!("process {peer} does not go to sleep while it has nothing to do").into());
             }
             thread::sleep(Duration::from_millis(1));
         }
@@ -114,9 +96,42 @@ pub(crate) fn settle(peers: &[u32]) -> Result<()> {
     Ok(())
 }
 
+/// Processor time used so far, in clock ticks.
+#[derive(Clone, Copy)]
+pub(crate) struct Usage {
+    whole_machine: u64,
+    ours: u64,
+    start: Instant,
+}
+
+impl Usage {
+    /// Of everything, and of this process and `peers`.
+    pub(crate) fn of(peers: &[u32]) -> Result<Usage> {
+        let times = |fields: &str, places: &[usize]| -> u64 {
+            let fields: Vec<u64> = fields.split_whitespace().map(|field| field.parse().unwrap_or(0)).collect();
+            places.iter().filter_map(|&place| fields.get(place)).sum()
+        };
+        // The first line is the sum over the CPUs: user, nice, system, (idle, waiting,) interrupts, and what the host took away.
+        let whole_machine = times(fs::read_to_string("/proc/stat")?.lines().next().unwrap_or_default(), &[1, 2, 3, 6, 7, 8]);
+        let mut ours = 0;
+        for process in peers.iter().copied().chain([std::process::id()]) {
+            let stat = fs::read_to_string(format!("/proc/{process}/stat"))?;
+            // After the name and the state: user and system.
+            ours += stat.rsplit_once(") ").map_or(0, |(_, rest)| times(rest, &[11, 12]));
+        }
+        Ok(Usage { whole_machine, ours, start: Instant::now() })
+    }
+
+    /// How many CPUs, on average, were busy with something else since `earlier`, or taken away by the host.
+    pub(crate) fn others_since(&self, earlier: Usage) -> f64 {
+        const TICKS: f64 = 100.0; // a second, in every file of /proc on every architecture we know
+        let others = (self.whole_machine - earlier.whole_machine) as f64 - (self.ours - earlier.ours) as f64;
+        (others / TICKS / self.start.duration_since(earlier.start).as_secs_f64()).max(0.0)
+    }
+}
+
 fn runs(peer: u32) -> Result<bool> {
-    let tasks = fs::read_dir(format!("/proc/{peer}/task"))
-        .map_err(|error| format!("process {peer} is gone: {error}"))?;
+    let tasks = fs::read_dir(format!("/proc/{peer}/task")).map_err(|error| format!("process {peer} is gone: {error}"))?;
     for task in tasks {
         match fs::read_to_string(task?.path().join("stat")) {
             // The state follows the name, which stands in parentheses and may itself hold any character.

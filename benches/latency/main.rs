@@ -16,7 +16,7 @@ use std::process::ExitCode;
 use std::thread;
 use std::time::Duration;
 
-use host::Host;
+use host::{Host, Usage};
 use report::{Role, Row};
 
 type Result<T> = std::result::Result<T, Box<dyn Error>>;
@@ -54,23 +54,16 @@ pub(crate) struct Subject<'a> {
 
 struct Plan {
     rounds: usize,
-    /// How long a subject runs in one round.
+    /// How long a subject runs in one round. Short: a virtual machine may be moved to other cores at any second, and a
+    /// ratio is only good between neighbours in time.
     slice: Duration,
     /// When to give up: a bench that hangs must not hang whoever started it.
     limit: Duration,
 }
 
 impl Plan {
-    const FULL: Plan = Plan {
-        rounds: 9,
-        slice: Duration::from_millis(100),
-        limit: Duration::from_secs(300),
-    };
-    const QUICK: Plan = Plan {
-        rounds: 3,
-        slice: Duration::from_millis(10),
-        limit: Duration::from_secs(60),
-    };
+    const FULL: Plan = Plan { rounds: 25, slice: Duration::from_millis(40), limit: Duration::from_secs(300) };
+    const QUICK: Plan = Plan { rounds: 3, slice: Duration::from_millis(10), limit: Duration::from_secs(60) };
 }
 
 fn main() -> ExitCode {
@@ -105,9 +98,7 @@ fn plan(options: &[&str]) -> Option<Plan> {
             "--help" | "-h" => return None,
             "--quick" => quick = true,
             "--bench" => {} // cargo always adds it
-            other => eprintln!(
-                "latency: ignoring `{other}`: ratios need every row, so there is nothing to select"
-            ),
+            other => eprintln!("latency: ignoring `{other}`: ratios need every row, so there is nothing to select"),
         }
     }
     Some(if quick { Plan::QUICK } else { Plan::FULL })
@@ -129,10 +120,7 @@ fn measure(plan: &Plan) -> Result<()> {
     // Only now: whoever starts with one usable CPU has every reason not to spin.
     host.pin(&peers)?;
     print!("{}", host.describe());
-    println!(
-        "rounds   {} of {:?} for each row, taking turns\n",
-        plan.rounds, plan.slice
-    );
+    println!("rounds   {} of {:?} for each row, taking turns\n", plan.rounds, plan.slice);
 
     let mut subjects = vec![floor.round_trip()];
     subjects.push(pair.call_u64());
@@ -145,9 +133,12 @@ fn measure(plan: &Plan) -> Result<()> {
     subjects.push(pair.emit());
     subjects.push(pipe.stream());
 
+    let before = Usage::of(&peers)?;
     let rows = take_turns(plan, &mut subjects, &peers)?;
+    let others = Usage::of(&peers)?.others_since(before);
     drop(subjects);
     print!("{}", report::table(&rows));
+    println!("\nOther programs kept {others:.2} CPUs busy meanwhile{}", if others > 0.1 { ": MEASURE AGAIN." } else { "." });
     pair.finish()
 }
 

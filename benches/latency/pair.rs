@@ -92,12 +92,7 @@ impl Pair {
         let name = format!("emit, {}-byte struct, per event", size_of::<Reading>());
         self.subject(name, Role::Event, move |count| {
             for turn in 0..count {
-                let reading = Reading {
-                    at_nanos: EPOCH + turn,
-                    value: turn as f64,
-                    mean: 0.5,
-                    peak: 1.5,
-                };
+                let reading = Reading { at_nanos: EPOCH + turn, value: turn as f64, mean: 0.5, peak: 1.5 };
                 self.co.emit("reading", reading)?;
             }
             sent += count;
@@ -117,39 +112,21 @@ impl Pair {
     }
 
     /// Times `work` and counts how often the two ends went to the kernel meanwhile.
-    fn subject<'a>(
-        &'a self,
-        name: String,
-        role: Role,
-        mut work: impl FnMut(u64) -> Result<()> + 'a,
-    ) -> Subject<'a> {
+    fn subject<'a>(&'a self, name: String, role: Role, mut work: impl FnMut(u64) -> Result<()> + 'a) -> Subject<'a> {
         let run = move |count: u64| {
             let before = self.waits()?;
             let start = Instant::now();
             work(count)?;
             let elapsed = start.elapsed();
             let after = self.waits()?;
-            Ok(Sample {
-                elapsed,
-                waits: Some(Waits {
-                    sleeps: after.sleeps - before.sleeps,
-                    wakeups: after.wakeups - before.wakeups,
-                }),
-            })
+            Ok(Sample { elapsed, waits: Some(Waits { sleeps: after.sleeps - before.sleeps, wakeups: after.wakeups - before.wakeups }) })
         };
-        Subject {
-            name,
-            role,
-            run: Box::new(run),
-        }
+        Subject { name, role, run: Box::new(run) }
     }
 
     fn waits(&self) -> Result<Waits> {
         let (sleeps, wakeups): (u64, u64) = self.co.call("waits", ())?;
         let ours = self.co.stats();
-        Ok(Waits {
-            sleeps: ours.sleeps + sleeps,
-            wakeups: ours.wakeups_sent + wakeups,
-        })
+        Ok(Waits { sleeps: ours.sleeps + sleeps, wakeups: ours.wakeups_sent + wakeups })
     }
 }

@@ -27,16 +27,8 @@ impl Pipe {
     pub(crate) fn start() -> Result<Pipe> {
         let (theirs, requests) = io::pipe()?;
         let (responses, back) = io::pipe()?;
-        let child = Command::new("/proc/self/exe")
-            .args(["--peer", "pipe"])
-            .stdin(theirs)
-            .stdout(back)
-            .spawn()?;
-        Ok(Pipe {
-            requests,
-            responses,
-            child,
-        })
+        let child = Command::new("/proc/self/exe").args(["--peer", "pipe"]).stdin(theirs).stdout(back).spawn()?;
+        Ok(Pipe { requests, responses, child })
     }
 
     pub(crate) fn peer_id(&self) -> u32 {
@@ -59,16 +51,9 @@ impl Pipe {
             if let Some((_, far)) = move_to {
                 host::pin(self.peer_id(), far)?;
             }
-            Ok(Sample {
-                elapsed,
-                waits: None,
-            })
+            Ok(Sample { elapsed, waits: None })
         };
-        Subject {
-            name: name.to_owned(),
-            role: Role::PipeRoundTrip,
-            run: Box::new(run),
-        }
+        Subject { name: name.to_owned(), role: Role::PipeRoundTrip, run: Box::new(run) }
     }
 
     /// One `write` for each record, one answer at the end.
@@ -87,16 +72,9 @@ impl Pipe {
             if u64::from_ne_bytes(sum) != (0..count).sum() {
                 return Err("the pipe lost records".into());
             }
-            Ok(Sample {
-                elapsed,
-                waits: None,
-            })
+            Ok(Sample { elapsed, waits: None })
         };
-        Subject {
-            name: format!("pipe, {RECORD}-byte writes one way, per write"),
-            role: Role::PipeStream,
-            run: Box::new(run),
-        }
+        Subject { name: format!("pipe, {RECORD}-byte writes one way, per write"), role: Role::PipeStream, run: Box::new(run) }
     }
 
     fn command(&self, what: u64, count: u64) -> io::Result<()> {
@@ -167,9 +145,7 @@ fn swallow(requests: &mut File, count: u64) -> io::Result<u64> {
         filled += got;
         let whole = filled - filled % RECORD;
         for record in buffer[..whole].chunks_exact(RECORD) {
-            sum += record
-                .first_chunk()
-                .map_or(0, |word| u64::from_ne_bytes(*word));
+            sum += record.first_chunk().map_or(0, |word| u64::from_ne_bytes(*word));
         }
         buffer.copy_within(whole..filled, 0);
         filled -= whole;

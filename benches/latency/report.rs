@@ -14,7 +14,7 @@ pub(crate) enum Role {
     PipeStream,
 }
 
-/// One line of the table: the mean time of an operation in each round.
+/// One line of the table: the mean time of an operation in each round, in the order of the rounds.
 pub(crate) struct Row {
     name: String,
     role: Role,
@@ -25,19 +25,11 @@ pub(crate) struct Row {
 
 impl Row {
     pub(crate) fn new(name: &str, role: Role) -> Row {
-        Row {
-            name: name.to_owned(),
-            role,
-            means: Vec::new(),
-            operations: 0,
-            waits: None,
-        }
+        Row { name: name.to_owned(), role, means: Vec::new(), operations: 0, waits: None }
     }
 
     pub(crate) fn add(&mut self, operations: u64, sample: &Sample) {
-        let mean = sample.elapsed.as_nanos() as f64 / operations as f64;
-        let place = self.means.partition_point(|&other| other < mean);
-        self.means.insert(place, mean);
+        self.means.push(sample.elapsed.as_nanos() as f64 / operations as f64);
         self.operations += operations;
         if let Some(waits) = sample.waits {
             let sum = self.waits.get_or_insert_default();
@@ -46,61 +38,74 @@ impl Row {
         }
     }
 
-    fn median(&self) -> f64 {
-        self.means
-            .get(self.means.len() / 2)
-            .copied()
-            .unwrap_or(f64::NAN)
+    fn spread(&self) -> Spread {
+        Spread::of(self.means.clone())
+    }
+
+    /// The median of the rounds' ratios, which stands more than the ratio of the medians when the machine changes its
+    /// speed between rounds.
+    fn over(&self, other: &Row) -> f64 {
+        Spread::of(self.means.iter().zip(&other.means).map(|(mine, its)| mine / its).collect()).median
+    }
+}
+
+struct Spread {
+    least: f64,
+    median: f64,
+    greatest: f64,
+}
+
+impl Spread {
+    fn of(mut values: Vec<f64>) -> Spread {
+        values.sort_by(f64::total_cmp);
+        let at = |place: usize| values.get(place).copied().unwrap_or(f64::NAN);
+        Spread { least: at(0), median: at(values.len() / 2), greatest: at(values.len().saturating_sub(1)) }
     }
 }
 
 /// The table, with its legend.
 pub(crate) fn table(rows: &[Row]) -> String {
     // Where there are two rows of a kind (a pipe on one CPU and on two), the faster one is the measure.
-    let best = |role| {
-        rows.iter()
-            .filter(|row| row.role == role)
-            .map(Row::median)
-            .reduce(f64::min)
-    };
+    let best = |role| rows.iter().filter(|row| row.role == role).min_by(|a, b| a.spread().median.total_cmp(&b.spread().median));
     let mut text = format!(
         "{:<44} {:>9} {:>9} {:>9} {:>10} {:>9} {:>9} {:>10}\n",
         "", "median", "min", "max", "over floor", "pipe over", "sleeps/M", "wake-ups/M"
     );
     for row in rows {
         let (floor, pipe) = match row.role {
-            Role::Floor | Role::Call | Role::PipeRoundTrip => {
-                (best(Role::Floor), best(Role::PipeRoundTrip))
-            }
+            Role::Floor | Role::Call | Role::PipeRoundTrip => (best(Role::Floor), best(Role::PipeRoundTrip)),
             Role::Event | Role::PipeStream => (None, best(Role::PipeStream)),
         };
-        let over_floor = ratio(floor.map(|floor| row.median() / floor));
-        let pipe_over = ratio(pipe.map(|pipe| pipe / row.median()));
-        let per_million = |count: u64| format!("{:.1}", count as f64 * 1e6 / row.operations as f64);
-        let sleeps = row
-            .waits
-            .map_or("-".to_owned(), |waits| per_million(waits.sleeps));
-        let wakeups = row
-            .waits
-            .map_or("-".to_owned(), |waits| per_million(waits.wakeups));
-        let least = row.means.first().copied().unwrap_or(f64::NAN);
-        let most = row.means.last().copied().unwrap_or(f64::NAN);
+        let over_floor = cell(floor.map(|floor| row.over(floor)), 2);
+        let pipe_over = cell(pipe.map(|pipe| pipe.over(row)), 2);
+        let per_million = |count: u64| count as f64 * 1e6 / row.operations as f64;
+        let sleeps = cell(row.waits.map(|waits| per_million(waits.sleeps)), 1);
+        let wakeups = cell(row.waits.map(|waits| per_million(waits.wakeups)), 1);
+        let Spread { least, median, greatest } = row.spread();
         let _ = writeln!(
             text,
-            "{:<44} {:>9.1} {least:>9.1} {most:>9.1} {over_floor:>10} {pipe_over:>9} {sleeps:>9} {wakeups:>10}",
+            "{:<44} {median:>9.1} {least:>9.1} {greatest:>9.1} {over_floor:>10} {pipe_over:>9} {sleeps:>9} {wakeups:>10}",
             row.name,
-            row.median(),
         );
     }
-    text.push_str(
-        "\nTimes are nanoseconds per operation: a round trip, or one event of a batch that a call confirms. Median, least and\n\
-         greatest of the rounds' means. over floor: this row / floor. pipe over: pipe / this row, for round trips the faster\n\
-         8-byte one, for events the 32-byte writes. sleeps/M, wake-ups/M: both ends together, per million operations, while\n\
-         they are busy; no other system call is made on the way of a message.\n",
-    );
+    text.push_str(LEGEND);
+    if let Some(floor) = best(Role::Floor).map(Row::spread).filter(|floor| floor.greatest > 2.0 * floor.least) {
+        let _ = writeln!(
+            text,
+            "\nThe floor itself moved from {:.0} to {:.0} ns: the machine is shared, or was busy. Trust ratios only.",
+            floor.least, floor.greatest
+        );
+    }
     text
 }
 
-fn ratio(value: Option<f64>) -> String {
-    value.map_or("-".to_owned(), |value| format!("{value:.2}"))
+const LEGEND: &str = "
+Times are nanoseconds per operation: a round trip, or one event of a batch that a call confirms; median, least and
+greatest of the rounds' means. Ratios are medians of the rounds' ratios. over floor: this row / floor. pipe over: pipe /
+this row, where pipe is the faster 8-byte one for round trips and the 32-byte writes for events. sleeps/M, wake-ups/M: how
+often both ends together slept in the kernel and woke each other there, per million operations.
+";
+
+fn cell(value: Option<f64>, digits: usize) -> String {
+    value.map_or("-".to_owned(), |value| format!("{value:.digits$}"))
 }

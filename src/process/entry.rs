@@ -1,5 +1,6 @@
 //! How a process becomes a worker: `init` for functions, `parent` for programs.
 
+use std::ffi::CString;
 use std::os::fd::{AsFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -7,6 +8,7 @@ use std::sync::{Mutex, OnceLock};
 
 use coprocess_ring::{Region, Side};
 use nix::fcntl::{FcntlArg, FdFlag, fcntl};
+use nix::sys::signal::{SigSet, Signal};
 use nix::sys::stat::{SFlag, fstat};
 
 use crate::coprocess::Coprocess;
@@ -62,6 +64,7 @@ pub fn init() {
             std::process::exit(1);
         }
     };
+    look_like_the_program();
     let Some(worker) = function::at(distance) else {
         eprintln!("coprocess: the parent named a worker function that this executable does not have");
         std::process::exit(1);
@@ -83,6 +86,23 @@ pub fn init() {
         }
     };
     std::process::exit(code);
+}
+
+/// Undoes what executing `/proc/self/exe` from any thread leaves behind.
+fn look_like_the_program() {
+    // The kernel calls the process `exe`; show the program's name where processes are listed.
+    if let Some(name) = std::env::args_os().next() {
+        let name = std::path::Path::new(&name).file_name().unwrap_or(&name);
+        if let Ok(name) = CString::new(name.as_encoded_bytes()) {
+            // A matter of looks: if the system refuses, the name stays.
+            let _ = nix::sys::prctl::set_name(&name);
+        }
+    }
+    // The thread that forked may have blocked SIGTERM, by which the parent asks a worker to end.
+    let mut term = SigSet::empty();
+    term.add(Signal::SIGTERM);
+    // Cannot fail: the set is a valid one.
+    let _ = term.thread_unblock();
 }
 
 pub(crate) fn is_initialized() -> bool {

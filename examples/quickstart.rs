@@ -1,0 +1,21 @@
+//! The example of the README.
+
+fn main() -> coprocess::Result<()> {
+    coprocess::init(); // first line of main: the worker is this program, executed again
+
+    let co = coprocess::fork(|co| {
+        // This runs in a process of its own.
+        co.listen("greet", |name: String| println!("hello, {name}"));
+        co.serve("add", |(a, b): (i64, i64)| a + b);
+        co.serve("crash", |(): ()| -> () { std::process::abort() });
+    })?;
+
+    co.emit("greet", "world")?; // one way
+    let sum: i64 = co.call("add", (1, 2))?; // waits for the result
+    println!("1 + 2 = {sum}");
+
+    // A crash of the worker is an error here, with its reason, and not an outage.
+    let crash = co.call::<()>("crash", ());
+    println!("{}", crash.unwrap_err()); // disconnected: the worker was killed by signal 6
+    Ok(())
+}
