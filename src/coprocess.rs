@@ -96,9 +96,9 @@ pub struct WeakCoprocess {
 }
 
 impl WeakCoprocess {
-    /// A full handle, unless the last one was dropped.
+    /// A full handle, unless the last one was dropped or the pair is over.
     pub fn upgrade(&self) -> Option<Coprocess> {
-        self.handle.upgrade().map(|handle| Coprocess { handle })
+        self.handle.upgrade().filter(|handle| !handle.end.is_over()).map(|handle| Coprocess { handle })
     }
 }
 

@@ -279,6 +279,7 @@ pub(crate) struct Frame {
 pub(crate) struct Expected {
     slot: usize,
     serial: u64,
+    wrapped: bool,
 }
 
 /// The receiving side of a ring.
@@ -291,6 +292,8 @@ pub(crate) struct Consumer {
     head: u64,
     /// The serial it will carry.
     serial: u64,
+    /// Whether the serials have gone round once.
+    wrapped: bool,
     /// The position that the producer knows.
     published: u64,
 }
@@ -298,7 +301,7 @@ pub(crate) struct Consumer {
 impl Consumer {
     pub(crate) fn new(region: Region, ring: usize) -> Consumer {
         let slots = region.slots(ring).len() as u64;
-        Consumer { region, ring, slots, head: 0, serial: 1, published: 0 }
+        Consumer { region, ring, slots, head: 0, serial: 1, wrapped: false, published: 0 }
     }
 
     /// As if frames had gone before: for tests of where the numbers end.
@@ -317,7 +320,7 @@ impl Consumer {
     }
 
     pub(crate) fn expected(&self) -> Expected {
-        Expected { slot: (self.head & (self.slots - 1)) as usize, serial: self.serial }
+        Expected { slot: (self.head & (self.slots - 1)) as usize, serial: self.serial, wrapped: self.wrapped }
     }
 
     /// Takes the next frame out of the ring, appending its payload to `into`.
@@ -339,7 +342,9 @@ impl Consumer {
         };
         load_words(slots, self.head, bytes.div_ceil(8), into);
         self.head = self.head.wrapping_add(slots_of(bytes));
-        self.serial = serial_after(self.serial);
+        let serial = serial_after(self.serial);
+        self.wrapped |= serial < self.serial;
+        self.serial = serial;
         let jump = word & JUMP != 0;
         if jump {
             self.head = (self.head | (self.slots - 1)).wrapping_add(1);
@@ -373,10 +378,13 @@ pub(crate) fn is_closed(region: &Region, ring: usize) -> bool {
 pub(crate) fn peek(slots: &[Slot], expected: Expected) -> Result<Option<u64>, Misbehaved> {
     // Acquire: the payload words; pairs with the Release in `Producer::push`.
     let word = slots[expected.slot].words[0].load(Ordering::Acquire);
-    let ahead = (word >> SERIAL_SHIFT).wrapping_sub(expected.serial) & SERIAL_MASK;
-    if ahead == 0 {
+    let serial = word >> SERIAL_SHIFT;
+    if serial == expected.serial {
         return Ok(Some(word));
     }
-    // Zero: never written, or cleared. Behind: left over from an earlier lap.
-    if word == 0 || ahead > SERIAL_MASK / 2 { Ok(None) } else { Err(Misbehaved::Serial) }
+    // Zero: never written, or cleared. Behind: left over from an earlier lap. Until the serials have gone round once, which takes weeks at full
+    // speed, there is no doubt what is behind.
+    let behind =
+        if expected.wrapped { expected.serial.wrapping_sub(serial) & SERIAL_MASK <= SERIAL_MASK / 2 } else { serial < expected.serial };
+    if word == 0 || behind { Ok(None) } else { Err(Misbehaved::Serial) }
 }
