@@ -1,15 +1,21 @@
 //! The background dispatcher: looks after an end while no thread of the program does.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use crate::end::End;
 use crate::error::{Error, Result};
+use crate::waiting::Seated;
 
 /// Registrations usually come in a burst. The background dispatcher lets a burst be complete before it delivers anything, so that what
-/// the other end has already sent does not meet half of the handlers.
-const BURST: Duration = Duration::from_millis(5);
+/// the other end has already sent does not meet half of the handlers. A thread that waits in the pair dispatches at once.
+const BURST: Duration = Duration::from_millis(20);
+/// The same in a worker program, which is called as soon as it has attached, and usually goes on to `run`.
+const BURST_IN_PROGRAM: Duration = Duration::from_millis(100);
+/// However long a program goes on registering, what has arrived is not held up for longer than this many bursts.
+const BURSTS: u32 = 10;
 
 impl End {
     /// Makes sure that somebody dispatches even if no thread of the program waits in this end.
@@ -32,15 +38,19 @@ impl End {
     }
 
     fn dispatch_in_background(self: Arc<Self>) {
-        while let Some(left) = self.registry.last_registration().and_then(|at| (at + BURST).checked_duration_since(Instant::now())) {
+        let burst = if self.worker().is_some() { BURST } else { BURST_IN_PROGRAM };
+        let latest = Instant::now() + burst * BURSTS;
+        while let Some(last) = self.registry.last_registration() {
+            let Some(left) = (last + burst).min(latest).checked_duration_since(Instant::now()) else { break };
             std::thread::sleep(left);
         }
         while self.seat.claim_in_background(|| self.is_over()) {
-            let outcome = self.reside(|| self.seat.is_wanted());
-            self.seat.release();
-            if outcome.is_err() {
+            let _seated = Seated(&self);
+            // The user's code is contained where it is called; what it captured may panic where it is dropped. The lead is free again then.
+            match catch_unwind(AssertUnwindSafe(|| self.reside(|| self.seat.is_wanted()))) {
+                Ok(Ok(())) | Err(_) => {}
                 // The end is over, and everybody who waits was told why.
-                return;
+                Ok(Err(_)) => return,
             }
         }
     }

@@ -88,6 +88,8 @@ pub struct Pending<R> {
     deadline: Option<Instant>,
     /// Whether the deadline was handed to the timers.
     timed: bool,
+    /// Whether a task has asked for notice.
+    polled: bool,
     result: PhantomData<fn() -> R>,
 }
 
@@ -103,7 +105,7 @@ impl<R> fmt::Debug for Pending<R> {
 
 impl<R: DeserializeOwned> Pending<R> {
     pub(crate) fn new(end: Arc<End>, id: CallId, method: &str, deadline: Option<Instant>) -> Pending<R> {
-        Pending { end, id: Some(id), method: method.into(), deadline, timed: false, result: PhantomData }
+        Pending { end, id: Some(id), method: method.into(), deadline, timed: false, polled: false, result: PhantomData }
     }
 
     /// Waits for the result.
@@ -135,7 +137,7 @@ impl<R: DeserializeOwned> Pending<R> {
     fn wait_until(mut self, deadline: Option<Instant>) -> Result<R> {
         // It is there until the result is taken, and taking the result by `wait` consumes self; a future that is done may not be waited for.
         let Some(id) = self.id.take() else { return Err(Error::Closed) };
-        let outcome = self.end.wait_for_answer(id, deadline)?;
+        let outcome = self.end.wait_for_answer(id, self.polled, deadline)?;
         decode_outcome(outcome, &self.method)
     }
 
@@ -162,6 +164,7 @@ impl<R: DeserializeOwned> Future for Pending<R> {
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<R>> {
         let id = self.id.expect("a pending call must not be polled after it was ready");
         let end = self.end.clone();
+        self.polled = true;
         let finished = match end.pending.notify(id, Notify::Task(cx.waker().clone())) {
             // The waker is in place: whatever ends the call from here on finds it. What ended it before is seen here.
             Ok(()) if end.is_over() => Some(Err(end.failure())),

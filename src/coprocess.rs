@@ -31,8 +31,8 @@ pub(crate) const LISTENING: &str = "listening";
 ///
 /// Handlers of one end never run at the same time as each other, except nested: while a handler waits in a `call` of its own, what
 /// arrives is dispatched on its thread. Messages are received in the order they were sent, and a handler has returned, or waits, before
-/// the next message is received. So a handler must not wait for another thread that waits for the same pair; where work takes long, answer later,
-/// with [`serve_deferred`](Self::serve_deferred).
+/// the next message is received. So a handler must not wait for another thread that waits for the same pair, nor may the handlers of two
+/// pairs call across: each would wait for what the other has to receive. Where work takes long, answer later, from another thread, with [`serve_deferred`](Self::serve_deferred).
 ///
 /// In the worker of [`fork`](crate::fork) nothing is dispatched before the worker function has returned, except while a thread waits in
 /// `call`, [`run`](Self::run) or [`poll`](Self::poll). Elsewhere a thread of the library dispatches when no thread of the program does.
@@ -164,7 +164,7 @@ impl Coprocess {
         let end = self.end();
         let claim = self.send_call(method, args, deadline)?;
         // From here on the wait looks after the entry.
-        let outcome = end.wait_for_answer(claim.keep(), deadline)?;
+        let outcome = end.wait_for_answer(claim.keep(), false, deadline)?;
         decode_outcome(outcome, method)
     }
 
@@ -172,7 +172,7 @@ impl Coprocess {
         let end = self.end();
         let claim = Claim::new(&end.pending)?;
         let message = Message::encode(&Head::Call(claim.id(), method), &args, end.terms.max_message, method)?;
-        end.outbox.send(end, &message, Patience::Until(deadline))?;
+        end.outbox.send(end, message, Patience::Until(deadline))?;
         Ok(claim)
     }
 
@@ -201,7 +201,8 @@ impl Coprocess {
         Ok(Pending::new(self.end().clone(), claim.keep(), method, deadline))
     }
 
-    /// Sends a call; `callback` gets the result, on whichever thread dispatches it, or an error when the pair ends.
+    /// Sends a call; `callback` gets the result, on whichever thread dispatches it, or an error when the pair ends, on the thread that ends
+    /// it: then it may run at the same time as a handler.
     ///
     /// # Errors
     ///
@@ -230,9 +231,13 @@ impl Coprocess {
         // Before it is sent, so that the answer finds it.
         let registered = end.pending.notify(claim.id(), callback);
         debug_assert!(registered.is_ok(), "a call that was not sent has no answer");
-        let message = Message::encode(&Head::Call(claim.id(), method), &args, end.terms.max_message, method)?;
-        end.outbox.send(end, &message, Patience::Until(deadline))?;
         let id = claim.keep();
+        let sent = Message::encode(&Head::Call(id, method), &args, end.terms.max_message, method)
+            .and_then(|message| end.outbox.send(end, message, Patience::Until(deadline)));
+        if let Err(error) = sent {
+            // If the callback is not there any more, the end came to its end meanwhile, and the callback has the error.
+            return if end.pending.forget(id) { Err(error) } else { Ok(()) };
+        }
         if end.is_over() && end.pending.is_known(id) {
             // The end came to its end after the callback was registered, and perhaps before it was looked for.
             end.complete(id, crate::pending::Outcome::Failed(end.failure()));
@@ -309,12 +314,14 @@ impl Coprocess {
     fn send_event(&self, event: &str, value: impl Serialize, patience: Patience) -> Result<()> {
         let end = self.end();
         let message = Message::encode(&Head::Event(event), &value, end.terms.max_message, event)?;
-        end.outbox.send(end, &message, patience)
+        end.outbox.send(end, message, patience)
     }
 
     // ---- handlers ----------------------------------------------------------------------------------------------------------------
 
     /// Handles an event. A second handler for the same event replaces the first.
+    ///
+    /// The first registration on an end sends the event `"listening"` to the other, as [`emit`](Self::emit) does: it waits for room.
     ///
     /// A panic in the handler stays there; a value that is not a `T` is dropped. Both are counted in [`stats`](Self::stats).
     ///
@@ -500,11 +507,13 @@ impl Coprocess {
 
     /// Closes the pair in good order.
     ///
-    /// What has arrived is handled first, unless this is called from inside a handler. What was sent before is delivered to the other end. Calls still
+    /// What has arrived is handled first, for at most [`Builder::close_timeout`](crate::Builder::close_timeout), unless this is called from
+    /// inside a handler. What was sent before is delivered to the other end. Calls still
     /// in flight get [`Error::Closed`] here, and [`Error::Disconnected`] on the other end. Handlers are dropped.
     ///
     /// On the parent's end this waits for the worker's exit; after [`Builder::close_timeout`](crate::Builder::close_timeout) the worker
-    /// gets SIGTERM, after another SIGKILL. The worker's exit status is returned. On the worker's end it returns `None` at once.
+    /// gets SIGTERM, after another SIGKILL. The worker's exit status is returned; `None` if somebody else has taken it (this program waits for any
+    /// child, or ignores SIGCHLD). On the worker's end it returns `None` at once.
     /// Closing again, or after the other side died, is no error.
     ///
     /// # Errors
@@ -522,10 +531,7 @@ impl Coprocess {
     /// ```
     pub fn close(&self) -> Result<Option<ExitStatus>> {
         let end = self.end();
-        if !end.lead.is_mine() && !end.is_over() {
-            // If the pair came to its end meanwhile, it is closed: what was asked for.
-            let _ = end.poll();
-        }
+        end.finish_arrived(Instant::now().checked_add(end.terms.close_timeout));
         end.close();
         match end.worker() {
             None => Ok(None),

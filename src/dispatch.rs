@@ -32,12 +32,12 @@ pub(crate) struct Desk {
 pub(crate) enum Received {
     /// Nothing was there.
     Nothing,
+    /// Nothing was taken: too many answers wait for the other end to read them.
+    Crowded,
     /// A message, and it is done with.
     Dispatched,
-    /// The awaited answer: it is in the desk's buffer, in this range of bytes.
-    Mine { from: usize, to: usize },
-    /// The awaited call failed.
-    Failed(Outcome),
+    /// The outcome of the awaited call.
+    Mine(Outcome),
 }
 
 impl End {
@@ -46,11 +46,19 @@ impl End {
         self.depth.load(Ordering::Relaxed) >= MAX_DEPTH
     }
 
-    /// Receives one message and dispatches it, unless it is the answer to `mine`, which is handed out.
+    /// Receives one message and dispatches it, unless it is the answer to `mine`, which is handed out. Never waits for the other side.
     #[inline]
     pub(crate) fn receive_one(self: &Arc<Self>, mine: Option<CallId>, desk: &mut Desk) -> Result<Received> {
-        // `let`, so that the lock is free again when the handler runs.
-        let popped = lock(&self.inbox).pop(&mut desk.buffer, self.at_bound());
+        if self.outbox.is_crowded() {
+            return Ok(Received::Crowded);
+        }
+        let popped = {
+            let mut inbox = lock(&self.inbox);
+            let popped = inbox.pop(&mut desk.buffer, self.at_bound());
+            // Under the lock: whoever finds nothing in the inbox sees that this thread has something. Relaxed: ordered by the lock.
+            self.in_transit.store(matches!(popped, Ok(Some(_))), Ordering::Relaxed);
+            popped
+        };
         let bytes = match popped {
             Ok(None) => return Ok(Received::Nothing),
             Ok(Some(bytes)) => bytes,
@@ -58,70 +66,124 @@ impl End {
         };
         let message = as_bytes(&desk.buffer, bytes);
         let Some((head, payload)) = split(message) else { return Err(self.nonsense()) };
-        match head {
-            Head::Answer(id) if Some(id) == mine => return Ok(Received::Mine { from: bytes - payload.len(), to: bytes }),
+        let from = bytes - payload.len();
+        // An answer is not in transit any more once it is stored; before a handler runs, nothing is.
+        let completion = match head {
+            Head::Answer(id) if Some(id) == mine => {
+                self.arrived();
+                return Ok(Received::Mine(Outcome::Answer { words: std::mem::take(&mut desk.buffer), from, to: bytes }));
+            }
+            Head::Failure(id, failure) if Some(id) == mine => {
+                self.arrived();
+                return Ok(Received::Mine(Outcome::from(failure)));
+            }
             Head::Answer(id) => {
-                let from = bytes - payload.len();
                 let words = std::mem::take(&mut desk.buffer);
-                self.complete(id, Outcome::Answer { words, from, to: bytes });
+                self.pending.complete(id, Outcome::Answer { words, from, to: bytes })
             }
-            Head::Failure(id, failure) => {
-                let outcome = Outcome::from(failure);
-                if Some(id) == mine {
-                    return Ok(Received::Failed(outcome));
-                }
-                self.complete(id, outcome);
+            Head::Failure(id, failure) => self.pending.complete(id, Outcome::from(failure)),
+            Head::Event(_) if self.at_bound() => {
+                self.arrived();
+                let mut inbox = lock(&self.inbox);
+                inbox.defer(std::mem::take(&mut desk.buffer), bytes);
+                // Whoever waits this deeply gives up, rather than keep more.
+                return if inbox.is_full() { Err(Error::Full) } else { Ok(Received::Dispatched) };
             }
-            Head::Event(_) if self.at_bound() => lock(&self.inbox).defer(std::mem::take(&mut desk.buffer), bytes),
-            Head::Event(name) => match desk.handlers.of(&self.registry).events.get(name) {
-                None => Counters::add(&self.counters.events_unheard),
-                Some(listener) => {
-                    let outcome = self.nested(|| catch_unwind(AssertUnwindSafe(|| listener(payload))));
-                    match outcome {
-                        Ok(Ok(())) => {}
-                        Ok(Err(_)) => Counters::add(&self.counters.events_undecodable),
-                        // The panic hook has reported it.
-                        Err(_) => Counters::add(&self.counters.event_panics),
-                    }
-                }
-            },
-            Head::Call(id, method) => match desk.handlers.of(&self.registry).methods.get(method) {
-                None => self.fail(id, method, Failure::NotFound),
-                Some(_) if self.at_bound() => {
-                    self.fail(id, method, Failure::Remote(&format!("handlers call each other more than {MAX_DEPTH} deep")));
-                }
-                Some(server) => {
-                    if let Err(panic) = self.nested(|| catch_unwind(AssertUnwindSafe(|| server(self, id, method, payload)))) {
-                        self.fail(id, method, Failure::Remote(&panic_message(&*panic)));
-                    }
-                }
-            },
-        }
+            Head::Event(name) => {
+                self.arrived();
+                self.dispatch_event(name, payload, &mut desk.handlers);
+                return Ok(Received::Dispatched);
+            }
+            Head::Call(id, method) => {
+                self.arrived();
+                self.dispatch_call(id, method, payload, &mut desk.handlers);
+                return Ok(Received::Dispatched);
+            }
+        };
+        self.arrived();
+        self.conclude(completion);
         Ok(Received::Dispatched)
     }
 
-    fn nested<T>(&self, handler: impl FnOnce() -> T) -> T {
-        // Relaxed: only the leader changes it.
+    #[inline]
+    fn arrived(&self) {
+        // Release: pairs with the Acquire of a thread that looks for its answer.
+        self.in_transit.store(false, Ordering::Release);
+    }
+
+    fn dispatch_event(&self, name: &str, value: &[u8], handlers: &mut Snapshot) {
+        match handlers.of(&self.registry).events.get(name) {
+            None => Counters::add(&self.counters.events_unheard),
+            Some(listener) => match self.nested(0, || catch_unwind(AssertUnwindSafe(|| listener(value)))) {
+                Ok(Ok(())) => {}
+                Ok(Err(_)) => Counters::add(&self.counters.events_undecodable),
+                Err(panic) => {
+                    // The panic hook has reported it.
+                    Counters::add(&self.counters.event_panics);
+                    forget_panic(panic);
+                }
+            },
+        }
+    }
+
+    fn dispatch_call(self: &Arc<Self>, id: CallId, method: &str, args: &[u8], handlers: &mut Snapshot) {
+        match handlers.of(&self.registry).methods.get(method) {
+            None => self.fail(id, method, Failure::NotFound),
+            Some(_) if self.at_bound() => {
+                self.fail(id, method, Failure::Remote(&format!("handlers call each other more than {MAX_DEPTH} deep")));
+            }
+            Some(server) => {
+                if let Err(panic) = self.nested(id.serial, || catch_unwind(AssertUnwindSafe(|| server(self, id, method, args)))) {
+                    self.fail(id, method, Failure::Remote(&panic_message(&*panic)));
+                    forget_panic(panic);
+                }
+            }
+        }
+    }
+
+    /// Runs a handler, of the call with this serial if it is one.
+    #[inline]
+    fn nested<T>(&self, serial: u64, handler: impl FnOnce() -> T) -> T {
+        // Relaxed: only the leader changes them, and the handlers do not unwind.
         let depth = self.depth.load(Ordering::Relaxed);
+        let serving = self.serving.load(Ordering::Relaxed);
         self.depth.store(depth + 1, Ordering::Relaxed);
+        self.serving.store(serial, Ordering::Relaxed);
         let result = handler();
+        self.serving.store(serving, Ordering::Relaxed);
         self.depth.store(depth, Ordering::Relaxed);
         result
     }
 
     /// Stores the outcome of a call for whoever waits for it.
     pub(crate) fn complete(&self, id: CallId, outcome: Outcome) {
-        match self.pending.complete(id, outcome) {
+        self.conclude(self.pending.complete(id, outcome));
+    }
+
+    /// Does what is left to do after a call was completed: runs the user's code, under no lock.
+    pub(crate) fn conclude(&self, completion: Completion) {
+        match completion {
             Completion::Done => {}
-            Completion::Run(callback, outcome) => self.nested(|| self.run_callback(callback, outcome)),
+            Completion::Wake(waker) => self.contain(|| waker.wake()),
+            Completion::Run(callback, outcome) if self.lead.is_mine() => self.nested(0, || self.contain(|| callback(outcome))),
+            Completion::Run(callback, outcome) => self.contain(|| callback(outcome)),
             Completion::Unknown => Counters::add(&self.counters.answers_dropped),
         }
     }
 
+    /// Runs code of the user's; its panic stays in it.
+    pub(crate) fn contain(&self, code: impl FnOnce()) {
+        if let Err(panic) = catch_unwind(AssertUnwindSafe(code)) {
+            // The panic hook has reported it.
+            Counters::add(&self.counters.event_panics);
+            forget_panic(panic);
+        }
+    }
+
     /// Sends the result of a call.
-    pub(crate) fn answer(&self, id: CallId, method: &str, result: &impl Serialize) -> Result<()> {
+    pub(crate) fn answer(self: &Arc<Self>, id: CallId, method: &str, result: &impl Serialize) -> Result<()> {
         let sent = Message::encode(&Head::Answer(id), result, self.terms.max_message, method)
-            .and_then(|message| self.outbox.send(self, &message, Patience::Answer));
+            .and_then(|message| self.outbox.send(self, message, self.patience_of_answers()));
         match sent {
             Err(error @ (Error::Encode { .. } | Error::TooLarge { .. })) => {
                 // The caller must hear of it, and so must the one who answers.
@@ -133,24 +195,29 @@ impl End {
     }
 
     /// Sends the failure of a call.
-    pub(crate) fn refuse(&self, id: CallId, method: &str, failure: Failure<'_>) -> Result<()> {
+    pub(crate) fn refuse(self: &Arc<Self>, id: CallId, method: &str, failure: Failure<'_>) -> Result<()> {
         // A message may be as long as its caller pleases; the bound holds for this answer, too.
         let failure = match failure {
             Failure::Remote(message) => Failure::Remote(clip(message, self.terms.max_message.saturating_sub(64).min(64 * 1024))),
             other => other,
         };
         let message = Message::encode(&Head::Failure(id, failure), &(), usize::MAX, method)?;
-        self.outbox.send(self, &message, Patience::Answer)
+        self.outbox.send(self, message, self.patience_of_answers())
+    }
+
+    /// A thread that dispatches must go on; any other that answers waits for room, as a sender does.
+    fn patience_of_answers(&self) -> Patience {
+        if self.lead.is_mine() { Patience::Answer } else { Patience::Until(None) }
     }
 
     /// As [`refuse`](Self::refuse), where nobody is left to be told if it does not arrive: the caller's end is over.
-    fn fail(&self, id: CallId, method: &str, failure: Failure<'_>) {
+    fn fail(self: &Arc<Self>, id: CallId, method: &str, failure: Failure<'_>) {
         let sent = self.refuse(id, method, failure);
         debug_assert!(sent.is_ok() || self.check_open().is_err(), "an answer fails only if the pair is over: {sent:?}");
     }
 
     /// Answers a call from within its handler.
-    pub(crate) fn settle<R: Serialize>(&self, id: CallId, method: &str, outcome: std::result::Result<R, String>) {
+    pub(crate) fn settle<R: Serialize>(self: &Arc<Self>, id: CallId, method: &str, outcome: std::result::Result<R, String>) {
         let sent = match outcome {
             Ok(result) => self.answer(id, method, &result),
             Err(message) => self.refuse(id, method, Failure::Remote(&message)),
@@ -160,7 +227,7 @@ impl End {
     }
 
     /// The arguments of a call did not decode.
-    pub(crate) fn refuse_arguments(&self, id: CallId, method: &str, error: &DecodeError) {
+    pub(crate) fn refuse_arguments(self: &Arc<Self>, id: CallId, method: &str, error: &DecodeError) {
         self.fail(id, method, Failure::Remote(&format!("its arguments do not decode: {error}; do both ends use the same types?")));
     }
 }
@@ -175,6 +242,13 @@ fn full_text(error: &dyn std::error::Error) -> String {
         source = cause.source();
     }
     text
+}
+
+/// Drops what a panic carried. That may panic in turn, which is the end of it.
+fn forget_panic(panic: Box<dyn std::any::Any + Send>) {
+    if let Err(again) = catch_unwind(AssertUnwindSafe(|| drop(panic))) {
+        std::mem::forget(again);
+    }
 }
 
 fn panic_message(panic: &(dyn std::any::Any + Send)) -> String {

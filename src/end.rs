@@ -1,6 +1,5 @@
 //! One end of a pair: what its handles, its background thread and the process watcher share, and how it comes to its end.
 
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering, fence};
 use std::sync::{Arc, Mutex, OnceLock};
 use std::time::{Duration, Instant};
@@ -11,7 +10,7 @@ use crate::error::{Error, Reason, Result};
 use crate::inbox::Inbox;
 use crate::lead::Lead;
 use crate::outbox::Outbox;
-use crate::pending::{Callback, Outcome, Pending};
+use crate::pending::{Outcome, Pending};
 use crate::process::Worker;
 use crate::registry::Registry;
 use crate::seat::Seat;
@@ -25,6 +24,7 @@ pub(crate) struct Terms {
     pub(crate) max_message: usize,
     pub(crate) strategy: WaitStrategy,
     pub(crate) call_timeout: Option<Duration>,
+    pub(crate) close_timeout: Duration,
 }
 
 /// How an end came to its end.
@@ -53,8 +53,14 @@ pub(crate) struct End {
     pub(crate) spin_for_room: Spin,
     /// How deeply handlers are nested. Changed by the leader only.
     pub(crate) depth: AtomicU32,
-    /// Threads, other than the resident, that are asleep on a bell or about to be.
-    guests: AtomicU32,
+    /// Threads, other than the resident, that are asleep until a message comes, or about to be.
+    waiting_for_data: AtomicU32,
+    /// Threads that are asleep until there is room, or about to be.
+    waiting_for_room: AtomicU32,
+    /// The serial of the call whose handler runs, for a reply that is dropped by it; zero outside.
+    pub(crate) serving: AtomicU64,
+    /// A message was taken out of the inbox and is not yet where it belongs.
+    pub(crate) in_transit: AtomicBool,
     /// Whoever waits for messages should look at the timers again.
     attention: AtomicBool,
     /// The other side is gone; what it has sent may still be received.
@@ -86,7 +92,10 @@ impl End {
             spin_for_data: Spin::new(terms.strategy, peer),
             spin_for_room: Spin::new(terms.strategy, peer),
             depth: AtomicU32::new(0),
-            guests: AtomicU32::new(0),
+            waiting_for_data: AtomicU32::new(0),
+            waiting_for_room: AtomicU32::new(0),
+            serving: AtomicU64::new(0),
+            in_transit: AtomicBool::new(false),
             attention: AtomicBool::new(false),
             gone: OnceLock::new(),
             ended: OnceLock::new(),
@@ -169,6 +178,10 @@ impl End {
     /// This end was closed by its user.
     pub(crate) fn close(&self) {
         self.finish(Ending::Closed);
+        // Also if it was over before.
+        if let Some(worker) = self.worker() {
+            worker.begin_close();
+        }
     }
 
     /// The channel failed. Returns the error for the one who found out.
@@ -196,11 +209,13 @@ impl End {
         // the other side's process to notice.
         let told = self.outbox.close().and_then(|()| lock(&self.inbox).close());
         debug_assert!(told.is_ok(), "waking through a mapped futex cannot fail: {told:?}");
-        if let Some(worker) = self.worker() {
+        // A worker that has closed its end in good order may go on with what it has to do; every other must end.
+        let stays = matches!(ending, Ending::Gone(Reason::Closed));
+        if let (Some(worker), false) = (self.worker(), stays) {
             worker.begin_close();
         }
         self.wake_everybody();
-        self.pending.abandon(|callback| self.run_callback(callback, Outcome::Failed(self.failure())));
+        self.pending.abandon(|completion| self.conclude(completion), || Outcome::Failed(self.failure()));
         self.registry.close();
     }
 
@@ -215,28 +230,35 @@ impl End {
         self.lead.wake_resident(&self.watch);
         // Also against a hostile other side that rewrites the bells: until nobody is on the way to sleep any more. Nobody starts anew, since
         // everybody looks at the state before.
-        while self.guests.load(Ordering::Relaxed) > 0 {
+        let mut patience = Backoff::default();
+        while self.waiting_for_data.load(Ordering::Relaxed) > 0 || self.waiting_for_room.load(Ordering::Relaxed) > 0 {
             let woken = self.watch.wake_local(Sleeper::Guest).and_then(|_| self.watch.wake_local_for_room());
             if woken.is_err() {
                 break;
             }
-            std::thread::yield_now();
+            patience.pause();
         }
         self.lead.stir();
     }
 
     /// Makes whoever watches the ring look at the timers again.
     pub(crate) fn disturb(&self) {
+        if self.lead.is_mine() {
+            // Whoever watches is this thread, and it looks before it sleeps.
+            return;
+        }
         // Release: pairs with the Acquire in `attend`.
         self.attention.store(true, Ordering::Release);
         // Pairs with the fence in `sleeping`.
         fence(Ordering::SeqCst);
         self.lead.wake_resident(&self.watch);
-        while self.attention.load(Ordering::Relaxed) && self.guests.load(Ordering::Relaxed) > 0 {
+        self.outbox.stir();
+        let mut patience = Backoff::default();
+        while self.attention.load(Ordering::Relaxed) && self.waiting_for_data.load(Ordering::Relaxed) > 0 {
             if self.watch.wake_local(Sleeper::Guest).is_err() {
                 break;
             }
-            std::thread::yield_now();
+            patience.pause();
         }
     }
 
@@ -254,21 +276,14 @@ impl End {
         }
     }
 
-    /// Announces that this thread may go to sleep on a bell, until the guard is dropped. Look at the state after this.
-    pub(crate) fn sleeping(&self) -> SleepGuard<'_> {
-        // Whoever changes the state looks here afterwards: one of the two sees the other. The fence pairs with those in `wake_everybody`
-        // and `disturb`.
-        self.guests.fetch_add(1, Ordering::Relaxed);
-        fence(Ordering::SeqCst);
-        SleepGuard(&self.guests)
+    /// Announces that this thread may go to sleep until a message comes, until the guard is dropped. Look at the state after this.
+    pub(crate) fn sleeping_for_data(&self) -> SleepGuard<'_> {
+        SleepGuard::new(&self.waiting_for_data)
     }
 
-    /// Runs a callback; its panic stays in it.
-    pub(crate) fn run_callback(&self, callback: Callback, outcome: Outcome) {
-        if catch_unwind(AssertUnwindSafe(|| callback(outcome))).is_err() {
-            // The panic hook has reported it.
-            Counters::add(&self.counters.event_panics);
-        }
+    /// As [`sleeping_for_data`](Self::sleeping_for_data), until there is room.
+    pub(crate) fn sleeping_for_room(&self) -> SleepGuard<'_> {
+        SleepGuard::new(&self.waiting_for_room)
     }
 
     /// Whether there is something to receive for a thread of this depth of nesting.
@@ -303,8 +318,34 @@ impl End {
     }
 }
 
-/// See [`End::sleeping`].
+/// Between two tries of something that another thread is about to make succeed.
+#[derive(Debug, Default)]
+struct Backoff(u32);
+
+impl Backoff {
+    fn pause(&mut self) {
+        self.0 += 1;
+        if self.0 < 100 {
+            std::thread::yield_now();
+        } else {
+            // The other thread may have a lower priority on the same processor: yielding does not let it run.
+            std::thread::sleep(Duration::from_micros(50));
+        }
+    }
+}
+
+/// See [`End::sleeping_for_data`].
 pub(crate) struct SleepGuard<'a>(&'a AtomicU32);
+
+impl<'a> SleepGuard<'a> {
+    fn new(sleepers: &'a AtomicU32) -> SleepGuard<'a> {
+        // Whoever changes the state looks here afterwards: one of the two sees the other. The fence pairs with those in `wake_everybody`
+        // and `disturb`.
+        sleepers.fetch_add(1, Ordering::Relaxed);
+        fence(Ordering::SeqCst);
+        SleepGuard(sleepers)
+    }
+}
 
 impl Drop for SleepGuard<'_> {
     fn drop(&mut self) {

@@ -142,15 +142,38 @@ impl Gather {
     #[cold]
     #[inline(never)]
     fn spill(&mut self, word: u64) {
-        // Beyond the maximum bytes are counted, for the error, but not kept.
-        if self.full * 8 <= self.max {
-            if self.full == INLINE_WORDS {
-                self.message.spilled = take_spare();
-                self.message.spilled.clear();
-                self.message.spilled.extend_from_slice(&self.message.inline);
-            }
+        if self.may_spill(1) {
             self.message.spilled.push(word);
         }
+    }
+
+    /// Appends whole words behind those that fit inline, as a block.
+    #[cold]
+    fn spill_block(&mut self, words: &[[u8; 8]]) {
+        if self.may_spill(words.len()) {
+            let (shift, mut pending) = (8 * self.pending_bytes, self.pending);
+            self.message.spilled.extend(words.iter().map(|word| {
+                let (whole, rest) = join(pending, u64::from_le_bytes(*word), shift);
+                pending = rest;
+                whole
+            }));
+            self.pending = pending;
+        }
+        self.full += words.len();
+    }
+
+    /// Makes sure that what is there is spilled, unless `more` words exceed the maximum: then bytes are counted, for the error, but not kept.
+    fn may_spill(&mut self, more: usize) -> bool {
+        if (self.full + more).saturating_sub(1) * 8 > self.max {
+            return false;
+        }
+        if self.full == INLINE_WORDS {
+            self.message.spilled = take_spare();
+            self.message.spilled.clear();
+            self.message.spilled.reserve(INLINE_WORDS + more + 1);
+            self.message.spilled.extend_from_slice(&self.message.inline);
+        }
+        true
     }
 
     fn finish(mut self) -> Message {
@@ -160,6 +183,13 @@ impl Gather {
         }
         self.message
     }
+}
+
+/// Puts a word behind the `shift` bits that are pending: the whole word, and what is pending then.
+#[inline]
+fn join(pending: u64, word: u64, shift: u32) -> (u64, u64) {
+    // In two steps, since a shift by 64 is none.
+    (pending | word << shift, (word >> 1) >> (63 - shift))
 }
 
 impl postcard::ser_flavors::Flavor for Gather {
@@ -180,20 +210,14 @@ impl postcard::ser_flavors::Flavor for Gather {
     #[inline]
     fn try_extend(&mut self, bytes: &[u8]) -> postcard::Result<()> {
         let (words, rest) = bytes.as_chunks::<8>();
-        if words.len() > 2 * INLINE_WORDS && self.full >= INLINE_WORDS && self.full * 8 + bytes.len() <= self.max {
-            self.message.spilled.reserve(words.len() + 1);
+        let (inline, block) = words.split_at(words.len().min(INLINE_WORDS.saturating_sub(self.full)));
+        for word in inline {
+            let (whole, rest) = join(self.pending, u64::from_le_bytes(*word), 8 * self.pending_bytes);
+            self.pending = rest;
+            self.put(whole);
         }
-        if self.pending_bytes == 0 {
-            for word in words {
-                self.put(u64::from_le_bytes(*word));
-            }
-        } else {
-            let shift = 8 * self.pending_bytes;
-            for word in words {
-                let word = u64::from_le_bytes(*word);
-                self.put(self.pending | word << shift);
-                self.pending = word >> (64 - shift);
-            }
+        if !block.is_empty() {
+            self.spill_block(block);
         }
         for byte in rest {
             self.try_push(*byte)?;

@@ -10,8 +10,8 @@ pub type Result<T> = std::result::Result<T, Error>;
 
 /// Why an operation failed.
 ///
-/// Each variant says what was and what was not done. `Display` is one lower-case line; [`source`](std::error::Error::source)
-/// is the underlying error where there is one.
+/// Each variant says what was and what was not done. `Display` is one lower-case line that tells everything, causes included;
+/// [`source`](std::error::Error::source) is the underlying error where there is one, for programs to look at.
 ///
 /// # Examples
 ///
@@ -58,7 +58,7 @@ pub enum Error {
         max: usize,
     },
     /// The arguments or the value could not be encoded. Nothing was sent.
-    #[error("cannot encode the arguments or value of `{what}`")]
+    #[error("cannot encode the arguments or value of `{what}`: {source}")]
     Encode {
         /// The method or event.
         what: String,
@@ -67,7 +67,7 @@ pub enum Error {
         source: Box<dyn std::error::Error + Send + Sync>,
     },
     /// The answer arrived but is not of the expected type. Only this message is affected.
-    #[error("cannot decode what came for `{what}`: do both ends use the same types?")]
+    #[error("cannot decode what came for `{what}`: {source}; do both ends use the same types?")]
     Decode {
         /// The method or event.
         what: String,
@@ -97,7 +97,7 @@ pub enum Error {
         cause: ForkError,
     },
     /// The operating system refused something that a running pair needs, such as a thread or a futex.
-    #[error("cannot {action}")]
+    #[error("cannot {action}: {source}")]
     Os {
         /// What was attempted.
         action: &'static str,

@@ -92,19 +92,29 @@ impl Inbox {
         self.backlog_bytes >= BACKLOG_BYTES
     }
 
-    /// Takes all answers out of the backlog, leaving calls and events in their order.
-    pub(crate) fn take_answers(&mut self) -> Vec<(Vec<u64>, usize)> {
-        let mut answers = Vec::new();
-        for stowed in std::mem::take(&mut self.backlog) {
-            let head = split(as_bytes(&stowed.words, stowed.bytes));
-            if matches!(head, Some((Head::Answer(_) | Head::Failure(..), _))) {
-                self.backlog_bytes -= stowed.cost();
-                answers.push((stowed.words, stowed.bytes));
-            } else {
-                self.backlog.push_back(stowed);
+    /// Takes all answers that have arrived, leaving calls and events in their order.
+    pub(crate) fn take_answers(&mut self, mut take: impl FnMut(Vec<u64>, usize)) -> Result<(), ChannelError> {
+        loop {
+            self.stow()?;
+            let was_full = self.is_full();
+            for stowed in std::mem::take(&mut self.backlog) {
+                if matches!(split(as_bytes(&stowed.words, stowed.bytes)), Some((Head::Answer(_) | Head::Failure(..), _))) {
+                    self.backlog_bytes -= stowed.cost();
+                    take(stowed.words, stowed.bytes);
+                } else {
+                    self.backlog.push_back(stowed);
+                }
+            }
+            // There may be more in the ring, if it was left there for want of room.
+            if !was_full || self.is_full() {
+                return Ok(());
             }
         }
-        answers
+    }
+
+    /// How many messages can have arrived, at most.
+    pub(crate) fn at_most(&self) -> usize {
+        self.backlog.len() + self.deferred.len() + self.receiver.slots()
     }
 
     /// Whether there is something to take, or an error to find by taking it.

@@ -1,6 +1,8 @@
 //! The sending side of an end: one message at a time, in the order of the senders, with a deadline for each.
 
-use std::sync::{Condvar, Mutex, MutexGuard};
+use std::collections::VecDeque;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
 use coprocess_ring::{ChannelError, Progress, Room, Sender};
@@ -8,7 +10,9 @@ use coprocess_ring::{ChannelError, Progress, Room, Sender};
 use crate::end::End;
 use crate::envelope::Message;
 use crate::error::{Error, Result};
+use crate::inbox::BACKLOG_BYTES;
 use crate::sync::lock;
+use crate::waiting::has_passed;
 
 /// How long a sender is prepared to wait.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -17,7 +21,7 @@ pub(crate) enum Patience {
     None,
     /// Until this moment, or for ever.
     Until(Option<Instant>),
-    /// For ever, even where an emit would be refused because both ends flood each other: the other end waits for this answer.
+    /// Not at all, and it must be sent nevertheless: the answer of a thread that dispatches. It is kept until there is room.
     Answer,
 }
 
@@ -35,16 +39,31 @@ struct Out {
     sender: Sender,
     /// A sender waits for room without holding the lock, perhaps in the midst of its message: nobody else may send.
     busy: bool,
+    /// Answers that found no room. While there are any, `busy` is true and they are somebody's to send.
+    answers: VecDeque<Message>,
     messages: u64,
     bytes: u64,
     waits_for_room: u64,
 }
 
+impl Out {
+    #[inline]
+    fn count(&mut self, message: &Message) {
+        self.messages += 1;
+        self.bytes += message.bytes() as u64;
+    }
+}
+
+/// Bytes of answers that may be kept until the other end has room for them, before no more calls are taken from it.
+const CROWDED_BYTES: usize = BACKLOG_BYTES;
+
 #[derive(Debug)]
 pub(crate) struct Outbox {
     out: Mutex<Out>,
-    /// `busy` has become false, or the end has ended, or the backlog is full.
+    /// `busy` has become false, or the end has ended, or the backlog is full, or an answer less is kept.
     turn: Condvar,
+    /// Bytes of the answers that are kept.
+    kept: AtomicUsize,
 }
 
 /// Counters of the sending side.
@@ -57,7 +76,11 @@ pub(crate) struct Sent {
 
 impl Outbox {
     pub(crate) fn new(sender: Sender) -> Outbox {
-        Outbox { out: Mutex::new(Out { sender, busy: false, messages: 0, bytes: 0, waits_for_room: 0 }), turn: Condvar::new() }
+        Outbox {
+            out: Mutex::new(Out { sender, busy: false, answers: VecDeque::new(), messages: 0, bytes: 0, waits_for_room: 0 }),
+            turn: Condvar::new(),
+            kept: AtomicUsize::new(0),
+        }
     }
 
     /// Publishes a message, waiting for room as long as `patience` allows.
@@ -66,17 +89,16 @@ impl Outbox {
     ///
     /// Nothing was sent in the sense that the receiver will ever see it.
     #[inline]
-    pub(crate) fn send(&self, end: &End, message: &Message, patience: Patience) -> Result<()> {
+    pub(crate) fn send(&self, end: &Arc<End>, message: Message, patience: Patience) -> Result<()> {
         let mut out = lock(&self.out);
         if !out.busy {
             end.check_open()?;
             match out.sender.send(message.words(), message.bytes()) {
                 Ok(Progress::Sent) => {
-                    out.messages += 1;
-                    out.bytes += message.bytes() as u64;
+                    out.count(&message);
                     return Ok(());
                 }
-                Ok(Progress::NoRoom(room)) => return self.send_in_turns(end, out, message, patience, room),
+                Ok(Progress::NoRoom(room)) => return self.send_without_room(end, out, message, patience, room),
                 Err(error) => {
                     drop(out);
                     return Err(end.channel_failed(error));
@@ -86,36 +108,46 @@ impl Outbox {
         self.queue(end, out, message, patience)
     }
 
+    /// Whether so many answers are kept that no more calls should be taken.
+    #[inline]
+    pub(crate) fn is_crowded(&self) -> bool {
+        // Relaxed: a bound that need not be exact.
+        self.kept.load(Ordering::Relaxed) >= CROWDED_BYTES
+    }
+
+    /// Waits until fewer answers are kept, until `deadline`, or until the end is over.
+    pub(crate) fn wait_while_crowded(&self, deadline: Option<Instant>, over: impl Fn() -> bool) {
+        let mut out = lock(&self.out);
+        while self.is_crowded() && !over() && !has_passed(deadline) {
+            out = self.wait_for_turn(out, deadline);
+        }
+    }
+
     /// Waits until nobody else is in the midst of sending.
     #[cold]
-    fn queue<'a>(&'a self, end: &End, mut out: MutexGuard<'a, Out>, message: &Message, patience: Patience) -> Result<()> {
+    fn queue<'a>(&'a self, end: &Arc<End>, mut out: MutexGuard<'a, Out>, message: Message, patience: Patience) -> Result<()> {
+        if patience == Patience::Answer {
+            end.check_open()?;
+            self.keep(&mut out, message);
+            return Ok(());
+        }
         while out.busy {
             end.check_open()?;
-            if patience == Patience::None {
+            if patience == Patience::None || end.must_not_wait_here() {
                 return Err(Error::Full);
             }
-            if patience != Patience::Answer && end.must_not_wait_here() {
-                return Err(Error::Full);
+            if has_passed(patience.deadline()) {
+                return Err(Error::Timeout);
             }
-            out = match patience.deadline() {
-                None => self.turn.wait(out).unwrap_or_else(|p| p.into_inner()),
-                Some(at) => {
-                    let left = at.saturating_duration_since(Instant::now());
-                    if left.is_zero() {
-                        return Err(Error::Timeout);
-                    }
-                    self.turn.wait_timeout(out, left).unwrap_or_else(|p| p.into_inner()).0
-                }
-            };
+            out = self.wait_for_turn(out, patience.deadline());
         }
         end.check_open()?;
         match out.sender.send(message.words(), message.bytes()) {
             Ok(Progress::Sent) => {
-                out.messages += 1;
-                out.bytes += message.bytes() as u64;
+                out.count(&message);
                 Ok(())
             }
-            Ok(Progress::NoRoom(room)) => self.send_in_turns(end, out, message, patience, room),
+            Ok(Progress::NoRoom(room)) => self.send_without_room(end, out, message, patience, room),
             Err(error) => {
                 drop(out);
                 Err(end.channel_failed(error))
@@ -123,50 +155,136 @@ impl Outbox {
         }
     }
 
-    /// Sends what is left of a message, waiting for room in between.
+    fn wait_for_turn<'a>(&self, out: MutexGuard<'a, Out>, deadline: Option<Instant>) -> MutexGuard<'a, Out> {
+        match deadline {
+            None => self.turn.wait(out).unwrap_or_else(PoisonError::into_inner),
+            Some(at) => {
+                let left = at.saturating_duration_since(Instant::now());
+                self.turn.wait_timeout(out, left).unwrap_or_else(PoisonError::into_inner).0
+            }
+        }
+    }
+
     #[cold]
-    fn send_in_turns<'a>(
+    fn send_without_room<'a>(
         &'a self,
-        end: &End,
+        end: &Arc<End>,
         mut out: MutexGuard<'a, Out>,
-        message: &Message,
+        message: Message,
         patience: Patience,
-        mut room: Room,
+        room: Room,
     ) -> Result<()> {
-        out.busy = true;
         out.waits_for_room += 1;
-        let outcome = loop {
-            if patience == Patience::None {
-                break Err(Error::Full);
+        match patience {
+            Patience::None => {
+                out.sender.abandon();
+                Err(Error::Full)
             }
-            drop(out);
-            let waited = end.wait_for_room(room, patience.deadline(), patience == Patience::Answer, || self.stir());
-            out = lock(&self.out);
-            if let Err(error) = waited.and_then(|()| end.check_open()) {
-                break Err(error);
+            Patience::Until(deadline) => {
+                out.busy = true;
+                let (mut out, sent) = self.send_in_turns(end, out, &message, deadline, room);
+                if out.answers.is_empty() || end.is_over() {
+                    out.busy = false;
+                    self.turn.notify_all();
+                } else {
+                    self.send_answers_in_background(end, out);
+                }
+                sent
             }
+            Patience::Answer => {
+                // What is published of it is abandoned: it starts anew when its turn comes.
+                out.sender.abandon();
+                out.busy = true;
+                self.keep(&mut out, message);
+                self.send_answers_in_background(end, out);
+                Ok(())
+            }
+        }
+    }
+
+    fn keep(&self, out: &mut Out, message: Message) {
+        self.kept.fetch_add(message.bytes(), Ordering::Relaxed);
+        out.answers.push_back(message);
+    }
+
+    /// Hands the answers that are kept to a thread of their own: the one that dispatches must go on.
+    fn send_answers_in_background(&self, end: &Arc<End>, out: MutexGuard<'_, Out>) {
+        drop(out);
+        let thread_end = end.clone();
+        let started =
+            std::thread::Builder::new().name("coprocess-send".to_owned()).spawn(move || thread_end.outbox.send_answers(&thread_end));
+        if started.is_err() {
+            // Without a thread: here, although this one then does nothing else.
+            self.send_answers(end);
+        }
+    }
+
+    /// Sends the answers that are kept. The turn is ours.
+    fn send_answers(&self, end: &Arc<End>) {
+        let mut out = lock(&self.out);
+        while !end.is_over() {
+            let Some(message) = out.answers.pop_front() else { break };
             match out.sender.send(message.words(), message.bytes()) {
-                Ok(Progress::Sent) => break Ok(()),
-                Ok(Progress::NoRoom(more)) => room = more,
+                Ok(Progress::Sent) => out.count(&message),
+                // If it fails the pair is over, and so is the loop.
+                Ok(Progress::NoRoom(room)) => out = self.send_in_turns(end, out, &message, None, room).0,
                 Err(error) => {
                     drop(out);
-                    let failed = end.channel_failed(error);
+                    let _ = end.channel_failed(error);
                     out = lock(&self.out);
-                    break Err(failed);
                 }
             }
-        };
-        match outcome {
-            Ok(()) => {
-                out.messages += 1;
-                out.bytes += message.bytes() as u64;
+            self.kept.fetch_sub(message.bytes(), Ordering::Relaxed);
+            self.turn.notify_all();
+            if end.check_open().is_err() {
+                break;
             }
-            // The receiver drops what it has of it.
-            Err(_) => out.sender.abandon(),
         }
+        out.answers.clear();
+        self.kept.store(0, Ordering::Relaxed);
         out.busy = false;
+        drop(out);
         self.turn.notify_all();
-        outcome
+    }
+
+    /// Sends what is left of a message, waiting for room in between. The turn is ours, and stays so.
+    fn send_in_turns<'a>(
+        &'a self,
+        end: &Arc<End>,
+        mut out: MutexGuard<'a, Out>,
+        message: &Message,
+        deadline: Option<Instant>,
+        mut room: Room,
+    ) -> (MutexGuard<'a, Out>, Result<()>) {
+        loop {
+            drop(out);
+            let waited = end.wait_for_room(room, deadline, || self.stir());
+            out = lock(&self.out);
+            let sent = match waited.and_then(|()| end.check_open()) {
+                Err(error) => Err(error),
+                Ok(()) => match out.sender.send(message.words(), message.bytes()) {
+                    Ok(Progress::Sent) => {
+                        out.count(message);
+                        Ok(())
+                    }
+                    Ok(Progress::NoRoom(more)) => {
+                        room = more;
+                        continue;
+                    }
+                    Err(error) => {
+                        drop(out);
+                        let failed = end.channel_failed(error);
+                        out = lock(&self.out);
+                        Err(failed)
+                    }
+                },
+            };
+            if sent.is_err() {
+                // The receiver drops what it has of it.
+                out.sender.abandon();
+            }
+            return (out, sent);
+        }
     }
 
     /// Says that nothing follows. A message that is under way is not waited for.

@@ -47,8 +47,10 @@ pub(crate) enum Notify {
 
 /// What is left to do after a call was completed, once no lock is held.
 pub(crate) enum Completion {
-    /// Nothing, or it is done.
+    /// Nothing: a thread was told, or nobody had asked.
     Done,
+    /// Wake this task.
+    Wake(Waker),
     /// Run this.
     Run(Callback, Outcome),
     /// The call is not in flight: it was forgotten, or never made.
@@ -74,6 +76,8 @@ struct Entry {
     state: Mutex<State>,
 }
 
+/// Between two samples of the table: a prime, so that every entry has its turn, and large, so that neighbours are not sampled in a row.
+const STRIDE: u32 = 1_000_003;
 const FIRST_CHUNK: u32 = 64;
 const CHUNKS: usize = 17;
 /// The most calls that can be in flight on one end.
@@ -156,9 +160,11 @@ impl Pending {
     fn claim_slowly(&self, serial: u64) -> Result<CallId> {
         loop {
             let capacity = self.capacity.load(Ordering::Acquire);
-            // A run of taken entries means that the table is crowded; finding none in a whole round means that it is full.
-            for _ in 0..capacity.min(64) {
-                let index = self.cursor.fetch_add(1, Ordering::Relaxed) % capacity;
+            // Samples from all over the table: if 64 in a row are taken, the table is far more than half full. The largest table is
+            // searched to the end.
+            let samples = if capacity < MAX_IN_FLIGHT { capacity.min(64) } else { capacity };
+            for _ in 0..samples {
+                let index = self.cursor.fetch_add(STRIDE, Ordering::Relaxed) % capacity;
                 if self.try_claim(index, serial) {
                     return Ok(CallId { entry: index, serial });
                 }
@@ -166,7 +172,6 @@ impl Pending {
             if !self.grow(capacity) {
                 return Err(Error::Full);
             }
-            self.cursor.store(capacity, Ordering::Relaxed);
         }
     }
 
@@ -183,7 +188,8 @@ impl Pending {
         self.entry(id.entry).is_some_and(|e| e.serial.load(Ordering::Acquire) == id.serial | READY)
     }
 
-    /// Frees the entry of a call whose answer its own waiter has received itself: nothing was ever stored in it.
+    /// Frees the entry of a call whose answer its own waiter has received itself, without having asked for notice: nothing was ever
+    /// stored in it.
     #[inline]
     pub(crate) fn release(&self, id: CallId) {
         if let Some(entry) = self.entry(id.entry) {
@@ -211,15 +217,20 @@ impl Pending {
         Some(outcome)
     }
 
-    /// Forgets a call: its answer will be dropped.
-    pub(crate) fn forget(&self, id: CallId) {
-        let Some(entry) = self.find(id) else { return };
+    /// Forgets a call: its answer will be dropped. Returns whether it was in flight.
+    pub(crate) fn forget(&self, id: CallId) -> bool {
+        let Some(entry) = self.find(id) else { return false };
         let mut state = lock(&entry.state);
+        // Again, under the lock: a callback may have been completed meanwhile, and the entry reused.
+        if entry.serial.load(Ordering::Acquire) & !READY != id.serial {
+            return false;
+        }
         // What is dropped may run user code, which must not find the lock held.
         let dropped = std::mem::take(&mut *state);
         self.free(id, entry);
         drop(state);
         drop(dropped);
+        true
     }
 
     /// Asks for notice. Hands it back if the outcome is there already.
@@ -254,11 +265,13 @@ impl Pending {
                 entry.serial.store(id.serial | READY, Ordering::Release);
                 drop(state);
                 match waiting {
-                    State::Waiting(Notify::Thread(parker)) => parker.notify(),
-                    State::Waiting(Notify::Task(waker)) => waker.wake(),
-                    _ => {}
+                    State::Waiting(Notify::Task(waker)) => Completion::Wake(waker),
+                    State::Waiting(Notify::Thread(parker)) => {
+                        parker.notify();
+                        Completion::Done
+                    }
+                    _ => Completion::Done,
                 }
-                Completion::Done
             }
         }
     }
@@ -268,29 +281,30 @@ impl Pending {
         self.find(id).is_some()
     }
 
-    /// Tells everybody who asked for notice that there will be no more answers: threads and tasks look by themselves, callbacks are handed out.
-    pub(crate) fn abandon(&self, mut run: impl FnMut(Callback)) {
+    /// Tells everybody who asked for notice that there will be no more answers: threads and tasks look by themselves, callbacks get `outcome`.
+    pub(crate) fn abandon(&self, conclude: impl Fn(Completion), outcome: impl Fn() -> Outcome) {
         for entry in self.chunks.iter().filter_map(OnceLock::get).flatten() {
             if entry.serial.load(Ordering::Acquire) == 0 {
                 continue;
             }
             let mut state = lock(&entry.state);
-            match std::mem::take(&mut *state) {
+            let completion = match std::mem::take(&mut *state) {
                 State::Waiting(Notify::Callback(callback)) => {
                     entry.serial.store(0, Ordering::Release);
-                    drop(state);
-                    run(callback);
+                    Completion::Run(callback, outcome())
                 }
                 State::Waiting(Notify::Thread(parker)) => {
-                    drop(state);
                     parker.notify();
+                    Completion::Done
                 }
-                State::Waiting(Notify::Task(waker)) => {
-                    drop(state);
-                    waker.wake();
+                State::Waiting(Notify::Task(waker)) => Completion::Wake(waker),
+                other => {
+                    *state = other;
+                    Completion::Done
                 }
-                other => *state = other,
-            }
+            };
+            drop(state);
+            conclude(completion);
         }
     }
 }

@@ -4,6 +4,7 @@ use std::fmt;
 use std::fmt::Display;
 use std::marker::PhantomData;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use serde::Serialize;
 
@@ -81,8 +82,9 @@ impl<R: Serialize> Reply<R> {
 
 impl<R> Drop for Reply<R> {
     fn drop(&mut self) {
-        if std::thread::panicking() && self.end.lead.is_mine() {
-            // Its handler panicked: the dispatcher tells the caller.
+        let serial = self.call.as_ref().map(|(id, _)| id.serial);
+        if std::thread::panicking() && self.end.lead.is_mine() && serial == Some(self.end.serving.load(Ordering::Relaxed)) {
+            // Its own handler panicked: the dispatcher tells the caller.
             return;
         }
         // If the pair is over, nobody waits for it.

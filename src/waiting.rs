@@ -3,7 +3,8 @@
 //! Every one of them ends with what it waits for, with its deadline, when this end closes, and when the other side is gone.
 
 use std::sync::Arc;
-use std::time::Instant;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
 
 use coprocess_ring::{Room, Sleeper};
 
@@ -17,6 +18,12 @@ use crate::pending::{Notify, Outcome};
 use crate::stats::Counters;
 use crate::sync::lock;
 
+/// When the other side is gone, how long a call waits for another thread to handle what was sent before.
+const LAST_DELIVERIES: Duration = Duration::from_millis(30);
+
+/// Messages that the resident dispatches before it looks whether it has anything else to do.
+const PASS: usize = 64;
+
 thread_local! {
     /// A thread waits in one place at a time.
     static PARKER: Arc<Parker> = Parker::new();
@@ -26,7 +33,7 @@ fn this_parker() -> Arc<Parker> {
     PARKER.try_with(Arc::clone).unwrap_or_else(|_| Parker::new())
 }
 
-fn has_passed(deadline: Option<Instant>) -> bool {
+pub(crate) fn has_passed(deadline: Option<Instant>) -> bool {
     deadline.is_some_and(|at| Instant::now() >= at)
 }
 
@@ -41,14 +48,15 @@ impl End {
     // ---- for an answer -----------------------------------------------------------------------------------------------------------
 
     /// Waits for the outcome of a call, dispatching what arrives meanwhile. The call is forgotten if this fails.
+    ///
+    /// `noticed`: whether somebody has asked for notice of the call before.
     #[inline]
-    pub(crate) fn wait_for_answer(self: &Arc<Self>, id: CallId, deadline: Option<Instant>) -> Result<Outcome> {
+    pub(crate) fn wait_for_answer(self: &Arc<Self>, id: CallId, noticed: bool, deadline: Option<Instant>) -> Result<Outcome> {
         let outcome = if self.lead.is_mine() {
-            self.lead_until_answer(id, deadline)
+            self.lead_until_answer(id, noticed, deadline)
         } else if self.lead.try_enter(&self.watch) {
-            let outcome = self.lead_until_answer(id, deadline);
-            self.leave();
-            outcome
+            let _leading = Leading(self);
+            self.lead_until_answer(id, noticed, deadline)
         } else {
             self.queue_for_answer(id, deadline)
         };
@@ -58,13 +66,9 @@ impl End {
         outcome
     }
 
-    fn leave(&self) {
-        self.lead.leave(&self.watch, || self.has_something());
-    }
-
-    fn lead_until_answer(self: &Arc<Self>, id: CallId, deadline: Option<Instant>) -> Result<Outcome> {
+    fn lead_until_answer(self: &Arc<Self>, id: CallId, noticed: bool, deadline: Option<Instant>) -> Result<Outcome> {
         let mut desk = Desk { buffer: take_spare(), ..Desk::default() };
-        let outcome = self.receive_answer(id, deadline, &mut desk);
+        let outcome = self.receive_answer(id, noticed, deadline, &mut desk);
         if !matches!(outcome, Ok(Outcome::Answer { .. })) {
             keep_spare(desk.buffer);
         }
@@ -72,26 +76,38 @@ impl End {
     }
 
     #[inline]
-    fn receive_answer(self: &Arc<Self>, id: CallId, deadline: Option<Instant>, desk: &mut Desk) -> Result<Outcome> {
-        let mut dispatched = 0u32;
+    fn receive_answer(self: &Arc<Self>, id: CallId, noticed: bool, deadline: Option<Instant>, desk: &mut Desk) -> Result<Outcome> {
         loop {
             // By an earlier leader, or by a handler's wait nested in ours.
             if let Some(outcome) = self.pending.take(id) {
                 return Ok(outcome);
             }
-            match self.receive_one(Some(id), desk)? {
-                Received::Mine { from, to } => {
-                    self.pending.release(id);
-                    return Ok(Outcome::Answer { words: std::mem::take(&mut desk.buffer), from, to });
-                }
-                Received::Failed(outcome) => {
-                    self.pending.release(id);
+            let received = self.receive_one(Some(id), desk)?;
+            match received {
+                Received::Mine(outcome) => {
+                    if noticed {
+                        self.pending.forget(id);
+                    } else {
+                        self.pending.release(id);
+                    }
                     return Ok(outcome);
                 }
                 Received::Dispatched => {
-                    dispatched += 1;
-                    if dispatched.is_multiple_of(16) && has_passed(deadline) {
-                        return Err(Error::Timeout);
+                    // A handler may have taken its time, or closed this end.
+                    if self.is_over() {
+                        return self.pending.take(id).ok_or_else(|| self.failure());
+                    }
+                    self.expire();
+                    if has_passed(deadline) {
+                        return self.pending.take(id).ok_or(Error::Timeout);
+                    }
+                }
+                Received::Crowded => {
+                    self.salvage_answers()?;
+                    let over = || self.is_over() || self.is_gone() || self.pending.is_ready(id);
+                    self.outbox.wait_while_crowded(deadline, over);
+                    if has_passed(deadline) {
+                        return self.pending.take(id).ok_or(Error::Timeout);
                     }
                 }
                 Received::Nothing => {
@@ -99,11 +115,10 @@ impl End {
                         return Err(self.failure());
                     }
                     if self.is_gone() && !self.has_something() {
-                        self.drained();
+                        if !self.at_bound() {
+                            self.drained();
+                        }
                         return Err(self.failure());
-                    }
-                    if self.at_bound() && lock(&self.inbox).is_full() {
-                        return Err(Error::Full);
                     }
                     self.wait_for_message(deadline)?;
                 }
@@ -122,7 +137,7 @@ impl End {
             }
             let start = Instant::now();
             let slept = {
-                let _sleeping = self.sleeping();
+                let _sleeping = self.sleeping_for_data();
                 self.watch.arm(Sleeper::Guest);
                 let slept = if self.has_something() || self.is_disturbed() {
                     Ok(true)
@@ -152,9 +167,8 @@ impl End {
         let _ = self.pending.notify(id, Notify::Thread(parker.clone()));
         let turn = self.lead.wait_turn(&self.watch, &parker, deadline, || self.pending.is_ready(id) || self.is_over() || self.is_gone());
         if turn == Turn::Lead {
-            let outcome = self.lead_until_answer(id, deadline);
-            self.leave();
-            return outcome;
+            let _leading = Leading(self);
+            return self.lead_until_answer(id, true, deadline);
         }
         if let Some(outcome) = self.pending.take(id) {
             return Ok(outcome);
@@ -163,60 +177,89 @@ impl End {
             return Err(self.failure());
         }
         if self.is_gone() {
-            // The thread that leads may be in a handler for long: take the answers that have arrived from under it.
-            self.salvage_answers()?;
-            return self.pending.take(id).ok_or_else(|| self.failure());
+            // Take the answers that have arrived from under the thread that leads.
+            loop {
+                self.salvage_answers()?;
+                // Acquire: pairs with the Release of the thread that has an answer in its hands, perhaps ours.
+                let in_transit = self.in_transit.load(Ordering::Acquire);
+                if let Some(outcome) = self.pending.take(id) {
+                    return Ok(outcome);
+                }
+                if !in_transit {
+                    return Err(self.failure());
+                }
+                std::thread::yield_now();
+            }
         }
-        debug_assert_eq!(turn, Turn::TimedOut);
         Err(Error::Timeout)
     }
 
     /// Completes the calls whose answers have arrived, leaving calls and events where they are, in order.
     fn salvage_answers(&self) -> Result<()> {
-        let answers = {
+        let mut completions = Vec::new();
+        let outcome = {
             let mut inbox = lock(&self.inbox);
-            inbox.stow().map(|()| inbox.take_answers())
-        };
-        for (words, bytes) in answers.map_err(|e| self.channel_failed(e))? {
-            match split(as_bytes(&words, bytes)) {
+            inbox.take_answers(|words, bytes| match split(as_bytes(&words, bytes)) {
                 Some((Head::Answer(id), payload)) => {
                     let from = bytes - payload.len();
-                    self.complete(id, Outcome::Answer { words, from, to: bytes });
+                    completions.push(self.pending.complete(id, Outcome::Answer { words, from, to: bytes }));
                 }
-                Some((Head::Failure(id, failure), _)) => self.complete(id, Outcome::from(failure)),
+                Some((Head::Failure(id, failure), _)) => completions.push(self.pending.complete(id, Outcome::from(failure))),
                 _ => {}
-            }
+            })
+        };
+        // Tasks and callbacks are the user's code: without the lock.
+        for completion in completions {
+            self.conclude(completion);
         }
-        Ok(())
+        outcome.map_err(|e| self.channel_failed(e))
     }
 
     // ---- for the end of the pair -------------------------------------------------------------------------------------------------
 
     /// Dispatches what is there. Returns how many messages that were.
     pub(crate) fn poll(self: &Arc<Self>) -> Result<usize> {
-        let nested = self.lead.is_mine();
-        if !nested && !self.lead.try_enter(&self.watch) {
+        let _leading = if self.lead.is_mine() {
+            None
+        } else if self.lead.try_enter(&self.watch) {
+            Some(Leading(self))
+        } else {
             // Somebody else is at it.
             return if self.is_over() { Err(self.failure()) } else { Ok(0) };
-        }
-        let outcome = self.dispatch_all(&mut Desk::default());
-        if !nested {
-            self.leave();
-        }
-        match outcome {
+        };
+        // What comes while this runs is left for the next time.
+        let there = lock(&self.inbox).at_most();
+        match self.dispatch(&mut Desk::default(), there, None) {
             Ok(0) if self.is_over() => Err(self.failure()),
             other => other,
         }
     }
 
-    fn dispatch_all(self: &Arc<Self>, desk: &mut Desk) -> Result<usize> {
+    /// Dispatches what has arrived, waiting at most until `deadline` for another thread that is at it.
+    pub(crate) fn finish_arrived(self: &Arc<Self>, deadline: Option<Instant>) {
+        if self.lead.is_mine() || self.is_over() {
+            return;
+        }
+        if self.lead.wait_turn(&self.watch, &this_parker(), deadline, || self.is_over()) == Turn::Lead {
+            let _leading = Leading(self);
+            let there = lock(&self.inbox).at_most();
+            // If it fails, the pair is over: what was asked for.
+            let _ = self.dispatch(&mut Desk::default(), there, deadline);
+        }
+    }
+
+    /// Dispatches at most `limit` messages, until `deadline`. Returns how many.
+    fn dispatch(self: &Arc<Self>, desk: &mut Desk, limit: usize, deadline: Option<Instant>) -> Result<usize> {
         let mut count = 0;
         self.attend();
         self.expire();
-        while !matches!(self.receive_one(None, desk)?, Received::Nothing) {
+        while count < limit && !self.is_over() && !has_passed(deadline) {
+            if !matches!(self.receive_one(None, desk)?, Received::Dispatched) {
+                break;
+            }
             count += 1;
         }
-        if !self.is_over() && self.is_gone() && !self.has_something() {
+        if count == 0 && !self.is_over() && self.is_gone() && !self.has_something() {
             self.drained();
         }
         Ok(count)
@@ -228,16 +271,19 @@ impl End {
             // From inside a handler: the lead is ours already, and stays so.
             let mut desk = Desk::default();
             while !self.is_over() {
-                if self.dispatch_all(&mut desk)? == 0 && !self.is_over() {
+                if self.dispatch(&mut desk, PASS, None)? == 0 && !self.is_over() {
                     self.wait_for_message(None)?;
                 }
             }
             return self.verdict();
         }
-        if self.seat.claim(|| self.is_over(), || self.lead.wake_resident(&self.watch)) {
-            let outcome = self.reside(|| false);
-            self.seat.release();
-            outcome?;
+        let evict = || {
+            self.lead.wake_resident(&self.watch);
+            self.outbox.stir();
+        };
+        if self.seat.claim(|| self.is_over(), evict) {
+            let _seated = Seated(self);
+            self.reside(|| false)?;
         }
         self.verdict()
     }
@@ -248,24 +294,22 @@ impl End {
         if self.lead.wait_turn(&self.watch, &parker, None, || self.is_over()) != Turn::Lead {
             return Ok(());
         }
+        let _leading = Leading(self);
         let mut desk = Desk { buffer: take_spare(), ..Desk::default() };
-        let outcome = loop {
-            let dispatched = match self.dispatch_all(&mut desk) {
-                Err(error) => break Err(error),
-                Ok(dispatched) => dispatched,
-            };
-            if self.is_over() || give_up() {
-                break Ok(());
+        while !self.is_over() && !give_up() {
+            if self.dispatch(&mut desk, PASS, None)? > 0 || self.is_over() {
+                continue;
             }
-            if dispatched == 0
-                && let Err(error) = self.doze(&parker, &mut desk, &give_up)
-            {
-                break Err(error);
+            if self.outbox.is_crowded() {
+                let over = || self.is_over() || self.is_gone() || give_up();
+                self.salvage_answers()?;
+                self.outbox.wait_while_crowded(self.timers.earliest(), over);
+            } else {
+                self.doze(&parker, &mut desk, &give_up)?;
             }
-        };
-        self.leave();
+        }
         keep_spare(desk.buffer);
-        outcome
+        Ok(())
     }
 
     /// Waits for messages as the resident: gives the lead to whoever comes meanwhile.
@@ -308,24 +352,28 @@ impl End {
         self.lead.is_mine() && lock(&self.inbox).is_full()
     }
 
-    /// Waits until there is room, moving what has arrived out of the way of the other side, which may be waiting for room, too.
-    pub(crate) fn wait_for_room(&self, room: Room, deadline: Option<Instant>, answer: bool, crowded: impl Fn()) -> Result<()> {
+    /// Waits until there is room, moving what has arrived out of the way of the other side, which may be waiting for room, too. `crowded` is
+    /// called while the bound of that is reached.
+    pub(crate) fn wait_for_room(&self, room: Room, deadline: Option<Instant>, crowded: impl Fn()) -> Result<()> {
         loop {
             if self.watch.has_room(room) {
                 return Ok(());
             }
             self.check_open()?;
-            // If somebody else has the inbox, they are receiving.
-            let stowed = self.inbox.try_lock().map(|mut inbox| inbox.stow().map(|()| inbox.is_full()));
-            let full = match stowed {
-                Ok(Ok(full)) => full,
-                Ok(Err(error)) => return Err(self.channel_failed(error)),
-                Err(_) => false,
+            let stowed = {
+                // Nobody holds it for long. Whoever has it takes out one message; this must make sure that the ring is empty.
+                let mut inbox = lock(&self.inbox);
+                inbox.stow().map(|()| inbox.is_full())
             };
+            let full = stowed.map_err(|e| self.channel_failed(e))?;
             if full {
-                crowded();
-                if !answer && self.lead.is_mine() {
-                    return Err(Error::Full);
+                // Answers to our own calls do not count: there is a place for each.
+                self.salvage_answers()?;
+                if lock(&self.inbox).is_full() {
+                    crowded();
+                    if self.lead.is_mine() {
+                        return Err(Error::Full);
+                    }
                 }
             }
             if has_passed(deadline) {
@@ -337,7 +385,7 @@ impl End {
             }
             let start = Instant::now();
             let slept = {
-                let _sleeping = self.sleeping();
+                let _sleeping = self.sleeping_for_room();
                 self.watch.arm_for_room();
                 let slept = if ready() {
                     Ok(true)
@@ -351,5 +399,24 @@ impl End {
             slept.map_err(|e| self.channel_failed(e.into()))?;
             self.spin_for_room.slept(start.elapsed());
         }
+    }
+}
+
+/// The lead is this thread's, until this is dropped: also by a panic.
+struct Leading<'a>(&'a End);
+
+impl Drop for Leading<'_> {
+    #[inline]
+    fn drop(&mut self) {
+        self.0.lead.leave(&self.0.watch, || self.0.has_something());
+    }
+}
+
+/// The seat is this thread's, until this is dropped: also by a panic.
+pub(crate) struct Seated<'a>(pub(crate) &'a End);
+
+impl Drop for Seated<'_> {
+    fn drop(&mut self) {
+        self.0.seat.release();
     }
 }

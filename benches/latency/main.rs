@@ -138,7 +138,7 @@ fn measure(plan: &Plan) -> Result<()> {
     let others = Usage::of(&peers)?.others_since(before);
     drop(subjects);
     print!("{}", report::table(&rows));
-    println!("\nOther programs kept {others:.2} CPUs busy meanwhile{}", if others > 0.1 { ": MEASURE AGAIN." } else { "." });
+    println!("\nOther programs kept {others:.2} CPUs busy meanwhile{}", if others > 0.2 { ": MEASURE AGAIN." } else { "." });
     pair.finish()
 }
 

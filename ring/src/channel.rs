@@ -240,6 +240,11 @@ impl Receiver {
         Ok(())
     }
 
+    /// How many messages the ring can hold, at most.
+    pub fn slots(&self) -> usize {
+        self.region.slots(self.ring).len()
+    }
+
     /// What to wait for when there was nothing.
     pub fn next(&self) -> Next {
         Next { expected: self.consumer.expected() }

@@ -97,6 +97,9 @@ pub(crate) struct Producer {
     head: u64,
     /// Position from which on it is worth looking whether the ring can return to its start.
     jump_check: u64,
+    /// So many frames were sent that a word in a slot outside the hot set, unused for long, may seem to be of the future: such words are
+    /// cleared from now on.
+    aged: bool,
     /// One bit a slot: its first word holds payload of ours, not a frame word.
     inside: Box<[u64]>,
 }
@@ -105,7 +108,7 @@ impl Producer {
     pub(crate) fn new(region: Region, ring: usize) -> Producer {
         let slots = region.slots(ring).len() as u64;
         let inside = vec![0; slots.div_ceil(64) as usize].into();
-        Producer { region, ring, slots, tail: 0, serial: 1, head: 0, jump_check: Self::first_check(slots, 0), inside }
+        Producer { region, ring, slots, tail: 0, serial: 1, head: 0, jump_check: Self::first_check(slots, 0), aged: false, inside }
     }
 
     /// As if frames had gone before: for tests of where the numbers end.
@@ -153,7 +156,8 @@ impl Producer {
         let mask = self.slots - 1;
         store_words(slots, start, words);
         let behind = next & mask;
-        if self.inside[(behind / 64) as usize] >> (behind % 64) & 1 != 0 {
+        let inside = self.inside[(behind / 64) as usize] >> (behind % 64) & 1 != 0;
+        if inside || self.aged && behind >= HOT_SLOTS {
             self.inside[(behind / 64) as usize] &= !(1 << (behind % 64));
             // Relaxed: the slot is free, and the consumer looks at it only after it has seen the frame word below.
             slots[behind as usize].words[0].store(0, Ordering::Relaxed);
@@ -198,6 +202,7 @@ impl Producer {
             return Err(Misbehaved::Position);
         }
         self.head = head;
+        self.aged |= self.serial > SERIAL_MASK / 4;
         Ok(())
     }
 

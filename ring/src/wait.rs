@@ -24,8 +24,8 @@ pub enum WaitStrategy {
 
 /// The longest that an adaptive wait spins: about what a sleep and a wake-up take where a halted processor must be woken.
 const LONGEST: Duration = Duration::from_micros(50);
-/// The shortest: an exchange between two busy sides is well within it.
-const SHORTEST: Duration = Duration::from_micros(2);
+/// The shortest: an exchange between two busy sides is well within it, an interrupt on the other side's processor included.
+const SHORTEST: Duration = Duration::from_micros(5);
 /// A wait that ended in sleep within this time might have been worth a spin: it includes the wake-up itself.
 const WORTH_IT: Duration = Duration::from_micros(120);
 /// Looks at the ring between two looks at the clock, which costs as much as some twenty looks.

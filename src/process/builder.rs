@@ -178,6 +178,8 @@ impl Builder {
 
     /// Starts a program that calls [`parent`](crate::parent), and returns once it has attached.
     ///
+    /// Its standard streams are those of the [`Command`]; a piped one has no reader here, so give it a file, or let it be inherited.
+    ///
     /// # Errors
     ///
     /// [`Error::Fork`] says why the worker could not be started. Nothing is left behind.
@@ -190,8 +192,12 @@ impl Builder {
     }
 
     fn launch(self, command: Command, role: Role) -> Result<Coprocess> {
-        let terms = Terms { max_message: self.max_message, strategy: self.strategy, call_timeout: self.call_timeout };
-        Launch { command, role, capacity: self.ring_capacity, terms, fork_timeout: self.fork_timeout, close_timeout: self.close_timeout }
-            .start()
+        let terms = Terms {
+            max_message: self.max_message,
+            strategy: self.strategy,
+            call_timeout: self.call_timeout,
+            close_timeout: self.close_timeout,
+        };
+        Launch { command, role, capacity: self.ring_capacity, terms, fork_timeout: self.fork_timeout }.start()
     }
 }

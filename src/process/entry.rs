@@ -2,9 +2,10 @@
 
 use std::ffi::CString;
 use std::os::fd::{AsFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
+use std::os::unix::process::parent_id;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Mutex, OnceLock};
+use std::sync::{Arc, Mutex};
 
 use coprocess_ring::{Region, Side};
 use nix::fcntl::{FcntlArg, FdFlag, fcntl};
@@ -20,10 +21,17 @@ use crate::sync::lock;
 
 /// Whether `init` has run.
 static INITIALIZED: AtomicBool = AtomicBool::new(false);
-/// Whether the descriptor that the environment names was taken.
-static TAKEN: Mutex<bool> = Mutex::new(false);
-/// The end towards the parent. Kept for good: the pair lives as long as this process.
-static PARENT: OnceLock<Coprocess> = OnceLock::new();
+/// The end towards the parent.
+static PARENT: Mutex<Parent> = Mutex::new(Parent { lifeline: None, tried: false, co: None });
+
+struct Parent {
+    /// What `init` has found and `parent` is to use.
+    lifeline: Option<OwnedFd>,
+    /// Whether `parent` has taken it.
+    tried: bool,
+    /// Kept for good: the pair lives as long as this process.
+    co: Option<Coprocess>,
+}
 
 /// The exit status of a worker whose function panicked, as that of any Rust program whose `main` does.
 const PANICKED: i32 = 101;
@@ -34,6 +42,8 @@ const PANICKED: i32 = 101;
 /// it is run by every worker, too. In tests, where there is no `main`, use [`init_in_tests!`](crate::init_in_tests).
 ///
 /// # Exits
+///
+/// A worker whose parent is gone ends by itself; one that does not, stuck in code of its own, is ended after 250 ms, with status 137.
 ///
 /// In a worker of [`fork`](crate::fork) this does not return: the process ends with status 0 once the other end has closed, with 101 if
 /// the worker function panicked, with 1 if the pair ended otherwise or the worker could not attach.
@@ -54,25 +64,20 @@ pub fn init() {
     if INITIALIZED.swap(true, Ordering::Relaxed) {
         return;
     }
-    let Some(lifeline) = take_lifeline(FUNCTION) else { return };
-    // This process is a worker, whatever comes.
-    INITIALIZED.store(false, Ordering::Relaxed);
-    let (end, distance) = match attach(lifeline) {
-        Ok(attached) => attached,
-        Err(error) => {
-            eprintln!("coprocess: cannot become a worker: {error}");
-            std::process::exit(1);
-        }
+    let lifeline = match find_lifeline() {
+        Lifeline::None => return,
+        // For `parent`; nobody else is to inherit it.
+        Lifeline::Program(lifeline) => return lock(&PARENT).lifeline = Some(lifeline),
+        Lifeline::Function(lifeline) => lifeline,
+        Lifeline::Lost => give_up("the parent's socket was closed before init() was called: it must be the first line of main"),
     };
     look_like_the_program();
-    let Some(worker) = function::at(distance) else {
-        eprintln!("coprocess: the parent named a worker function that this executable does not have");
-        std::process::exit(1);
-    };
-    // A worker may have workers of its own.
-    INITIALIZED.store(true, Ordering::Relaxed);
+    let (end, worker) =
+        attach(lifeline, |hello| function::at(hello.function).ok_or_else(|| "the executable does not have the function".to_owned()))
+            .unwrap_or_else(|error| give_up(&error.to_string()));
     end.handlers_want_background.store(false, Ordering::Relaxed);
-    let co = PARENT.get_or_init(|| Coprocess::new(end)).clone();
+    let co = Coprocess::new(end);
+    lock(&PARENT).co = Some(co.clone());
     if catch_unwind(AssertUnwindSafe(|| worker(co.clone()))).is_err() {
         // The panic hook has reported it.
         std::process::exit(PANICKED);
@@ -80,12 +85,14 @@ pub fn init() {
     let code = match co.run() {
         Ok(()) => 0,
         Err(Error::Disconnected(_)) => 1,
-        Err(error) => {
-            eprintln!("coprocess: the worker ends: {error}");
-            1
-        }
+        Err(error) => give_up(&error.to_string()),
     };
     std::process::exit(code);
+}
+
+fn give_up(why: &str) -> ! {
+    eprintln!("coprocess: the worker ends: {why}");
+    std::process::exit(1);
 }
 
 /// Undoes what executing `/proc/self/exe` from any thread leaves behind.
@@ -128,63 +135,109 @@ pub(crate) fn is_initialized() -> bool {
 /// }
 /// ```
 pub fn parent() -> Result<Coprocess> {
-    if let Some(co) = PARENT.get() {
+    // Held throughout: a second thread gets the same end, not an error.
+    let mut parent = lock(&PARENT);
+    if let Some(co) = &parent.co {
         return Ok(co.clone());
     }
-    let Some(lifeline) = take_lifeline(PROGRAM) else {
-        return PARENT.get().cloned().ok_or(Error::NotAWorker);
+    let lifeline = match (parent.lifeline.take(), INITIALIZED.load(Ordering::Relaxed)) {
+        (Some(lifeline), _) => lifeline,
+        // `init` has looked already.
+        (None, true) => return Err(Error::NotAWorker),
+        (None, false) if parent.tried => return Err(Error::NotAWorker),
+        (None, false) => match find_lifeline() {
+            Lifeline::Program(lifeline) => lifeline,
+            _ => return Err(Error::NotAWorker),
+        },
     };
+    parent.tried = true;
     let program = std::env::args_os().next().unwrap_or_default().to_string_lossy().into_owned();
-    let (end, _) = attach(lifeline).map_err(|cause| Error::Fork { program, cause })?;
-    Ok(PARENT.get_or_init(|| Coprocess::new(end)).clone())
+    let (end, ()) = attach(lifeline, |_| Ok(())).map_err(|cause| Error::Fork { program, cause })?;
+    Ok(parent.co.insert(Coprocess::new(end)).clone())
 }
 
-/// The socket that the environment names, if this process was started for `role` and it is really there.
-fn take_lifeline(role: &str) -> Option<OwnedFd> {
-    let value = std::env::var(LIFELINE_VARIABLE).ok()?;
-    let mut parts = value.split(':');
-    if parts.next()? != role {
-        return None;
+/// What the environment says of a parent.
+enum Lifeline {
+    /// There is none.
+    None,
+    /// A worker function is wanted.
+    Function(OwnedFd),
+    /// This program is wanted.
+    Program(OwnedFd),
+    /// A worker function is wanted, and what leads to the parent is gone.
+    Lost,
+}
+
+/// Finds the socket that the environment names, and makes sure that nobody inherits it.
+fn find_lifeline() -> Lifeline {
+    // SAFETY: reads a number that the kernel gave this process when it was executed.
+    if unsafe { libc::getauxval(libc::AT_SECURE) } != 0 {
+        // Executed with more rights than its caller has: the environment is not to be trusted.
+        return Lifeline::None;
     }
-    let fd: RawFd = parts.next()?.parse().ok()?;
-    let inode: u64 = parts.next()?.parse().ok()?;
-    let mut taken = lock(&TAKEN);
-    if *taken || fd < 0 {
-        return None;
+    let Ok(value) = std::env::var(LIFELINE_VARIABLE) else { return Lifeline::None };
+    let parts: Vec<&str> = value.split(':').collect();
+    let [role, fd, inode, parent] = parts[..] else { return Lifeline::None };
+    match (role, open_lifeline(fd, inode)) {
+        (FUNCTION, Some(lifeline)) => Lifeline::Function(lifeline),
+        (PROGRAM, Some(lifeline)) => Lifeline::Program(lifeline),
+        // Not a process that merely inherited the variable: its parent is the one that is named. If it went on as if it were no worker, it would
+        // run the program once more, workers and all.
+        (FUNCTION, None) if parent.parse() == Ok(parent_id()) => Lifeline::Lost,
+        _ => Lifeline::None,
     }
+}
+
+fn open_lifeline(fd: &str, inode: &str) -> Option<OwnedFd> {
+    let fd: RawFd = fd.parse().ok().filter(|fd| *fd >= 0)?;
     // SAFETY: whether it is open is what fstat finds out; nothing closes it meanwhile.
     let borrowed = unsafe { BorrowedFd::borrow_raw(fd) };
     let stat = fstat(borrowed).ok()?;
     // A process that merely inherits the variable, a worker's own child, does not have the socket: the inode differs, or nothing is open.
-    if SFlag::from_bits_truncate(stat.st_mode) & SFlag::S_IFMT != SFlag::S_IFSOCK || stat.st_ino != inode {
+    if SFlag::from_bits_truncate(stat.st_mode) & SFlag::S_IFMT != SFlag::S_IFSOCK || inode.parse() != Ok(stat.st_ino) {
         return None;
     }
     fcntl(borrowed, FcntlArg::F_SETFD(FdFlag::FD_CLOEXEC)).ok()?;
-    *taken = true;
-    // SAFETY: the descriptor was inherited for this library alone, which takes it once.
+    // SAFETY: the descriptor was inherited for this library alone, which takes it once: `init` or `parent`, under the lock of the latter.
     Some(unsafe { OwnedFd::from_raw_fd(fd) })
 }
 
-/// Attaches to the parent's segment. Returns the end, and which function is meant.
-fn attach(lifeline: OwnedFd) -> std::result::Result<(std::sync::Arc<End>, u64), ForkError> {
-    let refuse = |why: String| {
-        // If the parent is gone, the error has one hearer less.
-        let _ = send_verdict(lifeline.as_fd(), Err(&why));
-        ForkError::Handshake(why)
-    };
-    let hello = Hello::receive(lifeline.as_fd()).map_err(|source| ForkError::Setup { action: "read the parent's hello", source })?;
+/// Attaches to the parent's segment. `ready` says whether this process can be what the parent wants.
+fn attach<T>(
+    lifeline: OwnedFd,
+    ready: impl FnOnce(&Hello) -> std::result::Result<T, String>,
+) -> std::result::Result<(Arc<End>, T), ForkError> {
+    match prepare(&lifeline, ready) {
+        Ok((end, pidfd, what)) => {
+            let told = send_verdict(lifeline.as_fd(), Ok(()));
+            told.map_err(|source| ForkError::Setup { action: "answer the parent", source })?;
+            watcher::watch_parent(&end, lifeline, pidfd)
+                .map_err(|source| ForkError::Setup { action: "start the process watcher", source })?;
+            Ok((end, what))
+        }
+        Err(why) => {
+            // If the parent is gone, the error has one hearer less.
+            let _ = send_verdict(lifeline.as_fd(), Err(&why));
+            Err(ForkError::Handshake(why))
+        }
+    }
+}
+
+type Prepared<T> = (Arc<End>, Option<OwnedFd>, T);
+
+fn prepare<T>(
+    lifeline: &OwnedFd,
+    ready: impl FnOnce(&Hello) -> std::result::Result<T, String>,
+) -> std::result::Result<Prepared<T>, String> {
+    let hello = Hello::receive(lifeline.as_fd()).map_err(|e| format!("cannot read the parent's hello: {e}"))?;
     let (hello, segment) = hello.map_err(|unacceptable| match unacceptable {
-        Unacceptable::Nonsense => refuse("the parent's hello makes no sense".to_owned()),
-        Unacceptable::Abi => refuse("the parent speaks another version of the protocol".to_owned()),
+        Unacceptable::Nonsense => "the parent's hello makes no sense".to_owned(),
+        Unacceptable::Abi => "the parent speaks another version of the protocol".to_owned(),
     })?;
-    let capacity = usize::try_from(hello.capacity).unwrap_or(0);
-    let region = Region::attach(&segment, capacity).map_err(|e| refuse(e.to_string()))?;
-    drop(segment);
+    let region = Region::attach(&segment, usize::try_from(hello.capacity).unwrap_or(0)).map_err(|e| e.to_string())?;
+    let what = ready(&hello)?;
     let end = End::new(&region, Side::Worker, hello.parent, hello.terms());
-    // In another process id namespace the parent has another number, or none; the lifeline alone must do then.
-    let pidfd = if std::os::unix::process::parent_id() == hello.parent { pidfd::open(hello.parent).ok() } else { None };
-    let ours = lifeline.try_clone().map_err(|source| ForkError::Setup { action: "copy the lifeline", source })?;
-    watcher::watch_parent(&end, ours, pidfd).map_err(|e| refuse(format!("cannot start the process watcher: {e}")))?;
-    send_verdict(lifeline.as_fd(), Ok(())).map_err(|source| ForkError::Setup { action: "answer the parent", source })?;
-    Ok((end, hello.function))
+    // In another process id namespace, or behind a wrapper, the parent has another number; the lifeline alone must do then.
+    let pidfd = if parent_id() == hello.parent { pidfd::open(hello.parent).ok() } else { None };
+    Ok((end, pidfd, what))
 }

@@ -32,9 +32,11 @@ pub(crate) struct Hello {
     pub(crate) function: u64,
     pub(crate) parent: u32,
     reserved: u32,
+    /// Nanoseconds.
+    close_timeout: u64,
 }
 
-/// From the worker.
+/// From the worker. `magic` and `abi` keep their places in all versions.
 #[derive(Debug, Clone, Copy, Pod, Zeroable)]
 #[repr(C)]
 pub(crate) struct Verdict {
@@ -45,7 +47,7 @@ pub(crate) struct Verdict {
     reason: [u8; 112],
 }
 
-const _: () = assert!(size_of::<Hello>() == 56 && size_of::<Verdict>() == 128);
+const _: () = assert!(size_of::<Hello>() == 64 && size_of::<Verdict>() == 128);
 
 const ATTACHED: u32 = 1;
 const REFUSED: u32 = 2;
@@ -74,17 +76,18 @@ impl Hello {
             WaitStrategy::Block => 2,
             _ => 0,
         };
-        let call_timeout = terms.call_timeout.map_or(NO_TIMEOUT, |t| u64::try_from(t.as_nanos()).unwrap_or(NO_TIMEOUT));
+        let nanos = |t: Duration| u64::try_from(t.as_nanos()).unwrap_or(NO_TIMEOUT);
         Hello {
             magic: MAGIC,
             abi: ABI_VERSION,
             strategy,
             capacity: capacity as u64,
             max_message: terms.max_message as u64,
-            call_timeout,
+            call_timeout: terms.call_timeout.map_or(NO_TIMEOUT, nanos),
             function,
             parent: std::process::id(),
             reserved: 0,
+            close_timeout: nanos(terms.close_timeout),
         }
     }
 
@@ -134,6 +137,7 @@ impl Hello {
                 _ => WaitStrategy::Adaptive,
             },
             call_timeout: (self.call_timeout != NO_TIMEOUT).then(|| Duration::from_nanos(self.call_timeout)),
+            close_timeout: Duration::from_nanos(self.close_timeout),
         }
     }
 }
@@ -160,11 +164,14 @@ pub(crate) fn receive_verdict(socket: BorrowedFd<'_>) -> io::Result<Option<Answe
     if bytes == 0 {
         return Ok(None);
     }
-    if bytes != size_of::<Verdict>() || verdict.magic != MAGIC {
+    if bytes < 12 || verdict.magic != MAGIC {
         return Ok(Some(Answer::Refused("its answer makes no sense".to_owned())));
     }
     if verdict.abi != ABI_VERSION {
         return Ok(Some(Answer::OtherAbi(verdict.abi)));
+    }
+    if bytes != size_of::<Verdict>() {
+        return Ok(Some(Answer::Refused("its answer makes no sense".to_owned())));
     }
     Ok(Some(match verdict.verdict {
         ATTACHED => Answer::Attached,

@@ -27,7 +27,6 @@ pub(crate) struct Launch {
     pub(crate) capacity: usize,
     pub(crate) terms: Terms,
     pub(crate) fork_timeout: Duration,
-    pub(crate) close_timeout: Duration,
 }
 
 impl Launch {
@@ -58,20 +57,18 @@ impl Launch {
         drop(theirs);
         let mut unattached = Unattached(Some(child));
         let child = unattached.0.as_mut().map_or(0, |c| c.id());
-        let pidfd = pidfd::open(child).map_err(setup("open a descriptor for the worker process"))?;
+        let pidfd = pidfd::open(child).and_then(above_the_streams).map_err(setup("open a descriptor for the worker process"))?;
         self.handshake(&lifeline, &pidfd, &mut unattached, deadline)?;
 
         let end = End::new(&region, Side::Parent, child, self.terms);
         let Some(child) = unattached.0.take() else { return Err(ForkError::Handshake("the worker is gone".to_owned())) };
-        let worker = Arc::new(Worker::new(child, pidfd, lifeline, self.close_timeout));
+        let worker = Arc::new(Worker::new(child, pidfd, lifeline, self.terms.close_timeout));
         end.set_worker(worker.clone());
         let co = Coprocess::new(end);
         if let Err(source) = watcher::watch_worker(co.end(), &worker) {
             // Nobody would ever reap it.
             let _ = worker.kill();
-            while worker.reap().is_none() {
-                std::thread::yield_now();
-            }
+            worker.reap_waiting();
             return Err(ForkError::Setup { action: "start the process watcher", source });
         }
         Ok(co)
@@ -82,7 +79,7 @@ impl Launch {
         // The inode tells the socket from whatever may later have the same number in a process that inherits the variable only.
         let inode = fstat(theirs).map_err(io::Error::from).map_err(setup("look at the socket pair"))?.st_ino;
         let fd = theirs.as_raw_fd();
-        self.command.env(LIFELINE_VARIABLE, format!("{}:{fd}:{inode}", self.role.name()));
+        self.command.env(LIFELINE_VARIABLE, format!("{}:{fd}:{inode}:{}", self.role.name(), std::process::id()));
         let inherit = move || {
             // SAFETY: the descriptor is open in the child, as a copy of `theirs`, which outlives `spawn` below.
             let theirs = unsafe { std::os::fd::BorrowedFd::borrow_raw(fd) };
@@ -179,13 +176,18 @@ fn setup(action: &'static str) -> impl Fn(io::Error) -> ForkError {
     move |source| ForkError::Setup { action, source }
 }
 
-/// Two ends, close-on-exec, neither of them where a child has its standard streams.
+/// Two ends, close-on-exec, neither of them where a process has its standard streams.
 fn socket_pair() -> io::Result<(OwnedFd, OwnedFd)> {
     let (ours, theirs) = socketpair(AddressFamily::Unix, SockType::SeqPacket, None, SockFlag::SOCK_CLOEXEC)?;
-    if theirs.as_raw_fd() > libc::STDERR_FILENO {
-        return Ok((ours, theirs));
+    Ok((above_the_streams(ours)?, above_the_streams(theirs)?))
+}
+
+/// Moves a descriptor away from where a program without standard streams would print to it.
+fn above_the_streams(fd: OwnedFd) -> io::Result<OwnedFd> {
+    if fd.as_raw_fd() > libc::STDERR_FILENO {
+        return Ok(fd);
     }
-    let higher = fcntl(&theirs, FcntlArg::F_DUPFD_CLOEXEC(libc::STDERR_FILENO + 1))?;
+    let higher = fcntl(&fd, FcntlArg::F_DUPFD_CLOEXEC(libc::STDERR_FILENO + 1))?;
     // SAFETY: the kernel has just made this descriptor for us, and nobody else knows of it.
-    Ok((ours, unsafe { std::os::fd::FromRawFd::from_raw_fd(higher) }))
+    Ok(unsafe { std::os::fd::FromRawFd::from_raw_fd(higher) })
 }

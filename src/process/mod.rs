@@ -1,16 +1,17 @@
 //! Processes: starting workers, being one, and watching over each other's life.
 
 mod builder;
-#[expect(unsafe_code, reason = "descriptors by number, and code between fork and exec")]
+#[expect(unsafe_code, reason = "a descriptor that is known by its number")]
 mod entry;
 #[expect(unsafe_code, reason = "the address of a function in another process of the same executable")]
 mod function;
-#[expect(unsafe_code, reason = "descriptors by number, and code between fork and exec")]
+#[expect(unsafe_code, reason = "a descriptor that was received")]
 mod handshake;
-#[expect(unsafe_code, reason = "descriptors by number, and code between fork and exec")]
+#[expect(unsafe_code, reason = "code between fork and exec, and a descriptor that was copied")]
 mod launch;
-#[expect(unsafe_code, reason = "descriptors by number, and code between fork and exec")]
+#[expect(unsafe_code, reason = "system calls that no package wraps")]
 mod pidfd;
+#[expect(unsafe_code, reason = "ending the process at once")]
 mod watcher;
 mod worker;
 

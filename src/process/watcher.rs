@@ -4,14 +4,12 @@
 
 use std::collections::HashMap;
 use std::io;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
 use nix::sys::eventfd::{EfdFlags, EventFd};
-use nix::sys::signal::{Signal, kill};
-use nix::unistd::Pid;
 
 use crate::end::End;
 use crate::error::Reason;
@@ -22,6 +20,9 @@ use crate::sync::lock;
 const LAST_BREATH: Duration = Duration::from_secs(1);
 /// What a worker whose parent has died gets to end by itself.
 const GRACE: Duration = Duration::from_millis(250);
+
+/// The exit status of a worker that was ended because its parent is gone: that of a shell for SIGKILL. Nobody is left to read it.
+const ORPHANED: i32 = 128 + libc::SIGKILL;
 
 static WATCHER: Mutex<Option<Arc<Watcher>>> = Mutex::new(None);
 
@@ -86,17 +87,23 @@ fn watch(watched: Watched) -> io::Result<()> {
     let mut pairs = lock(&watcher.pairs);
     pairs.next += 2;
     let key = pairs.next;
-    let (process, lifeline) = match &watched {
-        Watched::Worker { worker, .. } => (Some(worker.pidfd.as_fd()), worker.lifeline.as_fd()),
-        Watched::Parent { lifeline, pidfd, .. } => (pidfd.as_ref().map(AsFd::as_fd), lifeline.as_fd()),
+    let add = |process: Option<BorrowedFd<'_>>, lifeline: BorrowedFd<'_>| -> io::Result<()> {
+        // The lifeline carries no data after the handshake; what a hostile side sends on it is not even looked at.
+        watcher.epoll.add(lifeline, EpollEvent::new(EpollFlags::EPOLLRDHUP, key + 1))?;
+        if let Some(process) = process {
+            watcher.epoll.add(process, EpollEvent::new(EpollFlags::EPOLLIN, key))?;
+        }
+        Ok(())
     };
-    // The lifeline carries no data after the handshake; what a hostile side sends on it is not even looked at.
-    watcher.epoll.add(lifeline, EpollEvent::new(EpollFlags::EPOLLRDHUP, key + 1))?;
-    if let Some(process) = process
-        && let Err(error) = watcher.epoll.add(process, EpollEvent::new(EpollFlags::EPOLLIN, key))
-    {
-        watcher.epoll.delete(lifeline)?;
-        return Err(error.into());
+    let added = match &watched {
+        Watched::Worker { worker, .. } => worker.with_descriptors(|pidfd, lifeline| add(Some(pidfd), lifeline)).unwrap_or(Ok(())),
+        Watched::Parent { lifeline, pidfd, .. } => add(pidfd.as_ref().map(AsFd::as_fd), lifeline.as_fd()),
+    };
+    if let Err(error) = added {
+        // The caller closes the descriptors, and they leave the set with that. The thread ends if it has nothing else to watch.
+        drop(pairs);
+        let _ = watcher.bell.write(1);
+        return Err(error);
     }
     pairs.watched.insert(key, watched);
     Ok(())
@@ -113,7 +120,7 @@ impl Watcher {
                     .unwrap_or(EpollTimeout::MAX),
             };
             let mut events = [EpollEvent::empty(); 16];
-            // EINTR cannot be told from a time-out, and need not be.
+            // A signal, too, is a reason to look at the deadlines; nothing else can fail here.
             let count = self.epoll.wait(&mut events, timeout).unwrap_or(0);
             for event in events.iter().take(count) {
                 match event.data() {
@@ -139,20 +146,20 @@ impl Watcher {
             Watched::Worker { worker, hung_up, .. } if is_lifeline => {
                 *hung_up = Some(Instant::now() + LAST_BREATH);
                 // It would be reported for ever.
-                let _ = self.epoll.delete(&worker.lifeline);
+                let _ = worker.with_descriptors(|_, lifeline| self.epoll.delete(lifeline));
             }
             Watched::Worker { end, worker, .. } => {
                 let Some(status) = worker.reap() else { return };
                 let end = end.clone();
-                let _ = self.epoll.delete(&worker.pidfd);
-                let _ = self.epoll.delete(&worker.lifeline);
                 let removed = pairs.watched.remove(&key);
                 drop(pairs);
                 end.peer_gone(status.map_or(Reason::Unknown, Reason::from_status));
                 drop(removed);
             }
             Watched::Parent { end, lifeline, pidfd, died } => {
-                died.get_or_insert_with(|| Instant::now() + GRACE);
+                // After an orderly close it may still be busy with what it was sent.
+                let grace = if end.watch.is_closed() { GRACE.max(end.terms.close_timeout) } else { GRACE };
+                died.get_or_insert_with(|| Instant::now() + grace);
                 let _ = self.epoll.delete(&*lifeline);
                 if let Some(pidfd) = pidfd {
                     let _ = self.epoll.delete(&*pidfd);
@@ -189,8 +196,9 @@ impl Watcher {
                 Watched::Parent { died, .. } => {
                     if died.is_some_and(|at| now >= at) {
                         // Stuck in user code, and nobody is left who could ask it to end. Not `exit`: that would run what the stuck code
-                        // may hold locks of.
-                        let _ = kill(Pid::this(), Signal::SIGKILL);
+                        // may hold locks of. Not SIGKILL: the first process of a namespace is immune to its own.
+                        // SAFETY: ends the process in the kernel; no code of it runs any more.
+                        unsafe { libc::_exit(ORPHANED) };
                     }
                     *died
                 }

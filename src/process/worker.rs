@@ -1,119 +1,155 @@
 //! The worker process, as its parent sees it: whether it still runs, how it ended, and how to make it end.
 
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::process::ExitStatusExt;
 use std::process::{Child, ExitStatus};
 use std::sync::{Condvar, Mutex};
 use std::time::{Duration, Instant};
 
-use nix::sys::signal::{Signal, kill};
-use nix::unistd::Pid;
+use nix::sys::signal::Signal;
+use nix::sys::wait::{Id, WaitPidFlag, WaitStatus, waitid};
 
 use crate::error::{Error, Result};
-use crate::process::watcher;
+use crate::process::{pidfd, watcher};
 use crate::sync::lock;
 
 /// Beyond SIGKILL, how long a close waits for the kernel to be done with the process.
 const AFTERLIFE: Duration = Duration::from_secs(10);
+/// A timeout beyond what the clock can tell is as good as this.
+const LONGEST: Duration = Duration::from_secs(365 * 86_400);
+
+#[derive(Debug, Clone, Copy)]
+enum Stage {
+    /// Nobody has asked it to end.
+    Running,
+    /// To be ended: by SIGTERM at this moment, or, after that, by SIGKILL.
+    Closing { next: Instant, terminated: bool },
+    /// Killed as a last resort; only the kernel can delay it now.
+    Killed,
+}
 
 #[derive(Debug)]
 enum Life {
-    Running,
-    /// To be ended: by SIGTERM at the first moment, by SIGKILL at the second.
-    Closing {
-        next: Instant,
-        terminated: bool,
+    Alive {
+        stage: Stage,
+        /// Everything that concerns the process goes through this: its number may be another's as soon as somebody reaps it.
+        pidfd: OwnedFd,
+        /// Its end of file tells the worker, and whatever it has started and lent it to, that this process is gone.
+        lifeline: OwnedFd,
+        /// Never waited for by its number; its standard streams stay open with it.
+        _child: Child,
     },
-    /// Killed as a last resort; only the kernel can delay it now.
-    Killed,
     /// Reaped. The status is unknown if somebody else has taken it.
     Ended(Option<ExitStatus>),
 }
 
 #[derive(Debug)]
 pub(crate) struct Worker {
-    /// Reaping and signalling take this lock, so no signal goes to a reused process id.
-    child: Mutex<(Child, Life)>,
+    life: Mutex<Life>,
     ended: Condvar,
     close_timeout: Duration,
-    pub(crate) pidfd: OwnedFd,
-    /// Kept open until the worker has ended: its end of file tells the worker that this process is gone.
-    pub(crate) lifeline: OwnedFd,
 }
 
 impl Worker {
     pub(crate) fn new(child: Child, pidfd: OwnedFd, lifeline: OwnedFd, close_timeout: Duration) -> Worker {
-        Worker { child: Mutex::new((child, Life::Running)), ended: Condvar::new(), close_timeout, pidfd, lifeline }
+        let life = Life::Alive { stage: Stage::Running, pidfd, lifeline, _child: child };
+        Worker { life: Mutex::new(life), ended: Condvar::new(), close_timeout: close_timeout.min(LONGEST) }
+    }
+
+    /// Does something with the descriptors to watch, of the process and the lifeline, unless it has been reaped.
+    pub(crate) fn with_descriptors<T>(&self, f: impl FnOnce(BorrowedFd<'_>, BorrowedFd<'_>) -> T) -> Option<T> {
+        match &*lock(&self.life) {
+            Life::Alive { pidfd, lifeline, .. } => Some(f(pidfd.as_fd(), lifeline.as_fd())),
+            Life::Ended(_) => None,
+        }
     }
 
     /// From now on the worker has `close_timeout` to end by itself, and again after SIGTERM.
     pub(crate) fn begin_close(&self) {
-        let mut child = lock(&self.child);
-        if matches!(child.1, Life::Running) {
-            // A timeout beyond what the clock can tell is no timeout: SIGTERM comes in a year.
-            let next = Instant::now() + self.close_timeout.min(Duration::from_secs(365 * 86_400));
-            child.1 = Life::Closing { next, terminated: false };
-            drop(child);
-            watcher::look_again();
+        if let Life::Alive { stage: stage @ Stage::Running, .. } = &mut *lock(&self.life) {
+            *stage = Stage::Closing { next: Instant::now() + self.close_timeout, terminated: false };
+        } else {
+            return;
         }
+        watcher::look_again();
     }
 
     /// Sends the signal that is due. Returns when the next will be.
     pub(crate) fn escalate(&self) -> Option<Instant> {
-        let mut child = lock(&self.child);
-        let Life::Closing { next, terminated } = child.1 else { return None };
+        let mut life = lock(&self.life);
+        let Life::Alive { stage, pidfd, .. } = &mut *life else { return None };
+        let Stage::Closing { next, terminated } = *stage else { return None };
         if Instant::now() < next {
             return Some(next);
         }
+        let signal = if terminated { Signal::SIGKILL } else { Signal::SIGTERM };
+        // Refused only by a worker that has changed its user: then nothing can be done but wait.
+        let _ = pidfd::signal(pidfd.as_fd(), signal);
         if terminated {
-            // Fails only if it has ended already, which the watcher is about to notice.
-            let _ = child.0.kill();
-            child.1 = Life::Killed;
+            *stage = Stage::Killed;
             return None;
         }
-        if let Ok(pid) = i32::try_from(child.0.id()) {
-            // As above: not reaped yet, so the id is still its own.
-            let _ = kill(Pid::from_raw(pid), Signal::SIGTERM);
-        }
-        let next = Instant::now() + self.close_timeout.min(Duration::from_secs(365 * 86_400));
-        child.1 = Life::Closing { next, terminated: true };
+        let next = Instant::now() + self.close_timeout;
+        *stage = Stage::Closing { next, terminated: true };
         Some(next)
     }
 
     /// Reaps the worker if it has ended. Returns its status then; the inner `None` if somebody else has taken it.
     pub(crate) fn reap(&self) -> Option<Option<ExitStatus>> {
-        let mut child = lock(&self.child);
-        let status = match child.0.try_wait() {
-            Ok(None) => return None,
-            Ok(Some(status)) => Some(status),
-            // ECHILD: this program waits for any child, or ignores SIGCHLD.
-            Err(_) => None,
+        self.reap_with(WaitPidFlag::WEXITED | WaitPidFlag::WNOHANG)
+    }
+
+    /// As [`reap`](Self::reap), for a worker that is about to end: waits for it.
+    pub(crate) fn reap_waiting(&self) {
+        while self.reap_with(WaitPidFlag::WEXITED).is_none() {}
+    }
+
+    fn reap_with(&self, flags: WaitPidFlag) -> Option<Option<ExitStatus>> {
+        let mut life = lock(&self.life);
+        let status = match &*life {
+            Life::Ended(status) => return Some(*status),
+            Life::Alive { pidfd, .. } => exit_status(waitid(Id::PIDFd(pidfd.as_fd()), flags))?,
         };
-        child.1 = Life::Ended(status);
+        // Closes the descriptors, too: what the worker has left behind sees the end of the lifeline.
+        *life = Life::Ended(status);
         self.ended.notify_all();
         Some(status)
     }
 
     /// Waits until the worker was reaped. Call after [`begin_close`](Self::begin_close).
     pub(crate) fn wait_for_exit(&self) -> Result<Option<ExitStatus>> {
-        let at_the_latest = Instant::now().checked_add(self.close_timeout.saturating_mul(2).saturating_add(AFTERLIFE));
-        let mut child = lock(&self.child);
+        let at_the_latest = Instant::now() + self.close_timeout * 2 + AFTERLIFE;
+        let mut life = lock(&self.life);
         loop {
-            if let Life::Ended(status) = child.1 {
+            if let Life::Ended(status) = *life {
                 return Ok(status);
             }
-            let left = at_the_latest.map_or(AFTERLIFE, |at| at.saturating_duration_since(Instant::now()));
+            let left = at_the_latest.saturating_duration_since(Instant::now());
             if left.is_zero() {
                 return Err(Error::Timeout);
             }
-            child = self.ended.wait_timeout(child, left).unwrap_or_else(|p| p.into_inner()).0;
+            life = self.ended.wait_timeout(life, left).unwrap_or_else(|p| p.into_inner()).0;
         }
     }
 
     pub(crate) fn kill(&self) -> Result<()> {
-        let mut child = lock(&self.child);
-        if matches!(child.1, Life::Ended(_)) {
-            return Ok(());
+        match &*lock(&self.life) {
+            Life::Ended(_) => Ok(()),
+            Life::Alive { pidfd, .. } => {
+                pidfd::signal(pidfd.as_fd(), Signal::SIGKILL).map_err(|source| Error::Os { action: "kill the worker", source })
+            }
         }
-        child.0.kill().map_err(|source| Error::Os { action: "kill the worker", source })
+    }
+}
+
+/// How the process of a pidfd ended, as `waitid` tells: `None` if it has not, the inner `None` if somebody else was told.
+fn exit_status(waited: nix::Result<WaitStatus>) -> Option<Option<ExitStatus>> {
+    match waited {
+        // The encoding of wait(2).
+        Ok(WaitStatus::Exited(_, code)) => Some(Some(ExitStatus::from_raw((code & 0xff) << 8))),
+        Ok(WaitStatus::Signaled(_, signal, core)) => Some(Some(ExitStatus::from_raw(signal as i32 | if core { 0x80 } else { 0 }))),
+        Ok(_) | Err(nix::Error::EINTR) => None,
+        // ECHILD: this program waits for any child, or ignores SIGCHLD.
+        Err(_) => Some(None),
     }
 }
