@@ -165,7 +165,13 @@ impl End {
         let parker = this_parker();
         // If the outcome is there already there is nothing to be told, and the loop finds it.
         let _ = self.pending.notify(id, Notify::Thread(parker.clone()));
-        let turn = self.lead.wait_turn(&self.watch, &parker, deadline, || self.pending.is_ready(id) || self.is_over() || self.is_gone());
+        let over = || self.pending.is_ready(id) || self.is_over();
+        let mut turn = self.lead.wait_turn(&self.watch, &parker, deadline, || over() || self.is_gone());
+        if turn == Turn::Done && self.is_gone() {
+            // What has arrived comes before the error, so let the thread that leads deliver it; but it may be in a handler for long.
+            let soon = Instant::now().checked_add(LAST_DELIVERIES);
+            turn = self.lead.wait_turn(&self.watch, &parker, earlier(deadline, soon), over);
+        }
         if turn == Turn::Lead {
             let _leading = Leading(self);
             return self.lead_until_answer(id, true, deadline);
