@@ -115,6 +115,15 @@ impl<R: DeserializeOwned> Pending<R> {
     /// # Errors
     ///
     /// As [`Coprocess::call`](crate::Coprocess::call).
+    ///
+    /// # Examples
+    ///
+    /// ```no_run
+    /// # coprocess::init();
+    /// # let co = coprocess::fork(|_| {})?;
+    /// let square: u64 = co.start("square", 3)?.wait()?;
+    /// # Ok::<(), coprocess::Error>(())
+    /// ```
     pub fn wait(self) -> Result<R> {
         let deadline = self.deadline;
         self.wait_until(deadline)
@@ -125,6 +134,15 @@ impl<R: DeserializeOwned> Pending<R> {
     /// # Errors
     ///
     /// As [`wait`](Self::wait); after [`Error::Timeout`] the answer is forgotten.
+    ///
+    /// # Examples
+    ///
+    /// ```no_run
+    /// # coprocess::init();
+    /// # let co = coprocess::fork(|_| {})?;
+    /// let square = co.start::<u64>("square", 3)?.wait_timeout(std::time::Duration::from_millis(10));
+    /// # Ok::<(), coprocess::Error>(())
+    /// ```
     pub fn wait_timeout(self, timeout: Duration) -> Result<R> {
         let until = Instant::now().checked_add(timeout);
         let deadline = match (self.deadline, until) {
@@ -142,6 +160,19 @@ impl<R: DeserializeOwned> Pending<R> {
     }
 
     /// Whether the result is there, so that [`wait`](Self::wait) would return at once.
+    ///
+    /// # Examples
+    ///
+    /// ```no_run
+    /// # coprocess::init();
+    /// # let co = coprocess::fork(|_| {})?;
+    /// let square = co.start::<u64>("square", 3)?;
+    /// while !square.is_ready() {
+    ///     // something else
+    /// }
+    /// println!("{}", square.wait()?);
+    /// # Ok::<(), coprocess::Error>(())
+    /// ```
     pub fn is_ready(&self) -> bool {
         let Some(id) = self.id else { return true };
         if self.end.pending.is_ready(id) || self.end.is_over() {

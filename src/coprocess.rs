@@ -97,6 +97,16 @@ pub struct WeakCoprocess {
 
 impl WeakCoprocess {
     /// A full handle, unless the last one was dropped or the pair is over.
+    ///
+    /// # Examples
+    ///
+    /// ```no_run
+    /// # coprocess::init();
+    /// # let co = coprocess::fork(|_| {})?;
+    /// let weak = co.downgrade();
+    /// assert!(weak.upgrade().is_some());
+    /// # Ok::<(), coprocess::Error>(())
+    /// ```
     pub fn upgrade(&self) -> Option<Coprocess> {
         self.handle.upgrade().filter(|handle| !handle.end.is_over()).map(|handle| Coprocess { handle })
     }

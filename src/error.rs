@@ -6,6 +6,14 @@ use std::process::ExitStatus;
 use std::time::Duration;
 
 /// The result of everything in this crate that can fail.
+///
+/// # Examples
+///
+/// ```no_run
+/// fn title_of(co: &coprocess::Coprocess, file: &str) -> coprocess::Result<String> {
+///     co.call("title_of", file)
+/// }
+/// ```
 pub type Result<T> = std::result::Result<T, Error>;
 
 /// Why an operation failed.
@@ -108,6 +116,15 @@ pub enum Error {
 }
 
 /// Why a worker could not be started.
+///
+/// # Examples
+///
+/// ```
+/// use coprocess::{Error, ForkError};
+///
+/// let error = coprocess::spawn(std::process::Command::new("/no/such/program")).unwrap_err();
+/// assert!(matches!(error, Error::Fork { cause: ForkError::Exec(_), .. }));
+/// ```
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ForkError {
@@ -145,6 +162,14 @@ pub enum ForkError {
 }
 
 /// How the other side went away.
+///
+/// # Examples
+///
+/// ```
+/// use coprocess::Reason;
+///
+/// assert_eq!(Reason::Killed(9).to_string(), "the worker was killed by signal 9");
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Reason {

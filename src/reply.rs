@@ -53,6 +53,17 @@ impl<R> Reply<R> {
     /// # Errors
     ///
     /// As [`send`](Self::send).
+    ///
+    /// # Examples
+    ///
+    /// ```no_run
+    /// # coprocess::init();
+    /// # let co = coprocess::fork(|_| {})?;
+    /// co.serve_deferred("half", |n: u64, reply: coprocess::Reply<u64>| {
+    ///     let _ = if n % 2 == 0 { reply.send(n / 2) } else { reply.fail("an odd number") };
+    /// });
+    /// # Ok::<(), coprocess::Error>(())
+    /// ```
     pub fn fail(mut self, message: impl Display) -> Result<()> {
         self.refuse(&message.to_string())
     }
@@ -72,6 +83,17 @@ impl<R: Serialize> Reply<R> {
     ///
     /// [`Error::Encode`](crate::Error::Encode) or [`Error::TooLarge`](crate::Error::TooLarge): the caller gets an error instead.
     /// Everything else means that the pair is over.
+    ///
+    /// # Examples
+    ///
+    /// ```no_run
+    /// # coprocess::init();
+    /// # let co = coprocess::fork(|_| {})?;
+    /// co.serve_deferred("half", |n: u64, reply: coprocess::Reply<u64>| {
+    ///     std::thread::spawn(move || reply.send(n / 2));
+    /// });
+    /// # Ok::<(), coprocess::Error>(())
+    /// ```
     pub fn send(mut self, result: R) -> Result<()> {
         match self.call.take() {
             Some((id, method)) => self.end.answer(id, &method, &result),

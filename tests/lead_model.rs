@@ -174,6 +174,30 @@ fn a_caller_and_the_resident() {
     });
 }
 
+/// Whoever wakes the resident leaves the mark of a guest alone, which has the watch meanwhile.
+#[test]
+fn the_resident_is_woken_while_a_guest_sleeps() {
+    check(|| {
+        let (end, mut sender) = pair(1);
+        let parkers: Arc<Vec<Arc<Parker>>> = Arc::new(vec![Parker::new()]);
+        let resident = {
+            let (end, parkers) = (end.clone(), parkers.clone());
+            thread::spawn(move || end.reside(1, &parkers))
+        };
+        let peer = {
+            let end = end.clone();
+            thread::spawn(move || {
+                end.lead.wake_resident(&end.watch);
+                send(&mut sender, 0);
+            })
+        };
+        end.call(0, &parkers);
+        end.lead.wake_resident(&end.watch);
+        resident.join().unwrap();
+        peer.join().unwrap();
+    });
+}
+
 /// A change of state reaches a resident that is anywhere on its way into sleep.
 #[test]
 fn the_resident_is_told_that_it_is_over() {

@@ -115,7 +115,8 @@ impl Producer {
     #[cfg(all(test, not(loom)))]
     pub(crate) fn starting_at(region: Region, ring: usize, position: u64, serial: u64) -> Producer {
         let new = Producer::new(region, ring);
-        Producer { tail: position, head: position, serial, jump_check: Self::first_check(new.slots, position), ..new }
+        let aged = serial > SERIAL_MASK / 4;
+        Producer { tail: position, head: position, serial, jump_check: Self::first_check(new.slots, position), aged, ..new }
     }
 
     fn first_check(slots: u64, lap_start: u64) -> u64 {

@@ -10,6 +10,12 @@ use nix::sched::{CpuSet, sched_getaffinity};
 use nix::unistd::Pid;
 
 /// How a side waits for the other.
+///
+/// # Examples
+///
+/// ```
+/// assert_eq!(coprocess_ring::WaitStrategy::default(), coprocess_ring::WaitStrategy::Adaptive);
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub enum WaitStrategy {

@@ -98,6 +98,12 @@ impl Default for Builder {
 
 impl Builder {
     /// The default settings.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// let builder = coprocess::Builder::new();
+    /// ```
     pub fn new() -> Builder {
         Builder::default()
     }
@@ -105,6 +111,12 @@ impl Builder {
     /// Room in each direction, in bytes; rounded up to a power of two from 4 KiB to 1 GiB. Default: 256 KiB.
     ///
     /// Each message takes at least 128 bytes of it. Messages larger than the ring go through it in parts.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// let builder = coprocess::Builder::new().ring_capacity(1 << 20);
+    /// ```
     pub fn ring_capacity(mut self, bytes: usize) -> Builder {
         self.ring_capacity = bytes;
         self
@@ -113,36 +125,72 @@ impl Builder {
     /// The largest encoded message, in bytes, its name included. Default: 64 MiB.
     ///
     /// A larger one is refused by the sender with [`Error::TooLarge`]; an end that sends one nevertheless misbehaves.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// let builder = coprocess::Builder::new().max_message(4096);
+    /// ```
     pub fn max_message(mut self, bytes: usize) -> Builder {
         self.max_message = bytes;
         self
     }
 
     /// How both sides wait for each other. Default: [`WaitStrategy::Adaptive`].
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// let builder = coprocess::Builder::new().wait(coprocess::WaitStrategy::Block);
+    /// ```
     pub fn wait(mut self, strategy: WaitStrategy) -> Builder {
         self.strategy = strategy;
         self
     }
 
     /// The deadline of calls that have none of their own, at both ends. Default: none.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// let builder = coprocess::Builder::new().call_timeout(std::time::Duration::from_secs(1));
+    /// ```
     pub fn call_timeout(mut self, timeout: Duration) -> Builder {
         self.call_timeout = Some(timeout);
         self
     }
 
     /// How long a worker may take to attach. Default: 10 s.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// let builder = coprocess::Builder::new().fork_timeout(std::time::Duration::from_secs(1));
+    /// ```
     pub fn fork_timeout(mut self, timeout: Duration) -> Builder {
         self.fork_timeout = timeout;
         self
     }
 
     /// How long a worker may take to end after the pair was closed, before SIGTERM, and again before SIGKILL. Default: 2 s.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// let builder = coprocess::Builder::new().close_timeout(std::time::Duration::from_millis(100));
+    /// ```
     pub fn close_timeout(mut self, timeout: Duration) -> Builder {
         self.close_timeout = timeout;
         self
     }
 
     /// Adds a variable to the environment of a worker of [`fork`](Self::fork). A [`Command`] for [`spawn`](Self::spawn) brings its own.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// let builder = coprocess::Builder::new().env("RUST_LOG", "debug");
+    /// ```
     pub fn env(mut self, key: impl AsRef<OsStr>, value: impl AsRef<OsStr>) -> Builder {
         self.environment.push((key.as_ref().to_owned(), value.as_ref().to_owned()));
         self

@@ -2,7 +2,7 @@
 //!
 //! `heap_and_segment` has what every message and every end must do · `positions` the inside of the ring: laps, jumps, serials · `attach`
 //! and `padding` the segment · `bells` the sleeping · `model_queue` compares with a queue · `hostile` has the other side write what it
-//! likes · `misbehaviour` names what is found · `two_threads` runs for real · `loom_ring` and `loom_bell` run under the model checker, by
+//! likes · `misbehaviour` names what is found · `two_threads` runs for real · `loom_…` run under the model checker, by
 //! `RUSTFLAGS="--cfg loom" cargo test -p coprocess-ring --release --lib loom`.
 
 #[cfg(not(loom))]
@@ -15,6 +15,8 @@ mod heap_and_segment;
 mod hostile;
 #[cfg(loom)]
 mod loom_bell;
+#[cfg(loom)]
+mod loom_guest;
 #[cfg(loom)]
 mod loom_ring;
 #[cfg(not(loom))]

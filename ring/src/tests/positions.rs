@@ -178,6 +178,26 @@ fn around_the_wrap_of_serials_nothing_is_there_before_it_was_sent() {
     }
 }
 
+/// An exchange that stays in the first slots leaves the others alone, perhaps for a whole round of serials. A word that lies there since
+/// then is neither of the future nor, by chance, the very frame that is expected.
+#[test]
+fn words_left_for_a_whole_round_of_serials_are_forgotten() {
+    // Twenty frames before the wrap and 120 after it: then the one with the serial 121 is expected, in slot 44.
+    for left in [121, 122, 5_000, 1 << 43] {
+        let region = Region::heap(128);
+        for slot in &region.slots(0)[32..] {
+            slot.words[0].store(8 | left << SERIAL_SHIFT, Ordering::Relaxed);
+        }
+        let mut producer = Producer::starting_at(region.clone(), 0, 0, SERIALS - 20);
+        let mut consumer = Consumer::starting_at(region.clone(), 0, 0, SERIALS - 20);
+        exchange(&mut producer, &mut consumer, 100, 1, 8);
+        exchange(&mut producer, &mut consumer, 40, 40, 8);
+        let last = region.slots(0)[43].words[0].load(Ordering::Relaxed);
+        assert_eq!(last >> SERIAL_SHIFT, 120, "the last frame is not where this test wants it");
+        assert_eq!(consumer.pop(&mut Vec::new()), Ok(None), "a word of serial {left}");
+    }
+}
+
 #[test]
 fn positions_wrap() {
     for slots in [8, 32, 128, 1024] {

@@ -1,0 +1,123 @@
+//! Two threads of one process at one bell, under the model checker: a guest takes the watch over from a sleeping resident, and gives it
+//! back. See `bell`, section "Two sleepers on one bell".
+
+use std::sync::Arc;
+
+use loom::sync::Mutex;
+use loom::thread;
+
+use super::loom_ring::explore;
+use crate::region::{Region, Side};
+use crate::{Receiver, Sender, Sleeper, Watch};
+
+/// What a guest does when it leaves.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Leaves {
+    Properly,
+    WithoutTheMark,
+    WithoutALook,
+}
+
+/// The receiving end of a process, and what it has received.
+struct End {
+    receiver: Receiver,
+    received: Vec<u64>,
+    ended: bool,
+}
+
+impl End {
+    fn drain(&mut self) {
+        self.ended = self.receiver.is_closed();
+        let mut buffer = Vec::new();
+        while self.receiver.receive(&mut buffer).unwrap().is_some() {
+            self.received.push(buffer[0]);
+        }
+    }
+
+    /// Announces a sleep; true if there is nothing.
+    fn arm(&mut self, watch: &Watch, who: Sleeper) -> bool {
+        let next = self.receiver.next();
+        watch.arm(who);
+        !watch.has_come(next) && !watch.is_closed()
+    }
+}
+
+/// The thread that looks after the ring when nobody else does: it sleeps without the lock, so that a guest can take over.
+fn reside(end: &Mutex<End>, watch: &Watch) {
+    loop {
+        let mut inside = end.lock().unwrap();
+        inside.drain();
+        if inside.ended {
+            return;
+        }
+        let nothing = inside.arm(watch, Sleeper::Resident);
+        drop(inside);
+        if nothing {
+            watch.sleep(Sleeper::Resident, None).unwrap();
+        }
+    }
+}
+
+/// A thread that waits for the first message, watching the ring itself, and gives the watch back.
+fn visit(end: &Mutex<End>, watch: &Watch, leaves: Leaves) {
+    let mut inside = end.lock().unwrap();
+    inside.drain();
+    while inside.received.is_empty() {
+        if inside.arm(watch, Sleeper::Guest) {
+            watch.sleep(Sleeper::Guest, None).unwrap();
+        }
+        inside.drain();
+    }
+    match leaves {
+        Leaves::WithoutTheMark => watch.disarm(),
+        Leaves::WithoutALook => watch.arm(Sleeper::Resident),
+        Leaves::Properly => {
+            while !inside.arm(watch, Sleeper::Resident) {
+                inside.drain();
+                if inside.ended {
+                    // Under the lock the resident is either in the kernel, or will look at the word or at the ring again.
+                    watch.wake_local(Sleeper::Resident).unwrap();
+                    break;
+                }
+            }
+        }
+    }
+}
+
+fn resident_and_guest(leaves: Leaves) {
+    let region = Region::heap(4);
+    let watch = Watch::new(&region, Side::Worker);
+    let receiver = Receiver::new(&region, Side::Worker, 64);
+    let end = Arc::new(Mutex::new(End { receiver, received: Vec::new(), ended: false }));
+    let residing = thread::spawn({
+        let (end, watch) = (end.clone(), watch.clone());
+        move || reside(&end, &watch)
+    });
+    let mut sender = Sender::new(&region, Side::Parent);
+    let sending = thread::spawn(move || {
+        sender.send(&[1], 8).unwrap();
+        sender.send(&[2], 8).unwrap();
+        sender.close().unwrap();
+    });
+    visit(&end, &watch, leaves);
+    sending.join().unwrap();
+    residing.join().unwrap();
+    assert_eq!(end.lock().unwrap().received, [1, 2]);
+}
+
+#[test]
+fn loom_a_guest_takes_the_watch_over_and_gives_it_back() {
+    explore(|| resident_and_guest(Leaves::Properly));
+}
+
+#[test]
+#[should_panic(expected = "deadlock")]
+fn loom_catches_a_guest_that_leaves_without_the_residents_mark() {
+    explore(|| resident_and_guest(Leaves::WithoutTheMark));
+}
+
+#[test]
+#[should_panic(expected = "deadlock")]
+fn loom_catches_a_guest_that_leaves_without_a_look() {
+    explore(|| resident_and_guest(Leaves::WithoutALook));
+}
