@@ -1,0 +1,332 @@
+//! What the integration tests share: deadlines that fail loudly, sacrificial processes, and what a process holds.
+#![allow(dead_code, unused_macros, unused_imports, reason = "each test binary uses a part of this")]
+
+use std::env;
+use std::fs;
+use std::panic;
+use std::path::{Path, PathBuf};
+use std::process::{self, Command, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
+use std::sync::{Arc, Mutex, OnceLock};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use coprocess::{Coprocess, Reply};
+use serde::de::DeserializeOwned;
+
+/// No test takes longer, not even on one loaded CPU.
+pub(crate) const LIMIT: Duration = Duration::from_secs(100);
+
+/// "At once", seen by a test on a loaded machine: far above any scheduling delay, far below any other limit.
+pub(crate) const AT_ONCE: Duration = Duration::from_secs(4);
+
+/// The smallest ring that the contract promises to work with everything.
+pub(crate) const SMALL_RING: usize = 4096;
+
+/// Runs `body` in a thread of its own and fails if it has not returned within `limit`.
+#[track_caller]
+pub(crate) fn within<T: Send + 'static>(limit: Duration, body: impl FnOnce() -> T + Send + 'static) -> T {
+    let (done, result) = mpsc::channel();
+    let name = thread::current().name().unwrap_or("test").to_owned();
+    let runner = thread::Builder::new().name(name).spawn(move || done.send(body())).unwrap();
+    match result.recv_timeout(limit) {
+        Ok(value) => value,
+        Err(RecvTimeoutError::Timeout) => panic!("the test is not over after {limit:?}"),
+        Err(RecvTimeoutError::Disconnected) => match runner.join() {
+            Err(panic) => panic::resume_unwind(panic),
+            Ok(_) => unreachable!("the body sends unless it panics"),
+        },
+    }
+}
+
+/// Waits for something that only looking can tell (another process, a counter), and fails if it stays away.
+#[track_caller]
+pub(crate) fn eventually(what: &str, mut condition: impl FnMut() -> bool) {
+    let deadline = Instant::now() + LIMIT / 4;
+    while !condition() {
+        assert!(Instant::now() < deadline, "still not true: {what}");
+        thread::sleep(Duration::from_millis(1));
+    }
+}
+
+/// Runs `body` and fails if it took longer than [`AT_ONCE`].
+#[track_caller]
+pub(crate) fn at_once<T>(body: impl FnOnce() -> T) -> T {
+    let start = Instant::now();
+    let value = body();
+    let took = start.elapsed();
+    assert!(took < AT_ONCE, "took {took:?}");
+    value
+}
+
+/// `assert!(matches!(..))` that prints what it got.
+macro_rules! assert_matches {
+    ($value:expr, $($pattern:tt)+) => {
+        match $value {
+            $($pattern)+ => {}
+            ref other => panic!("got {other:?}, expected {}", stringify!($($pattern)+)),
+        }
+    };
+}
+pub(crate) use assert_matches;
+
+/// Runs a block in a process of its own, where no other test disturbs counts; its panic is a panic here.
+macro_rules! alone {
+    ($body:block) => {{
+        let process = coprocess::fork(|parent| {
+            parent.serve("test", |(): ()| -> () { $body });
+        })
+        .unwrap();
+        process.call_timeout::<()>("test", (), $crate::common::LIMIT).unwrap();
+        assert!(process.close().unwrap().unwrap().success());
+    }};
+}
+pub(crate) use alone;
+
+/// Listens to `event` and returns its values as a channel.
+pub(crate) fn inbox<T: DeserializeOwned + Send + 'static>(end: &Coprocess, event: &str) -> Receiver<T> {
+    let (sender, receiver) = mpsc::channel();
+    end.listen(event, move |value: T| drop(sender.send(value)));
+    receiver
+}
+
+/// The next value of an [`inbox`].
+#[track_caller]
+pub(crate) fn next<T>(inbox: &Receiver<T>) -> T {
+    inbox.recv_timeout(LIMIT / 2).expect("no event arrived")
+}
+
+/// Calls that were not answered yet, with their arguments.
+pub(crate) type Unanswered = Arc<Mutex<Vec<(u64, Reply<u64>)>>>;
+
+/// Serves `later`, whose calls wait for a call or an event `now`: then each is answered with twice its argument, the
+/// last one first. The call `now` itself tells how many there were.
+pub(crate) fn serve_later(end: &Coprocess) {
+    let unanswered = Unanswered::default();
+    let hold = unanswered.clone();
+    end.serve_deferred("later", move |x: u64, reply: Reply<u64>| {
+        hold.lock().unwrap().push((x, reply));
+    });
+    let answer = move || {
+        let calls = std::mem::take(&mut *unanswered.lock().unwrap());
+        let count = calls.len();
+        for (x, reply) in calls.into_iter().rev() {
+            reply.send(x * 2).unwrap();
+        }
+        count
+    };
+    let event = answer.clone();
+    end.listen("now", move |()| {
+        event();
+    });
+    end.serve("now", move |()| answer());
+}
+
+/// `size` bytes that differ by position and by `seed`.
+pub(crate) fn pattern(seed: usize, size: usize) -> Vec<u8> {
+    // Not computed each time: a debug build would spend most of a test on it. The length is a prime number, so that the
+    // repetition falls on no boundary of the ring.
+    static TABLE: OnceLock<Vec<u8>> = OnceLock::new();
+    let table = TABLE.get_or_init(|| (0..65_521_u32).map(|at| (at.wrapping_mul(0x9e37_79b9) >> 24) as u8).collect());
+    let mut bytes = Vec::with_capacity(size);
+    let mut from = seed.wrapping_mul(101) % table.len();
+    while bytes.len() < size {
+        let part = &table[from..];
+        bytes.extend_from_slice(&part[..part.len().min(size - bytes.len())]);
+        from = 0;
+    }
+    bytes
+}
+
+/// A path that no other test uses; nothing is there yet.
+pub(crate) fn fresh_path(name: &str) -> PathBuf {
+    static COUNT: AtomicU32 = AtomicU32::new(0);
+    let number = COUNT.fetch_add(1, Ordering::Relaxed);
+    let path = env::temp_dir().join(format!("coprocess-{}-{number}-{name}", process::id()));
+    drop(fs::remove_file(&path));
+    path
+}
+
+const ROLE: &str = "COPROCESS_TEST_ROLE";
+
+/// This test binary as a worker program: it runs the test function `worker_program` and nothing else.
+pub(crate) fn program(role: &str) -> Command {
+    let mut command = Command::new(env::current_exe().unwrap());
+    command.args(["worker_program", "--exact", "--nocapture"]).env(ROLE, role).stdout(Stdio::null());
+    command
+}
+
+/// The same, with a shell command first, such as a limit or an ignored signal that the program inherits.
+pub(crate) fn program_after(shell_command: &str, role: &str) -> Command {
+    let plain = program(role);
+    let mut command = Command::new("sh");
+    command
+        .arg("-c")
+        .arg(format!("{shell_command}; exec \"$0\" \"$@\""))
+        .arg(plain.get_program())
+        .args(plain.get_args())
+        .env(ROLE, role)
+        .stdout(Stdio::null());
+    command
+}
+
+/// In `worker_program`: the role to play, or `None` when the test harness runs that function as a test.
+pub(crate) fn role() -> Option<String> {
+    env::var(ROLE).ok()
+}
+
+/// What a process holds that a pair must give back.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Held {
+    pub(crate) descriptors: usize,
+    pub(crate) mappings: usize,
+    pub(crate) children: usize,
+    pub(crate) threads: usize,
+}
+
+impl Held {
+    pub(crate) fn now() -> Held {
+        let pid = process::id();
+        Held {
+            descriptors: descriptors(pid).len(),
+            mappings: memfd_mappings(pid),
+            children: children(pid).len(),
+            threads: fs::read_dir("/proc/self/task").unwrap().count(),
+        }
+    }
+
+    /// Waits until the process holds this again; threads and kernel objects of an ended pair go in their own time.
+    #[track_caller]
+    pub(crate) fn again(&self, after: &str) {
+        let mut now = Held::now();
+        let deadline = Instant::now() + AT_ONCE;
+        while now != *self {
+            assert!(
+                Instant::now() < deadline,
+                "left over after {after}: {now:?}, before: {self:?}, open: {:?}",
+                descriptors(process::id())
+            );
+            thread::sleep(Duration::from_millis(1));
+            now = Held::now();
+        }
+    }
+}
+
+/// What the open descriptors of a process point to, without the one that lists them.
+pub(crate) fn descriptors(pid: u32) -> Vec<String> {
+    let directory = format!("/proc/{pid}/fd");
+    fs::read_dir(&directory)
+        .unwrap()
+        .filter_map(|entry| fs::read_link(entry.unwrap().path()).ok())
+        .map(|target| target.to_string_lossy().into_owned())
+        .filter(|target| *target != directory)
+        .collect()
+}
+
+/// How many mappings of anonymous shared files a process has.
+pub(crate) fn memfd_mappings(pid: u32) -> usize {
+    fs::read_to_string(format!("/proc/{pid}/maps")).unwrap().lines().filter(|line| line.contains("/memfd:")).count()
+}
+
+/// The children of a process, zombies included.
+pub(crate) fn children(pid: u32) -> Vec<u32> {
+    fs::read_dir("/proc")
+        .unwrap()
+        .filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok())
+        .filter(|child| stat(*child).is_some_and(|(_, parent)| parent == pid))
+        .collect()
+}
+
+/// State letter and parent of a process.
+fn stat(pid: u32) -> Option<(char, u32)> {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    // The name of the program is in parentheses and may hold anything.
+    let mut fields = stat.rsplit_once(')')?.1.split_whitespace();
+    let state = fields.next()?.chars().next()?;
+    Some((state, fields.next()?.parse().ok()?))
+}
+
+/// The state letter of a process that exists.
+pub(crate) fn state(pid: u32) -> Option<char> {
+    stat(pid).map(|(state, _)| state)
+}
+
+/// Whether a process runs no more. An orphan may stay a zombie: whose duty it is to reap it is not ours to choose.
+pub(crate) fn is_gone(pid: u32) -> bool {
+    matches!(state(pid), None | Some('Z' | 'X'))
+}
+
+/// How often the threads of a process went to sleep by themselves.
+pub(crate) fn voluntary_switches(pid: u32) -> u64 {
+    fs::read_dir(format!("/proc/{pid}/task"))
+        .unwrap()
+        .filter_map(|task| fs::read_to_string(task.ok()?.path().join("status")).ok())
+        .map(|status| number_after(&status, "voluntary_ctxt_switches:"))
+        .sum()
+}
+
+/// Resident memory of this process that is its own, in KiB.
+pub(crate) fn resident_kib() -> u64 {
+    number_after(&fs::read_to_string("/proc/self/status").unwrap(), "RssAnon:")
+}
+
+/// Address space of this process, in KiB.
+pub(crate) fn virtual_kib() -> u64 {
+    number_after(&fs::read_to_string("/proc/self/status").unwrap(), "VmSize:")
+}
+
+fn number_after(status: &str, key: &str) -> u64 {
+    status
+        .lines()
+        .find_map(|line| line.strip_prefix(key))
+        .and_then(|rest| rest.split_whitespace().next())
+        .and_then(|number| number.parse().ok())
+        .unwrap_or_else(|| panic!("no number after {key}"))
+}
+
+/// Writes a file in one step, as a signal to a process that cannot be reached otherwise.
+pub(crate) fn touch(path: &Path) {
+    fs::write(path, "").unwrap();
+}
+
+/// Overwrites this process's shared memory, as a worker gone wild might: every byte from `from` on, as a part of the
+/// whole, with what `byte` makes of its position and its present value.
+pub(crate) fn scribble(from: f64, byte: impl Fn(usize, u8) -> u8) {
+    use std::os::unix::fs::FileExt;
+
+    let memory = fs::OpenOptions::new().read(true).write(true).open("/proc/self/mem").unwrap();
+    let maps = fs::read_to_string("/proc/self/maps").unwrap();
+    let mut count = 0;
+    for line in maps.lines().filter(|line| line.contains("/memfd:")) {
+        let mut fields = line.split_whitespace();
+        let (start, end) = fields.next().unwrap().split_once('-').unwrap();
+        if !fields.next().unwrap().contains('w') {
+            continue;
+        }
+        let start = u64::from_str_radix(start, 16).unwrap();
+        let size = u64::from_str_radix(end, 16).unwrap() - start;
+        // Whole words are spared.
+        let spared = (size as f64 * from) as u64 & !7;
+        let mut bytes = vec![0; (size - spared) as usize];
+        memory.read_exact_at(&mut bytes, start + spared).unwrap();
+        for (at, value) in bytes.iter_mut().enumerate() {
+            *value = byte(at, *value);
+        }
+        memory.write_all_at(&bytes, start + spared).unwrap();
+        count += 1;
+    }
+    assert_ne!(count, 0, "no shared memory found in {maps}");
+}
+
+/// Every error is one lower-case line, and so is everything behind it that is ours.
+#[track_caller]
+pub(crate) fn check_error(error: &coprocess::Error, says: &str) {
+    let text = error.to_string();
+    assert!(text.contains(says), "{text:?} does not say {says:?}");
+    assert!(!text.contains('\n'), "{text:?} has more than one line");
+    assert!(!text.ends_with('.'), "{text:?} ends with a full stop");
+    let first = text.chars().next().unwrap();
+    assert!(!first.is_uppercase(), "{text:?} starts with a capital");
+    assert_ne!(format!("{error:?}"), "");
+}

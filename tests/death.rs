@@ -1,0 +1,357 @@
+//! Death: of the worker by exit, abort and SIGKILL, and of the parent, at the worst moments. Every wait ends, with the
+//! reason; what was sent before is delivered first.
+
+mod common;
+
+use std::env;
+use std::path::Path;
+use std::process;
+use std::sync::Mutex;
+use std::sync::mpsc;
+use std::thread;
+
+use common::{LIMIT, SMALL_RING, assert_matches, at_once, eventually, fresh_path, inbox, is_gone, next, pattern, touch, within};
+use coprocess::serde_bytes::ByteBuf;
+use coprocess::{Builder, Coprocess, Error, Reason, Reply};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use std::time::Duration;
+
+coprocess::init_in_tests!();
+
+/// The ways to die; the number travels to the worker.
+const DEATHS: [(u8, Reason); 4] = [(0, Reason::Exited(0)), (1, Reason::Exited(3)), (2, Reason::Killed(6)), (3, Reason::Killed(9))];
+
+fn die(how: u8) -> ! {
+    match how {
+        0 => process::exit(0),
+        1 => process::exit(3),
+        2 => process::abort(),
+        _ => {
+            kill(Pid::this(), Signal::SIGKILL).unwrap();
+            unreachable!()
+        }
+    }
+}
+
+fn mortal(parent: Coprocess) {
+    let held: Mutex<Vec<Reply<()>>> = Mutex::default();
+    parent
+        .serve("die", |how: u8| -> () { die(how) })
+        .listen("die", |how: u8| die(how))
+        .serve_deferred("never", move |(), reply: Reply<()>| held.lock().unwrap().push(reply))
+        .serve_deferred("answer and die", |how: u8, reply: Reply<u8>| {
+            reply.send(how).unwrap();
+            die(how)
+        })
+        // Handles nothing more; dies when the file that the environment names appears.
+        .listen("stall", |how: u8| {
+            let path = env::var_os("STALL").unwrap();
+            eventually("told to die", || Path::new(&path).exists());
+            die(how)
+        });
+    let end = parent.downgrade();
+    parent.listen("send and die", move |(how, count): (u8, u32)| {
+        let parent = end.upgrade().unwrap();
+        for number in 0..count {
+            let size = if number % 10 == 0 { 6000 } else { 60 };
+            parent.emit("number", (number, ByteBuf::from(pattern(number as usize, size)))).unwrap();
+        }
+        die(how)
+    });
+    let end = parent.downgrade();
+    parent.listen("send without end", move |()| {
+        let parent = end.upgrade().unwrap();
+        for number in 0_u32.. {
+            let size = number as usize % 4 * 20_000;
+            parent.emit("number", (number, ByteBuf::from(pattern(number as usize, size)))).unwrap();
+        }
+    });
+}
+
+#[track_caller]
+fn assert_died<T: std::fmt::Debug>(result: coprocess::Result<T>, reason: Reason) {
+    match result {
+        Err(Error::Disconnected(is)) => assert_eq!(is, reason),
+        other => panic!("{other:?} instead of {reason:?}"),
+    }
+}
+
+#[test]
+fn in_the_midst_of_a_call() {
+    within(LIMIT, || {
+        for (how, reason) in DEATHS {
+            let worker = coprocess::fork(mortal).unwrap();
+            assert_died(at_once(|| worker.call::<()>("die", how)), reason);
+            assert!(!worker.is_connected());
+            assert_died(worker.call::<()>("die", how), reason);
+            assert_died(worker.emit("die", how), reason);
+            assert_died(worker.try_emit("die", how), reason);
+            assert_died(worker.start::<()>("die", how).and_then(|call| call.wait()), reason);
+            assert_died(worker.run(), reason);
+        }
+    });
+}
+
+#[test]
+fn with_many_calls_in_flight() {
+    within(LIMIT, || {
+        for (how, reason) in DEATHS {
+            let worker = coprocess::fork(mortal).unwrap();
+            let calls: Vec<_> = (0..1000).map(|_| worker.start::<()>("never", ()).unwrap()).collect();
+            let (sender, callback) = mpsc::channel();
+            let report = move |result: coprocess::Result<()>| sender.send(result).unwrap();
+            worker.call_with("never", (), report).unwrap();
+            thread::scope(|scope| {
+                let blocked: Vec<_> = (0..4).map(|_| scope.spawn(|| worker.call::<()>("never", ()))).collect();
+                worker.emit("die", how).unwrap();
+                at_once(|| {
+                    for thread in blocked {
+                        assert_died(thread.join().unwrap(), reason);
+                    }
+                });
+            });
+            for call in calls {
+                assert_died(call.wait(), reason);
+            }
+            assert_died(next(&callback), reason);
+        }
+    });
+}
+
+#[test]
+fn while_the_parent_waits_for_room() {
+    within(LIMIT, || {
+        for (how, reason) in DEATHS {
+            let stall = fresh_path("stall");
+            let worker = Builder::new().ring_capacity(SMALL_RING).env("STALL", &stall).fork(mortal).unwrap();
+            worker.emit("stall", how).unwrap();
+            thread::scope(|scope| {
+                let sizes = [10, 3000, 100_000];
+                let emits: Vec<_> = sizes
+                    .into_iter()
+                    .map(|size| {
+                        let (worker, value) = (&worker, ByteBuf::from(pattern(0, size)));
+                        scope.spawn(move || {
+                            loop {
+                                if let Err(error) = worker.emit("unheard", &value) {
+                                    break Err::<(), _>(error);
+                                }
+                            }
+                        })
+                    })
+                    .collect();
+                eventually("the ring is full", || worker.stats().waits_for_room > 0);
+                touch(&stall);
+                at_once(|| {
+                    for emit in emits {
+                        assert_died(emit.join().unwrap(), reason);
+                    }
+                });
+            });
+            std::fs::remove_file(&stall).unwrap();
+        }
+    });
+}
+
+#[test]
+fn while_the_parent_is_inside_run() {
+    within(LIMIT, || {
+        for (how, reason) in DEATHS {
+            let worker = coprocess::fork(mortal).unwrap();
+            thread::scope(|scope| {
+                let runs: Vec<_> = (0..2).map(|_| scope.spawn(|| worker.run())).collect();
+                worker.emit("die", how).unwrap();
+                at_once(|| {
+                    for run in runs {
+                        assert_died(run.join().unwrap(), reason);
+                    }
+                });
+            });
+        }
+    });
+}
+
+/// Nobody waits for anything: the handle knows all the same.
+#[test]
+fn while_nobody_waits() {
+    within(LIMIT, || {
+        for (how, reason) in DEATHS {
+            let worker = coprocess::fork(mortal).unwrap();
+            worker.emit("die", how).unwrap();
+            at_once(|| eventually("the end is noticed", || !worker.is_connected()));
+            assert_died(worker.emit("die", how), reason);
+        }
+    });
+}
+
+#[test]
+fn what_it_sent_before_is_delivered() {
+    within(LIMIT, || {
+        for capacity in [SMALL_RING, 256 * 1024] {
+            for (how, reason) in DEATHS {
+                let worker = Builder::new().ring_capacity(capacity).fork(mortal).unwrap();
+                let numbers = inbox::<(u32, ByteBuf)>(&worker, "number");
+                worker.emit("send and die", (how, 500_u32)).unwrap();
+                // Some through the background thread, the rest while this thread waits for an answer that cannot come.
+                let (first, _) = next(&numbers);
+                assert_eq!(first, 0);
+                assert_died(worker.call::<()>("never", ()), reason);
+                for number in 1..500 {
+                    let (is, bytes) = numbers.try_recv().expect("delivered before the end");
+                    assert_eq!(is, number);
+                    assert_eq!(bytes, pattern(number as usize, bytes.len()));
+                }
+            }
+        }
+    });
+}
+
+/// Without a handler or a wait nothing is dispatched before the worker dies: it lies in the ring, and is not lost.
+#[test]
+fn what_lies_in_the_ring_is_delivered_after_death() {
+    within(LIMIT, || {
+        for (how, reason) in DEATHS {
+            let worker = coprocess::fork(mortal).unwrap();
+            let pid = worker.peer_id();
+            worker.emit("send and die", (how, 100_u32)).unwrap();
+            eventually("the worker is dead", || is_gone(pid));
+            let numbers = inbox::<(u32, ByteBuf)>(&worker, "number");
+            assert_died(worker.run(), reason);
+            assert_eq!(numbers.try_iter().count(), 100);
+        }
+    });
+}
+
+#[test]
+fn an_answer_before_death_is_an_answer() {
+    within(LIMIT, || {
+        for round in 0..40 {
+            let (how, reason) = DEATHS[round % DEATHS.len()];
+            let worker = coprocess::fork(mortal).unwrap();
+            assert_eq!(worker.call::<u8>("answer and die", how).unwrap(), how);
+            assert_died(worker.call::<u8>("answer and die", how), reason);
+        }
+    });
+}
+
+/// A message that was cut off by death is not delivered, and those before it are whole.
+#[test]
+fn killed_in_the_midst_of_a_message() {
+    within(LIMIT, || {
+        for round in 0..30 {
+            let worker = Builder::new().ring_capacity(SMALL_RING).fork(mortal).unwrap();
+            let numbers = inbox::<(u32, ByteBuf)>(&worker, "number");
+            worker.emit("send without end", ()).unwrap();
+            for expected in 0..round * 3 {
+                assert_eq!(next(&numbers).0, expected);
+            }
+            worker.kill().unwrap();
+            assert_died(at_once(|| worker.run()), Reason::Killed(9));
+            for (at, (number, bytes)) in numbers.try_iter().enumerate() {
+                assert_eq!(number, round * 3 + at as u32);
+                assert_eq!(bytes, pattern(number as usize, number as usize % 4 * 20_000));
+            }
+        }
+    });
+}
+
+/// A stopped worker is not a dead one.
+#[test]
+fn a_stopped_worker_is_alive() {
+    within(LIMIT, || {
+        let worker = coprocess::fork(|parent| {
+            parent.serve("double", |x: i64| x * 2);
+        })
+        .unwrap();
+        let pid = Pid::from_raw(worker.peer_id() as i32);
+        kill(pid, Signal::SIGSTOP).unwrap();
+        let timeout = Duration::from_millis(100);
+        assert_matches!(worker.call_timeout::<i64>("double", 1, timeout), Err(Error::Timeout));
+        assert!(worker.is_connected());
+        kill(pid, Signal::SIGCONT).unwrap();
+        assert_eq!(worker.call::<i64>("double", 2).unwrap(), 4);
+    });
+}
+
+/// What the worker's own worker is doing when the process between is killed.
+const OCCUPATIONS: [&str; 6] = ["spin", "call", "emit", "run", "poll", "sleep"];
+
+fn grandchild(parent: Coprocess) {
+    let occupation = env::var("OCCUPATION").unwrap();
+    let end = parent.clone();
+    parent.listen("go", move |()| {
+        touch(Path::new(&env::var_os("STARTED").unwrap()));
+        match occupation.as_str() {
+            "spin" => loop {
+                std::hint::spin_loop();
+            },
+            // Even one that ignores every error.
+            "call" => loop {
+                drop(end.call::<()>("never", ()));
+            },
+            "emit" => loop {
+                drop(end.emit("unheard", ByteBuf::from(vec![0; 3000])));
+            },
+            "run" => loop {
+                drop(end.run());
+            },
+            "poll" => loop {
+                drop(end.poll());
+            },
+            _ => loop {
+                thread::park();
+            },
+        }
+    });
+}
+
+fn middle(parent: Coprocess) {
+    let grandchild = Builder::new().ring_capacity(SMALL_RING).fork(grandchild).unwrap();
+    let pid = grandchild.peer_id();
+    let held: Mutex<Vec<Reply<()>>> = Mutex::default();
+    grandchild.serve_deferred("never", move |(), reply: Reply<()>| held.lock().unwrap().push(reply));
+    grandchild.emit("go", ()).unwrap();
+    parent.serve("grandchild", move |()| {
+        assert!(grandchild.is_connected());
+        pid
+    });
+}
+
+#[test]
+fn of_the_parent_ends_the_worker_whatever_it_does() {
+    within(LIMIT, || {
+        for occupation in OCCUPATIONS {
+            let started = fresh_path("started");
+            let parent = Builder::new().env("OCCUPATION", occupation).env("STARTED", &started).fork(middle).unwrap();
+            let grandchild: u32 = parent.call("grandchild", ()).unwrap();
+            eventually("it is occupied", || started.exists());
+            assert!(!is_gone(grandchild));
+            parent.kill().unwrap();
+            at_once(|| {
+                eventually(&format!("{occupation}: gone with its parent"), || is_gone(grandchild));
+            });
+            std::fs::remove_file(started).unwrap();
+        }
+    });
+}
+
+#[test]
+fn of_the_thread_that_forked_is_no_death() {
+    within(LIMIT, || {
+        let worker = thread::spawn(|| {
+            coprocess::fork(|parent| {
+                parent.serve("double", |x: i64| x * 2);
+            })
+            .unwrap()
+        })
+        .join()
+        .unwrap();
+        // Time enough for a signal at the end of that thread to arrive.
+        for round in 0..50 {
+            thread::sleep(Duration::from_millis(1));
+            assert_eq!(worker.call::<i64>("double", round).unwrap(), round * 2);
+        }
+        assert!(worker.close().unwrap().unwrap().success());
+    });
+}

@@ -1,0 +1,383 @@
+//! Nothing is left behind: no process, zombie, descriptor, mapping or thread, however a pair ends. Each test counts in a
+//! process of its own.
+
+mod common;
+
+use std::fs::File;
+use std::process::{self, Command};
+use std::thread;
+use std::time::Duration;
+
+use common::{Held, LIMIT, SMALL_RING, alone, assert_matches, program, program_after, role, virtual_kib, within};
+use coprocess::serde_bytes::ByteBuf;
+use coprocess::{Builder, Coprocess, Error, ForkError, WaitStrategy};
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
+
+coprocess::init_in_tests!();
+
+#[test]
+fn worker_program() {
+    match role().as_deref() {
+        None => {}
+        Some("plain") => {
+            let parent = coprocess::parent().unwrap();
+            plain(parent.clone());
+            parent.run().unwrap();
+        }
+        Some("few descriptors") => few_descriptors(),
+        Some(other) => unreachable!("{other}"),
+    }
+}
+
+fn plain(parent: Coprocess) {
+    parent
+        .serve("double", |x: i64| x * 2)
+        .listen("exit", |code: i32| process::exit(code))
+        .listen("abort", |()| process::abort())
+        .listen("park", |()| {
+            loop {
+                thread::park();
+            }
+        })
+        .serve("held", |()| {
+            let held = Held::now();
+            (held.descriptors, held.mappings)
+        });
+    parent.clone().listen("emit", move |count: u32| {
+        for number in 0..count {
+            // The other end may go away meanwhile.
+            if parent.emit("number", (number, ByteBuf::from(vec![0; 3000]))).is_err() {
+                break;
+            }
+        }
+    });
+}
+
+/// One whole life of a pair, with a listener, so that the library has started whatever it keeps for the whole process.
+fn warm_up() -> Held {
+    let worker = coprocess::fork(plain).unwrap();
+    worker.listen("number", |_: (u32, ByteBuf)| ());
+    assert_eq!(worker.call::<i64>("double", 1).unwrap(), 2);
+    let pid = worker.peer_id();
+    worker.close().unwrap();
+    drop(worker);
+    assert!(common::is_gone(pid));
+    // What is process-wide is small: at most a watcher thread and what wakes it.
+    let held = settled();
+    assert_eq!(held.children, 0);
+    held
+}
+
+/// What is held once it no longer changes.
+fn settled() -> Held {
+    let mut last = Held::now();
+    let mut same = 0;
+    while same < 20 {
+        thread::sleep(Duration::from_millis(5));
+        let now = Held::now();
+        same = if now == last { same + 1 } else { 0 };
+        last = now;
+    }
+    last
+}
+
+#[test]
+fn after_close() {
+    within(LIMIT, || {
+        alone!({
+            let before = warm_up();
+            for strategy in [WaitStrategy::Adaptive, WaitStrategy::Spin, WaitStrategy::Block] {
+                for _ in 0..10 {
+                    let worker = Builder::new().wait(strategy).fork(plain).unwrap();
+                    worker.listen("number", |_: (u32, ByteBuf)| ());
+                    worker.emit("emit", 20_u32).unwrap();
+                    assert_eq!(worker.call::<i64>("double", 1).unwrap(), 2);
+                    assert!(worker.close().unwrap().unwrap().success());
+                    drop(worker);
+                    before.again("close");
+                }
+            }
+        });
+    });
+}
+
+/// The mapping and the descriptors go with the close, even while handles remain.
+#[test]
+fn after_close_with_handles_left() {
+    within(LIMIT, || {
+        alone!({
+            let before = warm_up();
+            let closed: Vec<Coprocess> = (0..10)
+                .map(|_| {
+                    let worker = coprocess::fork(plain).unwrap();
+                    assert_eq!(worker.call::<i64>("double", 1).unwrap(), 2);
+                    worker.close().unwrap();
+                    worker
+                })
+                .collect();
+            let with_handles = settled();
+            assert_eq!(with_handles.children, before.children);
+            assert_eq!(with_handles.threads, before.threads);
+            drop(closed);
+            before.again("the last handles");
+        });
+    });
+}
+
+#[test]
+fn after_drop() {
+    within(LIMIT, || {
+        alone!({
+            let before = warm_up();
+            for round in 0..20 {
+                let worker = coprocess::fork(plain).unwrap();
+                if round % 2 == 0 {
+                    worker.listen("number", |_: (u32, ByteBuf)| ());
+                    worker.emit("emit", 1000_u32).unwrap();
+                }
+                drop(worker);
+            }
+            before.again("drop");
+        });
+    });
+}
+
+#[test]
+fn after_drop_of_a_stubborn_worker() {
+    within(LIMIT, || {
+        alone!({
+            let before = warm_up();
+            let timeout = Duration::from_millis(50);
+            let worker = Builder::new().close_timeout(timeout).fork(plain).unwrap();
+            worker.emit("park", ()).unwrap();
+            let deaf = Builder::new().close_timeout(timeout).spawn(program_after("trap '' TERM", "plain")).unwrap();
+            deaf.emit("park", ()).unwrap();
+            drop(worker);
+            drop(deaf);
+            before.again("drop of a stubborn worker");
+        });
+    });
+}
+
+#[test]
+fn after_the_worker_died() {
+    within(LIMIT, || {
+        alone!({
+            let before = warm_up();
+            for round in 0..20 {
+                let worker = Builder::new().ring_capacity(SMALL_RING).fork(plain).unwrap();
+                worker.listen("number", |_: (u32, ByteBuf)| ());
+                worker.emit("emit", 10_u32).unwrap();
+                match round % 4 {
+                    0 => worker.emit("exit", 3).unwrap(),
+                    1 => worker.emit("abort", ()).unwrap(),
+                    2 => worker.kill().unwrap(),
+                    _ => {
+                        worker.emit("emit", 10_000_u32).unwrap();
+                        worker.kill().unwrap();
+                    }
+                }
+                assert_matches!(worker.run(), Err(Error::Disconnected(_)));
+                // Closed or only dropped.
+                if round % 3 == 0 {
+                    worker.close().unwrap();
+                }
+                drop(worker);
+                before.again("death");
+            }
+        });
+    });
+}
+
+/// The worker is reaped when it dies, not when somebody asks.
+#[test]
+fn no_zombie_while_the_handle_lives() {
+    within(LIMIT, || {
+        alone!({
+            let before = warm_up();
+            let workers: Vec<Coprocess> = (0..5).map(|_| coprocess::fork(plain).unwrap()).collect();
+            for (code, worker) in workers.iter().enumerate() {
+                worker.emit("exit", code as i32).unwrap();
+            }
+            common::eventually("all are reaped", || Held::now().children == 0);
+            for (code, worker) in workers.iter().enumerate() {
+                assert_eq!(worker.close().unwrap().unwrap().code(), Some(code as i32));
+            }
+            drop(workers);
+            before.again("five exits");
+        });
+    });
+}
+
+#[test]
+fn after_many_pairs_at_once() {
+    within(LIMIT, || {
+        alone!({
+            let before = warm_up();
+            let workers: Vec<Coprocess> = thread::scope(|scope| {
+                let forks: Vec<_> =
+                    (0..4).map(|_| scope.spawn(|| (0..8).map(|_| coprocess::fork(plain).unwrap()).collect::<Vec<_>>())).collect();
+                forks.into_iter().flat_map(|fork| fork.join().unwrap()).collect()
+            });
+            for worker in &workers {
+                worker.listen("number", |_: (u32, ByteBuf)| ());
+            }
+            for (number, worker) in workers.iter().enumerate() {
+                assert_eq!(worker.call::<i64>("double", number as i64).unwrap(), number as i64 * 2);
+            }
+            // Each worker holds what the only one would hold.
+            let held: Vec<(usize, usize)> = workers.iter().map(|worker| worker.call("held", ()).unwrap()).collect();
+            assert!(held.iter().all(|one| *one == held[0]), "{held:?}");
+            thread::scope(|scope| {
+                for worker in &workers[..16] {
+                    scope.spawn(|| worker.close().unwrap());
+                }
+            });
+            drop(workers);
+            before.again("32 pairs at once");
+        });
+    });
+}
+
+#[test]
+fn after_failed_forks() {
+    within(LIMIT, || {
+        alone!({
+            fn shell(script: &str) -> Command {
+                let mut command = Command::new("sh");
+                command.args(["-c", script]);
+                command
+            }
+            let before = warm_up();
+            for _ in 0..5 {
+                coprocess::spawn(Command::new("/nonexistent/worker")).unwrap_err();
+                before.again("not found");
+                coprocess::spawn(Command::new("/")).unwrap_err();
+                before.again("not executable");
+                coprocess::spawn(shell("exit 3")).unwrap_err();
+                before.again("exited");
+                coprocess::spawn(shell("kill -KILL $$")).unwrap_err();
+                before.again("killed");
+                let short = Builder::new().fork_timeout(Duration::from_millis(30));
+                short.spawn(shell("exec sleep 1000")).unwrap_err();
+                before.again("never attached");
+            }
+        });
+    });
+}
+
+#[test]
+fn after_spawn() {
+    within(LIMIT, || {
+        alone!({
+            let before = warm_up();
+            for _ in 0..5 {
+                let worker = coprocess::spawn(program("plain")).unwrap();
+                assert_eq!(worker.call::<i64>("double", 1).unwrap(), 2);
+                assert!(worker.close().unwrap().unwrap().success());
+                drop(worker);
+                before.again("spawn and close");
+                drop(coprocess::spawn(program("plain")).unwrap());
+                before.again("spawn and drop");
+            }
+        });
+    });
+}
+
+/// Calls that were started, forgotten and timed out keep no pair.
+#[test]
+fn after_forgotten_calls() {
+    within(LIMIT, || {
+        alone!({
+            let before = warm_up();
+            for _ in 0..5 {
+                let worker = coprocess::fork(plain).unwrap();
+                drop(worker.start::<i64>("double", 1).unwrap());
+                let kept = worker.start::<i64>("double", 1).unwrap();
+                let ignored = |_: coprocess::Result<i64>| ();
+                worker.call_with("double", 1, ignored).unwrap();
+                drop(worker.call_timeout::<i64>("double", 1, Duration::ZERO));
+                worker.close().unwrap();
+                drop(worker);
+                drop(kept);
+                before.again("forgotten calls");
+            }
+        });
+    });
+}
+
+/// Has few descriptors to spare, and tries `fork` with none of them left, then one, and so on until it works.
+fn few_descriptors() {
+    let parent = coprocess::parent().unwrap();
+    parent.serve("test", |()| -> (u32, u32) {
+        let before = warm_up();
+        let mut taken: Vec<File> = Vec::new();
+        while let Ok(file) = File::open("/dev/null") {
+            taken.push(file);
+        }
+        let (mut refused, mut worked) = (0, 0);
+        while worked < 3 {
+            match coprocess::fork(plain) {
+                Ok(worker) => {
+                    worked += 1;
+                    assert_eq!(worker.call::<i64>("double", 1).unwrap(), 2);
+                    worker.close().unwrap();
+                }
+                Err(Error::Fork { cause, .. }) => {
+                    refused += 1;
+                    assert_eq!(worked, 0, "with more descriptors than before: {cause}");
+                    let text = cause.to_string();
+                    assert!(text.contains("os error 24"), "{text}");
+                    assert_matches!(cause, ForkError::Setup { .. } | ForkError::Exec(_));
+                }
+                Err(other) => panic!("{other:?}"),
+            }
+            // Counting needs descriptors of its own, so some are given back for that time.
+            let count = taken.len();
+            taken.truncate(count - 4);
+            let expected = Held { descriptors: before.descriptors + count - 4, ..before.clone() };
+            expected.again("a fork without descriptors");
+            while taken.len() < count - 1 {
+                taken.push(File::open("/dev/null").expect("nothing of a failed fork is left open"));
+            }
+        }
+        drop(taken);
+        before.again("forks without descriptors");
+        (refused, worked)
+    });
+    parent.run().unwrap();
+}
+
+#[test]
+fn after_forks_without_descriptors() {
+    within(LIMIT, || {
+        let worker = coprocess::spawn(program_after("ulimit -n 64", "few descriptors")).unwrap();
+        let (refused, worked): (u32, u32) = worker.call("test", ()).unwrap();
+        assert!(refused > 3, "{refused}");
+        assert_eq!(worked, 3);
+    });
+}
+
+/// No memory for the rings is an error at the fork, and never a signal later.
+#[test]
+fn after_a_fork_without_memory() {
+    within(LIMIT, || {
+        alone!({
+            let before = warm_up();
+            let (soft, hard) = getrlimit(Resource::RLIMIT_AS).unwrap();
+            setrlimit(Resource::RLIMIT_AS, virtual_kib() * 1024 + (16 << 20), hard).unwrap();
+            for _ in 0..3 {
+                let large = Builder::new().ring_capacity(32 << 20);
+                let error = large.fork(plain).unwrap_err();
+                assert_matches!(error, Error::Fork { cause: ForkError::Setup { .. }, .. });
+                before.again("a fork without memory");
+            }
+            setrlimit(Resource::RLIMIT_AS, soft, hard).unwrap();
+            let worker = Builder::new().ring_capacity(32 << 20).fork(plain).unwrap();
+            assert_eq!(worker.call::<i64>("double", 1).unwrap(), 2);
+            worker.close().unwrap();
+            drop(worker);
+            before.again("a fork with memory");
+        });
+    });
+}

@@ -1,0 +1,248 @@
+//! Waiting: every strategy works, and an idle pair makes no wake-ups at all.
+
+mod common;
+
+use std::env;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::thread;
+use std::time::Duration;
+
+use common::{AT_ONCE, LIMIT, SMALL_RING, alone, assert_matches, eventually, inbox, next, pattern, voluntary_switches, within};
+use coprocess::serde_bytes::ByteBuf;
+use coprocess::{Builder, Coprocess, Error, WaitStrategy};
+use nix::sched::{CpuSet, sched_getaffinity, sched_setaffinity};
+use nix::unistd::Pid;
+
+coprocess::init_in_tests!();
+
+const STRATEGIES: [WaitStrategy; 3] = [WaitStrategy::Adaptive, WaitStrategy::Spin, WaitStrategy::Block];
+
+fn echo(parent: Coprocess) {
+    parent.serve("echo", |bytes: ByteBuf| bytes);
+    parent.clone().listen("send", move |count: u32| {
+        for number in 0..count {
+            parent.emit("number", number).unwrap();
+        }
+    });
+}
+
+#[test]
+fn every_strategy_works() {
+    within(LIMIT, || {
+        for strategy in STRATEGIES {
+            let worker = Builder::new().wait(strategy).ring_capacity(SMALL_RING).fork(echo).unwrap();
+            for size in (0..100).chain([1000, 5000, 100_000]) {
+                let bytes = ByteBuf::from(pattern(size, size));
+                assert!(worker.call::<ByteBuf>("echo", &bytes).unwrap() == bytes);
+            }
+            let numbers = inbox::<u32>(&worker, "number");
+            worker.emit("send", 2000_u32).unwrap();
+            for number in 0..2000 {
+                assert_eq!(next(&numbers), number);
+            }
+            assert!(worker.close().unwrap().unwrap().success(), "{strategy:?}");
+        }
+    });
+}
+
+#[test]
+fn every_strategy_keeps_deadlines_and_notices_death() {
+    within(LIMIT, || {
+        for strategy in STRATEGIES {
+            let worker = Builder::new()
+                .wait(strategy)
+                .fork(|parent| {
+                    parent.serve("sleep", |millis: u64| thread::sleep(Duration::from_millis(millis)));
+                })
+                .unwrap();
+            let short = Duration::from_millis(20);
+            let error = worker.call_timeout::<()>("sleep", 100_u64, short).unwrap_err();
+            assert_matches!(error, Error::Timeout);
+            worker.call::<()>("sleep", 1_u64).unwrap();
+            thread::scope(|scope| {
+                let call = scope.spawn(|| worker.call::<()>("sleep", 1_000_000_u64));
+                let run = scope.spawn(|| worker.run());
+                worker.kill().unwrap();
+                common::at_once(|| {
+                    assert_matches!(call.join().unwrap(), Err(Error::Disconnected(_)));
+                    assert_matches!(run.join().unwrap(), Err(Error::Disconnected(_)));
+                });
+            });
+        }
+    });
+}
+
+/// Pauses of every length between messages: the moment between the last look and the sleep is met some time.
+#[test]
+fn no_wake_up_is_lost() {
+    within(LIMIT, || {
+        for strategy in STRATEGIES {
+            let worker = Builder::new().wait(strategy).fork(echo).unwrap();
+            let numbers = inbox::<u32>(&worker, "number");
+            for round in 0..400_u64 {
+                let pause = Duration::from_nanos(round * 7919 % 200_000);
+                let start = std::time::Instant::now();
+                while start.elapsed() < pause {
+                    std::hint::spin_loop();
+                }
+                if round % 2 == 0 {
+                    let bytes: ByteBuf = worker.call_timeout("echo", ByteBuf::new(), AT_ONCE).unwrap();
+                    assert!(bytes.is_empty());
+                } else {
+                    worker.emit("send", 1_u32).unwrap();
+                    numbers.recv_timeout(AT_ONCE).expect("a wake-up was lost");
+                }
+            }
+        }
+    });
+}
+
+/// Reports the sleeps of its own end towards its worker, and the process ids.
+fn idle_pair(parent: Coprocess) {
+    let strategy = match env::var("STRATEGY").unwrap().as_str() {
+        "Block" => WaitStrategy::Block,
+        _ => WaitStrategy::Adaptive,
+    };
+    let worker = Builder::new().wait(strategy).fork(echo).unwrap();
+    let count = Arc::new(AtomicU32::new(0));
+    let seen = count.clone();
+    worker.listen("number", move |_: u32| {
+        seen.fetch_add(1, Ordering::SeqCst);
+    });
+    worker.emit("send", 1000_u32).unwrap();
+    worker.call::<ByteBuf>("echo", ByteBuf::new()).unwrap();
+    assert_eq!(count.load(Ordering::SeqCst), 1000);
+    parent.serve("pids", {
+        let worker = worker.clone();
+        move |()| (std::process::id(), worker.peer_id())
+    });
+    parent.serve("sleeps", move |()| (worker.stats().sleeps, worker.stats().wakeups_sent));
+}
+
+/// Measured from outside, in processes that hold nothing but the pair; a window of no activity at all.
+#[test]
+fn an_idle_pair_makes_no_wake_ups() {
+    const WINDOW: Duration = Duration::from_millis(300);
+    within(LIMIT, || {
+        for strategy in ["Adaptive", "Block"] {
+            let middle = Builder::new().env("STRATEGY", strategy).fork(idle_pair).unwrap();
+            let (parent, worker): (u32, u32) = middle.call("pids", ()).unwrap();
+            let switches = || (voluntary_switches(parent), voluntary_switches(worker));
+            let mut last = switches();
+            // It settles after the last message: whoever spins goes to sleep once.
+            eventually("it has settled", || {
+                thread::sleep(Duration::from_millis(100));
+                let before = std::mem::replace(&mut last, switches());
+                before == last
+            });
+            thread::sleep(WINDOW);
+            assert_eq!(switches(), last, "{strategy}: wake-ups while nothing happens");
+
+            // Counted by the library too; that it can be asked needs messages on the outer pair only.
+            let sleeps: (u64, u64) = middle.call("sleeps", ()).unwrap();
+            thread::sleep(WINDOW);
+            assert_eq!(middle.call::<(u64, u64)>("sleeps", ()).unwrap(), sleeps, "{strategy}");
+        }
+    });
+}
+
+/// A pair that was never used, and one whose parent only listens, are idle as well.
+#[test]
+fn idle_from_the_start() {
+    within(LIMIT, || {
+        let middle = coprocess::fork(|parent| {
+            let unused = coprocess::fork(|_| ()).unwrap();
+            let listens = coprocess::fork(|_| ()).unwrap();
+            listens.listen("never", |()| ());
+            parent.serve("pids", move |()| (std::process::id(), unused.peer_id(), listens.peer_id()));
+        })
+        .unwrap();
+        let (own, unused, listens): (u32, u32, u32) = middle.call("pids", ()).unwrap();
+        let switches = || [own, unused, listens].map(voluntary_switches);
+        let mut last = switches();
+        eventually("it has settled", || {
+            thread::sleep(Duration::from_millis(100));
+            let before = std::mem::replace(&mut last, switches());
+            before == last
+        });
+        thread::sleep(Duration::from_millis(300));
+        assert_eq!(switches(), last);
+    });
+}
+
+/// Between two busy ends nobody sleeps in the kernel more than now and then, and a blocked one does sleep.
+#[test]
+fn sleeps_are_counted() {
+    within(LIMIT, || {
+        let worker = Builder::new()
+            .wait(WaitStrategy::Block)
+            .fork(|parent| {
+                parent.serve("sleep", |millis: u64| thread::sleep(Duration::from_millis(millis)));
+            })
+            .unwrap();
+        let before = worker.stats().sleeps;
+        for _ in 0..10 {
+            worker.call::<()>("sleep", 3_u64).unwrap();
+        }
+        assert!(worker.stats().sleeps >= before + 10);
+
+        let spins = Builder::new()
+            .wait(WaitStrategy::Spin)
+            .fork(|parent| {
+                parent.serve("double", |x: i64| x * 2);
+            })
+            .unwrap();
+        for number in 0..100 {
+            assert_eq!(spins.call::<i64>("double", number).unwrap(), number * 2);
+        }
+        assert_eq!(spins.stats().sleeps, 0);
+        assert_eq!(spins.stats().wakeups_sent, 0);
+    });
+}
+
+/// A sender that waits for room sleeps in the kernel: a worker that takes its time costs no loop of wake-ups.
+#[test]
+fn waiting_for_room_sleeps() {
+    within(LIMIT, || {
+        let worker = Builder::new()
+            .ring_capacity(SMALL_RING)
+            .fork(|parent| {
+                parent.listen("nap", |()| thread::sleep(Duration::from_millis(400)));
+                parent.listen("count", |_: ByteBuf| ());
+            })
+            .unwrap();
+        worker.emit("nap", ()).unwrap();
+        let value = ByteBuf::from(pattern(0, 500));
+        while worker.try_emit("count", &value).is_ok() {}
+        let before = worker.stats();
+        worker.emit("count", &value).unwrap();
+        let after = worker.stats();
+        assert_eq!(after.waits_for_room - before.waits_for_room, 1);
+        assert!(after.sleeps - before.sleeps <= 3, "{} sleeps", after.sleeps - before.sleeps);
+    });
+}
+
+/// Where the two processes share one processor, spinning would only keep the other one from answering: each call then
+/// finds the worker asleep, and wakes it.
+#[test]
+fn no_spinning_on_a_single_processor() {
+    within(LIMIT, || {
+        alone!({
+            let usable = sched_getaffinity(Pid::from_raw(0)).unwrap();
+            let first = (0..CpuSet::count()).find(|cpu| usable.is_set(*cpu).unwrap()).unwrap();
+            let mut one = CpuSet::new();
+            one.set(first).unwrap();
+            sched_setaffinity(Pid::from_raw(0), &one).unwrap();
+            let worker = coprocess::fork(echo).unwrap();
+            let call = || worker.call::<ByteBuf>("echo", ByteBuf::new()).unwrap();
+            call();
+            let before = worker.stats().wakeups_sent;
+            for _ in 0..200 {
+                call();
+            }
+            let wakeups = worker.stats().wakeups_sent - before;
+            assert!(wakeups >= 150, "woken {wakeups} times for 200 calls");
+        });
+    });
+}
