@@ -5,9 +5,9 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
+use crate::driving::Seated;
 use crate::end::End;
 use crate::error::{Error, Result};
-use crate::waiting::Seated;
 
 /// Registrations usually come in a burst. The background dispatcher lets a burst be complete before it delivers anything, so that what
 /// the other end has already sent does not meet half of the handlers. A thread that waits in the pair dispatches at once.

@@ -1,12 +1,12 @@
-//! The waits of an end: for an answer, for the end of the pair, for room in the ring.
+//! The wait for an answer, or for any message at all.
 //!
-//! Every one of them ends with what it waits for, with its deadline, when this end closes, and when the other side is gone.
+//! Like every wait of an end it ends with what it waits for, with its deadline, when this end closes, and when the other side is gone.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-use coprocess_ring::{Room, Sleeper};
+use coprocess_ring::Sleeper;
 
 use crate::dispatch::{Desk, Received};
 use crate::end::End;
@@ -21,15 +21,12 @@ use crate::sync::lock;
 /// When the other side is gone, how long a call waits for another thread to handle what was sent before.
 const LAST_DELIVERIES: Duration = Duration::from_millis(30);
 
-/// Messages that the resident dispatches before it looks whether it has anything else to do.
-const PASS: usize = 64;
-
 thread_local! {
     /// A thread waits in one place at a time.
     static PARKER: Arc<Parker> = Parker::new();
 }
 
-fn this_parker() -> Arc<Parker> {
+pub(crate) fn this_parker() -> Arc<Parker> {
     PARKER.try_with(Arc::clone).unwrap_or_else(|_| Parker::new())
 }
 
@@ -45,8 +42,6 @@ fn earlier(a: Option<Instant>, b: Option<Instant>) -> Option<Instant> {
 }
 
 impl End {
-    // ---- for an answer -----------------------------------------------------------------------------------------------------------
-
     /// Waits for the outcome of a call, dispatching what arrives meanwhile. The call is forgotten if this fails.
     ///
     /// `noticed`: whether somebody has asked for notice of the call before.
@@ -127,7 +122,7 @@ impl End {
     }
 
     /// Spins, then sleeps, until a message may have come. The lead is ours.
-    fn wait_for_message(self: &Arc<Self>, deadline: Option<Instant>) -> Result<()> {
+    pub(crate) fn wait_for_message(self: &Arc<Self>, deadline: Option<Instant>) -> Result<()> {
         let next = lock(&self.inbox).next();
         let come = || self.watch.has_come(next) || self.is_disturbed();
         let until = earlier(deadline, self.timers.earliest());
@@ -201,7 +196,7 @@ impl End {
     }
 
     /// Completes the calls whose answers have arrived, leaving calls and events where they are, in order.
-    fn salvage_answers(&self) -> Result<()> {
+    pub(crate) fn salvage_answers(&self) -> Result<()> {
         let mut completions = Vec::new();
         let outcome = {
             let mut inbox = lock(&self.inbox);
@@ -220,209 +215,14 @@ impl End {
         }
         outcome.map_err(|e| self.channel_failed(e))
     }
-
-    // ---- for the end of the pair -------------------------------------------------------------------------------------------------
-
-    /// Dispatches what is there. Returns how many messages that were.
-    pub(crate) fn poll(self: &Arc<Self>) -> Result<usize> {
-        let _leading = if self.lead.is_mine() {
-            None
-        } else if self.lead.try_enter(&self.watch) {
-            Some(Leading(self))
-        } else {
-            // Somebody else is at it.
-            return if self.is_over() { Err(self.failure()) } else { Ok(0) };
-        };
-        // What comes while this runs is left for the next time.
-        let there = lock(&self.inbox).at_most();
-        match self.dispatch(&mut Desk::default(), there, None) {
-            Ok(0) if self.is_over() => Err(self.failure()),
-            other => other,
-        }
-    }
-
-    /// Dispatches what has arrived, waiting at most until `deadline` for another thread that is at it.
-    pub(crate) fn finish_arrived(self: &Arc<Self>, deadline: Option<Instant>) {
-        if self.lead.is_mine() || self.is_over() {
-            return;
-        }
-        if self.lead.wait_turn(&self.watch, &this_parker(), deadline, || self.is_over()) == Turn::Lead {
-            let _leading = Leading(self);
-            let there = lock(&self.inbox).at_most();
-            // If it fails, the pair is over: what was asked for.
-            let _ = self.dispatch(&mut Desk::default(), there, deadline);
-        }
-    }
-
-    /// Dispatches at most `limit` messages, until `deadline`. Returns how many.
-    fn dispatch(self: &Arc<Self>, desk: &mut Desk, limit: usize, deadline: Option<Instant>) -> Result<usize> {
-        let mut count = 0;
-        self.attend();
-        self.expire();
-        while count < limit && !self.is_over() && !has_passed(deadline) {
-            if !matches!(self.receive_one(None, desk)?, Received::Dispatched) {
-                break;
-            }
-            count += 1;
-        }
-        if count == 0 && !self.is_over() && self.is_gone() && !self.has_something() {
-            self.drained();
-        }
-        Ok(count)
-    }
-
-    /// Dispatches on this thread until the end is over.
-    pub(crate) fn run(self: &Arc<Self>) -> Result<()> {
-        if self.lead.is_mine() {
-            // From inside a handler: the lead is ours already, and stays so.
-            let mut desk = Desk::default();
-            while !self.is_over() {
-                if self.dispatch(&mut desk, PASS, None)? == 0 && !self.is_over() {
-                    self.wait_for_message(None)?;
-                }
-            }
-            return self.verdict();
-        }
-        let evict = || {
-            self.lead.wake_resident(&self.watch);
-            self.outbox.stir();
-        };
-        if self.seat.claim(|| self.is_over(), evict) {
-            let _seated = Seated(self);
-            self.reside(|| false)?;
-        }
-        self.verdict()
-    }
-
-    /// Looks after the ring until the end is over or `give_up` says so. The seat is ours.
-    pub(crate) fn reside(self: &Arc<Self>, give_up: impl Fn() -> bool) -> Result<()> {
-        let parker = Parker::new();
-        if self.lead.wait_turn(&self.watch, &parker, None, || self.is_over()) != Turn::Lead {
-            return Ok(());
-        }
-        let _leading = Leading(self);
-        let mut desk = Desk { buffer: take_spare(), ..Desk::default() };
-        while !self.is_over() && !give_up() {
-            if self.dispatch(&mut desk, PASS, None)? > 0 || self.is_over() {
-                continue;
-            }
-            if self.outbox.is_crowded() {
-                let over = || self.is_over() || self.is_gone() || give_up();
-                self.salvage_answers()?;
-                self.outbox.wait_while_crowded(self.timers.earliest(), over);
-            } else {
-                self.doze(&parker, &mut desk, &give_up)?;
-            }
-        }
-        keep_spare(desk.buffer);
-        Ok(())
-    }
-
-    /// Waits for messages as the resident: gives the lead to whoever comes meanwhile.
-    fn doze(&self, parker: &Arc<Parker>, desk: &mut Desk, give_up: &impl Fn() -> bool) -> Result<()> {
-        let next = lock(&self.inbox).next();
-        let disturbed = || self.is_disturbed() || give_up();
-        let until = self.timers.earliest();
-        if self.spin_for_data.spin(until, || self.watch.has_come(next) || self.lead.is_wanted() || disturbed()) && !self.lead.is_wanted() {
-            return Ok(());
-        }
-        desk.handlers.forget();
-        let start = Instant::now();
-        self.watch.arm(Sleeper::Resident);
-        if self.has_something() || disturbed() {
-            self.watch.disarm();
-            return Ok(());
-        }
-        Counters::add(&self.counters.sleeps);
-        // A timer that was added since is one of the disturbances.
-        let dozed = self.lead.doze(&self.watch, until, parker, disturbed);
-        self.watch.disarm();
-        self.spin_for_data.slept(start.elapsed());
-        dozed.map_err(|e| self.channel_failed(e.into()))
-    }
-
-    /// Fails the calls of callbacks and futures whose deadline has passed.
-    fn expire(&self) {
-        while let Some(id) = self.timers.expired() {
-            if self.pending.is_known(id) && !self.pending.is_ready(id) {
-                self.complete(id, Outcome::Failed(Error::Timeout));
-            }
-        }
-    }
-
-    // ---- for room ----------------------------------------------------------------------------------------------------------------
-
-    /// Whether this thread is in a handler of this end and nothing more fits into the backlog: if it waited for room, and the other end did
-    /// the same, both would wait for ever.
-    pub(crate) fn must_not_wait_here(&self) -> bool {
-        self.lead.is_mine() && lock(&self.inbox).is_full()
-    }
-
-    /// Waits until there is room, moving what has arrived out of the way of the other side, which may be waiting for room, too. `crowded` is
-    /// called while the bound of that is reached.
-    pub(crate) fn wait_for_room(&self, room: Room, deadline: Option<Instant>, crowded: impl Fn()) -> Result<()> {
-        loop {
-            if self.watch.has_room(room) {
-                return Ok(());
-            }
-            self.check_open()?;
-            let stowed = {
-                // Nobody holds it for long. Whoever has it takes out one message; this must make sure that the ring is empty.
-                let mut inbox = lock(&self.inbox);
-                inbox.stow().map(|()| inbox.is_full())
-            };
-            let full = stowed.map_err(|e| self.channel_failed(e))?;
-            if full {
-                // Answers to our own calls do not count: there is a place for each.
-                self.salvage_answers()?;
-                if lock(&self.inbox).is_full() {
-                    crowded();
-                    if self.lead.is_mine() {
-                        return Err(Error::Full);
-                    }
-                }
-            }
-            if has_passed(deadline) {
-                return Err(Error::Timeout);
-            }
-            let ready = || self.watch.has_room(room) || self.is_over() || self.is_gone();
-            if self.spin_for_room.spin(deadline, ready) {
-                continue;
-            }
-            let start = Instant::now();
-            let slept = {
-                let _sleeping = self.sleeping_for_room();
-                self.watch.arm_for_room();
-                let slept = if ready() {
-                    Ok(true)
-                } else {
-                    Counters::add(&self.counters.sleeps);
-                    self.watch.sleep_for_room(deadline)
-                };
-                self.watch.disarm_for_room();
-                slept
-            };
-            slept.map_err(|e| self.channel_failed(e.into()))?;
-            self.spin_for_room.slept(start.elapsed());
-        }
-    }
 }
 
 /// The lead is this thread's, until this is dropped: also by a panic.
-struct Leading<'a>(&'a End);
+pub(crate) struct Leading<'a>(pub(crate) &'a End);
 
 impl Drop for Leading<'_> {
     #[inline]
     fn drop(&mut self) {
         self.0.lead.leave(&self.0.watch, || self.0.has_something());
-    }
-}
-
-/// The seat is this thread's, until this is dropped: also by a panic.
-pub(crate) struct Seated<'a>(pub(crate) &'a End);
-
-impl Drop for Seated<'_> {
-    fn drop(&mut self) {
-        self.0.seat.release();
     }
 }

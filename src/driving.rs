@@ -1,0 +1,158 @@
+//! Dispatching for its own sake: `poll`, `run`, and the resident that looks after the ring.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use coprocess_ring::Sleeper;
+
+use crate::dispatch::{Desk, Received};
+use crate::end::End;
+use crate::envelope::{keep_spare, take_spare};
+use crate::error::{Error, Result};
+use crate::lead::Turn;
+use crate::parker::Parker;
+use crate::pending::Outcome;
+use crate::stats::Counters;
+use crate::sync::lock;
+use crate::waiting::{Leading, has_passed, this_parker};
+
+/// Messages that the resident dispatches before it looks whether it has anything else to do.
+const PASS: usize = 64;
+
+impl End {
+    /// Dispatches what is there. Returns how many messages that were.
+    pub(crate) fn poll(self: &Arc<Self>) -> Result<usize> {
+        let _leading = if self.lead.is_mine() {
+            None
+        } else if self.lead.try_enter(&self.watch) {
+            Some(Leading(self))
+        } else {
+            // Somebody else is at it.
+            return if self.is_over() { Err(self.failure()) } else { Ok(0) };
+        };
+        // What comes while this runs is left for the next time.
+        let there = lock(&self.inbox).at_most();
+        match self.dispatch(&mut Desk::default(), there, None) {
+            Ok(0) if self.is_over() => Err(self.failure()),
+            other => other,
+        }
+    }
+
+    /// Dispatches what has arrived, waiting at most until `deadline` for another thread that is at it.
+    pub(crate) fn finish_arrived(self: &Arc<Self>, deadline: Option<Instant>) {
+        if self.lead.is_mine() || self.is_over() {
+            return;
+        }
+        if self.lead.wait_turn(&self.watch, &this_parker(), deadline, || self.is_over()) == Turn::Lead {
+            let _leading = Leading(self);
+            let there = lock(&self.inbox).at_most();
+            // If it fails, the pair is over: what was asked for.
+            let _ = self.dispatch(&mut Desk::default(), there, deadline);
+        }
+    }
+
+    /// Dispatches at most `limit` messages, until `deadline`. Returns how many.
+    fn dispatch(self: &Arc<Self>, desk: &mut Desk, limit: usize, deadline: Option<Instant>) -> Result<usize> {
+        let mut count = 0;
+        self.attend();
+        self.expire();
+        while count < limit && !self.is_over() && !has_passed(deadline) {
+            if !matches!(self.receive_one(None, desk)?, Received::Dispatched) {
+                break;
+            }
+            count += 1;
+        }
+        if count == 0 && !self.is_over() && self.is_gone() && !self.has_something() {
+            self.drained();
+        }
+        Ok(count)
+    }
+
+    /// Dispatches on this thread until the end is over.
+    pub(crate) fn run(self: &Arc<Self>) -> Result<()> {
+        if self.lead.is_mine() {
+            // From inside a handler: the lead is ours already, and stays so.
+            let mut desk = Desk::default();
+            while !self.is_over() {
+                if self.dispatch(&mut desk, PASS, None)? == 0 && !self.is_over() {
+                    self.wait_for_message(None)?;
+                }
+            }
+            return self.verdict();
+        }
+        let evict = || {
+            self.lead.wake_resident(&self.watch);
+            self.outbox.stir();
+        };
+        if self.seat.claim(|| self.is_over(), evict) {
+            let _seated = Seated(self);
+            self.reside(|| false)?;
+        }
+        self.verdict()
+    }
+
+    /// Looks after the ring until the end is over or `give_up` says so. The seat is ours.
+    pub(crate) fn reside(self: &Arc<Self>, give_up: impl Fn() -> bool) -> Result<()> {
+        let parker = Parker::new();
+        if self.lead.wait_turn(&self.watch, &parker, None, || self.is_over()) != Turn::Lead {
+            return Ok(());
+        }
+        let _leading = Leading(self);
+        let mut desk = Desk { buffer: take_spare(), ..Desk::default() };
+        while !self.is_over() && !give_up() {
+            if self.dispatch(&mut desk, PASS, None)? > 0 || self.is_over() {
+                continue;
+            }
+            if self.outbox.is_crowded() {
+                let over = || self.is_over() || self.is_gone() || give_up();
+                self.salvage_answers()?;
+                self.outbox.wait_while_crowded(self.timers.earliest(), over);
+            } else {
+                self.doze(&parker, &mut desk, &give_up)?;
+            }
+        }
+        keep_spare(desk.buffer);
+        Ok(())
+    }
+
+    /// Waits for messages as the resident: gives the lead to whoever comes meanwhile.
+    fn doze(&self, parker: &Arc<Parker>, desk: &mut Desk, give_up: &impl Fn() -> bool) -> Result<()> {
+        let next = lock(&self.inbox).next();
+        let disturbed = || self.is_disturbed() || give_up();
+        let until = self.timers.earliest();
+        if self.spin_for_data.spin(until, || self.watch.has_come(next) || self.lead.is_wanted() || disturbed()) && !self.lead.is_wanted() {
+            return Ok(());
+        }
+        desk.handlers.forget();
+        let start = Instant::now();
+        self.watch.arm(Sleeper::Resident);
+        if self.has_something() || disturbed() {
+            self.watch.disarm();
+            return Ok(());
+        }
+        Counters::add(&self.counters.sleeps);
+        // A timer that was added since is one of the disturbances.
+        let dozed = self.lead.doze(&self.watch, until, parker, disturbed);
+        self.watch.disarm();
+        self.spin_for_data.slept(start.elapsed());
+        dozed.map_err(|e| self.channel_failed(e.into()))
+    }
+
+    /// Fails the calls of callbacks and futures whose deadline has passed.
+    pub(crate) fn expire(&self) {
+        while let Some(id) = self.timers.expired() {
+            if self.pending.is_known(id) && !self.pending.is_ready(id) {
+                self.complete(id, Outcome::Failed(Error::Timeout));
+            }
+        }
+    }
+}
+
+/// The seat is this thread's, until this is dropped: also by a panic.
+pub(crate) struct Seated<'a>(pub(crate) &'a End);
+
+impl Drop for Seated<'_> {
+    fn drop(&mut self) {
+        self.0.seat.release();
+    }
+}
