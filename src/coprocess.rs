@@ -182,8 +182,16 @@ impl Coprocess {
         let end = self.end();
         let claim = Claim::new(&end.pending)?;
         let message = Message::encode(&Head::Call(claim.id(), method), &args, end.terms.max_message, method)?;
-        end.outbox.send(end, message, Patience::Until(deadline))?;
-        Ok(claim)
+        match end.outbox.send(end, message, Patience::Until(deadline)) {
+            Ok(()) => Ok(claim),
+            Err(error) => {
+                if end.is_gone() && !end.is_over() {
+                    // As if the call had been in flight: what the other side has sent before comes before the error.
+                    end.last_deliveries(deadline, || false);
+                }
+                Err(error)
+            }
+        }
     }
 
     /// Sends a call and returns at once; wait for the result later, or await it.

@@ -51,6 +51,13 @@ impl End {
         }
     }
 
+    /// Dispatches everything that the other side has sent before it was gone.
+    pub(crate) fn drain(self: &Arc<Self>, deadline: Option<Instant>) {
+        let mut desk = Desk::default();
+        // An error means that the end is over.
+        while !has_passed(deadline) && matches!(self.dispatch(&mut desk, PASS, deadline), Ok(1..)) {}
+    }
+
     /// Dispatches at most `limit` messages, until `deadline`. Returns how many.
     fn dispatch(self: &Arc<Self>, desk: &mut Desk, limit: usize, deadline: Option<Instant>) -> Result<usize> {
         let mut count = 0;

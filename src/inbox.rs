@@ -112,6 +112,11 @@ impl Inbox {
         }
     }
 
+    /// Changes whenever a message is taken.
+    pub(crate) fn progress(&self) -> (u64, usize) {
+        (self.messages, self.backlog.len())
+    }
+
     /// How many messages can have arrived, at most.
     pub(crate) fn at_most(&self) -> usize {
         self.backlog.len() + self.deferred.len() + self.receiver.slots()

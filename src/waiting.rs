@@ -18,8 +18,8 @@ use crate::pending::{Notify, Outcome};
 use crate::stats::Counters;
 use crate::sync::lock;
 
-/// When the other side is gone, how long a call waits for another thread to handle what was sent before.
-const LAST_DELIVERIES: Duration = Duration::from_millis(30);
+/// When the other side is gone, how long a call waits for a thread that handles what was sent before, and does not get on.
+const LONG_HANDLER: Duration = Duration::from_millis(40);
 
 thread_local! {
     /// A thread waits in one place at a time.
@@ -161,15 +161,13 @@ impl End {
         // If the outcome is there already there is nothing to be told, and the loop finds it.
         let _ = self.pending.notify(id, Notify::Thread(parker.clone()));
         let over = || self.pending.is_ready(id) || self.is_over();
-        let mut turn = self.lead.wait_turn(&self.watch, &parker, deadline, || over() || self.is_gone());
-        if turn == Turn::Done && self.is_gone() {
-            // What has arrived comes before the error, so let the thread that leads deliver it; but it may be in a handler for long.
-            let soon = Instant::now().checked_add(LAST_DELIVERIES);
-            turn = self.lead.wait_turn(&self.watch, &parker, earlier(deadline, soon), over);
-        }
+        let turn = self.lead.wait_turn(&self.watch, &parker, deadline, || over() || self.is_gone());
         if turn == Turn::Lead {
             let _leading = Leading(self);
             return self.lead_until_answer(id, true, deadline);
+        }
+        if turn == Turn::Done && self.is_gone() {
+            self.last_deliveries(deadline, over);
         }
         if let Some(outcome) = self.pending.take(id) {
             return Ok(outcome);
@@ -193,6 +191,29 @@ impl End {
             }
         }
         Err(Error::Timeout)
+    }
+
+    /// Lets everything that was sent before the other side was gone be handled, by this thread or by the one that leads. Gives up if that one is
+    /// in a handler for long.
+    pub(crate) fn last_deliveries(self: &Arc<Self>, deadline: Option<Instant>, done: impl Fn() -> bool) {
+        if self.lead.is_mine() {
+            return;
+        }
+        let parker = this_parker();
+        loop {
+            let before = lock(&self.inbox).progress();
+            let soon = Instant::now().checked_add(LONG_HANDLER);
+            match self.lead.wait_turn(&self.watch, &parker, earlier(deadline, soon), || done() || self.is_over()) {
+                Turn::Lead => {
+                    let _leading = Leading(self);
+                    self.drain(deadline);
+                    return;
+                }
+                Turn::Done => return,
+                Turn::TimedOut if has_passed(deadline) || lock(&self.inbox).progress() == before => return,
+                Turn::TimedOut => {}
+            }
+        }
     }
 
     /// Completes the calls whose answers have arrived, leaving calls and events where they are, in order.
