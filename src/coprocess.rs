@@ -549,7 +549,10 @@ impl Coprocess {
     /// ```
     pub fn close(&self) -> Result<Option<ExitStatus>> {
         let end = self.end();
-        end.finish_arrived(Instant::now().checked_add(end.terms.close_timeout));
+        let deadline = Instant::now().checked_add(end.terms.close_timeout);
+        end.finish_arrived(deadline);
+        // Answers that still wait for room were sent, as far as their handlers know.
+        end.outbox.wait_until_kept(1, deadline, || end.is_over() || end.is_gone());
         end.close();
         match end.worker() {
             None => Ok(None),

@@ -81,7 +81,12 @@ impl End {
             // From inside a handler: the lead is ours already, and stays so.
             let mut desk = Desk::default();
             while !self.is_over() {
-                if self.dispatch(&mut desk, PASS, None)? == 0 && !self.is_over() {
+                if self.dispatch(&mut desk, PASS, None)? > 0 || self.is_over() {
+                    continue;
+                }
+                if self.outbox.is_crowded() {
+                    self.wait_while_crowded(None, || false)?;
+                } else {
                     self.wait_for_message(None)?;
                 }
             }
@@ -111,9 +116,7 @@ impl End {
                 continue;
             }
             if self.outbox.is_crowded() {
-                let over = || self.is_over() || self.is_gone() || give_up();
-                self.salvage_answers()?;
-                self.outbox.wait_while_crowded(self.timers.earliest(), over);
+                self.wait_while_crowded(None, &give_up)?;
             } else {
                 self.doze(&parker, &mut desk, &give_up)?;
             }

@@ -215,6 +215,9 @@ impl End {
             worker.begin_close();
         }
         self.wake_everybody();
+        // What was completed, and not yet told.
+        let completions = std::mem::take(&mut lock(&self.inbox).completions);
+        completions.into_iter().for_each(|completion| self.conclude(completion));
         self.pending.abandon(|completion| self.conclude(completion), || Outcome::Failed(self.failure()));
         self.registry.close();
     }

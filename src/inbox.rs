@@ -5,6 +5,7 @@ use std::collections::VecDeque;
 use coprocess_ring::{ChannelError, Receiver, Watch};
 
 use crate::envelope::{Head, as_bytes, split};
+use crate::pending::Completion;
 
 /// Bytes of messages that may wait in the process for a thread to dispatch them.
 pub(crate) const BACKLOG_BYTES: usize = 64 << 20;
@@ -30,13 +31,23 @@ pub(crate) struct Inbox {
     backlog_bytes: usize,
     /// Events that came while handlers were nested as deep as they may.
     deferred: VecDeque<Stowed>,
+    /// Calls that were completed by a thread which must not run the user's code: tasks to wake and callbacks to run.
+    pub(crate) completions: VecDeque<Completion>,
     pub(crate) messages: u64,
     pub(crate) bytes: u64,
 }
 
 impl Inbox {
     pub(crate) fn new(receiver: Receiver) -> Inbox {
-        Inbox { receiver, backlog: VecDeque::new(), backlog_bytes: 0, deferred: VecDeque::new(), messages: 0, bytes: 0 }
+        Inbox {
+            receiver,
+            backlog: VecDeque::new(),
+            backlog_bytes: 0,
+            deferred: VecDeque::new(),
+            completions: VecDeque::new(),
+            messages: 0,
+            bytes: 0,
+        }
     }
 
     /// Takes the next message into `buffer` and returns its length in bytes, if there is one. At the bound of nesting events that were
@@ -74,7 +85,11 @@ impl Inbox {
 
     /// Moves what has arrived out of the ring, so that the other side has room to go on. Stops at the bound.
     pub(crate) fn stow(&mut self) -> Result<(), ChannelError> {
-        while !self.is_full() {
+        self.stow_up_to(BACKLOG_BYTES)
+    }
+
+    fn stow_up_to(&mut self, bound: usize) -> Result<(), ChannelError> {
+        while self.backlog_bytes < bound {
             let mut words = Vec::new();
             let Some(bytes) = self.receiver.receive(&mut words)? else { break };
             self.messages += 1;
@@ -92,10 +107,11 @@ impl Inbox {
         self.backlog_bytes >= BACKLOG_BYTES
     }
 
-    /// Takes all answers that have arrived, leaving calls and events in their order.
-    pub(crate) fn take_answers(&mut self, mut take: impl FnMut(Vec<u64>, usize)) -> Result<(), ChannelError> {
+    /// Takes all answers that have arrived, leaving calls and events in their order. `last`: nothing more will come, so all of it is looked at,
+    /// whatever the bound.
+    pub(crate) fn take_answers(&mut self, last: bool, mut take: impl FnMut(Vec<u64>, usize)) -> Result<(), ChannelError> {
         loop {
-            self.stow()?;
+            self.stow_up_to(if last { usize::MAX } else { BACKLOG_BYTES })?;
             let was_full = self.is_full();
             for stowed in std::mem::take(&mut self.backlog) {
                 if matches!(split(as_bytes(&stowed.words, stowed.bytes)), Some((Head::Answer(_) | Head::Failure(..), _))) {
@@ -124,7 +140,10 @@ impl Inbox {
 
     /// Whether there is something to take, or an error to find by taking it.
     pub(crate) fn has_something(&self, watch: &Watch, at_bound: bool) -> bool {
-        !self.backlog.is_empty() || !at_bound && !self.deferred.is_empty() || watch.has_come(self.receiver.next())
+        !self.backlog.is_empty()
+            || !self.completions.is_empty()
+            || !at_bound && !self.deferred.is_empty()
+            || watch.has_come(self.receiver.next())
     }
 
     /// What to wait for, if nothing is there.

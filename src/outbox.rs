@@ -55,7 +55,7 @@ impl Out {
 }
 
 /// Bytes of answers that may be kept until the other end has room for them, before no more calls are taken from it.
-const CROWDED_BYTES: usize = BACKLOG_BYTES;
+pub(crate) const CROWDED_BYTES: usize = BACKLOG_BYTES;
 
 #[derive(Debug)]
 pub(crate) struct Outbox {
@@ -115,10 +115,11 @@ impl Outbox {
         self.kept.load(Ordering::Relaxed) >= CROWDED_BYTES
     }
 
-    /// Waits until fewer answers are kept, until `deadline`, or until the end is over.
-    pub(crate) fn wait_while_crowded(&self, deadline: Option<Instant>, over: impl Fn() -> bool) {
+    /// Waits until less than `bytes` of answers are kept, until `deadline`, or until `over`.
+    pub(crate) fn wait_until_kept(&self, bytes: usize, deadline: Option<Instant>, over: impl Fn() -> bool) {
         let mut out = lock(&self.out);
-        while self.is_crowded() && !over() && !has_passed(deadline) {
+        // Relaxed: changed under the lock, or about to be.
+        while self.kept.load(Ordering::Relaxed) >= bytes && !over() && !has_passed(deadline) {
             out = self.wait_for_turn(out, deadline);
         }
     }
@@ -183,7 +184,10 @@ impl Outbox {
             Patience::Until(deadline) => {
                 out.busy = true;
                 let (mut out, sent) = self.send_in_turns(end, out, &message, deadline, room);
-                if out.answers.is_empty() || end.is_over() {
+                if end.is_over() {
+                    self.forget_answers(&mut out);
+                }
+                if out.answers.is_empty() {
                     out.busy = false;
                     self.turn.notify_all();
                 } else {
@@ -207,6 +211,12 @@ impl Outbox {
         out.answers.push_back(message);
     }
 
+    /// Nobody will read them.
+    fn forget_answers(&self, out: &mut Out) {
+        out.answers.clear();
+        self.kept.store(0, Ordering::Relaxed);
+    }
+
     /// Hands the answers that are kept to a thread of their own: the one that dispatches must go on.
     fn send_answers_in_background(&self, end: &Arc<End>, out: MutexGuard<'_, Out>) {
         drop(out);
@@ -226,8 +236,16 @@ impl Outbox {
             let Some(message) = out.answers.pop_front() else { break };
             match out.sender.send(message.words(), message.bytes()) {
                 Ok(Progress::Sent) => out.count(&message),
-                // If it fails the pair is over, and so is the loop.
-                Ok(Progress::NoRoom(room)) => out = self.send_in_turns(end, out, &message, None, room).0,
+                Ok(Progress::NoRoom(room)) => {
+                    let (still, sent) = self.send_in_turns(end, out, &message, None, room);
+                    out = still;
+                    if sent.is_err() && end.check_open().is_ok() {
+                        // Only without a thread for this: the one that dispatches cannot wait, and an answer must not be lost.
+                        drop(out);
+                        let _ = end.channel_failed(ChannelError::Futex(std::io::ErrorKind::OutOfMemory.into()));
+                        out = lock(&self.out);
+                    }
+                }
                 Err(error) => {
                     drop(out);
                     let _ = end.channel_failed(error);
@@ -240,8 +258,7 @@ impl Outbox {
                 break;
             }
         }
-        out.answers.clear();
-        self.kept.store(0, Ordering::Relaxed);
+        self.forget_answers(&mut out);
         out.busy = false;
         drop(out);
         self.turn.notify_all();

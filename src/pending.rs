@@ -57,6 +57,17 @@ pub(crate) enum Completion {
     Unknown,
 }
 
+impl std::fmt::Debug for Completion {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Completion::Done => "Done",
+            Completion::Wake(_) => "Wake",
+            Completion::Run(..) => "Run",
+            Completion::Unknown => "Unknown",
+        })
+    }
+}
+
 #[derive(Default)]
 enum State {
     /// Nobody has asked for notice yet, and nothing has come.
@@ -193,8 +204,12 @@ impl Pending {
     #[inline]
     pub(crate) fn release(&self, id: CallId) {
         if let Some(entry) = self.entry(id.entry) {
-            debug_assert_eq!(entry.serial.load(Ordering::Relaxed), id.serial);
-            self.free(id, entry);
+            // Release: pairs with the Acquire in `try_claim`. A hostile side may have sent two answers, the other of which was stored.
+            if entry.serial.compare_exchange(id.serial, 0, Ordering::Release, Ordering::Relaxed).is_ok() {
+                self.hint.store(id.entry, Ordering::Relaxed);
+            } else {
+                self.forget(id);
+            }
         }
     }
 

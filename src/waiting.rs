@@ -13,8 +13,9 @@ use crate::end::End;
 use crate::envelope::{CallId, Head, as_bytes, keep_spare, split, take_spare};
 use crate::error::{Error, Result};
 use crate::lead::Turn;
+use crate::outbox::CROWDED_BYTES;
 use crate::parker::Parker;
-use crate::pending::{Notify, Outcome};
+use crate::pending::{Completion, Notify, Outcome};
 use crate::stats::Counters;
 use crate::sync::lock;
 
@@ -98,9 +99,10 @@ impl End {
                     }
                 }
                 Received::Crowded => {
-                    self.salvage_answers()?;
-                    let over = || self.is_over() || self.is_gone() || self.pending.is_ready(id);
-                    self.outbox.wait_while_crowded(deadline, over);
+                    if self.is_over() {
+                        return self.pending.take(id).ok_or_else(|| self.failure());
+                    }
+                    self.wait_while_crowded(deadline, || self.pending.is_ready(id))?;
                     if has_passed(deadline) {
                         return self.pending.take(id).ok_or(Error::Timeout);
                     }
@@ -217,24 +219,34 @@ impl End {
     }
 
     /// Completes the calls whose answers have arrived, leaving calls and events where they are, in order.
+    ///
+    /// Runs none of the user's code: tasks and callbacks are left for a thread that dispatches.
     pub(crate) fn salvage_answers(&self) -> Result<()> {
-        let mut completions = Vec::new();
         let outcome = {
             let mut inbox = lock(&self.inbox);
-            inbox.take_answers(|words, bytes| match split(as_bytes(&words, bytes)) {
+            let mut completions = Vec::new();
+            let outcome = inbox.take_answers(self.is_gone(), |words, bytes| match split(as_bytes(&words, bytes)) {
                 Some((Head::Answer(id), payload)) => {
                     let from = bytes - payload.len();
                     completions.push(self.pending.complete(id, Outcome::Answer { words, from, to: bytes }));
                 }
                 Some((Head::Failure(id, failure), _)) => completions.push(self.pending.complete(id, Outcome::from(failure))),
                 _ => {}
-            })
+            });
+            inbox.completions.extend(completions.into_iter().filter(|c| !matches!(c, Completion::Done)));
+            outcome
         };
-        // Tasks and callbacks are the user's code: without the lock.
-        for completion in completions {
-            self.conclude(completion);
-        }
         outcome.map_err(|e| self.channel_failed(e))
+    }
+
+    /// Waits, as the thread that leads, until the other end has read some of the answers that are kept for it.
+    pub(crate) fn wait_while_crowded(&self, deadline: Option<Instant>, done: impl Fn() -> bool) -> Result<()> {
+        self.salvage_answers()?;
+        let over = || self.is_disturbed() || done() || lock(&self.inbox).is_full();
+        self.outbox.wait_until_kept(CROWDED_BYTES, earlier(deadline, self.timers.earliest()), over);
+        self.attend();
+        self.expire();
+        Ok(())
     }
 }
 

@@ -131,7 +131,8 @@ fn the_standard_streams_are_the_commands() {
         drop(feed);
         // Nothing of the pair holds the pipe's ends open.
         let lines: Vec<String> = BufReader::new(output).lines().map(Result::unwrap).collect();
-        assert!(lines.contains(&"done".to_owned()), "{lines:?}");
+        // The test harness may have begun that line.
+        assert!(lines.iter().any(|line| line.ends_with("done")), "{lines:?}");
         let mut rest = String::new();
         input.read_to_string(&mut rest).unwrap();
         assert_eq!(rest, "");

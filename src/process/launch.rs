@@ -67,8 +67,9 @@ impl Launch {
         let co = Coprocess::new(end);
         if let Err(source) = watcher::watch_worker(co.end(), &worker) {
             // Nobody would ever reap it.
-            let _ = worker.kill();
-            worker.reap_waiting();
+            if worker.kill().is_ok() {
+                while worker.reap(true, |_, _| {}).is_none() {}
+            }
             return Err(ForkError::Setup { action: "start the process watcher", source });
         }
         Ok(co)

@@ -2,6 +2,8 @@
 
 use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
+use std::os::unix::process::ExitStatusExt;
+use std::process::ExitStatus;
 
 use nix::sys::signal::Signal;
 
@@ -30,4 +32,29 @@ pub(crate) fn signal(pidfd: BorrowedFd<'_>, signal: Signal) -> io::Result<()> {
         error if error.raw_os_error() == Some(libc::ESRCH) => Ok(()),
         error => Err(error),
     }
+}
+
+/// Reaps the process: its exit status, or `None` if it has not ended and `wait` is false.
+pub(crate) fn reap(pidfd: BorrowedFd<'_>, wait: bool) -> io::Result<Option<ExitStatus>> {
+    // Not by the package's `waitid`, which does not know the real-time signals.
+    let flags = libc::WEXITED | if wait { 0 } else { libc::WNOHANG };
+    let id = libc::id_t::try_from(pidfd.as_raw_fd()).map_err(|_| io::Error::from_raw_os_error(libc::EBADF))?;
+    // SAFETY: all zeros is a valid siginfo_t: numbers and null pointers.
+    let mut info: libc::siginfo_t = unsafe { std::mem::zeroed() };
+    // SAFETY: the kernel writes to `info`, which outlives the call, and to nothing else.
+    if unsafe { libc::waitid(libc::P_PIDFD, id, &mut info, flags) } != 0 {
+        return Err(io::Error::last_os_error());
+    }
+    // SAFETY: waitid fills this field in, or leaves the zero.
+    if unsafe { info.si_pid() } == 0 {
+        return Ok(None);
+    }
+    // SAFETY: the process has ended, so waitid has filled this field in.
+    let status = unsafe { info.si_status() };
+    // The encoding of wait(2).
+    Ok(Some(ExitStatus::from_raw(match info.si_code {
+        libc::CLD_EXITED => (status & 0xff) << 8,
+        libc::CLD_DUMPED => status | 0x80,
+        _ => status,
+    })))
 }

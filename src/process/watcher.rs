@@ -149,7 +149,14 @@ impl Watcher {
                 let _ = worker.with_descriptors(|_, lifeline| self.epoll.delete(lifeline));
             }
             Watched::Worker { end, worker, .. } => {
-                let Some(status) = worker.reap() else { return };
+                let Some(status) = worker.reap(false, |pidfd, lifeline| {
+                    // A child of a plain fork(2) may hold copies of them: closing alone would not take them out of the set. The lifeline may be
+                    // out already.
+                    let _ = self.epoll.delete(pidfd);
+                    let _ = self.epoll.delete(lifeline);
+                }) else {
+                    return;
+                };
                 let end = end.clone();
                 let removed = pairs.watched.remove(&key);
                 drop(pairs);

@@ -1,13 +1,12 @@
 //! The worker process, as its parent sees it: whether it still runs, how it ended, and how to make it end.
 
+use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::os::unix::process::ExitStatusExt;
 use std::process::{Child, ExitStatus};
 use std::sync::{Condvar, Mutex};
 use std::time::{Duration, Instant};
 
 use nix::sys::signal::Signal;
-use nix::sys::wait::{Id, WaitPidFlag, WaitStatus, waitid};
 
 use crate::error::{Error, Result};
 use crate::process::{pidfd, watcher};
@@ -94,21 +93,23 @@ impl Worker {
         Some(next)
     }
 
-    /// Reaps the worker if it has ended. Returns its status then; the inner `None` if somebody else has taken it.
-    pub(crate) fn reap(&self) -> Option<Option<ExitStatus>> {
-        self.reap_with(WaitPidFlag::WEXITED | WaitPidFlag::WNOHANG)
-    }
-
-    /// As [`reap`](Self::reap), for a worker that is about to end: waits for it.
-    pub(crate) fn reap_waiting(&self) {
-        while self.reap_with(WaitPidFlag::WEXITED).is_none() {}
-    }
-
-    fn reap_with(&self, flags: WaitPidFlag) -> Option<Option<ExitStatus>> {
+    /// Reaps the worker if it has ended, or, with `wait`, once it has. Returns its status then; the inner `None` if somebody else has taken it.
+    /// `leave` sees the descriptors before they are closed.
+    pub(crate) fn reap(&self, wait: bool, leave: impl FnOnce(BorrowedFd<'_>, BorrowedFd<'_>)) -> Option<Option<ExitStatus>> {
         let mut life = lock(&self.life);
         let status = match &*life {
             Life::Ended(status) => return Some(*status),
-            Life::Alive { pidfd, .. } => exit_status(waitid(Id::PIDFd(pidfd.as_fd()), flags))?,
+            Life::Alive { pidfd, lifeline, .. } => {
+                let status = match pidfd::reap(pidfd.as_fd(), wait) {
+                    Ok(None) => return None,
+                    Ok(Some(status)) => Some(status),
+                    Err(error) if error.kind() == io::ErrorKind::Interrupted => return None,
+                    // ECHILD: this program waits for any child, or ignores SIGCHLD.
+                    Err(_) => None,
+                };
+                leave(pidfd.as_fd(), lifeline.as_fd());
+                status
+            }
         };
         // Closes the descriptors, too: what the worker has left behind sees the end of the lifeline.
         *life = Life::Ended(status);
@@ -139,17 +140,5 @@ impl Worker {
                 pidfd::signal(pidfd.as_fd(), Signal::SIGKILL).map_err(|source| Error::Os { action: "kill the worker", source })
             }
         }
-    }
-}
-
-/// How the process of a pidfd ended, as `waitid` tells: `None` if it has not, the inner `None` if somebody else was told.
-fn exit_status(waited: nix::Result<WaitStatus>) -> Option<Option<ExitStatus>> {
-    match waited {
-        // The encoding of wait(2).
-        Ok(WaitStatus::Exited(_, code)) => Some(Some(ExitStatus::from_raw((code & 0xff) << 8))),
-        Ok(WaitStatus::Signaled(_, signal, core)) => Some(Some(ExitStatus::from_raw(signal as i32 | if core { 0x80 } else { 0 }))),
-        Ok(_) | Err(nix::Error::EINTR) => None,
-        // ECHILD: this program waits for any child, or ignores SIGCHLD.
-        Err(_) => Some(None),
     }
 }
