@@ -30,7 +30,7 @@
 //!
 //! Arguments and values are anything that serde can encode in a format that is not self-describing: no arguments are `()`, one is the value,
 //! several are a tuple. Both ends must use the same types: a message that does not decode is an error for that message only, but two types of the same shape cannot
-//! be told apart. `#[serde(untagged)]`, `#[serde(flatten)]`, `skip_serializing_if` and `serde_json::Value` do not work in such formats. Byte
+//! be told apart: an untyped `5` is an `i32`, and where the other end takes a `u64` it must be written `5_u64`. `#[serde(untagged)]`, `#[serde(flatten)]`, `skip_serializing_if` and `serde_json::Value` do not work in such formats. Byte
 //! strings go fast as [`serde_bytes`] types. A recursive type can be nested by the other side so deeply that decoding overflows the stack: do not
 //! take one from a worker that is not trusted.
 //!
