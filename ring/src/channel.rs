@@ -119,7 +119,8 @@ impl Sender {
     }
 
     /// Whether a message is half published.
-    pub fn is_under_way(&self) -> bool {
+    #[cfg(all(test, not(loom)))]
+    pub(crate) fn is_under_way(&self) -> bool {
         self.done > 0
     }
 
@@ -251,7 +252,8 @@ impl Receiver {
     }
 
     /// Whether the sender said that nothing follows. Receive once more after it was true: something may have come just before.
-    pub fn is_closed(&self) -> bool {
+    #[cfg(test)]
+    pub(crate) fn is_closed(&self) -> bool {
         self.consumer.is_closed()
     }
 

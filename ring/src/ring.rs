@@ -363,6 +363,7 @@ impl Consumer {
     }
 
     /// Whether the producer said that nothing follows. Look for frames once more after it is true.
+    #[cfg(test)]
     pub(crate) fn is_closed(&self) -> bool {
         is_closed(&self.region, self.ring)
     }
