@@ -57,7 +57,13 @@ impl Launch {
         drop(theirs);
         let mut unattached = Unattached(Some(child));
         let child = unattached.0.as_mut().map_or(0, |c| c.id());
-        let pidfd = pidfd::open(child).and_then(above_the_streams).map_err(setup("open a descriptor for the worker process"))?;
+        let pidfd = pidfd::open(child).and_then(above_the_streams).map_err(|error| match error.raw_os_error() {
+            // ESRCH: it has ended already, and this program ignores SIGCHLD or waits for any child.
+            Some(libc::ESRCH) => {
+                ForkError::Handshake("it ended before it attached, and its exit status was taken by somebody else".to_owned())
+            }
+            _ => setup("open a descriptor for the worker process")(error),
+        })?;
         self.handshake(&lifeline, &pidfd, &mut unattached, deadline)?;
 
         let end = End::new(&region, Side::Parent, child, self.terms);
