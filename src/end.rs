@@ -226,7 +226,7 @@ impl End {
 
     /// Makes every thread of this process that waits in this end look at its state. Call after changing it.
     fn wake_everybody(&self) {
-        // The state was changed; pairs with the fence in `sleeping`.
+        // The state was changed; pairs with the fence in `SleepGuard::new`.
         fence(Ordering::SeqCst);
         self.outbox.stir();
         self.seat.stir();
@@ -252,7 +252,7 @@ impl End {
         }
         // Release: pairs with the Acquire in `attend`.
         self.attention.store(true, Ordering::Release);
-        // Pairs with the fence in `sleeping`.
+        // Pairs with the fence in `SleepGuard::new`.
         fence(Ordering::SeqCst);
         self.lead.wake_resident(&self.watch);
         self.outbox.stir();

@@ -91,21 +91,26 @@ impl Outbox {
     #[inline]
     pub(crate) fn send(&self, end: &Arc<End>, message: Message, patience: Patience) -> Result<()> {
         let mut out = lock(&self.out);
-        if !out.busy {
-            end.check_open()?;
-            match out.sender.send(message.words(), message.bytes()) {
-                Ok(Progress::Sent) => {
-                    out.count(&message);
-                    return Ok(());
-                }
-                Ok(Progress::NoRoom(room)) => return self.send_without_room(end, out, message, patience, room),
-                Err(error) => {
-                    drop(out);
-                    return Err(end.channel_failed(error));
-                }
+        if out.busy {
+            if patience == Patience::Answer {
+                end.check_open()?;
+                self.keep(&mut out, message);
+                return Ok(());
+            }
+            out = self.queue(end, out, patience)?;
+        }
+        end.check_open()?;
+        match out.sender.send(message.words(), message.bytes()) {
+            Ok(Progress::Sent) => {
+                out.count(&message);
+                Ok(())
+            }
+            Ok(Progress::NoRoom(room)) => self.send_without_room(end, out, message, patience, room),
+            Err(error) => {
+                drop(out);
+                Err(end.channel_failed(error))
             }
         }
-        self.queue(end, out, message, patience)
     }
 
     /// Whether so many answers are kept that no more calls should be taken.
@@ -126,12 +131,7 @@ impl Outbox {
 
     /// Waits until nobody else is in the midst of sending.
     #[cold]
-    fn queue<'a>(&'a self, end: &Arc<End>, mut out: MutexGuard<'a, Out>, message: Message, patience: Patience) -> Result<()> {
-        if patience == Patience::Answer {
-            end.check_open()?;
-            self.keep(&mut out, message);
-            return Ok(());
-        }
+    fn queue<'a>(&'a self, end: &Arc<End>, mut out: MutexGuard<'a, Out>, patience: Patience) -> Result<MutexGuard<'a, Out>> {
         while out.busy {
             end.check_open()?;
             if patience == Patience::None || end.must_not_wait_here() {
@@ -142,18 +142,7 @@ impl Outbox {
             }
             out = self.wait_for_turn(out, patience.deadline());
         }
-        end.check_open()?;
-        match out.sender.send(message.words(), message.bytes()) {
-            Ok(Progress::Sent) => {
-                out.count(&message);
-                Ok(())
-            }
-            Ok(Progress::NoRoom(room)) => self.send_without_room(end, out, message, patience, room),
-            Err(error) => {
-                drop(out);
-                Err(end.channel_failed(error))
-            }
-        }
+        Ok(out)
     }
 
     fn wait_for_turn<'a>(&self, out: MutexGuard<'a, Out>, deadline: Option<Instant>) -> MutexGuard<'a, Out> {

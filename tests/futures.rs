@@ -4,26 +4,16 @@ mod common;
 
 use std::future::{Future, poll_fn};
 use std::pin::{Pin, pin};
-use std::process;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::task::{Context, Poll, Wake, Waker};
 use std::thread::{self, Thread};
 use std::time::{Duration, Instant};
 
-use common::{LIMIT, assert_matches, eventually, serve_later, within};
-use coprocess::{Builder, Coprocess, Error, Pending, Reason};
+use common::{LIMIT, assert_matches, eventually, later_worker, serve_later, within};
+use coprocess::{Builder, Error, Pending, Reason};
 
 coprocess::init_in_tests!();
-
-fn worker() -> Coprocess {
-    coprocess::fork(|parent| {
-        serve_later(&parent);
-        parent.serve("double", |x: u64| x * 2);
-        parent.listen("exit", |code: i32| process::exit(code));
-    })
-    .unwrap()
-}
 
 /// Wakes a parked thread and counts how often.
 struct Alarm {
@@ -90,7 +80,7 @@ where
 #[test]
 fn as_a_future() {
     within(LIMIT, || {
-        let worker = worker();
+        let worker = later_worker();
         for x in 0..200_u64 {
             assert_eq!(block_on(worker.start::<u64>("double", x).unwrap()).unwrap(), x * 2);
         }
@@ -108,7 +98,7 @@ fn as_a_future() {
 #[test]
 fn several_futures_joined() {
     within(LIMIT, || {
-        let worker = worker();
+        let worker = later_worker();
         for _ in 0..20 {
             let calls = (0..50_u64).map(|x| worker.start::<u64>("later", x).unwrap()).collect();
             worker.emit("now", ()).unwrap();
@@ -122,7 +112,7 @@ fn several_futures_joined() {
 #[test]
 fn futures_in_many_threads() {
     within(LIMIT, || {
-        let worker = worker();
+        let worker = later_worker();
         thread::scope(|scope| {
             for thread in 0..4 {
                 let worker = &worker;
@@ -145,7 +135,7 @@ fn futures_in_many_threads() {
 #[test]
 fn the_last_waker_is_woken() {
     within(LIMIT, || {
-        let worker = worker();
+        let worker = later_worker();
         for _ in 0..20 {
             let mut call = Box::pin(worker.start::<u64>("later", 3_u64).unwrap());
             let (first, second) = (Alarm::new(), Alarm::new());
@@ -170,7 +160,7 @@ fn the_last_waker_is_woken() {
 #[test]
 fn dropped_after_a_poll() {
     within(LIMIT, || {
-        let worker = worker();
+        let worker = later_worker();
         let alarm = Alarm::new();
         let waker = Waker::from(alarm.clone());
         for _ in 0..50 {
@@ -188,7 +178,7 @@ fn dropped_after_a_poll() {
 #[test]
 fn futures_end_with_the_worker() {
     within(LIMIT, || {
-        let worker = worker();
+        let worker = later_worker();
         let calls = (0..50_u64).map(|x| worker.start::<u64>("later", x).unwrap()).collect();
         worker.emit("exit", 8).unwrap();
         for result in block_on(join(calls)) {
@@ -217,7 +207,7 @@ fn futures_end_with_the_deadline() {
 #[test]
 fn futures_end_with_close() {
     within(LIMIT, || {
-        let worker = worker();
+        let worker = later_worker();
         let calls = (0..50_u64).map(|x| worker.start::<u64>("later", x).unwrap()).collect();
         thread::scope(|scope| {
             let joined = scope.spawn(|| block_on(join(calls)));

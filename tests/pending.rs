@@ -2,28 +2,18 @@
 
 mod common;
 
-use std::process;
 use std::sync::{Arc, Mutex, mpsc};
 use std::thread;
 
-use common::{LIMIT, assert_matches, eventually, next, serve_later, within};
-use coprocess::{Coprocess, Error};
+use common::{LIMIT, assert_matches, eventually, later_worker, next, within};
+use coprocess::Error;
 
 coprocess::init_in_tests!();
-
-fn worker() -> Coprocess {
-    coprocess::fork(|parent| {
-        serve_later(&parent);
-        parent.serve("double", |x: u64| x * 2);
-        parent.listen("exit", |code: i32| process::exit(code));
-    })
-    .unwrap()
-}
 
 #[test]
 fn waits_in_any_order() {
     within(LIMIT, || {
-        let worker = worker();
+        let worker = later_worker();
         let mut calls: Vec<_> = (0..100_u64).map(|x| (x, worker.start::<u64>("later", x).unwrap())).collect();
         worker.call::<usize>("now", ()).unwrap();
         calls.sort_by_key(|(x, _)| x * 37 % 100);
@@ -37,7 +27,7 @@ fn waits_in_any_order() {
 #[test]
 fn is_ready_after_poll() {
     within(LIMIT, || {
-        let worker = worker();
+        let worker = later_worker();
         let call = worker.start::<u64>("later", 4_u64).unwrap();
         let before = worker.start::<u64>("double", 1_u64).unwrap();
         eventually("an earlier answer has arrived", || {
@@ -57,7 +47,7 @@ fn is_ready_after_poll() {
 #[test]
 fn may_be_sent_to_another_thread() {
     within(LIMIT, || {
-        let worker = worker();
+        let worker = later_worker();
         let threads: Vec<_> = (0..20_u64)
             .map(|x| {
                 let call = worker.start::<u64>("later", x).unwrap();
@@ -74,7 +64,7 @@ fn may_be_sent_to_another_thread() {
 #[test]
 fn dropped_without_a_wait() {
     within(LIMIT, || {
-        let worker = worker();
+        let worker = later_worker();
         for round in 0..50_u64 {
             let kept = worker.start::<u64>("later", round).unwrap();
             for x in 0..20_u64 {
@@ -102,7 +92,7 @@ fn dropped_without_a_wait() {
 #[test]
 fn outlives_the_handle() {
     within(LIMIT, || {
-        let worker = worker();
+        let worker = later_worker();
         let call = worker.start::<u64>("double", 21_u64).unwrap();
         drop(worker);
         match call.wait() {

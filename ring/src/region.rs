@@ -60,6 +60,12 @@ impl Region {
         Region { backing: Arc::new(Backing::Heap { controls: Box::new([Control::new(), Control::new()]), slots: [ring(), ring()] }) }
     }
 
+    /// Bytes of each ring.
+    #[cfg(not(loom))]
+    pub fn capacity(&self) -> usize {
+        size_of_val(self.slots(0))
+    }
+
     #[inline]
     pub(crate) fn control(&self, ring: usize) -> &Control {
         match &*self.backing {

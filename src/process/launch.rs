@@ -38,8 +38,7 @@ impl Launch {
 
     fn try_start(mut self) -> std::result::Result<Coprocess, ForkError> {
         let deadline = Instant::now().checked_add(self.fork_timeout);
-        let capacity = self.capacity.clamp(coprocess_ring::MIN_CAPACITY, coprocess_ring::MAX_CAPACITY).next_power_of_two();
-        let (region, segment) = Region::create(capacity).map_err(|e| match e {
+        let (region, segment) = Region::create(self.capacity).map_err(|e| match e {
             coprocess_ring::SegmentError::Os { action, source } => ForkError::Setup { action, source },
             other => ForkError::Handshake(other.to_string()),
         })?;
@@ -48,7 +47,7 @@ impl Launch {
             Role::Function(distance) => distance,
             Role::Program => 0,
         };
-        Hello::new(capacity, &self.terms, function)
+        Hello::new(region.capacity(), &self.terms, function)
             .send(lifeline.as_fd(), segment.as_fd())
             .map_err(setup("send the segment through the socket pair"))?;
         drop(segment);
@@ -104,28 +103,29 @@ impl Launch {
         unattached: &mut Unattached,
         deadline: Option<Instant>,
     ) -> std::result::Result<(), ForkError> {
+        // Once the worker has closed its end of the socket, only its own end, or the clock, can tell more.
+        let mut listening = true;
         loop {
             let timeout = deadline.map_or(PollTimeout::NONE, |at| {
                 let left = at.saturating_duration_since(Instant::now());
                 // Rounded up to the next millisecond.
                 PollTimeout::try_from(left + Duration::from_micros(999)).unwrap_or(PollTimeout::MAX)
             });
-            let mut fds = [PollFd::new(lifeline.as_fd(), PollFlags::POLLIN), PollFd::new(pidfd.as_fd(), PollFlags::POLLIN)];
-            match poll(&mut fds, timeout) {
+            let mut fds = [PollFd::new(pidfd.as_fd(), PollFlags::POLLIN), PollFd::new(lifeline.as_fd(), PollFlags::POLLIN)];
+            match poll(&mut fds[..1 + usize::from(listening)], timeout) {
                 Ok(_) | Err(nix::Error::EINTR) => {}
                 Err(e) => return Err(setup("wait for the worker")(e.into())),
             }
-            let [said, ended] = fds.map(|fd| fd.any().unwrap_or(false));
+            let [ended, said] = fds.map(|fd| fd.any().unwrap_or(false));
             if said {
                 match receive_verdict(lifeline.as_fd()) {
                     Ok(Some(Answer::Attached)) => return Ok(()),
                     Ok(Some(Answer::OtherAbi(theirs))) => return Err(ForkError::AbiMismatch { ours: ABI_VERSION, theirs }),
                     Ok(Some(Answer::Refused(reason))) => return Err(ForkError::Handshake(reason)),
-                    // It ends, or runs on without the socket: the other descriptor, or the clock, tells. No use in asking this one again.
-                    Ok(None) => return self.await_end(pidfd, unattached, deadline),
+                    Ok(None) => listening = false,
+                    // It ended, or closed the socket, without having read the hello.
+                    Err(e) if e.kind() == io::ErrorKind::ConnectionReset => listening = false,
                     Err(e) if matches!(e.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted) => {}
-                    // The worker ended without reading the hello.
-                    Err(e) if e.kind() == io::ErrorKind::ConnectionReset => return self.await_end(pidfd, unattached, deadline),
                     Err(e) => return Err(setup("read the worker's answer")(e)),
                 }
             } else if ended {
@@ -133,23 +133,6 @@ impl Launch {
             }
             if deadline.is_some_and(|at| Instant::now() >= at) {
                 return Err(ForkError::NeverAttached(self.fork_timeout));
-            }
-        }
-    }
-
-    /// Waits for the exit of a worker that will not attach.
-    fn await_end(&self, pidfd: &OwnedFd, unattached: &mut Unattached, deadline: Option<Instant>) -> std::result::Result<(), ForkError> {
-        loop {
-            let left = deadline.map(|at| at.saturating_duration_since(Instant::now()));
-            let timeout = left.map_or(PollTimeout::NONE, |left| PollTimeout::try_from(left).unwrap_or(PollTimeout::MAX));
-            let mut fds = [PollFd::new(pidfd.as_fd(), PollFlags::POLLIN)];
-            match poll(&mut fds, timeout) {
-                Ok(1..) => return Err(unattached.status()),
-                Ok(_) if left.is_some_and(|left| left < Duration::from_millis(1)) => {
-                    return Err(ForkError::NeverAttached(self.fork_timeout));
-                }
-                Ok(_) | Err(nix::Error::EINTR) => {}
-                Err(e) => return Err(setup("wait for the worker")(e.into())),
             }
         }
     }

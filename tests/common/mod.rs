@@ -123,6 +123,16 @@ pub(crate) fn serve_later(end: &Coprocess) {
     end.serve("now", move |()| answer());
 }
 
+/// A worker that serves [`serve_later`]'s methods and `double`, and exits on the event `exit`.
+pub(crate) fn later_worker() -> Coprocess {
+    coprocess::fork(|parent| {
+        serve_later(&parent);
+        parent.serve("double", |x: u64| x * 2);
+        parent.listen("exit", |code: i32| std::process::exit(code));
+    })
+    .unwrap()
+}
+
 /// `size` bytes that differ by position and by `seed`.
 pub(crate) fn pattern(seed: usize, size: usize) -> Vec<u8> {
     // Not computed each time: a debug build would spend most of a test on it. The length is a prime number, so that the
