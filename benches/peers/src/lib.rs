@@ -1,0 +1,38 @@
+//! coprocess beside what a program could use instead: other libraries, on the same work, in the same run.
+//!
+//! ```console
+//! cargo bench --manifest-path benches/peers/Cargo.toml
+//! ```
+//!
+//! Each peer has a file of its own, is used as its own documentation recommends for speed, and stands in the table with what it does not do.
+//! Its second process is this executable again ([`SECONDS`]), which sleeps while something else is measured.
+
+mod contender;
+mod iceoryx2;
+mod ipc_channel;
+mod item;
+mod look;
+mod names;
+mod raw_sync;
+mod regime;
+mod rtrb;
+mod second;
+mod shmem_ipc;
+mod tarpc;
+
+use coprocess_bench::peer::Serve;
+
+pub use regime::REGIME;
+
+/// Our second processes, by name: to be handed to [`coprocess_bench::run_with`].
+pub const SECONDS: &[(&str, Serve)] = &[
+    (iceoryx2::ANSWER_CALLS, iceoryx2::answer_calls),
+    (iceoryx2::ANSWER_SAMPLES, iceoryx2::answer_samples),
+    (iceoryx2::SWALLOW, iceoryx2::swallow),
+    (ipc_channel::ECHO, ipc_channel::echo),
+    (ipc_channel::SWALLOW, ipc_channel::swallow),
+    (raw_sync::ECHO, raw_sync::echo),
+    (shmem_ipc::ECHO, shmem_ipc::echo),
+    (shmem_ipc::SWALLOW, shmem_ipc::swallow),
+    (tarpc::SERVE, tarpc::serve),
+];

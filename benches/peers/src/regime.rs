@@ -1,0 +1,185 @@
+//! coprocess and its peers take turns.
+
+use coprocess_bench::subjects::eventfd::Events;
+use coprocess_bench::subjects::floor::Floor;
+use coprocess_bench::subjects::futex::Futex;
+use coprocess_bench::subjects::pair::Pair;
+use coprocess_bench::subjects::{pipe, socket};
+use coprocess_bench::{Bound, Host, Outcome, Plan, Regime, Result, Row, Subject, Table, Verdict, take_turns};
+
+use crate::contender::Contender;
+use crate::{iceoryx2, ipc_channel, names, raw_sync, rtrb, shmem_ipc, tarpc};
+
+/// The regime.
+pub const REGIME: Regime = Regime { name: "peers", about: "what a program could use instead, on the same work", run };
+
+/// A word there and back.
+const ROUND_TRIPS: [Contender; 10] = [
+    rtrb::ROUND_TRIP,
+    shmem_ipc::ROUND_TRIP_SPINNING,
+    raw_sync::BUSY_EVENT,
+    iceoryx2::PING_PONG,
+    iceoryx2::CALLS,
+    ipc_channel::ROUND_TRIP_ASKING,
+    shmem_ipc::ROUND_TRIP,
+    raw_sync::EVENT,
+    ipc_channel::ROUND_TRIP,
+    tarpc::CALL,
+];
+
+/// Those of them that sleep, for which one CPU is the scheduler's best case: no other has to be woken.
+const ON_ONE_CPU: [Contender; 4] = [shmem_ipc::ROUND_TRIP, raw_sync::EVENT, ipc_channel::ROUND_TRIP, tarpc::CALL];
+
+/// Items one way.
+const STREAMS: [Contender; 6] =
+    [rtrb::STREAM, rtrb::STREAM_OF_CHUNKS, shmem_ipc::STREAM, shmem_ipc::STREAM_SPINNING, iceoryx2::STREAM, ipc_channel::STREAM];
+
+/// The rows of coprocess.
+const CALL: &str = "call, u64";
+const EMIT: &str = "emit, 32 B";
+
+fn run(plan: &Plan, host: &Host) -> Result<Outcome> {
+    names::sweep()?;
+    let outcome = measure(plan, host);
+    let swept = names::sweep();
+    let outcome = outcome?;
+    swept?;
+    Ok(outcome)
+}
+
+fn measure(plan: &Plan, host: &Host) -> Result<Outcome> {
+    let (calls, mut missing) = round_trips(plan, host)?;
+    let (events, without) = streams(plan, host)?;
+    missing.extend(without);
+
+    let against = |what: &str, (table, ours), peers: &[Contender], must, aim| {
+        let verdict = compare(what, (table, ours), peers)?;
+        Result::Ok(verdict.must(Bound::AtLeast(must)).aim(Bound::AtLeast(aim)))
+    };
+    let call = (&calls, CALL);
+    let emit = (&events, EMIT);
+    let mut verdicts = vec![
+        against("call u64 → u64, times as fast as iceoryx2 request-response", call, &[iceoryx2::CALLS], 4.0, 8.0)?,
+        against("call u64 → u64, times as fast as ipc-channel", call, &[ipc_channel::ROUND_TRIP], 50.0, 100.0)?,
+        against("emit of a 32-byte struct, per second over rtrb, 64 bytes between threads", emit, &[rtrb::STREAM], 0.8, 1.5)?,
+        against("emit, per second over iceoryx2 publish-subscribe, 64 bytes", emit, &[iceoryx2::STREAM], 5.0, 10.0)?,
+        against("emit, per second over shmem-ipc, 64 bytes", emit, &[shmem_ipc::STREAM, shmem_ipc::STREAM_SPINNING], 1.0, 2.0)?,
+        against("emit, per second over ipc-channel, 64 bytes", emit, &[ipc_channel::STREAM], 60.0, 100.0)?,
+    ];
+    verdicts.extend(missing.iter().map(|absent| {
+        Verdict::new(format!("{}: no row", absent.name), f64::NAN, "").detail(format!("could not be started: {}", absent.reason))
+    }));
+    Ok(Outcome { tables: vec![calls.compared_with(["floor", CALL]), events.compared_with([EMIT])], verdicts })
+}
+
+fn round_trips(plan: &Plan, host: &Host) -> Result<(Table, Vec<Missing>)> {
+    host.release(0)?;
+    let floor = Floor::start(host.two_cpus())?;
+    let pair = Pair::start()?;
+    let pipe = pipe::start()?;
+    let stream = socket::stream()?;
+    let seqpacket = socket::seqpacket()?;
+    let events = Events::start()?;
+    let futex = Futex::start()?;
+    let mut field = Field::start(&ROUND_TRIPS, host);
+    if host.two_cpus() {
+        field.join(Field::start_on_one_cpu(&ON_ONE_CPU, host));
+    }
+    let mut processes = field.processes;
+    processes.extend([floor.peer_id(), pair.peer_id(), pipe.peer_id(), stream.peer_id()]);
+    processes.extend([seqpacket.peer_id(), events.peer_id(), futex.peer_id()]);
+    host.pin(&processes)?;
+
+    let mut subjects = vec![floor.round_trip(), pair.call_u64()];
+    subjects.extend(field.subjects);
+    subjects.extend([pipe.round_trip(8), stream.round_trip(8), seqpacket.round_trip(8), events.round_trip(), futex.round_trip()]);
+    if host.two_cpus() {
+        subjects.push(host.on_one_cpu(pipe.peer_id(), pipe.round_trip(8)));
+        subjects.push(host.on_one_cpu(futex.peer_id(), futex.round_trip()));
+    }
+    let table = take_turns(plan, "round trips beside peers", host, &processes, subjects)?;
+    pair.finish()?;
+    Ok((table, field.missing))
+}
+
+fn streams(plan: &Plan, host: &Host) -> Result<(Table, Vec<Missing>)> {
+    host.release(0)?;
+    let pair = Pair::start()?;
+    let pipe = pipe::start()?;
+    let field = Field::start(&STREAMS, host);
+    let mut processes = field.processes;
+    processes.extend([pair.peer_id(), pipe.peer_id()]);
+    host.pin(&processes)?;
+
+    let mut subjects = vec![pair.emit()];
+    subjects.extend(field.subjects);
+    subjects.push(pipe.stream(32));
+    let table = take_turns(plan, "one way beside peers", host, &processes, subjects)?;
+    pair.finish()?;
+    Ok((table, field.missing))
+}
+
+/// A contender that could not be started.
+struct Missing {
+    name: String,
+    reason: String,
+}
+
+/// Contenders that have been started.
+#[derive(Default)]
+struct Field {
+    subjects: Vec<Subject<'static>>,
+    processes: Vec<u32>,
+    missing: Vec<Missing>,
+}
+
+impl Field {
+    /// Starts those that can be.
+    fn start(contenders: &[Contender], host: &Host) -> Field {
+        let mut field = Field::default();
+        for contender in contenders {
+            match (contender.start)(host) {
+                Ok(started) => {
+                    field.processes.extend(started.process());
+                    field.subjects.push(started.subject(contender));
+                }
+                Err(error) => field.missing.push(Missing { name: contender.name.to_owned(), reason: error.to_string() }),
+            }
+        }
+        field
+    }
+
+    /// The same with both sides on one CPU; for such as have a process of their own.
+    fn start_on_one_cpu(contenders: &[Contender], host: &Host) -> Field {
+        let mut field = Field::start(contenders, host);
+        let moved = field.subjects.into_iter().zip(&field.processes);
+        field.subjects = moved.map(|(subject, &process)| host.on_one_cpu(process, subject)).collect();
+        for absent in &mut field.missing {
+            absent.name += ", one CPU";
+        }
+        field
+    }
+
+    fn join(&mut self, other: Field) {
+        self.subjects.extend(other.subjects);
+        self.processes.extend(other.processes);
+        self.missing.extend(other.missing);
+    }
+}
+
+/// How many times as fast as the fastest of `peers` the row of coprocess is; not a number where none of them has a row.
+fn compare(what: &str, (table, ours): (&Table, &str), peers: &[Contender]) -> Result<Verdict> {
+    let rows = peers.iter().filter_map(|peer| table.row(peer.name));
+    let Some(peer) = rows.min_by(|one, other| one.mean().total_cmp(&other.mean())) else {
+        return Ok(Verdict::new(what, f64::NAN, "x").detail("not measured, for the reason given below"));
+    };
+    let times: Vec<_> = table.row(ours).into_iter().chain([peer]).map(time).collect();
+    Ok(Verdict::new(what, table.time_ratio(&peer.name, ours)?, "x").detail(times.join("; ")))
+}
+
+fn time(row: &Row) -> String {
+    match row.mean() {
+        nanos if nanos < 1e3 => format!("{} {nanos:.1} ns", row.name),
+        nanos => format!("{} {:.1} µs", row.name, nanos / 1e3),
+    }
+}

@@ -1,0 +1,81 @@
+//! Large values: bytes per second of one memcpy, of a UNIX stream socket, and of events that a call confirms.
+
+use crate::host::Host;
+use crate::measure::{Plan, take_turns};
+use crate::subjects::bulk_pair::BulkPair;
+use crate::subjects::bulk_socket::BulkSocket;
+use crate::subjects::memcpy::memcpy;
+use crate::table::Table;
+use crate::target::{Bound, Verdict};
+use crate::{Outcome, Regime, Result, figure};
+
+/// Large values.
+pub const REGIME: Regime = Regime { name: "bulk", about: "large values, beside one memcpy and a UNIX socket", run };
+
+/// Values that go before one confirmation, in the rows that do not confirm each.
+const BATCH: u32 = 8;
+
+/// Bytes of a value, and whether targets are set for them.
+const SIZES: [(usize, bool); 3] = [(64 << 10, false), (1 << 20, true), (16 << 20, true)];
+
+const MEMCPY: &str = "memcpy";
+const EMIT: &str = "emit";
+const SOCKET: &str = "UNIX stream";
+
+fn run(plan: &Plan, host: &Host) -> Result<Outcome> {
+    let pair = BulkPair::start()?;
+    let sockets = SIZES
+        .map(|(size, _)| Ok((BulkSocket::start(size, 1)?, BulkSocket::start(size, BATCH)?)))
+        .into_iter()
+        .collect::<Result<Vec<_>>>()?;
+    let mut peers = vec![pair.peer_id()];
+    peers.extend(sockets.iter().flat_map(|(single, batched)| [single.peer_id(), batched.peer_id()]));
+    host.pin(&peers)?;
+
+    let mut subjects = Vec::new();
+    for ((size, _), (single, batched)) in SIZES.into_iter().zip(&sockets) {
+        for (subject, series) in [
+            (memcpy(size, row(MEMCPY, size)), MEMCPY.to_owned()),
+            (pair.emit(size, 1, row(EMIT, size)), EMIT.to_owned()),
+            (pair.emit(size, BATCH, row(&batches(EMIT), size)), batches(EMIT)),
+            (single.send(row(SOCKET, size)), SOCKET.to_owned()),
+            (batched.send(row(&batches(SOCKET), size)), batches(SOCKET)),
+        ] {
+            // The largest take milliseconds: no more than a few batches in a run.
+            subjects.push(subject.payload(series, size).limit(((1 << 30) / size) as u64));
+        }
+    }
+    let table = take_turns(plan, "values, each confirmed or in batches", host, &peers, subjects)?;
+    pair.finish()?;
+
+    let mut verdicts = Vec::new();
+    for (size, has_targets) in SIZES {
+        let over_memcpy = compare(&table, size, MEMCPY, MEMCPY)?;
+        let over_socket = compare(&table, size, SOCKET, &batches(SOCKET))?;
+        verdicts.extend(if has_targets {
+            [over_memcpy.must(Bound::AtLeast(0.3)).aim(Bound::AtLeast(0.6)), over_socket.must(Bound::AtLeast(2.0)).aim(Bound::AtLeast(4.0))]
+        } else {
+            [over_memcpy, over_socket]
+        });
+    }
+    let outcome = Outcome { tables: vec![table], verdicts };
+    Ok(if host.two_cpus() { outcome } else { outcome.not_judged("the targets are for two CPUs") })
+}
+
+fn row(series: &str, size: usize) -> String {
+    format!("{series}, {}", figure::bytes(size))
+}
+
+fn batches(mechanism: &str) -> String {
+    format!("{mechanism}, {BATCH} to a confirmation")
+}
+
+/// Bytes per second of events over those of something else. What counts is values that are confirmed one at a time, the harder case: nothing
+/// overlaps with a confirmation.
+fn compare(table: &Table, size: usize, other: &str, other_in_batches: &str) -> Result<Verdict> {
+    let ratio = table.time_ratio(&row(other_in_batches, size), &row(&batches(EMIT), size))?;
+    let what = format!("{} values emitted and confirmed: bytes per second over {other}", figure::bytes(size));
+    let verdict = Verdict::of_times(what, table, &row(other, size), &row(EMIT, size))?;
+    let detail = format!("{}; {BATCH} to a confirmation: {} x", verdict.detail, figure::plain(ratio));
+    Ok(verdict.detail(detail))
+}

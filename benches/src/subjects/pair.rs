@@ -1,0 +1,188 @@
+//! coprocess, through its public surface only.
+
+use std::cell::Cell;
+use std::collections::VecDeque;
+use std::hint::black_box;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::time::{Duration, Instant};
+
+use coprocess::serde_bytes::{ByteBuf, Bytes};
+use coprocess::{Builder, Coprocess, Pending};
+use serde::{Deserialize, Serialize};
+
+use crate::{Result, Sample, Subject, Timing, Waits, figure};
+
+/// 32 bytes in memory and, with a time that needs all its bytes, about as many in the envelope.
+#[derive(Debug, Serialize, Deserialize)]
+struct Reading {
+    at_nanos: u64,
+    value: f64,
+    mean: f64,
+    peak: f64,
+}
+
+/// A time of our days in nanoseconds, so that it takes the space and effort that a real one does.
+pub const EPOCH: u64 = 1_700_000_000_000_000_000;
+
+/// The second process. Everything here runs on its main thread, one handler at a time.
+fn worker(co: Coprocess) {
+    let handled = Arc::new(AtomicU64::new(0));
+    let counter = Arc::clone(&handled);
+    let this = co.downgrade();
+    co.serve("echo", |value: u64| value)
+        .serve("bytes", |bytes: ByteBuf| bytes)
+        .serve("waits", move |()| {
+            this.upgrade().map_or((0, 0), |co| {
+                let stats = co.stats();
+                (stats.sleeps, stats.wakeups_sent)
+            })
+        })
+        .serve("handled", move |()| handled.load(Relaxed))
+        .listen("reading", move |reading: Reading| {
+            black_box(&reading);
+            // Not fetch_add: only this handler writes, and a locked instruction would cost as much as a message.
+            counter.store(counter.load(Relaxed) + 1, Relaxed);
+        });
+}
+
+/// Waits for a call that was started with a value to be echoed.
+fn finish((value, answer): (u64, Pending<u64>)) -> Result<()> {
+    if answer.wait()? != value { Err("calls are mixed up".into()) } else { Ok(()) }
+}
+
+/// A pair whose worker echoes and counts.
+#[derive(Debug)]
+pub struct Pair {
+    co: Coprocess,
+    emitted: Cell<u64>,
+}
+
+impl Pair {
+    /// Starts one with default settings.
+    ///
+    /// # Errors
+    ///
+    /// The worker cannot be started.
+    pub fn start() -> Result<Pair> {
+        Pair::start_with(&Builder::new())
+    }
+
+    /// Starts one with settings of the caller's.
+    ///
+    /// # Errors
+    ///
+    /// The worker cannot be started.
+    pub fn start_with(builder: &Builder) -> Result<Pair> {
+        let co = builder.clone().fork(worker)?;
+        Ok(Pair { co, emitted: Cell::new(0) })
+    }
+
+    /// The parent's end. The worker serves "echo" (`u64`) and "bytes" (`ByteBuf`).
+    pub fn co(&self) -> &Coprocess {
+        &self.co
+    }
+
+    /// The worker.
+    pub fn peer_id(&self) -> u32 {
+        self.co.peer_id()
+    }
+
+    /// A number there and back, by the name of the method: "call, u64".
+    pub fn call_u64(&self) -> Subject<'_> {
+        self.subject("call, u64", move |count, timing| {
+            timing.laps(count, |turn| {
+                let value = EPOCH + turn;
+                if self.co.call::<u64>("echo", value)? != value {
+                    return Err("calls are mixed up".into());
+                }
+                Ok(())
+            })
+        })
+    }
+
+    /// `size` bytes there and back: "call, 64 B".
+    pub fn call_bytes(&self, size: usize) -> Subject<'_> {
+        let bytes = vec![0xa5; size];
+        let subject = self.subject(format!("call, {}", figure::bytes(size)), move |count, timing| {
+            timing.laps(count, |_| {
+                let answer: ByteBuf = self.co.call("bytes", Bytes::new(&bytes))?;
+                if answer.len() != size {
+                    return Err("the answer has another length".into());
+                }
+                Ok(())
+            })
+        });
+        subject.payload("call", size)
+    }
+
+    /// Numbers there and back, with `in_flight` calls started before the first is waited for: "call, u64, 1000 in flight". What is timed
+    /// each is to wait for the oldest and to start another.
+    pub fn call_pipelined(&self, in_flight: usize) -> Subject<'_> {
+        self.subject(format!("call, u64, {in_flight} in flight"), move |count, timing| {
+            let start = Instant::now();
+            let mut pending = VecDeque::with_capacity(in_flight);
+            timing.laps(count, |turn| {
+                if pending.len() == in_flight
+                    && let Some(oldest) = pending.pop_front()
+                {
+                    finish(oldest)?;
+                }
+                let value = EPOCH + turn;
+                pending.push_back((value, self.co.start("echo", value)?));
+                Ok(())
+            })?;
+            pending.into_iter().try_for_each(finish)?;
+            Ok(start.elapsed())
+        })
+    }
+
+    /// A batch of events; what comes after it in order confirms that all were handled: "emit, 32 B".
+    pub fn emit(&self) -> Subject<'_> {
+        self.subject(format!("emit, {}", figure::bytes(size_of::<Reading>())), move |count, timing| {
+            let start = Instant::now();
+            timing.laps(count, |turn| {
+                let reading = Reading { at_nanos: EPOCH + turn, value: turn as f64, mean: 0.5, peak: 1.5 };
+                self.co.emit("reading", reading)?;
+                Ok(())
+            })?;
+            let sent = self.emitted.get() + count;
+            self.emitted.set(sent);
+            let handled: u64 = self.co.call("handled", ())?;
+            if handled != sent {
+                return Err(format!("{sent} events were sent, {handled} were handled").into());
+            }
+            Ok(start.elapsed())
+        })
+    }
+
+    /// A subject of this pair: performs `work`, which tells how long it took, and counts how often the two ends went to the kernel
+    /// meanwhile.
+    pub fn subject<'a>(&'a self, name: impl Into<String>, mut work: impl FnMut(u64, Timing<'_>) -> Result<Duration> + 'a) -> Subject<'a> {
+        Subject::new(name, "", move |count, timing| {
+            let before = self.waits()?;
+            let elapsed = work(count, timing)?;
+            let after = self.waits()?;
+            let waits = Waits { sleeps: after.sleeps - before.sleeps, wakeups: after.wakeups - before.wakeups };
+            Ok(Sample { elapsed, waits: Some(waits) })
+        })
+    }
+
+    /// Closes it, and sees that the worker ended well.
+    ///
+    /// # Errors
+    ///
+    /// It did not.
+    pub fn finish(self) -> Result<()> {
+        match self.co.close()? {
+            Some(status) if status.success() => Ok(()),
+            status => Err(format!("the worker ended with {status:?}").into()),
+        }
+    }
+
+    fn waits(&self) -> Result<Waits> {
+        let (sleeps, wakeups): (u64, u64) = self.co.call("waits", ())?;
+        let ours = self.co.stats();
+        Ok(Waits { sleeps: ours.sleeps + sleeps, wakeups: ours.wakeups_sent + wakeups })
+    }
+}
