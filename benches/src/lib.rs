@@ -25,6 +25,7 @@
 //! }
 //! ```
 
+pub mod budget;
 pub mod chart;
 pub mod figure;
 pub mod host;

@@ -1,0 +1,115 @@
+//! Counting instructions: the worker, started as any worker, executes valgrind in its place, which runs this program once more and counts
+//! what is done within one function of it.
+
+use std::env;
+use std::ffi::{OsStr, OsString};
+use std::fs;
+use std::hint::black_box;
+use std::io::ErrorKind;
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use coprocess_bench::Result;
+
+/// Makes a worker run under callgrind, and says where the profile goes.
+pub(crate) const PROFILE_VARIABLE: &str = "COPROCESS_BENCH_PROFILE";
+
+/// Whether instructions can be counted, and what valgrind calls itself: "valgrind-3.19.0".
+///
+/// # Errors
+///
+/// What is missing, and how to get it.
+pub(crate) fn look() -> Result<String> {
+    if cfg!(debug_assertions) {
+        return Err("this build is not optimised; `cargo bench` makes one that is".into());
+    }
+    match Command::new("valgrind").arg("--version").output() {
+        Ok(output) if output.status.success() => Ok(String::from_utf8_lossy(&output.stdout).trim().to_owned()),
+        Ok(output) => Err(format!("`valgrind --version` ended with {}", output.status).into()),
+        Err(error) if error.kind() == ErrorKind::NotFound => {
+            Err("valgrind is not installed; install it with the package manager, such as `apt-get install valgrind`".into())
+        }
+        Err(error) => Err(format!("cannot execute valgrind: {error}").into()),
+    }
+}
+
+/// Replaces this process by valgrind with this program, if it was started to be counted.
+///
+/// # Errors
+///
+/// Valgrind cannot be executed.
+pub(crate) fn enter_if_asked() -> Result<()> {
+    let Some(profile) = env::var_os(PROFILE_VARIABLE).map(PathBuf::from) else { return Ok(()) };
+    let program = env::current_exe()?;
+    // What makes it the worker, and nothing else: what else the user happens to have set must not make a difference.
+    let kept = env::vars_os().filter(|(name, _)| name == "PATH" || is_of_coprocess(name));
+    let error = Command::new("valgrind")
+        .args(["--tool=callgrind", "--quiet", "--dump-instr=no", "--separate-threads=no"])
+        .arg(["--toggle-collect=*", COUNTED, "*"].concat())
+        .arg(with_value("--callgrind-out-file=", profile.as_os_str()))
+        .arg(with_value("--log-file=", log(&profile).as_os_str()))
+        .arg(program)
+        .env_clear()
+        .envs(kept)
+        .exec();
+    Err(format!("cannot execute valgrind: {error}").into())
+}
+
+fn is_of_coprocess(name: &OsStr) -> bool {
+    name != PROFILE_VARIABLE && name.to_str().is_some_and(|name| name.starts_with("COPROCESS_"))
+}
+
+fn with_value(option: &str, value: &OsStr) -> OsString {
+    let mut option = OsString::from(option);
+    option.push(value);
+    option
+}
+
+/// Part of the name of [`counted_by_callgrind`], and of no other function.
+const COUNTED: &str = "counted_by_callgrind";
+
+/// Performs what is to be counted. Once a process.
+///
+/// # Errors
+///
+/// Those of `work`.
+#[inline(never)]
+pub(crate) fn counted_by_callgrind(work: &mut dyn FnMut() -> Result<()>) -> Result<()> {
+    // Looked at after the call, so that this does not become a jump to `work`.
+    black_box(work())
+}
+
+/// Where the profile of that name goes; `callgrind_annotate` shows it.
+///
+/// # Errors
+///
+/// The directory cannot be made.
+pub(crate) fn profile(name: &str) -> Result<PathBuf> {
+    let directory = Path::new(env!("CARGO_TARGET_TMPDIR")).join("instructions");
+    fs::create_dir_all(&directory)?;
+    let words: Vec<_> = name.split(|c: char| !c.is_alphanumeric()).filter(|word| !word.is_empty()).collect();
+    Ok(directory.join(format!("{}.callgrind", words.join("-"))))
+}
+
+/// What valgrind itself has to say goes here.
+pub(crate) fn log(profile: &Path) -> PathBuf {
+    profile.with_extension("log")
+}
+
+/// The instructions that a profile adds up to.
+///
+/// # Errors
+///
+/// It has no such line, or none were counted.
+pub(crate) fn total(profile: &Path) -> Result<u64> {
+    let text = fs::read_to_string(profile).map_err(|error| format!("cannot read {}: {error}", profile.display()))?;
+    let total = text.lines().find_map(|line| line.strip_prefix("summary:")).and_then(|total| total.trim().parse().ok());
+    match total {
+        None => Err(format!("callgrind has not told the total in {}", profile.display()).into()),
+        Some(0) => {
+            Err(format!("callgrind has counted nothing: does it find {COUNTED} in this program? Its symbols must not be stripped").into())
+        }
+        Some(total) => Ok(total),
+    }
+}

@@ -1,0 +1,203 @@
+//! The hot paths, through the public surface only.
+//!
+//! The counted process is a worker whose function has not returned: in it nothing is dispatched but by what the function itself calls, so
+//! there is no second thread. Nor is there one in the parent that reads, where nothing must be read: it has no handlers, and waits for no
+//! answer. Everything is done twice, and counted the second time: the first fills caches and grows tables.
+
+use std::hint::black_box;
+use std::process::exit;
+use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
+use std::sync::{Arc, mpsc};
+use std::time::Duration;
+
+use coprocess::serde_bytes::{ByteBuf, Bytes};
+use coprocess::{Coprocess, Pending, Reply};
+use coprocess_bench::Result;
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+
+use crate::callgrind::counted_by_callgrind;
+use crate::turns::Turns;
+
+/// Messages that are counted.
+pub(crate) const COUNT: u32 = 1000;
+
+/// Messages before them, which are not. More, because the next ones may have to do with the room that these have left behind: a ring whose
+/// reader keeps up returns to its start, and what is counted must all fit in.
+const WARM_UP: u32 = 2 * COUNT;
+
+/// How long the parent waits for room, or for a call that was made.
+const LIMIT: Duration = Duration::from_secs(10);
+
+/// What one message costs in one process.
+pub(crate) struct Path {
+    pub(crate) name: &'static str,
+    /// The counted process.
+    pub(crate) worker: fn(Coprocess),
+    /// What its parent does when it is its turn.
+    pub(crate) parent: fn(&Coprocess) -> Part,
+}
+
+/// What a parent does each time it is its turn.
+type Part = Box<dyn FnMut(u32) -> Result<()>>;
+
+pub(crate) const PATHS: &[Path] = &[
+    Path { name: "emit 32 B: encode and publish", worker: |co| finish(|_| emit(&co, reading)), parent: nothing },
+    Path { name: "emit 1 KiB: encode and publish", worker: |co| finish(|_| emit(&co, |_| Bytes::new(&KIB))), parent: nothing },
+    Path { name: "call u64: encode and publish", worker: |co| finish(|_| start(&co)), parent: nothing },
+    Path {
+        name: "event 32 B: consume and dispatch",
+        worker: |co| finish(|turns| listen::<Reading>(&co, turns)),
+        parent: |co| emits(co, reading),
+    },
+    Path {
+        name: "event 1 KiB: consume and dispatch",
+        worker: |co| finish(|turns| listen::<ByteBuf>(&co, turns)),
+        parent: |co| emits(co, |_| Bytes::new(&KIB)),
+    },
+    Path { name: "call u64: consume, dispatch and answer", worker: |co| finish(|turns| serve(&co, turns)), parent: starts },
+    Path { name: "answer u64: consume", worker: |co| finish(|turns| wait(&co, turns)), parent: answers },
+];
+
+/// 32 bytes in memory and, with a time that needs all its bytes, about as many in the envelope.
+#[derive(Serialize, Deserialize)]
+struct Reading {
+    at_nanos: u64,
+    value: f64,
+    mean: f64,
+    peak: f64,
+}
+
+/// A time of our days in nanoseconds.
+const EPOCH: u64 = 1_700_000_000_000_000_000;
+
+const KIB: [u8; 1024] = [0xa5; 1024];
+
+fn reading(turn: u32) -> Reading {
+    Reading { at_nanos: EPOCH + u64::from(turn), value: f64::from(turn), mean: 0.5, peak: 1.5 }
+}
+
+// ---- the counted process -------------------------------------------------------------------------------------------------------------
+
+/// The frame of a worker function.
+fn finish(work: impl FnOnce(&Turns) -> Result<()>) {
+    let done = Turns::join().and_then(|turns| {
+        work(&turns)?;
+        turns.done()
+    });
+    if let Err(error) = done {
+        eprintln!("the counted worker: {error}");
+        exit(1);
+    }
+}
+
+/// Does `work` twice, with what `prepare` makes for so many messages, and counts the second time.
+fn count<T>(mut prepare: impl FnMut(u32) -> Result<T>, work: &mut dyn FnMut(u32, &mut T) -> Result<()>) -> Result<()> {
+    work(WARM_UP, &mut prepare(WARM_UP)?)?;
+    let mut prepared = prepare(COUNT)?;
+    counted_by_callgrind(&mut || work(COUNT, &mut prepared))
+}
+
+fn emit<T: Serialize>(co: &Coprocess, value: impl Fn(u32) -> T) -> Result<()> {
+    count(|_| Ok(()), &mut |messages, ()| Ok((0..messages).try_for_each(|turn| co.emit("reading", value(black_box(turn))))?))
+}
+
+fn start_one(co: &Coprocess, turn: u32) -> coprocess::Result<Pending<u64>> {
+    co.start("echo", EPOCH + u64::from(turn))
+}
+
+fn start(co: &Coprocess) -> Result<()> {
+    let prepare = |messages| Ok(Vec::with_capacity(messages as usize));
+    count(prepare, &mut |messages, pending| {
+        for turn in 0..messages {
+            pending.push(start_one(co, black_box(turn))?);
+        }
+        Ok(())
+    })
+}
+
+/// Dispatches what the parent has sent.
+fn dispatch(co: &Coprocess, messages: u32) -> Result<()> {
+    let mut left = messages as usize;
+    while left > 0 {
+        match co.poll()? {
+            0 => return Err(format!("{left} of {messages} messages have not arrived").into()),
+            dispatched => left = left.saturating_sub(dispatched),
+        }
+    }
+    Ok(())
+}
+
+fn listen<T: DeserializeOwned + 'static>(co: &Coprocess, turns: &Turns) -> Result<()> {
+    let handled = Arc::new(AtomicU32::new(0));
+    let counter = Arc::clone(&handled);
+    co.listen("reading", move |value: T| {
+        black_box(&value);
+        // Not fetch_add: only this handler writes.
+        counter.store(counter.load(Relaxed) + 1, Relaxed);
+    });
+    count(|messages| turns.pass(messages), &mut |messages, ()| dispatch(co, messages))?;
+    match handled.load(Relaxed) {
+        all if all == WARM_UP + COUNT => Ok(()),
+        some => Err(format!("{some} of {} events were handled", WARM_UP + COUNT).into()),
+    }
+}
+
+fn serve(co: &Coprocess, turns: &Turns) -> Result<()> {
+    co.serve("echo", |value: u64| value);
+    count(|messages| turns.pass(messages), &mut |messages, ()| dispatch(co, messages))
+}
+
+fn wait(co: &Coprocess, turns: &Turns) -> Result<()> {
+    let prepare = |messages| {
+        let pending = (0..messages).map(|turn| start_one(co, turn)).collect::<coprocess::Result<Vec<_>>>()?;
+        turns.pass(messages)?;
+        Ok(pending)
+    };
+    count(prepare, &mut |messages, pending| {
+        for (turn, answer) in (0..messages).zip(pending.drain(..)) {
+            if answer.wait()? != EPOCH + u64::from(turn) {
+                return Err("calls are mixed up".into());
+            }
+        }
+        Ok(())
+    })
+}
+
+// ---- its parent ----------------------------------------------------------------------------------------------------------------------
+
+fn nothing(_: &Coprocess) -> Part {
+    Box::new(|_| Ok(()))
+}
+
+fn emits<T: Serialize>(co: &Coprocess, value: impl Fn(u32) -> T + 'static) -> Part {
+    let co = co.clone();
+    Box::new(move |messages| Ok((0..messages).try_for_each(|turn| co.emit_timeout("reading", value(turn), LIMIT))?))
+}
+
+fn starts(co: &Coprocess) -> Part {
+    let co = co.clone();
+    let mut pending = Vec::new();
+    Box::new(move |messages| {
+        for turn in 0..messages {
+            pending.push(start_one(&co, turn)?);
+        }
+        Ok(())
+    })
+}
+
+/// Answers calls that were made before: all the answers are there when its turn ends, since each is sent from here.
+fn answers(co: &Coprocess) -> Part {
+    let (sender, calls) = mpsc::channel();
+    co.serve_deferred("echo", move |value: u64, reply: Reply<u64>| {
+        // Nobody to take it: the worker learns of it, since the reply is dropped.
+        let _ = sender.send((value, reply));
+    });
+    Box::new(move |messages| {
+        for _ in 0..messages {
+            let (value, reply) = calls.recv_timeout(LIMIT)?;
+            reply.send(value)?;
+        }
+        Ok(())
+    })
+}
