@@ -3,6 +3,7 @@
 use std::fmt;
 use std::future::Future;
 use std::marker::PhantomData;
+use std::ops::Range;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -10,50 +11,41 @@ use std::time::{Duration, Instant};
 
 use serde::de::DeserializeOwned;
 
+use crate::dispatch::Desk;
 use crate::end::End;
 use crate::envelope::{CallId, as_bytes, decode, keep_spare};
 use crate::error::{Error, Result};
-use crate::pending::{self, Notify, Outcome};
+use crate::pending::{Notify, Outcome};
+use crate::waiting::Arrived;
 
-/// An entry in the table of pending calls that is freed again unless the call was sent.
-#[derive(Debug)]
-pub(crate) struct Claim<'a> {
-    table: &'a pending::Pending,
+/// Waits for the result of a call that was sent; see [`End::wait_for_answer`].
+#[inline]
+pub(crate) fn wait_for_result<R: DeserializeOwned>(
+    end: &Arc<End>,
     id: CallId,
-    kept: bool,
-}
-
-impl<'a> Claim<'a> {
-    pub(crate) fn new(table: &'a pending::Pending) -> Result<Claim<'a>> {
-        Ok(Claim { table, id: table.claim()?, kept: false })
-    }
-
-    pub(crate) fn id(&self) -> CallId {
-        self.id
-    }
-
-    /// The call was sent: somebody else looks after the entry from here on.
-    pub(crate) fn keep(mut self) -> CallId {
-        self.kept = true;
-        self.id
+    noticed: bool,
+    deadline: Option<Instant>,
+    method: &str,
+) -> Result<R> {
+    let mut desk = Desk::new();
+    match end.wait_for_answer(id, noticed, deadline, &mut desk)? {
+        Arrived::Here => decode_answer(&desk.buffer, desk.answer.clone(), method),
+        // It is there: see `Arrived::Elsewhere`.
+        Arrived::Elsewhere => desk.outcome.take().map_or(Err(Error::Closed), |outcome| decode_outcome(outcome, method)),
     }
 }
 
-impl Drop for Claim<'_> {
-    fn drop(&mut self) {
-        if !self.kept {
-            self.table.forget(self.id);
-        }
-    }
+#[inline]
+fn decode_answer<R: DeserializeOwned>(words: &[u64], at: Range<usize>, method: &str) -> Result<R> {
+    let bytes = as_bytes(words, at.end).get(at.start..).unwrap_or_default();
+    decode(bytes).map_err(|e| e.into_error(method))
 }
 
 /// The result of a call, from what came for it.
-#[inline]
 pub(crate) fn decode_outcome<R: DeserializeOwned>(outcome: Outcome, method: &str) -> Result<R> {
     match outcome {
         Outcome::Answer { words, from, to } => {
-            let bytes = as_bytes(&words, to).get(from..).unwrap_or_default();
-            let result = decode(bytes).map_err(|e| e.into_error(method));
+            let result = decode_answer(&words, from..to, method);
             keep_spare(words);
             result
         }
@@ -155,8 +147,7 @@ impl<R: DeserializeOwned> Pending<R> {
     fn wait_until(mut self, deadline: Option<Instant>) -> Result<R> {
         // It is there until the result is taken, and taking the result by `wait` consumes self; a future that is done may not be waited for.
         let Some(id) = self.id.take() else { return Err(Error::Closed) };
-        let outcome = self.end.wait_for_answer(id, self.polled, deadline)?;
-        decode_outcome(outcome, &self.method)
+        wait_for_result(&self.end, id, self.polled, deadline, &self.method)
     }
 
     /// Whether the result is there, so that [`wait`](Self::wait) would return at once.

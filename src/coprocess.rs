@@ -9,13 +9,13 @@ use std::time::{Duration, Instant};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use crate::call::{Claim, Pending, decode_outcome};
+use crate::call::{Pending, decode_outcome, wait_for_result};
 use crate::end::End;
-use crate::envelope::{Head, Message, decode};
-use crate::error::{Error, Result};
-use crate::outbox::Patience;
+use crate::envelope::{CallId, Head, Message, decode};
+use crate::error::{Error, Result, Step};
+use crate::outbox::{Patience, Unsent};
 use crate::pending::Notify;
-use crate::registry::Handlers;
+use crate::registry::{Handlers, Serve, Server};
 use crate::reply::Reply;
 use crate::stats::Stats;
 
@@ -171,20 +171,18 @@ impl Coprocess {
     }
 
     fn call_until<R: DeserializeOwned>(&self, method: &str, args: impl Serialize, deadline: Option<Instant>) -> Result<R> {
-        let end = self.end();
-        let claim = self.send_call(method, args, deadline)?;
+        let id = self.send_call(method, args, deadline)?;
         // From here on the wait looks after the entry.
-        let outcome = end.wait_for_answer(claim.keep(), false, deadline)?;
-        decode_outcome(outcome, method)
+        wait_for_result(self.end(), id, false, deadline, method)
     }
 
-    fn send_call(&self, method: &str, args: impl Serialize, deadline: Option<Instant>) -> Result<Claim<'_>> {
+    fn send_call(&self, method: &str, args: impl Serialize, deadline: Option<Instant>) -> Step<CallId> {
         let end = self.end();
-        let claim = Claim::new(&end.pending)?;
-        let message = Message::encode(&Head::Call(claim.id(), method), &args, end.terms.max_message, method)?;
-        match end.outbox.send(end, message, Patience::Until(deadline)) {
-            Ok(()) => Ok(claim),
-            Err(error) => {
+        let mut message = Message::new();
+        message.encode(Head::Call(CallId::NONE, method.as_bytes()), &args, end.terms.max_message, method)?;
+        match end.outbox.send_call(end, &mut message, Patience::Until(deadline), |_| ()) {
+            Ok(id) => Ok(id),
+            Err(Unsent { error, .. }) => {
                 if end.is_gone() && !end.is_over() {
                     // As if the call had been in flight: what the other side has sent before comes before the error.
                     end.last_deliveries(deadline, || false);
@@ -215,8 +213,8 @@ impl Coprocess {
     /// ```
     pub fn start<R: DeserializeOwned>(&self, method: &str, args: impl Serialize) -> Result<Pending<R>> {
         let deadline = self.end().default_deadline();
-        let claim = self.send_call(method, args, deadline)?;
-        Ok(Pending::new(self.end().clone(), claim.keep(), method, deadline))
+        let id = self.send_call(method, args, deadline)?;
+        Ok(Pending::new(self.end().clone(), id, method, deadline))
     }
 
     /// Sends a call; `callback` gets the result, on whichever thread dispatches it, or an error when the pair ends, on the thread that ends
@@ -243,19 +241,21 @@ impl Coprocess {
         let end = self.end();
         end.need_background()?;
         let deadline = end.default_deadline();
-        let claim = Claim::new(&end.pending)?;
+        let mut message = Message::new();
+        message.encode(Head::Call(CallId::NONE, method.as_bytes()), &args, end.terms.max_message, method)?;
         let name: Box<str> = method.into();
         let callback = Notify::Callback(Box::new(move |outcome| callback(decode_outcome(outcome, &name))));
-        // Before it is sent, so that the answer finds it.
-        let registered = end.pending.notify(claim.id(), callback);
-        debug_assert!(registered.is_ok(), "a call that was not sent has no answer");
-        let id = claim.keep();
-        let sent = Message::encode(&Head::Call(id, method), &args, end.terms.max_message, method)
-            .and_then(|message| end.outbox.send(end, message, Patience::Until(deadline)));
-        if let Err(error) = sent {
-            // If the callback is not there any more, the end came to its end meanwhile, and the callback has the error.
-            return if end.pending.forget(id) { Err(error) } else { Ok(()) };
-        }
+        let sent = end.outbox.send_call(end, &mut message, Patience::Until(deadline), |id| {
+            // Before it is sent, so that the answer finds it.
+            let registered = end.pending.notify(id, callback);
+            debug_assert!(registered.is_ok(), "a call that was not sent has no answer");
+        });
+        let id = match sent {
+            Ok(id) => id,
+            Err(Unsent { error, was_known: true }) => return Err(*error),
+            // The end came to its end meanwhile, and the callback has the error.
+            Err(Unsent { was_known: false, .. }) => return Ok(()),
+        };
         if end.is_over() && end.pending.is_known(id) {
             // The end came to its end after the callback was registered, and perhaps before it was looked for.
             end.complete(id, crate::pending::Outcome::Failed(end.failure()));
@@ -331,8 +331,9 @@ impl Coprocess {
     #[inline]
     fn send_event(&self, event: &str, value: impl Serialize, patience: Patience) -> Result<()> {
         let end = self.end();
-        let message = Message::encode(&Head::Event(event), &value, end.terms.max_message, event)?;
-        end.outbox.send(end, message, patience)
+        let mut message = Message::new();
+        message.encode(Head::Event(event.as_bytes()), &value, end.terms.max_message, event)?;
+        Ok(end.outbox.send(end, &mut message, patience)?)
     }
 
     // ---- handlers ----------------------------------------------------------------------------------------------------------------
@@ -358,7 +359,7 @@ impl Coprocess {
     pub fn listen<T: DeserializeOwned + 'static>(&self, event: &str, handler: impl Fn(T) + Send + Sync + 'static) -> &Self {
         self.register(|handlers| {
             handlers.events.insert(
-                event.into(),
+                event.as_bytes().into(),
                 Arc::new(move |value| {
                     handler(decode(value)?);
                     Ok(())
@@ -461,13 +462,11 @@ impl Coprocess {
         handler: impl Fn(&Arc<End>, crate::envelope::CallId, &str, A) + Send + Sync + 'static,
     ) -> &Self {
         self.register(|handlers| {
-            handlers.methods.insert(
-                method.into(),
-                Arc::new(move |end, id, method, args| match decode(args) {
-                    Ok(args) => handler(end, id, method, args),
-                    Err(error) => end.refuse_arguments(id, method, &error),
-                }),
-            );
+            let serve: Arc<Serve> = Arc::new(move |end, id, method, args| match decode(args) {
+                Ok(args) => handler(end, id, method, args),
+                Err(error) => end.refuse_arguments(id, method, &error),
+            });
+            handlers.methods.insert(method.as_bytes().into(), Server { name: method.into(), serve });
         })
     }
 

@@ -3,41 +3,93 @@
 //! Only the thread that has the lead gets here, so handlers never run at the same time, except nested: while a handler waits for an answer,
 //! what arrives is dispatched on its thread.
 
+use std::ops::Range;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::time::Instant;
 
 use serde::Serialize;
 
 use crate::end::End;
-use crate::envelope::{CallId, DecodeError, Failure, Head, Message, as_bytes, split};
-use crate::error::{Error, Result};
+use crate::envelope::{CallId, DecodeError, Failure, Head, Message, keep_spare, split, take_spare};
+use crate::error::{Error, Result, Step};
 use crate::outbox::Patience;
 use crate::pending::{Completion, Outcome};
 use crate::registry::Snapshot;
 use crate::stats::Counters;
-use crate::sync::lock;
+use crate::timers::Timers;
+use crate::waiting::earlier;
 
 /// How deeply handlers nest: beyond it an incoming call gets an error, and events wait.
 pub(crate) const MAX_DEPTH: u32 = 64;
 
-/// The buffers of a thread that dispatches.
-#[derive(Default)]
+/// What a thread that dispatches works with.
 pub(crate) struct Desk {
+    /// The message received last.
     pub(crate) buffer: Vec<u64>,
+    /// Where in it the answer to the awaited call is.
+    pub(crate) answer: Range<usize>,
+    /// The outcome of the awaited call, if it is no answer, or was received by somebody else.
+    pub(crate) outcome: Option<Outcome>,
     pub(crate) handlers: Snapshot,
 }
 
+impl Desk {
+    #[inline]
+    pub(crate) fn new() -> Desk {
+        Desk { buffer: take_spare(), answer: 0..0, outcome: None, handlers: Snapshot::default() }
+    }
+}
+
+impl Drop for Desk {
+    #[inline]
+    fn drop(&mut self) {
+        keep_spare(std::mem::take(&mut self.buffer));
+    }
+}
+
 /// What one look at the inbox brought.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Received {
-    /// Nothing was there.
+    /// Nothing was there, or has come in the time that was worth a spin.
     Nothing,
+    /// Nothing, but the state of the end has changed, or another thread needs something of this one.
+    Disturbed,
     /// Nothing was taken: too many answers wait for the other end to read them.
     Crowded,
     /// A message, and it is done with.
     Dispatched,
-    /// The outcome of the awaited call.
-    Mine(Outcome),
+    /// The answer to the awaited call: the desk has it.
+    Answer,
+    /// The failure of the awaited call: the desk has it.
+    Failure,
+}
+
+/// Whether to spin for a message, and what ends that besides.
+#[derive(Clone, Copy)]
+pub(crate) enum SpinFor<'a> {
+    /// Not at all.
+    Nothing,
+    /// This thread waits for something of its own, until then.
+    Answer(Option<Instant>),
+    /// This thread is the resident, and goes if somebody says so.
+    Resident(&'a dyn Fn() -> bool),
+}
+
+impl SpinFor<'_> {
+    #[inline]
+    fn is_over(self) -> bool {
+        matches!(self, SpinFor::Resident(over) if over())
+    }
+
+    #[inline]
+    fn until(self, timers: &Timers) -> Option<Instant> {
+        match self {
+            SpinFor::Answer(deadline) => earlier(deadline, timers.earliest()),
+            SpinFor::Resident(_) | SpinFor::Nothing => timers.earliest(),
+        }
+    }
 }
 
 impl End {
@@ -46,21 +98,33 @@ impl End {
         self.depth.load(Ordering::Relaxed) >= MAX_DEPTH
     }
 
-    /// Receives one message and dispatches it, unless it is the answer to `mine`, which is handed out. Never waits for the other side.
+    /// Receives one message and dispatches it, unless it is the answer to `mine`, which is handed out. Spins for one if `spin` says so; does
+    /// not sleep.
     #[inline]
-    pub(crate) fn receive_one(self: &Arc<Self>, mine: Option<CallId>, desk: &mut Desk) -> Result<Received> {
+    pub(crate) fn receive_one(self: &Arc<Self>, mine: Option<CallId>, spin: SpinFor<'_>, desk: &mut Desk) -> Step<Received> {
         // Unless the backlog is full, too: then the other end may be unable to read before it has sent.
-        if self.outbox.is_crowded() && !lock(&self.inbox).is_full() {
+        if self.outbox.is_crowded() && !self.inbox().is_full() {
             return Ok(Received::Crowded);
         }
         let popped = {
-            let mut inbox = lock(&self.inbox);
+            let mut inbox = self.inbox();
             if let Some(completion) = inbox.completions.pop_front() {
                 drop(inbox);
                 self.conclude(completion);
                 return Ok(Received::Dispatched);
             }
-            let popped = inbox.pop(&mut desk.buffer, self.at_bound());
+            let mut popped = inbox.pop(&mut desk.buffer, self.at_bound());
+            if matches!(popped, Ok(None)) && !matches!(spin, SpinFor::Nothing) {
+                // With the inbox in hand: to take it again once the message is there would only make it late.
+                let next = inbox.next();
+                let disturbed = || self.is_disturbed() || self.inbox_is_wanted() || spin.is_over();
+                let ended = self.spin_for_data.spin(spin.until(&self.timers), || self.watch.has_come(next) || disturbed());
+                if self.watch.has_come(next) {
+                    popped = inbox.pop(&mut desk.buffer, self.at_bound());
+                } else if ended {
+                    return Ok(Received::Disturbed);
+                }
+            }
             // Under the lock: whoever finds nothing in the inbox sees that this thread has something. Relaxed: ordered by the lock.
             self.in_transit.store(matches!(popped, Ok(Some(_))), Ordering::Relaxed);
             popped
@@ -68,20 +132,21 @@ impl End {
         let bytes = match popped {
             Ok(None) => return Ok(Received::Nothing),
             Ok(Some(bytes)) => bytes,
-            Err(error) => return Err(self.channel_failed(error)),
+            Err(error) => return Err(self.channel_failed(error).into()),
         };
-        let message = as_bytes(&desk.buffer, bytes);
-        let Some((head, payload)) = split(message) else { return Err(self.nonsense()) };
+        let Some((head, payload)) = split(&desk.buffer, bytes) else { return Err(self.nonsense().into()) };
         let from = bytes - payload.len();
         // An answer is not in transit any more once it is stored; before a handler runs, nothing is.
         let completion = match head {
             Head::Answer(id) if Some(id) == mine => {
                 self.arrived();
-                return Ok(Received::Mine(Outcome::Answer { words: std::mem::take(&mut desk.buffer), from, to: bytes }));
+                desk.answer = from..bytes;
+                return Ok(Received::Answer);
             }
             Head::Failure(id, failure) if Some(id) == mine => {
                 self.arrived();
-                return Ok(Received::Mine(Outcome::from(failure)));
+                desk.outcome = Some(Outcome::from(failure));
+                return Ok(Received::Failure);
             }
             Head::Answer(id) => {
                 let words = std::mem::take(&mut desk.buffer);
@@ -90,20 +155,18 @@ impl End {
             Head::Failure(id, failure) => self.pending.complete(id, Outcome::from(failure)),
             Head::Event(_) if self.at_bound() => {
                 self.arrived();
-                let mut inbox = lock(&self.inbox);
+                let mut inbox = self.inbox();
                 inbox.defer(std::mem::take(&mut desk.buffer), bytes);
                 // Whoever waits this deeply gives up, rather than keep more.
-                return if inbox.is_full() { Err(Error::Full) } else { Ok(Received::Dispatched) };
+                return if inbox.is_full() { Err(Error::Full.into()) } else { Ok(Received::Dispatched) };
             }
             Head::Event(name) => {
                 self.arrived();
-                self.dispatch_event(name, payload, &mut desk.handlers);
-                return Ok(Received::Dispatched);
+                return self.dispatch_event(name, payload, &mut desk.handlers).map(|()| Received::Dispatched);
             }
             Head::Call(id, method) => {
                 self.arrived();
-                self.dispatch_call(id, method, payload, &mut desk.handlers);
-                return Ok(Received::Dispatched);
+                return self.dispatch_call(id, method, payload, &mut desk.handlers).map(|()| Received::Dispatched);
             }
         };
         self.arrived();
@@ -117,10 +180,13 @@ impl End {
         self.in_transit.store(false, Ordering::Release);
     }
 
-    fn dispatch_event(&self, name: &str, value: &[u8], handlers: &mut Snapshot) {
+    fn dispatch_event(&self, name: &[u8], value: &[u8], handlers: &mut Snapshot) -> Step<()> {
         match handlers.of(&self.registry).events.get(name) {
-            None => Counters::add(&self.counters.events_unheard),
-            Some(listener) => match self.nested(0, || catch_unwind(AssertUnwindSafe(|| listener(value)))) {
+            None => {
+                std::str::from_utf8(name).map_err(|_| self.nonsense())?;
+                Counters::add(&self.counters.events_unheard);
+            }
+            Some(listener) => match self.nested(|| catch_unwind(AssertUnwindSafe(|| listener(value)))) {
                 Ok(Ok(())) => {}
                 Ok(Err(_)) => Counters::add(&self.counters.events_undecodable),
                 Err(panic) => {
@@ -130,31 +196,38 @@ impl End {
                 }
             },
         }
+        Ok(())
     }
 
-    fn dispatch_call(self: &Arc<Self>, id: CallId, method: &str, args: &[u8], handlers: &mut Snapshot) {
+    fn dispatch_call(self: &Arc<Self>, id: CallId, method: &[u8], args: &[u8], handlers: &mut Snapshot) -> Step<()> {
         match handlers.of(&self.registry).methods.get(method) {
-            None => self.fail(id, method, Failure::NotFound),
-            Some(_) if self.at_bound() => {
-                self.fail(id, method, Failure::Remote(&format!("handlers call each other more than {MAX_DEPTH} deep")));
+            None => {
+                let method = std::str::from_utf8(method).map_err(|_| self.nonsense())?;
+                self.fail(id, method, Failure::NotFound);
+            }
+            Some(server) if self.at_bound() => {
+                self.fail(id, &server.name, Failure::Remote(&format!("handlers call each other more than {MAX_DEPTH} deep")));
             }
             Some(server) => {
-                if let Err(panic) = self.nested(id.serial, || catch_unwind(AssertUnwindSafe(|| server(self, id, method, args)))) {
-                    self.fail(id, method, Failure::Remote(&panic_message(&*panic)));
+                if let Err(panic) = self.nested(|| catch_unwind(AssertUnwindSafe(|| (server.serve)(self, id, &server.name, args)))) {
+                    self.fail(id, &server.name, Failure::Remote(&panic_message(&*panic)));
                     forget_panic(panic);
                 }
             }
         }
+        Ok(())
     }
 
-    /// Runs a handler, of the call with this serial if it is one.
+    /// Runs a handler.
     #[inline]
-    fn nested<T>(&self, serial: u64, handler: impl FnOnce() -> T) -> T {
+    fn nested<T>(&self, handler: impl FnOnce() -> T) -> T {
         // Relaxed: only the leader changes them, and the handlers do not unwind.
         let depth = self.depth.load(Ordering::Relaxed);
         let serving = self.serving.load(Ordering::Relaxed);
+        let run = self.runs.load(Ordering::Relaxed) + 1;
         self.depth.store(depth + 1, Ordering::Relaxed);
-        self.serving.store(serial, Ordering::Relaxed);
+        self.runs.store(run, Ordering::Relaxed);
+        self.serving.store(run, Ordering::Relaxed);
         let result = handler();
         self.serving.store(serving, Ordering::Relaxed);
         self.depth.store(depth, Ordering::Relaxed);
@@ -171,7 +244,7 @@ impl End {
         match completion {
             Completion::Done => {}
             Completion::Wake(waker) => self.contain(|| waker.wake()),
-            Completion::Run(callback, outcome) if self.lead.is_mine() => self.nested(0, || self.contain(|| callback(outcome))),
+            Completion::Run(callback, outcome) if self.lead.is_mine() => self.nested(|| self.contain(|| callback(outcome))),
             Completion::Run(callback, outcome) => self.contain(|| callback(outcome)),
             Completion::Unknown => Counters::add(&self.counters.answers_dropped),
         }
@@ -188,16 +261,24 @@ impl End {
 
     /// Sends the result of a call.
     pub(crate) fn answer(self: &Arc<Self>, id: CallId, method: &str, result: &impl Serialize) -> Result<()> {
-        let sent = Message::encode(&Head::Answer(id), result, self.terms.max_message, method)
-            .and_then(|message| self.outbox.send(self, message, self.patience_of_answers()));
+        let mut message = Message::new();
+        let sent = match message.encode(Head::Answer(id), result, self.terms.max_message, method) {
+            Ok(()) => self.outbox.send(self, &mut message, self.patience_of_answers()),
+            Err(error) => Err(error),
+        };
         match sent {
-            Err(error @ (Error::Encode { .. } | Error::TooLarge { .. })) => {
-                // The caller must hear of it, and so must the one who answers.
-                self.refuse(id, method, Failure::Remote(&format!("its result cannot be sent: {}", full_text(&error))))?;
-                Err(error)
-            }
-            other => other,
+            Ok(()) => Ok(()),
+            Err(error) => self.answer_failed(id, method, *error),
         }
+    }
+
+    #[cold]
+    fn answer_failed(self: &Arc<Self>, id: CallId, method: &str, error: Error) -> Result<()> {
+        if matches!(error, Error::Encode { .. } | Error::TooLarge { .. }) {
+            // The caller must hear of it, and so must the one who answers.
+            self.refuse(id, method, Failure::Remote(&format!("its result cannot be sent: {}", full_text(&error))))?;
+        }
+        Err(error)
     }
 
     /// Sends the failure of a call.
@@ -207,8 +288,9 @@ impl End {
             Failure::Remote(message) => Failure::Remote(clip(message, self.terms.max_message.saturating_sub(64).min(64 * 1024))),
             other => other,
         };
-        let message = Message::encode(&Head::Failure(id, failure), &(), usize::MAX, method)?;
-        self.outbox.send(self, message, self.patience_of_answers())
+        let mut message = Message::new();
+        message.encode(Head::Failure(id, failure), &(), usize::MAX, method)?;
+        Ok(self.outbox.send(self, &mut message, self.patience_of_answers())?)
     }
 
     /// A thread that dispatches must go on; any other that answers waits for room, as a sender does.

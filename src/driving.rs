@@ -5,15 +5,13 @@ use std::time::Instant;
 
 use coprocess_ring::Sleeper;
 
-use crate::dispatch::{Desk, Received};
+use crate::dispatch::{Desk, Received, SpinFor};
 use crate::end::End;
-use crate::envelope::{keep_spare, take_spare};
 use crate::error::{Error, Result};
 use crate::lead::Turn;
 use crate::parker::Parker;
 use crate::pending::Outcome;
 use crate::stats::Counters;
-use crate::sync::lock;
 use crate::waiting::{Leading, has_passed, this_parker};
 
 /// Messages that the resident dispatches before it looks whether it has anything else to do.
@@ -31,8 +29,8 @@ impl End {
             return if self.is_over() { Err(self.failure()) } else { Ok(0) };
         };
         // What comes while this runs is left for the next time.
-        let there = lock(&self.inbox).at_most();
-        match self.dispatch(&mut Desk::default(), there, None) {
+        let there = self.inbox().at_most();
+        match self.dispatch(&mut Desk::new(), there, None) {
             Ok(0) if self.is_over() => Err(self.failure()),
             other => other,
         }
@@ -45,15 +43,15 @@ impl End {
         }
         if self.lead.wait_turn(&self.watch, &this_parker(), deadline, || self.is_over()) == Turn::Lead {
             let _leading = Leading(self);
-            let there = lock(&self.inbox).at_most();
+            let there = self.inbox().at_most();
             // If it fails, the pair is over: what was asked for.
-            let _ = self.dispatch(&mut Desk::default(), there, deadline);
+            let _ = self.dispatch(&mut Desk::new(), there, deadline);
         }
     }
 
     /// Dispatches everything that the other side has sent before it was gone.
     pub(crate) fn drain(self: &Arc<Self>, deadline: Option<Instant>) {
-        let mut desk = Desk::default();
+        let mut desk = Desk::new();
         // An error means that the end is over.
         while !has_passed(deadline) && matches!(self.dispatch(&mut desk, PASS, deadline), Ok(1..)) {}
     }
@@ -64,7 +62,7 @@ impl End {
         self.attend();
         self.expire();
         while count < limit && !self.is_over() && !has_passed(deadline) {
-            if !matches!(self.receive_one(None, desk)?, Received::Dispatched) {
+            if self.receive_one(None, SpinFor::Nothing, desk)? != Received::Dispatched {
                 break;
             }
             count += 1;
@@ -79,15 +77,15 @@ impl End {
     pub(crate) fn run(self: &Arc<Self>) -> Result<()> {
         if self.lead.is_mine() {
             // From inside a handler: the lead is ours already, and stays so.
-            let mut desk = Desk::default();
+            let mut desk = Desk::new();
             while !self.is_over() {
                 if self.dispatch(&mut desk, PASS, None)? > 0 || self.is_over() {
                     continue;
                 }
                 if self.outbox.is_crowded() {
                     self.wait_while_crowded(None, || false)?;
-                } else {
-                    self.wait_for_message(None)?;
+                } else if self.receive_one(None, SpinFor::Answer(None), &mut desk)? == Received::Nothing {
+                    self.sleep_for_message(None)?;
                 }
             }
             return self.verdict();
@@ -110,7 +108,7 @@ impl End {
             return Ok(());
         }
         let _leading = Leading(self);
-        let mut desk = Desk { buffer: take_spare(), ..Desk::default() };
+        let mut desk = Desk::new();
         while !self.is_over() && !give_up() {
             if self.dispatch(&mut desk, PASS, None)? > 0 || self.is_over() {
                 continue;
@@ -121,18 +119,19 @@ impl End {
                 self.doze(&parker, &mut desk, &give_up)?;
             }
         }
-        keep_spare(desk.buffer);
         Ok(())
     }
 
     /// Waits for messages as the resident: gives the lead to whoever comes meanwhile.
-    fn doze(&self, parker: &Arc<Parker>, desk: &mut Desk, give_up: &impl Fn() -> bool) -> Result<()> {
-        let next = lock(&self.inbox).next();
+    fn doze(self: &Arc<Self>, parker: &Arc<Parker>, desk: &mut Desk, give_up: &impl Fn() -> bool) -> Result<()> {
+        match self.receive_one(None, SpinFor::Resident(&|| self.lead.is_wanted() || give_up()), desk)? {
+            // Somebody else may lead: what is there to do is done by whoever comes.
+            Received::Disturbed if self.lead.is_wanted() => {}
+            Received::Nothing => {}
+            _ => return Ok(()),
+        }
         let disturbed = || self.is_disturbed() || give_up();
         let until = self.timers.earliest();
-        if self.spin_for_data.spin(until, || self.watch.has_come(next) || self.lead.is_wanted() || disturbed()) && !self.lead.is_wanted() {
-            return Ok(());
-        }
         desk.handlers.forget();
         let start = Instant::now();
         self.watch.arm(Sleeper::Resident);

@@ -1,12 +1,12 @@
 //! One end of a pair: what its handles, its background thread and the process watcher share, and how it comes to its end.
 
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering, fence};
-use std::sync::{Arc, Mutex, OnceLock};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
 use std::time::{Duration, Instant};
 
 use coprocess_ring::{ChannelError, Misbehaved, Receiver, Region, Sender, Side, Sleeper, Spin, WaitStrategy, Watch};
 
-use crate::error::{Error, Reason, Result};
+use crate::error::{Error, Reason, Result, Step};
 use crate::inbox::Inbox;
 use crate::lead::Lead;
 use crate::outbox::Outbox;
@@ -42,7 +42,10 @@ pub(crate) struct End {
     pub(crate) peer: u32,
     pub(crate) watch: Watch,
     pub(crate) outbox: Outbox,
-    pub(crate) inbox: Mutex<Inbox>,
+    /// Locked by the thread that leads also while it spins for a message: take it by [`inbox`](Self::inbox).
+    inbox: Mutex<Inbox>,
+    /// Threads that want the inbox while another has it.
+    inbox_wanted: AtomicU32,
     pub(crate) pending: Pending,
     pub(crate) registry: Registry,
     pub(crate) lead: Lead,
@@ -57,7 +60,9 @@ pub(crate) struct End {
     waiting_for_data: AtomicU32,
     /// Threads that are asleep until there is room, or about to be.
     waiting_for_room: AtomicU32,
-    /// The serial of the call whose handler runs, for a reply that is dropped by it; zero outside.
+    /// Handlers that were started. Changed by the leader only, as is the next.
+    pub(crate) runs: AtomicU64,
+    /// Which of them runs, for a reply that is dropped by it; zero outside.
     pub(crate) serving: AtomicU64,
     /// A message was taken out of the inbox and is not yet where it belongs.
     pub(crate) in_transit: AtomicBool,
@@ -77,13 +82,15 @@ pub(crate) struct End {
 
 impl End {
     pub(crate) fn new(region: &Region, side: Side, peer: u32, terms: Terms) -> Arc<End> {
+        let (pending, claimer) = Pending::new();
         Arc::new(End {
             terms,
             peer,
             watch: Watch::new(region, side),
-            outbox: Outbox::new(Sender::new(region, side)),
+            outbox: Outbox::new(Sender::new(region, side), claimer),
+            inbox_wanted: AtomicU32::new(0),
             inbox: Mutex::new(Inbox::new(Receiver::new(region, side, terms.max_message))),
-            pending: Pending::new(),
+            pending,
             registry: Registry::default(),
             lead: Lead::new(),
             seat: Seat::default(),
@@ -94,6 +101,7 @@ impl End {
             depth: AtomicU32::new(0),
             waiting_for_data: AtomicU32::new(0),
             waiting_for_room: AtomicU32::new(0),
+            runs: AtomicU64::new(0),
             serving: AtomicU64::new(0),
             in_transit: AtomicBool::new(false),
             attention: AtomicBool::new(false),
@@ -129,6 +137,7 @@ impl End {
     }
 
     /// Why nothing can be sent or awaited any more.
+    #[cold]
     pub(crate) fn failure(&self) -> Error {
         match self.ended.get() {
             Some(Ending::Closed) => Error::Closed,
@@ -148,8 +157,8 @@ impl End {
 
     /// Fails if there is nobody to send to.
     #[inline]
-    pub(crate) fn check_open(&self) -> Result<()> {
-        if self.ended.get().is_some() || self.is_gone() { Err(self.failure()) } else { Ok(()) }
+    pub(crate) fn check_open(&self) -> Step<()> {
+        if self.ended.get().is_some() || self.is_gone() { Err(self.failure().into()) } else { Ok(()) }
     }
 
     /// How `run` returns once the end is over.
@@ -207,7 +216,7 @@ impl End {
         }
         // The other side: nothing will follow, and nothing will be received. A futex that cannot be woken leaves it to the watcher of
         // the other side's process to notice.
-        let told = self.outbox.close().and_then(|()| lock(&self.inbox).close());
+        let told = self.outbox.close().and_then(|()| self.inbox().close());
         debug_assert!(told.is_ok(), "waking through a mapped futex cannot fail: {told:?}");
         // A worker that has closed its end in good order may go on with what it has to do; every other must end.
         let stays = matches!(ending, Ending::Gone(Reason::Closed));
@@ -216,7 +225,7 @@ impl End {
         }
         self.wake_everybody();
         // What was completed, and not yet told.
-        let completions = std::mem::take(&mut lock(&self.inbox).completions);
+        let completions = std::mem::take(&mut self.inbox().completions);
         completions.into_iter().for_each(|completion| self.conclude(completion));
         self.pending.abandon(|completion| self.conclude(completion), || Outcome::Failed(self.failure()));
         self.registry.close();
@@ -289,9 +298,33 @@ impl End {
         SleepGuard::new(&self.waiting_for_room)
     }
 
+    /// The inbox. A thread that spins with it lets go of it at once.
+    #[inline]
+    pub(crate) fn inbox(&self) -> MutexGuard<'_, Inbox> {
+        match self.inbox.try_lock() {
+            Ok(inbox) => inbox,
+            Err(_) => self.wait_for_inbox(),
+        }
+    }
+
+    #[cold]
+    fn wait_for_inbox(&self) -> MutexGuard<'_, Inbox> {
+        // Relaxed: seen sooner or later; the lock orders all else.
+        self.inbox_wanted.fetch_add(1, Ordering::Relaxed);
+        let inbox = lock(&self.inbox);
+        self.inbox_wanted.fetch_sub(1, Ordering::Relaxed);
+        inbox
+    }
+
+    /// Whether a thread that spins with the inbox should let go of it.
+    #[inline]
+    pub(crate) fn inbox_is_wanted(&self) -> bool {
+        self.inbox_wanted.load(Ordering::Relaxed) > 0
+    }
+
     /// Whether there is something to receive for a thread of this depth of nesting.
     pub(crate) fn has_something(&self) -> bool {
-        lock(&self.inbox).has_something(&self.watch, self.at_bound())
+        self.inbox().has_something(&self.watch, self.at_bound())
     }
 
     pub(crate) fn default_deadline(&self) -> Option<Instant> {
@@ -301,7 +334,7 @@ impl End {
     pub(crate) fn stats(&self) -> Stats {
         let sent = self.outbox.counters();
         let (messages_received, bytes_received, wakeups) = {
-            let inbox = lock(&self.inbox);
+            let inbox = self.inbox();
             (inbox.messages, inbox.bytes, inbox.wakeups())
         };
         let get = |counter: &AtomicU64| counter.load(Ordering::Relaxed);

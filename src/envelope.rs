@@ -1,29 +1,41 @@
-//! What a message says: the only file that knows postcard.
+//! What a message says: the layout of a message.
 //!
-//! A message is a postcard-encoded [`Head`], followed by the postcard-encoded arguments, value or result. The ring frames it, so a
-//! payload that does not decode spoils that message only.
+//! A message is a head of whole words, followed by the postcard-encoded arguments, value or result. The ring frames it, so a payload that
+//! does not decode spoils that message only.
+//!
+//! ```text
+//!            byte 0   1 .. 3         4 .. 7        8 .. 15      16 ..
+//! event      1      | name's length | 0           | name, filled up with zeros to whole words | value
+//! call       2      | name's length | entry       | serial     | name, filled up likewise | arguments
+//! answer     3      | 0             | entry       | serial     | result
+//! not found  4      | 0             | entry       | serial     |
+//! failed     5      | 0             | entry       | serial     | what the handler said, in UTF-8
+//! ```
+//!
+//! The head is not postcard's: numbers of variable length, a byte at a time, took as long as everything else about a small call.
 
 use std::cell::Cell;
 
+use serde::Serialize;
 use serde::de::DeserializeOwned;
-use serde::{Deserialize, Serialize};
 
-use crate::error::{Error, Result};
+use crate::encode::Gather;
+use crate::error::{Error, Step};
 
-/// Names a call that is in flight: an entry of the caller's table, and a number that no other call ever has.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+/// Names a call that is in flight: an entry of the caller's table, and a number that no other call of that entry ever has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct CallId {
     pub(crate) entry: u32,
     pub(crate) serial: u64,
 }
 
-/// What a message is about.
-#[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
+/// What a message is about. Names are looked up as they come; they are UTF-8 if they are known.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Head<'a> {
     /// An event; its value follows.
-    Event(&'a str),
+    Event(&'a [u8]),
     /// A call; its arguments follow.
-    Call(CallId, &'a str),
+    Call(CallId, &'a [u8]),
     /// The answer to a call; the result follows.
     Answer(CallId),
     /// The call failed. Nothing follows.
@@ -31,7 +43,7 @@ pub(crate) enum Head<'a> {
 }
 
 /// Why a call failed on the other end.
-#[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Failure<'a> {
     /// No such method.
     NotFound,
@@ -39,8 +51,20 @@ pub(crate) enum Failure<'a> {
     Remote(&'a str),
 }
 
+const EVENT: u64 = 1;
+const CALL: u64 = 2;
+const ANSWER: u64 = 3;
+const NOT_FOUND: u64 = 4;
+const FAILED: u64 = 5;
+
+const KIND_MASK: u64 = 0xff;
+const NAME_SHIFT: u32 = 8;
+/// The longest name of a method or event, in bytes.
+const MAX_NAME: usize = 0xff_ffff;
+const ENTRY_SHIFT: u32 = 32;
+
 /// Payload words that fit into one slot of the ring: such a message is encoded without touching the heap.
-const INLINE_WORDS: usize = 15;
+pub(crate) const INLINE_WORDS: usize = 15;
 
 /// A buffer larger than this is not kept for the next message.
 const KEEP_WORDS: usize = 32 * 1024;
@@ -50,11 +74,13 @@ thread_local! {
 }
 
 /// A buffer of words that this thread used before.
+#[inline]
 pub(crate) fn take_spare() -> Vec<u64> {
     SPARE.try_with(Cell::take).unwrap_or_default()
 }
 
 /// Keeps a buffer for the next use on this thread.
+#[inline]
 pub(crate) fn keep_spare(buffer: Vec<u64>) {
     if buffer.capacity() <= KEEP_WORDS {
         // A thread that is ending has no next use.
@@ -63,36 +89,64 @@ pub(crate) fn keep_spare(buffer: Vec<u64>) {
 }
 
 /// An encoded message.
-#[derive(Debug)]
+///
+/// Encoded in place and passed by reference: moving it would read words back as larger blocks than they were just written in, which the
+/// processor cannot forward from its store buffer.
+#[derive(Debug, Default)]
 pub(crate) struct Message {
-    inline: [u64; INLINE_WORDS],
+    pub(crate) inline: [u64; INLINE_WORDS],
     /// All words, once there are more than fit inline.
-    spilled: Vec<u64>,
-    bytes: usize,
+    pub(crate) spilled: Vec<u64>,
+    pub(crate) bytes: usize,
+}
+
+impl CallId {
+    /// Stands in a call that has no number yet.
+    pub(crate) const NONE: CallId = CallId { entry: 0, serial: 0 };
 }
 
 impl Message {
-    /// Encodes a message of at most `max` bytes. `what` names the method or event in errors.
+    /// One that is not encoded yet.
+    #[inline]
+    pub(crate) const fn new() -> Message {
+        Message { inline: [0; INLINE_WORDS], spilled: Vec::new(), bytes: 0 }
+    }
+
+    /// Encodes a message of at most `max` bytes, into a new one. `what` names the method or event in errors.
     ///
     /// User code runs in here (`Serialize`), with no lock held: it may panic, fail, or use the pair itself.
-    pub(crate) fn encode(head: &Head<'_>, value: &(impl Serialize + ?Sized), max: usize, what: &str) -> Result<Message> {
-        let gather = Gather {
-            message: Message { inline: [0; INLINE_WORDS], spilled: Vec::new(), bytes: 0 },
-            full: 0,
-            pending: 0,
-            pending_bytes: 0,
-            max,
+    #[inline]
+    pub(crate) fn encode(&mut self, head: Head<'_>, value: &(impl Serialize + ?Sized), max: usize, what: &str) -> Step<()> {
+        debug_assert_eq!(self.bytes, 0, "a message is encoded once");
+        let mut gather = Gather::new(self, max);
+        gather.put_head(head)?;
+        let outcome = match head {
+            Head::Failure(_, Failure::Remote(text)) => {
+                // Text is sent as it is, to the end of the message.
+                gather.extend(text.as_bytes());
+                Ok(())
+            }
+            _ => value.serialize(&mut gather),
         };
-        let mut serializer = postcard::Serializer { output: gather };
-        let outcome = head.serialize(&mut serializer).and_then(|()| value.serialize(&mut serializer));
-        let message = serializer.output.finish();
+        gather.finish();
         if let Err(error) = outcome {
-            return Err(Error::Encode { what: what.to_owned(), source: Box::new(error) });
+            return Err(Error::Encode { what: what.to_owned(), source: Box::new(error) }.into());
         }
-        if message.bytes > max {
-            return Err(Error::TooLarge { size: message.bytes, max });
+        if self.bytes > max {
+            return Err(Error::TooLarge { size: self.bytes, max }.into());
         }
-        Ok(message)
+        Ok(())
+    }
+
+    /// Completes a call that was encoded before it had a number.
+    #[inline]
+    pub(crate) fn address(&mut self, id: CallId) {
+        let words = if self.spilled.is_empty() { &mut self.inline[..] } else { &mut self.spilled };
+        if let [first, second, ..] = words {
+            debug_assert_eq!(*first & KIND_MASK, CALL);
+            *first = *first & u64::from(u32::MAX) | u64::from(id.entry) << ENTRY_SHIFT;
+            *second = id.serial;
+        }
     }
 
     /// The words, the last one filled up with zeros.
@@ -101,12 +155,14 @@ impl Message {
         if self.spilled.is_empty() { &self.inline[..self.bytes.div_ceil(8)] } else { &self.spilled }
     }
 
+    #[inline]
     pub(crate) fn bytes(&self) -> usize {
         self.bytes
     }
 }
 
 impl Drop for Message {
+    #[inline]
     fn drop(&mut self) {
         if self.spilled.capacity() > 0 {
             keep_spare(std::mem::take(&mut self.spilled));
@@ -114,132 +170,82 @@ impl Drop for Message {
     }
 }
 
-/// Collects encoded bytes in a register and stores whole words.
-///
-/// Bytes that are written one by one and read back at once as words cannot be forwarded from the processor's store buffer; that wait costs
-/// more than encoding a small message.
-struct Gather {
-    message: Message,
-    /// Whole words stored.
-    full: usize,
-    /// The bytes of the word under way, from the low end.
-    pending: u64,
-    pending_bytes: u32,
-    max: usize,
-}
-
-impl Gather {
-    #[inline]
-    fn put(&mut self, word: u64) {
-        if self.full < INLINE_WORDS {
-            self.message.inline[self.full] = word;
-        } else {
-            self.spill(word);
+impl Gather<'_> {
+    #[inline(always)] // the kind of message is known where it is called: what is left of this are a few stores
+    fn put_head(&mut self, head: Head<'_>) -> Step<()> {
+        let (kind, id, name) = match head {
+            Head::Event(name) => (EVENT, None, name),
+            Head::Call(id, name) => (CALL, Some(id), name),
+            Head::Answer(id) => (ANSWER, Some(id), &[][..]),
+            Head::Failure(id, Failure::NotFound) => (NOT_FOUND, Some(id), &[][..]),
+            Head::Failure(id, Failure::Remote(_)) => (FAILED, Some(id), &[][..]),
+        };
+        if name.len() > MAX_NAME {
+            return Err(Error::TooLarge { size: name.len(), max: MAX_NAME }.into());
         }
-        self.full += 1;
-    }
-
-    #[cold]
-    #[inline(never)]
-    fn spill(&mut self, word: u64) {
-        if self.may_spill(1) {
-            self.message.spilled.push(word);
+        let entry = id.map_or(0, |id| id.entry);
+        self.put(kind | (name.len() as u64) << NAME_SHIFT | u64::from(entry) << ENTRY_SHIFT);
+        if let Some(id) = id {
+            self.put(id.serial);
         }
-    }
-
-    /// Appends whole words behind those that fit inline, as a block.
-    #[cold]
-    fn spill_block(&mut self, words: &[[u8; 8]]) {
-        if self.may_spill(words.len()) {
-            let (shift, mut pending) = (8 * self.pending_bytes, self.pending);
-            self.message.spilled.extend(words.iter().map(|word| {
-                let (whole, rest) = join(pending, u64::from_le_bytes(*word), shift);
-                pending = rest;
-                whole
-            }));
-            self.pending = pending;
+        let (words, rest) = name.as_chunks::<8>();
+        for word in words {
+            self.put(u64::from_le_bytes(*word));
         }
-        self.full += words.len();
-    }
-
-    /// Makes sure that what is there is spilled, unless `more` words exceed the maximum: then bytes are counted, for the error, but not kept.
-    fn may_spill(&mut self, more: usize) -> bool {
-        if (self.full + more).saturating_sub(1) * 8 > self.max {
-            return false;
+        if !rest.is_empty() {
+            self.put(partial_word(rest));
         }
-        if self.full == INLINE_WORDS {
-            self.message.spilled = take_spare();
-            self.message.spilled.clear();
-            self.message.spilled.reserve(INLINE_WORDS + more + 1);
-            self.message.spilled.extend_from_slice(&self.message.inline);
-        }
-        true
-    }
-
-    fn finish(mut self) -> Message {
-        self.message.bytes = self.full * 8 + self.pending_bytes as usize;
-        if self.pending_bytes > 0 {
-            self.put(self.pending);
-        }
-        self.message
+        Ok(())
     }
 }
 
-/// Puts a word behind the `shift` bits that are pending: the whole word, and what is pending then.
+/// At most seven bytes as a word, from the low end.
 #[inline]
-fn join(pending: u64, word: u64, shift: u32) -> (u64, u64) {
-    // In two steps, since a shift by 64 is none.
-    (pending | word << shift, (word >> 1) >> (63 - shift))
-}
-
-impl postcard::ser_flavors::Flavor for Gather {
-    type Output = ();
-
-    #[inline]
-    fn try_push(&mut self, byte: u8) -> postcard::Result<()> {
-        self.pending |= u64::from(byte) << (8 * self.pending_bytes);
-        self.pending_bytes += 1;
-        if self.pending_bytes == 8 {
-            self.put(self.pending);
-            self.pending = 0;
-            self.pending_bytes = 0;
-        }
-        Ok(())
-    }
-
-    #[inline]
-    fn try_extend(&mut self, bytes: &[u8]) -> postcard::Result<()> {
-        let (words, rest) = bytes.as_chunks::<8>();
-        let (inline, block) = words.split_at(words.len().min(INLINE_WORDS.saturating_sub(self.full)));
-        for word in inline {
-            let (whole, rest) = join(self.pending, u64::from_le_bytes(*word), 8 * self.pending_bytes);
-            self.pending = rest;
-            self.put(whole);
-        }
-        if !block.is_empty() {
-            self.spill_block(block);
-        }
-        for byte in rest {
-            self.try_push(*byte)?;
-        }
-        Ok(())
-    }
-
-    fn finalize(self) -> postcard::Result<()> {
-        Ok(())
+fn partial_word(bytes: &[u8]) -> u64 {
+    match (bytes.first_chunk::<4>(), bytes.last_chunk::<4>()) {
+        // The two overlap where they are the same.
+        (Some(low), Some(high)) => u64::from(u32::from_le_bytes(*low)) | u64::from(u32::from_le_bytes(*high)) << (8 * (bytes.len() - 4)),
+        _ => bytes.iter().rev().fold(0, |word, byte| word << 8 | u64::from(*byte)),
     }
 }
 
 /// The bytes of a received message: a private copy, so what is checked cannot change afterwards.
+#[inline]
 pub(crate) fn as_bytes(words: &[u64], bytes: usize) -> &[u8] {
     let all: &[u8] = bytemuck::cast_slice(words);
     all.get(..bytes).unwrap_or(all)
 }
 
-/// Splits a message into its head and the encoded value behind it.
+/// Splits a message of `bytes` bytes into its head and the encoded value behind it. `None` if no honest end sends such a message.
 #[inline]
-pub(crate) fn split(message: &[u8]) -> Option<(Head<'_>, &[u8])> {
-    postcard::take_from_bytes(message).ok()
+pub(crate) fn split(words: &[u64], bytes: usize) -> Option<(Head<'_>, &[u8])> {
+    let message = as_bytes(words, bytes);
+    let first = u64::from_le(*words.first()?);
+    let length = (first >> NAME_SHIFT) as usize & MAX_NAME;
+    let (kind, entry) = (first & KIND_MASK, (first >> ENTRY_SHIFT) as u32);
+    if kind == EVENT {
+        let (name, value) = split_name(message.get(8..)?, length)?;
+        return (entry == 0).then_some((Head::Event(name), value));
+    }
+    let id = CallId { entry, serial: u64::from_le(*words.get(1)?) };
+    let rest = message.get(16..)?;
+    match kind {
+        CALL => {
+            let (name, args) = split_name(rest, length)?;
+            Some((Head::Call(id, name), args))
+        }
+        _ if length != 0 => None,
+        ANSWER => Some((Head::Answer(id), rest)),
+        NOT_FOUND if rest.is_empty() => Some((Head::Failure(id, Failure::NotFound), rest)),
+        FAILED => Some((Head::Failure(id, Failure::Remote(std::str::from_utf8(rest).ok()?)), &[])),
+        _ => None,
+    }
+}
+
+#[inline]
+fn split_name(bytes: &[u8], length: usize) -> Option<(&[u8], &[u8])> {
+    let (padded, value) = bytes.split_at_checked(length.next_multiple_of(8))?;
+    Some((padded.get(..length)?, value))
 }
 
 /// Decodes a value that must take all of `bytes`.
@@ -271,39 +277,98 @@ impl DecodeError {
 mod tests {
     use super::*;
 
+    fn encode(head: Head<'_>, value: &[u8], max: usize) -> crate::Result<Message> {
+        let mut message = Message::new();
+        message.encode(head, serde_bytes::Bytes::new(value), max, "x")?;
+        Ok(message)
+    }
+
     fn round_trip(head: Head<'_>, value: &[u8], max: usize) {
-        let message = Message::encode(&head, serde_bytes::Bytes::new(value), max, "x").expect("fits");
-        let reference =
-            [postcard::to_stdvec(&head).expect("encodes"), postcard::to_stdvec(serde_bytes::Bytes::new(value)).expect("encodes")];
-        let bytes = as_bytes(message.words(), message.bytes());
-        assert_eq!(bytes, reference.concat());
-        let padding: &[u8] = &bytemuck::cast_slice::<u64, u8>(message.words())[message.bytes()..];
-        assert!(padding.iter().all(|b| *b == 0), "what fills the last word must be zero");
-        let (decoded, rest) = split(bytes).expect("splits");
+        let message = encode(head, value, max).expect("fits");
+        let all: &[u8] = bytemuck::cast_slice(message.words());
+        assert!(all[message.bytes()..].iter().all(|b| *b == 0), "what fills the last word must be zero");
+        let (decoded, rest) = split(message.words(), message.bytes()).expect("splits");
         assert_eq!(decoded, head);
+        assert_eq!(rest, postcard::to_stdvec(serde_bytes::Bytes::new(value)).expect("encodes"));
         assert_eq!(decode::<serde_bytes::ByteBuf>(rest).expect("decodes").as_slice(), value);
     }
 
     #[test]
     fn every_length_and_alignment_is_encoded_as_postcard_does() {
         let bytes: Vec<u8> = (0..2000u32).map(|i| i as u8 | 1).collect();
-        for name in ["", "a", "abcdefg", "a rather long name of an event"] {
+        for name in ["", "a", "abcdefg", "abcdefgh", "a rather long name of an event", &"n".repeat(200)] {
             for length in (0..300).chain([1000, 1999]) {
-                round_trip(Head::Event(name), &bytes[..length], usize::MAX);
-                round_trip(Head::Call(CallId { entry: 3, serial: 1 << 40 }, name), &bytes[..length], 4000);
+                round_trip(Head::Event(name.as_bytes()), &bytes[..length], usize::MAX);
+                round_trip(Head::Call(CallId { entry: u32::MAX, serial: 1 << 40 }, name.as_bytes()), &bytes[..length], 4000);
+            }
+            for length in [0, 50, 500] {
+                let id = CallId { entry: u32::MAX, serial: u64::MAX };
+                let mut message = encode(Head::Call(CallId::NONE, name.as_bytes()), &bytes[..length], 4000).expect("fits");
+                message.address(id);
+                let addressed = encode(Head::Call(id, name.as_bytes()), &bytes[..length], 4000).expect("fits");
+                assert_eq!((message.words(), message.bytes()), (addressed.words(), addressed.bytes()));
             }
         }
+        round_trip(Head::Answer(CallId { entry: 7, serial: u64::MAX }), &bytes[..100], 4000);
+    }
+
+    #[test]
+    fn failures_carry_their_text_as_it_is() {
+        let id = CallId { entry: 3, serial: 9 };
+        for text in ["", "no", "fünf Bücher und mehr, als in einen Schlitz passen: ".repeat(9).as_str()] {
+            let mut message = Message::new();
+            message.encode(Head::Failure(id, Failure::Remote(text)), &(), 4000, "x").expect("fits");
+            assert_eq!(split(message.words(), message.bytes()), Some((Head::Failure(id, Failure::Remote(text)), &[][..])));
+        }
+        let mut message = Message::new();
+        message.encode(Head::Failure(id, Failure::NotFound), &(), 4000, "x").expect("fits");
+        assert_eq!(split(message.words(), message.bytes()), Some((Head::Failure(id, Failure::NotFound), &[][..])));
     }
 
     #[test]
     fn a_message_over_the_bound_is_counted_but_not_kept() {
         let value = vec![1u8; 10_000];
-        let exact = 4 + 2 + value.len();
-        let encode = |max| Message::encode(&Head::Event("ab"), serde_bytes::Bytes::new(&value), max, "ab");
-        assert!(encode(exact).is_ok());
-        match encode(exact - 1) {
+        // Head, name, length, value.
+        let exact = 8 + 8 + 2 + value.len();
+        assert!(encode(Head::Event(b"ab"), &value, exact).is_ok());
+        match encode(Head::Event(b"ab"), &value, exact - 1) {
             Err(Error::TooLarge { size, max }) => assert_eq!((size, max), (exact, exact - 1)),
             other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn a_name_of_any_length_is_encoded_or_refused() {
+        let longest = vec![b'n'; MAX_NAME];
+        let message = encode(Head::Event(&longest), &[], usize::MAX).expect("fits");
+        assert!(matches!(split(message.words(), message.bytes()), Some((Head::Event(name), [0])) if name == longest));
+        match encode(Head::Event(&vec![b'n'; MAX_NAME + 1]), &[], usize::MAX) {
+            Err(Error::TooLarge { size, max }) => assert_eq!((size, max), (MAX_NAME + 1, MAX_NAME)),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn what_no_honest_end_sends_is_not_split() {
+        let head = |kind: u64, length: u64, entry: u64| kind | length << NAME_SHIFT | entry << ENTRY_SHIFT;
+        for (words, bytes) in [
+            (vec![], 0),
+            (vec![head(0, 0, 0), 1], 16),
+            (vec![head(6, 0, 0), 1], 16),
+            (vec![head(EVENT, 0, 0)], 7),
+            (vec![head(EVENT, 1, 0)], 8),
+            (vec![head(EVENT, 0, 1)], 8),
+            (vec![head(EVENT, 9, 0), 0, 0], 23),
+            (vec![head(EVENT, MAX_NAME as u64, 0), 0], 16),
+            (vec![head(CALL, 0, 1)], 8),
+            (vec![head(CALL, 0, 1), 1], 15),
+            (vec![head(CALL, 1, 1), 1], 16),
+            (vec![head(ANSWER, 1, 1), 1, 0], 24),
+            (vec![head(ANSWER, 0, 1)], 8),
+            (vec![head(NOT_FOUND, 0, 1), 1, 0], 17),
+            (vec![head(FAILED, 0, 1), 1, 0xff], 17),
+        ] {
+            assert_eq!(split(&words, bytes), None, "{words:x?} {bytes}");
         }
     }
 

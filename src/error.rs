@@ -16,6 +16,15 @@ use std::time::Duration;
 /// ```
 pub type Result<T> = std::result::Result<T, Error>;
 
+/// As [`Result`], in one or two registers: for the steps of a call, where moving a whole [`Error`] about would cost more than the step.
+pub(crate) type Step<T> = std::result::Result<T, Box<Error>>;
+
+impl From<Box<Error>> for Error {
+    fn from(error: Box<Error>) -> Error {
+        *error
+    }
+}
+
 /// Why an operation failed.
 ///
 /// Each variant says what was and what was not done. `Display` is one lower-case line that tells everything, causes included;

@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 
 use coprocess_ring::{ChannelError, Receiver, Watch};
 
-use crate::envelope::{Head, as_bytes, split};
+use crate::envelope::{Head, split};
 use crate::pending::Completion;
 
 /// Bytes of messages that may wait in the process for a thread to dispatch them.
@@ -114,7 +114,7 @@ impl Inbox {
             self.stow_up_to(if last { usize::MAX } else { BACKLOG_BYTES })?;
             let was_full = self.is_full();
             for stowed in std::mem::take(&mut self.backlog) {
-                if matches!(split(as_bytes(&stowed.words, stowed.bytes)), Some((Head::Answer(_) | Head::Failure(..), _))) {
+                if matches!(split(&stowed.words, stowed.bytes), Some((Head::Answer(_) | Head::Failure(..), _))) {
                     self.backlog_bytes -= stowed.cost();
                     take(stowed.words, stowed.bytes);
                 } else {

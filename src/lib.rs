@@ -55,6 +55,7 @@ mod call;
 mod coprocess;
 mod dispatch;
 mod driving;
+mod encode;
 mod end;
 mod envelope;
 mod error;

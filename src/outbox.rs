@@ -8,9 +8,10 @@ use std::time::Instant;
 use coprocess_ring::{ChannelError, Progress, Room, Sender};
 
 use crate::end::End;
-use crate::envelope::Message;
-use crate::error::{Error, Result};
+use crate::envelope::{CallId, Message};
+use crate::error::{Error, Step};
 use crate::inbox::BACKLOG_BYTES;
+use crate::pending::Claimer;
 use crate::sync::lock;
 use crate::waiting::has_passed;
 
@@ -37,6 +38,8 @@ impl Patience {
 #[derive(Debug)]
 struct Out {
     sender: Sender,
+    /// The right to claim entries for calls.
+    claimer: Claimer,
     /// A sender waits for room without holding the lock, perhaps in the midst of its message: nobody else may send.
     busy: bool,
     /// Answers that found no room. While there are any, `busy` is true and they are somebody's to send.
@@ -66,6 +69,14 @@ pub(crate) struct Outbox {
     kept: AtomicUsize,
 }
 
+/// Why a call was not sent.
+#[derive(Debug)]
+pub(crate) struct Unsent {
+    pub(crate) error: Box<Error>,
+    /// Whether the call was still in flight, or never was. Else somebody was told already how it ended.
+    pub(crate) was_known: bool,
+}
+
 /// Counters of the sending side.
 pub(crate) struct Sent {
     pub(crate) messages: u64,
@@ -75,40 +86,79 @@ pub(crate) struct Sent {
 }
 
 impl Outbox {
-    pub(crate) fn new(sender: Sender) -> Outbox {
+    pub(crate) fn new(sender: Sender, claimer: Claimer) -> Outbox {
         Outbox {
-            out: Mutex::new(Out { sender, busy: false, answers: VecDeque::new(), messages: 0, bytes: 0, waits_for_room: 0 }),
+            out: Mutex::new(Out { sender, claimer, busy: false, answers: VecDeque::new(), messages: 0, bytes: 0, waits_for_room: 0 }),
             turn: Condvar::new(),
             kept: AtomicUsize::new(0),
         }
     }
 
-    /// Publishes a message, waiting for room as long as `patience` allows.
+    /// Publishes a message, waiting for room as long as `patience` allows. Takes it away only if it is an answer that is kept.
     ///
     /// # Errors
     ///
     /// Nothing was sent in the sense that the receiver will ever see it.
     #[inline]
-    pub(crate) fn send(&self, end: &Arc<End>, message: Message, patience: Patience) -> Result<()> {
+    pub(crate) fn send(&self, end: &Arc<End>, message: &mut Message, patience: Patience) -> Step<()> {
+        self.send_prepared(end, message, patience, |_, _| Ok(()))
+    }
+
+    /// As [`send`](Self::send), for a call: claims an entry for it. `prepare` sees the number of the call before anybody else does.
+    ///
+    /// # Errors
+    ///
+    /// As [`send`](Self::send); the entry is free again, if it still was the call's.
+    #[inline]
+    pub(crate) fn send_call(
+        &self,
+        end: &Arc<End>,
+        message: &mut Message,
+        patience: Patience,
+        prepare: impl FnOnce(CallId),
+    ) -> std::result::Result<CallId, Unsent> {
+        let mut id = CallId::NONE;
+        let sent = self.send_prepared(end, message, patience, |claimer, message| {
+            id = end.pending.claim(claimer)?;
+            message.address(id);
+            prepare(id);
+            Ok(())
+        });
+        match sent {
+            Ok(()) => Ok(id),
+            Err(error) => Err(Unsent { was_known: id == CallId::NONE || end.pending.forget(id), error }),
+        }
+    }
+
+    /// Sends a message, once `prepare` has seen to it when its turn has come.
+    #[inline]
+    fn send_prepared(
+        &self,
+        end: &Arc<End>,
+        message: &mut Message,
+        patience: Patience,
+        prepare: impl FnOnce(&mut Claimer, &mut Message) -> Step<()>,
+    ) -> Step<()> {
         let mut out = lock(&self.out);
         if out.busy {
             if patience == Patience::Answer {
                 end.check_open()?;
-                self.keep(&mut out, message);
+                self.keep(&mut out, std::mem::take(message));
                 return Ok(());
             }
             out = self.queue(end, out, patience)?;
         }
         end.check_open()?;
+        prepare(&mut out.claimer, message)?;
         match out.sender.send(message.words(), message.bytes()) {
             Ok(Progress::Sent) => {
-                out.count(&message);
+                out.count(message);
                 Ok(())
             }
             Ok(Progress::NoRoom(room)) => self.send_without_room(end, out, message, patience, room),
             Err(error) => {
                 drop(out);
-                Err(end.channel_failed(error))
+                Err(end.channel_failed(error).into())
             }
         }
     }
@@ -131,14 +181,14 @@ impl Outbox {
 
     /// Waits until nobody else is in the midst of sending.
     #[cold]
-    fn queue<'a>(&'a self, end: &Arc<End>, mut out: MutexGuard<'a, Out>, patience: Patience) -> Result<MutexGuard<'a, Out>> {
+    fn queue<'a>(&'a self, end: &Arc<End>, mut out: MutexGuard<'a, Out>, patience: Patience) -> Step<MutexGuard<'a, Out>> {
         while out.busy {
             end.check_open()?;
             if patience == Patience::None || end.must_not_wait_here() {
-                return Err(Error::Full);
+                return Err(Error::Full.into());
             }
             if has_passed(patience.deadline()) {
-                return Err(Error::Timeout);
+                return Err(Error::Timeout.into());
             }
             out = self.wait_for_turn(out, patience.deadline());
         }
@@ -160,19 +210,19 @@ impl Outbox {
         &'a self,
         end: &Arc<End>,
         mut out: MutexGuard<'a, Out>,
-        message: Message,
+        message: &mut Message,
         patience: Patience,
         room: Room,
-    ) -> Result<()> {
+    ) -> Step<()> {
         out.waits_for_room += 1;
         match patience {
             Patience::None => {
                 out.sender.abandon();
-                Err(Error::Full)
+                Err(Error::Full.into())
             }
             Patience::Until(deadline) => {
                 out.busy = true;
-                let (mut out, sent) = self.send_in_turns(end, out, &message, deadline, room);
+                let (mut out, sent) = self.send_in_turns(end, out, message, deadline, room);
                 if end.is_over() {
                     self.forget_answers(&mut out);
                 }
@@ -188,7 +238,7 @@ impl Outbox {
                 // What is published of it is abandoned: it starts anew when its turn comes.
                 out.sender.abandon();
                 out.busy = true;
-                self.keep(&mut out, message);
+                self.keep(&mut out, std::mem::take(message));
                 self.send_answers_in_background(end, out);
                 Ok(())
             }
@@ -261,12 +311,12 @@ impl Outbox {
         message: &Message,
         deadline: Option<Instant>,
         mut room: Room,
-    ) -> (MutexGuard<'a, Out>, Result<()>) {
+    ) -> (MutexGuard<'a, Out>, Step<()>) {
         loop {
             drop(out);
             let waited = end.wait_for_room(room, deadline, || self.stir());
             out = lock(&self.out);
-            let sent = match waited.and_then(|()| end.check_open()) {
+            let sent = match waited.map_err(Box::new).and_then(|()| end.check_open()) {
                 Err(error) => Err(error),
                 Ok(()) => match out.sender.send(message.words(), message.bytes()) {
                     Ok(Progress::Sent) => {
@@ -281,7 +331,7 @@ impl Outbox {
                         drop(out);
                         let failed = end.channel_failed(error);
                         out = lock(&self.out);
-                        Err(failed)
+                        Err(failed.into())
                     }
                 },
             };

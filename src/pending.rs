@@ -1,15 +1,15 @@
 //! The calls in flight: which answer belongs to which waiter.
 //!
-//! A table of entries. A call claims one under a serial number that is never used again, so a late answer to a call that was forgotten
-//! finds another serial, or none. Entries are reused; the table grows to the largest number of calls that were ever in flight at once, and no
-//! lock is taken by a call that waits for its own answer.
+//! A table of entries. A call claims one under a serial number that the entry never has again, so a late answer to a call that was
+//! forgotten finds another serial, or none. Entries are reused; the table grows to the largest number of calls that were ever in flight at
+//! once, and no lock is taken by a call that waits for its own answer.
 
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock};
 use std::task::Waker;
 
 use crate::envelope::{CallId, Failure};
-use crate::error::{Error, Result};
+use crate::error::{Error, Step};
 use crate::parker::Parker;
 use crate::sync::lock;
 
@@ -77,14 +77,31 @@ enum State {
     Done(Outcome),
 }
 
-/// Set in an entry's serial once the outcome is there.
-const READY: u64 = 1 << 63;
+/// The entry belongs to a call.
+const BUSY: u64 = 1;
+/// The outcome is there.
+const READY: u64 = 2;
+const FLAGS: u64 = BUSY | READY;
+const SERIAL_SHIFT: u32 = 2;
+const MAX_SERIAL: u64 = u64::MAX >> SERIAL_SHIFT;
 
 #[derive(Default)]
 struct Entry {
-    /// Zero: free. Else the serial of the call, and READY.
-    serial: AtomicU64,
+    /// The serial of the latest call, and the flags. At a billion calls a second the serials of one entry last for a century.
+    status: AtomicU64,
     state: Mutex<State>,
+}
+
+/// The status of an entry that belongs to the call with this serial. A serial from the wire may be anything: then it is one that no entry has.
+#[inline]
+fn busy(serial: u64) -> u64 {
+    if serial <= MAX_SERIAL { serial << SERIAL_SHIFT | BUSY } else { READY }
+}
+
+/// The status of an entry that is free after the call with this serial.
+#[inline]
+fn free(serial: u64) -> u64 {
+    serial << SERIAL_SHIFT
 }
 
 /// Between two samples of the table: a prime, so that every entry has its turn, and large, so that neighbours are not sampled in a row.
@@ -99,29 +116,27 @@ pub(crate) struct Pending {
     /// Chunk k has FIRST_CHUNK << k entries. None is ever moved or freed before the table.
     chunks: [OnceLock<Box<[Entry]>>; CHUNKS],
     capacity: AtomicU32,
-    next_serial: AtomicU64,
     /// The entry freed last: a series of calls uses one entry, which stays in the cache.
     hint: AtomicU32,
-    cursor: AtomicU32,
+}
+
+/// The right to claim entries of a table. There is one, so nobody else claims meanwhile, and no exchange is needed.
+#[derive(Debug)]
+pub(crate) struct Claimer {
+    cursor: u32,
 }
 
 impl std::fmt::Debug for Pending {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Pending").field("capacity", &self.capacity).field("next_serial", &self.next_serial).finish_non_exhaustive()
+        f.debug_struct("Pending").field("capacity", &self.capacity).finish_non_exhaustive()
     }
 }
 
 impl Pending {
-    pub(crate) fn new() -> Pending {
-        let pending = Pending {
-            chunks: [const { OnceLock::new() }; CHUNKS],
-            capacity: AtomicU32::new(0),
-            next_serial: AtomicU64::new(1),
-            hint: AtomicU32::new(0),
-            cursor: AtomicU32::new(0),
-        };
+    pub(crate) fn new() -> (Pending, Claimer) {
+        let pending = Pending { chunks: [const { OnceLock::new() }; CHUNKS], capacity: AtomicU32::new(0), hint: AtomicU32::new(0) };
         pending.grow(0);
-        pending
+        (pending, Claimer { cursor: 0 })
     }
 
     fn entry(&self, index: u32) -> Option<&Entry> {
@@ -151,37 +166,43 @@ impl Pending {
     ///
     /// [`Error::Full`] if more than eight million calls are in flight.
     #[inline]
-    pub(crate) fn claim(&self) -> Result<CallId> {
-        // Relaxed: only the number matters. At a billion calls a second it lasts for centuries, so READY is never reached.
-        let serial = self.next_serial.fetch_add(1, Ordering::Relaxed);
+    pub(crate) fn claim(&self, claimer: &mut Claimer) -> Step<CallId> {
         // Relaxed: a hint.
-        let hint = self.hint.load(Ordering::Relaxed);
-        if self.try_claim(hint, serial) {
-            return Ok(CallId { entry: hint, serial });
+        match self.try_claim(self.hint.load(Ordering::Relaxed)) {
+            Some(id) => Ok(id),
+            None => self.claim_slowly(claimer),
         }
-        self.claim_slowly(serial)
     }
 
     #[inline]
-    fn try_claim(&self, index: u32, serial: u64) -> bool {
+    fn try_claim(&self, entry: u32) -> Option<CallId> {
+        let status = &self.entry(entry)?.status;
         // Acquire: pairs with the Release that freed it.
-        self.entry(index).is_some_and(|e| e.serial.compare_exchange(0, serial, Ordering::Acquire, Ordering::Relaxed).is_ok())
+        let before = status.load(Ordering::Acquire);
+        if before & FLAGS != 0 {
+            return None;
+        }
+        let serial = (before >> SERIAL_SHIFT) + 1;
+        // Relaxed: only the claimer changes the status of a free entry. Others hear of the call through the ring, or through what sends it.
+        status.store(busy(serial), Ordering::Relaxed);
+        Some(CallId { entry, serial })
     }
 
-    fn claim_slowly(&self, serial: u64) -> Result<CallId> {
+    #[cold]
+    fn claim_slowly(&self, claimer: &mut Claimer) -> Step<CallId> {
         loop {
             let capacity = self.capacity.load(Ordering::Acquire);
             // Samples from all over the table: if 64 in a row are taken, the table is far more than half full. The largest table is
             // searched to the end.
             let samples = if capacity < MAX_IN_FLIGHT { capacity.min(64) } else { capacity };
             for _ in 0..samples {
-                let index = self.cursor.fetch_add(STRIDE, Ordering::Relaxed) % capacity;
-                if self.try_claim(index, serial) {
-                    return Ok(CallId { entry: index, serial });
+                claimer.cursor = claimer.cursor.wrapping_add(STRIDE);
+                if let Some(id) = self.try_claim(claimer.cursor % capacity) {
+                    return Ok(id);
                 }
             }
             if !self.grow(capacity) {
-                return Err(Error::Full);
+                return Err(Error::Full.into());
             }
         }
     }
@@ -189,24 +210,25 @@ impl Pending {
     /// The entry of a call that is in flight.
     fn find(&self, id: CallId) -> Option<&Entry> {
         let entry = self.entry(id.entry)?;
-        // Acquire: pairs with the Release in `complete`. A zero serial from the wire must not match a free entry.
-        (id.serial != 0 && entry.serial.load(Ordering::Acquire) & !READY == id.serial).then_some(entry)
+        // Acquire: pairs with the Release in `complete`.
+        (entry.status.load(Ordering::Acquire) & !READY == busy(id.serial)).then_some(entry)
     }
 
     /// Whether the outcome of `id` is there.
     #[inline]
     pub(crate) fn is_ready(&self, id: CallId) -> bool {
-        self.entry(id.entry).is_some_and(|e| e.serial.load(Ordering::Acquire) == id.serial | READY)
+        self.entry(id.entry).is_some_and(|e| e.status.load(Ordering::Acquire) == busy(id.serial) | READY)
     }
 
     /// Frees the entry of a call whose answer its own waiter has received itself, without having asked for notice: nothing was ever
-    /// stored in it.
+    /// stored in it, unless a hostile side has sent two answers.
     #[inline]
     pub(crate) fn release(&self, id: CallId) {
         if let Some(entry) = self.entry(id.entry) {
-            // Release: pairs with the Acquire in `try_claim`. A hostile side may have sent two answers, the other of which was stored.
-            if entry.serial.compare_exchange(id.serial, 0, Ordering::Release, Ordering::Relaxed).is_ok() {
-                self.hint.store(id.entry, Ordering::Relaxed);
+            // Relaxed: compared only.
+            if entry.status.load(Ordering::Relaxed) == busy(id.serial) {
+                // If another thread stores a second answer right now, it is left behind in the free entry, where it means nothing.
+                self.free(id, entry);
             } else {
                 self.forget(id);
             }
@@ -216,7 +238,7 @@ impl Pending {
     #[inline]
     fn free(&self, id: CallId, entry: &Entry) {
         // Release: pairs with the Acquire in `try_claim`.
-        entry.serial.store(0, Ordering::Release);
+        entry.status.store(free(id.serial), Ordering::Release);
         self.hint.store(id.entry, Ordering::Relaxed);
     }
 
@@ -237,7 +259,7 @@ impl Pending {
         let Some(entry) = self.find(id) else { return false };
         let mut state = lock(&entry.state);
         // Again, under the lock: a callback may have been completed meanwhile, and the entry reused.
-        if entry.serial.load(Ordering::Acquire) & !READY != id.serial {
+        if entry.status.load(Ordering::Acquire) & !READY != busy(id.serial) {
             return false;
         }
         // What is dropped may run user code, which must not find the lock held.
@@ -252,7 +274,8 @@ impl Pending {
     pub(crate) fn notify(&self, id: CallId, notify: Notify) -> std::result::Result<(), Notify> {
         let Some(entry) = self.find(id) else { return Err(notify) };
         let mut state = lock(&entry.state);
-        if matches!(*state, State::Done(_)) {
+        // The status tells, not the state, which may be left over: see `release`. Relaxed: under the lock it changes only to be freed.
+        if entry.status.load(Ordering::Relaxed) != busy(id.serial) {
             return Err(notify);
         }
         let replaced = std::mem::replace(&mut *state, State::Waiting(notify));
@@ -266,7 +289,7 @@ impl Pending {
         let Some(entry) = self.find(id) else { return Completion::Unknown };
         let mut state = lock(&entry.state);
         // Again, under the lock: it may have been forgotten, and the entry reused, meanwhile. A second answer is unknown, too.
-        if entry.serial.load(Ordering::Acquire) != id.serial {
+        if entry.status.load(Ordering::Acquire) != busy(id.serial) {
             return Completion::Unknown;
         }
         match std::mem::take(&mut *state) {
@@ -276,8 +299,11 @@ impl Pending {
             }
             waiting => {
                 *state = State::Done(outcome);
-                // Release: pairs with the Acquire in `is_ready`.
-                entry.serial.store(id.serial | READY, Ordering::Release);
+                // Release: pairs with the Acquire in `is_ready`. An exchange: see `release`.
+                let (before, after) = (busy(id.serial), busy(id.serial) | READY);
+                if entry.status.compare_exchange(before, after, Ordering::Release, Ordering::Relaxed).is_err() {
+                    return Completion::Unknown;
+                }
                 drop(state);
                 match waiting {
                     State::Waiting(Notify::Task(waker)) => Completion::Wake(waker),
@@ -299,13 +325,13 @@ impl Pending {
     /// Tells everybody who asked for notice that there will be no more answers: threads and tasks look by themselves, callbacks get `outcome`.
     pub(crate) fn abandon(&self, conclude: impl Fn(Completion), outcome: impl Fn() -> Outcome) {
         for entry in self.chunks.iter().filter_map(OnceLock::get).flatten() {
-            if entry.serial.load(Ordering::Acquire) == 0 {
+            if entry.status.load(Ordering::Acquire) & BUSY == 0 {
                 continue;
             }
             let mut state = lock(&entry.state);
             let completion = match std::mem::take(&mut *state) {
                 State::Waiting(Notify::Callback(callback)) => {
-                    entry.serial.store(0, Ordering::Release);
+                    entry.status.fetch_and(!FLAGS, Ordering::Release);
                     Completion::Run(callback, outcome())
                 }
                 State::Waiting(Notify::Thread(parker)) => {
@@ -330,8 +356,8 @@ mod tests {
 
     #[test]
     fn entries_are_found_whatever_the_index() {
-        let pending = Pending::new();
-        let ids: Vec<CallId> = (0..100_000).map(|_| pending.claim().expect("room")).collect();
+        let (pending, mut claimer) = Pending::new();
+        let ids: Vec<CallId> = (0..100_000).map(|_| pending.claim(&mut claimer).expect("room")).collect();
         let mut seen: Vec<u32> = ids.iter().map(|id| id.entry).collect();
         seen.sort_unstable();
         seen.dedup();
@@ -343,7 +369,7 @@ mod tests {
         }
         let capacity = pending.capacity.load(Ordering::Relaxed);
         for _ in 0..1_000_000 {
-            let id = pending.claim().expect("room");
+            let id = pending.claim(&mut claimer).expect("room");
             pending.release(id);
         }
         assert_eq!(pending.capacity.load(Ordering::Relaxed), capacity, "a series of calls does not let the table grow");
@@ -351,10 +377,10 @@ mod tests {
 
     #[test]
     fn a_forgotten_call_has_no_answer_and_its_entry_is_reused_under_a_new_serial() {
-        let pending = Pending::new();
-        let old = pending.claim().expect("room");
+        let (pending, mut claimer) = Pending::new();
+        let old = pending.claim(&mut claimer).expect("room");
         pending.forget(old);
-        let new = pending.claim().expect("room");
+        let new = pending.claim(&mut claimer).expect("room");
         assert_eq!(new.entry, old.entry);
         assert!(matches!(pending.complete(old, Outcome::NotFound), Completion::Unknown));
         assert!(!pending.is_ready(new));
@@ -362,12 +388,14 @@ mod tests {
 
     #[test]
     fn answers_to_calls_that_were_never_made_are_unknown() {
-        let pending = Pending::new();
+        let (pending, _) = Pending::new();
         for id in [
             CallId { entry: 0, serial: 0 },
             CallId { entry: 63, serial: 0 },
             CallId { entry: u32::MAX, serial: 7 },
-            CallId { entry: 0, serial: READY },
+            CallId { entry: 0, serial: MAX_SERIAL },
+            CallId { entry: 0, serial: MAX_SERIAL + 1 },
+            CallId { entry: 0, serial: u64::MAX },
         ] {
             assert!(matches!(pending.complete(id, Outcome::NotFound), Completion::Unknown), "{id:?}");
         }

@@ -1,5 +1,6 @@
 //! The handlers of an end, by name.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
@@ -13,14 +14,25 @@ use crate::sync::lock;
 
 /// Decodes the value of an event and handles it.
 pub(crate) type Listener = Arc<dyn Fn(&[u8]) -> Result<(), DecodeError> + Send + Sync>;
-/// Decodes the arguments of a call, handles it and sends the answer, now or later.
-pub(crate) type Server = Arc<dyn Fn(&Arc<End>, CallId, &str, &[u8]) + Send + Sync>;
+/// A method that is served.
+#[derive(Clone)]
+pub(crate) struct Server {
+    pub(crate) name: Arc<str>,
+    /// Decodes the arguments of a call, handles it and sends the answer, now or later.
+    pub(crate) serve: Arc<Serve>,
+}
 
-/// All handlers, at one moment.
+pub(crate) type Serve = dyn Fn(&Arc<End>, CallId, &str, &[u8]) + Send + Sync;
+
+/// All handlers, at one moment, by the bytes of their names: a name that comes is looked up as it is, and is UTF-8 if it is found.
 #[derive(Clone, Default)]
 pub(crate) struct Handlers {
-    pub(crate) events: FxHashMap<Box<str>, Listener>,
-    pub(crate) methods: FxHashMap<Box<str>, Server>,
+    pub(crate) events: FxHashMap<Box<[u8]>, Listener>,
+    pub(crate) methods: FxHashMap<Box<[u8]>, Server>,
+}
+
+fn names<T>(of: &FxHashMap<Box<[u8]>, T>) -> Vec<Cow<'_, str>> {
+    of.keys().map(|name| String::from_utf8_lossy(name)).collect()
 }
 
 #[derive(Default)]
@@ -44,8 +56,8 @@ impl fmt::Debug for Registry {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let current = lock(&self.current);
         f.debug_struct("Registry")
-            .field("events", &current.handlers.events.keys())
-            .field("methods", &current.handlers.methods.keys())
+            .field("events", &names(&current.handlers.events))
+            .field("methods", &names(&current.handlers.methods))
             .finish()
     }
 }
@@ -89,9 +101,9 @@ impl Registry {
     /// Removes the listener of an event. Returns whether there was one.
     pub(crate) fn unlisten(&self, event: &str) -> bool {
         let current = lock(&self.current);
-        let there = current.handlers.events.contains_key(event);
+        let there = current.handlers.events.contains_key(event.as_bytes());
         if there {
-            self.change(current, |handlers| drop(handlers.events.remove(event)));
+            self.change(current, |handlers| drop(handlers.events.remove(event.as_bytes())));
         }
         there
     }

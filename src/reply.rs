@@ -34,6 +34,8 @@ pub struct Reply<R> {
     end: Arc<End>,
     /// `None` once answered.
     call: Option<(CallId, Box<str>)>,
+    /// The run of the handler that it was made for.
+    run: u64,
     result: PhantomData<fn(R)>,
 }
 
@@ -45,7 +47,9 @@ impl<R> fmt::Debug for Reply<R> {
 
 impl<R> Reply<R> {
     pub(crate) fn new(end: Arc<End>, id: CallId, method: &str) -> Reply<R> {
-        Reply { end, call: Some((id, method.into())), result: PhantomData }
+        // Relaxed: made by the thread that runs the handler.
+        let run = end.serving.load(Ordering::Relaxed);
+        Reply { end, call: Some((id, method.into())), run, result: PhantomData }
     }
 
     /// Sends an error instead of a result: the caller gets [`Error::Remote`](crate::Error::Remote) with this text.
@@ -104,8 +108,8 @@ impl<R: Serialize> Reply<R> {
 
 impl<R> Drop for Reply<R> {
     fn drop(&mut self) {
-        let serial = self.call.as_ref().map(|(id, _)| id.serial);
-        if std::thread::panicking() && self.end.lead.is_mine() && serial == Some(self.end.serving.load(Ordering::Relaxed)) {
+        let unanswered = self.call.is_some();
+        if unanswered && std::thread::panicking() && self.end.lead.is_mine() && self.run == self.end.serving.load(Ordering::Relaxed) {
             // Its own handler panicked: the dispatcher tells the caller.
             return;
         }

@@ -10,14 +10,13 @@ use coprocess_ring::Room;
 use crate::end::End;
 use crate::error::{Error, Result};
 use crate::stats::Counters;
-use crate::sync::lock;
 use crate::waiting::has_passed;
 
 impl End {
     /// Whether this thread is in a handler of this end and nothing more fits into the backlog: if it waited for room, and the other end did
     /// the same, both would wait for ever.
     pub(crate) fn must_not_wait_here(&self) -> bool {
-        self.lead.is_mine() && lock(&self.inbox).is_full()
+        self.lead.is_mine() && self.inbox().is_full()
     }
 
     /// Waits until there is room, moving what has arrived out of the way of the other side, which may be waiting for room, too. `crowded` is
@@ -30,14 +29,14 @@ impl End {
             self.check_open()?;
             let stowed = {
                 // Nobody holds it for long. Whoever has it takes out one message; this must make sure that the ring is empty.
-                let mut inbox = lock(&self.inbox);
+                let mut inbox = self.inbox();
                 inbox.stow().map(|()| inbox.is_full())
             };
             let full = stowed.map_err(|e| self.channel_failed(e))?;
             if full {
                 // Answers to our own calls do not count: there is a place for each.
                 self.salvage_answers()?;
-                if lock(&self.inbox).is_full() {
+                if self.inbox().is_full() {
                     crowded();
                     if self.lead.is_mine() {
                         return Err(Error::Full);

@@ -8,16 +8,15 @@ use std::time::{Duration, Instant};
 
 use coprocess_ring::Sleeper;
 
-use crate::dispatch::{Desk, Received};
+use crate::dispatch::{Desk, Received, SpinFor};
 use crate::end::End;
-use crate::envelope::{CallId, Head, as_bytes, keep_spare, split, take_spare};
-use crate::error::{Error, Result};
+use crate::envelope::{CallId, Head, split};
+use crate::error::{Error, Result, Step};
 use crate::lead::Turn;
 use crate::outbox::CROWDED_BYTES;
 use crate::parker::Parker;
 use crate::pending::{Completion, Notify, Outcome};
 use crate::stats::Counters;
-use crate::sync::lock;
 
 /// When the other side is gone, how long a call waits for a thread that handles what was sent before, and does not get on.
 const LONG_HANDLER: Duration = Duration::from_millis(40);
@@ -35,7 +34,16 @@ pub(crate) fn has_passed(deadline: Option<Instant>) -> bool {
     deadline.is_some_and(|at| Instant::now() >= at)
 }
 
-fn earlier(a: Option<Instant>, b: Option<Instant>) -> Option<Instant> {
+/// How the wait for an answer ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Arrived {
+    /// The encoded result is in the buffer of the desk.
+    Here,
+    /// The desk has the outcome: another thread has received it, or the call failed.
+    Elsewhere,
+}
+
+pub(crate) fn earlier(a: Option<Instant>, b: Option<Instant>) -> Option<Instant> {
     match (a, b) {
         (Some(a), Some(b)) => Some(a.min(b)),
         (a, b) => a.or(b),
@@ -47,14 +55,20 @@ impl End {
     ///
     /// `noticed`: whether somebody has asked for notice of the call before.
     #[inline]
-    pub(crate) fn wait_for_answer(self: &Arc<Self>, id: CallId, noticed: bool, deadline: Option<Instant>) -> Result<Outcome> {
+    pub(crate) fn wait_for_answer(
+        self: &Arc<Self>,
+        id: CallId,
+        noticed: bool,
+        deadline: Option<Instant>,
+        desk: &mut Desk,
+    ) -> Step<Arrived> {
         let outcome = if self.lead.is_mine() {
-            self.lead_until_answer(id, noticed, deadline)
+            self.lead_until_answer(id, noticed, deadline, desk)
         } else if self.lead.try_enter(&self.watch) {
             let _leading = Leading(self);
-            self.lead_until_answer(id, noticed, deadline)
+            self.lead_until_answer(id, noticed, deadline, desk)
         } else {
-            self.queue_for_answer(id, deadline)
+            self.queue_for_answer(id, deadline, desk)
         };
         if outcome.is_err() {
             self.pending.forget(id);
@@ -62,103 +76,119 @@ impl End {
         outcome
     }
 
-    fn lead_until_answer(self: &Arc<Self>, id: CallId, noticed: bool, deadline: Option<Instant>) -> Result<Outcome> {
-        let mut desk = Desk { buffer: take_spare(), ..Desk::default() };
-        let outcome = self.receive_answer(id, noticed, deadline, &mut desk);
-        if !matches!(outcome, Ok(Outcome::Answer { .. })) {
-            keep_spare(desk.buffer);
-        }
-        outcome
-    }
-
     #[inline]
-    fn receive_answer(self: &Arc<Self>, id: CallId, noticed: bool, deadline: Option<Instant>, desk: &mut Desk) -> Result<Outcome> {
+    fn lead_until_answer(self: &Arc<Self>, id: CallId, noticed: bool, deadline: Option<Instant>, desk: &mut Desk) -> Step<Arrived> {
         loop {
             // By an earlier leader, or by a handler's wait nested in ours.
-            if let Some(outcome) = self.pending.take(id) {
-                return Ok(outcome);
+            if self.pending.is_ready(id) {
+                desk.outcome = self.pending.take(id);
+                if desk.outcome.is_some() {
+                    return Ok(Arrived::Elsewhere);
+                }
             }
-            let received = self.receive_one(Some(id), desk)?;
-            match received {
-                Received::Mine(outcome) => {
-                    if noticed {
-                        self.pending.forget(id);
-                    } else {
-                        self.pending.release(id);
-                    }
-                    return Ok(outcome);
+            match self.receive_one(Some(id), SpinFor::Answer(deadline), desk)? {
+                Received::Answer => {
+                    self.settled(id, noticed);
+                    return Ok(Arrived::Here);
+                }
+                Received::Failure => {
+                    self.settled(id, noticed);
+                    return Ok(Arrived::Elsewhere);
                 }
                 Received::Dispatched => {
                     // A handler may have taken its time, or closed this end.
                     if self.is_over() {
-                        return self.pending.take(id).ok_or_else(|| self.failure());
+                        return self.take(id, desk, || self.failure());
                     }
                     self.expire();
                     if has_passed(deadline) {
-                        return self.pending.take(id).ok_or(Error::Timeout);
+                        return self.take(id, desk, || Error::Timeout);
                     }
                 }
                 Received::Crowded => {
                     if self.is_over() {
-                        return self.pending.take(id).ok_or_else(|| self.failure());
+                        return self.take(id, desk, || self.failure());
                     }
                     self.wait_while_crowded(deadline, || self.pending.is_ready(id))?;
                     if has_passed(deadline) {
-                        return self.pending.take(id).ok_or(Error::Timeout);
+                        return self.take(id, desk, || Error::Timeout);
                     }
                 }
-                Received::Nothing => {
+                received @ (Received::Nothing | Received::Disturbed) => {
                     if self.is_over() {
-                        return Err(self.failure());
+                        return Err(self.failure().into());
                     }
                     if self.is_gone() && !self.has_something() {
                         if !self.at_bound() {
                             self.drained();
                         }
-                        return Err(self.failure());
+                        return Err(self.failure().into());
                     }
-                    self.wait_for_message(deadline)?;
+                    if received == Received::Nothing {
+                        self.sleep_for_message(deadline)?;
+                    }
+                    self.look_up(deadline)?;
                 }
             }
         }
     }
 
-    /// Spins, then sleeps, until a message may have come. The lead is ours.
-    pub(crate) fn wait_for_message(self: &Arc<Self>, deadline: Option<Instant>) -> Result<()> {
-        let next = lock(&self.inbox).next();
-        let come = || self.watch.has_come(next) || self.is_disturbed();
-        let until = earlier(deadline, self.timers.earliest());
-        if !self.spin_for_data.spin(until, come) {
-            if has_passed(deadline) {
-                return Err(Error::Timeout);
-            }
-            let start = Instant::now();
-            let slept = {
-                let _sleeping = self.sleeping_for_data();
-                self.watch.arm(Sleeper::Guest);
-                let slept = if self.has_something() || self.is_disturbed() {
-                    Ok(true)
-                } else {
-                    Counters::add(&self.counters.sleeps);
-                    self.watch.sleep(Sleeper::Guest, until)
-                };
-                self.watch.disarm();
-                slept
+    /// Takes the outcome that another thread has stored, if it is there.
+    fn take(&self, id: CallId, desk: &mut Desk, otherwise: impl FnOnce() -> Error) -> Step<Arrived> {
+        desk.outcome = self.pending.take(id);
+        if desk.outcome.is_some() { Ok(Arrived::Elsewhere) } else { Err(otherwise().into()) }
+    }
+
+    /// The call is done with: its answer is in our hands.
+    #[inline]
+    fn settled(&self, id: CallId, noticed: bool) {
+        if noticed {
+            self.pending.forget(id);
+        } else {
+            self.pending.release(id);
+        }
+    }
+
+    /// Sleeps until a message may have come. The lead is ours.
+    pub(crate) fn sleep_for_message(self: &Arc<Self>, deadline: Option<Instant>) -> Step<()> {
+        if has_passed(deadline) {
+            return Err(Error::Timeout.into());
+        }
+        let start = Instant::now();
+        let slept = {
+            let _sleeping = self.sleeping_for_data();
+            self.watch.arm(Sleeper::Guest);
+            let slept = if self.has_something() || self.is_disturbed() {
+                Ok(true)
+            } else {
+                Counters::add(&self.counters.sleeps);
+                self.watch.sleep(Sleeper::Guest, earlier(deadline, self.timers.earliest()))
             };
-            slept.map_err(|e| self.channel_failed(e.into()))?;
-            self.spin_for_data.slept(start.elapsed());
+            self.watch.disarm();
+            slept
+        };
+        slept.map_err(|e| self.channel_failed(e.into()))?;
+        self.spin_for_data.slept(start.elapsed());
+        Ok(())
+    }
+
+    /// Does what a thread that waited owes to others, and looks at the clock.
+    pub(crate) fn look_up(&self, deadline: Option<Instant>) -> Step<()> {
+        if self.inbox_is_wanted() {
+            // Whoever wants it has the time to take it.
+            std::thread::yield_now();
         }
         self.attend();
         self.expire();
         if has_passed(deadline) && !self.has_something() {
-            return Err(Error::Timeout);
+            return Err(Error::Timeout.into());
         }
         Ok(())
     }
 
     /// Waits while another thread leads.
     #[cold]
-    fn queue_for_answer(self: &Arc<Self>, id: CallId, deadline: Option<Instant>) -> Result<Outcome> {
+    fn queue_for_answer(self: &Arc<Self>, id: CallId, deadline: Option<Instant>, desk: &mut Desk) -> Step<Arrived> {
         let parker = this_parker();
         // If the outcome is there already there is nothing to be told, and the loop finds it.
         let _ = self.pending.notify(id, Notify::Thread(parker.clone()));
@@ -166,16 +196,17 @@ impl End {
         let turn = self.lead.wait_turn(&self.watch, &parker, deadline, || over() || self.is_gone());
         if turn == Turn::Lead {
             let _leading = Leading(self);
-            return self.lead_until_answer(id, true, deadline);
+            return self.lead_until_answer(id, true, deadline, desk);
         }
         if turn == Turn::Done && self.is_gone() {
             self.last_deliveries(deadline, over);
         }
-        if let Some(outcome) = self.pending.take(id) {
-            return Ok(outcome);
+        desk.outcome = self.pending.take(id);
+        if desk.outcome.is_some() {
+            return Ok(Arrived::Elsewhere);
         }
         if self.is_over() {
-            return Err(self.failure());
+            return Err(self.failure().into());
         }
         if self.is_gone() {
             // Take the answers that have arrived from under the thread that leads.
@@ -183,16 +214,17 @@ impl End {
                 self.salvage_answers()?;
                 // Acquire: pairs with the Release of the thread that has an answer in its hands, perhaps ours.
                 let in_transit = self.in_transit.load(Ordering::Acquire);
-                if let Some(outcome) = self.pending.take(id) {
-                    return Ok(outcome);
+                desk.outcome = self.pending.take(id);
+                if desk.outcome.is_some() {
+                    return Ok(Arrived::Elsewhere);
                 }
                 if !in_transit {
-                    return Err(self.failure());
+                    return Err(self.failure().into());
                 }
                 std::thread::yield_now();
             }
         }
-        Err(Error::Timeout)
+        Err(Error::Timeout.into())
     }
 
     /// Lets everything that was sent before the other side was gone be handled, by this thread or by the one that leads. Gives up if that one is
@@ -203,7 +235,7 @@ impl End {
         }
         let parker = this_parker();
         loop {
-            let before = lock(&self.inbox).progress();
+            let before = self.inbox().progress();
             let soon = Instant::now().checked_add(LONG_HANDLER);
             match self.lead.wait_turn(&self.watch, &parker, earlier(deadline, soon), || done() || self.is_over()) {
                 Turn::Lead => {
@@ -212,7 +244,7 @@ impl End {
                     return;
                 }
                 Turn::Done => return,
-                Turn::TimedOut if has_passed(deadline) || lock(&self.inbox).progress() == before => return,
+                Turn::TimedOut if has_passed(deadline) || self.inbox().progress() == before => return,
                 Turn::TimedOut => {}
             }
         }
@@ -223,9 +255,9 @@ impl End {
     /// Runs none of the user's code: tasks and callbacks are left for a thread that dispatches.
     pub(crate) fn salvage_answers(&self) -> Result<()> {
         let outcome = {
-            let mut inbox = lock(&self.inbox);
+            let mut inbox = self.inbox();
             let mut completions = Vec::new();
-            let outcome = inbox.take_answers(self.is_gone(), |words, bytes| match split(as_bytes(&words, bytes)) {
+            let outcome = inbox.take_answers(self.is_gone(), |words, bytes| match split(&words, bytes) {
                 Some((Head::Answer(id), payload)) => {
                     let from = bytes - payload.len();
                     completions.push(self.pending.complete(id, Outcome::Answer { words, from, to: bytes }));
@@ -242,7 +274,7 @@ impl End {
     /// Waits, as the thread that leads, until the other end has read some of the answers that are kept for it.
     pub(crate) fn wait_while_crowded(&self, deadline: Option<Instant>, done: impl Fn() -> bool) -> Result<()> {
         self.salvage_answers()?;
-        let over = || self.is_disturbed() || done() || lock(&self.inbox).is_full();
+        let over = || self.is_disturbed() || done() || self.inbox().is_full();
         self.outbox.wait_until_kept(CROWDED_BYTES, earlier(deadline, self.timers.earliest()), over);
         self.attend();
         self.expire();

@@ -187,21 +187,23 @@ impl Receiver {
             let Some(frame) = self.consumer.pop(message)? else {
                 return Ok(None);
             };
-            if frame.made_room {
+            if frame.made_room() {
                 self.wakeups += u64::from(Bell::new(self.region.room_bell(self.ring)).ring()?);
             }
-            if frame.kind == Kind::Last && self.partial.is_empty() {
-                if frame.bytes > self.max_message {
+            if frame.kind() == Kind::Last && self.partial.is_empty() {
+                if frame.bytes() > self.max_message {
                     return Err(Misbehaved::Oversize.into());
                 }
-                return Ok(Some(frame.bytes));
+                return Ok(Some(frame.bytes()));
             }
-            if let Some(bytes) = self.assemble(frame.kind, frame.bytes, message)? {
+            if frame.kind() != Kind::Skip
+                && let Some(bytes) = self.assemble(frame.kind(), frame.bytes(), message)?
+            {
                 return Ok(Some(bytes));
             }
             message.clear();
             // A lap: all that was there before this call, and before `closed` if that was seen, is out.
-            passed += ring::slots_of(frame.bytes);
+            passed += ring::slots_of(frame.bytes());
             if passed >= self.consumer.slots() {
                 return Ok(None);
             }

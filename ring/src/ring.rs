@@ -23,6 +23,17 @@
 //! the mark `jump`, and both positions go on at the next lap. So an exchange of small messages stays in the nearest cache however large
 //! the ring is.
 //!
+//! If the consumer stops just then, the frames it has not consumed yet lie in the way of the new lap: it has room up to the first of them
+//! only. Then the producer puts a frame without payload, a `skip`, into the slot that was kept free, and goes on behind them: at the slot
+//! where the last jump left the lap before, which the consumer has kept in mind. So nearly all of the ring is there for a burst, whenever
+//! it comes.
+//!
+//! ```text
+//!   slot       0        h             n                                       slots
+//!   lap before │consumed│not consumed │jump: nothing was written behind this  │
+//!   this lap   │new, new, skip ──────►│new, new, new ..                       │
+//! ```
+//!
 //! # The consumer's position is published lazily
 //!
 //! Every [`Consumer::period`] slots, and after a jump. A producer that waits for room for a frame of at most
@@ -81,6 +92,28 @@ pub(crate) enum Kind {
     More,
     /// Forget the fragments so far.
     Abort,
+    /// Says nothing: the next frame is behind those of the lap before.
+    Skip,
+}
+
+impl Kind {
+    fn flags(self) -> u64 {
+        match self {
+            Kind::Last => 0,
+            Kind::More => MORE,
+            Kind::Abort => ABORT,
+            Kind::Skip => MORE | ABORT,
+        }
+    }
+}
+
+/// A return to the start of the ring.
+#[derive(Debug, Clone, Copy)]
+struct Jump {
+    /// Where it left its lap: the position behind the frame that says so.
+    at: u64,
+    /// Whether the next lap has skipped what was not consumed of that one.
+    skipped: bool,
 }
 
 /// The publishing side of a ring.
@@ -97,6 +130,8 @@ pub(crate) struct Producer {
     head: u64,
     /// Position from which on it is worth looking whether the ring can return to its start.
     jump_check: u64,
+    /// The last jump, until the consumer is known to have made it, too.
+    jump: Option<Jump>,
     /// So many frames were sent that a word in a slot outside the hot set, unused for long, may seem to be of the future: such words are
     /// cleared from now on.
     aged: bool,
@@ -108,7 +143,18 @@ impl Producer {
     pub(crate) fn new(region: Region, ring: usize) -> Producer {
         let slots = region.slots(ring).len() as u64;
         let inside = vec![0; slots.div_ceil(64) as usize].into();
-        Producer { region, ring, slots, tail: 0, serial: 1, head: 0, jump_check: Self::first_check(slots, 0), aged: false, inside }
+        Producer {
+            region,
+            ring,
+            slots,
+            tail: 0,
+            serial: 1,
+            head: 0,
+            jump_check: Self::first_check(slots, 0),
+            jump: None,
+            aged: false,
+            inside,
+        }
     }
 
     /// As if frames had gone before: for tests of where the numbers end.
@@ -139,13 +185,10 @@ impl Producer {
         }
         let start = self.tail;
         let mut next = start.wrapping_add(count);
-        let mut flags = match kind {
-            Kind::Last => 0,
-            Kind::More => MORE,
-            Kind::Abort => ABORT,
-        };
+        let mut flags = kind.flags();
         if reached(next, self.jump_check) && self.can_jump(next)? {
             flags |= JUMP;
+            self.jump = Some(Jump { at: next, skipped: false });
             next = self.next_lap(next);
             self.jump_check = Self::first_check(self.slots, next);
         }
@@ -153,9 +196,16 @@ impl Producer {
         if count > 1 {
             self.set_inside(start, count);
         }
+        store_words(self.region.slots(self.ring), start, words);
+        self.publish(start, next, bytes as u64 | flags);
+        Ok(true)
+    }
+
+    /// Publishes the frame at `start`, the payload of which is in place; the next one will be at `next`.
+    #[inline]
+    fn publish(&mut self, start: u64, next: u64, word: u64) {
         let slots = self.region.slots(self.ring);
         let mask = self.slots - 1;
-        store_words(slots, start, words);
         let behind = next & mask;
         let inside = self.inside[(behind / 64) as usize] >> (behind % 64) & 1 != 0;
         if inside || self.aged && behind >= HOT_SLOTS {
@@ -163,12 +213,10 @@ impl Producer {
             // Relaxed: the slot is free, and the consumer looks at it only after it has seen the frame word below.
             slots[behind as usize].words[0].store(0, Ordering::Relaxed);
         }
-        let word = bytes as u64 | flags | self.serial << SERIAL_SHIFT;
-        // Release: publishes the words above; pairs with the Acquire in `Consumer::peek`.
-        slots[(start & mask) as usize].words[0].store(word, Ordering::Release);
+        // Release: publishes the words above and the payload; pairs with the Acquire in `peek`.
+        slots[(start & mask) as usize].words[0].store(word | self.serial << SERIAL_SHIFT, Ordering::Release);
         self.tail = next;
         self.serial = serial_after(self.serial);
-        Ok(true)
     }
 
     /// The consumer's position from which on a frame of `bytes` has room.
@@ -184,12 +232,33 @@ impl Producer {
 
     #[inline]
     fn has_room(&mut self, count: u64) -> Result<bool, Misbehaved> {
+        Ok(self.fits(count) || self.make_room(count)?)
+    }
+
+    #[inline]
+    fn fits(&self, count: u64) -> bool {
         // One slot more than the frame takes, to be cleared: see the module's documentation.
-        if self.tail.wrapping_sub(self.head) + count < self.slots {
+        self.tail.wrapping_sub(self.head) + count < self.slots
+    }
+
+    #[cold]
+    fn make_room(&mut self, count: u64) -> Result<bool, Misbehaved> {
+        self.refresh()?;
+        let Some(jump) = self.jump else { return Ok(self.fits(count)) };
+        let lap = self.next_lap(jump.at);
+        if reached(self.head, lap) {
+            self.jump = None;
+            return Ok(self.fits(count));
+        }
+        if self.fits(count) {
             return Ok(true);
         }
-        self.refresh()?;
-        Ok(self.tail.wrapping_sub(self.head) + count < self.slots)
+        // The consumer is still in the lap before, so this one is free but for what lies between its position and the jump.
+        if !jump.skipped {
+            self.jump = Some(Jump { skipped: true, ..jump });
+            self.publish(self.tail, lap.wrapping_add(jump.at & (self.slots - 1)), Kind::Skip.flags());
+        }
+        Ok(self.tail.wrapping_sub(lap) + count < self.slots)
     }
 
     /// Takes over the consumer's position, if it is one that an honest consumer can have.
@@ -271,13 +340,37 @@ fn load_words(slots: &[Slot], start: u64, count: usize, into: &mut Vec<u64>) {
     }
 }
 
-/// A frame that was taken out of the ring.
+/// A frame that was taken out of the ring, as its frame word: one register, where a struct of small fields is written to the stack in
+/// pieces and read back as a whole, which the processor cannot forward.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Frame {
-    pub(crate) bytes: usize,
-    pub(crate) kind: Kind,
+pub(crate) struct Frame(u64);
+
+impl Frame {
+    #[inline]
+    pub(crate) fn bytes(self) -> usize {
+        length(self.0)
+    }
+
+    #[inline]
+    pub(crate) fn kind(self) -> Kind {
+        match self.0 & (MORE | ABORT) {
+            0 => Kind::Last,
+            MORE => Kind::More,
+            ABORT => Kind::Abort,
+            _ => Kind::Skip,
+        }
+    }
+
     /// Whether the consumer's position was published, so that the producer may have room now.
-    pub(crate) made_room: bool,
+    #[inline]
+    pub(crate) fn made_room(self) -> bool {
+        self.0 & JUMP != 0
+    }
+}
+
+#[inline]
+fn length(word: u64) -> usize {
+    (word & ((1 << LENGTH_BITS) - 1)) as usize
 }
 
 /// Where a consumer looks next: enough to see whether something is there without owning the consumer.
@@ -300,6 +393,8 @@ pub(crate) struct Consumer {
     serial: u64,
     /// Whether the serials have gone round once.
     wrapped: bool,
+    /// The slot behind the frame that jumped last.
+    jumped_at: u64,
     /// The position that the producer knows.
     published: u64,
 }
@@ -307,7 +402,7 @@ pub(crate) struct Consumer {
 impl Consumer {
     pub(crate) fn new(region: Region, ring: usize) -> Consumer {
         let slots = region.slots(ring).len() as u64;
-        Consumer { region, ring, slots, head: 0, serial: 1, wrapped: false, published: 0 }
+        Consumer { region, ring, slots, head: 0, serial: 1, wrapped: false, jumped_at: 0, published: 0 }
     }
 
     /// As if frames had gone before: for tests of where the numbers end.
@@ -336,30 +431,34 @@ impl Consumer {
         let Some(word) = peek(slots, self.expected())? else {
             return Ok(None);
         };
-        let bytes = (word & ((1 << LENGTH_BITS) - 1)) as usize;
+        let bytes = length(word);
         if bytes > max_frame_bytes(self.slots) {
             return Err(Misbehaved::Length);
         }
-        let kind = match word & (MORE | ABORT) {
-            0 => Kind::Last,
-            MORE => Kind::More,
-            ABORT => Kind::Abort,
-            _ => return Err(Misbehaved::Fragment),
-        };
         load_words(slots, self.head, bytes.div_ceil(8), into);
         self.head = self.head.wrapping_add(slots_of(bytes));
         let serial = serial_after(self.serial);
         self.wrapped |= serial < self.serial;
         self.serial = serial;
+        let mask = self.slots - 1;
         let jump = word & JUMP != 0;
         if jump {
-            self.head = (self.head | (self.slots - 1)).wrapping_add(1);
+            self.jumped_at = self.head & mask;
+            self.head = (self.head | mask).wrapping_add(1);
         }
-        let made_room = jump || self.head.wrapping_sub(self.published) >= self.period();
+        let skip = word & (MORE | ABORT) == MORE | ABORT;
+        if skip {
+            // Forward, in this lap: whatever else a producer claims is none of its business.
+            if jump || bytes > 0 || self.head & mask > self.jumped_at || self.head & mask == 0 {
+                return Err(Misbehaved::Fragment);
+            }
+            self.head = self.head & !mask | self.jumped_at;
+        }
+        let made_room = jump || skip || self.head.wrapping_sub(self.published) >= self.period();
         if made_room {
             self.publish_head();
         }
-        Ok(Some(Frame { bytes, kind, made_room }))
+        Ok(Some(Frame(if made_room { word | JUMP } else { word })))
     }
 
     /// Whether the producer said that nothing follows. Look for frames once more after it is true.

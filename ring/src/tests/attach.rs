@@ -181,7 +181,7 @@ fn bytes_lie_where_the_layout_says() {
         u64::from_le_bytes(bytes)
     };
     assert_eq!(word(0).to_le_bytes(), *b"coproces");
-    assert_eq!(word(8), 128 << 32 | 1);
+    assert_eq!(word(8), 128 << 32 | 2);
     assert_eq!((word(16), word(24)), (8192, 4096 + 2 * 8192));
 
     let worker = Region::attach(&file, CAPACITY).unwrap();

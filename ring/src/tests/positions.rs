@@ -2,7 +2,7 @@
 
 use super::common::{Numbers, Pair, message, pairs, receive_all};
 use crate::layout::SLOT_WORDS;
-use crate::ring::{Consumer, Kind, Producer};
+use crate::ring::{Consumer, Frame, Kind, Producer};
 use crate::sync::atomic::Ordering;
 use crate::{Progress, Region, Side, Watch};
 
@@ -23,6 +23,16 @@ fn ends_at(slots: usize, position: u64, serial: u64) -> (Producer, Consumer) {
     (Producer::starting_at(region.clone(), 0, position, serial), Consumer::starting_at(region, 0, position, serial))
 }
 
+/// The next frame that says something.
+fn pop(consumer: &mut Consumer, words: &mut Vec<u64>) -> Frame {
+    loop {
+        let frame = consumer.pop(words).expect("the producer is honest").expect("it was pushed");
+        if frame.kind() != Kind::Skip {
+            return frame;
+        }
+    }
+}
+
 /// Pushes and pops frames of random sizes with up to `in_flight` between the two, and compares.
 fn exchange(producer: &mut Producer, consumer: &mut Consumer, frames: u64, in_flight: usize, most_bytes: usize) {
     let mut numbers = Numbers(frames);
@@ -34,15 +44,15 @@ fn exchange(producer: &mut Producer, consumer: &mut Consumer, frames: u64, in_fl
         let sent = message(seed, bytes);
         while expected.len() >= in_flight || !producer.push(&sent, bytes, Kind::Last).expect("the consumer is honest") {
             words.clear();
-            let frame = consumer.pop(&mut words).expect("the producer is honest").expect("it was pushed");
-            assert_eq!(Some((frame.bytes, words.clone())), expected.pop_front());
+            let frame = pop(consumer, &mut words);
+            assert_eq!(Some((frame.bytes(), words.clone())), expected.pop_front());
         }
         expected.push_back((bytes, sent));
     }
     for (bytes, sent) in expected {
         words.clear();
-        let frame = consumer.pop(&mut words).expect("the producer is honest").expect("it was pushed");
-        assert_eq!((frame.bytes, &words), (bytes, &sent));
+        let frame = pop(consumer, &mut words);
+        assert_eq!((frame.bytes(), &words), (bytes, &sent));
     }
     assert_eq!(consumer.pop(&mut words), Ok(None));
 }
@@ -58,6 +68,57 @@ fn an_exchange_of_small_messages_stays_in_the_first_slots() {
             }
             assert_eq!(touched(&pair.parent), (0..32).collect::<Vec<_>>(), "{}, {slots} slots", pair.name);
         }
+    }
+}
+
+#[test]
+fn nearly_all_of_the_ring_is_there_for_a_burst_at_any_moment() {
+    for slots in [128, 256, 2048] {
+        for bytes in [8, 120, 121, 300] {
+            let (mut producer, mut consumer) = ends_at(slots, 0, 1);
+            let each = (bytes + 8_usize).div_ceil(SLOT_WORDS * 8);
+            let mut words = Vec::new();
+            let mut numbers = Numbers(7);
+            for round in 0..400 {
+                // A quiet phase, in which a few at most are under way, then a burst while the consumer stands still.
+                let quiet = numbers.below(100) + 3;
+                exchange(&mut producer, &mut consumer, quiet as u64, 1 + round % 3, bytes);
+                let mut sent = 0;
+                while producer.push(&message(sent, bytes), bytes, Kind::Last).unwrap() {
+                    sent += 1;
+                }
+                // Once round the hot set, what the consumer had not published, and the slot that is kept free.
+                let least = (slots - slots.min(2 * 32) - 16 - 2 * each) / each;
+                assert!(sent as usize >= least, "{sent} frames of {bytes} bytes in {slots} slots, after {quiet}; {least} would do");
+                for i in 0..sent {
+                    words.clear();
+                    assert_eq!(pop(&mut consumer, &mut words).bytes(), bytes);
+                    assert_eq!(words, message(i, bytes));
+                }
+                assert_eq!(consumer.pop(&mut words), Ok(None));
+            }
+        }
+    }
+}
+
+#[test]
+fn a_skip_that_leads_anywhere_but_forward_is_an_error() {
+    const SKIP: u64 = 5 << 16;
+    const JUMP: u64 = 1 << 17;
+    for (before, word) in [(0, SKIP), (5, SKIP), (5, SKIP | JUMP), (5, SKIP | 8), (127, SKIP), (40, SKIP)] {
+        let region = Region::heap(128);
+        let mut producer = Producer::new(region.clone(), 0);
+        let mut consumer = Consumer::new(region.clone(), 0);
+        for i in 0..before {
+            assert!(producer.push(&[i], 8, Kind::Last).unwrap());
+            // Never caught up, so that it does not jump.
+            if i >= 33 {
+                assert!(consumer.pop(&mut Vec::new()).unwrap().is_some());
+            }
+        }
+        while consumer.pop(&mut Vec::new()).unwrap().is_some() {}
+        region.slots(0)[before as usize].words[0].store((before + 1) << SERIAL_SHIFT | word, Ordering::Relaxed);
+        assert_eq!(consumer.pop(&mut Vec::new()), Err(crate::Misbehaved::Fragment), "{before} {word:x}");
     }
 }
 
