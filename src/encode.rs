@@ -48,21 +48,6 @@ impl<'a> Gather<'a> {
         }
     }
 
-    /// Appends whole words behind those that fit inline, as a block.
-    #[cold]
-    fn spill_block(&mut self, words: &[[u8; 8]]) {
-        if self.may_spill(words.len()) {
-            let (shift, mut pending) = (8 * self.pending_bytes, self.pending);
-            self.message.spilled.extend(words.iter().map(|word| {
-                let (whole, rest) = join(pending, u64::from_le_bytes(*word), shift);
-                pending = rest;
-                whole
-            }));
-            self.pending = pending;
-        }
-        self.full += words.len();
-    }
-
     /// Makes sure that what is there is spilled, unless `more` words exceed the maximum: then bytes are counted, for the error, but not kept.
     fn may_spill(&mut self, more: usize) -> bool {
         if (self.full + more).saturating_sub(1) * 8 > self.max {
@@ -79,17 +64,43 @@ impl<'a> Gather<'a> {
 
     /// Adds bytes as they are.
     pub(crate) fn extend(&mut self, bytes: &[u8]) {
-        let (words, rest) = bytes.as_chunks::<8>();
-        let (inline, block) = words.split_at(words.len().min(INLINE_WORDS.saturating_sub(self.full)));
-        for word in inline {
-            self.extend_by_word(u64::from_le_bytes(*word), 8);
+        if bytes.len() / 8 > INLINE_WORDS.saturating_sub(self.full) {
+            self.extend_beyond(bytes);
+        } else {
+            self.extend_by_words(bytes);
         }
-        if !block.is_empty() {
-            self.spill_block(block);
+    }
+
+    #[inline]
+    fn extend_by_words(&mut self, bytes: &[u8]) {
+        let (words, rest) = bytes.as_chunks::<8>();
+        for word in words {
+            self.extend_by_word(u64::from_le_bytes(*word), 8);
         }
         for byte in rest {
             self.push(*byte);
         }
+    }
+
+    /// Adds more bytes than fit inline.
+    #[cold]
+    fn extend_beyond(&mut self, bytes: &[u8]) {
+        let (inline, block) = bytes.split_at(8 * INLINE_WORDS.saturating_sub(self.full));
+        self.extend_by_words(inline);
+        if block.len() < 8 {
+            return self.extend_by_words(block);
+        }
+        // The words of the message lie across those of the block: the first one completes what is pending.
+        let (first, aligned) = block.split_at(8 - self.pending_bytes as usize);
+        let (words, rest) = aligned.as_chunks::<8>();
+        if self.may_spill(1 + words.len()) {
+            self.message.spilled.push(self.pending | partial_word(first) << (8 * self.pending_bytes));
+            // An ordinary copy, once compiled.
+            self.message.spilled.extend(words.iter().map(|word| u64::from_le_bytes(*word)));
+        }
+        self.full += 1 + words.len();
+        self.pending = partial_word(rest);
+        self.pending_bytes = rest.len() as u32;
     }
 
     /// Adds the lower `length` bytes of a word, one to eight. Those above are zero.
@@ -164,6 +175,11 @@ impl<'a> Gather<'a> {
 fn join(pending: u64, word: u64, shift: u32) -> (u64, u64) {
     // In two steps, since a shift by 64 is none.
     (pending | word << shift, (word >> 1) >> (63 - shift))
+}
+
+/// At most eight bytes as a word, from the low end.
+fn partial_word(bytes: &[u8]) -> u64 {
+    bytes.iter().rev().fold(0, |word, byte| word << 8 | u64::from(*byte))
 }
 
 /// A signed number as an unsigned one, small if it was near zero.

@@ -92,7 +92,7 @@ impl End {
             inbox: Mutex::new(Inbox::new(Receiver::new(region, side, terms.max_message))),
             pending,
             registry: Registry::default(),
-            lead: Lead::new(),
+            lead: Lead::new(Spin::new(terms.strategy, std::process::id())),
             seat: Seat::default(),
             timers: Timers::new(),
             counters: Counters::default(),

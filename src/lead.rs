@@ -29,7 +29,7 @@ use std::time::Instant;
 use coprocess_ring::{Sleeper, Watch};
 
 use crate::parker::Parker;
-use crate::sync::{Arc, AtomicU32, AtomicUsize, Mutex, Ordering, fence, lock, thread_token, yield_now};
+use crate::sync::{Arc, AtomicU32, AtomicUsize, Mutex, Ordering, Spin, fence, lock, thread_token, yield_now};
 
 const HOLDER: u32 = 3;
 /// Nobody leads.
@@ -62,11 +62,19 @@ pub(crate) struct Lead {
     /// Whether the resident is, or is about to be, asleep in the kernel.
     asleep: AtomicU32,
     queue: Mutex<VecDeque<Arc<Parker>>>,
+    spin: Spin,
 }
 
 impl Lead {
-    pub(crate) fn new() -> Lead {
-        Lead { state: AtomicU32::new(FREE), leader: AtomicUsize::new(0), asleep: AtomicU32::new(0), queue: Mutex::new(VecDeque::new()) }
+    /// `spin` is for those who queue.
+    pub(crate) fn new(spin: Spin) -> Lead {
+        Lead {
+            state: AtomicU32::new(FREE),
+            leader: AtomicUsize::new(0),
+            asleep: AtomicU32::new(0),
+            queue: Mutex::new(VecDeque::new()),
+            spin,
+        }
     }
 
     /// Whether this thread leads already: it is in a handler.
@@ -228,7 +236,7 @@ impl Lead {
                 }
             }
             // Again, now that a notification can reach us.
-            let notified = done() || parker.wait(deadline);
+            let notified = done() || self.wait_for_notice(parker, deadline);
             let nominated = !self.remove(&mut lock(&self.queue), parker);
             if nominated && self.try_enter(watch) {
                 return Turn::Lead;
@@ -237,6 +245,17 @@ impl Lead {
                 return if done() { Turn::Done } else { Turn::TimedOut };
             }
         }
+    }
+
+    /// The lead often changes hands within a call's time, much less than it takes to go to sleep and be woken.
+    fn wait_for_notice(&self, parker: &Parker, deadline: Option<Instant>) -> bool {
+        if self.spin.spin(deadline, || parker.is_notified()) {
+            return parker.wait(deadline);
+        }
+        let start = Instant::now();
+        let notified = parker.wait(deadline);
+        self.spin.slept(start.elapsed());
+        notified
     }
 
     /// Wakes all that queue, so that they look at what they wait for.

@@ -5,6 +5,8 @@ pub(crate) use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering, fence};
 pub(crate) use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 pub(crate) use std::thread::yield_now;
 
+pub(crate) use coprocess_ring::Spin;
+
 /// Locks, and goes on if a thread panicked while it held the lock: no user code runs under the locks of this crate, and each critical
 /// section leaves its data whole.
 pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {

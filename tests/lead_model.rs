@@ -20,6 +20,17 @@ mod sync {
         mutex.lock().unwrap()
     }
 
+    /// Spinning and yielding change nothing but how much time passes.
+    #[derive(Debug)]
+    pub(crate) struct Spin;
+
+    impl Spin {
+        pub(crate) fn spin(&self, _deadline: Option<std::time::Instant>, mut done: impl FnMut() -> bool) -> bool {
+            done()
+        }
+        pub(crate) fn slept(&self, _took: std::time::Duration) {}
+    }
+
     /// The models do not nest: nobody asks whose the lead is.
     pub(crate) fn thread_token() -> usize {
         1
@@ -47,7 +58,7 @@ struct End {
 fn pair(waiters: usize) -> (Arc<End>, Sender) {
     let region = Region::heap(8);
     let end = End {
-        lead: Lead::new(),
+        lead: Lead::new(sync::Spin),
         watch: Watch::new(&region, Side::Worker),
         inbox: Mutex::new(Receiver::new(&region, Side::Worker, 1024)),
         answered: (0..waiters).map(|_| AtomicBool::new(false)).collect(),

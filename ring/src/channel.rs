@@ -9,7 +9,7 @@ use std::time::Instant;
 use crate::bell::{Bell, Sleeper};
 use crate::error::Misbehaved;
 use crate::region::{Region, Side};
-use crate::ring::{self, Consumer, Expected, Kind, Producer};
+use crate::ring::{self, Consumer, Expected, Frame, Kind, Producer};
 use crate::sync::atomic::Ordering;
 
 /// Why a send or receive at this level failed.
@@ -51,7 +51,7 @@ pub struct Sender {
     producer: Producer,
     region: Region,
     ring: usize,
-    /// Words of the message under way that are already published; zero between messages.
+    /// Bytes of the message under way that are already published; zero between messages.
     done: usize,
     /// Fragments of an abandoned message are in the ring: the next frame must say so.
     abort: bool,
@@ -82,26 +82,38 @@ impl Sender {
             self.ring_bell()?;
             return Ok(Progress::Sent);
         }
-        self.send_slowly(words, bytes)
+        self.send_slowly(&bytemuck::cast_slice(words)[..bytes], &[])
     }
 
-    fn send_slowly(&mut self, words: &[u64], bytes: usize) -> Result<Progress, ChannelError> {
+    /// As [`send`](Self::send), for a message that goes on in another place: `words`, then `rest`, without a copy that joins them.
+    ///
+    /// # Errors
+    ///
+    /// As [`send`](Self::send).
+    pub fn send_joined(&mut self, words: &[u64], rest: &[u8]) -> Result<Progress, ChannelError> {
+        self.send_slowly(bytemuck::cast_slice(words), rest)
+    }
+
+    fn send_slowly(&mut self, first: &[u8], second: &[u8]) -> Result<Progress, ChannelError> {
         if self.abort {
             if !self.producer.push(&[], 0, Kind::Abort)? {
                 return Ok(Progress::NoRoom(self.room_for(0)));
             }
             self.abort = false;
         }
-        let fragment = self.producer.max_frame_bytes() / 8;
+        let fragment = self.producer.max_frame_bytes();
         loop {
-            let left = &words[self.done..];
-            let (part, length, kind) = if left.len() > fragment {
-                (&left[..fragment], fragment * 8, Kind::More)
-            } else {
-                (left, bytes - self.done * 8, Kind::Last)
+            // Every fragment but the last is of whole words: the first part is, if there is a second one.
+            let (left, is_last_part) = match first.get(self.done..) {
+                Some(left) if !left.is_empty() || second.is_empty() => (left, second.is_empty()),
+                _ => (&second[self.done - first.len()..], true),
             };
-            if !self.producer.push(part, length, kind)? {
-                return Ok(Progress::NoRoom(self.room_for(length)));
+            let (part, kind) = match left.split_at_checked(fragment) {
+                Some((part, [_, ..])) => (part, Kind::More),
+                _ => (left, if is_last_part { Kind::Last } else { Kind::More }),
+            };
+            if !self.producer.push_bytes(part, kind)? {
+                return Ok(Progress::NoRoom(self.room_for(part.len())));
             }
             self.ring_bell()?;
             if kind == Kind::Last {
@@ -182,26 +194,43 @@ impl Receiver {
     #[inline]
     pub fn receive(&mut self, message: &mut Vec<u64>) -> Result<Option<usize>, ChannelError> {
         message.clear();
+        if !self.partial.is_empty() {
+            return self.receive_fragments(None, message);
+        }
+        let Some(frame) = self.consumer.pop(message)? else {
+            return Ok(None);
+        };
+        self.ring_bell(frame)?;
+        if frame.kind() == Kind::Last { self.check_size(frame.bytes()).map(Some) } else { self.receive_fragments(Some(frame), message) }
+    }
+
+    /// Goes on with a message of several frames, of which `taken` is in `message`, and all others in `partial`.
+    #[cold]
+    fn receive_fragments(&mut self, taken: Option<Frame>, message: &mut Vec<u64>) -> Result<Option<usize>, ChannelError> {
         let mut passed = 0;
+        let mut taken = taken;
         loop {
-            let Some(frame) = self.consumer.pop(message)? else {
-                return Ok(None);
-            };
-            if frame.made_room() {
-                self.wakeups += u64::from(Bell::new(self.region.room_bell(self.ring)).ring()?);
-            }
-            if frame.kind() == Kind::Last && self.partial.is_empty() {
-                if frame.bytes() > self.max_message {
-                    return Err(Misbehaved::Oversize.into());
+            let whole = self.partial.is_empty();
+            let frame = match taken.take() {
+                Some(frame) => frame,
+                None => {
+                    // A fragment goes straight behind those that it continues.
+                    let into = if whole { &mut *message } else { &mut self.partial };
+                    let Some(frame) = self.consumer.pop(into)? else {
+                        return Ok(None);
+                    };
+                    self.ring_bell(frame)?;
+                    frame
                 }
-                return Ok(Some(frame.bytes()));
+            };
+            if whole && frame.kind() == Kind::Last {
+                return self.check_size(frame.bytes()).map(Some);
             }
             if frame.kind() != Kind::Skip
-                && let Some(bytes) = self.assemble(frame.kind(), frame.bytes(), message)?
+                && let Some(bytes) = self.assemble(frame, message)?
             {
                 return Ok(Some(bytes));
             }
-            message.clear();
             // A lap: all that was there before this call, and before `closed` if that was seen, is out.
             passed += ring::slots_of(frame.bytes());
             if passed >= self.consumer.slots() {
@@ -210,27 +239,39 @@ impl Receiver {
         }
     }
 
-    #[cold]
-    fn assemble(&mut self, kind: Kind, bytes: usize, fragment: &mut Vec<u64>) -> Result<Option<usize>, ChannelError> {
-        if kind == Kind::Abort {
+    #[inline]
+    fn ring_bell(&mut self, frame: Frame) -> Result<(), ChannelError> {
+        if frame.made_room() {
+            self.wakeups += u64::from(Bell::new(self.region.room_bell(self.ring)).ring()?);
+        }
+        Ok(())
+    }
+
+    #[inline]
+    fn check_size(&self, bytes: usize) -> Result<usize, ChannelError> {
+        if bytes > self.max_message { Err(Misbehaved::Oversize.into()) } else { Ok(bytes) }
+    }
+
+    /// Adds a frame that was received to the fragments so far, and returns the length of the message if it ends it.
+    fn assemble(&mut self, frame: Frame, message: &mut Vec<u64>) -> Result<Option<usize>, ChannelError> {
+        if frame.kind() == Kind::Abort {
             self.partial = Vec::new();
+            message.clear();
             return Ok(None);
         }
-        let before = self.partial.len() * 8;
-        if before + bytes > self.max_message {
-            return Err(Misbehaved::Oversize.into());
+        if self.partial.is_empty() {
+            std::mem::swap(&mut self.partial, message);
         }
-        if kind == Kind::More && (bytes == 0 || !bytes.is_multiple_of(8)) {
+        let bytes = frame.bytes();
+        let total = self.check_size((self.partial.len() - bytes.div_ceil(8)) * 8 + bytes)?;
+        if frame.kind() == Kind::Last {
+            *message = std::mem::take(&mut self.partial);
+            return Ok(Some(total));
+        }
+        if bytes == 0 || !bytes.is_multiple_of(8) {
             return Err(Misbehaved::Fragment.into());
         }
-        self.partial.append(fragment);
-        if kind == Kind::More {
-            return Ok(None);
-        }
-        std::mem::swap(&mut self.partial, fragment);
-        // The swapped-in buffer is a small one; what `fragment` had is now the caller's.
-        self.partial = Vec::new();
-        Ok(Some(before + bytes))
+        Ok(None)
     }
 
     /// Wakes a sender that waits for room, so that it looks whether this side has closed.

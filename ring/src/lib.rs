@@ -15,7 +15,7 @@
 //!
 //! # Files
 //!
-//! `layout` draws the bytes · `region` makes and maps them · `ring` moves frames through slots · `futex` and `bell` sleep and wake ·
+//! `layout` draws the bytes · `region` makes and maps them · `ring` moves frames through slots · `copy` copies their payload · `futex` and `bell` sleep and wake ·
 //! `wait` spins · `channel` makes messages of frames. The table of memory orderings is in `ring`, the proof that no wake-up is lost in
 //! `bell`.
 //!
@@ -40,6 +40,7 @@ compile_error!("coprocess runs on Linux only: it needs memfd, seals, shared fute
 
 mod bell;
 mod channel;
+mod copy;
 mod error;
 #[cfg_attr(not(loom), expect(unsafe_code, reason = "the futex system call"))]
 mod futex;
@@ -49,6 +50,7 @@ mod region;
 mod ring;
 mod sync;
 mod wait;
+mod yielding;
 
 pub use bell::Sleeper;
 pub use channel::{ChannelError, Next, Progress, Receiver, Room, Sender, Watch};

@@ -40,8 +40,9 @@
 //! [`max_frame_slots`] is woken all the same: when everything is consumed, at most `period - 1` slots are unpublished, and the rest has room
 //! for the largest frame.
 
+use crate::copy::{load_words, store_bytes, store_words};
 use crate::error::Misbehaved;
-use crate::layout::{SLOT_BYTES, SLOT_WORDS, Slot};
+use crate::layout::{SLOT_BYTES, Slot};
 use crate::region::Region;
 use crate::sync::atomic::Ordering;
 
@@ -178,7 +179,19 @@ impl Producer {
     /// word holds beyond them is sent too, so it must be zero.
     #[inline]
     pub(crate) fn push(&mut self, words: &[u64], bytes: usize, kind: Kind) -> Result<bool, Misbehaved> {
-        debug_assert!(bytes <= self.max_frame_bytes() && words.len() == bytes.div_ceil(8));
+        debug_assert_eq!(words.len(), bytes.div_ceil(8));
+        self.push_with(bytes, kind, |slots, start| store_words(slots, start, words))
+    }
+
+    /// As [`push`](Self::push), for a payload that lies anywhere.
+    pub(crate) fn push_bytes(&mut self, payload: &[u8], kind: Kind) -> Result<bool, Misbehaved> {
+        self.push_with(payload.len(), kind, |slots, start| store_bytes(slots, start, payload))
+    }
+
+    /// As [`push`](Self::push), for a payload that `store` writes.
+    #[inline]
+    fn push_with(&mut self, bytes: usize, kind: Kind, store: impl FnOnce(&[Slot], u64)) -> Result<bool, Misbehaved> {
+        debug_assert!(bytes <= self.max_frame_bytes());
         let count = slots_of(bytes);
         if !self.has_room(count)? {
             return Ok(false);
@@ -196,7 +209,7 @@ impl Producer {
         if count > 1 {
             self.set_inside(start, count);
         }
-        store_words(self.region.slots(self.ring), start, words);
+        store(self.region.slots(self.ring), start);
         self.publish(start, next, bytes as u64 | flags);
         Ok(true)
     }
@@ -302,41 +315,6 @@ impl Producer {
             let slot = start.wrapping_add(i) & (self.slots - 1);
             self.inside[(slot / 64) as usize] |= 1 << (slot % 64);
         }
-    }
-}
-
-/// Stores the payload of the frame at position `start`, word by word.
-#[inline]
-fn store_words(slots: &[Slot], start: u64, words: &[u64]) {
-    let mask = slots.len() as u64 - 1;
-    let (first, rest) = words.split_at(words.len().min(SLOT_WORDS - 1));
-    // Relaxed throughout: the slots are ours until the frame word is published.
-    for (word, value) in slots[(start & mask) as usize].words[1..].iter().zip(first) {
-        word.store(*value, Ordering::Relaxed);
-    }
-    for (i, chunk) in rest.chunks(SLOT_WORDS).enumerate() {
-        let slot = &slots[(start.wrapping_add(1 + i as u64) & mask) as usize];
-        for (word, value) in slot.words.iter().zip(chunk) {
-            word.store(*value, Ordering::Relaxed);
-        }
-    }
-}
-
-/// Appends the payload of the frame at position `start` to `into`.
-#[inline]
-fn load_words(slots: &[Slot], start: u64, count: usize, into: &mut Vec<u64>) {
-    let mask = slots.len() as u64 - 1;
-    let first = count.min(SLOT_WORDS - 1);
-    // Relaxed throughout: ordered by the Acquire load of the frame word. A hostile producer may change them meanwhile: then the copy is
-    // rubbish, but it is ours.
-    into.extend(slots[(start & mask) as usize].words[1..=first].iter().map(|w| w.load(Ordering::Relaxed)));
-    let mut left = count - first;
-    let mut position = start.wrapping_add(1);
-    while left > 0 {
-        let here = left.min(SLOT_WORDS);
-        into.extend(slots[(position & mask) as usize].words[..here].iter().map(|w| w.load(Ordering::Relaxed)));
-        left -= here;
-        position = position.wrapping_add(1);
     }
 }
 

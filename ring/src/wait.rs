@@ -9,6 +9,8 @@ use std::time::{Duration, Instant};
 use nix::sched::{CpuSet, sched_getaffinity};
 use nix::unistd::Pid;
 
+use crate::yielding::{Yielded, Yielding};
+
 /// How a side waits for the other.
 ///
 /// # Examples
@@ -36,6 +38,11 @@ const SHORTEST: Duration = Duration::from_micros(5);
 const WORTH_IT: Duration = Duration::from_micros(120);
 /// Looks at the ring between two looks at the clock, which costs as much as some twenty looks.
 const LOOKS_PER_CLOCK: u32 = 64;
+/// Looks before a yield where somebody else wanted the processor the last time: about as long as a call takes, for the case that both sides
+/// happen to run at once.
+const LOOKS_IN_A_CROWD: u32 = 16;
+/// Yields of the processor in one wait. The other side is usually there after the first: everybody who is ready has had a turn.
+const YIELDS: u32 = 3;
 /// How often, at most, the set of usable processors is asked for.
 const TOPOLOGY_AGE_MS: u64 = 100;
 
@@ -46,6 +53,7 @@ pub struct Spin {
     peer: Option<Pid>,
     /// Nanoseconds.
     budget: AtomicU64,
+    yielding: Yielding,
     parallel: AtomicBool,
     start: Instant,
     /// When `parallel` was found out: milliseconds since `start`.
@@ -57,46 +65,92 @@ impl Spin {
     pub fn new(strategy: WaitStrategy, peer: u32) -> Spin {
         let peer = i32::try_from(peer).ok().map(Pid::from_raw);
         let parallel = AtomicBool::new(strategy == WaitStrategy::Adaptive && can_run_at_once(peer));
-        Spin { strategy, peer, budget: AtomicU64::new(nanos(LONGEST)), parallel, start: Instant::now(), asked: AtomicU64::new(0) }
+        Spin {
+            strategy,
+            peer,
+            budget: AtomicU64::new(nanos(LONGEST)),
+            yielding: Yielding::new(),
+            parallel,
+            start: Instant::now(),
+            asked: AtomicU64::new(0),
+        }
     }
 
-    /// Looks at `done` until it is true, for as long as spinning seems worth it and `deadline` has not passed.
+    /// Looks at `done` until it is true, for as long as that seems worth it and `deadline` has not passed.
     ///
     /// Returns whether `done` was true. If not, go to sleep, and tell [`slept`](Self::slept) afterwards how long it took in all.
     #[inline]
     pub fn spin(&self, deadline: Option<Instant>, mut done: impl FnMut() -> bool) -> bool {
-        // Relaxed: hints, here and below.
-        let limit = match self.strategy {
-            WaitStrategy::Adaptive if self.parallel.load(Ordering::Relaxed) => Duration::from_nanos(self.budget.load(Ordering::Relaxed)),
-            WaitStrategy::Spin => Duration::MAX,
-            WaitStrategy::Adaptive | WaitStrategy::Block => return done(),
-        };
-        // Most waits of a busy pair end before the first look at the clock.
-        for _ in 0..LOOKS_PER_CLOCK {
-            if done() {
-                return true;
+        match self.strategy {
+            // Relaxed: hints, here and below.
+            WaitStrategy::Adaptive if !self.parallel.load(Ordering::Relaxed) => done() || self.yield_a_few_times(deadline, done),
+            // Most waits of a busy pair end before the first look at the clock.
+            WaitStrategy::Adaptive if self.yielding.is_crowded() => {
+                look::<LOOKS_IN_A_CROWD>(&mut done) || self.yield_a_few_times(deadline, done)
             }
-            std::hint::spin_loop();
+            WaitStrategy::Adaptive => look::<LOOKS_PER_CLOCK>(&mut done) || self.spin_by_the_clock(deadline, done),
+            WaitStrategy::Spin => look::<LOOKS_PER_CLOCK>(&mut done) || spin_until(deadline, done),
+            WaitStrategy::Block => done(),
         }
-        self.spin_by_the_clock(limit, deadline, done)
     }
 
     #[cold]
-    fn spin_by_the_clock(&self, limit: Duration, deadline: Option<Instant>, mut done: impl FnMut() -> bool) -> bool {
+    fn spin_by_the_clock(&self, deadline: Option<Instant>, mut done: impl FnMut() -> bool) -> bool {
         let start = Instant::now();
+        let limit = Duration::from_nanos(self.budget.load(Ordering::Relaxed));
+        let mut yielded = false;
         loop {
-            for _ in 0..LOOKS_PER_CLOCK {
-                if done() {
-                    self.learn_from_spin(start.elapsed());
-                    return true;
-                }
-                std::hint::spin_loop();
+            if look::<LOOKS_PER_CLOCK>(&mut done) {
+                self.learn_from_spin(start.elapsed());
+                return true;
             }
             let now = Instant::now();
-            if now.duration_since(start) >= limit || deadline.is_some_and(|d| now >= d) {
+            if deadline.is_some_and(|d| now >= d) {
+                return false;
+            }
+            let spun = now.duration_since(start);
+            if spun >= SHORTEST && !yielded {
+                // A busy side would have answered by now: is it for want of this processor?
+                yielded = true;
+                if self.yielding.is_allowed() && self.give_way(now) != Yielded::Alone {
+                    return done() || self.yield_a_few_times(deadline, done);
+                }
+            }
+            if spun >= limit {
                 return false;
             }
         }
+    }
+
+    /// For a processor that somebody else wants, perhaps the one that is waited for.
+    #[cold]
+    fn yield_a_few_times(&self, deadline: Option<Instant>, mut done: impl FnMut() -> bool) -> bool {
+        let parallel = self.parallel.load(Ordering::Relaxed);
+        if !self.yielding.is_allowed() || parallel && self.yielding.needs_a_better_place() {
+            return false;
+        }
+        for _ in 0..YIELDS {
+            let now = Instant::now();
+            self.refresh_parallel(now);
+            if deadline.is_some_and(|d| now >= d) {
+                return false;
+            }
+            let yielded = self.give_way(now);
+            if done() {
+                return true;
+            }
+            match yielded {
+                Yielded::Shared => {}
+                Yielded::Alone if parallel => return self.spin_by_the_clock(deadline, done),
+                Yielded::Alone | Yielded::Lost => return false,
+            }
+        }
+        false
+    }
+
+    fn give_way(&self, now: Instant) -> Yielded {
+        std::thread::yield_now();
+        self.yielding.learn(now.elapsed())
     }
 
     fn learn_from_spin(&self, took: Duration) {
@@ -111,13 +165,40 @@ impl Spin {
         let budget = self.budget.load(Ordering::Relaxed);
         self.budget.store(if took <= WORTH_IT { nanos(LONGEST) } else { (budget / 2).max(nanos(SHORTEST)) }, Ordering::Relaxed);
         if self.strategy == WaitStrategy::Adaptive {
-            let now = self.start.elapsed().as_millis() as u64;
-            if now >= self.asked.load(Ordering::Relaxed) + TOPOLOGY_AGE_MS {
-                self.asked.store(now, Ordering::Relaxed);
-                self.parallel.store(can_run_at_once(self.peer), Ordering::Relaxed);
-            }
+            self.refresh_parallel(Instant::now());
         }
     }
+
+    fn refresh_parallel(&self, now: Instant) {
+        let now = now.duration_since(self.start).as_millis() as u64;
+        if now >= self.asked.load(Ordering::Relaxed) + TOPOLOGY_AGE_MS {
+            self.asked.store(now, Ordering::Relaxed);
+            self.parallel.store(can_run_at_once(self.peer), Ordering::Relaxed);
+        }
+    }
+}
+
+/// Looks for a moment.
+#[inline]
+fn look<const LOOKS: u32>(done: &mut impl FnMut() -> bool) -> bool {
+    for _ in 0..LOOKS {
+        if done() {
+            return true;
+        }
+        std::hint::spin_loop();
+    }
+    false
+}
+
+/// Looks until `deadline`.
+#[cold]
+fn spin_until(deadline: Option<Instant>, mut done: impl FnMut() -> bool) -> bool {
+    while !look::<LOOKS_PER_CLOCK>(&mut done) {
+        if deadline.is_some_and(|d| Instant::now() >= d) {
+            return false;
+        }
+    }
+    true
 }
 
 /// The few that are used here fit easily.
