@@ -179,8 +179,11 @@ impl Coprocess {
     fn send_call(&self, method: &str, args: impl Serialize, deadline: Option<Instant>) -> Step<CallId> {
         let end = self.end();
         let mut message = Message::new();
-        message.encode(Head::Call(CallId::NONE, method.as_bytes()), &args, end.terms.max_message, method)?;
-        match end.outbox.send_call(end, &mut message, Patience::Until(deadline), |_| ()) {
+        let head = Head::Call(CallId::NONE, method.as_bytes());
+        let sent = message.deliver(head, &args, end.terms.max_message, method, |message| {
+            end.outbox.send_call(end, message, Patience::Until(deadline), |_| ())
+        })?;
+        match sent {
             Ok(id) => Ok(id),
             Err(Unsent { error, .. }) => {
                 if end.is_gone() && !end.is_over() {
@@ -242,14 +245,16 @@ impl Coprocess {
         end.need_background()?;
         let deadline = end.default_deadline();
         let mut message = Message::new();
-        message.encode(Head::Call(CallId::NONE, method.as_bytes()), &args, end.terms.max_message, method)?;
+        let head = Head::Call(CallId::NONE, method.as_bytes());
         let name: Box<str> = method.into();
         let callback = Notify::Callback(Box::new(move |outcome| callback(decode_outcome(outcome, &name))));
-        let sent = end.outbox.send_call(end, &mut message, Patience::Until(deadline), |id| {
-            // Before it is sent, so that the answer finds it.
-            let registered = end.pending.notify(id, callback);
-            debug_assert!(registered.is_ok(), "a call that was not sent has no answer");
-        });
+        let sent = message.deliver(head, &args, end.terms.max_message, method, |message| {
+            end.outbox.send_call(end, message, Patience::Until(deadline), |id| {
+                // Before it is sent, so that the answer finds it.
+                let registered = end.pending.notify(id, callback);
+                debug_assert!(registered.is_ok(), "a call that was not sent has no answer");
+            })
+        })?;
         let id = match sent {
             Ok(id) => id,
             Err(Unsent { error, was_known: true }) => return Err(*error),
@@ -332,8 +337,8 @@ impl Coprocess {
     fn send_event(&self, event: &str, value: impl Serialize, patience: Patience) -> Result<()> {
         let end = self.end();
         let mut message = Message::new();
-        message.encode(Head::Event(event.as_bytes()), &value, end.terms.max_message, event)?;
-        Ok(end.outbox.send(end, &mut message, patience)?)
+        let head = Head::Event(event.as_bytes());
+        Ok(message.deliver(head, &value, end.terms.max_message, event, |message| end.outbox.send(end, message, patience))??)
     }
 
     // ---- handlers ----------------------------------------------------------------------------------------------------------------

@@ -17,6 +17,7 @@ use crate::error::{Error, Result, Step};
 use crate::outbox::Patience;
 use crate::pending::{Completion, Outcome};
 use crate::registry::Snapshot;
+use crate::reply::DROPPED;
 use crate::stats::Counters;
 use crate::timers::Timers;
 use crate::waiting::earlier;
@@ -54,7 +55,7 @@ impl Drop for Desk {
 pub(crate) enum Received {
     /// Nothing was there, or has come in the time that was worth a spin.
     Nothing,
-    /// Nothing, but the state of the end has changed, or another thread needs something of this one.
+    /// No message, but a part of one, or the state of the end has changed, or another thread needs something of this one.
     Disturbed,
     /// Nothing was taken: too many answers wait for the other end to read them.
     Crowded,
@@ -106,6 +107,9 @@ impl End {
         if self.outbox.is_crowded() && !self.inbox().is_full() {
             return Ok(Received::Crowded);
         }
+        if self.inbox_is_wanted() {
+            self.let_others_have_the_inbox();
+        }
         let popped = {
             let mut inbox = self.inbox();
             if let Some(completion) = inbox.completions.pop_front() {
@@ -121,6 +125,10 @@ impl End {
                 let ended = self.spin_for_data.spin(spin.until(&self.timers), || self.watch.has_come(next) || disturbed());
                 if self.watch.has_come(next) {
                     popped = inbox.pop(&mut desk.buffer, self.at_bound());
+                    if matches!(popped, Ok(None)) {
+                        // A part of a message: not the moment to go to sleep.
+                        return Ok(Received::Disturbed);
+                    }
                 } else if ended {
                     return Ok(Received::Disturbed);
                 }
@@ -134,7 +142,10 @@ impl End {
             Ok(Some(bytes)) => bytes,
             Err(error) => return Err(self.channel_failed(error).into()),
         };
-        let Some((head, payload)) = split(&desk.buffer, bytes) else { return Err(self.nonsense().into()) };
+        let Some((head, payload)) = split(&desk.buffer, bytes) else {
+            self.arrived();
+            return Err(self.nonsense().into());
+        };
         let from = bytes - payload.len();
         // An answer is not in transit any more once it is stored; before a handler runs, nothing is.
         let completion = match head {
@@ -186,7 +197,7 @@ impl End {
                 std::str::from_utf8(name).map_err(|_| self.nonsense())?;
                 Counters::add(&self.counters.events_unheard);
             }
-            Some(listener) => match self.nested(|| catch_unwind(AssertUnwindSafe(|| listener(value)))) {
+            Some(listener) => match self.nested(|| catch_unwind(AssertUnwindSafe(|| listener(value)))).0 {
                 Ok(Ok(())) => {}
                 Ok(Err(_)) => Counters::add(&self.counters.events_undecodable),
                 Err(panic) => {
@@ -209,18 +220,23 @@ impl End {
                 self.fail(id, &server.name, Failure::Remote(&format!("handlers call each other more than {MAX_DEPTH} deep")));
             }
             Some(server) => {
-                if let Err(panic) = self.nested(|| catch_unwind(AssertUnwindSafe(|| (server.serve)(self, id, &server.name, args)))) {
-                    self.fail(id, &server.name, Failure::Remote(&panic_message(&*panic)));
-                    forget_panic(panic);
+                match self.nested(|| catch_unwind(AssertUnwindSafe(|| (server.serve)(self, id, &server.name, args)))) {
+                    (Err(panic), _) => {
+                        self.fail(id, &server.name, Failure::Remote(&panic_message(&*panic)));
+                        forget_panic(panic);
+                    }
+                    // The handler has caught the panic.
+                    (Ok(()), true) => self.fail(id, &server.name, Failure::Remote(DROPPED)),
+                    (Ok(()), false) => {}
                 }
             }
         }
         Ok(())
     }
 
-    /// Runs a handler.
+    /// Runs a handler. Tells also whether a panic in it has dropped its reply.
     #[inline]
-    fn nested<T>(&self, handler: impl FnOnce() -> T) -> T {
+    fn nested<T>(&self, handler: impl FnOnce() -> T) -> (T, bool) {
         // Relaxed: only the leader changes them, and the handlers do not unwind.
         let depth = self.depth.load(Ordering::Relaxed);
         let serving = self.serving.load(Ordering::Relaxed);
@@ -228,10 +244,14 @@ impl End {
         self.depth.store(depth + 1, Ordering::Relaxed);
         self.runs.store(run, Ordering::Relaxed);
         self.serving.store(run, Ordering::Relaxed);
+        let unanswered = self.unanswered.load(Ordering::Relaxed);
+        self.unanswered.store(false, Ordering::Relaxed);
         let result = handler();
         self.serving.store(serving, Ordering::Relaxed);
         self.depth.store(depth, Ordering::Relaxed);
-        result
+        let dropped = self.unanswered.load(Ordering::Relaxed);
+        self.unanswered.store(unanswered, Ordering::Relaxed);
+        (result, dropped)
     }
 
     /// Stores the outcome of a call for whoever waits for it.
@@ -244,7 +264,7 @@ impl End {
         match completion {
             Completion::Done => {}
             Completion::Wake(waker) => self.contain(|| waker.wake()),
-            Completion::Run(callback, outcome) if self.lead.is_mine() => self.nested(|| self.contain(|| callback(outcome))),
+            Completion::Run(callback, outcome) if self.lead.is_mine() => self.nested(|| self.contain(|| callback(outcome))).0,
             Completion::Run(callback, outcome) => self.contain(|| callback(outcome)),
             Completion::Unknown => Counters::add(&self.counters.answers_dropped),
         }
@@ -262,10 +282,11 @@ impl End {
     /// Sends the result of a call.
     pub(crate) fn answer(self: &Arc<Self>, id: CallId, method: &str, result: &impl Serialize) -> Result<()> {
         let mut message = Message::new();
-        let sent = match message.encode(Head::Answer(id), result, self.terms.max_message, method) {
-            Ok(()) => self.outbox.send(self, &mut message, self.patience_of_answers()),
-            Err(error) => Err(error),
-        };
+        let sent = message
+            .deliver(Head::Answer(id), result, self.terms.max_message, method, |message| {
+                self.outbox.send(self, message, self.patience_of_answers())
+            })
+            .flatten();
         match sent {
             Ok(()) => Ok(()),
             Err(error) => self.answer_failed(id, method, *error),

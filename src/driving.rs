@@ -85,7 +85,7 @@ impl End {
                 if self.outbox.is_crowded() {
                     self.wait_while_crowded(None, || false)?;
                 } else if self.receive_one(None, SpinFor::Answer(None), &mut desk)? == Received::Nothing {
-                    self.sleep_for_message(None)?;
+                    self.sleep_for_message(None, || false)?;
                 }
             }
             return self.verdict();

@@ -14,7 +14,7 @@ type Result = std::result::Result<(), postcard::Error>;
 
 /// Collects encoded bytes in a register and stores whole words.
 pub(crate) struct Gather<'a> {
-    message: &'a mut Message,
+    message: &'a mut Message<'static>,
     /// Whole words stored.
     full: usize,
     /// The bytes of the word under way, from the low end.
@@ -25,7 +25,7 @@ pub(crate) struct Gather<'a> {
 
 impl<'a> Gather<'a> {
     #[inline]
-    pub(crate) fn new(message: &'a mut Message, max: usize) -> Gather<'a> {
+    pub(crate) fn new(message: &'a mut Message<'static>, max: usize) -> Gather<'a> {
         Gather { message, full: 0, pending: 0, pending_bytes: 0, max }
     }
 
@@ -160,6 +160,21 @@ impl<'a> Gather<'a> {
         }
     }
 
+    /// Adds a byte string, and makes it the end of a message that refers to it, without a copy. If that were too long, it is only counted.
+    pub(crate) fn complete_with<'v>(&mut self, value: &'v [u8]) -> Option<Message<'v>> {
+        self.varint(value.len() as u64);
+        if self.full * 8 + self.pending_bytes as usize + value.len() > self.max {
+            self.extend(value);
+            return None;
+        }
+        // Whole words go before what is sent from elsewhere.
+        let (first, rest) = value.split_at(8 - self.pending_bytes as usize);
+        self.put(self.pending | partial_word(first) << (8 * self.pending_bytes));
+        (self.pending, self.pending_bytes) = (0, 0);
+        let spilled = std::mem::take(&mut self.message.spilled);
+        Some(Message { inline: self.message.inline, spilled, bytes: self.full * 8, rest })
+    }
+
     /// Completes the message.
     #[inline]
     pub(crate) fn finish(mut self) {
@@ -178,8 +193,13 @@ fn join(pending: u64, word: u64, shift: u32) -> (u64, u64) {
 }
 
 /// At most eight bytes as a word, from the low end.
-fn partial_word(bytes: &[u8]) -> u64 {
-    bytes.iter().rev().fold(0, |word, byte| word << 8 | u64::from(*byte))
+#[inline]
+pub(crate) fn partial_word(bytes: &[u8]) -> u64 {
+    match (bytes.first_chunk::<4>(), bytes.last_chunk::<4>()) {
+        // The two overlap where they are the same.
+        (Some(low), Some(high)) => u64::from(u32::from_le_bytes(*low)) | u64::from(u32::from_le_bytes(*high)) << (8 * (bytes.len() - 4)),
+        _ => bytes.iter().rev().fold(0, |word, byte| word << 8 | u64::from(*byte)),
+    }
 }
 
 /// A signed number as an unsigned one, small if it was near zero.

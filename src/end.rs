@@ -64,6 +64,8 @@ pub(crate) struct End {
     pub(crate) runs: AtomicU64,
     /// Which of them runs, for a reply that is dropped by it; zero outside.
     pub(crate) serving: AtomicU64,
+    /// A panic in that handler has dropped its reply. Changed by the leader only.
+    pub(crate) unanswered: AtomicBool,
     /// A message was taken out of the inbox and is not yet where it belongs.
     pub(crate) in_transit: AtomicBool,
     /// Whoever waits for messages should look at the timers again.
@@ -103,6 +105,7 @@ impl End {
             waiting_for_room: AtomicU32::new(0),
             runs: AtomicU64::new(0),
             serving: AtomicU64::new(0),
+            unanswered: AtomicBool::new(false),
             in_transit: AtomicBool::new(false),
             attention: AtomicBool::new(false),
             gone: OnceLock::new(),
@@ -320,6 +323,15 @@ impl End {
     #[inline]
     pub(crate) fn inbox_is_wanted(&self) -> bool {
         self.inbox_wanted.load(Ordering::Relaxed) > 0
+    }
+
+    /// Waits, as the thread that leads, until nobody else wants the inbox: it would have it again before they are awake.
+    #[cold]
+    pub(crate) fn let_others_have_the_inbox(&self) {
+        let mut patience = Backoff::default();
+        while self.inbox_is_wanted() {
+            patience.pause();
+        }
     }
 
     /// Whether there is something to receive for a thread of this depth of nesting.

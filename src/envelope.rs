@@ -19,7 +19,10 @@ use std::cell::Cell;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use crate::encode::Gather;
+use coprocess_ring::{ChannelError, Progress, Sender};
+
+use crate::direct::{Delivery, Whole};
+use crate::encode::{Gather, partial_word};
 use crate::error::{Error, Step};
 
 /// Names a call that is in flight: an entry of the caller's table, and a number that no other call of that entry ever has.
@@ -93,11 +96,14 @@ pub(crate) fn keep_spare(buffer: Vec<u64>) {
 /// Encoded in place and passed by reference: moving it would read words back as larger blocks than they were just written in, which the
 /// processor cannot forward from its store buffer.
 #[derive(Debug, Default)]
-pub(crate) struct Message {
+pub(crate) struct Message<'v> {
     pub(crate) inline: [u64; INLINE_WORDS],
     /// All words, once there are more than fit inline.
     pub(crate) spilled: Vec<u64>,
+    /// How many bytes the words are.
     pub(crate) bytes: usize,
+    /// What follows the words, and was not copied. Unless it is empty, no word is incomplete.
+    pub(crate) rest: &'v [u8],
 }
 
 impl CallId {
@@ -105,11 +111,41 @@ impl CallId {
     pub(crate) const NONE: CallId = CallId { entry: 0, serial: 0 };
 }
 
-impl Message {
+impl Message<'static> {
     /// One that is not encoded yet.
     #[inline]
-    pub(crate) const fn new() -> Message {
-        Message { inline: [0; INLINE_WORDS], spilled: Vec::new(), bytes: 0 }
+    pub(crate) const fn new() -> Message<'static> {
+        Message { inline: [0; INLINE_WORDS], spilled: Vec::new(), bytes: 0, rest: &[] }
+    }
+
+    /// Encodes a message of at most `max` bytes and has it sent. `what` names the method or event in errors.
+    ///
+    /// User code runs in here (`Serialize`), with no lock held: it may panic, fail, or use the pair itself. If the value is one large byte
+    /// string, the message is sent from within that code: what it says afterwards does not matter any more.
+    #[inline]
+    pub(crate) fn deliver<R>(
+        &mut self,
+        head: Head<'_>,
+        value: &(impl Serialize + ?Sized),
+        max: usize,
+        what: &str,
+        send: impl FnOnce(&mut Message<'_>) -> R,
+    ) -> Step<R> {
+        debug_assert_eq!(self.bytes, 0, "a message is encoded once");
+        let mut gather = Gather::new(self, max);
+        gather.put_head(head)?;
+        let mut delivery = Delivery::Pending(send);
+        let outcome = value.serialize(Whole::new(&mut gather, &mut delivery));
+        match delivery {
+            Delivery::Pending(send) => {
+                gather.finish();
+                self.check(outcome, max, what)?;
+                Ok(send(self))
+            }
+            Delivery::Done(sent) => Ok(sent),
+            // Whoever caught the panic calls it an error.
+            Delivery::Unwound => Err(Error::Encode { what: what.to_owned(), source: "the value panicked while it was sent".into() }.into()),
+        }
     }
 
     /// Encodes a message of at most `max` bytes, into a new one. `what` names the method or event in errors.
@@ -129,6 +165,11 @@ impl Message {
             _ => value.serialize(&mut gather),
         };
         gather.finish();
+        self.check(outcome, max, what)
+    }
+
+    #[inline]
+    fn check(&self, outcome: std::result::Result<(), postcard::Error>, max: usize, what: &str) -> Step<()> {
         if let Err(error) = outcome {
             return Err(Error::Encode { what: what.to_owned(), source: Box::new(error) }.into());
         }
@@ -136,6 +177,31 @@ impl Message {
             return Err(Error::TooLarge { size: self.bytes, max }.into());
         }
         Ok(())
+    }
+}
+
+impl Message<'_> {
+    /// Publishes as much of it as there is room for; see [`Sender::send`].
+    #[inline]
+    pub(crate) fn publish(&self, sender: &mut Sender) -> std::result::Result<Progress, ChannelError> {
+        if self.rest.is_empty() { sender.send(self.words(), self.bytes) } else { sender.send_joined(self.words(), self.rest) }
+    }
+
+    /// Takes it away, with a copy of what it refers to.
+    pub(crate) fn take(&mut self) -> Message<'static> {
+        let mut spilled = std::mem::take(&mut self.spilled);
+        if !self.rest.is_empty() {
+            if spilled.is_empty() {
+                spilled.extend_from_slice(&self.inline[..self.bytes / 8]);
+            }
+            let (words, last) = self.rest.as_chunks::<8>();
+            spilled.reserve_exact(words.len() + 1);
+            spilled.extend(words.iter().map(|word| u64::from_le_bytes(*word)));
+            if !last.is_empty() {
+                spilled.push(partial_word(last));
+            }
+        }
+        Message { inline: self.inline, spilled, bytes: self.bytes(), rest: &[] }
     }
 
     /// Completes a call that was encoded before it had a number.
@@ -157,11 +223,11 @@ impl Message {
 
     #[inline]
     pub(crate) fn bytes(&self) -> usize {
-        self.bytes
+        self.bytes + self.rest.len()
     }
 }
 
-impl Drop for Message {
+impl Drop for Message<'_> {
     #[inline]
     fn drop(&mut self) {
         if self.spilled.capacity() > 0 {
@@ -196,16 +262,6 @@ impl Gather<'_> {
             self.put(partial_word(rest));
         }
         Ok(())
-    }
-}
-
-/// At most seven bytes as a word, from the low end.
-#[inline]
-fn partial_word(bytes: &[u8]) -> u64 {
-    match (bytes.first_chunk::<4>(), bytes.last_chunk::<4>()) {
-        // The two overlap where they are the same.
-        (Some(low), Some(high)) => u64::from(u32::from_le_bytes(*low)) | u64::from(u32::from_le_bytes(*high)) << (8 * (bytes.len() - 4)),
-        _ => bytes.iter().rev().fold(0, |word, byte| word << 8 | u64::from(*byte)),
     }
 }
 
@@ -277,7 +333,7 @@ impl DecodeError {
 mod tests {
     use super::*;
 
-    fn encode(head: Head<'_>, value: &[u8], max: usize) -> crate::Result<Message> {
+    fn encode(head: Head<'_>, value: &[u8], max: usize) -> crate::Result<Message<'static>> {
         let mut message = Message::new();
         message.encode(head, serde_bytes::Bytes::new(value), max, "x")?;
         Ok(message)
@@ -334,6 +390,34 @@ mod tests {
         match encode(Head::Event(b"ab"), &value, exact - 1) {
             Err(Error::TooLarge { size, max }) => assert_eq!((size, max), (exact, exact - 1)),
             other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn a_large_byte_string_is_sent_from_where_it_lies() {
+        let value: Vec<u8> = (0..100_000u32).map(|i| i as u8 | 1).collect();
+        for length in (40_000..40_020).chain([99_999]) {
+            for name in ["", "n", &"long".repeat(50)] {
+                let (head, value) = (Head::Event(name.as_bytes()), &value[..length]);
+                let encoded = encode(head, &vec![0; length], usize::MAX).expect("fits").bytes();
+                let mut message = Message::new();
+                let kept = message.deliver(head, serde_bytes::Bytes::new(value), encoded, "x", |message| {
+                    assert_eq!((message.bytes(), message.bytes % 8), (encoded, 0));
+                    let (words, rest) = (message.words().to_vec(), message.rest);
+                    assert!(value.ends_with(rest) && rest.len() + 8 >= length);
+                    let kept = message.take();
+                    assert!(as_bytes(kept.words(), encoded) == [as_bytes(&words, usize::MAX), rest].concat());
+                    kept
+                });
+                let kept = kept.expect("fits");
+                assert_eq!(kept.bytes(), encoded);
+                let (decoded, bytes) = split(kept.words(), kept.bytes()).expect("splits");
+                assert!(decoded == head && decode::<serde_bytes::ByteBuf>(bytes).expect("decodes") == value);
+
+                let mut message = Message::new();
+                let refused = message.deliver(head, serde_bytes::Bytes::new(value), encoded - 1, "x", |_| panic!("too large to be sent"));
+                assert!(matches!(refused.map_err(|e| *e), Err(Error::TooLarge { size, max }) if (size, max) == (encoded, encoded - 1)));
+            }
         }
     }
 

@@ -66,7 +66,7 @@ pub enum Error {
     /// There is no room in the ring right now, and the operation may not wait for it. Nothing was sent.
     #[error("the ring is full: try again later, or use the waiting form")]
     Full,
-    /// The encoded message exceeds [`Builder::max_message`](crate::Builder::max_message). Nothing was sent.
+    /// The encoded message exceeds [`Builder::max_message`](crate::Builder::max_message), or a name is longer than 16 MiB. Nothing was sent.
     #[error("message too large: {size} bytes or more where {max} are allowed; raise Builder::max_message or send it in parts")]
     TooLarge {
         /// Bytes needed, as far as they were counted: encoding stops at the bound.

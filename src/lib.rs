@@ -50,9 +50,13 @@
 #[cfg(not(target_os = "linux"))]
 compile_error!("coprocess runs on Linux only: it needs memfd, seals, shared futexes and pidfd");
 
+#[cfg(not(target_endian = "little"))]
+compile_error!("coprocess needs a little-endian machine: its messages are words in memory");
+
 mod background;
 mod call;
 mod coprocess;
+mod direct;
 mod dispatch;
 mod driving;
 mod encode;

@@ -43,7 +43,7 @@ struct Out {
     /// A sender waits for room without holding the lock, perhaps in the midst of its message: nobody else may send.
     busy: bool,
     /// Answers that found no room. While there are any, `busy` is true and they are somebody's to send.
-    answers: VecDeque<Message>,
+    answers: VecDeque<Message<'static>>,
     messages: u64,
     bytes: u64,
     waits_for_room: u64,
@@ -51,7 +51,7 @@ struct Out {
 
 impl Out {
     #[inline]
-    fn count(&mut self, message: &Message) {
+    fn count(&mut self, message: &Message<'_>) {
         self.messages += 1;
         self.bytes += message.bytes() as u64;
     }
@@ -100,7 +100,7 @@ impl Outbox {
     ///
     /// Nothing was sent in the sense that the receiver will ever see it.
     #[inline]
-    pub(crate) fn send(&self, end: &Arc<End>, message: &mut Message, patience: Patience) -> Step<()> {
+    pub(crate) fn send(&self, end: &Arc<End>, message: &mut Message<'_>, patience: Patience) -> Step<()> {
         self.send_prepared(end, message, patience, |_, _| Ok(()))
     }
 
@@ -113,15 +113,19 @@ impl Outbox {
     pub(crate) fn send_call(
         &self,
         end: &Arc<End>,
-        message: &mut Message,
+        message: &mut Message<'_>,
         patience: Patience,
         prepare: impl FnOnce(CallId),
     ) -> std::result::Result<CallId, Unsent> {
         let mut id = CallId::NONE;
+        // Kept here: what it has captured must not be dropped under the lock.
+        let mut prepare = Some(prepare);
         let sent = self.send_prepared(end, message, patience, |claimer, message| {
             id = end.pending.claim(claimer)?;
             message.address(id);
-            prepare(id);
+            if let Some(prepare) = prepare.take() {
+                prepare(id);
+            }
             Ok(())
         });
         match sent {
@@ -135,22 +139,22 @@ impl Outbox {
     fn send_prepared(
         &self,
         end: &Arc<End>,
-        message: &mut Message,
+        message: &mut Message<'_>,
         patience: Patience,
-        prepare: impl FnOnce(&mut Claimer, &mut Message) -> Step<()>,
+        prepare: impl FnOnce(&mut Claimer, &mut Message<'_>) -> Step<()>,
     ) -> Step<()> {
         let mut out = lock(&self.out);
         if out.busy {
             if patience == Patience::Answer {
                 end.check_open()?;
-                self.keep(&mut out, std::mem::take(message));
+                self.keep(&mut out, message.take());
                 return Ok(());
             }
             out = self.queue(end, out, patience)?;
         }
         end.check_open()?;
         prepare(&mut out.claimer, message)?;
-        match out.sender.send(message.words(), message.bytes()) {
+        match message.publish(&mut out.sender) {
             Ok(Progress::Sent) => {
                 out.count(message);
                 Ok(())
@@ -210,7 +214,7 @@ impl Outbox {
         &'a self,
         end: &Arc<End>,
         mut out: MutexGuard<'a, Out>,
-        message: &mut Message,
+        message: &mut Message<'_>,
         patience: Patience,
         room: Room,
     ) -> Step<()> {
@@ -238,14 +242,14 @@ impl Outbox {
                 // What is published of it is abandoned: it starts anew when its turn comes.
                 out.sender.abandon();
                 out.busy = true;
-                self.keep(&mut out, std::mem::take(message));
+                self.keep(&mut out, message.take());
                 self.send_answers_in_background(end, out);
                 Ok(())
             }
         }
     }
 
-    fn keep(&self, out: &mut Out, message: Message) {
+    fn keep(&self, out: &mut Out, message: Message<'static>) {
         self.kept.fetch_add(message.bytes(), Ordering::Relaxed);
         out.answers.push_back(message);
     }
@@ -273,7 +277,7 @@ impl Outbox {
         let mut out = lock(&self.out);
         while !end.is_over() {
             let Some(message) = out.answers.pop_front() else { break };
-            match out.sender.send(message.words(), message.bytes()) {
+            match message.publish(&mut out.sender) {
                 Ok(Progress::Sent) => out.count(&message),
                 Ok(Progress::NoRoom(room)) => {
                     let (still, sent) = self.send_in_turns(end, out, &message, None, room);
@@ -308,7 +312,7 @@ impl Outbox {
         &'a self,
         end: &Arc<End>,
         mut out: MutexGuard<'a, Out>,
-        message: &Message,
+        message: &Message<'_>,
         deadline: Option<Instant>,
         mut room: Room,
     ) -> (MutexGuard<'a, Out>, Step<()>) {
@@ -318,7 +322,7 @@ impl Outbox {
             out = lock(&self.out);
             let sent = match waited.map_err(Box::new).and_then(|()| end.check_open()) {
                 Err(error) => Err(error),
-                Ok(()) => match out.sender.send(message.words(), message.bytes()) {
+                Ok(()) => match message.publish(&mut out.sender) {
                     Ok(Progress::Sent) => {
                         out.count(message);
                         Ok(())

@@ -12,6 +12,9 @@ use crate::end::End;
 use crate::envelope::{CallId, Failure};
 use crate::error::Result;
 
+/// What the caller is told of a reply that was dropped.
+pub(crate) const DROPPED: &str = "its handler dropped the reply without an answer";
+
 /// The answer that a call still waits for, by [`Coprocess::serve_deferred`](crate::Coprocess::serve_deferred).
 ///
 /// It can go to any thread. Dropped unanswered, the caller gets [`Error::Remote`](crate::Error::Remote).
@@ -111,9 +114,10 @@ impl<R> Drop for Reply<R> {
         let unanswered = self.call.is_some();
         if unanswered && std::thread::panicking() && self.end.lead.is_mine() && self.run == self.end.serving.load(Ordering::Relaxed) {
             // Its own handler panicked: the dispatcher tells the caller.
+            self.end.unanswered.store(true, Ordering::Relaxed);
             return;
         }
         // If the pair is over, nobody waits for it.
-        let _ = self.refuse("its handler dropped the reply without an answer");
+        let _ = self.refuse(DROPPED);
     }
 }

@@ -115,19 +115,25 @@ impl End {
                     }
                 }
                 received @ (Received::Nothing | Received::Disturbed) => {
+                    // Another thread that had the inbox may have found the answer: everywhere here.
                     if self.is_over() {
-                        return Err(self.failure().into());
+                        return self.take(id, desk, || self.failure());
                     }
                     if self.is_gone() && !self.has_something() {
                         if !self.at_bound() {
                             self.drained();
                         }
-                        return Err(self.failure().into());
+                        return self.take(id, desk, || self.failure());
                     }
-                    if received == Received::Nothing {
-                        self.sleep_for_message(deadline)?;
+                    if received == Received::Nothing && !has_passed(deadline) {
+                        self.sleep_for_message(deadline, || self.pending.is_ready(id))?;
                     }
-                    self.look_up(deadline)?;
+                    self.attend();
+                    self.expire();
+                    // What has come just in time is taken, but who sends nothing but parts of messages cannot keep us.
+                    if has_passed(deadline) && (received == Received::Disturbed || !self.has_something()) {
+                        return self.take(id, desk, || Error::Timeout);
+                    }
                 }
             }
         }
@@ -149,16 +155,14 @@ impl End {
         }
     }
 
-    /// Sleeps until a message may have come. The lead is ours.
-    pub(crate) fn sleep_for_message(self: &Arc<Self>, deadline: Option<Instant>) -> Step<()> {
-        if has_passed(deadline) {
-            return Err(Error::Timeout.into());
-        }
+    /// Sleeps until a message may have come, unless there is no need to: `done`. The lead is ours.
+    pub(crate) fn sleep_for_message(self: &Arc<Self>, deadline: Option<Instant>, done: impl Fn() -> bool) -> Step<()> {
         let start = Instant::now();
         let slept = {
             let _sleeping = self.sleeping_for_data();
             self.watch.arm(Sleeper::Guest);
-            let slept = if self.has_something() || self.is_disturbed() {
+            // Whoever had the inbox may have made it so: `done` comes after it was ours.
+            let slept = if self.has_something() || self.is_disturbed() || done() {
                 Ok(true)
             } else {
                 Counters::add(&self.counters.sleeps);
@@ -169,20 +173,6 @@ impl End {
         };
         slept.map_err(|e| self.channel_failed(e.into()))?;
         self.spin_for_data.slept(start.elapsed());
-        Ok(())
-    }
-
-    /// Does what a thread that waited owes to others, and looks at the clock.
-    pub(crate) fn look_up(&self, deadline: Option<Instant>) -> Step<()> {
-        if self.inbox_is_wanted() {
-            // Whoever wants it has the time to take it.
-            std::thread::yield_now();
-        }
-        self.attend();
-        self.expire();
-        if has_passed(deadline) && !self.has_something() {
-            return Err(Error::Timeout.into());
-        }
         Ok(())
     }
 
@@ -218,7 +208,7 @@ impl End {
                 if desk.outcome.is_some() {
                     return Ok(Arrived::Elsewhere);
                 }
-                if !in_transit {
+                if !in_transit || self.is_over() {
                     return Err(self.failure().into());
                 }
                 std::thread::yield_now();

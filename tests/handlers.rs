@@ -369,3 +369,23 @@ fn handlers_are_dropped() {
         assert_eq!(Arc::strong_count(&token), 1);
     });
 }
+
+#[test]
+fn a_reply_dropped_by_a_panic_that_its_handler_catches_fails_the_call() {
+    within(LIMIT, || {
+        let worker = coprocess::fork(|parent| {
+            parent.serve_deferred("caught", |_: (), reply: Reply<()>| {
+                let caught = panic::catch_unwind(panic::AssertUnwindSafe(move || {
+                    let _reply = reply;
+                    panic!("inside");
+                }));
+                assert!(caught.is_err());
+            });
+        })
+        .unwrap();
+        for _ in 0..3 {
+            assert_matches!(worker.call::<()>("caught", ()), Err(Error::Remote { message, .. }) if message.contains("without an answer"));
+        }
+        worker.close().unwrap();
+    });
+}

@@ -244,3 +244,19 @@ fn every_strategy_works_on_a_single_processor() {
         });
     });
 }
+
+#[test]
+fn who_spins_never_sleeps_whatever_the_size() {
+    within(LIMIT, || {
+        let worker = Builder::new().wait(WaitStrategy::Spin).fork(echo).unwrap();
+        for size in [100, 200_000, 1 << 20, 4 << 20] {
+            let before = worker.stats().sleeps;
+            for _ in 0..10 {
+                let bytes: ByteBuf = worker.call("echo", ByteBuf::from(vec![1; size])).unwrap();
+                assert_eq!(bytes.len(), size);
+            }
+            assert_eq!(worker.stats().sleeps, before, "sleeps in calls of {size} bytes");
+        }
+        worker.close().unwrap();
+    });
+}

@@ -100,6 +100,7 @@ impl Sender {
                 return Ok(Progress::NoRoom(self.room_for(0)));
             }
             self.abort = false;
+            self.ring_bell()?;
         }
         let fragment = self.producer.max_frame_bytes();
         loop {

@@ -36,7 +36,7 @@ pub(crate) fn store_bytes(slots: &[Slot], start: u64, bytes: &[u8]) {
 
 #[inline]
 fn store(slots: &[Slot], start: u64, words: &[[u8; 8]]) {
-    #[cfg(all(target_arch = "x86_64", not(any(loom, miri))))]
+    #[cfg(all(target_arch = "x86_64", target_pointer_width = "64", not(any(loom, miri))))]
     if words.len() >= string::MIN_WORDS {
         return string::store(slots, start, words);
     }
@@ -46,7 +46,7 @@ fn store(slots: &[Slot], start: u64, words: &[[u8; 8]]) {
 /// Appends the payload of the frame at position `start`, `count` words, to `into`.
 #[inline]
 pub(crate) fn load_words(slots: &[Slot], start: u64, count: usize, into: &mut Vec<u64>) {
-    #[cfg(all(target_arch = "x86_64", not(any(loom, miri))))]
+    #[cfg(all(target_arch = "x86_64", target_pointer_width = "64", not(any(loom, miri))))]
     if count >= string::MIN_WORDS {
         return string::load(slots, start, count, into);
     }
@@ -87,7 +87,7 @@ fn load_each(slots: &[Slot], start: u64, count: usize, into: &mut Vec<u64>) {
 }
 
 /// The processor's string copy.
-#[cfg(all(target_arch = "x86_64", not(any(loom, miri))))]
+#[cfg(all(target_arch = "x86_64", target_pointer_width = "64", not(any(loom, miri))))]
 #[expect(unsafe_code, reason = "the string copy instruction")]
 mod string {
     use std::arch::asm;

@@ -21,7 +21,8 @@
 //!
 //! A frame that needs more than 120 bytes goes on through the following slots, wrapping at the end of the ring, and uses all their 16
 //! words. `more`: the message goes on in the next frame. `jump`: the next frame is at the start of the ring's next lap. `abort`: the
-//! fragments before this frame are no message, forget them.
+//! fragments before this frame are no message, forget them. `more` and `abort` together: a skip, without payload or jump; the next frame
+//! is at the slot, in this lap, at which the last jump left its lap.
 //!
 //! The design note on access: every word is an integer atomic, for control and payload alike, always accessed at one size. Memory that
 //! another process may write at any time must not be seen through a plain reference, and volatile accesses give neither Acquire nor

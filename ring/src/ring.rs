@@ -36,7 +36,7 @@
 //!
 //! # The consumer's position is published lazily
 //!
-//! Every [`Consumer::period`] slots, and after a jump. A producer that waits for room for a frame of at most
+//! Every [`Consumer::period`] slots, and after a jump or a skip. A producer that waits for room for a frame of at most
 //! [`max_frame_slots`] is woken all the same: when everything is consumed, at most `period - 1` slots are unpublished, and the rest has room
 //! for the largest frame.
 
@@ -268,6 +268,10 @@ impl Producer {
         }
         // The consumer is still in the lap before, so this one is free but for what lies between its position and the jump.
         if !jump.skipped {
+            // Only if the frame follows at once: a skip has no bell of its own, and what returns false has published nothing.
+            if (jump.at & (self.slots - 1)) + count >= self.slots {
+                return Ok(false);
+            }
             self.jump = Some(Jump { skipped: true, ..jump });
             self.publish(self.tail, lap.wrapping_add(jump.at & (self.slots - 1)), Kind::Skip.flags());
         }
@@ -311,9 +315,13 @@ impl Producer {
     /// Remembers which slots of a frame do not start with a frame word.
     #[cold]
     fn set_inside(&mut self, start: u64, count: u64) {
-        for i in 1..count {
-            let slot = start.wrapping_add(i) & (self.slots - 1);
-            self.inside[(slot / 64) as usize] |= 1 << (slot % 64);
+        let (mut slot, mut left) = (start.wrapping_add(1) & (self.slots - 1), count - 1);
+        while left > 0 {
+            // As many as share a word of bits, and the ring may end there.
+            let here = left.min(64 - slot % 64).min(self.slots - slot);
+            self.inside[(slot / 64) as usize] |= u64::MAX >> (64 - here) << (slot % 64);
+            slot = (slot + here) & (self.slots - 1);
+            left -= here;
         }
     }
 }

@@ -88,17 +88,17 @@ impl Spin {
             WaitStrategy::Adaptive if self.yielding.is_crowded() => {
                 look::<LOOKS_IN_A_CROWD>(&mut done) || self.yield_a_few_times(deadline, done)
             }
-            WaitStrategy::Adaptive => look::<LOOKS_PER_CLOCK>(&mut done) || self.spin_by_the_clock(deadline, done),
+            WaitStrategy::Adaptive => look::<LOOKS_PER_CLOCK>(&mut done) || self.spin_by_the_clock(Instant::now(), true, deadline, done),
             WaitStrategy::Spin => look::<LOOKS_PER_CLOCK>(&mut done) || spin_until(deadline, done),
             WaitStrategy::Block => done(),
         }
     }
 
+    /// Spins until the budget of a wait that began at `start` is spent. Turns to yields, if it may, once somebody else wants the processor.
     #[cold]
-    fn spin_by_the_clock(&self, deadline: Option<Instant>, mut done: impl FnMut() -> bool) -> bool {
-        let start = Instant::now();
+    fn spin_by_the_clock(&self, start: Instant, may_yield: bool, deadline: Option<Instant>, mut done: impl FnMut() -> bool) -> bool {
         let limit = Duration::from_nanos(self.budget.load(Ordering::Relaxed));
-        let mut yielded = false;
+        let mut may_yield = may_yield;
         loop {
             if look::<LOOKS_PER_CLOCK>(&mut done) {
                 self.learn_from_spin(start.elapsed());
@@ -109,9 +109,9 @@ impl Spin {
                 return false;
             }
             let spun = now.duration_since(start);
-            if spun >= SHORTEST && !yielded {
+            if spun >= SHORTEST && may_yield {
                 // A busy side would have answered by now: is it for want of this processor?
-                yielded = true;
+                may_yield = false;
                 if self.yielding.is_allowed() && self.give_way(now) != Yielded::Alone {
                     return done() || self.yield_a_few_times(deadline, done);
                 }
@@ -129,6 +129,7 @@ impl Spin {
         if !self.yielding.is_allowed() || parallel && self.yielding.needs_a_better_place() {
             return false;
         }
+        let start = Instant::now();
         for _ in 0..YIELDS {
             let now = Instant::now();
             self.refresh_parallel(now);
@@ -141,7 +142,8 @@ impl Spin {
             }
             match yielded {
                 Yielded::Shared => {}
-                Yielded::Alone if parallel => return self.spin_by_the_clock(deadline, done),
+                // The one leg by the clock that a wait has: two neighbours that come and go cannot keep it going.
+                Yielded::Alone if parallel => return self.spin_by_the_clock(start, false, deadline, done),
                 Yielded::Alone | Yielded::Lost => return false,
             }
         }

@@ -124,6 +124,8 @@ impl Builder {
 
     /// The largest encoded message, in bytes, its name included. Default: 64 MiB.
     ///
+    /// Besides the arguments, value or result it has a head of up to 16 bytes, and the name, rounded up to a multiple of 8 bytes.
+    ///
     /// A larger one is refused by the sender with [`Error::TooLarge`]; an end that sends one nevertheless misbehaves.
     ///
     /// # Examples

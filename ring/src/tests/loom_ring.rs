@@ -45,7 +45,7 @@ fn receives(expected: &[&[u64]], region: Region, sender: impl FnOnce(Region) + '
     let mut consumer = Consumer::new(region, 0);
     let mut words = Vec::new();
     for frame in expected {
-        assert_eq!(pop(&mut consumer, &mut words).bytes, frame.len() * 8);
+        assert_eq!(pop(&mut consumer, &mut words).bytes(), frame.len() * 8);
         assert_eq!(words, *frame);
     }
     sending.join().unwrap();

@@ -1,18 +1,22 @@
 //! Tests of the ring over heap memory and over a real segment.
 //!
 //! `heap_and_segment` has what every message and every end must do · `positions` the inside of the ring: laps, jumps, serials · `attach`
-//! and `padding` the segment · `bells` the sleeping · `model_queue` compares with a queue · `hostile` has the other side write what it
-//! likes · `misbehaviour` names what is found · `two_threads` runs for real · `loom_…` run under the model checker, by
-//! `RUSTFLAGS="--cfg loom" cargo test -p coprocess-ring --release --lib loom`.
+//! and `padding` the segment · `bells` the sleeping · `both_asleep` that of both sides · `joined` messages from two places · `model_queue`
+//! compares with a queue · `hostile` has the other side write what it likes · `misbehaviour` names what is found · `two_threads` runs for
+//! real · `loom_…` run under the model checker, by `RUSTFLAGS="--cfg loom" cargo test -p coprocess-ring --release --lib loom`.
 
 #[cfg(not(loom))]
 mod attach;
 #[cfg(not(loom))]
 mod bells;
 #[cfg(not(loom))]
+mod both_asleep;
+#[cfg(not(loom))]
 mod heap_and_segment;
 #[cfg(not(loom))]
 mod hostile;
+#[cfg(not(loom))]
+mod joined;
 #[cfg(loom)]
 mod loom_bell;
 #[cfg(loom)]
