@@ -34,6 +34,10 @@ fn worker_program() {
             std::io::stdin().read_line(&mut line).unwrap();
             service();
         }
+        Some("serves if it may") => match coprocess::parent() {
+            Ok(_) => service(),
+            Err(error) => assert!(error.to_string().contains("another process has become the worker"), "{error}"),
+        },
         Some(other) => unreachable!("{other}"),
     }
 }
@@ -262,5 +266,17 @@ fn many_at_once() {
             }
         });
         assert_eq!(pids.lock().unwrap().len(), 16);
+    });
+}
+
+/// A supervisor starts it again: that process is not the worker, and does not wait to become it.
+#[test]
+fn a_program_that_a_wrapper_runs_twice() {
+    within(LIMIT, || {
+        let worker = coprocess::spawn(program_after("\"$0\" \"$@\"", "serves if it may")).unwrap();
+        worker.emit("exit", 7).unwrap();
+        // The second run ends by itself, and with it the wrapper, which is the process that counts.
+        assert_matches!(worker.call::<i64>("double", 1), Err(Error::Disconnected(Reason::Exited(0))));
+        assert!(worker.close().unwrap().is_some_and(|status| status.success()));
     });
 }

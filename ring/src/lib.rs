@@ -46,6 +46,7 @@ mod error;
 mod futex;
 #[cfg_attr(loom, expect(dead_code, reason = "no segments are made under the model checker"))]
 mod layout;
+mod quota;
 mod region;
 mod ring;
 mod sync;

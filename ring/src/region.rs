@@ -121,7 +121,7 @@ mod mapped {
     /// # Invariants
     ///
     /// `base` is the start of a shared, readable and writable mapping of `segment_bytes(capacity)` bytes, page-aligned, that stays in
-    /// place until drop. The file behind it cannot shrink (sealed), and all of it is backed by memory, so no access faults.
+    /// place until drop. The file behind it cannot shrink (sealed), and all of it is backed by memory, so no access fails.
     /// `capacity` is a power of two between `MIN_CAPACITY` and `MAX_CAPACITY`.
     #[derive(Debug)]
     pub(crate) struct Mapped {
@@ -142,7 +142,7 @@ mod mapped {
         /// Makes a segment whose rings have room for `capacity` bytes each, rounded up to a power of two, at least [`MIN_CAPACITY`].
         ///
         /// The returned file is close-on-exec and sealed: nobody who gets hold of it can shrink or grow it. All its memory is
-        /// reserved and mapped in, so that a lack of memory is an error here and never a SIGBUS later.
+        /// reserved, so that a lack of memory is an error here and never a SIGBUS later.
         ///
         /// # Errors
         ///
@@ -239,12 +239,8 @@ mod mapped {
             // A child of a plain fork(2) has no business in these rings.
             // SAFETY: the range is the mapping just made.
             unsafe { madvise(base, length.get(), MmapAdvise::MADV_DONTFORK) }.map_err(os("keep the segment from forked children"))?;
-            // SAFETY: as above; populating changes no contents.
-            match unsafe { madvise(base, length.get(), MmapAdvise::MADV_POPULATE_WRITE) } {
-                // Before Linux 5.14 pages are mapped in on first touch; they are reserved all the same.
-                Ok(()) | Err(nix::Error::EINVAL) => Ok(mapped),
-                Err(e) => Err(os("map the pages of the segment in")(e)),
-            }
+            // Pages are mapped in where they are first used: a pair that keeps up uses one of each ring.
+            Ok(mapped)
         }
 
         fn header(&self) -> &HeaderWords {

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use nix::sched::{CpuSet, sched_getaffinity};
 use nix::unistd::Pid;
 
+use crate::quota;
 use crate::yielding::{Yielded, Yielding};
 
 /// How a side waits for the other.
@@ -21,7 +22,8 @@ use crate::yielding::{Yielded, Yielding};
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub enum WaitStrategy {
-    /// Spin for a bounded time that is learned from earlier waits, then sleep. Never spins where the two sides cannot run at once.
+    /// Spin for a bounded time that is learned from earlier waits, then sleep. Does not spin where the two sides cannot run at once; a limit that a control group sets is
+    /// noticed within some seconds.
     #[default]
     Adaptive,
     /// Spin and never sleep: the lowest latency for those who can give a processor to each side.
@@ -64,7 +66,7 @@ impl Spin {
     /// For waits for the process `peer`.
     pub fn new(strategy: WaitStrategy, peer: u32) -> Spin {
         let peer = i32::try_from(peer).ok().map(Pid::from_raw);
-        let parallel = AtomicBool::new(strategy == WaitStrategy::Adaptive && can_run_at_once(peer));
+        let parallel = AtomicBool::new(strategy == WaitStrategy::Adaptive && can_run_at_once(peer, quota::probably_allows_two));
         Spin {
             strategy,
             peer,
@@ -172,10 +174,10 @@ impl Spin {
     }
 
     fn refresh_parallel(&self, now: Instant) {
-        let now = now.duration_since(self.start).as_millis() as u64;
-        if now >= self.asked.load(Ordering::Relaxed) + TOPOLOGY_AGE_MS {
-            self.asked.store(now, Ordering::Relaxed);
-            self.parallel.store(can_run_at_once(self.peer), Ordering::Relaxed);
+        let elapsed = now.duration_since(self.start).as_millis() as u64;
+        if elapsed >= self.asked.load(Ordering::Relaxed) + TOPOLOGY_AGE_MS {
+            self.asked.store(elapsed, Ordering::Relaxed);
+            self.parallel.store(can_run_at_once(self.peer, || quota::allows_two(now)), Ordering::Relaxed);
         }
     }
 }
@@ -208,16 +210,14 @@ fn nanos(duration: Duration) -> u64 {
     duration.as_nanos() as u64
 }
 
-/// Whether this process and `peer` can run at the same time, by their sets of processors and the quota of the control group.
-fn can_run_at_once(peer: Option<Pid>) -> bool {
+/// Whether this process and `peer` can run at the same time, by their sets of processors and, where that decides, by `quota`.
+fn can_run_at_once(peer: Option<Pid>, quota: impl FnOnce() -> bool) -> bool {
     let count = |set: &CpuSet| (0..CpuSet::count()).filter(|&i| set.is_set(i).unwrap_or(false)).count();
     let Ok(own) = sched_getaffinity(Pid::from_raw(0)) else {
         return false;
     };
     if count(&own) >= 2 {
-        // Takes the quota of the control group into account, but not the other side's affinity.
-        let quota = std::thread::available_parallelism().map_or(1, |n| n.get());
-        return quota >= 2;
+        return quota();
     }
     // One processor is ours. It is enough if the other side has another.
     let Some(Ok(theirs)) = peer.map(sched_getaffinity) else {

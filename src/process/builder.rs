@@ -1,7 +1,6 @@
 //! Settings of a pair, and the two ways to start one.
 
 use std::ffi::{OsStr, OsString};
-use std::os::unix::process::CommandExt;
 use std::process::Command;
 use std::time::Duration;
 
@@ -10,11 +9,9 @@ use coprocess_ring::WaitStrategy;
 use crate::coprocess::Coprocess;
 use crate::end::Terms;
 use crate::error::{Error, ForkError, Result};
+use crate::process::execute::{ITSELF, Program};
 use crate::process::launch::Launch;
-use crate::process::{Role, entry, function};
-
-/// The program itself, whatever has become of its file since it was started.
-const SELF: &str = "/proc/self/exe";
+use crate::process::{entry, function};
 
 /// Starts `worker` in a process of its own, with default settings: [`Builder::fork`].
 ///
@@ -211,19 +208,15 @@ impl Builder {
     /// # Examples
     ///
     /// See [`Builder`].
-    pub fn fork(self, worker: fn(Coprocess)) -> Result<Coprocess> {
+    pub fn fork(mut self, worker: fn(Coprocess)) -> Result<Coprocess> {
         if !entry::is_initialized() {
             return Err(Error::NotInitialized);
         }
-        let Some(distance) = function::distance(worker) else {
-            return Err(Error::Fork { program: SELF.to_owned(), cause: ForkError::ForeignFunction });
+        let Some(function) = function::distance(worker) else {
+            return Err(Error::Fork { program: ITSELF.to_owned(), cause: ForkError::ForeignFunction });
         };
-        let mut command = Command::new(SELF);
-        if let Some(name) = std::env::args_os().next() {
-            command.arg0(name);
-        }
-        command.envs(self.environment.iter().map(|(k, v)| (k, v)));
-        self.launch(command, Role::Function(distance))
+        let environment = std::mem::take(&mut self.environment);
+        self.launch(Program::Itself { function, environment })
     }
 
     /// Starts a program that calls [`parent`](crate::parent), and returns once it has attached.
@@ -232,22 +225,22 @@ impl Builder {
     ///
     /// # Errors
     ///
-    /// [`Error::Fork`] says why the worker could not be started. Nothing is left behind.
+    /// [`Error::Fork`] says why the worker could not be started. Nothing is left behind; but the program may have run for a moment.
     ///
     /// # Examples
     ///
     /// See [`spawn`].
     pub fn spawn(self, program: Command) -> Result<Coprocess> {
-        self.launch(program, Role::Program)
+        self.launch(Program::Other(program))
     }
 
-    fn launch(self, command: Command, role: Role) -> Result<Coprocess> {
+    fn launch(self, program: Program) -> Result<Coprocess> {
         let terms = Terms {
             max_message: self.max_message,
             strategy: self.strategy,
             call_timeout: self.call_timeout,
             close_timeout: self.close_timeout,
         };
-        Launch { command, role, capacity: self.ring_capacity, terms, fork_timeout: self.fork_timeout }.start()
+        Launch { program, capacity: self.ring_capacity, terms, fork_timeout: self.fork_timeout }.start()
     }
 }

@@ -26,7 +26,7 @@ static PARENT: Mutex<Parent> = Mutex::new(Parent { lifeline: None, tried: false,
 
 struct Parent {
     /// What `init` has found and `parent` is to use.
-    lifeline: Option<OwnedFd>,
+    lifeline: Option<Lifeline>,
     /// Whether `parent` has taken it.
     tried: bool,
     /// Kept for good: the pair lives as long as this process.
@@ -65,11 +65,11 @@ pub fn init() {
         return;
     }
     let lifeline = match find_lifeline() {
-        Lifeline::None => return,
+        Found::Nothing => return,
         // For `parent`; nobody else is to inherit it.
-        Lifeline::Program(lifeline) => return lock(&PARENT).lifeline = Some(lifeline),
-        Lifeline::Function(lifeline) => lifeline,
-        Lifeline::Lost => give_up("the parent's socket was closed before init() was called: it must be the first line of main"),
+        Found::Program(lifeline) => return lock(&PARENT).lifeline = Some(lifeline),
+        Found::Function(lifeline) => lifeline,
+        Found::Lost => give_up("the parent's socket was closed before init() was called: it must be the first line of main"),
     };
     look_like_the_program();
     let (end, worker) =
@@ -146,7 +146,7 @@ pub fn parent() -> Result<Coprocess> {
         (None, true) => return Err(Error::NotAWorker),
         (None, false) if parent.tried => return Err(Error::NotAWorker),
         (None, false) => match find_lifeline() {
-            Lifeline::Program(lifeline) => lifeline,
+            Found::Program(lifeline) => lifeline,
             _ => return Err(Error::NotAWorker),
         },
     };
@@ -156,39 +156,48 @@ pub fn parent() -> Result<Coprocess> {
     Ok(parent.co.insert(Coprocess::new(end)).clone())
 }
 
+/// What leads to the parent.
+struct Lifeline {
+    socket: OwnedFd,
+    /// The parent itself. In another process id namespace, or behind a wrapper, it has another number; the socket alone must do then.
+    parent: Option<OwnedFd>,
+}
+
 /// What the environment says of a parent.
-enum Lifeline {
+enum Found {
     /// There is none.
-    None,
+    Nothing,
     /// A worker function is wanted.
-    Function(OwnedFd),
+    Function(Lifeline),
     /// This program is wanted.
-    Program(OwnedFd),
+    Program(Lifeline),
     /// A worker function is wanted, and what leads to the parent is gone.
     Lost,
 }
 
 /// Finds the socket that the environment names, and makes sure that nobody inherits it.
-fn find_lifeline() -> Lifeline {
+fn find_lifeline() -> Found {
     // SAFETY: reads a number that the kernel gave this process when it was executed.
     if unsafe { libc::getauxval(libc::AT_SECURE) } != 0 {
         // Executed with more rights than its caller has: the environment is not to be trusted.
-        return Lifeline::None;
+        return Found::Nothing;
     }
-    let Ok(value) = std::env::var(LIFELINE_VARIABLE) else { return Lifeline::None };
+    let Ok(value) = std::env::var(LIFELINE_VARIABLE) else { return Found::Nothing };
     let parts: Vec<&str> = value.split(':').collect();
-    let [role, fd, inode, parent] = parts[..] else { return Lifeline::None };
-    match (role, open_lifeline(fd, inode)) {
-        (FUNCTION, Some(lifeline)) => Lifeline::Function(lifeline),
-        (PROGRAM, Some(lifeline)) => Lifeline::Program(lifeline),
+    let [role, fd, inode, parent] = parts[..] else { return Found::Nothing };
+    let parent = parent.parse().ok().filter(|id| *id == parent_id());
+    let lifeline = open_socket(fd, inode).map(|socket| Lifeline { socket, parent: parent.and_then(|id| pidfd::open(id).ok()) });
+    match (role, lifeline) {
+        (FUNCTION, Some(lifeline)) => Found::Function(lifeline),
+        (PROGRAM, Some(lifeline)) => Found::Program(lifeline),
         // Not a process that merely inherited the variable: its parent is the one that is named. If it went on as if it were no worker, it would
         // run the program once more, workers and all.
-        (FUNCTION, None) if parent.parse() == Ok(parent_id()) => Lifeline::Lost,
-        _ => Lifeline::None,
+        (FUNCTION, None) if parent.is_some() => Found::Lost,
+        _ => Found::Nothing,
     }
 }
 
-fn open_lifeline(fd: &str, inode: &str) -> Option<OwnedFd> {
+fn open_socket(fd: &str, inode: &str) -> Option<OwnedFd> {
     let fd: RawFd = fd.parse().ok().filter(|fd| *fd >= 0)?;
     // SAFETY: whether it is open is what fstat finds out; nothing closes it meanwhile.
     let borrowed = unsafe { BorrowedFd::borrow_raw(fd) };
@@ -204,40 +213,39 @@ fn open_lifeline(fd: &str, inode: &str) -> Option<OwnedFd> {
 
 /// Attaches to the parent's segment. `ready` says whether this process can be what the parent wants.
 fn attach<T>(
-    lifeline: OwnedFd,
+    lifeline: Lifeline,
     ready: impl FnOnce(&Hello) -> std::result::Result<T, String>,
 ) -> std::result::Result<(Arc<End>, T), ForkError> {
     match prepare(&lifeline, ready) {
-        Ok((end, pidfd, what)) => {
-            let told = send_verdict(lifeline.as_fd(), Ok(()));
+        Ok((end, what)) => {
+            let told = send_verdict(lifeline.socket.as_fd(), Ok(()));
             told.map_err(|source| ForkError::Setup { action: "answer the parent", source })?;
-            watcher::watch_parent(&end, lifeline, pidfd)
+            watcher::watch_parent(&end, lifeline.socket, lifeline.parent)
                 .map_err(|source| ForkError::Setup { action: "start the process watcher", source })?;
             Ok((end, what))
         }
         Err(why) => {
             // If the parent is gone, the error has one hearer less.
-            let _ = send_verdict(lifeline.as_fd(), Err(&why));
+            let _ = send_verdict(lifeline.socket.as_fd(), Err(&why));
             Err(ForkError::Handshake(why))
         }
     }
 }
 
-type Prepared<T> = (Arc<End>, Option<OwnedFd>, T);
-
 fn prepare<T>(
-    lifeline: &OwnedFd,
+    lifeline: &Lifeline,
     ready: impl FnOnce(&Hello) -> std::result::Result<T, String>,
-) -> std::result::Result<Prepared<T>, String> {
-    let hello = Hello::receive(lifeline.as_fd()).map_err(|e| format!("cannot read the parent's hello: {e}"))?;
+) -> std::result::Result<(Arc<End>, T), String> {
+    let hello = Hello::receive(lifeline.socket.as_fd(), lifeline.parent.as_ref().map(AsFd::as_fd))
+        .map_err(|e| format!("cannot read the parent's hello: {e}"))?;
     let (hello, segment) = hello.map_err(|unacceptable| match unacceptable {
         Unacceptable::Nonsense => "the parent's hello makes no sense".to_owned(),
         Unacceptable::Abi => "the parent speaks another version of the protocol".to_owned(),
+        Unacceptable::Gone => "the parent is gone".to_owned(),
+        Unacceptable::Taken => "another process has become the worker already".to_owned(),
     })?;
     let region = Region::attach(&segment, usize::try_from(hello.capacity).unwrap_or(0)).map_err(|e| e.to_string())?;
     let what = ready(&hello)?;
     let end = End::new(&region, Side::Worker, hello.parent, hello.terms());
-    // In another process id namespace, or behind a wrapper, the parent has another number; the lifeline alone must do then.
-    let pidfd = if parent_id() == hello.parent { pidfd::open(hello.parent).ok() } else { None };
-    Ok((end, pidfd, what))
+    Ok((end, what))
 }

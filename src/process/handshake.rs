@@ -1,7 +1,9 @@
 //! What the two sides say to each other over the socket pair before they share memory: the layout of it, and sending and receiving.
 //!
-//! The parent's hello, with the segment's descriptor, is in the socket before the worker exists. The worker answers with a verdict. Then
-//! nothing is sent any more, and the socket serves as a lifeline: its end says that the other process is gone.
+//! Before the worker starts, the parent puts a claim into the socket: the process that takes it out is the worker, and any other that inherits
+//! the socket, such as a second run by a wrapper, is not. The hello follows, with the segment's descriptor, while the worker starts. The
+//! worker answers with a verdict. Then nothing is sent any more, and the socket serves as a lifeline: its end says that the other process is
+//! gone.
 
 use std::io::{self, IoSlice, IoSliceMut};
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
@@ -9,6 +11,7 @@ use std::time::Duration;
 
 use bytemuck::{Pod, Zeroable};
 use coprocess_ring::{ABI_VERSION, WaitStrategy};
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::socket::{ControlMessage, ControlMessageOwned, MsgFlags, recvmsg, sendmsg};
 
 use crate::end::Terms;
@@ -67,6 +70,27 @@ pub(crate) enum Unacceptable {
     Nonsense,
     /// From another version.
     Abi,
+    /// There will be none.
+    Gone,
+    /// It was for another process.
+    Taken,
+}
+
+/// Lets one process be the worker, whichever takes it.
+pub(crate) fn send_claim(socket: BorrowedFd<'_>) -> io::Result<()> {
+    sendmsg::<()>(socket.as_raw_fd(), &[IoSlice::new(&MAGIC.to_le_bytes())], &[], MsgFlags::MSG_NOSIGNAL, None)?;
+    Ok(())
+}
+
+fn take_claim(socket: BorrowedFd<'_>) -> io::Result<Result<(), Unacceptable>> {
+    let mut claim = [0; 8];
+    match recvmsg::<()>(socket.as_raw_fd(), &mut [IoSliceMut::new(&mut claim)], None, MsgFlags::MSG_DONTWAIT).map(|m| m.bytes) {
+        Ok(0) => Ok(Err(Unacceptable::Gone)),
+        Ok(_) if claim == MAGIC.to_le_bytes() => Ok(Ok(())),
+        Ok(_) => Ok(Err(Unacceptable::Nonsense)),
+        Err(nix::Error::EAGAIN) => Ok(Err(Unacceptable::Taken)),
+        Err(error) => Err(error.into()),
+    }
 }
 
 impl Hello {
@@ -99,13 +123,27 @@ impl Hello {
         Ok(())
     }
 
-    /// Receives it, with the segment.
-    pub(crate) fn receive(socket: BorrowedFd<'_>) -> io::Result<Result<(Hello, OwnedFd), Unacceptable>> {
+    /// Waits for it, and receives it, with the segment. The wait ends, too, when the other end of the socket is closed, or when the
+    /// parent ends, if that can be told: somebody else may have a copy of its end.
+    pub(crate) fn receive(socket: BorrowedFd<'_>, parent: Option<BorrowedFd<'_>>) -> io::Result<Result<(Hello, OwnedFd), Unacceptable>> {
+        if let Err(unacceptable) = take_claim(socket)? {
+            return Ok(Err(unacceptable));
+        }
+        let mut fds = [socket, parent.unwrap_or(socket)].map(|fd| PollFd::new(fd, PollFlags::POLLIN));
+        while let Err(error) = poll(&mut fds, PollTimeout::NONE) {
+            if error != nix::Error::EINTR {
+                return Err(error.into());
+            }
+        }
         let mut hello = Hello::zeroed();
         let mut space = nix::cmsg_space!([RawFd; 1]);
         let mut buffer = [IoSliceMut::new(bytemuck::bytes_of_mut(&mut hello))];
-        let received =
-            recvmsg::<()>(socket.as_raw_fd(), &mut buffer, Some(&mut space), MsgFlags::MSG_CMSG_CLOEXEC | MsgFlags::MSG_DONTWAIT)?;
+        let flags = MsgFlags::MSG_CMSG_CLOEXEC | MsgFlags::MSG_DONTWAIT;
+        let received = match recvmsg::<()>(socket.as_raw_fd(), &mut buffer, Some(&mut space), flags) {
+            Ok(received) if received.bytes > 0 => received,
+            Ok(_) | Err(nix::Error::EAGAIN) => return Ok(Err(Unacceptable::Gone)),
+            Err(error) => return Err(error.into()),
+        };
         let bytes = received.bytes;
         let mut segment = None;
         for message in received.cmsgs()? {
@@ -180,4 +218,66 @@ pub(crate) fn receive_verdict(socket: BorrowedFd<'_>) -> io::Result<Option<Answe
             Answer::Refused(String::from_utf8_lossy(&verdict.reason[..length]).into_owned())
         }
     }))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::fd::AsFd;
+    use std::process::Command;
+    use std::thread;
+
+    use coprocess_ring::Region;
+    use nix::sys::socket::{AddressFamily, SockFlag, SockType, socketpair};
+
+    use super::*;
+    use crate::process::pidfd;
+
+    fn sockets() -> (OwnedFd, OwnedFd) {
+        socketpair(AddressFamily::Unix, SockType::SeqPacket, None, SockFlag::SOCK_CLOEXEC).unwrap()
+    }
+
+    #[test]
+    fn a_hello_may_come_late() {
+        let (ours, theirs) = sockets();
+        send_claim(ours.as_fd()).unwrap();
+        let sender = thread::spawn(move || {
+            thread::sleep(Duration::from_millis(20));
+            let (region, segment) = Region::create(4096).unwrap();
+            let terms =
+                Terms { max_message: 1000, strategy: WaitStrategy::Block, call_timeout: None, close_timeout: Duration::from_secs(2) };
+            Hello::new(region.capacity(), &terms, 7).send(ours.as_fd(), segment.as_fd()).unwrap();
+        });
+        let (hello, segment) = Hello::receive(theirs.as_fd(), None).unwrap().unwrap();
+        assert_eq!((hello.capacity, hello.function, hello.terms().max_message), (4096, 7, 1000));
+        Region::attach(&segment, 4096).unwrap();
+        sender.join().unwrap();
+    }
+
+    #[test]
+    fn a_closed_socket_ends_the_wait_for_a_hello() {
+        let (ours, theirs) = sockets();
+        send_claim(ours.as_fd()).unwrap();
+        drop(ours);
+        assert!(matches!(Hello::receive(theirs.as_fd(), None), Ok(Err(Unacceptable::Gone))));
+    }
+
+    /// A second run of the program by a wrapper, while the parent lives.
+    #[test]
+    fn a_hello_is_for_one_process() {
+        let (ours, theirs) = sockets();
+        send_claim(ours.as_fd()).unwrap();
+        take_claim(theirs.as_fd()).unwrap().unwrap();
+        assert!(matches!(Hello::receive(theirs.as_fd(), None), Ok(Err(Unacceptable::Taken))));
+    }
+
+    /// Although somebody else has a copy of its end of the socket.
+    #[test]
+    fn the_end_of_the_parent_ends_the_wait_for_a_hello() {
+        let (copy, theirs) = sockets();
+        send_claim(copy.as_fd()).unwrap();
+        let mut parent = Command::new("sleep").arg("0.02").spawn().unwrap();
+        let pidfd = pidfd::open(parent.id()).unwrap();
+        assert!(matches!(Hello::receive(theirs.as_fd(), Some(pidfd.as_fd())), Ok(Err(Unacceptable::Gone))));
+        parent.wait().unwrap();
+    }
 }

@@ -1,29 +1,29 @@
-//! Starting a worker: segment, socket pair, process, handshake.
+//! Starting a worker: socket pair, process, segment, handshake.
 
 use std::io;
-use std::os::fd::{AsFd, AsRawFd, OwnedFd};
-use std::os::unix::process::CommandExt;
-use std::process::{Child, Command};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use coprocess_ring::{ABI_VERSION, Region, Side};
-use nix::fcntl::{FcntlArg, FdFlag, fcntl};
+use coprocess_ring::{ABI_VERSION, Region, SegmentError, Side};
+use nix::fcntl::{FcntlArg, fcntl};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-use nix::sys::socket::{AddressFamily, SockFlag, SockType, socketpair};
-use nix::sys::stat::fstat;
+use nix::sys::signal::{Signal, kill};
+use nix::sys::socket::{AddressFamily, Shutdown, SockFlag, SockType, shutdown, socketpair};
+use nix::sys::wait::waitpid;
+use nix::unistd::Pid;
 
 use crate::coprocess::Coprocess;
 use crate::end::{End, Terms};
 use crate::error::{Error, ForkError, Result};
-use crate::process::handshake::{Answer, Hello, receive_verdict};
+use crate::process::execute::Program;
+use crate::process::handshake::{Answer, Hello, receive_verdict, send_claim};
 use crate::process::worker::Worker;
-use crate::process::{LIFELINE_VARIABLE, Role, pidfd, watcher};
+use crate::process::{pidfd, watcher};
 
 /// What to start, and how.
 pub(crate) struct Launch {
-    pub(crate) command: Command,
-    pub(crate) role: Role,
+    pub(crate) program: Program,
     pub(crate) capacity: usize,
     pub(crate) terms: Terms,
     pub(crate) fork_timeout: Duration,
@@ -32,77 +32,56 @@ pub(crate) struct Launch {
 impl Launch {
     /// Starts the worker and waits until it has attached.
     pub(crate) fn start(self) -> Result<Coprocess> {
-        let program = self.command.get_program().to_string_lossy().into_owned();
+        let program = self.program.name().to_string_lossy().into_owned();
         self.try_start().map_err(|cause| Error::Fork { program, cause })
     }
 
     fn try_start(mut self) -> std::result::Result<Coprocess, ForkError> {
         let deadline = Instant::now().checked_add(self.fork_timeout);
-        let (region, segment) = Region::create(self.capacity).map_err(|e| match e {
-            coprocess_ring::SegmentError::Os { action, source } => ForkError::Setup { action, source },
+        let (lifeline, theirs) = socket_pair().map_err(setup("make a socket pair"))?;
+        send_claim(lifeline.as_fd()).map_err(setup("send through the socket pair"))?;
+        // Before the segment is made: the kernel and the dynamic linker are busy with the new process for longer than the rest takes.
+        let started = self.program.execute(theirs.as_fd())?;
+        drop(theirs);
+        let pidfd = process_descriptor(started.id)?;
+        let worker = Worker::new(started.child, pidfd, lifeline, self.terms.close_timeout);
+        self.attach(started.id, Unattached { worker: Arc::new(worker), attached: false }, deadline)
+    }
+
+    fn attach(&self, id: u32, mut unattached: Unattached, deadline: Option<Instant>) -> std::result::Result<Coprocess, ForkError> {
+        let worker = &unattached.worker;
+        let (region, segment) = Region::create(self.capacity).map_err(|error| match error {
+            SegmentError::Os { action, source } => ForkError::Setup { action, source },
             other => ForkError::Handshake(other.to_string()),
         })?;
-        let (lifeline, theirs) = socket_pair().map_err(setup("make a socket pair"))?;
-        let function = match self.role {
-            Role::Function(distance) => distance,
-            Role::Program => 0,
-        };
-        Hello::new(region.capacity(), &self.terms, function)
-            .send(lifeline.as_fd(), segment.as_fd())
-            .map_err(setup("send the segment through the socket pair"))?;
-        drop(segment);
-
-        let child = self.execute(&theirs)?;
-        drop(theirs);
-        let mut unattached = Unattached(Some(child));
-        let child = unattached.0.as_mut().map_or(0, |c| c.id());
-        let pidfd = pidfd::open(child).and_then(above_the_streams).map_err(|error| match error.raw_os_error() {
-            // ESRCH: it has ended already, and this program ignores SIGCHLD or waits for any child.
-            Some(libc::ESRCH) => {
-                ForkError::Handshake("it ended before it attached, and its exit status was taken by somebody else".to_owned())
+        let hello = Hello::new(region.capacity(), &self.terms, self.program.function().unwrap_or(0));
+        let attached = worker.with_descriptors(|pidfd, lifeline| {
+            match hello.send(lifeline, segment.as_fd()) {
+                // It has closed the socket, or ended, with or without having read the claim: the handshake finds out which.
+                Err(error) if matches!(error.kind(), io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionReset) => {}
+                sent => sent.map_err(setup("send the segment through the socket pair"))?,
             }
-            _ => setup("open a descriptor for the worker process")(error),
-        })?;
-        self.handshake(&lifeline, &pidfd, &mut unattached, deadline)?;
-
-        let end = End::new(&region, Side::Parent, child, self.terms);
-        let Some(child) = unattached.0.take() else { return Err(ForkError::Handshake("the worker is gone".to_owned())) };
-        let worker = Arc::new(Worker::new(child, pidfd, lifeline, self.terms.close_timeout));
+            self.handshake(lifeline, pidfd, deadline)
+        });
+        drop(segment);
+        if !attached.unwrap_or(Ok(false))? {
+            return Err(worker.reap_at_last().map_or_else(status_taken, ForkError::Ended));
+        }
+        let end = End::new(&region, Side::Parent, id, self.terms);
         end.set_worker(worker.clone());
         let co = Coprocess::new(end);
-        if let Err(source) = watcher::watch_worker(co.end(), &worker) {
-            // Nobody would ever reap it.
-            if worker.kill().is_ok() {
-                while worker.reap(true, |_, _| {}).is_none() {}
-            }
-            return Err(ForkError::Setup { action: "start the process watcher", source });
-        }
+        watcher::watch_worker(co.end(), worker).map_err(setup("start the process watcher"))?;
+        unattached.attached = true;
         Ok(co)
     }
 
-    /// Executes the program, which inherits its end of the socket pair and nothing else of ours.
-    fn execute(&mut self, theirs: &OwnedFd) -> std::result::Result<Child, ForkError> {
-        // The inode tells the socket from whatever may later have the same number in a process that inherits the variable only.
-        let inode = fstat(theirs).map_err(io::Error::from).map_err(setup("look at the socket pair"))?.st_ino;
-        let fd = theirs.as_raw_fd();
-        self.command.env(LIFELINE_VARIABLE, format!("{}:{fd}:{inode}:{}", self.role.name(), std::process::id()));
-        let inherit = move || {
-            // SAFETY: the descriptor is open in the child, as a copy of `theirs`, which outlives `spawn` below.
-            let theirs = unsafe { std::os::fd::BorrowedFd::borrow_raw(fd) };
-            fcntl(theirs, FcntlArg::F_SETFD(FdFlag::empty())).map(drop).map_err(io::Error::from)
-        };
-        // SAFETY: runs between fork and exec; it makes one system call and neither allocates nor takes a lock.
-        unsafe { self.command.pre_exec(inherit) };
-        self.command.spawn().map_err(ForkError::Exec)
-    }
-
+    /// Waits for what the worker says. Returns false if it has ended.
     fn handshake(
         &self,
-        lifeline: &OwnedFd,
-        pidfd: &OwnedFd,
-        unattached: &mut Unattached,
+        lifeline: BorrowedFd<'_>,
+        pidfd: BorrowedFd<'_>,
         deadline: Option<Instant>,
-    ) -> std::result::Result<(), ForkError> {
+    ) -> std::result::Result<bool, ForkError> {
         // Once the worker has closed its end of the socket, only its own end, or the clock, can tell more.
         let mut listening = true;
         loop {
@@ -111,15 +90,15 @@ impl Launch {
                 // Rounded up to the next millisecond.
                 PollTimeout::try_from(left + Duration::from_micros(999)).unwrap_or(PollTimeout::MAX)
             });
-            let mut fds = [PollFd::new(pidfd.as_fd(), PollFlags::POLLIN), PollFd::new(lifeline.as_fd(), PollFlags::POLLIN)];
+            let mut fds = [PollFd::new(pidfd, PollFlags::POLLIN), PollFd::new(lifeline, PollFlags::POLLIN)];
             match poll(&mut fds[..1 + usize::from(listening)], timeout) {
                 Ok(_) | Err(nix::Error::EINTR) => {}
                 Err(e) => return Err(setup("wait for the worker")(e.into())),
             }
             let [ended, said] = fds.map(|fd| fd.any().unwrap_or(false));
             if said {
-                match receive_verdict(lifeline.as_fd()) {
-                    Ok(Some(Answer::Attached)) => return Ok(()),
+                match receive_verdict(lifeline) {
+                    Ok(Some(Answer::Attached)) => return Ok(true),
                     Ok(Some(Answer::OtherAbi(theirs))) => return Err(ForkError::AbiMismatch { ours: ABI_VERSION, theirs }),
                     Ok(Some(Answer::Refused(reason))) => return Err(ForkError::Handshake(reason)),
                     Ok(None) => listening = false,
@@ -129,7 +108,7 @@ impl Launch {
                     Err(e) => return Err(setup("read the worker's answer")(e)),
                 }
             } else if ended {
-                return Err(unattached.status());
+                return Ok(false);
             }
             if deadline.is_some_and(|at| Instant::now() >= at) {
                 return Err(ForkError::NeverAttached(self.fork_timeout));
@@ -138,32 +117,54 @@ impl Launch {
     }
 }
 
-/// A child that is killed and reaped unless it attaches.
-struct Unattached(Option<Child>);
-
-impl Unattached {
-    /// How it ended.
-    fn status(&mut self) -> ForkError {
-        match self.0.as_mut().map(Child::wait) {
-            Some(Ok(status)) => ForkError::Ended(status),
-            Some(Err(source)) => ForkError::Setup { action: "learn how the worker ended", source },
-            None => ForkError::Handshake("the worker is gone".to_owned()),
-        }
-    }
+/// A worker that is destroyed unless it attaches.
+struct Unattached {
+    worker: Arc<Worker>,
+    attached: bool,
 }
 
 impl Drop for Unattached {
     fn drop(&mut self) {
-        if let Some(child) = &mut self.0 {
-            // Both fail only if it is dead and reaped already.
-            let _ = child.kill();
-            let _ = child.wait();
+        if !self.attached {
+            destroy(&self.worker);
         }
     }
 }
 
+/// Kills and reaps a worker that nothing watches over.
+fn destroy(worker: &Arc<Worker>) {
+    if worker.kill().is_ok() {
+        worker.reap_at_last();
+        return;
+    }
+    // It has changed its user, and ends when it likes to. If either fails, what is left is a process that learns of nothing, or a zombie;
+    // there is nobody to be told but the caller, who hears of the first error.
+    let _ = worker.with_descriptors(|_, lifeline| shutdown(lifeline.as_raw_fd(), Shutdown::Both));
+    let _ = watcher::watch_remains(worker);
+}
+
 fn setup(action: &'static str) -> impl Fn(io::Error) -> ForkError {
     move |source| ForkError::Setup { action, source }
+}
+
+/// This program ignores SIGCHLD, or waits for any child.
+fn status_taken() -> ForkError {
+    ForkError::Handshake("it ended before it attached, and its exit status was taken by somebody else".to_owned())
+}
+
+/// Opens a descriptor for a child that nobody else knows of yet. If that fails, the child is killed and reaped.
+fn process_descriptor(id: u32) -> std::result::Result<OwnedFd, ForkError> {
+    pidfd::open(id).and_then(above_the_streams).map_err(|error| {
+        if error.raw_os_error() == Some(libc::ESRCH) {
+            return status_taken();
+        }
+        let id = Pid::from_raw(id.cast_signed());
+        // Refused if it has changed its user: then it ends when it finds the lifeline closed, and nobody can be told.
+        if kill(id, Signal::SIGKILL).is_ok() {
+            while waitpid(id, None) == Err(nix::Error::EINTR) {}
+        }
+        setup("open a descriptor for the worker process")(error)
+    })
 }
 
 /// Two ends, close-on-exec, neither of them where a process has its standard streams.
@@ -179,5 +180,5 @@ fn above_the_streams(fd: OwnedFd) -> io::Result<OwnedFd> {
     }
     let higher = fcntl(&fd, FcntlArg::F_DUPFD_CLOEXEC(libc::STDERR_FILENO + 1))?;
     // SAFETY: the kernel has just made this descriptor for us, and nobody else knows of it.
-    Ok(unsafe { std::os::fd::FromRawFd::from_raw_fd(higher) })
+    Ok(unsafe { FromRawFd::from_raw_fd(higher) })
 }

@@ -1,6 +1,6 @@
 //! The process watcher: one thread of the library that waits in the kernel for the ends of all the processes this one is paired with.
 //!
-//! It starts with the first pair and ends with the last. While nothing happens it is never woken.
+//! It starts with the first pair and ends soon after the last. While nothing happens it is never woken.
 
 use std::collections::HashMap;
 use std::io;
@@ -20,6 +20,8 @@ use crate::sync::lock;
 const LAST_BREATH: Duration = Duration::from_secs(1);
 /// What a worker whose parent has died gets to end by itself.
 const GRACE: Duration = Duration::from_millis(250);
+/// Programs that start one worker after the other do not need a new thread for each.
+const LINGER: Duration = Duration::from_millis(50);
 
 /// The exit status of a worker that was ended because its parent is gone: that of a shell for SIGKILL. Nobody is left to read it.
 const ORPHANED: i32 = 128 + libc::SIGKILL;
@@ -27,6 +29,8 @@ const ORPHANED: i32 = 128 + libc::SIGKILL;
 static WATCHER: Mutex<Option<Arc<Watcher>>> = Mutex::new(None);
 
 struct Watcher {
+    /// The process that its thread runs in. In a child of a plain fork(2) there is no such thread.
+    process: u32,
     epoll: Epoll,
     /// Makes the thread look at its deadlines.
     bell: EventFd,
@@ -37,11 +41,15 @@ struct Watcher {
 struct Pairs {
     next: u64,
     watched: HashMap<u64, Watched>,
+    /// When the thread ends, if there is nothing to watch.
+    leaving: Option<Instant>,
 }
 
 enum Watched {
     /// On the parent's side.
     Worker { end: Arc<End>, worker: Arc<Worker>, hung_up: Option<Instant> },
+    /// A worker that never became one, and cannot be killed: to be reaped when it ends.
+    Remains { worker: Arc<Worker> },
     /// On the worker's side.
     Parent { end: Arc<End>, lifeline: OwnedFd, pidfd: Option<OwnedFd>, died: Option<Instant> },
 }
@@ -54,6 +62,11 @@ pub(crate) fn watch_worker(end: &Arc<End>, worker: &Arc<Worker>) -> io::Result<(
     watch(Watched::Worker { end: end.clone(), worker: worker.clone(), hung_up: None })
 }
 
+/// Reaps a worker once it ends.
+pub(crate) fn watch_remains(worker: &Arc<Worker>) -> io::Result<()> {
+    watch(Watched::Remains { worker: worker.clone() })
+}
+
 /// Watches the parent of this process.
 pub(crate) fn watch_parent(end: &Arc<End>, lifeline: OwnedFd, pidfd: Option<OwnedFd>) -> io::Result<()> {
     watch(Watched::Parent { end: end.clone(), lifeline, pidfd, died: None })
@@ -61,7 +74,9 @@ pub(crate) fn watch_parent(end: &Arc<End>, lifeline: OwnedFd, pidfd: Option<Owne
 
 /// Makes the watcher look at the deadlines of closing workers.
 pub(crate) fn look_again() {
-    if let Some(watcher) = &*lock(&WATCHER) {
+    if let Some(watcher) = &*lock(&WATCHER)
+        && watcher.process == std::process::id()
+    {
         // Fails only if the counter is full: then the watcher is about to look anyway.
         let _ = watcher.bell.write(1);
     }
@@ -69,10 +84,12 @@ pub(crate) fn look_again() {
 
 fn watch(watched: Watched) -> io::Result<()> {
     let mut current = lock(&WATCHER);
+    let process = std::process::id();
     let watcher = match &*current {
-        Some(watcher) => watcher.clone(),
-        None => {
+        Some(watcher) if watcher.process == process => watcher.clone(),
+        _ => {
             let watcher = Arc::new(Watcher {
+                process,
                 epoll: Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC)?,
                 bell: EventFd::from_flags(EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK)?,
                 pairs: Mutex::default(),
@@ -80,24 +97,29 @@ fn watch(watched: Watched) -> io::Result<()> {
             watcher.epoll.add(&watcher.bell, EpollEvent::new(EpollFlags::EPOLLIN, BELL))?;
             let thread = watcher.clone();
             std::thread::Builder::new().name("coprocess-watch".to_owned()).spawn(move || thread.run())?;
-            *current = Some(watcher.clone());
+            // What a process that was copied has left here may be locked for ever, and the pairs in it are not ours to end.
+            std::mem::forget(current.replace(watcher.clone()));
             watcher
         }
     };
     let mut pairs = lock(&watcher.pairs);
+    pairs.leaving = None;
     pairs.next += 2;
     let key = pairs.next;
-    let add = |process: Option<BorrowedFd<'_>>, lifeline: BorrowedFd<'_>| -> io::Result<()> {
-        // The lifeline carries no data after the handshake; what a hostile side sends on it is not even looked at.
-        watcher.epoll.add(lifeline, EpollEvent::new(EpollFlags::EPOLLRDHUP, key + 1))?;
+    let add = |process: Option<BorrowedFd<'_>>, lifeline: Option<BorrowedFd<'_>>| -> io::Result<()> {
+        if let Some(lifeline) = lifeline {
+            // It carries no data after the handshake; what a hostile side sends on it is not even looked at.
+            watcher.epoll.add(lifeline, EpollEvent::new(EpollFlags::EPOLLRDHUP, key + 1))?;
+        }
         if let Some(process) = process {
             watcher.epoll.add(process, EpollEvent::new(EpollFlags::EPOLLIN, key))?;
         }
         Ok(())
     };
     let added = match &watched {
-        Watched::Worker { worker, .. } => worker.with_descriptors(|pidfd, lifeline| add(Some(pidfd), lifeline)).unwrap_or(Ok(())),
-        Watched::Parent { lifeline, pidfd, .. } => add(pidfd.as_ref().map(AsFd::as_fd), lifeline.as_fd()),
+        Watched::Worker { worker, .. } => worker.with_descriptors(|pidfd, lifeline| add(Some(pidfd), Some(lifeline))).unwrap_or(Ok(())),
+        Watched::Remains { worker } => worker.with_descriptors(|pidfd, _| add(Some(pidfd), None)).unwrap_or(Ok(())),
+        Watched::Parent { lifeline, pidfd, .. } => add(pidfd.as_ref().map(AsFd::as_fd), Some(lifeline.as_fd())),
     };
     if let Err(error) = added {
         // The caller closes the descriptors, and they leave the set with that. The thread ends if it has nothing else to watch.
@@ -157,11 +179,21 @@ impl Watcher {
                 }) else {
                     return;
                 };
-                let end = end.clone();
+                let (end, worker) = (end.clone(), worker.clone());
                 let removed = pairs.watched.remove(&key);
-                drop(pairs);
+                drop((pairs, removed));
                 end.peer_gone(status.map_or(Reason::Unknown, Reason::from_status));
-                drop(removed);
+                // Who waits for the end of the worker is to have the pair to himself then, and not to wait for this thread again.
+                drop(end);
+                worker.tell_ended();
+            }
+            Watched::Remains { worker } => {
+                let reaped = worker.reap(false, |pidfd, _| {
+                    let _ = self.epoll.delete(pidfd);
+                });
+                if reaped.is_some() {
+                    pairs.watched.remove(&key);
+                }
             }
             Watched::Parent { end, lifeline, pidfd, died } => {
                 // After an orderly close it may still be busy with what it was sent.
@@ -187,6 +219,10 @@ impl Watcher {
         let mut current = lock(&WATCHER);
         let mut pairs = lock(&self.pairs);
         if pairs.watched.is_empty() {
+            let leaving = *pairs.leaving.get_or_insert(now + LINGER);
+            if now < leaving {
+                return Some(Some(leaving));
+            }
             *current = None;
             return None;
         }
@@ -200,6 +236,7 @@ impl Watcher {
                     }
                     [*hung_up, worker.escalate()].into_iter().flatten().min()
                 }
+                Watched::Remains { .. } => None,
                 Watched::Parent { died, .. } => {
                     if died.is_some_and(|at| now >= at) {
                         // Stuck in user code, and nobody is left who could ask it to end. Not `exit`: that would run what the stuck code

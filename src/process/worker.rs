@@ -35,11 +35,11 @@ enum Life {
         pidfd: OwnedFd,
         /// Its end of file tells the worker, and whatever it has started and lent it to, that this process is gone.
         lifeline: OwnedFd,
-        /// Never waited for by its number; its standard streams stay open with it.
-        _child: Child,
+        /// Of a [`Command`](std::process::Command). Never waited for by its number; its standard streams stay open with it.
+        _child: Option<Child>,
     },
-    /// Reaped. The status is unknown if somebody else has taken it.
-    Ended(Option<ExitStatus>),
+    /// Reaped. The status is unknown if somebody else has taken it. Those who wait for it are `told` when all is done that its end brings.
+    Ended { status: Option<ExitStatus>, told: bool },
 }
 
 #[derive(Debug)]
@@ -50,7 +50,7 @@ pub(crate) struct Worker {
 }
 
 impl Worker {
-    pub(crate) fn new(child: Child, pidfd: OwnedFd, lifeline: OwnedFd, close_timeout: Duration) -> Worker {
+    pub(crate) fn new(child: Option<Child>, pidfd: OwnedFd, lifeline: OwnedFd, close_timeout: Duration) -> Worker {
         let life = Life::Alive { stage: Stage::Running, pidfd, lifeline, _child: child };
         Worker { life: Mutex::new(life), ended: Condvar::new(), close_timeout: close_timeout.min(LONGEST) }
     }
@@ -59,7 +59,7 @@ impl Worker {
     pub(crate) fn with_descriptors<T>(&self, f: impl FnOnce(BorrowedFd<'_>, BorrowedFd<'_>) -> T) -> Option<T> {
         match &*lock(&self.life) {
             Life::Alive { pidfd, lifeline, .. } => Some(f(pidfd.as_fd(), lifeline.as_fd())),
-            Life::Ended(_) => None,
+            Life::Ended { .. } => None,
         }
     }
 
@@ -94,11 +94,11 @@ impl Worker {
     }
 
     /// Reaps the worker if it has ended, or, with `wait`, once it has. Returns its status then; the inner `None` if somebody else has taken it.
-    /// `leave` sees the descriptors before they are closed.
+    /// `leave` sees the descriptors before they are closed. Tell those who wait for it afterwards, with [`tell_ended`](Self::tell_ended).
     pub(crate) fn reap(&self, wait: bool, leave: impl FnOnce(BorrowedFd<'_>, BorrowedFd<'_>)) -> Option<Option<ExitStatus>> {
         let mut life = lock(&self.life);
         let status = match &*life {
-            Life::Ended(status) => return Some(*status),
+            Life::Ended { status, .. } => return Some(*status),
             Life::Alive { pidfd, lifeline, .. } => {
                 let status = match pidfd::reap(pidfd.as_fd(), wait) {
                     Ok(None) => return None,
@@ -112,17 +112,33 @@ impl Worker {
             }
         };
         // Closes the descriptors, too: what the worker has left behind sees the end of the lifeline.
-        *life = Life::Ended(status);
-        self.ended.notify_all();
+        *life = Life::Ended { status, told: false };
         Some(status)
     }
 
-    /// Waits until the worker was reaped. Call after [`begin_close`](Self::begin_close).
+    /// Lets those go who wait for its end.
+    pub(crate) fn tell_ended(&self) {
+        if let Life::Ended { told, .. } = &mut *lock(&self.life) {
+            *told = true;
+        }
+        self.ended.notify_all();
+    }
+
+    /// Waits for its end, and reaps it. Returns its status, unless somebody else has taken it.
+    pub(crate) fn reap_at_last(&self) -> Option<ExitStatus> {
+        loop {
+            if let Some(status) = self.reap(true, |_, _| {}) {
+                return status;
+            }
+        }
+    }
+
+    /// Waits until the worker was reaped by the watcher. Call after [`begin_close`](Self::begin_close).
     pub(crate) fn wait_for_exit(&self) -> Result<Option<ExitStatus>> {
         let at_the_latest = Instant::now() + self.close_timeout * 2 + AFTERLIFE;
         let mut life = lock(&self.life);
         loop {
-            if let Life::Ended(status) = *life {
+            if let Life::Ended { status, told: true } = *life {
                 return Ok(status);
             }
             let left = at_the_latest.saturating_duration_since(Instant::now());
@@ -135,7 +151,7 @@ impl Worker {
 
     pub(crate) fn kill(&self) -> Result<()> {
         match &*lock(&self.life) {
-            Life::Ended(_) => Ok(()),
+            Life::Ended { .. } => Ok(()),
             Life::Alive { pidfd, .. } => {
                 pidfd::signal(pidfd.as_fd(), Signal::SIGKILL).map_err(|source| Error::Os { action: "kill the worker", source })
             }

@@ -1,0 +1,35 @@
+//! Whether the control group lets this process use two processors at a time.
+//!
+//! Finding out takes as long as a hundred calls. So all waits of a process share what was found, a pair starts with what is known, and it is
+//! asked again, by waits that have come to their end anyway, when it is old.
+
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::thread::available_parallelism;
+use std::time::Instant;
+
+/// Milliseconds.
+const MAX_AGE: u64 = 2_000;
+
+/// Zero as long as nothing is known; else the moment of the answer, in milliseconds since `START`, doubled, plus 2, plus 1 for yes.
+static KNOWN: AtomicU64 = AtomicU64::new(0);
+static START: OnceLock<Instant> = OnceLock::new();
+
+/// What was found the last time; until then, yes.
+pub(crate) fn probably_allows_two() -> bool {
+    let known = KNOWN.load(Ordering::Relaxed);
+    known == 0 || known & 1 == 1
+}
+
+/// Whether it does, as of `now` or not long ago.
+pub(crate) fn allows_two(now: Instant) -> bool {
+    let now = now.saturating_duration_since(*START.get_or_init(Instant::now)).as_millis() as u64;
+    // Relaxed: a hint that is complete in itself. Two threads that ask at once store the same.
+    let known = KNOWN.load(Ordering::Relaxed);
+    if known != 0 && now.saturating_sub((known - 2) / 2) < MAX_AGE {
+        return known & 1 == 1;
+    }
+    let allows = available_parallelism().is_ok_and(|n| n.get() >= 2);
+    KNOWN.store(now * 2 + 2 + u64::from(allows), Ordering::Relaxed);
+    allows
+}

@@ -1,0 +1,124 @@
+//! Executing a worker's program. The new process inherits one descriptor of ours, the lifeline; whatever else is started at the same time
+//! does not, since the lifeline stays close-on-exec in this process.
+
+use std::collections::BTreeMap;
+use std::ffi::{CString, NulError, OsStr, OsString};
+use std::io;
+use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::os::unix::process::CommandExt;
+use std::process::{Child, Command};
+
+use nix::fcntl::{FcntlArg, FdFlag, fcntl};
+use nix::spawn::{PosixSpawnAttr, PosixSpawnFileActions, PosixSpawnFlags, posix_spawn};
+use nix::sys::signal::{SigSet, Signal};
+use nix::sys::stat::fstat;
+
+use crate::error::ForkError;
+use crate::process::{FUNCTION, LIFELINE_VARIABLE, PROGRAM};
+
+/// The program itself, whatever has become of its file since it was started.
+pub(crate) const ITSELF: &str = "/proc/self/exe";
+
+/// What to execute.
+#[derive(Debug)]
+pub(crate) enum Program {
+    /// The same executable, running the function at this distance, with these variables added to the environment.
+    Itself { function: u64, environment: Vec<(OsString, OsString)> },
+    /// A program that calls `parent`.
+    Other(Command),
+}
+
+impl Program {
+    pub(crate) fn name(&self) -> &OsStr {
+        match self {
+            Program::Itself { .. } => OsStr::new(ITSELF),
+            Program::Other(command) => command.get_program(),
+        }
+    }
+
+    /// The distance of the worker function, if one is wanted.
+    pub(crate) fn function(&self) -> Option<u64> {
+        match self {
+            Program::Itself { function, .. } => Some(*function),
+            Program::Other(_) => None,
+        }
+    }
+
+    /// Executes it.
+    pub(crate) fn execute(&mut self, lifeline: BorrowedFd<'_>) -> Result<Started, ForkError> {
+        let setup = |action| move |source| ForkError::Setup { action, source };
+        // The inode tells the socket from whatever may later have the same number in a process that inherits the variable only.
+        let inode = fstat(lifeline).map_err(io::Error::from).map_err(setup("look at the socket pair"))?.st_ino;
+        let whereabouts = |role, fd: RawFd| format!("{role}:{fd}:{inode}:{}", std::process::id());
+        match self {
+            Program::Itself { environment, .. } => {
+                let place = reserve(lifeline).map_err(setup("reserve a descriptor for the worker"))?;
+                let whereabouts = whereabouts(FUNCTION, place.as_raw_fd());
+                // The last of several values counts.
+                let mut variables: BTreeMap<_, _> = environment.iter().map(|(key, value)| (key.as_os_str(), value.as_os_str())).collect();
+                variables.insert(OsStr::new(LIFELINE_VARIABLE), OsStr::new(&whereabouts));
+                let id = execute_itself(lifeline.as_raw_fd(), place.as_raw_fd(), &variables).map_err(ForkError::Exec)?;
+                Ok(Started { id, child: None })
+            }
+            Program::Other(command) => {
+                let fd = lifeline.as_raw_fd();
+                let child = execute_other(fd, command.env(LIFELINE_VARIABLE, whereabouts(PROGRAM, fd))).map_err(ForkError::Exec)?;
+                Ok(Started { id: child.id(), child: Some(child) })
+            }
+        }
+    }
+}
+
+/// A process that was executed.
+pub(crate) struct Started {
+    pub(crate) id: u32,
+    /// Keeps the standard streams of a [`Command`] open; never to be waited for.
+    pub(crate) child: Option<Child>,
+}
+
+/// A number that the lifeline can have in the new process: nothing else has it.
+fn reserve(lifeline: BorrowedFd<'_>) -> io::Result<OwnedFd> {
+    let place = fcntl(lifeline, FcntlArg::F_DUPFD_CLOEXEC(libc::STDERR_FILENO + 1))?;
+    // SAFETY: the kernel has just made this descriptor for us, and nobody else knows of it.
+    Ok(unsafe { OwnedFd::from_raw_fd(place) })
+}
+
+/// By `posix_spawn`, for which the kernel need not copy this process, however much memory it has.
+fn execute_itself(lifeline: RawFd, place: RawFd, variables: &BTreeMap<&OsStr, &OsStr>) -> io::Result<u32> {
+    let name = std::env::args_os().next().unwrap_or_else(|| ITSELF.into());
+    let arguments = [CString::new(name.into_vec())?];
+    let own = std::env::vars_os().filter(|(key, _)| !variables.contains_key(key.as_os_str()));
+    let mut environment = own.map(|(key, value)| variable(&key, &value)).collect::<Result<Vec<_>, _>>()?;
+    for (key, value) in variables {
+        environment.push(variable(key, value)?);
+    }
+
+    let mut actions = PosixSpawnFileActions::init()?;
+    // A copy has no close-on-exec flag. Not a copy onto itself: that loses the flag with some C libraries only (not with glibc before 2.29).
+    actions.add_dup2(lifeline, place)?;
+    let mut attributes = PosixSpawnAttr::init()?;
+    // As `Command` does: Rust programs ignore SIGPIPE, others should find it as usual.
+    attributes.set_flags(PosixSpawnFlags::POSIX_SPAWN_SETSIGDEF)?;
+    let mut reset = SigSet::empty();
+    reset.add(Signal::SIGPIPE);
+    attributes.set_sigdefault(&reset)?;
+    let id = posix_spawn(ITSELF, &actions, &attributes, &arguments, &environment)?;
+    Ok(id.as_raw().cast_unsigned())
+}
+
+fn variable(key: &OsStr, value: &OsStr) -> Result<CString, NulError> {
+    CString::new([key.as_bytes(), b"=", value.as_bytes()].concat())
+}
+
+/// By `fork` and `exec`, which is what a [`Command`] does that has to prepare the new process.
+fn execute_other(lifeline: RawFd, command: &mut Command) -> io::Result<Child> {
+    let inherit = move || {
+        // SAFETY: the descriptor is open in the child, as a copy of the caller's, who has lent it until `spawn` returns.
+        let lifeline = unsafe { BorrowedFd::borrow_raw(lifeline) };
+        fcntl(lifeline, FcntlArg::F_SETFD(FdFlag::empty())).map(drop).map_err(io::Error::from)
+    };
+    // SAFETY: runs between fork and exec; it makes one system call and neither allocates nor takes a lock.
+    unsafe { command.pre_exec(inherit) };
+    command.spawn()
+}
