@@ -1,13 +1,15 @@
 //! One end of a pair: what its handles, its background thread and the process watcher share, and how it comes to its end.
 
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering, fence};
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use coprocess_ring::{ChannelError, Misbehaved, Receiver, Region, Sender, Side, Sleeper, Spin, WaitStrategy, Watch};
 
+use crate::backoff::Backoff;
 use crate::error::{Error, Reason, Result, Step};
 use crate::inbox::Inbox;
+use crate::inbox_lock::{InboxGuard, InboxLock};
 use crate::lead::Lead;
 use crate::outbox::Outbox;
 use crate::pending::{Outcome, Pending};
@@ -15,7 +17,6 @@ use crate::process::Worker;
 use crate::registry::Registry;
 use crate::seat::Seat;
 use crate::stats::{Counters, Stats};
-use crate::sync::lock;
 use crate::timers::Timers;
 
 /// What both ends of a pair agree on.
@@ -43,9 +44,7 @@ pub(crate) struct End {
     pub(crate) watch: Watch,
     pub(crate) outbox: Outbox,
     /// Locked by the thread that leads also while it spins for a message: take it by [`inbox`](Self::inbox).
-    inbox: Mutex<Inbox>,
-    /// Threads that want the inbox while another has it.
-    inbox_wanted: AtomicU32,
+    inbox: InboxLock,
     pub(crate) pending: Pending,
     pub(crate) registry: Registry,
     pub(crate) lead: Lead,
@@ -90,8 +89,7 @@ impl End {
             peer,
             watch: Watch::new(region, side),
             outbox: Outbox::new(Sender::new(region, side), claimer),
-            inbox_wanted: AtomicU32::new(0),
-            inbox: Mutex::new(Inbox::new(Receiver::new(region, side, terms.max_message))),
+            inbox: InboxLock::new(Inbox::new(Receiver::new(region, side, terms.max_message))),
             pending,
             registry: Registry::default(),
             lead: Lead::new(Spin::new(terms.strategy, std::process::id())),
@@ -303,35 +301,19 @@ impl End {
 
     /// The inbox. A thread that spins with it lets go of it at once.
     #[inline]
-    pub(crate) fn inbox(&self) -> MutexGuard<'_, Inbox> {
-        match self.inbox.try_lock() {
-            Ok(inbox) => inbox,
-            Err(_) => self.wait_for_inbox(),
-        }
-    }
-
-    #[cold]
-    fn wait_for_inbox(&self) -> MutexGuard<'_, Inbox> {
-        // Relaxed: seen sooner or later; the lock orders all else.
-        self.inbox_wanted.fetch_add(1, Ordering::Relaxed);
-        let inbox = lock(&self.inbox);
-        self.inbox_wanted.fetch_sub(1, Ordering::Relaxed);
-        inbox
+    pub(crate) fn inbox(&self) -> InboxGuard<'_> {
+        self.inbox.lock()
     }
 
     /// Whether a thread that spins with the inbox should let go of it.
     #[inline]
     pub(crate) fn inbox_is_wanted(&self) -> bool {
-        self.inbox_wanted.load(Ordering::Relaxed) > 0
+        self.inbox.latch.is_wanted()
     }
 
-    /// Waits, as the thread that leads, until nobody else wants the inbox: it would have it again before they are awake.
-    #[cold]
+    /// Waits, as the thread that leads, until nobody else wants the inbox.
     pub(crate) fn let_others_have_the_inbox(&self) {
-        let mut patience = Backoff::default();
-        while self.inbox_is_wanted() {
-            patience.pause();
-        }
+        self.inbox.latch.let_others();
     }
 
     /// Whether there is something to receive for a thread of this depth of nesting.
@@ -362,22 +344,6 @@ impl End {
             events_undecodable: get(&self.counters.events_undecodable),
             event_panics: get(&self.counters.event_panics),
             answers_dropped: get(&self.counters.answers_dropped),
-        }
-    }
-}
-
-/// Between two tries of something that another thread is about to make succeed.
-#[derive(Debug, Default)]
-struct Backoff(u32);
-
-impl Backoff {
-    fn pause(&mut self) {
-        self.0 += 1;
-        if self.0 < 100 {
-            std::thread::yield_now();
-        } else {
-            // The other thread may have a lower priority on the same processor: yielding does not let it run.
-            std::thread::sleep(Duration::from_micros(50));
         }
     }
 }

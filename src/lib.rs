@@ -54,6 +54,7 @@ compile_error!("coprocess runs on Linux only: it needs memfd, seals, shared fute
 compile_error!("coprocess needs a little-endian machine: its messages are words in memory");
 
 mod background;
+mod backoff;
 mod call;
 mod coprocess;
 mod direct;
@@ -64,6 +65,9 @@ mod end;
 mod envelope;
 mod error;
 mod inbox;
+#[expect(unsafe_code, reason = "a lock of our own")]
+mod inbox_lock;
+mod latch;
 mod lead;
 mod outbox;
 mod parker;

@@ -1,10 +1,13 @@
-//! Loom models of the hand-over of the lead: no message and no wake-up is lost, whoever leaves when.
+//! Loom models of the hand-over of the lead: no message and no wake-up is lost, whoever leaves when; and of the latch of the inbox.
 //!
-//! Run with `RUSTFLAGS="--cfg loom" cargo test --release --test lead_model`. The file under test is the library's own, compiled into this
+//! Run with `RUSTFLAGS="--cfg loom" cargo test --release --test lead_model`. The files under test are the library's own, compiled into this
 //! test over loom's locks and atomics; the ring and its bells are those of `coprocess-ring`, likewise over loom.
 #![cfg(loom)]
+#![allow(unsafe_code, reason = "loom's cells")]
 #![allow(dead_code, reason = "the models use a part of the files they include")]
 
+#[path = "../src/latch.rs"]
+mod latch;
 #[path = "../src/lead.rs"]
 mod lead;
 #[path = "../src/parker.rs"]
@@ -12,12 +15,21 @@ mod parker;
 
 /// Loom's, under the names of the library's `sync`.
 mod sync {
-    pub(crate) use loom::sync::atomic::{AtomicU32, AtomicUsize, Ordering, fence};
+    pub(crate) use loom::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering, fence};
     pub(crate) use loom::sync::{Arc, Condvar, Mutex, MutexGuard};
     pub(crate) use loom::thread::yield_now;
 
     pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
         mutex.lock().unwrap()
+    }
+
+    #[derive(Debug, Default)]
+    pub(crate) struct Backoff;
+
+    impl Backoff {
+        pub(crate) fn pause(&mut self) {
+            yield_now();
+        }
     }
 
     /// Spinning and yielding change nothing but how much time passes.
@@ -38,7 +50,9 @@ mod sync {
 }
 
 use coprocess_ring::{Progress, Receiver, Region, Sender, Side, Sleeper, Watch};
+use latch::Latch;
 use lead::{Lead, Turn};
+use loom::cell::UnsafeCell;
 use loom::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use loom::sync::{Arc, Mutex};
 use loom::thread;
@@ -263,6 +277,75 @@ fn sleeping_without_a_second_look_is_caught() {
         end.lead.wake_resident(&end.watch);
         resident.join().unwrap();
     });
+}
+
+/// What a lock protects.
+struct Count(UnsafeCell<u32>);
+
+// SAFETY: it is used by one thread at a time; loom finds out if that is not so.
+unsafe impl Sync for Count {}
+
+impl Count {
+    fn add(&self) {
+        // SAFETY: as above.
+        self.0.with_mut(|count| unsafe { *count += 1 });
+    }
+}
+
+/// One thread takes the latch again and again, giving the others time, as the one that dispatches does.
+#[test]
+fn a_latch_is_for_one_at_a_time() {
+    check(|| {
+        let shared = Arc::new((Latch::new(), Count(UnsafeCell::new(0))));
+        let other = {
+            let shared = shared.clone();
+            thread::spawn(move || {
+                shared.0.take();
+                shared.1.add();
+                shared.0.let_go();
+            })
+        };
+        for _ in 0..2 {
+            if shared.0.is_wanted() {
+                shared.0.let_others();
+            }
+            shared.0.take();
+            shared.1.add();
+            shared.0.let_go();
+        }
+        other.join().unwrap();
+        shared.1.add();
+    });
+}
+
+/// By hand: what `Latch` does, but for the order in which it lets go.
+fn latch_by_hand(let_go: Ordering) {
+    let shared = Arc::new((AtomicBool::new(false), Count(UnsafeCell::new(0))));
+    let once = move |(taken, count): &(AtomicBool, Count)| {
+        while taken.compare_exchange(false, true, Ordering::Acquire, Ordering::Relaxed).is_err() {
+            thread::yield_now();
+        }
+        count.add();
+        taken.store(false, let_go);
+    };
+    let other = {
+        let shared = shared.clone();
+        thread::spawn(move || once(&shared))
+    };
+    once(&shared);
+    other.join().unwrap();
+}
+
+#[test]
+fn a_latch_by_hand_is_for_one_at_a_time() {
+    check(|| latch_by_hand(Ordering::Release));
+}
+
+/// The models bite: the next holder does not see what the last one did.
+#[test]
+#[should_panic(expected = "Causality violation")]
+fn letting_go_of_a_latch_without_release_is_caught() {
+    check(|| latch_by_hand(Ordering::Relaxed));
 }
 
 /// Runs a model that must deadlock, in a process of its own: loom's report of a deadlock aborts.
