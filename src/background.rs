@@ -37,6 +37,7 @@ impl End {
         Ok(())
     }
 
+    #[expect(clippy::arithmetic_side_effects, reason = "some milliseconds from now the clock does not end")]
     fn dispatch_in_background(self: Arc<Self>) {
         let burst = if self.worker().is_some() { BURST } else { BURST_IN_PROGRAM };
         let latest = Instant::now() + burst * BURSTS;

@@ -11,9 +11,10 @@ use std::time::{Duration, Instant};
 
 use serde::de::DeserializeOwned;
 
+use crate::decode::decode;
 use crate::dispatch::Desk;
 use crate::end::End;
-use crate::envelope::{CallId, as_bytes, decode, keep_spare};
+use crate::envelope::{CallId, as_bytes, keep_spare};
 use crate::error::{Error, Result};
 use crate::pending::{Notify, Outcome};
 use crate::waiting::Arrived;
@@ -147,6 +148,7 @@ impl<R: DeserializeOwned> Pending<R> {
     fn wait_until(mut self, deadline: Option<Instant>) -> Result<R> {
         // It is there until the result is taken, and taking the result by `wait` consumes self; a future that is done may not be waited for.
         let Some(id) = self.id.take() else { return Err(Error::Closed) };
+        self.end.check_own()?;
         wait_for_result(&self.end, id, self.polled, deadline, &self.method)
     }
 
@@ -166,6 +168,9 @@ impl<R: DeserializeOwned> Pending<R> {
     /// ```
     pub fn is_ready(&self) -> bool {
         let Some(id) = self.id else { return true };
+        if self.end.is_foreign() {
+            return true;
+        }
         if self.end.pending.is_ready(id) || self.end.is_over() {
             return true;
         }
@@ -184,8 +189,13 @@ impl<R: DeserializeOwned> Future for Pending<R> {
     ///
     /// If polled again after it was ready.
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<R>> {
+        #[expect(clippy::expect_used, reason = "as documented: what the user of the future does wrong, and no peer can")]
         let id = self.id.expect("a pending call must not be polled after it was ready");
         let end = self.end.clone();
+        if let Err(error) = end.check_own() {
+            self.id = None;
+            return Poll::Ready(Err(error.into()));
+        }
         self.polled = true;
         let finished = match end.pending.notify(id, Notify::Task(cx.waker().clone())) {
             // The waker is in place: whatever ends the call from here on finds it. What ended it before is seen here.
@@ -215,7 +225,9 @@ impl<R: DeserializeOwned> Future for Pending<R> {
 
 impl<R> Drop for Pending<R> {
     fn drop(&mut self) {
-        if let Some(id) = self.id {
+        if let Some(id) = self.id
+            && !self.end.is_foreign()
+        {
             self.end.pending.forget(id);
         }
     }

@@ -10,8 +10,9 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use crate::call::{Pending, decode_outcome, wait_for_result};
+use crate::decode::decode;
 use crate::end::End;
-use crate::envelope::{CallId, Head, Message, decode};
+use crate::envelope::{CallId, Head, Message};
 use crate::error::{Error, Result, Step};
 use crate::outbox::{Patience, Unsent};
 use crate::pending::Notify;
@@ -36,6 +37,13 @@ pub(crate) const LISTENING: &str = "listening";
 ///
 /// In the worker of [`fork`](crate::fork) nothing is dispatched before the worker function has returned, except while a thread waits in
 /// `call`, [`run`](Self::run) or [`poll`](Self::poll). Elsewhere a thread of the library dispatches when no thread of the program does.
+///
+/// # In a child of fork(2)
+///
+/// A process that is forked without being executed anew, by this program or a library of it, has copies of the handles and cannot use them: everything
+/// that can fail returns [`Error::Forked`], nothing is registered, and dropping a copy does nothing. The pair goes on undisturbed. The child can start pairs of its own.
+/// It must not return into a handler or callback that it was forked in; and as long as it lives and has executed no other program, it holds copies of the pair's descriptors.
+/// All this is known of children that the C library's `fork` has made.
 ///
 /// # What ends a wait
 ///
@@ -68,8 +76,26 @@ struct Handle {
 
 impl Drop for Handle {
     fn drop(&mut self) {
-        // Without waiting: the process watcher sees to it that the worker ends.
-        self.end.close();
+        // In a child of fork(2) this is but a copy.
+        if !self.end.is_foreign() {
+            // Without waiting: the process watcher sees to it that the worker ends.
+            self.end.close();
+        }
+    }
+}
+
+/// A call that was sent and that nobody looks after yet: it is forgotten if its arguments panic, at the end of their encoding or when they
+/// are dropped.
+struct Unclaimed<'a> {
+    end: &'a End,
+    id: Option<CallId>,
+}
+
+impl Drop for Unclaimed<'_> {
+    fn drop(&mut self) {
+        if let Some(id) = self.id {
+            self.end.pending.forget(id);
+        }
     }
 }
 
@@ -119,6 +145,14 @@ impl Coprocess {
 
     pub(crate) fn end(&self) -> &Arc<End> {
         &self.handle.end
+    }
+
+    /// The end, unless this process is a fork of the one that it belongs to.
+    #[inline]
+    fn own_end(&self) -> Step<&Arc<End>> {
+        let end = self.end();
+        end.check_own()?;
+        Ok(end)
     }
 
     // ---- calls -------------------------------------------------------------------------------------------------------------------
@@ -177,14 +211,21 @@ impl Coprocess {
     }
 
     fn send_call(&self, method: &str, args: impl Serialize, deadline: Option<Instant>) -> Step<CallId> {
-        let end = self.end();
+        let end = self.own_end()?;
         let mut message = Message::new();
         let head = Head::Call(CallId::NONE, method.as_bytes());
+        let mut unclaimed = Unclaimed { end, id: None };
         let sent = message.deliver(head, &args, end.terms.max_message, method, |message| {
-            end.outbox.send_call(end, message, Patience::Until(deadline), |_| ())
+            let sent = end.outbox.send_call(end, message, Patience::Until(deadline), |_| ());
+            unclaimed.id = sent.as_ref().ok().copied();
+            sent
         })?;
         match sent {
-            Ok(id) => Ok(id),
+            Ok(id) => {
+                drop(args);
+                std::mem::forget(unclaimed);
+                Ok(id)
+            }
             Err(Unsent { error, .. }) => {
                 if end.is_gone() && !end.is_over() {
                     // As if the call had been in flight: what the other side has sent before comes before the error.
@@ -241,7 +282,7 @@ impl Coprocess {
         args: impl Serialize,
         callback: impl FnOnce(Result<R>) + Send + 'static,
     ) -> Result<()> {
-        let end = self.end();
+        let end = self.own_end()?;
         end.need_background()?;
         let deadline = end.default_deadline();
         let mut message = Message::new();
@@ -335,7 +376,7 @@ impl Coprocess {
 
     #[inline]
     fn send_event(&self, event: &str, value: impl Serialize, patience: Patience) -> Result<()> {
-        let end = self.end();
+        let end = self.own_end()?;
         let mut message = Message::new();
         let head = Head::Event(event.as_bytes());
         Ok(message.deliver(head, &value, end.terms.max_message, event, |message| end.outbox.send(end, message, patience))??)
@@ -386,7 +427,7 @@ impl Coprocess {
     /// # Ok::<(), coprocess::Error>(())
     /// ```
     pub fn unlisten(&self, event: &str) -> bool {
-        self.end().registry.unlisten(event)
+        self.own_end().is_ok_and(|end| end.registry.unlisten(event))
     }
 
     /// Serves a method: the handler's result is the answer. A second handler for the same method replaces the first.
@@ -476,12 +517,14 @@ impl Coprocess {
     }
 
     fn register(&self, change: impl FnOnce(&mut Handlers)) -> &Self {
-        let end = self.end();
+        // There is nobody to handle anything in a child of fork(2).
+        let Ok(end) = self.own_end() else { return self };
         if end.registry.add(change) {
             // A courtesy: if the pair is over, there is nobody to tell.
             let _ = self.emit(LISTENING, ());
         }
         if end.handlers_want_background.load(Ordering::Relaxed) {
+            #[expect(clippy::expect_used, reason = "as documented: this system has no thread left")]
             end.need_background().expect("the background dispatcher needs a thread");
         }
         self
@@ -506,7 +549,7 @@ impl Coprocess {
     /// }
     /// ```
     pub fn run(&self) -> Result<()> {
-        self.end().run()
+        self.own_end()?.run()
     }
 
     /// Dispatches what has arrived, without waiting. Returns how many messages that were: zero, too, while another thread dispatches.
@@ -524,7 +567,7 @@ impl Coprocess {
     /// # Ok::<(), coprocess::Error>(())
     /// ```
     pub fn poll(&self) -> Result<usize> {
-        self.end().poll()
+        self.own_end()?.poll()
     }
 
     /// Closes the pair in good order.
@@ -552,7 +595,7 @@ impl Coprocess {
     /// # Ok::<(), coprocess::Error>(())
     /// ```
     pub fn close(&self) -> Result<Option<ExitStatus>> {
-        let end = self.end();
+        let end = self.own_end()?;
         let deadline = Instant::now().checked_add(end.terms.close_timeout);
         end.finish_arrived(deadline);
         // Answers that still wait for room were sent, as far as their handlers know.
@@ -579,7 +622,7 @@ impl Coprocess {
     /// # Ok::<(), coprocess::Error>(())
     /// ```
     pub fn kill(&self) -> Result<()> {
-        self.end().worker().ok_or(Error::NotTheParent)?.kill()
+        self.own_end()?.worker().ok_or(Error::NotTheParent)?.kill()
     }
 
     /// Whether the pair is open, as far as this end knows: neither closed nor is the other side gone.
@@ -593,7 +636,7 @@ impl Coprocess {
     /// # Ok::<(), coprocess::Error>(())
     /// ```
     pub fn is_connected(&self) -> bool {
-        self.end().check_open().is_ok()
+        self.own_end().is_ok_and(|end| end.check_open().is_ok())
     }
 
     /// The process id of the other side.
@@ -621,7 +664,7 @@ impl Coprocess {
     /// # Ok::<(), coprocess::Error>(())
     /// ```
     pub fn stats(&self) -> Stats {
-        self.end().stats()
+        self.own_end().map_or_else(|_| Stats::default(), |end| end.stats())
     }
 
     /// A handle that does not keep the pair open.

@@ -3,6 +3,7 @@
 //! Only the thread that has the lead gets here, so handlers never run at the same time, except nested: while a handler waits for an answer,
 //! what arrives is dispatched on its thread.
 
+use std::mem::needs_drop;
 use std::ops::Range;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
@@ -11,8 +12,10 @@ use std::time::Instant;
 
 use serde::Serialize;
 
+use crate::contain::{contain, forget_panic};
+use crate::decode::DecodeError;
 use crate::end::End;
-use crate::envelope::{CallId, DecodeError, Failure, Head, Message, keep_spare, split, take_spare};
+use crate::envelope::{CallId, Failure, Head, Message, keep_spare, split, take_spare};
 use crate::error::{Error, Result, Step};
 use crate::outbox::Patience;
 use crate::pending::{Completion, Outcome};
@@ -113,7 +116,12 @@ impl End {
         let popped = {
             let mut inbox = self.inbox();
             if let Some(completion) = inbox.completions.pop_front() {
+                // Relaxed: ordered by the lock.
+                self.in_transit.store(true, Ordering::Relaxed);
                 drop(inbox);
+                if !matches!(completion, Completion::Run(..)) {
+                    self.arrived();
+                }
                 self.conclude(completion);
                 return Ok(Received::Dispatched);
             }
@@ -146,8 +154,9 @@ impl End {
             self.arrived();
             return Err(self.nonsense().into());
         };
-        let from = bytes - payload.len();
-        // An answer is not in transit any more once it is stored; before a handler runs, nothing is.
+        // The payload is the end of the message.
+        let from = bytes.wrapping_sub(payload.len());
+        // An answer is not in transit any more once it is stored; a message for a handler, or callback, once that is seen to run.
         let completion = match head {
             Head::Answer(id) if Some(id) == mine => {
                 self.arrived();
@@ -172,15 +181,15 @@ impl End {
                 return if inbox.is_full() { Err(Error::Full.into()) } else { Ok(Received::Dispatched) };
             }
             Head::Event(name) => {
-                self.arrived();
                 return self.dispatch_event(name, payload, &mut desk.handlers).map(|()| Received::Dispatched);
             }
             Head::Call(id, method) => {
-                self.arrived();
                 return self.dispatch_call(id, method, payload, &mut desk.handlers).map(|()| Received::Dispatched);
             }
         };
-        self.arrived();
+        if !matches!(completion, Completion::Run(..)) {
+            self.arrived();
+        }
         self.conclude(completion);
         Ok(Received::Dispatched)
     }
@@ -194,6 +203,7 @@ impl End {
     fn dispatch_event(&self, name: &[u8], value: &[u8], handlers: &mut Snapshot) -> Step<()> {
         match handlers.of(&self.registry).events.get(name) {
             None => {
+                self.arrived();
                 std::str::from_utf8(name).map_err(|_| self.nonsense())?;
                 Counters::add(&self.counters.events_unheard);
             }
@@ -213,20 +223,37 @@ impl End {
     fn dispatch_call(self: &Arc<Self>, id: CallId, method: &[u8], args: &[u8], handlers: &mut Snapshot) -> Step<()> {
         match handlers.of(&self.registry).methods.get(method) {
             None => {
-                let method = std::str::from_utf8(method).map_err(|_| self.nonsense())?;
-                self.fail(id, method, Failure::NotFound);
+                let method = std::str::from_utf8(method).map_err(|_| self.nonsense());
+                if let Ok(method) = method {
+                    self.fail(id, method, Failure::NotFound);
+                }
+                self.arrived();
+                method?;
             }
             Some(server) if self.at_bound() => {
                 self.fail(id, &server.name, Failure::Remote(&format!("handlers call each other more than {MAX_DEPTH} deep")));
+                self.arrived();
             }
             Some(server) => {
-                match self.nested(|| catch_unwind(AssertUnwindSafe(|| (server.serve)(self, id, &server.name, args)))) {
+                let served = self.nested(|| {
+                    let served = catch_unwind(AssertUnwindSafe(|| (server.serve)(self, id, &server.name, args)));
+                    if served.is_err() || self.unanswered.load(Ordering::Relaxed) {
+                        // The answer is still to be sent, and the handler is over. Relaxed: ordered by the depth, which changes next.
+                        self.in_transit.store(true, Ordering::Relaxed);
+                    }
+                    served
+                });
+                match served {
                     (Err(panic), _) => {
                         self.fail(id, &server.name, Failure::Remote(&panic_message(&*panic)));
+                        self.arrived();
                         forget_panic(panic);
                     }
                     // The handler has caught the panic.
-                    (Ok(()), true) => self.fail(id, &server.name, Failure::Remote(DROPPED)),
+                    (Ok(()), true) => {
+                        self.fail(id, &server.name, Failure::Remote(DROPPED));
+                        self.arrived();
+                    }
                     (Ok(()), false) => {}
                 }
             }
@@ -240,15 +267,18 @@ impl End {
         // Relaxed: only the leader changes them, and the handlers do not unwind.
         let depth = self.depth.load(Ordering::Relaxed);
         let serving = self.serving.load(Ordering::Relaxed);
-        let run = self.runs.load(Ordering::Relaxed) + 1;
-        self.depth.store(depth + 1, Ordering::Relaxed);
+        let run = self.runs.load(Ordering::Relaxed).wrapping_add(1);
+        self.depth.store(depth.wrapping_add(1), Ordering::Relaxed);
         self.runs.store(run, Ordering::Relaxed);
         self.serving.store(run, Ordering::Relaxed);
+        // After the depth: who sees that nothing is in transit sees that a handler runs.
+        self.arrived();
         let unanswered = self.unanswered.load(Ordering::Relaxed);
         self.unanswered.store(false, Ordering::Relaxed);
         let result = handler();
         self.serving.store(serving, Ordering::Relaxed);
-        self.depth.store(depth, Ordering::Relaxed);
+        // Release: who sees the handler gone sees whether its answer is in transit; pairs with the Acquire in `finish_arrived`.
+        self.depth.store(depth, Ordering::Release);
         let dropped = self.unanswered.load(Ordering::Relaxed);
         self.unanswered.store(unanswered, Ordering::Relaxed);
         (result, dropped)
@@ -272,10 +302,8 @@ impl End {
 
     /// Runs code of the user's; its panic stays in it.
     pub(crate) fn contain(&self, code: impl FnOnce()) {
-        if let Err(panic) = catch_unwind(AssertUnwindSafe(code)) {
-            // The panic hook has reported it.
+        if contain(code) {
             Counters::add(&self.counters.event_panics);
-            forget_panic(panic);
         }
     }
 
@@ -327,12 +355,17 @@ impl End {
 
     /// Answers a call from within its handler.
     pub(crate) fn settle<R: Serialize>(self: &Arc<Self>, id: CallId, method: &str, outcome: std::result::Result<R, String>) {
-        let sent = match outcome {
-            Ok(result) => self.answer(id, method, &result),
-            Err(message) => self.refuse(id, method, Failure::Remote(&message)),
-        };
-        // Encode and TooLarge were reported to the caller; everything else means that there is no caller any more.
-        drop(sent);
+        // If this fails: Encode and TooLarge were reported to the caller; everything else means that there is no caller any more.
+        match outcome {
+            Ok(result) => {
+                let _ = self.answer(id, method, &result);
+                if needs_drop::<R>() {
+                    // The call is answered: a panic from here on must not answer it again.
+                    self.contain(|| drop(result));
+                }
+            }
+            Err(message) => drop(self.refuse(id, method, Failure::Remote(&message))),
+        }
     }
 
     /// The arguments of a call did not decode.
@@ -351,13 +384,6 @@ fn full_text(error: &dyn std::error::Error) -> String {
         source = cause.source();
     }
     text
-}
-
-/// Drops what a panic carried. That may panic in turn, which is the end of it.
-fn forget_panic(panic: Box<dyn std::any::Any + Send>) {
-    if let Err(again) = catch_unwind(AssertUnwindSafe(|| drop(panic))) {
-        std::mem::forget(again);
-    }
 }
 
 fn panic_message(panic: &(dyn std::any::Any + Send)) -> String {

@@ -1,7 +1,8 @@
 //! Dispatching for its own sake: `poll`, `run`, and the resident that looks after the ring.
 
 use std::sync::Arc;
-use std::time::Instant;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
 
 use coprocess_ring::Sleeper;
 
@@ -12,7 +13,10 @@ use crate::lead::Turn;
 use crate::parker::Parker;
 use crate::pending::Outcome;
 use crate::stats::Counters;
-use crate::waiting::{Leading, has_passed, this_parker};
+use crate::waiting::{Leading, earlier, has_passed, this_parker};
+
+/// Between two looks of a thread that closes at whether another one has handled what has arrived.
+const GLANCE: Duration = Duration::from_millis(1);
 
 /// Messages that the resident dispatches before it looks whether it has anything else to do.
 const PASS: usize = 64;
@@ -36,16 +40,37 @@ impl End {
         }
     }
 
-    /// Dispatches what has arrived, waiting at most until `deadline` for another thread that is at it.
+    /// Dispatches what has arrived, or waits, at most until `deadline`, until another thread that is at it has done so.
     pub(crate) fn finish_arrived(self: &Arc<Self>, deadline: Option<Instant>) {
         if self.lead.is_mine() || self.is_over() {
             return;
         }
-        if self.lead.wait_turn(&self.watch, &this_parker(), deadline, || self.is_over()) == Turn::Lead {
-            let _leading = Leading(self);
-            let there = self.inbox().at_most();
-            // If it fails, the pair is over: what was asked for.
-            let _ = self.dispatch(&mut Desk::new(), there, deadline);
+        let (before, there) = {
+            let inbox = self.inbox();
+            (inbox.dispatched(), inbox.at_most() as u64)
+        };
+        // Whoever leads may do so for as long as it waits for an answer of its own, and tells nobody what it has done meanwhile: look.
+        let finished = || {
+            // In this order: what has left the inbox is in transit, then in its handler, then, perhaps, its answer is in transit.
+            let in_transit = || self.in_transit.load(Ordering::Acquire);
+            let idle = || !self.has_something() && !in_transit() && self.depth.load(Ordering::Acquire) == 0 && !in_transit();
+            self.is_over() || idle() || self.inbox().dispatched().saturating_sub(before) > there
+        };
+        loop {
+            let soon = Instant::now().checked_add(GLANCE);
+            match self.lead.wait_turn(&self.watch, &this_parker(), earlier(deadline, soon), || self.is_over()) {
+                Turn::Lead => {
+                    let _leading = Leading(self);
+                    let there = self.inbox().at_most();
+                    // If it fails, the pair is over: what was asked for.
+                    let _ = self.dispatch(&mut Desk::new(), there, deadline);
+                    return;
+                }
+                Turn::Done => return,
+                // The resident would have given the lead away by now, and with it the table of handlers that it used.
+                Turn::TimedOut if finished() || has_passed(deadline) => return,
+                Turn::TimedOut => {}
+            }
         }
     }
 
@@ -60,12 +85,13 @@ impl End {
     fn dispatch(self: &Arc<Self>, desk: &mut Desk, limit: usize, deadline: Option<Instant>) -> Result<usize> {
         let mut count = 0;
         self.attend();
+        self.mind_the_end();
         self.expire();
         while count < limit && !self.is_over() && !has_passed(deadline) {
             if self.receive_one(None, SpinFor::Nothing, desk)? != Received::Dispatched {
                 break;
             }
-            count += 1;
+            count = count.saturating_add(1);
         }
         if count == 0 && !self.is_over() && self.is_gone() && !self.has_something() {
             self.drained();

@@ -2,7 +2,7 @@
 //!
 //! postcard's own serializer hands over numbers as bytes that it has just written one by one. Bytes that are read back at once as words
 //! cannot be forwarded from the processor's store buffer; that wait took longer than encoding a small message. Here a number goes from
-//! one register to another. Decoding is postcard's, and a test holds every type of serde's data model against it.
+//! one register to another. A test holds every type of serde's data model against postcard.
 
 use std::fmt::{self, Display, Write};
 

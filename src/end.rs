@@ -6,17 +6,17 @@ use std::time::{Duration, Instant};
 
 use coprocess_ring::{ChannelError, Misbehaved, Receiver, Region, Sender, Side, Sleeper, Spin, WaitStrategy, Watch};
 
-use crate::backoff::Backoff;
 use crate::error::{Error, Reason, Result, Step};
 use crate::inbox::Inbox;
 use crate::inbox_lock::{InboxGuard, InboxLock};
 use crate::lead::Lead;
 use crate::outbox::Outbox;
 use crate::pending::{Outcome, Pending};
-use crate::process::Worker;
+use crate::process::{Generation, Worker};
 use crate::registry::Registry;
 use crate::seat::Seat;
 use crate::stats::{Counters, Stats};
+use crate::sync::Backoff;
 use crate::timers::Timers;
 
 /// What both ends of a pair agree on.
@@ -40,6 +40,8 @@ enum Ending {
 #[derive(Debug)]
 pub(crate) struct End {
     pub(crate) terms: Terms,
+    /// The process that this end belongs to.
+    generation: Generation,
     pub(crate) peer: u32,
     pub(crate) watch: Watch,
     pub(crate) outbox: Outbox,
@@ -86,6 +88,7 @@ impl End {
         let (pending, claimer) = Pending::new();
         Arc::new(End {
             terms,
+            generation: Generation::watched(),
             peer,
             watch: Watch::new(region, side),
             outbox: Outbox::new(Sender::new(region, side), claimer),
@@ -126,6 +129,18 @@ impl End {
 
     // ---- state -------------------------------------------------------------------------------------------------------------------
 
+    /// Whether this process is a fork of the one that the end belongs to: then nothing but this may be asked of it.
+    #[inline]
+    pub(crate) fn is_foreign(&self) -> bool {
+        self.generation.is_foreign()
+    }
+
+    /// Fails if this process is a fork of the one that the end belongs to.
+    #[inline]
+    pub(crate) fn check_own(&self) -> Step<()> {
+        if self.is_foreign() { Err(forked()) } else { Ok(()) }
+    }
+
     /// Whether this end is over: closed, or the other side is gone and everything it had sent was received.
     pub(crate) fn is_over(&self) -> bool {
         self.ended.get().is_some()
@@ -135,6 +150,14 @@ impl End {
     #[inline]
     pub(crate) fn is_gone(&self) -> bool {
         self.gone.get().is_some() || self.watch.is_closed()
+    }
+
+    /// Sees to it that a side which is gone, or says so, does not keep anybody by what goes on arriving.
+    #[inline]
+    pub(crate) fn mind_the_end(&self) {
+        if self.is_gone() {
+            self.inbox().expect_end();
+        }
     }
 
     /// Why nothing can be sent or awaited any more.
@@ -339,13 +362,18 @@ impl End {
             bytes_received,
             waits_for_room: sent.waits_for_room,
             sleeps: get(&self.counters.sleeps),
-            wakeups_sent: sent.wakeups + wakeups,
+            wakeups_sent: sent.wakeups.wrapping_add(wakeups),
             events_unheard: get(&self.counters.events_unheard),
             events_undecodable: get(&self.counters.events_undecodable),
             event_panics: get(&self.counters.event_panics),
             answers_dropped: get(&self.counters.answers_dropped),
         }
     }
+}
+
+#[cold]
+fn forked() -> Box<Error> {
+    Box::new(Error::Forked)
 }
 
 /// See [`End::sleeping_for_data`].

@@ -17,7 +17,6 @@
 use std::cell::Cell;
 
 use serde::Serialize;
-use serde::de::DeserializeOwned;
 
 use coprocess_ring::{ChannelError, Progress, Sender};
 
@@ -192,10 +191,10 @@ impl Message<'_> {
         let mut spilled = std::mem::take(&mut self.spilled);
         if !self.rest.is_empty() {
             if spilled.is_empty() {
-                spilled.extend_from_slice(&self.inline[..self.bytes / 8]);
+                spilled.extend_from_slice(self.inline.get(..self.bytes / 8).unwrap_or(&self.inline));
             }
             let (words, last) = self.rest.as_chunks::<8>();
-            spilled.reserve_exact(words.len() + 1);
+            spilled.reserve_exact(words.len().saturating_add(1));
             spilled.extend(words.iter().map(|word| u64::from_le_bytes(*word)));
             if !last.is_empty() {
                 spilled.push(partial_word(last));
@@ -215,15 +214,20 @@ impl Message<'_> {
         }
     }
 
+    /// Bytes of memory of one that is kept: many are smaller than what holds them.
+    pub(crate) fn cost(&self) -> usize {
+        self.spilled.capacity().saturating_mul(8).saturating_add(size_of::<Self>())
+    }
+
     /// The words, the last one filled up with zeros.
     #[inline]
     pub(crate) fn words(&self) -> &[u64] {
-        if self.spilled.is_empty() { &self.inline[..self.bytes.div_ceil(8)] } else { &self.spilled }
+        if self.spilled.is_empty() { self.inline.get(..self.bytes.div_ceil(8)).unwrap_or(&self.inline) } else { &self.spilled }
     }
 
     #[inline]
     pub(crate) fn bytes(&self) -> usize {
-        self.bytes + self.rest.len()
+        self.bytes.wrapping_add(self.rest.len())
     }
 }
 
@@ -304,34 +308,10 @@ fn split_name(bytes: &[u8], length: usize) -> Option<(&[u8], &[u8])> {
     Some((padded.get(..length)?, value))
 }
 
-/// Decodes a value that must take all of `bytes`.
-#[inline]
-pub(crate) fn decode<T: DeserializeOwned>(bytes: &[u8]) -> std::result::Result<T, DecodeError> {
-    match postcard::take_from_bytes(bytes) {
-        Ok((value, [])) => Ok(value),
-        Ok((_, rest)) => Err(DecodeError::Trailing(rest.len())),
-        Err(error) => Err(DecodeError::Postcard(error)),
-    }
-}
-
-/// Why a value did not decode.
-#[derive(Debug, thiserror::Error)]
-pub(crate) enum DecodeError {
-    #[error("{0} bytes are left over: the other end sent more than this type has")]
-    Trailing(usize),
-    #[error(transparent)]
-    Postcard(postcard::Error),
-}
-
-impl DecodeError {
-    pub(crate) fn into_error(self, what: &str) -> Error {
-        Error::Decode { what: what.to_owned(), source: Box::new(self) }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::decode::decode;
 
     fn encode(head: Head<'_>, value: &[u8], max: usize) -> crate::Result<Message<'static>> {
         let mut message = Message::new();
@@ -454,10 +434,5 @@ mod tests {
         ] {
             assert_eq!(split(&words, bytes), None, "{words:x?} {bytes}");
         }
-    }
-
-    #[test]
-    fn trailing_bytes_are_an_error() {
-        assert!(matches!(decode::<u8>(&[1, 2]), Err(DecodeError::Trailing(1))));
     }
 }

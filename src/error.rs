@@ -104,6 +104,9 @@ pub enum Error {
     /// [`kill`](crate::Coprocess::kill) was called on the worker's end.
     #[error("not the parent: only the parent's end can kill the other side")]
     NotTheParent,
+    /// This process was made by fork(2) of the one that the pair belongs to: only that one can use it.
+    #[error("forked: the pair belongs to the process that this one was forked from; start another one here")]
+    Forked,
     /// The worker could not be started. No process and no memory is left behind.
     #[error("cannot start the worker `{program}`: {cause}")]
     Fork {

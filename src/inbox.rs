@@ -18,9 +18,10 @@ struct Stowed {
 }
 
 impl Stowed {
-    /// Bytes of memory.
+    /// Bytes of memory: its content with what the allocator adds, and its place in a queue that may be only half full.
     fn cost(&self) -> usize {
-        self.words.capacity() * 8 + size_of::<Stowed>()
+        const OVERHEAD: usize = 16 + 2 * size_of::<Stowed>();
+        self.words.capacity().saturating_mul(8).saturating_add(OVERHEAD)
     }
 }
 
@@ -28,6 +29,8 @@ impl Stowed {
 pub(crate) struct Inbox {
     receiver: Receiver,
     backlog: VecDeque<Stowed>,
+    /// The first so many of the backlog are no answers.
+    sifted: usize,
     backlog_bytes: usize,
     /// Events that came while handlers were nested as deep as they may.
     deferred: VecDeque<Stowed>,
@@ -42,6 +45,7 @@ impl Inbox {
         Inbox {
             receiver,
             backlog: VecDeque::new(),
+            sifted: 0,
             backlog_bytes: 0,
             deferred: VecDeque::new(),
             completions: VecDeque::new(),
@@ -61,17 +65,28 @@ impl Inbox {
         }
         let bytes = self.receiver.receive(buffer)?;
         if let Some(bytes) = bytes {
-            self.messages += 1;
-            self.bytes += bytes as u64;
+            self.count(bytes);
         }
         Ok(bytes)
+    }
+
+    #[inline]
+    fn count(&mut self, bytes: usize) {
+        self.messages = self.messages.wrapping_add(1);
+        self.bytes = self.bytes.wrapping_add(bytes as u64);
     }
 
     #[cold]
     fn unstow(&mut self, buffer: &mut Vec<u64>, at_bound: bool) -> Option<usize> {
         let deferred = if at_bound { None } else { self.deferred.pop_front() };
-        let stowed = deferred.or_else(|| self.backlog.pop_front())?;
-        self.backlog_bytes -= stowed.cost();
+        let stowed = match deferred {
+            Some(deferred) => deferred,
+            None => {
+                self.sifted = self.sifted.saturating_sub(1);
+                self.backlog.pop_front()?
+            }
+        };
+        self.backlog_bytes = self.backlog_bytes.saturating_sub(stowed.cost());
         *buffer = stowed.words;
         Some(stowed.bytes)
     }
@@ -79,7 +94,7 @@ impl Inbox {
     /// Puts an event back, for when handlers are less deeply nested.
     pub(crate) fn defer(&mut self, words: Vec<u64>, bytes: usize) {
         let stowed = Stowed { words, bytes };
-        self.backlog_bytes += stowed.cost();
+        self.backlog_bytes = self.backlog_bytes.saturating_add(stowed.cost());
         self.deferred.push_back(stowed);
     }
 
@@ -92,11 +107,10 @@ impl Inbox {
         while self.backlog_bytes < bound {
             let mut words = Vec::new();
             let Some(bytes) = self.receiver.receive(&mut words)? else { break };
-            self.messages += 1;
-            self.bytes += bytes as u64;
+            self.count(bytes);
             words.shrink_to_fit();
             let stowed = Stowed { words, bytes };
-            self.backlog_bytes += stowed.cost();
+            self.backlog_bytes = self.backlog_bytes.saturating_add(stowed.cost());
             self.backlog.push_back(stowed);
         }
         Ok(())
@@ -107,22 +121,35 @@ impl Inbox {
         self.backlog_bytes >= BACKLOG_BYTES
     }
 
+    /// Nothing will come but what is there: the other side has closed, or has ended.
+    pub(crate) fn expect_end(&mut self) {
+        self.receiver.expect_end();
+    }
+
     /// Takes all answers that have arrived, leaving calls and events in their order. `last`: nothing more will come, so all of it is looked at,
     /// whatever the bound.
     pub(crate) fn take_answers(&mut self, last: bool, mut take: impl FnMut(Vec<u64>, usize)) -> Result<(), ChannelError> {
+        if last {
+            self.expect_end();
+        }
+        let start = self.receiver.position();
         loop {
             self.stow_up_to(if last { usize::MAX } else { BACKLOG_BYTES })?;
             let was_full = self.is_full();
-            for stowed in std::mem::take(&mut self.backlog) {
+            // Each is looked at once: what a side has sent that fills the backlog must not be gone through by everybody who waits.
+            for stowed in self.backlog.split_off(self.sifted) {
                 if matches!(split(&stowed.words, stowed.bytes), Some((Head::Answer(_) | Head::Failure(..), _))) {
-                    self.backlog_bytes -= stowed.cost();
+                    self.backlog_bytes = self.backlog_bytes.saturating_sub(stowed.cost());
                     take(stowed.words, stowed.bytes);
                 } else {
                     self.backlog.push_back(stowed);
                 }
             }
-            // There may be more in the ring, if it was left there for want of room.
-            if !was_full || self.is_full() {
+            self.sifted = self.backlog.len();
+            // There may be more in the ring, if it was left there for want of room: what was there when this began, and not what a side that
+            // sends nothing but answers adds all the time.
+            let all = self.receiver.position().wrapping_sub(start) >= (self.receiver.slots() as u64).wrapping_mul(2);
+            if !was_full || self.is_full() || all {
                 return Ok(());
             }
         }
@@ -133,9 +160,14 @@ impl Inbox {
         (self.messages, self.backlog.len())
     }
 
+    /// How many messages were taken to be dispatched.
+    pub(crate) fn dispatched(&self) -> u64 {
+        self.messages.wrapping_sub(self.backlog.len() as u64).wrapping_sub(self.deferred.len() as u64)
+    }
+
     /// How many messages can have arrived, at most.
     pub(crate) fn at_most(&self) -> usize {
-        self.backlog.len() + self.deferred.len() + self.receiver.slots()
+        self.backlog.len().saturating_add(self.deferred.len()).saturating_add(self.receiver.slots())
     }
 
     /// Whether there is something to take, or an error to find by taking it.

@@ -31,8 +31,7 @@
 //! Arguments and values are anything that serde can encode in a format that is not self-describing: no arguments are `()`, one is the value,
 //! several are a tuple. Both ends must use the same types: a message that does not decode is an error for that message only, but two types of the same shape cannot
 //! be told apart: an untyped `5` is an `i32`, and where the other end takes a `u64` it must be written `5_u64`. `#[serde(untagged)]`, `#[serde(flatten)]`, `skip_serializing_if` and `serde_json::Value` do not work in such formats. Byte
-//! strings go fast as [`serde_bytes`] types. A recursive type can be nested by the other side so deeply that decoding overflows the stack: do not
-//! take one from a worker that is not trusted.
+//! strings go fast as [`serde_bytes`] types. Values of a recursive type arrive if they are nested at most 128 deep.
 //!
 //! # Order
 //!
@@ -43,7 +42,25 @@
 //!
 //! The kernel and this process. Everything that comes from the other side is input: it is copied once, checked, and only the copy is used. A
 //! side that breaks the protocol gets the pair closed, [`Error::Misbehaved`].
+//!
+//! A message cannot ask for more than it is: a value of it is refused, as one that does not decode, if options, enums, sequences and maps are
+//! nested in it more than 128 deep, or if its sequences and maps have, in all, over 65,536 elements more than it has bytes, which takes
+//! elements that are encoded in none. So it costs at most its own size times that of the elements of the types that receive it.
 
+// No panic can be reached from the wire. Tests are not on it.
+#![cfg_attr(
+    not(test),
+    warn(
+        clippy::arithmetic_side_effects,
+        clippy::expect_used,
+        clippy::indexing_slicing,
+        clippy::panic,
+        clippy::todo,
+        clippy::unimplemented,
+        clippy::unreachable,
+        clippy::unwrap_used
+    )
+)]
 // Under the model checker only the parts that are modelled are compiled, into their models.
 #![cfg(not(loom))]
 
@@ -54,16 +71,21 @@ compile_error!("coprocess runs on Linux only: it needs memfd, seals, shared fute
 compile_error!("coprocess needs a little-endian machine: its messages are words in memory");
 
 mod background;
-mod backoff;
 mod call;
+mod contain;
 mod coprocess;
+mod decode;
 mod direct;
 mod dispatch;
 mod driving;
+#[expect(clippy::arithmetic_side_effects, reason = "it counts bytes of this process's own values, in memory")]
 mod encode;
 mod end;
 mod envelope;
 mod error;
+#[cfg(fuzzing)]
+#[doc(hidden)]
+pub mod fuzzing;
 mod inbox;
 #[expect(unsafe_code, reason = "a lock of our own")]
 mod inbox_lock;

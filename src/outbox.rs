@@ -52,12 +52,12 @@ struct Out {
 impl Out {
     #[inline]
     fn count(&mut self, message: &Message<'_>) {
-        self.messages += 1;
-        self.bytes += message.bytes() as u64;
+        self.messages = self.messages.wrapping_add(1);
+        self.bytes = self.bytes.wrapping_add(message.bytes() as u64);
     }
 }
 
-/// Bytes of answers that may be kept until the other end has room for them, before no more calls are taken from it.
+/// Bytes of memory for answers that may be kept until the other end has room for them, before no more calls are taken from it.
 pub(crate) const CROWDED_BYTES: usize = BACKLOG_BYTES;
 
 #[derive(Debug)]
@@ -65,7 +65,7 @@ pub(crate) struct Outbox {
     out: Mutex<Out>,
     /// `busy` has become false, or the end has ended, or the backlog is full, or an answer less is kept.
     turn: Condvar,
-    /// Bytes of the answers that are kept.
+    /// Bytes of memory of the answers that are kept.
     kept: AtomicUsize,
 }
 
@@ -174,7 +174,7 @@ impl Outbox {
         self.kept.load(Ordering::Relaxed) >= CROWDED_BYTES
     }
 
-    /// Waits until less than `bytes` of answers are kept, until `deadline`, or until `over`.
+    /// Waits until less than `bytes` of memory are taken by answers that are kept, until `deadline`, or until `over`.
     pub(crate) fn wait_until_kept(&self, bytes: usize, deadline: Option<Instant>, over: impl Fn() -> bool) {
         let mut out = lock(&self.out);
         // Relaxed: changed under the lock, or about to be.
@@ -218,7 +218,7 @@ impl Outbox {
         patience: Patience,
         room: Room,
     ) -> Step<()> {
-        out.waits_for_room += 1;
+        out.waits_for_room = out.waits_for_room.wrapping_add(1);
         match patience {
             Patience::None => {
                 out.sender.abandon();
@@ -250,7 +250,7 @@ impl Outbox {
     }
 
     fn keep(&self, out: &mut Out, message: Message<'static>) {
-        self.kept.fetch_add(message.bytes(), Ordering::Relaxed);
+        self.kept.fetch_add(message.cost(), Ordering::Relaxed);
         out.answers.push_back(message);
     }
 
@@ -295,7 +295,7 @@ impl Outbox {
                     out = lock(&self.out);
                 }
             }
-            self.kept.fetch_sub(message.bytes(), Ordering::Relaxed);
+            self.kept.fetch_sub(message.cost(), Ordering::Relaxed);
             self.turn.notify_all();
             if end.check_open().is_err() {
                 break;

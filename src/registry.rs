@@ -8,8 +8,10 @@ use std::time::Instant;
 
 use rustc_hash::FxHashMap;
 
+use crate::contain::contain;
+use crate::decode::DecodeError;
 use crate::end::End;
-use crate::envelope::{CallId, DecodeError};
+use crate::envelope::CallId;
 use crate::sync::lock;
 
 /// Decodes the value of an event and handles it.
@@ -29,6 +31,19 @@ pub(crate) type Serve = dyn Fn(&Arc<End>, CallId, &str, &[u8]) + Send + Sync;
 pub(crate) struct Handlers {
     pub(crate) events: FxHashMap<Box<[u8]>, Listener>,
     pub(crate) methods: FxHashMap<Box<[u8]>, Server>,
+}
+
+impl Drop for Handlers {
+    /// Drops what the handlers have captured, if this is the last table that has them. That is the user's code, and runs on any thread that lets go of
+    /// a table, perhaps with a message in its hands; each is to be dropped, whether or not another one panics.
+    fn drop(&mut self) {
+        for (_, listener) in self.events.drain() {
+            contain(|| drop(listener));
+        }
+        for (_, server) in self.methods.drain() {
+            contain(|| drop(server));
+        }
+    }
 }
 
 fn names<T>(of: &FxHashMap<Box<[u8]>, T>) -> Vec<Cow<'_, str>> {
@@ -54,7 +69,8 @@ pub(crate) struct Registry {
 
 impl fmt::Debug for Registry {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let current = lock(&self.current);
+        // In a child of fork(2) it may be locked for ever.
+        let Ok(current) = self.current.try_lock() else { return f.debug_struct("Registry").finish_non_exhaustive() };
         f.debug_struct("Registry")
             .field("events", &names(&current.handlers.events))
             .field("methods", &names(&current.handlers.methods))

@@ -76,6 +76,7 @@ impl<R> Reply<R> {
     }
 
     fn refuse(&mut self, message: &str) -> Result<()> {
+        self.end.check_own()?;
         match self.call.take() {
             Some((id, method)) => self.end.refuse(id, &method, Failure::Remote(message)),
             None => Ok(()),
@@ -102,10 +103,12 @@ impl<R: Serialize> Reply<R> {
     /// # Ok::<(), coprocess::Error>(())
     /// ```
     pub fn send(mut self, result: R) -> Result<()> {
-        match self.call.take() {
-            Some((id, method)) => self.end.answer(id, &method, &result),
-            None => Ok(()),
-        }
+        self.end.check_own()?;
+        let Some((id, method)) = &self.call else { return Ok(()) };
+        let sent = self.end.answer(*id, method, &result);
+        // Not before: if the result panics while it is encoded, the call is not answered.
+        self.call = None;
+        sent
     }
 }
 

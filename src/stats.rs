@@ -37,7 +37,7 @@ pub struct Stats {
     pub events_unheard: u64,
     /// Events that did not decode as what their listener takes.
     pub events_undecodable: u64,
-    /// Panics in listeners and callbacks.
+    /// Panics in listeners and callbacks, and of results when they are dropped.
     pub event_panics: u64,
     /// Answers that came too late, or to no call of this end.
     pub answers_dropped: u64,

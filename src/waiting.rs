@@ -100,6 +100,7 @@ impl End {
                     if self.is_over() {
                         return self.take(id, desk, || self.failure());
                     }
+                    self.mind_the_end();
                     self.expire();
                     if has_passed(deadline) {
                         return self.take(id, desk, || Error::Timeout);
@@ -119,6 +120,7 @@ impl End {
                     if self.is_over() {
                         return self.take(id, desk, || self.failure());
                     }
+                    self.mind_the_end();
                     if self.is_gone() && !self.has_something() {
                         if !self.at_bound() {
                             self.drained();
@@ -211,6 +213,9 @@ impl End {
                 if !in_transit || self.is_over() {
                     return Err(self.failure().into());
                 }
+                if has_passed(deadline) {
+                    return Err(Error::Timeout.into());
+                }
                 std::thread::yield_now();
             }
         }
@@ -247,15 +252,21 @@ impl End {
         let outcome = {
             let mut inbox = self.inbox();
             let mut completions = Vec::new();
+            let mut keep = |completion| match completion {
+                Completion::Done => {}
+                // There is no bound on these.
+                Completion::Unknown => Counters::add(&self.counters.answers_dropped),
+                other => completions.push(other),
+            };
             let outcome = inbox.take_answers(self.is_gone(), |words, bytes| match split(&words, bytes) {
                 Some((Head::Answer(id), payload)) => {
-                    let from = bytes - payload.len();
-                    completions.push(self.pending.complete(id, Outcome::Answer { words, from, to: bytes }));
+                    let from = bytes.wrapping_sub(payload.len());
+                    keep(self.pending.complete(id, Outcome::Answer { words, from, to: bytes }));
                 }
-                Some((Head::Failure(id, failure), _)) => completions.push(self.pending.complete(id, Outcome::from(failure))),
+                Some((Head::Failure(id, failure), _)) => keep(self.pending.complete(id, Outcome::from(failure))),
                 _ => {}
             });
-            inbox.completions.extend(completions.into_iter().filter(|c| !matches!(c, Completion::Done)));
+            inbox.completions.extend(completions);
             outcome
         };
         outcome.map_err(|e| self.channel_failed(e))
@@ -278,6 +289,7 @@ pub(crate) struct Leading<'a>(pub(crate) &'a End);
 impl Drop for Leading<'_> {
     #[inline]
     fn drop(&mut self) {
-        self.0.lead.leave(&self.0.watch, || self.0.has_something());
+        // The end, too, is announced to whoever watches the ring, and to nobody else.
+        self.0.lead.leave(&self.0.watch, || self.0.has_something() || self.0.is_disturbed());
     }
 }

@@ -165,6 +165,24 @@ fn ends_calls_in_flight() {
     });
 }
 
+/// A thread that waits for an answer receives for all; to close does not mean to wait for that answer.
+#[test]
+fn at_once_while_others_wait_for_answers() {
+    within(LIMIT, || {
+        for callers in [1, 3] {
+            let worker = Builder::new().close_timeout(LIMIT / 2).fork(plain).unwrap();
+            thread::scope(|scope| {
+                let calls: Vec<_> = (0..callers).map(|_| scope.spawn(|| worker.call::<()>("never", ()))).collect();
+                eventually("all have called", || worker.stats().messages_sent >= callers);
+                assert_eq!(at_once(|| worker.close()).unwrap().unwrap().code(), Some(0));
+                for call in calls {
+                    assert_matches!(call.join().unwrap(), Err(Error::Closed));
+                }
+            });
+        }
+    });
+}
+
 #[test]
 fn by_the_worker() {
     within(LIMIT, || {

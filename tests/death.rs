@@ -274,68 +274,6 @@ fn a_stopped_worker_is_alive() {
     });
 }
 
-/// What the worker's own worker is doing when the process between is killed.
-const OCCUPATIONS: [&str; 6] = ["spin", "call", "emit", "run", "poll", "sleep"];
-
-fn grandchild(parent: Coprocess) {
-    let occupation = env::var("OCCUPATION").unwrap();
-    let end = parent.clone();
-    parent.listen("go", move |()| {
-        touch(Path::new(&env::var_os("STARTED").unwrap()));
-        match occupation.as_str() {
-            "spin" => loop {
-                std::hint::spin_loop();
-            },
-            // Even one that ignores every error.
-            "call" => loop {
-                drop(end.call::<()>("never", ()));
-            },
-            "emit" => loop {
-                drop(end.emit("unheard", ByteBuf::from(vec![0; 3000])));
-            },
-            "run" => loop {
-                drop(end.run());
-            },
-            "poll" => loop {
-                drop(end.poll());
-            },
-            _ => loop {
-                thread::park();
-            },
-        }
-    });
-}
-
-fn middle(parent: Coprocess) {
-    let grandchild = Builder::new().ring_capacity(SMALL_RING).fork(grandchild).unwrap();
-    let pid = grandchild.peer_id();
-    let held: Mutex<Vec<Reply<()>>> = Mutex::default();
-    grandchild.serve_deferred("never", move |(), reply: Reply<()>| held.lock().unwrap().push(reply));
-    grandchild.emit("go", ()).unwrap();
-    parent.serve("grandchild", move |()| {
-        assert!(grandchild.is_connected());
-        pid
-    });
-}
-
-#[test]
-fn of_the_parent_ends_the_worker_whatever_it_does() {
-    within(LIMIT, || {
-        for occupation in OCCUPATIONS {
-            let started = fresh_path("started");
-            let parent = Builder::new().env("OCCUPATION", occupation).env("STARTED", &started).fork(middle).unwrap();
-            let grandchild: u32 = parent.call("grandchild", ()).unwrap();
-            eventually("it is occupied", || started.exists());
-            assert!(!is_gone(grandchild));
-            parent.kill().unwrap();
-            at_once(|| {
-                eventually(&format!("{occupation}: gone with its parent"), || is_gone(grandchild));
-            });
-            std::fs::remove_file(started).unwrap();
-        }
-    });
-}
-
 #[test]
 fn of_the_thread_that_forked_is_no_death() {
     within(LIMIT, || {

@@ -90,6 +90,15 @@ fn fork_never_attached() {
     });
 }
 
+#[test]
+fn fork_stopped_before_it_attached() {
+    within(LIMIT, || {
+        let builder = Builder::new().fork_timeout(Duration::from_millis(100));
+        let cause = at_once(|| cause(builder.spawn(shell("kill -STOP $$; exit 3")), "`sh`"));
+        assert_matches!(cause, ForkError::NeverAttached(_));
+    });
+}
+
 /// A worker that answers the handshake with something else.
 fn nonsense() {
     for descriptor in 3..100 {

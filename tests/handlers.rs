@@ -366,7 +366,8 @@ fn handlers_are_dropped() {
             .unwrap();
         eventually("the callback has run", || Arc::strong_count(&token) == 2);
         worker.close().unwrap();
-        assert_eq!(Arc::strong_count(&token), 1);
+        // By the thread that used them last, if it is not done yet.
+        eventually("the handlers are dropped", || Arc::strong_count(&token) == 1);
     });
 }
 

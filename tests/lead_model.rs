@@ -1,61 +1,22 @@
-//! Loom models of the hand-over of the lead: no message and no wake-up is lost, whoever leaves when; and of the latch of the inbox.
+//! Loom models of the hand-over of the lead: no message and no wake-up is lost, whoever leaves when.
 //!
-//! Run with `RUSTFLAGS="--cfg loom" cargo test --release --test lead_model`. The files under test are the library's own, compiled into this
+//! Run with `RUSTFLAGS="--cfg loom" cargo test --release --test lead_model`. The file under test is the library's own, compiled into this
 //! test over loom's locks and atomics; the ring and its bells are those of `coprocess-ring`, likewise over loom.
 #![cfg(loom)]
-#![allow(unsafe_code, reason = "loom's cells")]
 #![allow(dead_code, reason = "the models use a part of the files they include")]
 
-#[path = "../src/latch.rs"]
-mod latch;
 #[path = "../src/lead.rs"]
 mod lead;
+mod models;
 #[path = "../src/parker.rs"]
 mod parker;
 
-/// Loom's, under the names of the library's `sync`.
-mod sync {
-    pub(crate) use loom::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering, fence};
-    pub(crate) use loom::sync::{Arc, Condvar, Mutex, MutexGuard};
-    pub(crate) use loom::thread::yield_now;
-
-    pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-        mutex.lock().unwrap()
-    }
-
-    #[derive(Debug, Default)]
-    pub(crate) struct Backoff;
-
-    impl Backoff {
-        pub(crate) fn pause(&mut self) {
-            yield_now();
-        }
-    }
-
-    /// Spinning and yielding change nothing but how much time passes.
-    #[derive(Debug)]
-    pub(crate) struct Spin;
-
-    impl Spin {
-        pub(crate) fn spin(&self, _deadline: Option<std::time::Instant>, mut done: impl FnMut() -> bool) -> bool {
-            done()
-        }
-        pub(crate) fn slept(&self, _took: std::time::Duration) {}
-    }
-
-    /// The models do not nest: nobody asks whose the lead is.
-    pub(crate) fn thread_token() -> usize {
-        1
-    }
-}
-
 use coprocess_ring::{Progress, Receiver, Region, Sender, Side, Sleeper, Watch};
-use latch::Latch;
 use lead::{Lead, Turn};
-use loom::cell::UnsafeCell;
 use loom::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use loom::sync::{Arc, Mutex};
 use loom::thread;
+use models::{DEADLOCK, caught, check, sync};
 use parker::Parker;
 
 /// As much of an end as the hand-over needs: a lead, a watch, an inbox, and waiters that are told when their message came.
@@ -148,13 +109,6 @@ impl End {
     }
 }
 
-fn check(model: impl Fn() + Sync + Send + 'static) {
-    let mut builder = loom::model::Builder::new();
-    builder.preemption_bound = builder.preemption_bound.or(Some(3));
-    builder.max_branches = 20_000;
-    builder.check(model);
-}
-
 /// Two threads wait, each for its own message: whoever leads delivers the other's, or hands the lead on.
 #[test]
 fn two_waiters() {
@@ -241,7 +195,7 @@ fn the_resident_is_told_that_it_is_over() {
 /// The models bite: a caller that gives the lead back without a look at the ring loses what came before the resident's mark was up.
 #[test]
 fn leaving_without_a_look_at_the_ring_is_caught() {
-    caught("leaving_without_a_look_at_the_ring_is_caught", || {
+    caught("leaving_without_a_look_at_the_ring_is_caught", DEADLOCK, || {
         let (end, mut sender) = pair(1);
         let parkers: Arc<Vec<Arc<Parker>>> = Arc::new(vec![Parker::new()]);
         let resident = {
@@ -257,10 +211,46 @@ fn leaving_without_a_look_at_the_ring_is_caught() {
     });
 }
 
+/// The other side closes while a guest has the watch: its bell finds nobody armed, so whoever leaves looks for the end, too.
+fn closed_while_a_guest_leaves(looks_for_the_end: bool) {
+    let (end, mut sender) = pair(0);
+    let resident = {
+        let end = end.clone();
+        thread::spawn(move || {
+            let parker = Parker::new();
+            assert_eq!(end.lead.wait_turn(&end.watch, &parker, None, || false), Turn::Lead);
+            while !end.watch.is_closed() {
+                end.watch.arm(Sleeper::Resident);
+                if !end.watch.is_closed() {
+                    end.lead.doze(&end.watch, None, &parker, || end.watch.is_closed()).expect("a futex");
+                }
+                end.watch.disarm();
+            }
+            end.lead.leave(&end.watch, || end.has_something());
+        })
+    };
+    let peer = thread::spawn(move || sender.close().expect("a futex"));
+    if end.lead.try_enter(&end.watch) {
+        end.lead.leave(&end.watch, || end.has_something() || looks_for_the_end && end.watch.is_closed());
+    }
+    resident.join().unwrap();
+    peer.join().unwrap();
+}
+
+#[test]
+fn the_resident_learns_of_a_close_while_a_guest_leaves() {
+    check(|| closed_while_a_guest_leaves(true));
+}
+
+#[test]
+fn leaving_without_a_look_for_the_end_is_caught() {
+    caught("leaving_without_a_look_for_the_end_is_caught", DEADLOCK, || closed_while_a_guest_leaves(false));
+}
+
 /// The models bite: a resident that does not look at its state once more after it has announced its sleep is not told that it is over.
 #[test]
 fn sleeping_without_a_second_look_is_caught() {
-    caught("sleeping_without_a_second_look_is_caught", || {
+    caught("sleeping_without_a_second_look_is_caught", DEADLOCK, || {
         let (end, _sender) = pair(0);
         let resident = {
             let end = end.clone();
@@ -277,85 +267,4 @@ fn sleeping_without_a_second_look_is_caught() {
         end.lead.wake_resident(&end.watch);
         resident.join().unwrap();
     });
-}
-
-/// What a lock protects.
-struct Count(UnsafeCell<u32>);
-
-// SAFETY: it is used by one thread at a time; loom finds out if that is not so.
-unsafe impl Sync for Count {}
-
-impl Count {
-    fn add(&self) {
-        // SAFETY: as above.
-        self.0.with_mut(|count| unsafe { *count += 1 });
-    }
-}
-
-/// One thread takes the latch again and again, giving the others time, as the one that dispatches does.
-#[test]
-fn a_latch_is_for_one_at_a_time() {
-    check(|| {
-        let shared = Arc::new((Latch::new(), Count(UnsafeCell::new(0))));
-        let other = {
-            let shared = shared.clone();
-            thread::spawn(move || {
-                shared.0.take();
-                shared.1.add();
-                shared.0.let_go();
-            })
-        };
-        for _ in 0..2 {
-            if shared.0.is_wanted() {
-                shared.0.let_others();
-            }
-            shared.0.take();
-            shared.1.add();
-            shared.0.let_go();
-        }
-        other.join().unwrap();
-        shared.1.add();
-    });
-}
-
-/// By hand: what `Latch` does, but for the order in which it lets go.
-fn latch_by_hand(let_go: Ordering) {
-    let shared = Arc::new((AtomicBool::new(false), Count(UnsafeCell::new(0))));
-    let once = move |(taken, count): &(AtomicBool, Count)| {
-        while taken.compare_exchange(false, true, Ordering::Acquire, Ordering::Relaxed).is_err() {
-            thread::yield_now();
-        }
-        count.add();
-        taken.store(false, let_go);
-    };
-    let other = {
-        let shared = shared.clone();
-        thread::spawn(move || once(&shared))
-    };
-    once(&shared);
-    other.join().unwrap();
-}
-
-#[test]
-fn a_latch_by_hand_is_for_one_at_a_time() {
-    check(|| latch_by_hand(Ordering::Release));
-}
-
-/// The models bite: the next holder does not see what the last one did.
-#[test]
-#[should_panic(expected = "Causality violation")]
-fn letting_go_of_a_latch_without_release_is_caught() {
-    check(|| latch_by_hand(Ordering::Relaxed));
-}
-
-/// Runs a model that must deadlock, in a process of its own: loom's report of a deadlock aborts.
-fn caught(test: &str, model: impl Fn() + Sync + Send + 'static) {
-    if std::env::var_os("LEAD_MODEL").is_some() {
-        return check(model);
-    }
-    let program = std::env::current_exe().expect("a program");
-    let output =
-        std::process::Command::new(program).args([test, "--exact", "--nocapture"]).env("LEAD_MODEL", "1").output().expect("it runs");
-    let text = String::from_utf8_lossy(&output.stderr);
-    assert!(!output.status.success() && text.contains("deadlock;"), "the broken variant was not caught: {text}");
 }

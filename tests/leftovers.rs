@@ -4,7 +4,7 @@
 mod common;
 
 use std::env;
-use std::fs::{self, File, Permissions};
+use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::{self, Command, Stdio};
@@ -31,7 +31,6 @@ fn worker_program() {
             plain(parent.clone());
             parent.run().unwrap();
         }
-        Some("few descriptors") => few_descriptors(),
         Some("unprivileged") => unprivileged(),
         Some("becomes root") => become_root(),
         Some(other) => unreachable!("{other}"),
@@ -72,22 +71,9 @@ fn warm_up() -> Held {
     drop(worker);
     assert!(common::is_gone(pid));
     // What is process-wide is small: at most a watcher thread and what wakes it.
-    let held = settled();
+    let held = Held::settled();
     assert_eq!(held.children, 0);
     held
-}
-
-/// What is held once it no longer changes.
-fn settled() -> Held {
-    let mut last = Held::now();
-    let mut same = 0;
-    while same < 20 {
-        thread::sleep(Duration::from_millis(5));
-        let now = Held::now();
-        same = if now == last { same + 1 } else { 0 };
-        last = now;
-    }
-    last
 }
 
 #[test]
@@ -124,7 +110,7 @@ fn after_close_with_handles_left() {
                     worker
                 })
                 .collect();
-            let with_handles = settled();
+            let with_handles = Held::settled();
             assert_eq!(with_handles.children, before.children);
             assert_eq!(with_handles.threads, before.threads);
             drop(closed);
@@ -312,59 +298,6 @@ fn after_forgotten_calls() {
                 before.again("forgotten calls");
             }
         });
-    });
-}
-
-/// Has few descriptors to spare, and tries `fork` with none of them left, then one, and so on until it works.
-fn few_descriptors() {
-    let parent = coprocess::parent().unwrap();
-    parent.serve("test", |()| -> (u32, u32) {
-        let before = warm_up();
-        let mut taken: Vec<File> = Vec::new();
-        while let Ok(file) = File::open("/dev/null") {
-            taken.push(file);
-        }
-        let (mut refused, mut worked) = (0, 0);
-        while worked < 3 {
-            match coprocess::fork(plain) {
-                Ok(worker) => {
-                    worked += 1;
-                    assert_eq!(worker.call::<i64>("double", 1).unwrap(), 2);
-                    worker.close().unwrap();
-                }
-                Err(Error::Fork { cause, .. }) => {
-                    refused += 1;
-                    assert_eq!(worked, 0, "with more descriptors than before: {cause}");
-                    let text = cause.to_string();
-                    assert!(text.contains("os error 24"), "{text}");
-                    assert_matches!(cause, ForkError::Setup { .. } | ForkError::Exec(_));
-                }
-                Err(other) => panic!("{other:?}"),
-            }
-            // Counting needs descriptors of its own, so some are given back for that time.
-            let count = taken.len();
-            taken.truncate(count - 4);
-            let expected = Held { descriptors: before.descriptors + count - 4, ..before.clone() };
-            expected.again("a fork without descriptors");
-            while taken.len() < count - 1 {
-                taken.push(File::open("/dev/null").expect("nothing of a failed fork is left open"));
-            }
-        }
-        drop(taken);
-        before.again("forks without descriptors");
-        (refused, worked)
-    });
-    parent.run().unwrap();
-}
-
-#[test]
-fn after_forks_without_descriptors() {
-    within(LIMIT, || {
-        let worker = coprocess::spawn(program_after("ulimit -n 64", "few descriptors")).unwrap();
-        let (refused, worked): (u32, u32) = worker.call("test", ()).unwrap();
-        // Three descriptors at once: the lifeline, and the worker's end of it with its number in the worker, or the worker's pidfd with the segment.
-        assert!(refused >= 3, "{refused}");
-        assert_eq!(worked, 3);
     });
 }
 

@@ -82,7 +82,8 @@ impl Sender {
             self.ring_bell()?;
             return Ok(Progress::Sent);
         }
-        self.send_slowly(&bytemuck::cast_slice(words)[..bytes], &[])
+        let all: &[u8] = bytemuck::cast_slice(words);
+        self.send_slowly(all.get(..bytes).unwrap_or(all), &[])
     }
 
     /// As [`send`](Self::send), for a message that goes on in another place: `words`, then `rest`, without a copy that joins them.
@@ -95,6 +96,15 @@ impl Sender {
     }
 
     fn send_slowly(&mut self, first: &[u8], second: &[u8]) -> Result<Progress, ChannelError> {
+        let sent = self.send_frames(first, second);
+        if sent.is_err() {
+            // Another thread may send before everybody knows that the channel is dead: its message is not the rest of this one.
+            self.abandon();
+        }
+        sent
+    }
+
+    fn send_frames(&mut self, first: &[u8], second: &[u8]) -> Result<Progress, ChannelError> {
         if self.abort {
             if !self.producer.push(&[], 0, Kind::Abort)? {
                 return Ok(Progress::NoRoom(self.room_for(0)));
@@ -107,7 +117,7 @@ impl Sender {
             // Every fragment but the last is of whole words: the first part is, if there is a second one.
             let (left, is_last_part) = match first.get(self.done..) {
                 Some(left) if !left.is_empty() || second.is_empty() => (left, second.is_empty()),
-                _ => (&second[self.done - first.len()..], true),
+                _ => (second.get(self.done.wrapping_sub(first.len())..).unwrap_or_default(), true),
             };
             let (part, kind) = match left.split_at_checked(fragment) {
                 Some((part, [_, ..])) => (part, Kind::More),
@@ -121,7 +131,7 @@ impl Sender {
                 self.done = 0;
                 return Ok(Progress::Sent);
             }
-            self.done += part.len();
+            self.done = self.done.wrapping_add(part.len());
         }
     }
 
@@ -158,7 +168,7 @@ impl Sender {
 
     #[inline]
     fn ring_bell(&mut self) -> Result<(), ChannelError> {
-        self.wakeups += u64::from(Bell::new(self.region.data_bell(self.ring)).ring()?);
+        self.wakeups = self.wakeups.wrapping_add(Bell::new(self.region.data_bell(self.ring)).ring()?.into());
         Ok(())
     }
 }
@@ -233,7 +243,7 @@ impl Receiver {
                 return Ok(Some(bytes));
             }
             // A lap: all that was there before this call, and before `closed` if that was seen, is out.
-            passed += ring::slots_of(frame.bytes());
+            passed = ring::slots_of(frame.bytes()).wrapping_add(passed);
             if passed >= self.consumer.slots() {
                 return Ok(None);
             }
@@ -243,7 +253,7 @@ impl Receiver {
     #[inline]
     fn ring_bell(&mut self, frame: Frame) -> Result<(), ChannelError> {
         if frame.made_room() {
-            self.wakeups += u64::from(Bell::new(self.region.room_bell(self.ring)).ring()?);
+            self.wakeups = self.wakeups.wrapping_add(Bell::new(self.region.room_bell(self.ring)).ring()?.into());
         }
         Ok(())
     }
@@ -264,7 +274,8 @@ impl Receiver {
             std::mem::swap(&mut self.partial, message);
         }
         let bytes = frame.bytes();
-        let total = self.check_size((self.partial.len() - bytes.div_ceil(8)) * 8 + bytes)?;
+        // The words of this frame are the last of them: the length of a vector in memory, no number from the wire, so nothing wraps.
+        let total = self.check_size(self.partial.len().wrapping_sub(bytes.div_ceil(8)).wrapping_mul(8).wrapping_add(bytes))?;
         if frame.kind() == Kind::Last {
             *message = std::mem::take(&mut self.partial);
             return Ok(Some(total));
@@ -281,8 +292,19 @@ impl Receiver {
     ///
     /// [`ChannelError::Futex`] if the wake-up failed.
     pub fn close(&mut self) -> Result<(), ChannelError> {
-        self.wakeups += u64::from(Bell::new(self.region.room_bell(self.ring)).ring()?);
+        self.wakeups = self.wakeups.wrapping_add(Bell::new(self.region.room_bell(self.ring)).ring()?.into());
         Ok(())
+    }
+
+    /// Says that the sender has closed, or has ended: what it has left in the ring is received as before, and then nothing more. If frames
+    /// keep coming nevertheless, receiving them ends in an error.
+    pub fn expect_end(&mut self) {
+        self.consumer.expect_end();
+    }
+
+    /// A number that grows with every message, by two laps of the ring, at most, while what is there now is received.
+    pub fn position(&self) -> u64 {
+        self.consumer.position()
     }
 
     /// How many messages the ring can hold, at most.

@@ -11,7 +11,7 @@
 //! was read stays the same: that is what relaxed atomics promise, too. Its stores may become visible in any order among themselves;
 //! an ordinary store after it, such as that of the frame word, becomes visible after all of them.
 
-use crate::layout::{SLOT_WORDS, Slot};
+use crate::layout::{SLOT_WORDS, Slot, slot_at};
 use crate::sync::atomic::Ordering;
 
 /// Stores the payload of the frame at position `start`.
@@ -26,11 +26,13 @@ pub(crate) fn store_bytes(slots: &[Slot], start: u64, bytes: &[u8]) {
     store(slots, start, words);
     if !rest.is_empty() {
         let mut last = [0; 8];
-        last[..rest.len()].copy_from_slice(rest);
-        let at = 1 + words.len();
-        let slot = start.wrapping_add((at / SLOT_WORDS) as u64) & (slots.len() as u64 - 1);
-        // Relaxed: as in `store_each`.
-        slots[slot as usize].words[at % SLOT_WORDS].store(u64::from_ne_bytes(last), Ordering::Relaxed);
+        last.iter_mut().zip(rest).for_each(|(to, from)| *to = *from);
+        let at = words.len().wrapping_add(1);
+        let slot = slot_at(slots, start.wrapping_add((at / SLOT_WORDS) as u64));
+        if let Some(word) = slot.words.get(at % SLOT_WORDS) {
+            // Relaxed: as in `store_each`.
+            word.store(u64::from_ne_bytes(last), Ordering::Relaxed);
+        }
     }
 }
 
@@ -55,15 +57,15 @@ pub(crate) fn load_words(slots: &[Slot], start: u64, count: usize, into: &mut Ve
 
 #[inline]
 fn store_each(slots: &[Slot], start: u64, words: &[[u8; 8]]) {
-    let mask = slots.len() as u64 - 1;
     let (first, rest) = words.split_at(words.len().min(SLOT_WORDS - 1));
     // Relaxed throughout: the slots are ours until the frame word is published.
-    for (word, value) in slots[(start & mask) as usize].words[1..].iter().zip(first) {
+    for (word, value) in slot_at(slots, start).payload().iter().zip(first) {
         word.store(u64::from_ne_bytes(*value), Ordering::Relaxed);
     }
-    for (i, chunk) in rest.chunks(SLOT_WORDS).enumerate() {
-        let slot = &slots[(start.wrapping_add(1 + i as u64) & mask) as usize];
-        for (word, value) in slot.words.iter().zip(chunk) {
+    let mut position = start;
+    for chunk in rest.chunks(SLOT_WORDS) {
+        position = position.wrapping_add(1);
+        for (word, value) in slot_at(slots, position).words.iter().zip(chunk) {
             word.store(u64::from_ne_bytes(*value), Ordering::Relaxed);
         }
     }
@@ -71,17 +73,16 @@ fn store_each(slots: &[Slot], start: u64, words: &[[u8; 8]]) {
 
 #[inline]
 fn load_each(slots: &[Slot], start: u64, count: usize, into: &mut Vec<u64>) {
-    let mask = slots.len() as u64 - 1;
     let first = count.min(SLOT_WORDS - 1);
     // Relaxed throughout: ordered by the Acquire load of the frame word. A hostile producer may change them meanwhile: then the copy is
     // rubbish, but it is ours.
-    into.extend(slots[(start & mask) as usize].words[1..=first].iter().map(|w| w.load(Ordering::Relaxed)));
-    let mut left = count - first;
+    into.extend(slot_at(slots, start).payload().iter().take(first).map(|w| w.load(Ordering::Relaxed)));
+    let mut left = count.wrapping_sub(first);
     let mut position = start.wrapping_add(1);
     while left > 0 {
         let here = left.min(SLOT_WORDS);
-        into.extend(slots[(position & mask) as usize].words[..here].iter().map(|w| w.load(Ordering::Relaxed)));
-        left -= here;
+        into.extend(slot_at(slots, position).words.iter().take(here).map(|w| w.load(Ordering::Relaxed)));
+        left = left.wrapping_sub(here);
         position = position.wrapping_add(1);
     }
 }
@@ -100,18 +101,20 @@ mod string {
 
     /// The words of a ring that follow the frame word at position `start`: up to the end of the ring, and from its start.
     fn runs(slots: &[Slot], start: u64, count: usize) -> [&[AtomicU64]; 2] {
-        let at = (start as usize & (slots.len() - 1)) * SLOT_WORDS + 1;
+        let at = (start as usize & slots.len().wrapping_sub(1)).wrapping_mul(SLOT_WORDS).wrapping_add(1);
         // SAFETY: a slot is nothing but `SLOT_WORDS` such words: its size is asserted in `layout`.
-        let words = unsafe { std::slice::from_raw_parts(slots.as_ptr().cast::<AtomicU64>(), slots.len() * SLOT_WORDS) };
-        let first = count.min(words.len() - at);
-        [&words[at..at + first], &words[..count - first]]
+        let words = unsafe { std::slice::from_raw_parts(slots.as_ptr().cast::<AtomicU64>(), size_of_val(slots) / 8) };
+        // In bounds: the start is masked, and no frame has more words than half of the ring.
+        let (before, behind) = words.split_at(at);
+        let first = count.min(behind.len());
+        [behind.split_at(first).0, before.split_at(count.wrapping_sub(first)).0]
     }
 
     #[cold]
     pub(super) fn store(slots: &[Slot], start: u64, words: &[[u8; 8]]) {
-        let runs = runs(slots, start, words.len());
-        let (first, second) = words.split_at(runs[0].len());
-        for (run, from) in runs.into_iter().zip([first, second]) {
+        let [first, second] = runs(slots, start, words.len());
+        let (before, behind) = words.split_at(first.len());
+        for (run, from) in [(first, before), (second, behind)] {
             // SAFETY: both have the same length, and behind a reference to atomics may be written.
             unsafe { copy(from.as_ptr().cast(), run.as_ptr().cast_mut().cast(), from.len()) };
         }
@@ -128,7 +131,7 @@ mod string {
             free = rest;
         }
         // SAFETY: the runs are `count` words together, which were reserved and are now written.
-        unsafe { into.set_len(into.len() + count) };
+        unsafe { into.set_len(into.len().wrapping_add(count)) };
     }
 
     /// Copies words.
@@ -141,7 +144,7 @@ mod string {
         unsafe {
             asm!(
                 "rep movsb",
-                inout("rcx") words * 8 => _,
+                inout("rcx") words.wrapping_mul(8) => _,
                 inout("rsi") from => _,
                 inout("rdi") to => _,
                 options(nostack, preserves_flags),

@@ -29,6 +29,9 @@ pub enum Misbehaved {
     /// A message in fragments exceeds the agreed maximum.
     #[error("a message in fragments exceeds the agreed maximum")]
     Oversize,
+    /// More frames came than a sender can have left behind that has closed, or has ended.
+    #[error("frames keep coming from a side that has closed or ended")]
+    Afterwards,
     /// A message of a kind or form that no end of this version sends.
     #[error("a message is not of any known form")]
     Envelope,

@@ -31,7 +31,7 @@
 use crate::sync::atomic::{AtomicU32, AtomicU64};
 
 /// Version of everything in this file and of the frames' meaning. Raised by any change of either.
-pub const ABI_VERSION: u32 = 2;
+pub const ABI_VERSION: u32 = 3;
 /// "coproces", read as a little-endian number.
 pub(crate) const MAGIC: u64 = u64::from_le_bytes(*b"coproces");
 
@@ -45,9 +45,10 @@ pub const MAX_CAPACITY: usize = 1 << 30;
 pub(crate) const CONTROL_OFFSET: [usize; 2] = [1024, 2048];
 pub(crate) const SLOTS_OFFSET: usize = 4096;
 
-/// Bytes of a whole segment whose rings have `capacity` bytes each.
+/// Bytes of a whole segment whose rings have `capacity` bytes each, at most [`MAX_CAPACITY`].
 pub(crate) const fn segment_bytes(capacity: usize) -> usize {
-    SLOTS_OFFSET + 2 * capacity
+    // Wraps on no machine that has room for it, and is checked against the size of the file.
+    SLOTS_OFFSET.wrapping_add(capacity.wrapping_mul(2))
 }
 
 /// The immutable header as a value: written and read as whole words, see `HeaderWords`.
@@ -102,7 +103,28 @@ impl Control {
     }
 }
 
+/// The slot at `position`: its low bits say which.
+#[inline]
+#[expect(clippy::indexing_slicing, reason = "a ring has a power of two of slots, at least one: masked, no position is out of bounds")]
+pub(crate) fn slot_at(slots: &[Slot], position: u64) -> &Slot {
+    &slots[position as usize & slots.len().wrapping_sub(1)]
+}
+
 impl Slot {
+    /// The frame word.
+    #[inline]
+    pub(crate) fn frame(&self) -> &AtomicU64 {
+        let [frame, ..] = &self.words;
+        frame
+    }
+
+    /// The payload words of a frame that starts here.
+    #[inline]
+    pub(crate) fn payload(&self) -> &[AtomicU64; SLOT_WORDS - 1] {
+        let [_, payload @ ..] = &self.words;
+        payload
+    }
+
     #[cfg(any(loom, test))]
     pub(crate) fn new() -> Slot {
         Slot { words: std::array::from_fn(|_| AtomicU64::new(0)) }
@@ -110,6 +132,7 @@ impl Slot {
 }
 
 #[cfg(not(loom))]
+#[expect(clippy::arithmetic_side_effects, reason = "happens while compiling")]
 const _: () = {
     assert!(size_of::<Header>() == 32);
     assert!(size_of::<HeaderWords>() == size_of::<Header>());

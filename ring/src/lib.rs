@@ -15,7 +15,7 @@
 //!
 //! # Files
 //!
-//! `layout` draws the bytes · `region` makes and maps them · `ring` moves frames through slots · `copy` copies their payload · `futex` and `bell` sleep and wake ·
+//! `layout` draws the bytes · `region` makes and maps them · `ring` moves frames through slots, with `marks` · `copy` copies their payload · `futex` and `bell` sleep and wake ·
 //! `wait` spins · `channel` makes messages of frames. The table of memory orderings is in `ring`, the proof that no wake-up is lost in
 //! `bell`.
 //!
@@ -35,6 +35,21 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
+// No panic can be reached from the wire. Tests and models are not on it.
+#![cfg_attr(
+    not(any(loom, test)),
+    warn(
+        clippy::arithmetic_side_effects,
+        clippy::expect_used,
+        clippy::indexing_slicing,
+        clippy::panic,
+        clippy::todo,
+        clippy::unimplemented,
+        clippy::unreachable,
+        clippy::unwrap_used
+    )
+)]
+
 #[cfg(not(target_os = "linux"))]
 compile_error!("coprocess runs on Linux only: it needs memfd, seals, shared futexes and pidfd");
 
@@ -46,6 +61,7 @@ mod error;
 mod futex;
 #[cfg_attr(loom, expect(dead_code, reason = "no segments are made under the model checker"))]
 mod layout;
+mod marks;
 mod quota;
 mod region;
 mod ring;

@@ -11,7 +11,7 @@ use std::time::Instant;
 /// Milliseconds.
 const MAX_AGE: u64 = 2_000;
 
-/// Zero as long as nothing is known; else the moment of the answer, in milliseconds since `START`, doubled, plus 2, plus 1 for yes.
+/// Zero as long as nothing is known; else the moment of the answer, in milliseconds from 1 on, above a bit that is set for yes.
 static KNOWN: AtomicU64 = AtomicU64::new(0);
 static START: OnceLock<Instant> = OnceLock::new();
 
@@ -24,12 +24,13 @@ pub(crate) fn probably_allows_two() -> bool {
 /// Whether it does, as of `now` or not long ago.
 pub(crate) fn allows_two(now: Instant) -> bool {
     let now = now.saturating_duration_since(*START.get_or_init(Instant::now)).as_millis() as u64;
+    let now = now.saturating_add(1);
     // Relaxed: a hint that is complete in itself. Two threads that ask at once store the same.
     let known = KNOWN.load(Ordering::Relaxed);
-    if known != 0 && now.saturating_sub((known - 2) / 2) < MAX_AGE {
+    if known != 0 && now.saturating_sub(known >> 1) < MAX_AGE {
         return known & 1 == 1;
     }
     let allows = available_parallelism().is_ok_and(|n| n.get() >= 2);
-    KNOWN.store(now * 2 + 2 + u64::from(allows), Ordering::Relaxed);
+    KNOWN.store(now << 1 | u64::from(allows), Ordering::Relaxed);
     allows
 }

@@ -23,7 +23,10 @@ impl Side {
         }
     }
     pub(crate) fn incoming(self) -> usize {
-        1 - self.outgoing()
+        match self {
+            Side::Parent => 1,
+            Side::Worker => 0,
+        }
     }
 }
 
@@ -43,7 +46,7 @@ pub struct Region {
 
 impl fmt::Debug for Region {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Region").field("capacity", &(self.slots(0).len() * crate::layout::SLOT_BYTES)).finish()
+        f.debug_struct("Region").field("capacity", &size_of_val(self.slots(0))).finish()
     }
 }
 
@@ -104,9 +107,12 @@ mod mapped {
     use std::ptr::NonNull;
     use std::sync::atomic::Ordering;
 
+    use nix::errno::Errno;
     use nix::fcntl::{FallocateFlags, FcntlArg, SealFlag, fallocate, fcntl};
     use nix::sys::memfd::{MFdFlags, memfd_create};
     use nix::sys::mman::{MapFlags, MmapAdvise, ProtFlags, madvise, mmap, munmap};
+    use nix::sys::resource::{Resource, getrlimit};
+    use nix::sys::signal::{SigSet, SigmaskHow};
     use nix::sys::stat::fstat;
     use nix::unistd::ftruncate;
 
@@ -114,19 +120,28 @@ mod mapped {
     use crate::error::SegmentError;
     use crate::layout::*;
 
-    const SEALS: SealFlag = SealFlag::F_SEAL_SHRINK.union(SealFlag::F_SEAL_GROW).union(SealFlag::F_SEAL_SEAL);
+    /// What a segment has from the start: nobody can change its size.
+    const SEALS: SealFlag = SealFlag::F_SEAL_SHRINK.union(SealFlag::F_SEAL_GROW);
+    /// What it gets once both sides have mapped it: nobody can map it anew for writing, nor take pages out of it.
+    const FINAL_SEALS: SealFlag = SealFlag::F_SEAL_FUTURE_WRITE.union(SealFlag::F_SEAL_SEAL);
+
+    /// The unit in which a file's memory is counted, whatever the size of a page.
+    const BLOCK_BYTES: usize = 512;
 
     /// A mapped segment.
     ///
     /// # Invariants
     ///
     /// `base` is the start of a shared, readable and writable mapping of `segment_bytes(capacity)` bytes, page-aligned, that stays in
-    /// place until drop. The file behind it cannot shrink (sealed), and all of it is backed by memory, so no access fails.
+    /// place until drop, in the process `owner`. The file behind it cannot shrink (sealed), and all of it is backed by memory, so no access
+    /// fails; that it stays so whatever the other side does is what [`Region::seal_for_good`] sees to.
     /// `capacity` is a power of two between `MIN_CAPACITY` and `MAX_CAPACITY`.
     #[derive(Debug)]
     pub(crate) struct Mapped {
         base: NonNull<u8>,
         capacity: usize,
+        /// The process that has mapped it. In a forked child the range is not mapped, or something else is there.
+        owner: u32,
     }
 
     // SAFETY: the mapping belongs to no thread, and everything in it is accessed through atomics.
@@ -138,11 +153,26 @@ mod mapped {
         move |e| SegmentError::Os { action, source: io::Error::from(e) }
     }
 
+    fn file_size(bytes: usize) -> Result<libc::off_t, SegmentError> {
+        libc::off_t::try_from(bytes).map_err(|_| SegmentError::Foreign("its size exceeds what a file can have"))
+    }
+
+    /// Has the kernel give the file all its memory, as far as it does not have it; undisturbed by signals: older kernels stop at each and give
+    /// back what they have, so that frequent ones would let it never come to an end.
+    fn reserve(file: impl AsFd, bytes: usize) -> Result<(), SegmentError> {
+        let size = file_size(bytes)?;
+        let before = SigSet::all().thread_swap_mask(SigmaskHow::SIG_SETMASK).map_err(os("hold signals back"))?;
+        let reserved = fallocate(file, FallocateFlags::empty(), 0, size);
+        before.thread_set_mask().map_err(os("let signals through again"))?;
+        reserved.map_err(os("reserve the shared memory"))
+    }
+
     impl Region {
         /// Makes a segment whose rings have room for `capacity` bytes each, rounded up to a power of two, at least [`MIN_CAPACITY`].
         ///
         /// The returned file is close-on-exec and sealed: nobody who gets hold of it can shrink or grow it. All its memory is
-        /// reserved, so that a lack of memory is an error here and never a SIGBUS later.
+        /// reserved, so that a lack of memory is an error here and never a SIGBUS later. Once the other side has attached, call
+        /// [`seal_for_good`](Self::seal_for_good): it may have given memory back meanwhile.
         ///
         /// # Errors
         ///
@@ -158,11 +188,15 @@ mod mapped {
         pub fn create(capacity: usize) -> Result<(Region, OwnedFd), SegmentError> {
             let capacity = capacity.clamp(MIN_CAPACITY, MAX_CAPACITY).next_power_of_two();
             let bytes = segment_bytes(capacity);
-            let size = libc::off_t::try_from(bytes).map_err(|_| SegmentError::Foreign("its size exceeds what a file can have"))?;
             let flags = MFdFlags::MFD_CLOEXEC | MFdFlags::MFD_ALLOW_SEALING;
+            // Beyond this limit the kernel does not only refuse: it sends SIGXFSZ, which ends the process.
+            let (limit, _) = getrlimit(Resource::RLIMIT_FSIZE).map_err(os("read the limit of the size of files"))?;
+            if bytes as u64 > limit {
+                return Err(os("size the memory file")(nix::Error::EFBIG));
+            }
             let file = memfd_create(c"coprocess", flags).map_err(os("make a memory file"))?;
-            ftruncate(&file, size).map_err(os("size the memory file"))?;
-            fallocate(&file, FallocateFlags::empty(), 0, size).map_err(os("reserve the shared memory"))?;
+            ftruncate(&file, file_size(bytes)?).map_err(os("size the memory file"))?;
+            reserve(&file, bytes)?;
             fcntl(&file, FcntlArg::F_ADD_SEALS(SEALS)).map_err(os("seal the memory file"))?;
             let mapped = Mapped::map(&file, capacity)?;
             let header = Header {
@@ -178,6 +212,44 @@ mod mapped {
                 word.store(value, Ordering::Release);
             }
             Ok((Region::from_mapped(mapped), file))
+        }
+
+        /// Makes sure that the segment stays as it was made, once the other side has attached to it.
+        ///
+        /// Until then it must be possible to map the file for writing, and who can do that can also punch holes into it: the memory is
+        /// given back, and whoever touches it next must get new memory, or a SIGBUS where there is none. From here on the kernel refuses
+        /// holes and new writable mappings to everybody, this side included; holes that were punched before are filled. Use the segment
+        /// only after this.
+        ///
+        /// The seal is as old as Linux 5.1. Where the host gives huge pages to all shared memory (`shmem_enabled` is `always`), pages beyond
+        /// the end are counted, too, and the memory is reserved anew, which takes longer.
+        ///
+        /// # Errors
+        ///
+        /// [`SegmentError::Foreign`] if somebody else has sealed the file, [`SegmentError::Os`] if there is no memory to fill a hole with.
+        ///
+        /// # Examples
+        ///
+        /// ```
+        /// use coprocess_ring::Region;
+        ///
+        /// let (ours, file) = Region::create(4096)?;
+        /// let _theirs = Region::attach(&file, 4096)?;
+        /// ours.seal_for_good(&file)?;
+        /// assert!(Region::attach(&file, 4096).is_err(), "nobody can map it for writing any more");
+        /// # Ok::<(), coprocess_ring::SegmentError>(())
+        /// ```
+        pub fn seal_for_good(&self, file: impl AsFd) -> Result<(), SegmentError> {
+            let file = file.as_fd();
+            match fcntl(file, FcntlArg::F_ADD_SEALS(FINAL_SEALS)) {
+                Err(Errno::EPERM) => return Err(SegmentError::Foreign("somebody else has sealed it")),
+                other => other.map_err(os("seal the memory file for good"))?,
+            };
+            // Counting is quick, filling takes a look at each page. Pages beyond the end, which might make up for a hole, are counted only
+            // where pages are huge.
+            let bytes = segment_bytes(self.capacity());
+            let blocks = fstat(file).map_err(os("read the size of the segment"))?.st_blocks;
+            if usize::try_from(blocks) != Ok(bytes / BLOCK_BYTES) { reserve(file, bytes) } else { Ok(()) }
         }
 
         /// Maps a segment that another process made.
@@ -213,7 +285,7 @@ mod mapped {
             }
             let mapped = Mapped::map(file, capacity)?;
             // Acquire: pairs with the Release in `create`.
-            let words: [u64; HEADER_WORDS] = std::array::from_fn(|i| mapped.header().words[i].load(Ordering::Acquire));
+            let words: [u64; HEADER_WORDS] = mapped.header().words.each_ref().map(|word| word.load(Ordering::Acquire));
             let header: Header = bytemuck::cast(words);
             if header.magic != MAGIC {
                 return Err(SegmentError::Foreign("its magic number is wrong"));
@@ -235,7 +307,7 @@ mod mapped {
             let prot = ProtFlags::PROT_READ | ProtFlags::PROT_WRITE;
             // SAFETY: a new mapping at an address of the kernel's choice disturbs nothing that exists.
             let base = unsafe { mmap(None, length, prot, MapFlags::MAP_SHARED, file, 0) }.map_err(os("map the segment"))?;
-            let mapped = Mapped { base: base.cast(), capacity };
+            let mapped = Mapped { base: base.cast(), capacity, owner: std::process::id() };
             // A child of a plain fork(2) has no business in these rings.
             // SAFETY: the range is the mapping just made.
             unsafe { madvise(base, length.get(), MmapAdvise::MADV_DONTFORK) }.map_err(os("keep the segment from forked children"))?;
@@ -249,6 +321,7 @@ mod mapped {
         }
 
         #[inline]
+        #[expect(clippy::indexing_slicing, reason = "the number of a ring comes from a `Side`: 0 or 1")]
         pub(crate) fn control(&self, ring: usize) -> &Control {
             // SAFETY: both offsets are below `SLOTS_OFFSET`, which every mapping exceeds.
             let at = unsafe { self.base.add(CONTROL_OFFSET[ring]) };
@@ -260,7 +333,7 @@ mod mapped {
         pub(crate) fn slots(&self, ring: usize) -> &[Slot] {
             assert!(ring < 2, "a segment has two rings");
             // SAFETY: with ring at most 1 the offset is within the mapping of `segment_bytes(capacity)`.
-            let at = unsafe { self.base.add(SLOTS_OFFSET + ring * self.capacity) };
+            let at = unsafe { self.base.add(SLOTS_OFFSET.wrapping_add(ring.wrapping_mul(self.capacity))) };
             // SAFETY: `capacity` bytes follow, aligned to 128 since offset and capacity are multiples of it, accessed atomically only.
             unsafe { std::slice::from_raw_parts(at.cast::<Slot>().as_ptr(), self.capacity / SLOT_BYTES) }
         }
@@ -268,6 +341,9 @@ mod mapped {
 
     impl Drop for Mapped {
         fn drop(&mut self) {
+            if self.owner != std::process::id() {
+                return;
+            }
             // SAFETY: the mapping is ours, and no reference into it outlives self.
             let unmapped = unsafe { munmap(self.base.cast(), segment_bytes(self.capacity)) };
             debug_assert!(unmapped.is_ok(), "munmap of one's own mapping cannot fail: {unmapped:?}");

@@ -42,12 +42,13 @@
 
 use crate::copy::{load_words, store_bytes, store_words};
 use crate::error::Misbehaved;
-use crate::layout::{SLOT_BYTES, Slot};
+use crate::layout::{SLOT_BYTES, Slot, slot_at};
+use crate::marks::Marks;
 use crate::region::Region;
 use crate::sync::atomic::Ordering;
 
-/// Slots that an exchange of small messages stays in.
-const HOT_SLOTS: u64 = 32;
+/// Slots that an exchange of small messages stays in. Few under the model checker, so that the models come to a jump.
+const HOT_SLOTS: u64 = if cfg!(loom) { 4 } else { 32 };
 
 const LENGTH_BITS: u32 = 16;
 const MORE: u64 = 1 << 16;
@@ -63,13 +64,13 @@ fn max_frame_slots(slots: u64) -> u64 {
 
 /// Payload bytes of the longest frame in a ring of `slots`: a multiple of 8 below 64 KiB.
 fn max_frame_bytes(slots: u64) -> usize {
-    max_frame_slots(slots) as usize * SLOT_BYTES - 8
+    (max_frame_slots(slots) as usize).wrapping_mul(SLOT_BYTES).wrapping_sub(8)
 }
 
 /// Slots of a frame with `bytes` of payload.
 #[inline]
 pub(crate) fn slots_of(bytes: usize) -> u64 {
-    (bytes + 8).div_ceil(SLOT_BYTES) as u64
+    bytes.wrapping_add(8).div_ceil(SLOT_BYTES) as u64
 }
 
 /// The serial that follows. Zero is left out: a frame without payload and marks would be a word of zero, which says that none is there.
@@ -136,14 +137,13 @@ pub(crate) struct Producer {
     /// So many frames were sent that a word in a slot outside the hot set, unused for long, may seem to be of the future: such words are
     /// cleared from now on.
     aged: bool,
-    /// One bit a slot: its first word holds payload of ours, not a frame word.
-    inside: Box<[u64]>,
+    /// The slots whose first word holds payload.
+    inside: Marks,
 }
 
 impl Producer {
     pub(crate) fn new(region: Region, ring: usize) -> Producer {
         let slots = region.slots(ring).len() as u64;
-        let inside = vec![0; slots.div_ceil(64) as usize].into();
         Producer {
             region,
             ring,
@@ -154,7 +154,7 @@ impl Producer {
             jump_check: Self::first_check(slots, 0),
             jump: None,
             aged: false,
-            inside,
+            inside: Marks::new(slots),
         }
     }
 
@@ -207,7 +207,7 @@ impl Producer {
         }
 
         if count > 1 {
-            self.set_inside(start, count);
+            self.inside.set(start.wrapping_add(1), count.wrapping_sub(1));
         }
         store(self.region.slots(self.ring), start);
         self.publish(start, next, bytes as u64 | flags);
@@ -218,23 +218,20 @@ impl Producer {
     #[inline]
     fn publish(&mut self, start: u64, next: u64, word: u64) {
         let slots = self.region.slots(self.ring);
-        let mask = self.slots - 1;
-        let behind = next & mask;
-        let inside = self.inside[(behind / 64) as usize] >> (behind % 64) & 1 != 0;
-        if inside || self.aged && behind >= HOT_SLOTS {
-            self.inside[(behind / 64) as usize] &= !(1 << (behind % 64));
+        if self.inside.has(next) || self.aged && self.in_ring(next) >= HOT_SLOTS {
+            self.inside.clear(next);
             // Relaxed: the slot is free, and the consumer looks at it only after it has seen the frame word below.
-            slots[behind as usize].words[0].store(0, Ordering::Relaxed);
+            slot_at(slots, next).frame().store(0, Ordering::Relaxed);
         }
         // Release: publishes the words above and the payload; pairs with the Acquire in `peek`.
-        slots[(start & mask) as usize].words[0].store(word | self.serial << SERIAL_SHIFT, Ordering::Release);
+        slot_at(slots, start).frame().store(word | self.serial << SERIAL_SHIFT, Ordering::Release);
         self.tail = next;
         self.serial = serial_after(self.serial);
     }
 
     /// The consumer's position from which on a frame of `bytes` has room.
     pub(crate) fn room_for(&self, bytes: usize) -> u64 {
-        self.tail.wrapping_add(slots_of(bytes) + 1).wrapping_sub(self.slots)
+        self.tail.wrapping_add(slots_of(bytes)).wrapping_add(1).wrapping_sub(self.slots)
     }
 
     /// Says that no frame will follow.
@@ -251,7 +248,7 @@ impl Producer {
     #[inline]
     fn fits(&self, count: u64) -> bool {
         // One slot more than the frame takes, to be cleared: see the module's documentation.
-        self.tail.wrapping_sub(self.head) + count < self.slots
+        self.tail.wrapping_sub(self.head).wrapping_add(count) < self.slots
     }
 
     #[cold]
@@ -269,13 +266,13 @@ impl Producer {
         // The consumer is still in the lap before, so this one is free but for what lies between its position and the jump.
         if !jump.skipped {
             // Only if the frame follows at once: a skip has no bell of its own, and what returns false has published nothing.
-            if (jump.at & (self.slots - 1)) + count >= self.slots {
+            if self.in_ring(jump.at).wrapping_add(count) >= self.slots {
                 return Ok(false);
             }
             self.jump = Some(Jump { skipped: true, ..jump });
-            self.publish(self.tail, lap.wrapping_add(jump.at & (self.slots - 1)), Kind::Skip.flags());
+            self.publish(self.tail, lap.wrapping_add(self.in_ring(jump.at)), Kind::Skip.flags());
         }
-        Ok(self.tail.wrapping_sub(lap) + count < self.slots)
+        Ok(self.tail.wrapping_sub(lap).wrapping_add(count) < self.slots)
     }
 
     /// Takes over the consumer's position, if it is one that an honest consumer can have.
@@ -296,7 +293,7 @@ impl Producer {
     #[cold]
     fn can_jump(&mut self, next: u64) -> Result<bool, Misbehaved> {
         self.refresh()?;
-        let at = next & (self.slots - 1);
+        let at = self.in_ring(next);
         // The slot that the jump leads to must be free, as the one behind any frame: it is not if this very frame goes across the end of
         // the ring.
         let is_free = self.next_lap(next).wrapping_sub(self.head) < self.slots;
@@ -309,20 +306,13 @@ impl Producer {
     }
 
     fn next_lap(&self, position: u64) -> u64 {
-        (position | (self.slots - 1)).wrapping_add(1)
+        (position | self.slots.wrapping_sub(1)).wrapping_add(1)
     }
 
-    /// Remembers which slots of a frame do not start with a frame word.
-    #[cold]
-    fn set_inside(&mut self, start: u64, count: u64) {
-        let (mut slot, mut left) = (start.wrapping_add(1) & (self.slots - 1), count - 1);
-        while left > 0 {
-            // As many as share a word of bits, and the ring may end there.
-            let here = left.min(64 - slot % 64).min(self.slots - slot);
-            self.inside[(slot / 64) as usize] |= u64::MAX >> (64 - here) << (slot % 64);
-            slot = (slot + here) & (self.slots - 1);
-            left -= here;
-        }
+    /// The number of the slot at `position`.
+    #[inline]
+    fn in_ring(&self, position: u64) -> u64 {
+        position & self.slots.wrapping_sub(1)
     }
 }
 
@@ -362,7 +352,7 @@ fn length(word: u64) -> usize {
 /// Where a consumer looks next: enough to see whether something is there without owning the consumer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Expected {
-    slot: usize,
+    position: u64,
     serial: u64,
     wrapped: bool,
 }
@@ -383,12 +373,14 @@ pub(crate) struct Consumer {
     jumped_at: u64,
     /// The position that the producer knows.
     published: u64,
+    /// No honest producer has put a frame here or beyond: it has ended.
+    end: Option<u64>,
 }
 
 impl Consumer {
     pub(crate) fn new(region: Region, ring: usize) -> Consumer {
         let slots = region.slots(ring).len() as u64;
-        Consumer { region, ring, slots, head: 0, serial: 1, wrapped: false, jumped_at: 0, published: 0 }
+        Consumer { region, ring, slots, head: 0, serial: 1, wrapped: false, jumped_at: 0, published: 0, end: None }
     }
 
     /// As if frames had gone before: for tests of where the numbers end.
@@ -406,8 +398,12 @@ impl Consumer {
         self.slots
     }
 
+    pub(crate) fn position(&self) -> u64 {
+        self.head
+    }
+
     pub(crate) fn expected(&self) -> Expected {
-        Expected { slot: (self.head & (self.slots - 1)) as usize, serial: self.serial, wrapped: self.wrapped }
+        Expected { position: self.head, serial: self.serial, wrapped: self.wrapped }
     }
 
     /// Takes the next frame out of the ring, appending its payload to `into`.
@@ -426,7 +422,7 @@ impl Consumer {
         let serial = serial_after(self.serial);
         self.wrapped |= serial < self.serial;
         self.serial = serial;
-        let mask = self.slots - 1;
+        let mask = self.slots.wrapping_sub(1);
         let jump = word & JUMP != 0;
         if jump {
             self.jumped_at = self.head & mask;
@@ -443,8 +439,16 @@ impl Consumer {
         let made_room = jump || skip || self.head.wrapping_sub(self.published) >= self.period();
         if made_room {
             self.publish_head();
+            if self.end.is_some_and(|end| reached(self.head, end)) {
+                return Err(Misbehaved::Afterwards);
+            }
         }
         Ok(Some(Frame(if made_room { word | JUMP } else { word })))
+    }
+
+    /// The producer puts nothing in any more: what is there is less than two laps, the rest of one that a jump has left included.
+    pub(crate) fn expect_end(&mut self) {
+        self.end.get_or_insert(self.head.wrapping_add(self.slots.wrapping_mul(2)).wrapping_add(self.period()));
     }
 
     /// Whether the producer said that nothing follows. Look for frames once more after it is true.
@@ -469,7 +473,7 @@ pub(crate) fn is_closed(region: &Region, ring: usize) -> bool {
 #[inline]
 pub(crate) fn peek(slots: &[Slot], expected: Expected) -> Result<Option<u64>, Misbehaved> {
     // Acquire: the payload words; pairs with the Release in `Producer::push`.
-    let word = slots[expected.slot].words[0].load(Ordering::Acquire);
+    let word = slot_at(slots, expected.position).frame().load(Ordering::Acquire);
     let serial = word >> SERIAL_SHIFT;
     if serial == expected.serial {
         return Ok(Some(word));

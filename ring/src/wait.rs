@@ -159,9 +159,9 @@ impl Spin {
 
     fn learn_from_spin(&self, took: Duration) {
         // Twice what it took would have been ample. Down slowly, so that one quick answer does not hide the usual one; up at once.
-        let ample = nanos((took * 2).clamp(SHORTEST, LONGEST));
+        let ample = nanos(took.saturating_mul(2).clamp(SHORTEST, LONGEST));
         let budget = self.budget.load(Ordering::Relaxed);
-        self.budget.store(if ample > budget { ample } else { (budget * 7 + ample) / 8 }, Ordering::Relaxed);
+        self.budget.store(if ample > budget { ample } else { budget.saturating_mul(7).saturating_add(ample) / 8 }, Ordering::Relaxed);
     }
 
     /// Learns from a wait that ended in sleep and took `took` in all.
@@ -175,7 +175,7 @@ impl Spin {
 
     fn refresh_parallel(&self, now: Instant) {
         let elapsed = now.duration_since(self.start).as_millis() as u64;
-        if elapsed >= self.asked.load(Ordering::Relaxed) + TOPOLOGY_AGE_MS {
+        if elapsed >= self.asked.load(Ordering::Relaxed).saturating_add(TOPOLOGY_AGE_MS) {
             self.asked.store(elapsed, Ordering::Relaxed);
             self.parallel.store(can_run_at_once(self.peer, || quota::allows_two(now)), Ordering::Relaxed);
         }

@@ -65,7 +65,7 @@ impl Yielding {
     pub(crate) fn is_allowed(&self) -> bool {
         let banned = self.banned.load(Ordering::Relaxed);
         if banned > 0 {
-            self.banned.store(banned - 1, Ordering::Relaxed);
+            self.banned.store(banned.saturating_sub(1), Ordering::Relaxed);
         }
         banned == 0
     }
@@ -87,12 +87,12 @@ impl Yielding {
         let ban = self.ban.load(Ordering::Relaxed);
         if took >= LOST {
             self.banned.store(ban, Ordering::Relaxed);
-            self.ban.store((ban * 2).min(LONGEST_BAN), Ordering::Relaxed);
+            self.ban.store(ban.saturating_mul(2).min(LONGEST_BAN), Ordering::Relaxed);
             self.good.store(0, Ordering::Relaxed);
             return Yielded::Lost;
         }
         if ban > SHORTEST_BAN {
-            let good = self.good.load(Ordering::Relaxed) + 1;
+            let good = self.good.load(Ordering::Relaxed).saturating_add(1);
             if good == GOOD {
                 self.ban.store(ban / 2, Ordering::Relaxed);
             }

@@ -218,10 +218,14 @@ fn attach<T>(
 ) -> std::result::Result<(Arc<End>, T), ForkError> {
     match prepare(&lifeline, ready) {
         Ok((end, what)) => {
-            let told = send_verdict(lifeline.socket.as_fd(), Ok(()));
+            let socket = Arc::new(lifeline.socket);
+            // Before the parent hears that all is well: this can fail, for want of a thread or of descriptors.
+            if let Err(source) = watcher::watch_parent(&end, socket.clone(), lifeline.parent) {
+                let _ = send_verdict(socket.as_fd(), Err(&format!("the worker cannot start its process watcher: {source}")));
+                return Err(ForkError::Setup { action: "start the process watcher", source });
+            }
+            let told = send_verdict(socket.as_fd(), Ok(()));
             told.map_err(|source| ForkError::Setup { action: "answer the parent", source })?;
-            watcher::watch_parent(&end, lifeline.socket, lifeline.parent)
-                .map_err(|source| ForkError::Setup { action: "start the process watcher", source })?;
             Ok((end, what))
         }
         Err(why) => {
@@ -248,4 +252,10 @@ fn prepare<T>(
     let what = ready(&hello)?;
     let end = End::new(&region, Side::Worker, hello.parent, hello.terms());
     Ok((end, what))
+}
+
+/// As [`attach`], without an answer, and with nobody who watches over the parent.
+#[cfg(fuzzing)]
+pub(crate) fn attach_unwatched(socket: OwnedFd) -> std::result::Result<Arc<End>, String> {
+    prepare(&Lifeline { socket, parent: None }, |_| Ok(())).map(|(end, ())| end)
 }

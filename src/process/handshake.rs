@@ -19,6 +19,8 @@ use crate::end::Terms;
 /// "coproces", read as a little-endian number: the same as the segment's.
 const MAGIC: u64 = u64::from_le_bytes(*b"coproces");
 const NO_TIMEOUT: u64 = u64::MAX;
+/// The most descriptors that the kernel passes with one message. With room for all, none is left behind that we do not know of.
+const MOST_DESCRIPTORS: usize = 253;
 
 /// From the parent. `magic` and `abi` keep their places in all versions.
 #[derive(Debug, Clone, Copy, Pod, Zeroable)]
@@ -84,13 +86,19 @@ pub(crate) fn send_claim(socket: BorrowedFd<'_>) -> io::Result<()> {
 
 fn take_claim(socket: BorrowedFd<'_>) -> io::Result<Result<(), Unacceptable>> {
     let mut claim = [0; 8];
-    match recvmsg::<()>(socket.as_raw_fd(), &mut [IoSliceMut::new(&mut claim)], None, MsgFlags::MSG_DONTWAIT).map(|m| m.bytes) {
-        Ok(0) => Ok(Err(Unacceptable::Gone)),
-        Ok(_) if claim == MAGIC.to_le_bytes() => Ok(Ok(())),
-        Ok(_) => Ok(Err(Unacceptable::Nonsense)),
-        Err(nix::Error::EAGAIN) => Ok(Err(Unacceptable::Taken)),
-        Err(error) => Err(error.into()),
-    }
+    let mut buffer = [IoSliceMut::new(&mut claim)];
+    let (bytes, flags) = match recvmsg::<()>(socket.as_raw_fd(), &mut buffer, None, MsgFlags::MSG_DONTWAIT) {
+        Ok(received) => (received.bytes, received.flags),
+        Err(nix::Error::EAGAIN) => return Ok(Err(Unacceptable::Taken)),
+        Err(error) => return Err(error.into()),
+    };
+    Ok(match bytes {
+        0 => Err(Unacceptable::Gone),
+        _ if claim != MAGIC.to_le_bytes() => Err(Unacceptable::Nonsense),
+        // A hello, from a version without claims.
+        _ if flags.contains(MsgFlags::MSG_TRUNC) => Err(Unacceptable::Abi),
+        _ => Ok(()),
+    })
 }
 
 impl Hello {
@@ -136,23 +144,25 @@ impl Hello {
             }
         }
         let mut hello = Hello::zeroed();
-        let mut space = nix::cmsg_space!([RawFd; 1]);
+        let mut space = nix::cmsg_space!([RawFd; MOST_DESCRIPTORS]);
         let mut buffer = [IoSliceMut::new(bytemuck::bytes_of_mut(&mut hello))];
         let flags = MsgFlags::MSG_CMSG_CLOEXEC | MsgFlags::MSG_DONTWAIT;
         let received = match recvmsg::<()>(socket.as_raw_fd(), &mut buffer, Some(&mut space), flags) {
-            Ok(received) if received.bytes > 0 => received,
-            Ok(_) | Err(nix::Error::EAGAIN) => return Ok(Err(Unacceptable::Gone)),
+            Ok(received) => received,
+            Err(nix::Error::EAGAIN) => return Ok(Err(Unacceptable::Gone)),
             Err(error) => return Err(error.into()),
         };
         let bytes = received.bytes;
-        let mut segment = None;
+        // Before all else: also those that come with nonsense, or with nothing, are ours to close.
+        let mut descriptors = Vec::new();
         for message in received.cmsgs()? {
             if let ControlMessageOwned::ScmRights(fds) = message {
-                for fd in fds {
-                    // SAFETY: the kernel has just made this descriptor for us, and nobody else knows of it.
-                    segment = Some(unsafe { OwnedFd::from_raw_fd(fd) });
-                }
+                // SAFETY: the kernel has just made these descriptors for us, and nobody else knows of them.
+                descriptors.extend(fds.into_iter().map(|fd| unsafe { OwnedFd::from_raw_fd(fd) }));
             }
+        }
+        if bytes == 0 {
+            return Ok(Err(Unacceptable::Gone));
         }
         if bytes < 12 || hello.magic != MAGIC {
             return Ok(Err(Unacceptable::Nonsense));
@@ -160,8 +170,8 @@ impl Hello {
         if hello.abi != ABI_VERSION {
             return Ok(Err(Unacceptable::Abi));
         }
-        Ok(match segment {
-            Some(segment) if bytes == size_of::<Hello>() => Ok((hello, segment)),
+        Ok(match (descriptors.pop(), descriptors.is_empty()) {
+            (Some(segment), true) if bytes == size_of::<Hello>() => Ok((hello, segment)),
             _ => Err(Unacceptable::Nonsense),
         })
     }
@@ -214,9 +224,20 @@ pub(crate) fn receive_verdict(socket: BorrowedFd<'_>) -> io::Result<Option<Answe
     Ok(Some(match verdict.verdict {
         ATTACHED => Answer::Attached,
         _ => {
-            let length = verdict.reason.iter().position(|b| *b == 0).unwrap_or(verdict.reason.len());
-            Answer::Refused(String::from_utf8_lossy(&verdict.reason[..length]).into_owned())
+            let reason = verdict.reason.split(|b| *b == 0).next().unwrap_or_default();
+            // It ends up in an error, of one line, and on somebody's terminal.
+            Answer::Refused(String::from_utf8_lossy(reason).replace(char::is_control, "\u{fffd}"))
         }
+    }))
+}
+
+/// As [`receive_verdict`], in types that the fuzz targets know.
+#[cfg(fuzzing)]
+pub(crate) fn read_verdict(socket: BorrowedFd<'_>) -> io::Result<Option<Result<(), String>>> {
+    Ok(receive_verdict(socket)?.map(|answer| match answer {
+        Answer::Attached => Ok(()),
+        Answer::OtherAbi(abi) => Err(format!("version {abi}")),
+        Answer::Refused(reason) => Err(reason),
     }))
 }
 
@@ -253,6 +274,30 @@ mod tests {
         sender.join().unwrap();
     }
 
+    /// Whatever they come with, and however many there are: all that is received is closed, or handed out.
+    #[test]
+    fn no_descriptor_of_a_bad_hello_stays_open() {
+        let (region, segment) = Region::create(4096).unwrap();
+        let terms = Terms { max_message: 1000, strategy: WaitStrategy::Block, call_timeout: None, close_timeout: Duration::from_secs(2) };
+        let good = Hello::new(region.capacity(), &terms, 7);
+        let good = bytemuck::bytes_of(&good);
+        for (said, count) in [(&[][..], 1), (&b"nonsense"[..], 1), (&good[..20], 1), (good, 2), (good, 3), (good, 200)] {
+            let (ours, theirs) = sockets();
+            let (mut end, passed) = std::io::pipe().unwrap();
+            let fds = vec![passed.as_raw_fd(); count];
+            let rights = [ControlMessage::ScmRights(&fds)];
+            send_claim(ours.as_fd()).unwrap();
+            sendmsg::<()>(ours.as_raw_fd(), &[IoSlice::new(said)], &rights, MsgFlags::empty(), None).unwrap();
+            drop(passed);
+            assert!(Hello::receive(theirs.as_fd(), None).unwrap().is_err(), "{said:?} with {count} descriptors");
+            // Ends only once nobody has the other end of the pipe any more; the sockets are still open.
+            let mut poll_fd = [PollFd::new(end.as_fd(), PollFlags::POLLIN)];
+            assert_eq!(poll(&mut poll_fd, PollTimeout::ZERO), Ok(1), "{said:?} with {count} descriptors");
+            assert_eq!(std::io::Read::read(&mut end, &mut [0]).unwrap(), 0);
+        }
+        drop(segment);
+    }
+
     #[test]
     fn a_closed_socket_ends_the_wait_for_a_hello() {
         let (ours, theirs) = sockets();
@@ -268,6 +313,15 @@ mod tests {
         send_claim(ours.as_fd()).unwrap();
         take_claim(theirs.as_fd()).unwrap().unwrap();
         assert!(matches!(Hello::receive(theirs.as_fd(), None), Ok(Err(Unacceptable::Taken))));
+    }
+
+    #[test]
+    fn a_hello_without_a_claim_is_of_another_version() {
+        let (ours, theirs) = sockets();
+        let (region, segment) = Region::create(4096).unwrap();
+        let terms = Terms { max_message: 1000, strategy: WaitStrategy::Block, call_timeout: None, close_timeout: Duration::from_secs(2) };
+        Hello::new(region.capacity(), &terms, 7).send(ours.as_fd(), segment.as_fd()).unwrap();
+        assert!(matches!(Hello::receive(theirs.as_fd(), None), Ok(Err(Unacceptable::Abi))));
     }
 
     /// Although somebody else has a copy of its end of the socket.

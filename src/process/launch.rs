@@ -50,10 +50,7 @@ impl Launch {
 
     fn attach(&self, id: u32, mut unattached: Unattached, deadline: Option<Instant>) -> std::result::Result<Coprocess, ForkError> {
         let worker = &unattached.worker;
-        let (region, segment) = Region::create(self.capacity).map_err(|error| match error {
-            SegmentError::Os { action, source } => ForkError::Setup { action, source },
-            other => ForkError::Handshake(other.to_string()),
-        })?;
+        let (region, segment) = Region::create(self.capacity).map_err(no_segment)?;
         let hello = Hello::new(region.capacity(), &self.terms, self.program.function().unwrap_or(0));
         let attached = worker.with_descriptors(|pidfd, lifeline| {
             match hello.send(lifeline, segment.as_fd()) {
@@ -63,10 +60,11 @@ impl Launch {
             }
             self.handshake(lifeline, pidfd, deadline)
         });
-        drop(segment);
         if !attached.unwrap_or(Ok(false))? {
             return Err(worker.reap_at_last().map_or_else(status_taken, ForkError::Ended));
         }
+        region.seal_for_good(&segment).map_err(no_segment)?;
+        drop(segment);
         let end = End::new(&region, Side::Parent, id, self.terms);
         end.set_worker(worker.clone());
         let co = Coprocess::new(end);
@@ -88,10 +86,11 @@ impl Launch {
             let timeout = deadline.map_or(PollTimeout::NONE, |at| {
                 let left = at.saturating_duration_since(Instant::now());
                 // Rounded up to the next millisecond.
-                PollTimeout::try_from(left + Duration::from_micros(999)).unwrap_or(PollTimeout::MAX)
+                PollTimeout::try_from(left.saturating_add(Duration::from_micros(999))).unwrap_or(PollTimeout::MAX)
             });
             let mut fds = [PollFd::new(pidfd, PollFlags::POLLIN), PollFd::new(lifeline, PollFlags::POLLIN)];
-            match poll(&mut fds[..1 + usize::from(listening)], timeout) {
+            let watched = if listening { &mut fds[..] } else { fds.split_at_mut(1).0 };
+            match poll(watched, timeout) {
                 Ok(_) | Err(nix::Error::EINTR) => {}
                 Err(e) => return Err(setup("wait for the worker")(e.into())),
             }
@@ -145,6 +144,13 @@ fn destroy(worker: &Arc<Worker>) {
 
 fn setup(action: &'static str) -> impl Fn(io::Error) -> ForkError {
     move |source| ForkError::Setup { action, source }
+}
+
+fn no_segment(error: SegmentError) -> ForkError {
+    match error {
+        SegmentError::Os { action, source } => ForkError::Setup { action, source },
+        other => ForkError::Handshake(other.to_string()),
+    }
 }
 
 /// This program ignores SIGCHLD, or waits for any child.

@@ -5,6 +5,8 @@ mod builder;
 mod entry;
 #[expect(unsafe_code, reason = "code between fork and exec")]
 mod execute;
+#[expect(unsafe_code, reason = "a handler that the C library calls in forked children")]
+mod forked;
 #[expect(unsafe_code, reason = "the address of a function in another process of the same executable")]
 mod function;
 #[expect(unsafe_code, reason = "a descriptor that was received")]
@@ -14,11 +16,18 @@ mod launch;
 #[expect(unsafe_code, reason = "system calls that no package wraps")]
 mod pidfd;
 #[expect(unsafe_code, reason = "ending the process at once")]
+#[expect(clippy::arithmetic_side_effects, reason = "the clock tells of far more than the six centuries that a timeout can be")]
 mod watcher;
+#[expect(clippy::arithmetic_side_effects, reason = "the clock tells of far more than the six centuries that a timeout can be")]
 mod worker;
 
 pub use builder::{Builder, fork, spawn};
+#[cfg(fuzzing)]
+pub(crate) use entry::attach_unwatched;
 pub use entry::{init, parent};
+pub(crate) use forked::Generation;
+#[cfg(fuzzing)]
+pub(crate) use handshake::read_verdict;
 pub(crate) use worker::Worker;
 
 /// Tells a worker where its lifeline is: role, descriptor, inode, process id of the parent.

@@ -13,6 +13,7 @@ use nix::sys::eventfd::{EfdFlags, EventFd};
 
 use crate::end::End;
 use crate::error::Reason;
+use crate::process::Generation;
 use crate::process::worker::Worker;
 use crate::sync::lock;
 
@@ -29,7 +30,9 @@ const ORPHANED: i32 = 128 + libc::SIGKILL;
 static WATCHER: Mutex<Option<Arc<Watcher>>> = Mutex::new(None);
 
 struct Watcher {
-    /// The process that its thread runs in. In a child of a plain fork(2) there is no such thread.
+    /// The process that its thread runs in: in no other is there such a thread. Both, since a child may have been made without the C library's
+    /// knowledge, and a number may come again.
+    generation: Generation,
     process: u32,
     epoll: Epoll,
     /// Makes the thread look at its deadlines.
@@ -51,7 +54,7 @@ enum Watched {
     /// A worker that never became one, and cannot be killed: to be reaped when it ends.
     Remains { worker: Arc<Worker> },
     /// On the worker's side.
-    Parent { end: Arc<End>, lifeline: OwnedFd, pidfd: Option<OwnedFd>, died: Option<Instant> },
+    Parent { end: Arc<End>, lifeline: Arc<OwnedFd>, pidfd: Option<OwnedFd>, died: Option<Instant> },
 }
 
 /// The bell's key; pairs have two keys each, from 2 on: even for the process, odd for the lifeline.
@@ -68,14 +71,14 @@ pub(crate) fn watch_remains(worker: &Arc<Worker>) -> io::Result<()> {
 }
 
 /// Watches the parent of this process.
-pub(crate) fn watch_parent(end: &Arc<End>, lifeline: OwnedFd, pidfd: Option<OwnedFd>) -> io::Result<()> {
+pub(crate) fn watch_parent(end: &Arc<End>, lifeline: Arc<OwnedFd>, pidfd: Option<OwnedFd>) -> io::Result<()> {
     watch(Watched::Parent { end: end.clone(), lifeline, pidfd, died: None })
 }
 
 /// Makes the watcher look at the deadlines of closing workers.
 pub(crate) fn look_again() {
     if let Some(watcher) = &*lock(&WATCHER)
-        && watcher.process == std::process::id()
+        && !watcher.is_foreign()
     {
         // Fails only if the counter is full: then the watcher is about to look anyway.
         let _ = watcher.bell.write(1);
@@ -84,12 +87,17 @@ pub(crate) fn look_again() {
 
 fn watch(watched: Watched) -> io::Result<()> {
     let mut current = lock(&WATCHER);
-    let process = std::process::id();
+    if let Some(inherited) = current.take_if(|watcher| watcher.is_foreign()) {
+        // Of the process that this one was forked from: the thread is not here, and the set of descriptors is still that process's own. What
+        // the watcher holds is left alone: to drop it would run code of the program that belongs there.
+        std::mem::forget(inherited);
+    }
     let watcher = match &*current {
-        Some(watcher) if watcher.process == process => watcher.clone(),
-        _ => {
+        Some(watcher) => watcher.clone(),
+        None => {
             let watcher = Arc::new(Watcher {
-                process,
+                generation: Generation::watched(),
+                process: std::process::id(),
                 epoll: Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC)?,
                 bell: EventFd::from_flags(EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK)?,
                 pairs: Mutex::default(),
@@ -97,8 +105,7 @@ fn watch(watched: Watched) -> io::Result<()> {
             watcher.epoll.add(&watcher.bell, EpollEvent::new(EpollFlags::EPOLLIN, BELL))?;
             let thread = watcher.clone();
             std::thread::Builder::new().name("coprocess-watch".to_owned()).spawn(move || thread.run())?;
-            // What a process that was copied has left here may be locked for ever, and the pairs in it are not ours to end.
-            std::mem::forget(current.replace(watcher.clone()));
+            *current = Some(watcher.clone());
             watcher
         }
     };
@@ -132,6 +139,10 @@ fn watch(watched: Watched) -> io::Result<()> {
 }
 
 impl Watcher {
+    fn is_foreign(&self) -> bool {
+        self.generation.is_foreign() || self.process != std::process::id()
+    }
+
     fn run(&self) {
         let mut next: Option<Instant> = None;
         loop {

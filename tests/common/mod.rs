@@ -1,6 +1,9 @@
 //! What the integration tests share: deadlines that fail loudly, sacrificial processes, and what a process holds.
 #![allow(dead_code, unused_macros, unused_imports, reason = "each test binary uses a part of this")]
 
+pub(crate) mod meant;
+mod random;
+
 use std::env;
 use std::fs;
 use std::panic;
@@ -14,6 +17,8 @@ use std::time::{Duration, Instant};
 
 use coprocess::{Coprocess, Reply};
 use serde::de::DeserializeOwned;
+
+pub(crate) use random::{Random, rounds, seed};
 
 /// No test takes longer, not even on one loaded CPU.
 pub(crate) const LIMIT: Duration = Duration::from_secs(100);
@@ -73,12 +78,15 @@ pub(crate) use assert_matches;
 
 /// Runs a block in a process of its own, where no other test disturbs counts; its panic is a panic here.
 macro_rules! alone {
-    ($body:block) => {{
+    ($body:block) => {
+        $crate::common::alone!($crate::common::LIMIT, $body)
+    };
+    ($limit:expr, $body:block) => {{
         let process = coprocess::fork(|parent| {
             parent.serve("test", |(): ()| -> () { $body });
         })
         .unwrap();
-        process.call_timeout::<()>("test", (), $crate::common::LIMIT).unwrap();
+        process.call_timeout::<()>("test", (), $limit).unwrap();
         assert!(process.close().unwrap().unwrap().success());
     }};
 }
@@ -206,6 +214,19 @@ impl Held {
         }
     }
 
+    /// What is held once it no longer changes.
+    pub(crate) fn settled() -> Held {
+        let mut last = Held::now();
+        let mut same = 0;
+        while same < 20 {
+            thread::sleep(Duration::from_millis(5));
+            let now = Held::now();
+            same = if now == last { same + 1 } else { 0 };
+            last = now;
+        }
+        last
+    }
+
     /// Waits until the process holds this again; threads and kernel objects of an ended pair go in their own time.
     #[track_caller]
     pub(crate) fn again(&self, after: &str) {
@@ -279,6 +300,11 @@ pub(crate) fn voluntary_switches(pid: u32) -> u64 {
 /// Resident memory of this process that is its own, in KiB.
 pub(crate) fn resident_kib() -> u64 {
     number_after(&fs::read_to_string("/proc/self/status").unwrap(), "RssAnon:")
+}
+
+/// The most memory that this process ever had in use, in KiB.
+pub(crate) fn peak_kib() -> u64 {
+    number_after(&fs::read_to_string("/proc/self/status").unwrap(), "VmHWM:")
 }
 
 /// Address space of this process, in KiB.

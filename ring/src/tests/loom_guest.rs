@@ -1,9 +1,10 @@
 //! Two threads of one process at one bell, under the model checker: a guest takes the watch over from a sleeping resident, and gives it
-//! back. See `bell`, section "Two sleepers on one bell".
+//! back. See `bell`, sections "Two sleepers on one bell" and "What a hostile side can do".
 
 use std::sync::Arc;
 
 use loom::sync::Mutex;
+use loom::sync::atomic::{AtomicU32, Ordering, fence};
 use loom::thread;
 
 use super::loom_ring::explore;
@@ -120,4 +121,70 @@ fn loom_catches_a_guest_that_leaves_without_the_residents_mark() {
 #[should_panic(expected = "deadlock")]
 fn loom_catches_a_guest_that_leaves_without_a_look() {
     explore(|| resident_and_guest(Leaves::WithoutALook));
+}
+
+/// How a thread of the same process tells a guest that it need not wait any more.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Tells {
+    Properly,
+    WithoutAFence,
+    Once,
+}
+
+/// A guest waits for a frame that never comes, until a thread of its own process says that it is over. Meanwhile the other side writes the guest's mark
+/// into the bell.
+fn told_while_the_bell_is_rewritten(tells: Tells) {
+    let region = Region::heap(4);
+    let watch = Watch::new(&region, Side::Worker);
+    // Who may be asleep, and whether it is over.
+    let state = Arc::new((AtomicU32::new(0), AtomicU32::new(0)));
+    let telling = thread::spawn({
+        let (state, watch) = (state.clone(), watch.clone());
+        move || {
+            state.1.store(1, Ordering::Relaxed);
+            if tells != Tells::WithoutAFence {
+                fence(Ordering::SeqCst);
+            }
+            while state.0.load(Ordering::Relaxed) > 0 {
+                watch.wake_local(Sleeper::Guest).unwrap();
+                if tells == Tells::Once {
+                    break;
+                }
+                thread::yield_now();
+            }
+        }
+    });
+    let hostile = thread::spawn({
+        let region = region.clone();
+        move || region.data_bell(0).store(Sleeper::Guest as u32, Ordering::Relaxed)
+    });
+    state.0.fetch_add(1, Ordering::Relaxed);
+    fence(Ordering::SeqCst);
+    while state.1.load(Ordering::Relaxed) == 0 {
+        watch.arm(Sleeper::Guest);
+        if state.1.load(Ordering::Relaxed) == 0 {
+            watch.sleep(Sleeper::Guest, None).unwrap();
+        }
+        watch.disarm();
+    }
+    state.0.fetch_sub(1, Ordering::Relaxed);
+    telling.join().unwrap();
+    hostile.join().unwrap();
+}
+
+#[test]
+fn loom_a_guest_is_told_although_the_bell_is_rewritten() {
+    explore(|| told_while_the_bell_is_rewritten(Tells::Properly));
+}
+
+#[test]
+#[should_panic(expected = "deadlock")]
+fn loom_catches_telling_without_a_fence() {
+    explore(|| told_while_the_bell_is_rewritten(Tells::WithoutAFence));
+}
+
+#[test]
+#[should_panic(expected = "deadlock")]
+fn loom_catches_telling_once() {
+    explore(|| told_while_the_bell_is_rewritten(Tells::Once));
 }

@@ -18,17 +18,17 @@ pub(super) fn explore(model: impl Fn() + Sync + Send + 'static) {
 }
 
 /// The frame word of a frame, by the description in `layout`.
-fn frame_word(bytes: u64, serial: u64) -> u64 {
+pub(super) fn frame_word(bytes: u64, serial: u64) -> u64 {
     bytes | serial << 19
 }
 
-fn push(producer: &mut Producer, words: &[u64]) {
+pub(super) fn push(producer: &mut Producer, words: &[u64]) {
     while !producer.push(words, words.len() * 8, Kind::Last).unwrap() {
         thread::yield_now();
     }
 }
 
-fn pop(consumer: &mut Consumer, words: &mut Vec<u64>) -> Frame {
+pub(super) fn pop(consumer: &mut Consumer, words: &mut Vec<u64>) -> Frame {
     words.clear();
     loop {
         if let Some(frame) = consumer.pop(words).unwrap() {

@@ -76,6 +76,25 @@ fn fragments_without_end() {
     assert!(matches!(receiver.receive(&mut buffer), Err(ChannelError::Misbehaved(Misbehaved::Oversize))));
 }
 
+/// Of every size, and none at all: the bound is on what is taken out of the ring.
+#[test]
+fn frames_after_the_end() {
+    for (bytes, kind) in [(0, Kind::Last), (96, Kind::Last), (1_000, Kind::Last), (0, Kind::Abort), (96, Kind::More)] {
+        let pair = Pair::segment(SLOTS);
+        let mut producer = Producer::new(pair.parent.clone(), 0);
+        let mut receiver = Receiver::new(&pair.worker, Side::Worker, 1 << 20);
+        let mut buffer = Vec::new();
+        receiver.expect_end();
+        let found = (0..4 * SLOTS).find_map(|_| {
+            producer.push(&message(1, bytes), bytes, kind).unwrap();
+            // Once more changes nothing.
+            receiver.expect_end();
+            receiver.receive(&mut buffer).err()
+        });
+        assert!(matches!(found, Some(ChannelError::Misbehaved(Misbehaved::Afterwards))), "{bytes} bytes: {found:?}");
+    }
+}
+
 #[test]
 fn a_position_outside_what_was_published() {
     let allowed = [16, 17, 31, 32, 46, 47].map(|position| (position, true));
@@ -94,6 +113,26 @@ fn a_position_outside_what_was_published() {
             Ok(progress) => assert!(allowed && (progress == Progress::Sent) == (position > 16), "position {position}: {progress:?}"),
             Err(ChannelError::Misbehaved(Misbehaved::Position)) => assert!(!allowed, "position {position}"),
             Err(e) => panic!("position {position}: {e}"),
+        }
+    }
+}
+
+/// Until everybody knows that the channel is dead, another thread may send something else.
+#[test]
+fn a_message_that_failed_half_way_is_not_gone_on_with() {
+    let pair = Pair::segment(SLOTS);
+    let mut sender = Sender::new(&pair.parent, Side::Parent);
+    let large = message(1, 10_000);
+    assert!(matches!(sender.send(&large, 10_000), Ok(Progress::NoRoom(_))));
+    assert!(sender.is_under_way());
+    pair.worker.control(0).head.word.store(1 << 40, Relaxed);
+    assert!(matches!(sender.send(&large, 10_000), Err(ChannelError::Misbehaved(Misbehaved::Position))));
+    assert!(!sender.is_under_way());
+    for bytes in [0, 8, 20_000] {
+        // A frame may still find room by the last position that made sense.
+        match sender.send(&message(2, bytes), bytes) {
+            Ok(Progress::Sent) | Err(ChannelError::Misbehaved(Misbehaved::Position)) => assert!(!sender.is_under_way()),
+            other => panic!("{bytes} bytes: {other:?}"),
         }
     }
 }

@@ -1,7 +1,7 @@
 //! Tests of the ring over heap memory and over a real segment.
 //!
-//! `heap_and_segment` has what every message and every end must do · `positions` the inside of the ring: laps, jumps, serials · `attach`
-//! and `padding` the segment · `bells` the sleeping · `both_asleep` that of both sides · `joined` messages from two places · `model_queue`
+//! `heap_and_segment` has what every message and every end must do · `positions` the inside of the ring: laps, jumps, serials · `attach`,
+//! `holes` and `padding` the segment · `bells` the sleeping · `both_asleep` that of both sides · `joined` messages from two places · `model_queue`
 //! compares with a queue · `hostile` has the other side write what it likes · `misbehaviour` names what is found · `two_threads` runs for
 //! real · `loom_…` run under the model checker, by `RUSTFLAGS="--cfg loom" cargo test -p coprocess-ring --release --lib loom`.
 
@@ -14,6 +14,8 @@ mod both_asleep;
 #[cfg(not(loom))]
 mod heap_and_segment;
 #[cfg(not(loom))]
+mod holes;
+#[cfg(not(loom))]
 mod hostile;
 #[cfg(not(loom))]
 mod joined;
@@ -21,6 +23,8 @@ mod joined;
 mod loom_bell;
 #[cfg(loom)]
 mod loom_guest;
+#[cfg(loom)]
+mod loom_jump;
 #[cfg(loom)]
 mod loom_ring;
 #[cfg(not(loom))]

@@ -126,6 +126,13 @@ impl Run {
         }
     }
 
+    /// Whatever state the steps have left, if the sender ends there: all of it is received.
+    fn end(mut self) {
+        self.receiver.expect_end();
+        while self.receive() {}
+        assert!(self.queue.is_empty());
+    }
+
     /// Whatever state the steps have left: the message under way gets through, and then one more.
     fn finish(mut self) {
         let mut left = vec![8, self.longest_frame * 3];
@@ -153,5 +160,14 @@ proptest! {
             run.step(step);
         }
         run.finish();
+    }
+
+    #[test]
+    fn all_of_it_is_received_after_the_end(pair in pair(), steps in steps()) {
+        let mut run = Run::new(&pair);
+        for step in steps {
+            run.step(step);
+        }
+        run.end();
     }
 }

@@ -1,0 +1,57 @@
+//! One bit a slot, kept in private memory: its first word holds payload, not a frame word.
+
+/// The marks of a ring.
+#[derive(Debug)]
+pub(crate) struct Marks {
+    bits: Box<[u64]>,
+    /// A power of two.
+    slots: u64,
+}
+
+impl Marks {
+    /// For a ring of `slots`; none is marked.
+    pub(crate) fn new(slots: u64) -> Marks {
+        Marks { bits: vec![0; slots.div_ceil(64) as usize].into(), slots }
+    }
+
+    /// Whether the slot at `position` is marked.
+    #[inline]
+    pub(crate) fn has(&self, position: u64) -> bool {
+        let slot = self.slot(position);
+        self.bits.get(word_of(slot)).is_some_and(|word| word >> (slot % 64) & 1 != 0)
+    }
+
+    /// Takes the mark of the slot at `position` away.
+    #[inline]
+    pub(crate) fn clear(&mut self, position: u64) {
+        let slot = self.slot(position);
+        if let Some(word) = self.bits.get_mut(word_of(slot)) {
+            *word &= !(1 << (slot % 64));
+        }
+    }
+
+    /// Marks `count` slots from `position` on, no more than there are.
+    #[cold]
+    pub(crate) fn set(&mut self, position: u64, count: u64) {
+        let (mut slot, mut left) = (self.slot(position), count.min(self.slots));
+        while left > 0 {
+            // As many as share a word of bits, and the ring may end there: 1 to 64.
+            let here = left.min(64_u64.wrapping_sub(slot % 64)).min(self.slots.wrapping_sub(slot));
+            if let Some(word) = self.bits.get_mut(word_of(slot)) {
+                *word |= u64::MAX.wrapping_shr(64_u32.wrapping_sub(here as u32)) << (slot % 64);
+            }
+            slot = self.slot(slot.wrapping_add(here));
+            left = left.wrapping_sub(here);
+        }
+    }
+
+    #[inline]
+    fn slot(&self, position: u64) -> u64 {
+        position & self.slots.wrapping_sub(1)
+    }
+}
+
+#[inline]
+fn word_of(slot: u64) -> usize {
+    (slot / 64) as usize
+}

@@ -1,0 +1,43 @@
+//! Doors for the fuzz targets, compiled under `--cfg fuzzing` only: what the other side can reach, without a process behind it.
+
+use std::io;
+use std::os::fd::{BorrowedFd, OwnedFd};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use coprocess_ring::{Region, Side, WaitStrategy};
+
+use crate::coprocess::Coprocess;
+use crate::end::{End, Terms};
+use crate::process;
+
+/// One end of a pair over `region`, that nobody watches over and nobody dispatches for in the background.
+pub fn end(region: &Region, side: Side, max_message: usize) -> Coprocess {
+    let terms = Terms { max_message, strategy: WaitStrategy::Block, call_timeout: None, close_timeout: Duration::ZERO };
+    alone(End::new(region, side, std::process::id(), terms))
+}
+
+/// What a worker does with the hello of its parent.
+///
+/// # Errors
+///
+/// What the parent is told.
+pub fn attach(lifeline: OwnedFd) -> Result<Coprocess, String> {
+    process::attach_unwatched(lifeline).map(alone)
+}
+
+/// What a parent makes of the verdict of its worker: whether it has attached, or why not; `None` if it closed the socket.
+///
+/// # Errors
+///
+/// What the system says of the socket.
+pub fn verdict(lifeline: BorrowedFd<'_>) -> io::Result<Option<Result<(), String>>> {
+    process::read_verdict(lifeline)
+}
+
+fn alone(end: Arc<End>) -> Coprocess {
+    // As if the background thread were there.
+    end.background.store(true, Ordering::Relaxed);
+    Coprocess::new(end)
+}

@@ -1,0 +1,68 @@
+//! Chance that can be had again: every run prints its seed, and `COPROCESS_SEED` sets it.
+
+use std::cell::Cell;
+use std::env;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+/// What the environment says, if it is a number.
+#[track_caller]
+fn number(variable: &str) -> Option<u64> {
+    let value = env::var(variable).ok()?;
+    Some(value.parse().unwrap_or_else(|_| panic!("{variable} is to be a number, not {value:?}")))
+}
+
+/// How many rounds a test of chance makes: `usual`, or what `COPROCESS_ROUNDS` says.
+pub(crate) fn rounds(usual: u64) -> u64 {
+    number("COPROCESS_ROUNDS").unwrap_or(usual)
+}
+
+/// A source of numbers (SplitMix64).
+#[derive(Debug, Clone)]
+pub(crate) struct Random(Cell<u64>);
+
+/// The seed to use, which is printed: with it, and with luck, a failure can be had again.
+pub(crate) fn seed(test: &str) -> u64 {
+    let now = || SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |age| age.as_nanos() as u64 & 0xffff_ffff);
+    let seed = number("COPROCESS_SEED").unwrap_or_else(now);
+    eprintln!("{test}: COPROCESS_SEED={seed}");
+    seed
+}
+
+impl Random {
+    pub(crate) fn new(seed: u64) -> Random {
+        Random(Cell::new(seed))
+    }
+
+    /// From the seed of this run.
+    pub(crate) fn for_test(test: &str) -> Random {
+        Random::new(seed(test))
+    }
+
+    /// Another one, for another thread.
+    pub(crate) fn split(&self) -> Random {
+        Random::new(self.next())
+    }
+
+    pub(crate) fn next(&self) -> u64 {
+        self.0.set(self.0.get().wrapping_add(0x9e37_79b9_7f4a_7c15));
+        let mut z = self.0.get();
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        z ^ (z >> 31)
+    }
+
+    pub(crate) fn below(&self, bound: u64) -> u64 {
+        self.next() % bound
+    }
+
+    pub(crate) fn one_of<T: Copy>(&self, choices: &[T]) -> T {
+        choices[self.below(choices.len() as u64) as usize]
+    }
+
+    /// A moment up to `longest`: as often below a hundredth of it as above, since the first steps of something are the most delicate.
+    pub(crate) fn moment(&self, longest: Duration) -> Duration {
+        let longest = longest.as_nanos() as u64;
+        let bound = if self.below(2) == 0 { longest / 100 } else { longest };
+        Duration::from_nanos(self.below(bound.max(1)))
+    }
+}
