@@ -1,0 +1,62 @@
+//! Messages, by the description in the library's `envelope`.
+
+pub const EVENT: u8 = 1;
+pub const CALL: u8 = 2;
+pub const ANSWER: u8 = 3;
+pub const NOT_FOUND: u8 = 4;
+pub const FAILED: u8 = 5;
+
+/// Names a call.
+pub type Id = (u32, u64);
+
+/// Puts a message together.
+pub fn message(kind: u8, id: Id, name: &[u8], payload: &[u8]) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    let length = name.len() as u64;
+    bytes.extend((u64::from(kind) | length << 8 | u64::from(id.0) << 32).to_le_bytes());
+    if kind != EVENT {
+        bytes.extend(id.1.to_le_bytes());
+    }
+    bytes.extend(name);
+    bytes.resize(bytes.len().next_multiple_of(8), 0);
+    bytes.extend(payload);
+    bytes
+}
+
+/// Bytes as the ring takes them: whole words, the last one filled up with zeros.
+pub fn words(bytes: &[u8]) -> Vec<u64> {
+    let word = |chunk: &[u8]| {
+        let mut word = [0; 8];
+        word[..chunk.len()].copy_from_slice(chunk);
+        u64::from_le_bytes(word)
+    };
+    bytes.chunks(8).map(word).collect()
+}
+
+/// What a message says.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Parsed<'a> {
+    pub kind: u8,
+    pub id: Id,
+    pub name: &'a [u8],
+    pub payload: &'a [u8],
+}
+
+/// Takes a message apart. `None` if it is none.
+pub fn parse(bytes: &[u8]) -> Option<Parsed<'_>> {
+    let number = |at: usize| Some(u64::from_le_bytes(bytes.get(at..at + 8)?.try_into().ok()?));
+    let first = number(0)?;
+    let (kind, length, entry) = (first as u8, (first >> 8 & 0xff_ffff) as usize, (first >> 32) as u32);
+    let (serial, rest) = if kind == EVENT { (0, &bytes[8..]) } else { (number(8)?, &bytes[16..]) };
+    let name = rest.get(..length)?;
+    let payload = rest.get(length.next_multiple_of(8)..)?;
+    let good = match kind {
+        EVENT => entry == 0,
+        CALL => true,
+        ANSWER => length == 0,
+        NOT_FOUND => length == 0 && payload.is_empty(),
+        FAILED => length == 0 && std::str::from_utf8(payload).is_ok(),
+        _ => false,
+    };
+    good.then_some(Parsed { kind, id: (entry, serial), name, payload })
+}
