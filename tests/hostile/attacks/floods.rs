@@ -1,0 +1,65 @@
+//! More than anybody can take: calls whose answers nobody reads, events, answers, endless messages.
+
+use std::time::Duration;
+
+use super::survives;
+use crate::kit::Captive;
+use crate::kit::wire::{ABORT, ANSWER, Envelope, FAILED, MORE};
+use crate::parent::Parent;
+
+/// Sends what it is told to, as quickly as the parent takes it.
+pub(crate) fn floods(what: &str) -> ! {
+    let mut captive = Captive::attached();
+    let writer = &mut captive.writer;
+    for serial in 1.. {
+        match what {
+            "calls" => writer.message(&Envelope::call(serial, "echo", b"\x0chello, hello").encode()),
+            "large calls" => writer.message(&Envelope::call(serial, "echo", &[&[0xa0, 0x1f][..], &[7; 4000]].concat()).encode()),
+            "calls of nothing" => writer.message(&Envelope::call(serial, "nothing of the kind", b"").encode()),
+            "calls that call" => writer.message(&Envelope::call(serial, "nested", b"\x07").encode()),
+            "calls for later" => writer.message(&Envelope::call(serial, "later", b"\x07").encode()),
+            "events" => writer.message(&Envelope::event("text", b"\x05hello").encode()),
+            "empty events" => writer.message(&Envelope::event("", b"").encode()),
+            "answers" => {
+                let kind = if serial % 2 == 0 { ANSWER } else { FAILED };
+                let answer = Envelope { kind, entry: serial as u32, serial: serial % 7, name: Vec::new(), value: b"\x05hello".to_vec() };
+                writer.message(&answer.encode())
+            }
+            "fragments" => writer.frame(&[serial; 30], 240, MORE),
+            "aborts" => writer.frame(&[], 0, ABORT),
+            "skips" => writer.frame(&[], 0, MORE | ABORT),
+            "aborted fragments" => writer.frame(&[7; 15], 120, MORE) && writer.frame(&[], 0, ABORT),
+            other => unreachable!("{other}"),
+        };
+    }
+    unreachable!("serials do not end")
+}
+
+/// A large ring lets the parent fall far behind.
+fn patient() -> Parent {
+    Parent { ring_capacity: 1 << 20, time: Duration::from_millis(1000), runs: false }
+}
+
+macro_rules! floods {
+    ($($test:ident: $what:literal;)*) => {
+        $(#[test] fn $test() {
+            survives!(concat!("flood/", $what));
+            survives!(concat!("flood/", $what), patient(), |_| {});
+        })*
+    };
+}
+
+floods! {
+    of_calls_whose_answers_are_not_read: "calls";
+    of_large_calls: "large calls";
+    of_calls_of_nothing: "calls of nothing";
+    of_calls_that_call_back: "calls that call";
+    of_calls_that_are_answered_elsewhere: "calls for later";
+    of_events: "events";
+    of_empty_events: "empty events";
+    of_answers_to_nothing: "answers";
+    of_fragments_without_end: "fragments";
+    of_aborts: "aborts";
+    of_skips: "skips";
+    of_messages_given_up: "aborted fragments";
+}

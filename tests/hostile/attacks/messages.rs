@@ -1,0 +1,174 @@
+//! Well-framed messages that lie: answers to calls that were not made, lengths that are not there, names that are none.
+
+use super::survives;
+use crate::kit::random::Numbers;
+use crate::kit::wire::{ANSWER, CALL, EVENT, Envelope, FAILED, NOT_FOUND};
+use crate::kit::{Captive, for_ever};
+use crate::parent::Parent;
+
+/// A number as postcard writes it.
+fn varint(mut number: u128) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    while number >= 0x80 {
+        bytes.push(number as u8 | 0x80);
+        number >>= 7;
+    }
+    bytes.push(number as u8);
+    bytes
+}
+
+/// Answers the parent's calls in many wrong ways.
+pub(crate) fn answers(how: &str) -> ! {
+    let mut captive = Captive::attached();
+    let mut numbers = Numbers::new(7);
+    let mut old: Vec<Envelope> = Vec::new();
+    loop {
+        let call = captive.call();
+        let right = Envelope::answer(&call);
+        let writer = &mut captive.writer;
+        match how {
+            "never made" => {
+                for entry in [call.entry, call.entry + 1, 63, 64, 65, 1 << 20, u32::MAX - 64, u32::MAX, numbers.next() as u32] {
+                    for serial in [0, 1, call.serial + 1, 1 << 61, 1 << 62, u64::MAX - 1, u64::MAX, numbers.next()] {
+                        writer.message(&Envelope { entry, serial, ..right.clone() }.encode());
+                    }
+                }
+                writer.message(&right.encode());
+            }
+            "twice" => {
+                for kind in [ANSWER, ANSWER, FAILED, NOT_FOUND] {
+                    let value = if kind == ANSWER { right.value.clone() } else { Vec::new() };
+                    writer.message(&Envelope { kind, value, ..right.clone() }.encode());
+                }
+            }
+            "to somebody else" => {
+                if let Some(before) = old.pop() {
+                    writer.message(&Envelope { value: before.value.clone(), ..right.clone() }.encode());
+                    writer.message(&Envelope { value: right.value.clone(), ..before }.encode());
+                } else {
+                    old.push(right);
+                }
+            }
+            "to old calls" => {
+                old.push(right.clone());
+                for answer in old.iter().rev().take(40) {
+                    writer.message(&answer.encode());
+                }
+            }
+            "of other types" => {
+                let value = (0..numbers.below(40)).map(|_| numbers.next() as u8).collect();
+                writer.message(&Envelope { value, ..right }.encode());
+            }
+            "with failures" => {
+                let kind = [FAILED, NOT_FOUND][numbers.below(2)];
+                let value = if kind == FAILED { b"no".to_vec() } else { Vec::new() };
+                writer.message(&Envelope { kind, value, ..right }.encode());
+            }
+            "of lengths" => {
+                let value = varint(1_u128 << numbers.below(72));
+                writer.message(&Envelope { value, ..right }.encode());
+            }
+            other => unreachable!("{other}"),
+        };
+    }
+}
+
+/// Announces, in events and calls, as much as a number can say.
+pub(crate) fn announces() -> ! {
+    let mut captive = Captive::attached();
+    for round in 0_u64.. {
+        for bits in 0..70 {
+            for less in [0, 1] {
+                let mut value = varint((1_u128 << bits) - less);
+                value.extend([1; 5]);
+                for name in ["text", "bytes", "numbers", "map"] {
+                    captive.writer.message(&Envelope::event(name, &value).encode());
+                }
+                for name in ["echo", "nested"] {
+                    captive.writer.message(&Envelope::call(round, name, &value).encode());
+                }
+                // Whoever reads nothing gets no room for answers, and none is asked for here.
+                while captive.reader.message().is_some() {}
+            }
+        }
+    }
+    for_ever()
+}
+
+/// One message that no honest side sends, after some that one does.
+pub(crate) fn malformed(what: &str) -> ! {
+    let mut captive = Captive::attached();
+    captive.be_honest(std::time::Duration::from_millis(5));
+    let event = Envelope::event("text", b"\x02hi");
+    let kind = |kind| Envelope { kind, ..Envelope::call(1, "", b"") }.encode();
+    let with_name = |length: u64, kind: u8| {
+        let mut bytes = Envelope { kind, ..Envelope::call(1, "text", b"\x02hi") }.encode();
+        bytes[1..4].copy_from_slice(&length.to_le_bytes()[..3]);
+        bytes
+    };
+    let message = match what {
+        "nothing" => Vec::new(),
+        "half a head" => event.encode()[..7].to_vec(),
+        "a call without its number" => kind(CALL)[..8].to_vec(),
+        "kind 0" => kind(0),
+        "kind 6" => kind(6),
+        "kind 255" => kind(255),
+        "a name beyond the end" => with_name(100, EVENT),
+        "the longest name" => with_name(0xff_ffff, CALL),
+        "an answer with a name" => with_name(1, ANSWER),
+        "an event with a call's entry" => Envelope { entry: 1, ..event }.encode(),
+        "a name that is no text" => Envelope { name: vec![0xff; 9], ..event }.encode(),
+        "a method that is no text" => Envelope { name: vec![0xff; 9], ..Envelope::call(1, "", b"") }.encode(),
+        "not found, and more" => Envelope { kind: NOT_FOUND, ..Envelope::call(1, "", b"more") }.encode(),
+        "a failure that is no text" => Envelope { kind: FAILED, value: vec![0xff; 9], ..Envelope::call(1, "", b"") }.encode(),
+        other => unreachable!("{other}"),
+    };
+    captive.writer.message(&message);
+    for_ever()
+}
+
+macro_rules! answers {
+    ($($test:ident: $how:literal;)*) => { $(#[test] fn $test() { survives!(concat!("answers/", $how)); })* };
+}
+
+answers! {
+    answers_to_calls_never_made: "never made";
+    answers_twice: "twice";
+    answers_to_somebody_else: "to somebody else";
+    answers_to_old_calls: "to old calls";
+    answers_of_other_types: "of other types";
+    answers_that_are_failures: "with failures";
+    answers_that_announce_lengths: "of lengths";
+}
+
+#[test]
+fn lengths_up_to_the_largest_number() {
+    survives!("announces");
+}
+
+macro_rules! malformed {
+    ($($test:ident: $what:literal;)*) => {
+        $(#[test] fn $test() {
+            survives!(concat!("malformed/", $what), Parent::default(), |seen| {
+                assert!(seen.ended.keys().any(|how| how == "misbehaved (Envelope)"), "{seen}");
+            });
+        })*
+    };
+}
+
+malformed! {
+    a_message_of_nothing: "nothing";
+    half_a_head: "half a head";
+    a_call_without_its_number: "a call without its number";
+    a_kind_of_zero: "kind 0";
+    a_kind_that_is_unknown: "kind 6";
+    a_kind_of_ones: "kind 255";
+    a_name_beyond_the_end: "a name beyond the end";
+    the_longest_name: "the longest name";
+    an_answer_with_a_name: "an answer with a name";
+    an_event_with_an_entry: "an event with a call's entry";
+    a_name_that_is_no_text: "a name that is no text";
+    a_method_that_is_no_text: "a method that is no text";
+    a_not_found_that_says_more: "not found, and more";
+    a_failure_that_is_no_text: "a failure that is no text";
+}
