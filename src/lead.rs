@@ -121,6 +121,7 @@ impl Lead {
         }
     }
 
+    #[inline(never)] // what it needs is not to be set up on the short way
     fn leave_slowly(&self, watch: &Watch, anything: impl Fn() -> bool) {
         // Relaxed: only the resident changes TAKEN, and the exchange below notices.
         let mut state = self.state.load(Ordering::Relaxed);

@@ -120,12 +120,14 @@ impl End {
                     if self.is_over() {
                         return self.take(id, desk, || self.failure());
                     }
-                    self.mind_the_end();
-                    if self.is_gone() && !self.has_something() {
-                        if !self.at_bound() {
-                            self.drained();
+                    if self.is_gone() {
+                        self.inbox().expect_end();
+                        if !self.has_something() {
+                            if !self.at_bound() {
+                                self.drained();
+                            }
+                            return self.take(id, desk, || self.failure());
                         }
-                        return self.take(id, desk, || self.failure());
                     }
                     if received == Received::Nothing && !has_passed(deadline) {
                         self.sleep_for_message(deadline, || self.pending.is_ready(id))?;
