@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
-use coprocess_ring::{ChannelError, Progress, Room, Sender};
+use coprocess_ring::{ChannelError, Misbehaved, Progress, Room, Sender};
 
 use crate::end::End;
 use crate::envelope::{CallId, Message};
@@ -59,6 +59,10 @@ impl Out {
 
 /// Bytes of memory for answers that may be kept until the other end has room for them, before no more calls are taken from it.
 pub(crate) const CROWDED_BYTES: usize = BACKLOG_BYTES;
+
+/// Bytes of answers beyond which the other end is not waited for any more. Between the two bounds calls are taken only to make room in a full
+/// backlog: two ends that flood each other must not stop both.
+const UNREAD_BYTES: usize = 2 * CROWDED_BYTES;
 
 #[derive(Debug)]
 pub(crate) struct Outbox {
@@ -148,7 +152,7 @@ impl Outbox {
             if patience == Patience::Answer {
                 end.check_open()?;
                 self.keep(&mut out, message.take());
-                return Ok(());
+                return self.check_kept(end, out);
             }
             out = self.queue(end, out, patience)?;
         }
@@ -252,6 +256,17 @@ impl Outbox {
     fn keep(&self, out: &mut Out, message: Message<'static>) {
         self.kept.fetch_add(message.cost(), Ordering::Relaxed);
         out.answers.push_back(message);
+    }
+
+    /// Ends the pair if the other end leaves too many answers unread.
+    #[inline]
+    fn check_kept(&self, end: &Arc<End>, out: MutexGuard<'_, Out>) -> Step<()> {
+        drop(out);
+        // Relaxed: a bound that need not be exact.
+        if self.kept.load(Ordering::Relaxed) < UNREAD_BYTES {
+            return Ok(());
+        }
+        Err(end.channel_failed(ChannelError::Misbehaved(Misbehaved::Unread)).into())
     }
 
     /// Nobody will read them.

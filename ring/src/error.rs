@@ -32,6 +32,9 @@ pub enum Misbehaved {
     /// More frames came than a sender can have left behind that has closed, or has ended.
     #[error("frames keep coming from a side that has closed or ended")]
     Afterwards,
+    /// Calls keep coming from a side that does not read their answers.
+    #[error("calls keep coming from a side that does not read the answers")]
+    Unread,
     /// A message of a kind or form that no end of this version sends.
     #[error("a message is not of any known form")]
     Envelope,

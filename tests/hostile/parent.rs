@@ -18,7 +18,7 @@ const DEADLINE: Duration = Duration::from_millis(25);
 const FORK: Duration = Duration::from_millis(500);
 const CLOSE: Duration = Duration::from_millis(25);
 /// What a parent holds at most: two bounded queues, of 64 MiB each, and what the allocator makes of that.
-pub(crate) const MEMORY_KIB: u64 = 200 << 10;
+pub(crate) const MEMORY_KIB: u64 = 256 << 10;
 
 static PANICS: AtomicU64 = AtomicU64::new(0);
 
