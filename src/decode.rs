@@ -35,7 +35,7 @@ pub(crate) fn decode<T: DeserializeOwned>(bytes: &[u8]) -> std::result::Result<T
             [] => Ok(value),
             rest => Err(DecodeError::Trailing(rest.len())),
         },
-        (Err(_), Some(bound)) => Err(bound.into()),
+        (Err(_), Some(exceeded)) => Err(exceeded),
         (Err(error), None) => Err(DecodeError::Postcard(error)),
     }
 }
@@ -59,22 +59,6 @@ impl DecodeError {
     }
 }
 
-/// What a message asks too much of.
-#[derive(Debug, Clone, Copy)]
-enum Bound {
-    Nesting,
-    Elements,
-}
-
-impl From<Bound> for DecodeError {
-    fn from(bound: Bound) -> DecodeError {
-        match bound {
-            Bound::Nesting => DecodeError::TooDeep,
-            Bound::Elements => DecodeError::TooMany,
-        }
-    }
-}
-
 struct Decoder<'de> {
     input: postcard::Deserializer<'de, postcard::de_flavors::Slice<'de>>,
     /// How much deeper it may go.
@@ -82,17 +66,18 @@ struct Decoder<'de> {
     /// How many elements may still be announced.
     elements: usize,
     /// Why it was given up: postcard's errors have no place for that.
-    exceeded: Option<Bound>,
+    exceeded: Option<DecodeError>,
 }
 
 impl<'de> Decoder<'de> {
     /// Decodes what lies one level deeper.
     #[inline]
     fn deeper<T>(&mut self, inside: impl FnOnce(&mut Self) -> Result<T>) -> Result<T> {
-        let Some(levels) = self.levels.checked_sub(1) else { return Err(self.refuse(Bound::Nesting)) };
+        let before = self.levels;
+        let Some(levels) = before.checked_sub(1) else { return Err(self.refuse(DecodeError::TooDeep)) };
         self.levels = levels;
         let value = inside(self);
-        self.levels = levels.saturating_add(1);
+        self.levels = before;
         value
     }
 
@@ -100,14 +85,14 @@ impl<'de> Decoder<'de> {
     #[inline]
     fn length(&mut self) -> Result<usize> {
         let length = usize::deserialize(&mut self.input)?;
-        let Some(elements) = self.elements.checked_sub(length) else { return Err(self.refuse(Bound::Elements)) };
+        let Some(elements) = self.elements.checked_sub(length) else { return Err(self.refuse(DecodeError::TooMany)) };
         self.elements = elements;
         Ok(length)
     }
 
     #[cold]
-    fn refuse(&mut self, bound: Bound) -> postcard::Error {
-        self.exceeded = Some(bound);
+    fn refuse(&mut self, exceeded: DecodeError) -> postcard::Error {
+        self.exceeded = Some(exceeded);
         postcard::Error::DeserializeBadEncoding
     }
 }

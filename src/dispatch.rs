@@ -119,11 +119,7 @@ impl End {
                 // Relaxed: ordered by the lock.
                 self.in_transit.store(true, Ordering::Relaxed);
                 drop(inbox);
-                if !matches!(completion, Completion::Run(..)) {
-                    self.arrived();
-                }
-                self.conclude(completion);
-                return Ok(Received::Dispatched);
+                return Ok(self.conclude_in_transit(completion));
             }
             let mut popped = inbox.pop(&mut desk.buffer, self.at_bound());
             if matches!(popped, Ok(None)) && !matches!(spin, SpinFor::Nothing) {
@@ -187,11 +183,18 @@ impl End {
                 return self.dispatch_call(id, method, payload, &mut desk.handlers).map(|()| Received::Dispatched);
             }
         };
+        Ok(self.conclude_in_transit(completion))
+    }
+
+    /// As [`conclude`](Self::conclude), for what this thread, which leads, has in its hands.
+    #[inline]
+    fn conclude_in_transit(&self, completion: Completion) -> Received {
+        // A callback is seen to run before it is not in transit any more: `nested` sees to that.
         if !matches!(completion, Completion::Run(..)) {
             self.arrived();
         }
         self.conclude(completion);
-        Ok(Received::Dispatched)
+        Received::Dispatched
     }
 
     #[inline]
@@ -207,7 +210,7 @@ impl End {
                 std::str::from_utf8(name).map_err(|_| self.nonsense())?;
                 Counters::add(&self.counters.events_unheard);
             }
-            Some(listener) => match self.nested(|| catch_unwind(AssertUnwindSafe(|| listener(value)))).0 {
+            Some(listener) => match self.nested(|| catch_unwind(AssertUnwindSafe(|| listener(value)))) {
                 Ok(Ok(())) => {}
                 Ok(Err(_)) => Counters::add(&self.counters.events_undecodable),
                 Err(panic) => {
@@ -223,47 +226,52 @@ impl End {
     fn dispatch_call(self: &Arc<Self>, id: CallId, method: &[u8], args: &[u8], handlers: &mut Snapshot) -> Step<()> {
         match handlers.of(&self.registry).methods.get(method) {
             None => {
-                let method = std::str::from_utf8(method).map_err(|_| self.nonsense());
-                if let Ok(method) = method {
-                    self.fail(id, method, Failure::NotFound);
-                }
+                let Ok(method) = std::str::from_utf8(method) else {
+                    self.arrived();
+                    return Err(self.nonsense().into());
+                };
+                self.fail(id, method, Failure::NotFound);
                 self.arrived();
-                method?;
             }
             Some(server) if self.at_bound() => {
                 self.fail(id, &server.name, Failure::Remote(&format!("handlers call each other more than {MAX_DEPTH} deep")));
                 self.arrived();
             }
             Some(server) => {
-                let served = self.nested(|| {
+                let (served, dropped) = self.nested(|| {
+                    // Relaxed: only the leader changes it. Handlers nest.
+                    let outer = self.unanswered.load(Ordering::Relaxed);
+                    self.unanswered.store(false, Ordering::Relaxed);
                     let served = catch_unwind(AssertUnwindSafe(|| (server.serve)(self, id, &server.name, args)));
-                    if served.is_err() || self.unanswered.load(Ordering::Relaxed) {
+                    let dropped = self.unanswered.load(Ordering::Relaxed);
+                    self.unanswered.store(outer, Ordering::Relaxed);
+                    if served.is_err() || dropped {
                         // The answer is still to be sent, and the handler is over. Relaxed: ordered by the depth, which changes next.
                         self.in_transit.store(true, Ordering::Relaxed);
                     }
-                    served
+                    (served, dropped)
                 });
                 match served {
-                    (Err(panic), _) => {
+                    Err(panic) => {
                         self.fail(id, &server.name, Failure::Remote(&panic_message(&*panic)));
                         self.arrived();
                         forget_panic(panic);
                     }
-                    // The handler has caught the panic.
-                    (Ok(()), true) => {
+                    // The handler has caught the panic that dropped its reply.
+                    Ok(()) if dropped => {
                         self.fail(id, &server.name, Failure::Remote(DROPPED));
                         self.arrived();
                     }
-                    (Ok(()), false) => {}
+                    Ok(()) => {}
                 }
             }
         }
         Ok(())
     }
 
-    /// Runs a handler. Tells also whether a panic in it has dropped its reply.
+    /// Runs a handler.
     #[inline]
-    fn nested<T>(&self, handler: impl FnOnce() -> T) -> (T, bool) {
+    fn nested<T>(&self, handler: impl FnOnce() -> T) -> T {
         // Relaxed: only the leader changes them, and the handlers do not unwind.
         let depth = self.depth.load(Ordering::Relaxed);
         let serving = self.serving.load(Ordering::Relaxed);
@@ -273,15 +281,11 @@ impl End {
         self.serving.store(run, Ordering::Relaxed);
         // After the depth: who sees that nothing is in transit sees that a handler runs.
         self.arrived();
-        let unanswered = self.unanswered.load(Ordering::Relaxed);
-        self.unanswered.store(false, Ordering::Relaxed);
         let result = handler();
         self.serving.store(serving, Ordering::Relaxed);
         // Release: who sees the handler gone sees whether its answer is in transit; pairs with the Acquire in `finish_arrived`.
         self.depth.store(depth, Ordering::Release);
-        let dropped = self.unanswered.load(Ordering::Relaxed);
-        self.unanswered.store(unanswered, Ordering::Relaxed);
-        (result, dropped)
+        result
     }
 
     /// Stores the outcome of a call for whoever waits for it.
@@ -294,7 +298,7 @@ impl End {
         match completion {
             Completion::Done => {}
             Completion::Wake(waker) => self.contain(|| waker.wake()),
-            Completion::Run(callback, outcome) if self.lead.is_mine() => self.nested(|| self.contain(|| callback(outcome))).0,
+            Completion::Run(callback, outcome) if self.lead.is_mine() => self.nested(|| self.contain(|| callback(outcome))),
             Completion::Run(callback, outcome) => self.contain(|| callback(outcome)),
             Completion::Unknown => Counters::add(&self.counters.answers_dropped),
         }

@@ -173,6 +173,13 @@ pub enum ForkError {
     ForeignFunction,
 }
 
+impl ForkError {
+    /// Makes one of what the system says of `action`.
+    pub(crate) fn setup(action: &'static str) -> impl Fn(io::Error) -> ForkError {
+        move |source| ForkError::Setup { action, source }
+    }
+}
+
 /// How the other side went away.
 ///
 /// # Examples

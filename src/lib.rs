@@ -45,7 +45,8 @@
 //!
 //! A message cannot ask for more than it is: a value of it is refused, as one that does not decode, if options, enums, sequences and maps are
 //! nested in it more than 128 deep, or if its sequences and maps have, in all, over 65,536 elements more than it has bytes, which takes
-//! elements that are encoded in none. So it costs at most its own size times that of the elements of the types that receive it.
+//! elements that are encoded in none. So it costs at most its own size, or those 65,536, times the size of the elements of the types that
+//! receive it.
 
 // No panic can be reached from the wire. Tests are not on it.
 #![cfg_attr(

@@ -10,8 +10,8 @@ use std::sync::{Arc, mpsc};
 use std::task::{Context, Poll, Wake, Waker};
 use std::thread;
 
-use common::meant::{MEANT, panics, quiet, remote};
-use common::{LIMIT, SMALL_RING, alone, assert_matches, at_once, eventually, next, resident_kib, within};
+use common::meant::{MEANT, alive, panics, quiet, remote};
+use common::{LIMIT, SMALL_RING, alone, assert_matches, eventually, next, resident_kib, within};
 use coprocess::serde_bytes::{ByteBuf, Bytes};
 use coprocess::{Builder, Coprocess, Error, Reply};
 use serde::{Deserialize, Serialize, Serializer};
@@ -72,20 +72,8 @@ fn worker(capacity: usize) -> Coprocess {
     worker.unwrap()
 }
 
-fn alive(worker: &Coprocess) {
-    assert_eq!(at_once(|| worker.call::<usize>("length", Bytes::new(&[5; 9000]))).unwrap(), 9000);
-}
-
 fn each(body: impl Fn(&Coprocess, u64)) {
-    quiet();
-    for capacity in [SMALL_RING, 256 * 1024] {
-        let worker = worker(capacity);
-        for size in SIZES {
-            body(&worker, size);
-            alive(&worker);
-        }
-        assert!(worker.close().unwrap().unwrap().success());
-    }
+    common::meant::each(worker, SIZES, body);
 }
 
 #[test]

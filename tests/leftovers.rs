@@ -12,8 +12,8 @@ use std::thread;
 use std::time::Duration;
 
 use common::{
-    Held, LIMIT, SMALL_RING, alone, assert_matches, children, eventually, fresh_path, program, program_after, role, touch, virtual_kib,
-    within,
+    Held, LIMIT, SMALL_RING, alone, assert_matches, children, eventually, fresh_path, program, program_after, role, serve_parent, touch,
+    virtual_kib, within,
 };
 use coprocess::serde_bytes::ByteBuf;
 use coprocess::{Builder, Coprocess, Error, ForkError, WaitStrategy};
@@ -26,11 +26,7 @@ coprocess::init_in_tests!();
 fn worker_program() {
     match role().as_deref() {
         None => {}
-        Some("plain") => {
-            let parent = coprocess::parent().unwrap();
-            plain(parent.clone());
-            parent.run().unwrap();
-        }
+        Some("plain") => serve_parent(plain),
         Some("unprivileged") => unprivileged(),
         Some("becomes root") => become_root(),
         Some(other) => unreachable!("{other}"),

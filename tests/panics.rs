@@ -10,9 +10,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Poll, Waker};
 use std::thread;
 
-use common::meant::{MEANT, panics, quiet, remote};
-use common::{LIMIT, SMALL_RING, assert_matches, at_once, eventually, within};
-use coprocess::serde_bytes::{ByteBuf, Bytes};
+use common::meant::{MEANT, alive, panics, quiet, remote};
+use common::{LIMIT, assert_matches, at_once, eventually, within};
+use coprocess::serde_bytes::ByteBuf;
 use coprocess::{Builder, Coprocess, Error, Pending, Reply};
 use serde::de::{Deserializer, Error as _};
 use serde::ser::{SerializeSeq, Serializer};
@@ -99,20 +99,8 @@ fn worker(capacity: usize) -> Coprocess {
     worker.unwrap()
 }
 
-fn alive(worker: &Coprocess) {
-    assert_eq!(at_once(|| worker.call::<usize>("length", Bytes::new(&[5; 9000]))).unwrap(), 9000);
-}
-
 fn each(body: impl Fn(&Coprocess, u64)) {
-    quiet();
-    for capacity in [SMALL_RING, 256 * 1024] {
-        let worker = worker(capacity);
-        for size in SIZES {
-            body(&worker, size);
-            alive(&worker);
-        }
-        assert!(worker.close().unwrap().unwrap().success());
-    }
+    common::meant::each(worker, SIZES, body);
 }
 
 /// Nothing of it is sent.

@@ -11,7 +11,8 @@ use std::sync::mpsc;
 use std::thread;
 
 use common::{
-    AT_ONCE, Held, LIMIT, SMALL_RING, alone, assert_matches, at_once, check_error, program, program_after, role, virtual_kib, within,
+    AT_ONCE, Held, LIMIT, SMALL_RING, alone, assert_matches, at_once, check_error, program, program_after, role, serve_parent, virtual_kib,
+    within,
 };
 use coprocess::serde_bytes::Bytes;
 use coprocess::{Builder, Coprocess, Error, ForkError};
@@ -24,11 +25,7 @@ coprocess::init_in_tests!();
 fn worker_program() {
     match role().as_deref() {
         None => {}
-        Some("plain") => {
-            let parent = coprocess::parent().unwrap();
-            plain(parent.clone());
-            parent.run().unwrap();
-        }
+        Some("plain") => serve_parent(plain),
         Some("few processes") => few_processes(),
         Some("few descriptors") => few_descriptors(),
         Some(other) => unreachable!("{other}"),

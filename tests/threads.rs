@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread;
 
-use common::{Held, LIMIT, alone, at_once, eventually, is_gone, program, role, within};
+use common::{Held, LIMIT, alone, at_once, eventually, is_gone, program, role, serve_parent, within};
 use coprocess::serde_bytes::{ByteBuf, Bytes};
 use coprocess::{Builder, Coprocess, Pending, WaitStrategy};
 
@@ -19,11 +19,7 @@ coprocess::init_in_tests!();
 fn worker_program() {
     match role().as_deref() {
         None => {}
-        Some("plain") => {
-            let parent = coprocess::parent().unwrap();
-            plain(parent.clone());
-            parent.run().unwrap();
-        }
+        Some("plain") => serve_parent(plain),
         Some(other) => unreachable!("{other}"),
     }
 }

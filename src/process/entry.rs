@@ -222,10 +222,10 @@ fn attach<T>(
             // Before the parent hears that all is well: this can fail, for want of a thread or of descriptors.
             if let Err(source) = watcher::watch_parent(&end, socket.clone(), lifeline.parent) {
                 let _ = send_verdict(socket.as_fd(), Err(&format!("the worker cannot start its process watcher: {source}")));
-                return Err(ForkError::Setup { action: "start the process watcher", source });
+                return Err(ForkError::setup("start the process watcher")(source));
             }
             let told = send_verdict(socket.as_fd(), Ok(()));
-            told.map_err(|source| ForkError::Setup { action: "answer the parent", source })?;
+            told.map_err(ForkError::setup("answer the parent"))?;
             Ok((end, what))
         }
         Err(why) => {

@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::ffi::{CString, NulError, OsStr, OsString};
 use std::io;
-use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsRawFd, BorrowedFd, RawFd};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::os::unix::process::CommandExt;
 use std::process::{Child, Command};
@@ -15,7 +15,7 @@ use nix::sys::signal::{SigSet, Signal};
 use nix::sys::stat::fstat;
 
 use crate::error::ForkError;
-use crate::process::{FUNCTION, LIFELINE_VARIABLE, PROGRAM};
+use crate::process::{FUNCTION, LIFELINE_VARIABLE, PROGRAM, above_streams};
 
 /// The program itself, whatever has become of its file since it was started.
 pub(crate) const ITSELF: &str = "/proc/self/exe";
@@ -47,13 +47,13 @@ impl Program {
 
     /// Executes it.
     pub(crate) fn execute(&mut self, lifeline: BorrowedFd<'_>) -> Result<Started, ForkError> {
-        let setup = |action| move |source| ForkError::Setup { action, source };
         // The inode tells the socket from whatever may later have the same number in a process that inherits the variable only.
-        let inode = fstat(lifeline).map_err(io::Error::from).map_err(setup("look at the socket pair"))?.st_ino;
+        let inode = fstat(lifeline).map_err(io::Error::from).map_err(ForkError::setup("look at the socket pair"))?.st_ino;
         let whereabouts = |role, fd: RawFd| format!("{role}:{fd}:{inode}:{}", std::process::id());
         match self {
             Program::Itself { environment, .. } => {
-                let place = reserve(lifeline).map_err(setup("reserve a descriptor for the worker"))?;
+                // Its number is the one that the lifeline gets in the new process.
+                let place = above_streams::copied(lifeline).map_err(ForkError::setup("reserve a descriptor for the worker"))?;
                 let whereabouts = whereabouts(FUNCTION, place.as_raw_fd());
                 // The last of several values counts.
                 let mut variables: BTreeMap<_, _> = environment.iter().map(|(key, value)| (key.as_os_str(), value.as_os_str())).collect();
@@ -75,13 +75,6 @@ pub(crate) struct Started {
     pub(crate) id: u32,
     /// Keeps the standard streams of a [`Command`] open; never to be waited for.
     pub(crate) child: Option<Child>,
-}
-
-/// A number that the lifeline can have in the new process: nothing else has it.
-fn reserve(lifeline: BorrowedFd<'_>) -> io::Result<OwnedFd> {
-    let place = fcntl(lifeline, FcntlArg::F_DUPFD_CLOEXEC(libc::STDERR_FILENO + 1))?;
-    // SAFETY: the kernel has just made this descriptor for us, and nobody else knows of it.
-    Ok(unsafe { OwnedFd::from_raw_fd(place) })
 }
 
 /// By `posix_spawn`, for which the kernel need not copy this process, however much memory it has.

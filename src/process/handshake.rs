@@ -257,6 +257,11 @@ mod tests {
         socketpair(AddressFamily::Unix, SockType::SeqPacket, None, SockFlag::SOCK_CLOEXEC).unwrap()
     }
 
+    fn hello(region: &Region) -> Hello {
+        let terms = Terms { max_message: 1000, strategy: WaitStrategy::Block, call_timeout: None, close_timeout: Duration::from_secs(2) };
+        Hello::new(region.capacity(), &terms, 7)
+    }
+
     #[test]
     fn a_hello_may_come_late() {
         let (ours, theirs) = sockets();
@@ -264,12 +269,10 @@ mod tests {
         let sender = thread::spawn(move || {
             thread::sleep(Duration::from_millis(20));
             let (region, segment) = Region::create(4096).unwrap();
-            let terms =
-                Terms { max_message: 1000, strategy: WaitStrategy::Block, call_timeout: None, close_timeout: Duration::from_secs(2) };
-            Hello::new(region.capacity(), &terms, 7).send(ours.as_fd(), segment.as_fd()).unwrap();
+            hello(&region).send(ours.as_fd(), segment.as_fd()).unwrap();
         });
-        let (hello, segment) = Hello::receive(theirs.as_fd(), None).unwrap().unwrap();
-        assert_eq!((hello.capacity, hello.function, hello.terms().max_message), (4096, 7, 1000));
+        let (received, segment) = Hello::receive(theirs.as_fd(), None).unwrap().unwrap();
+        assert_eq!((received.capacity, received.function, received.terms().max_message), (4096, 7, 1000));
         Region::attach(&segment, 4096).unwrap();
         sender.join().unwrap();
     }
@@ -278,8 +281,7 @@ mod tests {
     #[test]
     fn no_descriptor_of_a_bad_hello_stays_open() {
         let (region, segment) = Region::create(4096).unwrap();
-        let terms = Terms { max_message: 1000, strategy: WaitStrategy::Block, call_timeout: None, close_timeout: Duration::from_secs(2) };
-        let good = Hello::new(region.capacity(), &terms, 7);
+        let good = hello(&region);
         let good = bytemuck::bytes_of(&good);
         for (said, count) in [(&[][..], 1), (&b"nonsense"[..], 1), (&good[..20], 1), (good, 2), (good, 3), (good, 200)] {
             let (ours, theirs) = sockets();
@@ -319,8 +321,7 @@ mod tests {
     fn a_hello_without_a_claim_is_of_another_version() {
         let (ours, theirs) = sockets();
         let (region, segment) = Region::create(4096).unwrap();
-        let terms = Terms { max_message: 1000, strategy: WaitStrategy::Block, call_timeout: None, close_timeout: Duration::from_secs(2) };
-        Hello::new(region.capacity(), &terms, 7).send(ours.as_fd(), segment.as_fd()).unwrap();
+        hello(&region).send(ours.as_fd(), segment.as_fd()).unwrap();
         assert!(matches!(Hello::receive(theirs.as_fd(), None), Ok(Err(Unacceptable::Abi))));
     }
 

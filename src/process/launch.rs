@@ -1,12 +1,11 @@
 //! Starting a worker: socket pair, process, segment, handshake.
 
 use std::io;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use coprocess_ring::{ABI_VERSION, Region, SegmentError, Side};
-use nix::fcntl::{FcntlArg, fcntl};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::{Signal, kill};
 use nix::sys::socket::{AddressFamily, Shutdown, SockFlag, SockType, shutdown, socketpair};
@@ -19,7 +18,7 @@ use crate::error::{Error, ForkError, Result};
 use crate::process::execute::Program;
 use crate::process::handshake::{Answer, Hello, receive_verdict, send_claim};
 use crate::process::worker::Worker;
-use crate::process::{pidfd, watcher};
+use crate::process::{above_streams, pidfd, watcher};
 
 /// What to start, and how.
 pub(crate) struct Launch {
@@ -38,8 +37,8 @@ impl Launch {
 
     fn try_start(mut self) -> std::result::Result<Coprocess, ForkError> {
         let deadline = Instant::now().checked_add(self.fork_timeout);
-        let (lifeline, theirs) = socket_pair().map_err(setup("make a socket pair"))?;
-        send_claim(lifeline.as_fd()).map_err(setup("send through the socket pair"))?;
+        let (lifeline, theirs) = socket_pair().map_err(ForkError::setup("make a socket pair"))?;
+        send_claim(lifeline.as_fd()).map_err(ForkError::setup("send through the socket pair"))?;
         // Before the segment is made: the kernel and the dynamic linker are busy with the new process for longer than the rest takes.
         let started = self.program.execute(theirs.as_fd())?;
         drop(theirs);
@@ -56,7 +55,7 @@ impl Launch {
             match hello.send(lifeline, segment.as_fd()) {
                 // It has closed the socket, or ended, with or without having read the claim: the handshake finds out which.
                 Err(error) if matches!(error.kind(), io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionReset) => {}
-                sent => sent.map_err(setup("send the segment through the socket pair"))?,
+                sent => sent.map_err(ForkError::setup("send the segment through the socket pair"))?,
             }
             self.handshake(lifeline, pidfd, deadline)
         });
@@ -68,7 +67,7 @@ impl Launch {
         let end = End::new(&region, Side::Parent, id, self.terms);
         end.set_worker(worker.clone());
         let co = Coprocess::new(end);
-        watcher::watch_worker(co.end(), worker).map_err(setup("start the process watcher"))?;
+        watcher::watch_worker(co.end(), worker).map_err(ForkError::setup("start the process watcher"))?;
         unattached.attached = true;
         Ok(co)
     }
@@ -92,7 +91,7 @@ impl Launch {
             let watched = if listening { &mut fds[..] } else { fds.split_at_mut(1).0 };
             match poll(watched, timeout) {
                 Ok(_) | Err(nix::Error::EINTR) => {}
-                Err(e) => return Err(setup("wait for the worker")(e.into())),
+                Err(e) => return Err(ForkError::setup("wait for the worker")(e.into())),
             }
             let [ended, said] = fds.map(|fd| fd.any().unwrap_or(false));
             if said {
@@ -104,7 +103,7 @@ impl Launch {
                     // It ended, or closed the socket, without having read the hello.
                     Err(e) if e.kind() == io::ErrorKind::ConnectionReset => listening = false,
                     Err(e) if matches!(e.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted) => {}
-                    Err(e) => return Err(setup("read the worker's answer")(e)),
+                    Err(e) => return Err(ForkError::setup("read the worker's answer")(e)),
                 }
             } else if ended {
                 return Ok(false);
@@ -142,10 +141,6 @@ fn destroy(worker: &Arc<Worker>) {
     let _ = watcher::watch_remains(worker);
 }
 
-fn setup(action: &'static str) -> impl Fn(io::Error) -> ForkError {
-    move |source| ForkError::Setup { action, source }
-}
-
 fn no_segment(error: SegmentError) -> ForkError {
     match error {
         SegmentError::Os { action, source } => ForkError::Setup { action, source },
@@ -160,7 +155,7 @@ fn status_taken() -> ForkError {
 
 /// Opens a descriptor for a child that nobody else knows of yet. If that fails, the child is killed and reaped.
 fn process_descriptor(id: u32) -> std::result::Result<OwnedFd, ForkError> {
-    pidfd::open(id).and_then(above_the_streams).map_err(|error| {
+    pidfd::open(id).and_then(above_streams::moved).map_err(|error| {
         if error.raw_os_error() == Some(libc::ESRCH) {
             return status_taken();
         }
@@ -169,22 +164,12 @@ fn process_descriptor(id: u32) -> std::result::Result<OwnedFd, ForkError> {
         if kill(id, Signal::SIGKILL).is_ok() {
             while waitpid(id, None) == Err(nix::Error::EINTR) {}
         }
-        setup("open a descriptor for the worker process")(error)
+        ForkError::setup("open a descriptor for the worker process")(error)
     })
 }
 
 /// Two ends, close-on-exec, neither of them where a process has its standard streams.
 fn socket_pair() -> io::Result<(OwnedFd, OwnedFd)> {
     let (ours, theirs) = socketpair(AddressFamily::Unix, SockType::SeqPacket, None, SockFlag::SOCK_CLOEXEC)?;
-    Ok((above_the_streams(ours)?, above_the_streams(theirs)?))
-}
-
-/// Moves a descriptor away from where a program without standard streams would print to it.
-fn above_the_streams(fd: OwnedFd) -> io::Result<OwnedFd> {
-    if fd.as_raw_fd() > libc::STDERR_FILENO {
-        return Ok(fd);
-    }
-    let higher = fcntl(&fd, FcntlArg::F_DUPFD_CLOEXEC(libc::STDERR_FILENO + 1))?;
-    // SAFETY: the kernel has just made this descriptor for us, and nobody else knows of it.
-    Ok(unsafe { FromRawFd::from_raw_fd(higher) })
+    Ok((above_streams::moved(ours)?, above_streams::moved(theirs)?))
 }

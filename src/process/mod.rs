@@ -1,5 +1,7 @@
 //! Processes: starting workers, being one, and watching over each other's life.
 
+#[expect(unsafe_code, reason = "a descriptor that was copied")]
+mod above_streams;
 mod builder;
 #[expect(unsafe_code, reason = "a descriptor that is known by its number")]
 mod entry;
@@ -11,7 +13,6 @@ mod forked;
 mod function;
 #[expect(unsafe_code, reason = "a descriptor that was received")]
 mod handshake;
-#[expect(unsafe_code, reason = "a descriptor that was copied")]
 mod launch;
 #[expect(unsafe_code, reason = "system calls that no package wraps")]
 mod pidfd;

@@ -4,9 +4,10 @@ use std::any::Any;
 use std::fmt::Debug;
 use std::panic::{self, AssertUnwindSafe, catch_unwind};
 
-use coprocess::Error;
+use coprocess::serde_bytes::Bytes;
+use coprocess::{Coprocess, Error};
 
-use super::assert_matches;
+use super::{SMALL_RING, assert_matches, at_once};
 
 /// Panics that are meant are not printed.
 pub(crate) fn quiet() {
@@ -37,4 +38,22 @@ pub(crate) fn panics<T>(code: impl FnOnce() -> T) {
 #[track_caller]
 pub(crate) fn remote<T: Debug>(result: coprocess::Result<T>, says: &str) {
     assert_matches!(result, Err(Error::Remote { ref message, .. }) if message.contains(says));
+}
+
+/// The other end goes on. It serves "length".
+pub(crate) fn alive(worker: &Coprocess) {
+    assert_eq!(at_once(|| worker.call::<usize>("length", Bytes::new(&[5; 9000]))).unwrap(), 9000);
+}
+
+/// Does something of each size to workers with small and large rings, which go on afterwards.
+pub(crate) fn each<const N: usize>(worker: impl Fn(usize) -> Coprocess, sizes: [u64; N], body: impl Fn(&Coprocess, u64)) {
+    quiet();
+    for capacity in [SMALL_RING, 256 * 1024] {
+        let worker = worker(capacity);
+        for size in sizes {
+            body(&worker, size);
+            alive(&worker);
+        }
+        assert!(worker.close().unwrap().unwrap().success());
+    }
 }

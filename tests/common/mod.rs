@@ -189,6 +189,13 @@ pub(crate) fn program_after(shell_command: &str, role: &str) -> Command {
     command
 }
 
+/// In `worker_program`: serves the parent as a worker function would.
+pub(crate) fn serve_parent(serve: fn(Coprocess)) {
+    let parent = coprocess::parent().unwrap();
+    serve(parent.clone());
+    parent.run().unwrap();
+}
+
 /// In `worker_program`: the role to play, or `None` when the test harness runs that function as a test.
 pub(crate) fn role() -> Option<String> {
     env::var(ROLE).ok()
