@@ -242,6 +242,7 @@ impl End {
         // the other side's process to notice.
         let told = self.outbox.close().and_then(|()| self.inbox().close());
         debug_assert!(told.is_ok(), "waking through a mapped futex cannot fail: {told:?}");
+        self.watch.retire();
         // A worker that has closed its end in good order may go on with what it has to do; every other must end.
         let stays = matches!(ending, Ending::Gone(Reason::Closed));
         if let (Some(worker), false) = (self.worker(), stays) {

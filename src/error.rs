@@ -168,6 +168,9 @@ pub enum ForkError {
     /// The worker refused to attach, or its answer made no sense.
     #[error("the handshake failed: {0}")]
     Handshake(String),
+    /// The [`Builder`](crate::Builder) asks for something that this program's coprocess was built without: the name of the feature of this package.
+    #[error("this program's coprocess was built without its feature `{0}`; add it to the features of the dependency")]
+    FeatureMissing(&'static str),
     /// The worker function is not part of the executable itself, so that a new process cannot find it.
     #[error("the worker function is not in the program's own executable; use spawn() with a worker program instead")]
     ForeignFunction,

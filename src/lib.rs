@@ -65,9 +65,6 @@
 // Under the model checker only the parts that are modelled are compiled, into their models.
 #![cfg(not(loom))]
 
-#[cfg(not(target_os = "linux"))]
-compile_error!("coprocess runs on Linux only: it needs memfd, seals, shared futexes and pidfd");
-
 #[cfg(not(target_endian = "little"))]
 compile_error!("coprocess needs a little-endian machine: its messages are words in memory");
 
@@ -107,7 +104,7 @@ mod waiting;
 
 pub use call::Pending;
 pub use coprocess::{Coprocess, WeakCoprocess};
-pub use coprocess_ring::{Misbehaved, WaitStrategy};
+pub use coprocess_ring::{Backend, Misbehaved, WaitStrategy, Wakeup};
 pub use error::{Error, ForkError, Reason, Result};
 pub use process::{Builder, fork, init, parent, spawn};
 pub use reply::Reply;

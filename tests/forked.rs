@@ -309,7 +309,7 @@ fn the_child_unmaps_nothing() {
         alone!({
             let worker = coprocess::fork(plain).unwrap();
             let maps = fs::read_to_string("/proc/self/maps").unwrap();
-            let lines: Vec<&str> = maps.lines().filter(|line| line.contains("/memfd:coprocess")).collect();
+            let lines: Vec<&str> = maps.lines().filter(|line| common::is_shared_memory(line)).collect();
             // The segment towards this process's own parent is there, too.
             let ranges: Vec<(usize, usize)> = lines
                 .iter()

@@ -343,6 +343,10 @@ fn bogus_messages_are_no_crash() {
 
         // A worker that overwrites the shared memory: the parent gets errors, and can still end it.
         for (from, byte) in [(0.0, 0xff_u8), (0.0, 0x5a), (0.0, 0), (0.5, 0xff), (0.5, 0)] {
+            // What events consist of is the C library's, which trusts it.
+            if cfg!(coprocess_second_backend) && from == 0.0 {
+                continue;
+            }
             let hostile = Builder::new()
                 .wait(WaitStrategy::Spin)
                 .close_timeout(Duration::from_millis(20))

@@ -2,10 +2,10 @@
 
 use std::process::ExitCode;
 
-use coprocess_bench::regimes::{bulk, latency, life, scaling, stream, waiting};
+use coprocess_bench::regimes::{backends, bulk, latency, life, scaling, stream, waiting};
 use coprocess_bench_peers as peers;
 
 fn main() -> ExitCode {
-    let regimes = [latency::REGIME, stream::REGIME, peers::REGIME, bulk::REGIME, waiting::REGIME, scaling::REGIME, life::REGIME];
+    let regimes = [latency::REGIME, stream::REGIME, peers::REGIME, bulk::REGIME, waiting::REGIME, scaling::REGIME, life::REGIME, backends::REGIME];
     coprocess_bench::run_with(&regimes, peers::SECONDS)
 }

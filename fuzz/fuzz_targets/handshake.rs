@@ -21,6 +21,8 @@ use nix::unistd::ftruncate;
 const MAGIC: u64 = u64::from_le_bytes(*b"coproces");
 const HELLO: usize = 64;
 const VERDICT: usize = 128;
+/// Bytes of a segment's header.
+const HEADER: usize = 48;
 
 #[derive(Arbitrary, Debug)]
 enum Input {
@@ -90,19 +92,19 @@ impl Passed {
                 let (region, file) = Region::create(usize::from(*pages) * 512).expect("create");
                 let file = File::from(file);
                 change(&file, header);
-                let magic = header.iter().fold([0; 32], |mut changes: [u8; 32], (at, bits)| {
-                    changes[usize::from(*at) % 32] ^= bits;
+                let magic = header.iter().fold([0; HEADER], |mut changes: [u8; HEADER], (at, bits)| {
+                    changes[usize::from(*at) % HEADER] ^= bits;
                     changes
                 });
-                (file.into(), (magic == [0; 32]).then(|| region.capacity()))
+                (file.into(), (magic == [0; HEADER]).then(|| region.capacity()))
             }
             Passed::Memory { size, seals, header } => {
                 let file = memfd_create(c"fuzz", MFdFlags::MFD_CLOEXEC | MFdFlags::MFD_ALLOW_SEALING).expect("memory");
                 ftruncate(&file, (*size).into()).expect("size");
                 let file = File::from(file);
-                if *header && *size >= 32 {
+                if *header && usize::from(*size) >= HEADER {
                     let (_region, good) = Region::create(4096).expect("create");
-                    let mut bytes = [0; 32];
+                    let mut bytes = [0; HEADER];
                     File::from(good).read_exact_at(&mut bytes, 0).expect("read");
                     file.write_all_at(&bytes, 0).expect("write");
                 }
@@ -120,7 +122,7 @@ impl Passed {
 
 fn change(file: &File, changes: &[(u8, u8)]) {
     for (at, bits) in changes {
-        let at = u64::from(*at) % 32;
+        let at = u64::from(*at) % HEADER as u64;
         let mut byte = [0];
         file.read_exact_at(&mut byte, at).expect("read");
         file.write_all_at(&[byte[0] ^ bits], at).expect("write");
@@ -190,8 +192,8 @@ fn fuzz(input: Input) {
             assert_eq!(bytes.len(), HELLO);
             let good = bytes[..24].to_vec();
             let bytes = changed(bytes, &changes, length);
-            // A longer one is cut off: what counts are the first bytes, but not those of the strategy, which may be anything.
-            let essential = bytes.len() >= HELLO && bytes[..12] == good[..12];
+            // What comes behind it is a name, which a segment that is a file does not have. The strategy may be anything, the kind may not.
+            let essential = bytes.len() == HELLO && bytes[..12] == good[..12] && bytes[52..56] == [0; 4];
             let announced = bytes.get(16..24).map(|b| u64::from_le_bytes(b.try_into().unwrap()));
             let expected = essential && made.len() == 1 && capacity.is_some() && announced == capacity.map(|c| c as u64);
             let files: Vec<OwnedFd> = made.into_iter().map(|(file, _)| file).collect();

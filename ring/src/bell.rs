@@ -28,8 +28,8 @@
 use std::io;
 use std::time::Instant;
 
-use crate::futex::{self, Ended};
 use crate::sync::atomic::{AtomicU32, Ordering, fence};
+use crate::wakeup::{Doorbell, Ended, Place};
 
 /// Who sleeps on a bell.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -45,11 +45,14 @@ pub enum Sleeper {
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Bell<'a> {
     word: &'a AtomicU32,
+    doorbell: &'a Doorbell,
+    place: Place,
 }
 
 impl<'a> Bell<'a> {
-    pub(crate) fn new(word: &'a AtomicU32) -> Self {
-        Bell { word }
+    #[inline]
+    pub(crate) fn new(word: &'a AtomicU32, doorbell: &'a Doorbell, place: Place) -> Self {
+        Bell { word, doorbell, place }
     }
 
     /// Announces a sleep. The caller must look at what it waits for once more before it calls [`sleep`](Self::sleep).
@@ -68,7 +71,7 @@ impl<'a> Bell<'a> {
 
     /// Sleeps until the bell is rung, at most until `deadline`. Returns false if the deadline passed.
     pub(crate) fn sleep(&self, who: Sleeper, deadline: Option<Instant>) -> io::Result<bool> {
-        Ok(futex::wait(self.word, who as u32, who as u32, deadline)? == Ended::Look)
+        Ok(self.doorbell.wait(self.place, self.word, who as u32, deadline)? == Ended::Look)
     }
 
     /// Wakes the other side if it sleeps. Call after publishing. Returns whether a system call was made.
@@ -90,7 +93,7 @@ impl<'a> Bell<'a> {
         if mark == 0 {
             return Ok(false);
         }
-        futex::wake(self.word, mark)?;
+        self.doorbell.wake_other(self.place, self.word, mark)?;
         Ok(true)
     }
 
@@ -99,6 +102,6 @@ impl<'a> Bell<'a> {
     pub(crate) fn wake_local(&self, who: Sleeper) -> io::Result<usize> {
         // Relaxed: see `arm`. Only this one's mark: another who has the watch sleeps on, and must be found by the other side.
         let _ = self.word.compare_exchange(who as u32, 0, Ordering::Relaxed, Ordering::Relaxed);
-        futex::wake(self.word, who as u32)
+        self.doorbell.wake_own(self.place, self.word, who as u32)
     }
 }

@@ -168,7 +168,7 @@ impl Sender {
 
     #[inline]
     fn ring_bell(&mut self) -> Result<(), ChannelError> {
-        self.wakeups = self.wakeups.wrapping_add(Bell::new(self.region.data_bell(self.ring)).ring()?.into());
+        self.wakeups = self.wakeups.wrapping_add(self.region.data_bell(self.ring).ring()?.into());
         Ok(())
     }
 }
@@ -253,7 +253,7 @@ impl Receiver {
     #[inline]
     fn ring_bell(&mut self, frame: Frame) -> Result<(), ChannelError> {
         if frame.made_room() {
-            self.wakeups = self.wakeups.wrapping_add(Bell::new(self.region.room_bell(self.ring)).ring()?.into());
+            self.wakeups = self.wakeups.wrapping_add(self.region.room_bell(self.ring).ring()?.into());
         }
         Ok(())
     }
@@ -292,7 +292,7 @@ impl Receiver {
     ///
     /// [`ChannelError::Futex`] if the wake-up failed.
     pub fn close(&mut self) -> Result<(), ChannelError> {
-        self.wakeups = self.wakeups.wrapping_add(Bell::new(self.region.room_bell(self.ring)).ring()?.into());
+        self.wakeups = self.wakeups.wrapping_add(self.region.room_bell(self.ring).ring()?.into());
         Ok(())
     }
 
@@ -362,6 +362,12 @@ impl Watch {
         ring::reached(head, room.from)
     }
 
+    /// Says that this side is over: it neither sends nor waits for the other side any more. What it takes to be woken by that is let go.
+    #[cfg(not(loom))]
+    pub fn retire(&self) {
+        self.region.retire();
+    }
+
     /// Announces that this side sleeps until a frame comes. Look at the ring again before [`sleep`](Self::sleep).
     pub fn arm(&self, who: Sleeper) {
         self.data_bell().arm(who);
@@ -420,10 +426,10 @@ impl Watch {
     }
 
     fn data_bell(&self) -> Bell<'_> {
-        Bell::new(self.region.data_bell(self.incoming))
+        self.region.data_bell(self.incoming)
     }
 
     fn room_bell(&self) -> Bell<'_> {
-        Bell::new(self.region.room_bell(self.outgoing))
+        self.region.room_bell(self.outgoing)
     }
 }

@@ -52,9 +52,12 @@ pub enum SegmentError {
         /// What the system said.
         source: io::Error,
     },
-    /// The file is not a sealed segment of the announced geometry.
+    /// It is not a segment of the announced kind and geometry, or not the one that was announced.
     #[error("not a segment of this protocol: {0}")]
     Foreign(&'static str),
+    /// What was asked for was left out when this library was compiled.
+    #[error("built without the feature `{0}`")]
+    FeatureMissing(&'static str),
     /// The segment was made by another version of the protocol.
     #[error("the segment has version {theirs} of the protocol, this side speaks {ours}")]
     Abi {
@@ -63,4 +66,10 @@ pub enum SegmentError {
         /// The segment's version.
         theirs: u32,
     },
+}
+
+/// Makes one of what the system says of `action`.
+#[cfg(not(loom))]
+pub(crate) fn os(action: &'static str) -> impl Fn(nix::Error) -> SegmentError {
+    move |e| SegmentError::Os { action, source: io::Error::from(e) }
 }

@@ -7,16 +7,7 @@ use std::io;
 use std::time::Instant;
 
 use crate::sync::atomic::AtomicU32;
-
-/// How a wait ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Ended {
-    /// Woken, or the word was different to begin with, or for no reason at all: look again.
-    Look,
-    /// The deadline passed.
-    #[cfg_attr(loom, expect(dead_code, reason = "there is no time under the model checker"))]
-    TimedOut,
-}
+use crate::wakeup::Ended;
 
 #[cfg(not(loom))]
 mod imp {

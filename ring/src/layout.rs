@@ -4,6 +4,7 @@
 //!   byte 0        header: magic, version, geometry. Written once before the segment is shared, read once at attach.
 //!   byte 1024     control block of ring 0 (parent to worker)
 //!   byte 2048     control block of ring 1 (worker to parent)
+//!   byte 3072     event block, where the sides are woken by events instead of futexes; else unused
 //!   byte 4096     slots of ring 0: `capacity` bytes
 //!   + capacity    slots of ring 1: `capacity` bytes
 //!
@@ -12,6 +13,12 @@
 //!   +128  data bell  u32  nonzero: who sleeps until a frame is published
 //!   +256  room bell  u32  nonzero: the producer sleeps until `head` moves
 //!   +384  closed     u32  written by the producer: nothing follows what is published
+//!
+//!   event block, opaque to all but the package that implements events:
+//!   +0    event of the parent   256 bytes, initialized by the parent
+//!   +256  event of the worker   256 bytes, initialized by the parent
+//!   +512  rung       4 x u32, 128 bytes apart: the marks that were taken off the data bell of ring 0, its room bell, and those of ring 1,
+//!                    and whose sleepers the event tells to wake
 //!
 //!   slot, 128 bytes:
 //!   +0    frame word  u64   bit 63                       19  18    17   16  15            0
@@ -26,12 +33,13 @@
 //!
 //! The design note on access: every word is an integer atomic, for control and payload alike, always accessed at one size. Memory that
 //! another process may write at any time must not be seen through a plain reference, and volatile accesses give neither Acquire nor
-//! Release; atomic loads of any bits are valid values, and the same code runs under the model checker.
+//! Release; atomic loads of any bits are valid values, and the same code runs under the model checker. The two events are the exception: they
+//! belong to the C library.
 
 use crate::sync::atomic::{AtomicU32, AtomicU64};
 
 /// Version of everything in this file and of the frames' meaning. Raised by any change of either.
-pub const ABI_VERSION: u32 = 3;
+pub const ABI_VERSION: u32 = 4;
 /// "coproces", read as a little-endian number.
 pub(crate) const MAGIC: u64 = u64::from_le_bytes(*b"coproces");
 
@@ -43,7 +51,11 @@ pub const MIN_CAPACITY: usize = 4096;
 pub const MAX_CAPACITY: usize = 1 << 30;
 
 pub(crate) const CONTROL_OFFSET: [usize; 2] = [1024, 2048];
+pub(crate) const EVENTS_OFFSET: usize = 3072;
 pub(crate) const SLOTS_OFFSET: usize = 4096;
+
+/// Room for an event: the C library's mutex and condition, which take 96 to 136 bytes where they were measured.
+pub(crate) const EVENT_BYTES: usize = 256;
 
 /// Bytes of a whole segment whose rings have `capacity` bytes each, at most [`MAX_CAPACITY`].
 pub(crate) const fn segment_bytes(capacity: usize) -> usize {
@@ -60,6 +72,10 @@ pub(crate) struct Header {
     pub(crate) slot_bytes: u32,
     pub(crate) capacity: u64,
     pub(crate) segment_bytes: u64,
+    /// Tells a segment from any other that happens to have its name. Zero where there are no names.
+    pub(crate) nonce: u64,
+    /// A [`Wakeup`](crate::Wakeup), as a number.
+    pub(crate) wakeup: u64,
 }
 
 pub(crate) const HEADER_WORDS: usize = size_of::<Header>() / 8;
@@ -85,6 +101,14 @@ pub(crate) struct Control {
     pub(crate) closed: Lone<AtomicU32>,
 }
 
+/// What belongs to the events, see `event`.
+#[repr(C)]
+pub(crate) struct EventBlock {
+    /// Of the parent, of the worker. Never accessed through a reference to this.
+    pub(crate) events: [[AtomicU64; EVENT_BYTES / 8]; 2],
+    pub(crate) rung: [Lone<AtomicU32>; 4],
+}
+
 /// One slot of a ring.
 #[repr(C, align(128))]
 pub(crate) struct Slot {
@@ -99,6 +123,16 @@ impl Control {
             data_bell: Lone { word: AtomicU32::new(0) },
             room_bell: Lone { word: AtomicU32::new(0) },
             closed: Lone { word: AtomicU32::new(0) },
+        }
+    }
+}
+
+impl EventBlock {
+    #[cfg(any(loom, test))]
+    pub(crate) fn new() -> EventBlock {
+        EventBlock {
+            events: std::array::from_fn(|_| std::array::from_fn(|_| AtomicU64::new(0))),
+            rung: std::array::from_fn(|_| Lone { word: AtomicU32::new(0) }),
         }
     }
 }
@@ -134,7 +168,7 @@ impl Slot {
 #[cfg(not(loom))]
 #[expect(clippy::arithmetic_side_effects, reason = "happens while compiling")]
 const _: () = {
-    assert!(size_of::<Header>() == 32);
+    assert!(size_of::<Header>() == 48);
     assert!(size_of::<HeaderWords>() == size_of::<Header>());
     assert!(size_of::<Slot>() == SLOT_BYTES && align_of::<Slot>() == 128);
     assert!(size_of::<Control>() == 512 && align_of::<Control>() == 128);
@@ -144,5 +178,8 @@ const _: () = {
     assert!(std::mem::offset_of!(Control, closed) == 384);
     assert!(size_of::<HeaderWords>() <= CONTROL_OFFSET[0]);
     assert!(CONTROL_OFFSET[0] + size_of::<Control>() <= CONTROL_OFFSET[1]);
-    assert!(CONTROL_OFFSET[1] + size_of::<Control>() <= SLOTS_OFFSET);
+    assert!(CONTROL_OFFSET[1] + size_of::<Control>() <= EVENTS_OFFSET);
+    assert!(size_of::<EventBlock>() == 1024 && EVENTS_OFFSET.is_multiple_of(align_of::<EventBlock>()));
+    assert!(std::mem::offset_of!(EventBlock, events) == 0 && std::mem::offset_of!(EventBlock, rung) == 512);
+    assert!(EVENTS_OFFSET + size_of::<EventBlock>() <= SLOTS_OFFSET);
 };

@@ -15,9 +15,13 @@
 //!
 //! # Files
 //!
-//! `layout` draws the bytes · `region` makes and maps them · `ring` moves frames through slots, with `marks` · `copy` copies their payload · `futex` and `bell` sleep and wake ·
-//! `wait` spins · `channel` makes messages of frames. The table of memory orderings is in `ring`, the proof that no wake-up is lost in
-//! `bell`.
+//! `layout` draws the bytes · `region` is the memory, `mapped` its addresses · `ring` moves frames through slots, with `marks` · `copy` copies their
+//! payload · `bell` sleeps and wakes · `wait` spins · `channel` makes messages of frames. The table of memory orderings is in `ring`, the proof that no
+//! wake-up is lost in `bell`.
+//!
+//! Two seams have something different behind them for different systems: `segment`, what memory is made of (`memfd`, or `named`), and `wakeup`,
+//! what puts a side to sleep and wakes it (`futex`, or `event` with `relay` and `lot`). `docs/porting.md`
+//! in the repository says what another system would have to put there.
 //!
 //! # Examples
 //!
@@ -50,23 +54,39 @@
     )
 )]
 
-#[cfg(not(target_os = "linux"))]
-compile_error!("coprocess runs on Linux only: it needs memfd, seals, shared futexes and pidfd");
-
 mod bell;
 mod channel;
 mod copy;
 mod error;
+#[cfg(any(feature = "raw-sync", all(loom, test)))]
+#[cfg_attr(not(loom), expect(unsafe_code, reason = "events in shared memory"))]
+mod event;
 #[cfg_attr(not(loom), expect(unsafe_code, reason = "the futex system call"))]
 mod futex;
 #[cfg_attr(loom, expect(dead_code, reason = "no segments are made under the model checker"))]
 mod layout;
+#[cfg(any(feature = "raw-sync", all(loom, test)))]
+mod lot;
+#[cfg(not(loom))]
+#[expect(unsafe_code, reason = "forming references to the atomics in mapped memory")]
+mod mapped;
 mod marks;
+#[cfg(not(loom))]
+#[expect(unsafe_code, reason = "mapping memory")]
+mod memfd;
+#[cfg(all(feature = "named", not(loom)))]
+#[expect(unsafe_code, reason = "memory that a package has mapped")]
+mod named;
 mod quota;
 mod region;
+#[cfg(any(feature = "raw-sync", all(loom, test)))]
+mod relay;
 mod ring;
+#[cfg(not(loom))]
+mod segment;
 mod sync;
 mod wait;
+mod wakeup;
 mod yielding;
 
 pub use bell::Sleeper;
@@ -74,7 +94,10 @@ pub use channel::{ChannelError, Next, Progress, Receiver, Room, Sender, Watch};
 pub use error::{Misbehaved, SegmentError};
 pub use layout::{ABI_VERSION, MAX_CAPACITY, MIN_CAPACITY};
 pub use region::{Region, Side};
+#[cfg(not(loom))]
+pub use segment::{Backend, MAX_NAME, Segment};
 pub use wait::{Spin, WaitStrategy};
+pub use wakeup::Wakeup;
 
 #[cfg(test)]
 mod tests;

@@ -1,9 +1,20 @@
-//! The atomics the algorithms use: the real ones, or loom's under `--cfg loom`.
+//! The atomics and locks the algorithms use: the real ones, or loom's under `--cfg loom`.
 
 #[cfg(not(loom))]
 pub(crate) mod atomic {
     pub(crate) use core::sync::atomic::{AtomicU32, AtomicU64, Ordering, fence};
 }
+
+#[cfg(all(feature = "raw-sync", not(loom)))]
+pub(crate) use std::sync::Arc;
+#[cfg(all(feature = "raw-sync", not(loom)))]
+pub(crate) use std::sync::{Condvar, Mutex, MutexGuard};
+
+// Arc is not loom's: what it counts is not modelled.
+#[cfg(all(loom, test))]
+pub(crate) use loom::sync::{Condvar, Mutex, MutexGuard};
+#[cfg(all(loom, test))]
+pub(crate) use std::sync::Arc;
 
 #[cfg(loom)]
 pub(crate) mod atomic {
@@ -29,6 +40,10 @@ pub(crate) mod atomic {
         }
         pub(crate) fn swap(&self, value: u32, ordering: Ordering) -> u32 {
             self.0.swap(value, ordering)
+        }
+        #[cfg(test)]
+        pub(crate) fn fetch_or(&self, value: u32, ordering: Ordering) -> u32 {
+            self.0.fetch_or(value, ordering)
         }
         pub(crate) fn compare_exchange(&self, current: u32, new: u32, success: Ordering, failure: Ordering) -> Result<u32, u32> {
             self.0.compare_exchange(current, new, success, failure)

@@ -4,7 +4,7 @@ use std::ffi::{OsStr, OsString};
 use std::process::Command;
 use std::time::Duration;
 
-use coprocess_ring::WaitStrategy;
+use coprocess_ring::{Backend, WaitStrategy, Wakeup};
 
 use crate::coprocess::Coprocess;
 use crate::end::Terms;
@@ -73,6 +73,8 @@ pub struct Builder {
     ring_capacity: usize,
     max_message: usize,
     strategy: WaitStrategy,
+    backend: Backend,
+    wakeup: Wakeup,
     call_timeout: Option<Duration>,
     fork_timeout: Duration,
     close_timeout: Duration,
@@ -85,6 +87,8 @@ impl Default for Builder {
             ring_capacity: 256 * 1024,
             max_message: 64 << 20,
             strategy: WaitStrategy::Adaptive,
+            backend: Backend::default(),
+            wakeup: Wakeup::default(),
             call_timeout: None,
             fork_timeout: Duration::from_secs(10),
             close_timeout: Duration::from_secs(2),
@@ -144,6 +148,35 @@ impl Builder {
     /// ```
     pub fn wait(mut self, strategy: WaitStrategy) -> Builder {
         self.strategy = strategy;
+        self
+    }
+
+    /// What the shared memory is made of. Default: [`Backend::Memfd`].
+    ///
+    /// The worker needs to be built with what that takes, too. If either is not, starting it fails with [`ForkError::FeatureMissing`], or
+    /// with [`ForkError::Handshake`], which names the feature.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// let builder = coprocess::Builder::new().backend(coprocess::Backend::Memfd);
+    /// ```
+    pub fn backend(mut self, backend: Backend) -> Builder {
+        self.backend = backend;
+        self
+    }
+
+    /// What wakes a side that sleeps. Default: [`Wakeup::Futex`].
+    ///
+    /// Either goes with either [`backend`](Self::backend). What is missing is told as there.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// let builder = coprocess::Builder::new().wakeup(coprocess::Wakeup::Futex);
+    /// ```
+    pub fn wakeup(mut self, wakeup: Wakeup) -> Builder {
+        self.wakeup = wakeup;
         self
     }
 
@@ -241,6 +274,7 @@ impl Builder {
             call_timeout: self.call_timeout,
             close_timeout: self.close_timeout,
         };
-        Launch { program, capacity: self.ring_capacity, terms, fork_timeout: self.fork_timeout }.start()
+        Launch { program, capacity: self.ring_capacity, backend: self.backend, wakeup: self.wakeup, terms, fork_timeout: self.fork_timeout }
+            .start()
     }
 }

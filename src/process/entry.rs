@@ -7,7 +7,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 
-use coprocess_ring::{Region, Side};
+use coprocess_ring::{SegmentError, Side};
 use nix::fcntl::{FcntlArg, FdFlag, fcntl};
 use nix::sys::signal::{SigSet, Signal};
 use nix::sys::stat::{SFlag, fstat};
@@ -242,13 +242,18 @@ fn prepare<T>(
 ) -> std::result::Result<(Arc<End>, T), String> {
     let hello = Hello::receive(lifeline.socket.as_fd(), lifeline.parent.as_ref().map(AsFd::as_fd))
         .map_err(|e| format!("cannot read the parent's hello: {e}"))?;
-    let (hello, segment) = hello.map_err(|unacceptable| match unacceptable {
+    let (hello, access) = hello.map_err(|unacceptable| match unacceptable {
         Unacceptable::Nonsense => "the parent's hello makes no sense".to_owned(),
         Unacceptable::Abi => "the parent speaks another version of the protocol".to_owned(),
         Unacceptable::Gone => "the parent is gone".to_owned(),
         Unacceptable::Taken => "another process has become the worker already".to_owned(),
     })?;
-    let region = Region::attach(&segment, usize::try_from(hello.capacity).unwrap_or(0)).map_err(|e| e.to_string())?;
+    let region = access.attach(hello.capacity).map_err(|error| match error {
+        SegmentError::FeatureMissing(feature) => format!("the worker was built without the feature `{feature}` of coprocess"),
+        other => other.to_string(),
+    })?;
+    let other = lifeline.parent.as_ref().map_or(lifeline.socket.as_fd(), AsFd::as_fd);
+    region.mind(other).map_err(|e| format!("cannot copy a descriptor: {e}"))?;
     let what = ready(&hello)?;
     let end = End::new(&region, Side::Worker, hello.parent, hello.terms());
     Ok((end, what))

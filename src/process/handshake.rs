@@ -1,8 +1,8 @@
 //! What the two sides say to each other over the socket pair before they share memory: the layout of it, and sending and receiving.
 //!
 //! Before the worker starts, the parent puts a claim into the socket: the process that takes it out is the worker, and any other that inherits
-//! the socket, such as a second run by a wrapper, is not. The hello follows, with the segment's descriptor, while the worker starts. The
-//! worker answers with a verdict. Then nothing is sent any more, and the socket serves as a lifeline: its end says that the other process is
+//! the socket, such as a second run by a wrapper, is not. The hello follows, with what leads to the segment, its descriptor or its name behind the
+//! hello, while the worker starts. The worker answers with a verdict. Then nothing is sent any more, and the socket serves as a lifeline: its end says that the other process is
 //! gone.
 
 use std::io::{self, IoSlice, IoSliceMut};
@@ -10,7 +10,7 @@ use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use std::time::Duration;
 
 use bytemuck::{Pod, Zeroable};
-use coprocess_ring::{ABI_VERSION, WaitStrategy};
+use coprocess_ring::{ABI_VERSION, MAX_NAME, Region, Segment, SegmentError, WaitStrategy};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::socket::{ControlMessage, ControlMessageOwned, MsgFlags, recvmsg, sendmsg};
 
@@ -36,9 +36,25 @@ pub(crate) struct Hello {
     /// Of the worker function from the start of the executable; meaningless for a program.
     pub(crate) function: u64,
     pub(crate) parent: u32,
-    reserved: u32,
+    /// What kind of segment it is.
+    kind: u32,
     /// Nanoseconds.
     close_timeout: u64,
+}
+
+/// What leads to the segment.
+#[derive(Debug)]
+pub(crate) struct Access {
+    kind: u32,
+    name: Vec<u8>,
+    file: Option<OwnedFd>,
+}
+
+impl Access {
+    /// Attaches to it, for rings of `capacity` bytes each.
+    pub(crate) fn attach(self, capacity: u64) -> Result<Region, SegmentError> {
+        Segment::attach(self.kind, &self.name, self.file, usize::try_from(capacity).unwrap_or(0))
+    }
 }
 
 /// From the worker. `magic` and `abi` keep their places in all versions.
@@ -102,7 +118,7 @@ fn take_claim(socket: BorrowedFd<'_>) -> io::Result<Result<(), Unacceptable>> {
 }
 
 impl Hello {
-    pub(crate) fn new(capacity: usize, terms: &Terms, function: u64) -> Hello {
+    pub(crate) fn new(capacity: usize, segment: &Segment, terms: &Terms, function: u64) -> Hello {
         let strategy = match terms.strategy {
             WaitStrategy::Spin => 1,
             WaitStrategy::Block => 2,
@@ -118,22 +134,23 @@ impl Hello {
             call_timeout: terms.call_timeout.map_or(NO_TIMEOUT, nanos),
             function,
             parent: std::process::id(),
-            reserved: 0,
+            kind: segment.kind(),
             close_timeout: nanos(terms.close_timeout),
         }
     }
 
-    /// Sends it, with the segment.
-    pub(crate) fn send(&self, socket: BorrowedFd<'_>, segment: BorrowedFd<'_>) -> io::Result<()> {
-        let fds = [segment.as_raw_fd()];
-        let rights = [ControlMessage::ScmRights(&fds)];
-        sendmsg::<()>(socket.as_raw_fd(), &[IoSlice::new(bytemuck::bytes_of(self))], &rights, MsgFlags::MSG_NOSIGNAL, None)?;
+    /// Sends it, with what leads to the segment.
+    pub(crate) fn send(&self, socket: BorrowedFd<'_>, segment: &Segment) -> io::Result<()> {
+        let fds = segment.file().map(|file| [file.as_raw_fd()]);
+        let rights = fds.as_ref().map(|fds| ControlMessage::ScmRights(fds));
+        let bytes = [IoSlice::new(bytemuck::bytes_of(self)), IoSlice::new(segment.name())];
+        sendmsg::<()>(socket.as_raw_fd(), &bytes, rights.as_slice(), MsgFlags::MSG_NOSIGNAL, None)?;
         Ok(())
     }
 
-    /// Waits for it, and receives it, with the segment. The wait ends, too, when the other end of the socket is closed, or when the
+    /// Waits for it, and receives it, with what leads to the segment. The wait ends, too, when the other end of the socket is closed, or when the
     /// parent ends, if that can be told: somebody else may have a copy of its end.
-    pub(crate) fn receive(socket: BorrowedFd<'_>, parent: Option<BorrowedFd<'_>>) -> io::Result<Result<(Hello, OwnedFd), Unacceptable>> {
+    pub(crate) fn receive(socket: BorrowedFd<'_>, parent: Option<BorrowedFd<'_>>) -> io::Result<Result<(Hello, Access), Unacceptable>> {
         if let Err(unacceptable) = take_claim(socket)? {
             return Ok(Err(unacceptable));
         }
@@ -145,7 +162,8 @@ impl Hello {
         }
         let mut hello = Hello::zeroed();
         let mut space = nix::cmsg_space!([RawFd; MOST_DESCRIPTORS]);
-        let mut buffer = [IoSliceMut::new(bytemuck::bytes_of_mut(&mut hello))];
+        let mut name = [0; MAX_NAME];
+        let mut buffer = [IoSliceMut::new(bytemuck::bytes_of_mut(&mut hello)), IoSliceMut::new(&mut name)];
         let flags = MsgFlags::MSG_CMSG_CLOEXEC | MsgFlags::MSG_DONTWAIT;
         let received = match recvmsg::<()>(socket.as_raw_fd(), &mut buffer, Some(&mut space), flags) {
             Ok(received) => received,
@@ -153,6 +171,7 @@ impl Hello {
             Err(error) => return Err(error.into()),
         };
         let bytes = received.bytes;
+        let is_whole = !received.flags.contains(MsgFlags::MSG_TRUNC);
         // Before all else: also those that come with nonsense, or with nothing, are ours to close.
         let mut descriptors = Vec::new();
         for message in received.cmsgs()? {
@@ -170,8 +189,9 @@ impl Hello {
         if hello.abi != ABI_VERSION {
             return Ok(Err(Unacceptable::Abi));
         }
-        Ok(match (descriptors.pop(), descriptors.is_empty()) {
-            (Some(segment), true) if bytes == size_of::<Hello>() => Ok((hello, segment)),
+        let name = bytes.checked_sub(size_of::<Hello>()).and_then(|length| name.get(..length));
+        Ok(match (name, descriptors.pop(), descriptors.is_empty()) {
+            (Some(name), file, true) if is_whole => Ok((hello, Access { kind: hello.kind, name: name.to_vec(), file })),
             _ => Err(Unacceptable::Nonsense),
         })
     }
@@ -247,7 +267,7 @@ mod tests {
     use std::process::Command;
     use std::thread;
 
-    use coprocess_ring::Region;
+    use coprocess_ring::{Backend, Wakeup};
     use nix::sys::socket::{AddressFamily, SockFlag, SockType, socketpair};
 
     use super::*;
@@ -257,9 +277,13 @@ mod tests {
         socketpair(AddressFamily::Unix, SockType::SeqPacket, None, SockFlag::SOCK_CLOEXEC).unwrap()
     }
 
-    fn hello(region: &Region) -> Hello {
+    fn segment() -> (Region, Segment) {
+        Segment::create(Backend::Memfd, Wakeup::Futex, 4096).unwrap()
+    }
+
+    fn hello(region: &Region, segment: &Segment) -> Hello {
         let terms = Terms { max_message: 1000, strategy: WaitStrategy::Block, call_timeout: None, close_timeout: Duration::from_secs(2) };
-        Hello::new(region.capacity(), &terms, 7)
+        Hello::new(region.capacity(), segment, &terms, 7)
     }
 
     #[test]
@@ -268,20 +292,20 @@ mod tests {
         send_claim(ours.as_fd()).unwrap();
         let sender = thread::spawn(move || {
             thread::sleep(Duration::from_millis(20));
-            let (region, segment) = Region::create(4096).unwrap();
-            hello(&region).send(ours.as_fd(), segment.as_fd()).unwrap();
+            let (region, segment) = segment();
+            hello(&region, &segment).send(ours.as_fd(), &segment).unwrap();
         });
         let (received, segment) = Hello::receive(theirs.as_fd(), None).unwrap().unwrap();
         assert_eq!((received.capacity, received.function, received.terms().max_message), (4096, 7, 1000));
-        Region::attach(&segment, 4096).unwrap();
+        segment.attach(4096).unwrap();
         sender.join().unwrap();
     }
 
     /// Whatever they come with, and however many there are: all that is received is closed, or handed out.
     #[test]
     fn no_descriptor_of_a_bad_hello_stays_open() {
-        let (region, segment) = Region::create(4096).unwrap();
-        let good = hello(&region);
+        let (region, segment) = segment();
+        let good = hello(&region, &segment);
         let good = bytemuck::bytes_of(&good);
         for (said, count) in [(&[][..], 1), (&b"nonsense"[..], 1), (&good[..20], 1), (good, 2), (good, 3), (good, 200)] {
             let (ours, theirs) = sockets();
@@ -320,8 +344,8 @@ mod tests {
     #[test]
     fn a_hello_without_a_claim_is_of_another_version() {
         let (ours, theirs) = sockets();
-        let (region, segment) = Region::create(4096).unwrap();
-        hello(&region).send(ours.as_fd(), segment.as_fd()).unwrap();
+        let (region, segment) = segment();
+        hello(&region, &segment).send(ours.as_fd(), &segment).unwrap();
         assert!(matches!(Hello::receive(theirs.as_fd(), None), Ok(Err(Unacceptable::Abi))));
     }
 

@@ -5,7 +5,7 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use coprocess_ring::{ABI_VERSION, Region, SegmentError, Side};
+use coprocess_ring::{ABI_VERSION, Backend, Segment, SegmentError, Side, Wakeup};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::{Signal, kill};
 use nix::sys::socket::{AddressFamily, Shutdown, SockFlag, SockType, shutdown, socketpair};
@@ -24,6 +24,8 @@ use crate::process::{above_streams, pidfd, watcher};
 pub(crate) struct Launch {
     pub(crate) program: Program,
     pub(crate) capacity: usize,
+    pub(crate) backend: Backend,
+    pub(crate) wakeup: Wakeup,
     pub(crate) terms: Terms,
     pub(crate) fork_timeout: Duration,
 }
@@ -49,10 +51,11 @@ impl Launch {
 
     fn attach(&self, id: u32, mut unattached: Unattached, deadline: Option<Instant>) -> std::result::Result<Coprocess, ForkError> {
         let worker = &unattached.worker;
-        let (region, segment) = Region::create(self.capacity).map_err(no_segment)?;
-        let hello = Hello::new(region.capacity(), &self.terms, self.program.function().unwrap_or(0));
+        let (region, segment) = Segment::create(self.backend, self.wakeup, self.capacity).map_err(no_segment)?;
+        let hello = Hello::new(region.capacity(), &segment, &self.terms, self.program.function().unwrap_or(0));
         let attached = worker.with_descriptors(|pidfd, lifeline| {
-            match hello.send(lifeline, segment.as_fd()) {
+            region.mind(pidfd).map_err(ForkError::setup("copy the descriptor of the worker process"))?;
+            match hello.send(lifeline, &segment) {
                 // It has closed the socket, or ended, with or without having read the claim: the handshake finds out which.
                 Err(error) if matches!(error.kind(), io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionReset) => {}
                 sent => sent.map_err(ForkError::setup("send the segment through the socket pair"))?,
@@ -62,8 +65,7 @@ impl Launch {
         if !attached.unwrap_or(Ok(false))? {
             return Err(worker.reap_at_last().map_or_else(status_taken, ForkError::Ended));
         }
-        region.seal_for_good(&segment).map_err(no_segment)?;
-        drop(segment);
+        segment.attached(&region).map_err(no_segment)?;
         let end = End::new(&region, Side::Parent, id, self.terms);
         end.set_worker(worker.clone());
         let co = Coprocess::new(end);
@@ -144,6 +146,7 @@ fn destroy(worker: &Arc<Worker>) {
 fn no_segment(error: SegmentError) -> ForkError {
     match error {
         SegmentError::Os { action, source } => ForkError::Setup { action, source },
+        SegmentError::FeatureMissing(feature) => ForkError::FeatureMissing(feature),
         other => ForkError::Handshake(other.to_string()),
     }
 }

@@ -264,7 +264,7 @@ pub(crate) fn descriptors(pid: u32) -> Vec<String> {
 
 /// How many mappings of anonymous shared files a process has.
 pub(crate) fn memfd_mappings(pid: u32) -> usize {
-    fs::read_to_string(format!("/proc/{pid}/maps")).unwrap().lines().filter(|line| line.contains("/memfd:")).count()
+    fs::read_to_string(format!("/proc/{pid}/maps")).unwrap().lines().filter(|line| is_shared_memory(line)).count()
 }
 
 /// The children of a process, zombies included.
@@ -333,6 +333,11 @@ pub(crate) fn touch(path: &Path) {
     fs::write(path, "").unwrap();
 }
 
+/// Whether a line of a table of mappings, or what a descriptor points to, is the memory of a pair, of whichever backend.
+pub(crate) fn is_shared_memory(text: &str) -> bool {
+    text.contains("/memfd:coprocess") || text.contains("/dev/shm/coprocess-")
+}
+
 /// Overwrites this process's shared memory, as a worker gone wild might: every byte from `from` on, as a part of the
 /// whole, with what `byte` makes of its position and its present value.
 pub(crate) fn scribble(from: f64, byte: impl Fn(usize, u8) -> u8) {
@@ -341,7 +346,7 @@ pub(crate) fn scribble(from: f64, byte: impl Fn(usize, u8) -> u8) {
     let memory = fs::OpenOptions::new().read(true).write(true).open("/proc/self/mem").unwrap();
     let maps = fs::read_to_string("/proc/self/maps").unwrap();
     let mut count = 0;
-    for line in maps.lines().filter(|line| line.contains("/memfd:")) {
+    for line in maps.lines().filter(|line| is_shared_memory(line)) {
         let mut fields = line.split_whitespace();
         let (start, end) = fields.next().unwrap().split_once('-').unwrap();
         if !fields.next().unwrap().contains('w') {

@@ -1,5 +1,6 @@
 //! Sets of subjects that take turns, one a file.
 
+pub mod backends;
 pub mod bulk;
 pub mod latency;
 pub mod life;

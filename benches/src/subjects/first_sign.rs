@@ -4,7 +4,7 @@ use std::io::{self, Read, Write};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use coprocess::Coprocess;
+use coprocess::{Builder, Coprocess};
 
 use crate::Result;
 use crate::peer::arguments;
@@ -19,11 +19,16 @@ fn worker(co: Coprocess) {
 
 /// `fork` until the first call is answered; closing does not count.
 pub(crate) fn answer(name: &str) -> Subject<'static> {
-    Subject::new(name, "", |count, mut timing| {
+    answer_of(name, Builder::new())
+}
+
+/// The same, with settings.
+pub(crate) fn answer_of(name: impl Into<String>, builder: Builder) -> Subject<'static> {
+    Subject::new(name, "", move |count, mut timing| {
         let mut total = Duration::ZERO;
         for turn in 0..count {
             let start = Instant::now();
-            let co = coprocess::fork(worker)?;
+            let co = builder.clone().fork(worker)?;
             let answer: u64 = co.call("echo", turn)?;
             let elapsed = start.elapsed();
             total += elapsed;

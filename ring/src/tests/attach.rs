@@ -21,6 +21,8 @@ fn header() -> Header {
         slot_bytes: SLOT_BYTES as u32,
         capacity: CAPACITY as u64,
         segment_bytes: segment_bytes(CAPACITY) as u64,
+        nonce: 0,
+        wakeup: 0,
     }
 }
 
@@ -180,7 +182,8 @@ fn bytes_lie_where_the_layout_says() {
         u64::from_le_bytes(bytes)
     };
     assert_eq!(word(0).to_le_bytes(), *b"coproces");
-    assert_eq!(word(8), 128 << 32 | 3);
+    assert_eq!(word(8), 128 << 32 | 4);
+    assert_eq!((word(32), word(40)), (0, 0), "no nonce without a name; futexes");
     assert_eq!((word(16), word(24)), (8192, 4096 + 2 * 8192));
 
     let worker = Region::attach(&file, CAPACITY).unwrap();

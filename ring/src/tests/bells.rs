@@ -7,11 +7,16 @@ use std::time::{Duration, Instant};
 
 use super::common::Pair;
 use crate::bell::Bell;
+use crate::wakeup::{Doorbell, Place};
 use crate::{Side, Sleeper, Watch};
 
 /// Far enough that only a lost wake-up reaches it.
 fn soon() -> Option<Instant> {
     Some(Instant::now() + Duration::from_secs(20))
+}
+
+fn bell_of(word: &AtomicU32) -> Bell<'_> {
+    Bell::new(word, &Doorbell::Futex, Place::data(0))
 }
 
 /// Sleeps on `bell` and says in `thread` who it is, so that others can wait until it is in the kernel.
@@ -35,7 +40,7 @@ fn wait_until_asleep(thread: &AtomicI32) {
 #[test]
 fn a_sleep_ends_at_its_deadline_and_not_before() {
     let word = AtomicU32::new(0);
-    let bell = Bell::new(&word);
+    let bell = bell_of(&word);
     for (who, length) in [(Sleeper::Resident, 30), (Sleeper::Guest, 0), (Sleeper::Guest, 5)] {
         bell.arm(who);
         let deadline = Instant::now() + Duration::from_millis(length);
@@ -52,7 +57,7 @@ fn a_sleep_ends_at_its_deadline_and_not_before() {
 #[test]
 fn nobody_sleeps_on_a_bell_that_was_rung_or_taken_over() {
     let word = AtomicU32::new(0);
-    let bell = Bell::new(&word);
+    let bell = bell_of(&word);
     assert!(bell.sleep(Sleeper::Resident, None).unwrap(), "not armed");
     bell.arm(Sleeper::Guest);
     assert!(bell.sleep(Sleeper::Resident, None).unwrap(), "another's mark");
@@ -63,7 +68,7 @@ fn nobody_sleeps_on_a_bell_that_was_rung_or_taken_over() {
 #[test]
 fn a_call_into_the_kernel_is_made_only_for_a_sleeper() {
     let word = AtomicU32::new(0);
-    let bell = Bell::new(&word);
+    let bell = bell_of(&word);
     assert!(!bell.ring().unwrap());
     bell.arm(Sleeper::Resident);
     assert!(bell.ring().unwrap());
@@ -90,7 +95,7 @@ fn a_call_into_the_kernel_is_made_only_for_a_sleeper() {
 fn a_sleeper_is_woken_across_two_mappings() {
     let pair = Pair::segment(32);
     let thread = AtomicI32::new(0);
-    let bell = |region| Bell::new(crate::Region::data_bell(region, 0));
+    let bell = |region| crate::Region::data_bell(region, 0);
     thread::scope(|scope| {
         bell(&pair.worker).arm(Sleeper::Resident);
         scope.spawn(|| sleep_on(bell(&pair.worker), Sleeper::Resident, &thread));
@@ -102,7 +107,7 @@ fn a_sleeper_is_woken_across_two_mappings() {
 #[test]
 fn only_the_one_whose_mark_is_up_is_woken() {
     let word = AtomicU32::new(0);
-    let bell = Bell::new(&word);
+    let bell = bell_of(&word);
     let (resident, guest) = (AtomicI32::new(0), AtomicI32::new(0));
     let resident_woke = AtomicBool::new(false);
     thread::scope(|scope| {
@@ -131,7 +136,7 @@ fn only_the_one_whose_mark_is_up_is_woken() {
 #[test]
 fn a_local_wake_up_needs_no_mark() {
     let word = AtomicU32::new(0);
-    let bell = Bell::new(&word);
+    let bell = bell_of(&word);
     let thread = AtomicI32::new(0);
     thread::scope(|scope| {
         bell.arm(Sleeper::Resident);
@@ -147,7 +152,7 @@ fn a_local_wake_up_needs_no_mark() {
 #[test]
 fn a_local_wake_up_leaves_the_mark_of_another() {
     let word = AtomicU32::new(0);
-    let bell = Bell::new(&word);
+    let bell = bell_of(&word);
     let guest = AtomicI32::new(0);
     thread::scope(|scope| {
         bell.arm(Sleeper::Guest);
@@ -161,7 +166,7 @@ fn a_local_wake_up_leaves_the_mark_of_another() {
 #[test]
 fn a_deadline_beyond_all_clocks_is_none() {
     let word = AtomicU32::new(0);
-    let bell = Bell::new(&word);
+    let bell = bell_of(&word);
     let thread = AtomicI32::new(0);
     let now = Instant::now();
     let beyond = (0..63).rev().find_map(|bit| now.checked_add(Duration::from_secs(1 << bit))).expect("some time");
@@ -195,7 +200,7 @@ fn a_signal_resumes_the_sleep_to_the_same_deadline() {
     let deadline = Instant::now() + Duration::from_millis(200);
     let sleeper = thread::spawn(move || {
         let word = AtomicU32::new(0);
-        let bell = Bell::new(&word);
+        let bell = bell_of(&word);
         bell.arm(Sleeper::Guest);
         (bell.sleep(Sleeper::Guest, Some(deadline)).expect("futex"), Instant::now())
     });

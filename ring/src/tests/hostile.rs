@@ -345,8 +345,8 @@ fn a_sleep_ends_at_its_deadline_whatever_is_in_the_bells() {
             let mut numbers = Numbers(1);
             while !over.load(Relaxed) {
                 let mark = numbers.below(4) as u32;
-                pair.worker.data_bell(1).store(mark, Relaxed);
-                pair.worker.room_bell(0).store(mark, Relaxed);
+                pair.worker.control(1).data_bell.word.store(mark, Relaxed);
+                pair.worker.control(0).room_bell.word.store(mark, Relaxed);
                 thread::yield_now();
             }
         });

@@ -5,7 +5,6 @@
 use loom::thread;
 
 use super::loom_ring::explore;
-use crate::bell::Bell;
 use crate::futex;
 use crate::region::{Region, Side};
 use crate::ring::{Kind, Producer};
@@ -58,14 +57,14 @@ fn one_frame(without: Without) {
     let theirs = region.clone();
     let sending = thread::spawn(move || {
         assert!(Producer::new(theirs.clone(), 0).push(&[7], 8, Kind::Last).unwrap());
-        ring_without(theirs.data_bell(0), without);
+        ring_without(&theirs.control(0).data_bell.word, without);
     });
     let watch = Watch::new(&region, Side::Worker);
     let mut receiver = Receiver::new(&region, Side::Worker, 64);
     let mut buffer = Vec::new();
     while receiver.receive(&mut buffer).unwrap().is_none() {
         let next = receiver.next();
-        sleep_without(region.data_bell(0), without, || watch.has_come(next));
+        sleep_without(&region.control(0).data_bell.word, without, || watch.has_come(next));
     }
     assert_eq!(buffer, [7]);
     sending.join().unwrap();
@@ -237,14 +236,14 @@ fn room_by_hand(told: Told) {
     let (region, mut sender) = full();
     let watch = Watch::new(&region, Side::Parent);
     let sending = thread::spawn(move || assert!(send(&mut sender, &watch, &longest())));
-    let (head, bell) = (&region.control(0).head.word, region.room_bell(0));
+    let (head, bell) = (&region.control(0).head.word, &region.control(0).room_bell.word);
     for position in 1..=SLOTS / 2 {
         // The frames are all there from the beginning: only the giving back is of interest.
         if position % 2 != 0 || told == Told::Never {
             continue;
         }
         if told == Told::RingsFirst {
-            Bell::new(bell).ring().unwrap();
+            region.room_bell(0).ring().unwrap();
         }
         head.store(position, Ordering::Release);
         match told {

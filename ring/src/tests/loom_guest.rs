@@ -156,7 +156,7 @@ fn told_while_the_bell_is_rewritten(tells: Tells) {
     });
     let hostile = thread::spawn({
         let region = region.clone();
-        move || region.data_bell(0).store(Sleeper::Guest as u32, Ordering::Relaxed)
+        move || region.control(0).data_bell.word.store(Sleeper::Guest as u32, Ordering::Relaxed)
     });
     state.0.fetch_add(1, Ordering::Relaxed);
     fence(Ordering::SeqCst);

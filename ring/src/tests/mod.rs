@@ -3,7 +3,7 @@
 //! `heap_and_segment` has what every message and every end must do · `positions` the inside of the ring: laps, jumps, serials · `attach`,
 //! `holes` and `padding` the segment · `bells` the sleeping · `both_asleep` that of both sides · `joined` messages from two places · `model_queue`
 //! compares with a queue · `hostile` has the other side write what it likes · `misbehaviour` names what is found · `two_threads` runs for
-//! real · `loom_…` run under the model checker, by `RUSTFLAGS="--cfg loom" cargo test -p coprocess-ring --release --lib loom`.
+//! real · `named` has segments with names, and `relayed` wake-ups by events · `loom_…` run under the model checker, by `RUSTFLAGS="--cfg loom" cargo test -p coprocess-ring --release --lib loom`.
 
 #[cfg(not(loom))]
 mod attach;
@@ -26,15 +26,21 @@ mod loom_guest;
 #[cfg(loom)]
 mod loom_jump;
 #[cfg(loom)]
+mod loom_relay;
+#[cfg(loom)]
 mod loom_ring;
 #[cfg(not(loom))]
 mod misbehaviour;
 #[cfg(not(loom))]
 mod model_queue;
+#[cfg(all(feature = "named", not(loom)))]
+mod named;
 #[cfg(not(loom))]
 mod padding;
 #[cfg(not(loom))]
 mod positions;
+#[cfg(all(feature = "raw-sync", not(loom)))]
+mod relayed;
 #[cfg(not(loom))]
 mod two_threads;
 
@@ -42,10 +48,10 @@ mod two_threads;
 #[cfg(not(loom))]
 mod common {
     use crate::layout::SLOT_BYTES;
-    use crate::{Progress, Receiver, Region, Sender, Side};
+    use crate::{Backend, Progress, Receiver, Region, Segment, Sender, Side, Wakeup};
 
     /// One ring pair as its two sides see it.
-    #[derive(Debug)]
+    #[derive(Debug, Clone)]
     pub(super) struct Pair {
         pub(super) name: &'static str,
         pub(super) parent: Region,
@@ -60,9 +66,22 @@ mod common {
 
         /// The two sides have the same file at different addresses, as two processes do.
         pub(super) fn segment(slots: usize) -> Pair {
-            let (parent, file) = Region::create(slots * SLOT_BYTES).expect("create a segment");
-            let worker = Region::attach(&file, slots * SLOT_BYTES).expect("attach it");
-            Pair { name: "segment", parent, worker }
+            Pair::of(Backend::Memfd, Wakeup::Futex, slots)
+        }
+
+        /// The same, over what memory and with what wake-ups there are.
+        pub(super) fn of(backend: Backend, wakeup: Wakeup, slots: usize) -> Pair {
+            let (parent, segment) = Segment::create(backend, wakeup, slots * SLOT_BYTES).expect("create a segment");
+            let file = segment.file().map(|file| file.try_clone_to_owned().expect("copy it"));
+            let worker = Segment::attach(segment.kind(), segment.name(), file, slots * SLOT_BYTES).expect("attach it");
+            segment.attached(&parent).expect("make it final");
+            let name = match (backend, wakeup) {
+                (Backend::Memfd, Wakeup::Futex) => "segment",
+                (Backend::Memfd, Wakeup::Event) => "segment, by events",
+                (Backend::Named, Wakeup::Futex) => "named segment",
+                (Backend::Named, Wakeup::Event) => "named segment, by events",
+            };
+            Pair { name, parent, worker }
         }
 
         pub(super) fn ends(&self, max_message: usize) -> (Sender, Receiver) {
@@ -70,9 +89,25 @@ mod common {
         }
     }
 
-    /// The same ring over both kinds of memory. A segment has 32 slots at least.
-    pub(super) fn pairs(slots: usize) -> [Pair; 2] {
-        [Pair::heap(slots), Pair::segment(slots)]
+    /// What segments can be made of.
+    pub(super) fn backends() -> &'static [Backend] {
+        if cfg!(feature = "named") { &[Backend::Memfd, Backend::Named] } else { &[Backend::Memfd] }
+    }
+
+    /// What their sides can be woken by.
+    pub(super) fn wakeups() -> &'static [Wakeup] {
+        if cfg!(feature = "raw-sync") { &[Wakeup::Futex, Wakeup::Event] } else { &[Wakeup::Futex] }
+    }
+
+    /// Segments of all kinds.
+    pub(super) fn segments(slots: usize) -> Vec<Pair> {
+        let of_backend = |backend: &Backend| wakeups().iter().map(|wakeup| Pair::of(*backend, *wakeup, slots)).collect::<Vec<_>>();
+        backends().iter().flat_map(of_backend).collect()
+    }
+
+    /// The same ring over all kinds of memory. A segment has 32 slots at least.
+    pub(super) fn pairs(slots: usize) -> Vec<Pair> {
+        [vec![Pair::heap(slots)], segments(slots)].concat()
     }
 
     /// Payload bytes of the longest frame, told independently of `ring`: half the slots, at most 256, less one word.

@@ -3,7 +3,7 @@
 use std::thread;
 use std::time::{Duration, Instant};
 
-use super::common::{Numbers, Pair, message};
+use super::common::{Numbers, Pair, message, segments};
 use crate::{Progress, Receiver, Sender, Side, Sleeper, Spin, WaitStrategy, Watch};
 
 /// One end with what it needs to wait. Every wait ends at `deadline`, by a panic: a wake-up was lost.
@@ -84,7 +84,11 @@ fn numbered(seed: u64, most: usize) -> (Vec<u64>, usize) {
 
 /// Sends messages one way and compares. Returns wake-up calls of the sender and of the receiver.
 fn stream(slots: usize, count: u64, most: usize, strategy: WaitStrategy, patience: usize) -> (u64, u64) {
-    let pair = Pair::segment(slots);
+    let all = segments(slots).into_iter().map(|pair| stream_over(pair, count, most, strategy, patience));
+    all.reduce(|(a, b), (c, d)| (a + c, b + d)).expect("a kind of segment")
+}
+
+fn stream_over(pair: Pair, count: u64, most: usize, strategy: WaitStrategy, patience: usize) -> (u64, u64) {
     let (sender, receiver) = pair.ends(1 << 20);
     let mut sender = End::new(sender, &pair.parent, Side::Parent, strategy);
     let mut receiver = End::new(receiver, &pair.worker, Side::Worker, strategy);
@@ -160,9 +164,12 @@ fn a_stream_without_sleep() {
 
 #[test]
 fn an_exchange_with_a_sleep_for_every_message() {
-    const ROUNDS: u64 = 3_000;
-    let pair = Pair::segment(128);
-    let pair = &pair;
+    for pair in &segments(128) {
+        exchange(pair, 3_000);
+    }
+}
+
+fn exchange(pair: &Pair, rounds: u64) {
     let ends = |region, side| {
         let sender = End::new(Sender::new(region, side), region, side, WaitStrategy::Block);
         (sender, End::new(Receiver::new(region, side, 1 << 16), region, side, WaitStrategy::Block))
@@ -177,7 +184,7 @@ fn an_exchange_with_a_sleep_for_every_message() {
         });
         let (mut sender, mut receiver) = ends(&pair.parent, Side::Parent);
         let mut buffer = Vec::new();
-        for seed in 0..ROUNDS {
+        for seed in 0..rounds {
             let (words, bytes) = numbered(seed, 20_000);
             assert!(sender.send(&words, bytes, usize::MAX));
             assert_eq!(receiver.receive(&mut buffer), Some(bytes));

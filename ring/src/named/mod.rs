@@ -1,0 +1,177 @@
+//! Segments with a name, by the package `shared_memory`, and what it takes to use them.
+//!
+//! The package makes, opens and unmaps them. It does not reserve memory, does not check what it opens, removes the name in whichever process
+//! thinks that it owns it, and leaves it behind after a SIGKILL. So here: the name is random, and says who has made it, so that the next start can
+//! remove what a dead process has left (`stale`); it belongs to a [`Name`], in one process, and is gone as soon as both sides have attached;
+//! all memory is populated before use; length, magic and a nonce are checked by who opens it.
+//!
+//! What cannot be helped: the file has no seals, so that any process of the same user that finds it, by the name or in `/proc`, can shorten it, and
+//! the next access of either side is a SIGBUS.
+
+mod stale;
+
+use std::fs::File;
+use std::io::{self, Read};
+use std::mem::ManuallyDrop;
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::ptr::NonNull;
+
+use nix::errno::Errno;
+use nix::sys::mman::{MmapAdvise, madvise, shm_unlink};
+use shared_memory::{Shmem, ShmemConf, ShmemError};
+
+use crate::error::{SegmentError, os};
+use crate::layout::segment_bytes;
+use crate::mapped::{Keeper, Mapped, check_capacity, check_file_size, ring_capacity};
+use crate::region::Region;
+use crate::wakeup::Wakeup;
+
+/// What all names begin with. The slash is what shm_open wants.
+const PREFIX: &str = "/coprocess-";
+const NONCE_BYTES: usize = 8;
+
+/// The name of a segment, and its nonce. It is removed when this is dropped, by the process that has made it.
+#[derive(Debug)]
+pub(crate) struct Name {
+    /// The nonce, and the name.
+    bytes: Vec<u8>,
+    name: String,
+    owner: u32,
+    exists: bool,
+}
+
+impl Name {
+    /// As the other side is to get it.
+    pub(crate) fn bytes(&self) -> &[u8] {
+        &self.bytes
+    }
+
+    /// Takes the name away. The memory stays.
+    pub(crate) fn remove(mut self) -> Result<(), SegmentError> {
+        self.exists = false;
+        unlink(&self.name).map_err(os("remove the name of the segment"))
+    }
+}
+
+impl Drop for Name {
+    fn drop(&mut self) {
+        if self.exists && self.owner == std::process::id() {
+            // On the way of another error, which is the one to be told. What stays behind is found by the next start.
+            let _ = unlink(&self.name);
+        }
+    }
+}
+
+/// That it is gone already is no error.
+fn unlink(name: &str) -> nix::Result<()> {
+    match shm_unlink(name) {
+        Err(Errno::ENOENT) => Ok(()),
+        other => other,
+    }
+}
+
+impl Region {
+    /// Makes a segment with a name of its own, once what dead processes have left behind is removed.
+    pub(crate) fn create_named(capacity: usize, wakeup: Wakeup) -> Result<(Region, Name), SegmentError> {
+        stale::sweep();
+        let random = random()?;
+        let nonce = u64::from_le_bytes(random.0);
+        Region::create_under(&format!("{PREFIX}{}-{:032x}", stale::maker(), u128::from_le_bytes(random.1)), nonce, capacity, wakeup)
+    }
+
+    /// The same, under a name that was chosen.
+    pub(crate) fn create_under(name: &str, nonce: u64, capacity: usize, wakeup: Wakeup) -> Result<(Region, Name), SegmentError> {
+        let capacity = ring_capacity(capacity);
+        let bytes = segment_bytes(capacity);
+        check_file_size(bytes)?;
+        let _streams = fill_streams().map_err(|source| SegmentError::Os { action: "open /dev/null", source })?;
+        let mut shmem = ShmemConf::new().os_id(name).size(bytes).create().map_err(|error| from_package(error, "make a named segment"))?;
+        // The name is not the package's to remove: it would do so in any process that happens to drop a copy, and not if the descriptor is 0.
+        shmem.set_owner(false);
+        let name = Name {
+            bytes: [&nonce.to_le_bytes(), name.as_bytes()].concat(),
+            name: name.to_owned(),
+            owner: std::process::id(),
+            exists: true,
+        };
+        let mapped = mapped(shmem, capacity)?;
+        mapped.populate()?;
+        Ok((Region::made(mapped, wakeup, nonce)?, name))
+    }
+
+    /// Attaches to one that another process has made.
+    pub(crate) fn attach_named(name: &[u8], capacity: usize, wakeup: Wakeup) -> Result<Region, SegmentError> {
+        check_capacity(capacity)?;
+        let (nonce, name) = name.split_first_chunk::<NONCE_BYTES>().ok_or(BAD_NAME)?;
+        let name = std::str::from_utf8(name).map_err(|_| BAD_NAME)?;
+        // The package wants no slash but the first, and no zero. Nothing but one of ours is opened.
+        if !name.strip_prefix(PREFIX).is_some_and(|rest| rest.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-')) {
+            return Err(BAD_NAME);
+        }
+        let _streams = fill_streams().map_err(|source| SegmentError::Os { action: "open /dev/null", source })?;
+        let shmem = ShmemConf::new().os_id(name).open().map_err(|error| from_package(error, "open the named segment"))?;
+        if shmem.len() != segment_bytes(capacity) {
+            return Err(SegmentError::Foreign("its size is not the announced one"));
+        }
+        Region::found(mapped(shmem, capacity)?, wakeup, u64::from_le_bytes(*nonce))
+    }
+}
+
+const BAD_NAME: SegmentError = SegmentError::Foreign("its name is not one that this library gives");
+
+fn mapped(shmem: Shmem, capacity: usize) -> Result<Mapped, SegmentError> {
+    let base = NonNull::new(shmem.as_ptr()).ok_or(SegmentError::Foreign("it is nowhere"))?;
+    // SAFETY: the package has mapped it, shared, readable and writable, whole pages, at an address of the kernel's choice, with this length, as was
+    // asked for or checked. It stays until the keeper is dropped. That all of it is backed by memory is made sure before it is shared.
+    unsafe { Mapped::new(base, capacity, Keeper::Package(ManuallyDrop::new(shmem))) }
+}
+
+impl Mapped {
+    /// Has the kernel give all the memory, so that a lack of it is an error here and not a SIGBUS later.
+    fn populate(&self) -> Result<(), SegmentError> {
+        let (base, bytes) = self.range();
+        // SAFETY: the range is the mapping; populating changes nothing in it.
+        let populated = unsafe { madvise(base, bytes, MmapAdvise::MADV_POPULATE_WRITE) };
+        populated.map_err(|error| match error {
+            // What would have been the SIGBUS.
+            Errno::EFAULT => os("reserve the shared memory in /dev/shm")(Errno::ENOSPC),
+            Errno::EINVAL => os("populate a named segment (which takes Linux 5.14)")(Errno::EINVAL),
+            other => os("reserve the shared memory in /dev/shm")(other),
+        })
+    }
+}
+
+/// Sees to it that what is opened next does not become a standard stream of a program that has closed one: the package keeps its descriptor, and the
+/// program may print into it.
+fn fill_streams() -> io::Result<Vec<OwnedFd>> {
+    let mut streams = Vec::new();
+    loop {
+        let file = OwnedFd::from(File::open("/dev/null")?);
+        if file.as_raw_fd() > libc::STDERR_FILENO {
+            return Ok(streams);
+        }
+        streams.push(file);
+    }
+}
+
+/// A nonce, and the random part of a name.
+fn random() -> Result<([u8; NONCE_BYTES], [u8; 16]), SegmentError> {
+    let mut nonce = [0; NONCE_BYTES];
+    let mut name = [0; 16];
+    let read = File::open("/dev/urandom").and_then(|mut source| {
+        source.read_exact(&mut nonce)?;
+        source.read_exact(&mut name)
+    });
+    read.map_err(|source| SegmentError::Os { action: "read random numbers from /dev/urandom", source })?;
+    Ok((nonce, name))
+}
+
+fn from_package(error: ShmemError, action: &'static str) -> SegmentError {
+    match error {
+        ShmemError::MappingIdExists => SegmentError::Foreign("somebody else has taken its name"),
+        ShmemError::MapCreateFailed(errno) | ShmemError::MapOpenFailed(errno) | ShmemError::UnknownOsError(errno) => {
+            os(action)(Errno::from_raw(errno.cast_signed()))
+        }
+        other => SegmentError::Os { action, source: io::Error::other(other.to_string()) },
+    }
+}

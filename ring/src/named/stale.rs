@@ -1,0 +1,102 @@
+//! Names that dead processes have left behind.
+//!
+//! The owner of a name removes it once both sides have attached, or when it gives up. One that is killed before that cannot. So the name says
+//! who has made it: the process id, when that process was started, which tells it from a later one with the same id, and the namespaces in which
+//! the two mean anything, since several containers may share `/dev/shm`. The name and not the header of the segment has it, because the name is
+//! there from the first moment, and can be read without opening what somebody else may have put there.
+
+use std::fs;
+use std::os::unix::fs::MetadataExt;
+
+use nix::errno::Errno;
+use nix::sys::signal::kill;
+use nix::unistd::{Pid, geteuid};
+
+use super::{PREFIX, unlink};
+
+/// Where the system keeps the names.
+const DIRECTORY: &str = "/dev/shm";
+
+/// Who has made a segment.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Maker {
+    /// Of process ids, and of the clock by which the start is told.
+    namespaces: u64,
+    id: u32,
+    /// In ticks since the system was started.
+    start: u64,
+}
+
+impl Maker {
+    /// This process. `None` where there is no /proc.
+    fn this() -> Option<Maker> {
+        let namespace = |of: &str| fs::metadata(format!("/proc/self/ns/{of}")).map(|n| n.ino());
+        let id = std::process::id();
+        // The second one is younger than the first: a kernel that has none has one time for all.
+        let namespaces = namespace("pid").ok()? << 32 | namespace("time").unwrap_or(0);
+        Some(Maker { namespaces, id, start: Process::look(id)?.start })
+    }
+
+    fn of_name(name: &str) -> Option<Maker> {
+        let mut parts = name.strip_prefix(PREFIX.trim_start_matches('/'))?.split('-');
+        let namespaces = u64::from_str_radix(parts.next()?, 16).ok()?;
+        let (id, start) = (parts.next()?.parse().ok()?, parts.next()?.parse().ok()?);
+        let random = parts.next()?;
+        (random.len() == 32 && parts.next().is_none()).then_some(Maker { namespaces, id, start })
+    }
+
+    /// Whether it is certain that this process has ended.
+    fn is_dead(&self) -> bool {
+        let Ok(id) = i32::try_from(self.id) else { return false };
+        if id <= 0 {
+            return false;
+        }
+        if kill(Pid::from_raw(id), None) == Err(Errno::ESRCH) {
+            return true;
+        }
+        // A zombie has ended, too, and a process of another start is another one. What cannot be looked at is left alone.
+        Process::look(self.id).is_some_and(|found| found.is_zombie || found.start != self.start)
+    }
+}
+
+/// What /proc says of a process.
+struct Process {
+    is_zombie: bool,
+    start: u64,
+}
+
+impl Process {
+    fn look(id: u32) -> Option<Process> {
+        let stat = fs::read_to_string(format!("/proc/{id}/stat")).ok()?;
+        // The name of the program may have anything in it; behind its last parenthesis there are numbers. The first field there is the third of proc(5).
+        let mut fields = stat.rsplit_once(')')?.1.split_ascii_whitespace();
+        let is_zombie = matches!(fields.next()?, "Z" | "X");
+        Some(Process { is_zombie, start: fields.nth(18)?.parse().ok()? })
+    }
+}
+
+/// The part of a name that says who makes it.
+pub(super) fn maker() -> String {
+    // Where it cannot be told, nobody will take it for one that has ended.
+    let Maker { namespaces, id, start } = Maker::this().unwrap_or(Maker { namespaces: 0, id: 0, start: 0 });
+    format!("{namespaces:x}-{id}-{start}")
+}
+
+/// Removes the names of this user that dead processes have left. A matter of tidiness: what cannot be removed does not keep a pair from starting.
+pub(super) fn sweep() {
+    let (Some(this), Ok(entries)) = (Maker::this(), fs::read_dir(DIRECTORY)) else { return };
+    let user = geteuid().as_raw();
+    for entry in entries.flatten() {
+        let name = entry.file_name();
+        let Some((name, maker)) = name.to_str().and_then(|name| Some((name, Maker::of_name(name)?))) else { continue };
+        if maker.namespaces != this.namespaces || maker == this {
+            continue;
+        }
+        // Not through a link, and nothing but what shm_open makes.
+        let is_ours = entry.metadata().is_ok_and(|m| m.uid() == user && m.file_type().is_file());
+        if is_ours && maker.is_dead() {
+            // The name is a random one: nobody makes it anew between the look and this. Somebody else may have removed it.
+            let _ = unlink(&format!("/{name}"));
+        }
+    }
+}
