@@ -516,7 +516,7 @@ impl Coprocess {
         })
     }
 
-    fn register(&self, change: impl FnOnce(&mut Handlers)) -> &Self {
+    pub(crate) fn register(&self, change: impl FnOnce(&mut Handlers)) -> &Self {
         // There is nobody to handle anything in a child of fork(2).
         let Ok(end) = self.own_end() else { return self };
         if end.registry.add(change) {

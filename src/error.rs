@@ -116,6 +116,16 @@ pub enum Error {
         #[source]
         cause: ForkError,
     },
+    /// The other end does not serve an interface as this end's client has it; see [`mod@crate::interface`]. Nothing else was called.
+    #[cfg(feature = "interface")]
+    #[error("the interface `{interface}` does not fit: {cause}")]
+    Interface {
+        /// Its name.
+        interface: &'static str,
+        /// What does not fit.
+        #[source]
+        cause: Box<crate::interface::InterfaceError>,
+    },
     /// The operating system refused something that a running pair needs, such as a thread or a futex.
     #[error("cannot {action}: {source}")]
     Os {

@@ -87,6 +87,8 @@ pub mod fuzzing;
 mod inbox;
 #[expect(unsafe_code, reason = "a lock of our own")]
 mod inbox_lock;
+#[cfg(feature = "interface")]
+pub mod interface;
 mod latch;
 mod lead;
 mod outbox;
@@ -104,6 +106,8 @@ mod waiting;
 
 pub use call::Pending;
 pub use coprocess::{Coprocess, WeakCoprocess};
+#[cfg(feature = "interface")]
+pub use coprocess_macros::interface;
 pub use coprocess_ring::{Backend, Misbehaved, WaitStrategy, Wakeup};
 pub use error::{Error, ForkError, Reason, Result};
 pub use process::{Builder, fork, init, parent, spawn};
@@ -112,9 +116,14 @@ pub use serde_bytes;
 pub use stats::Stats;
 
 // The examples of the README compile and run.
-#[cfg(doctest)]
+#[cfg(all(doctest, feature = "interface"))]
 #[doc = include_str!("../README.md")]
 struct Readme;
+
+// So do the steps of the guide.
+#[cfg(all(doctest, feature = "interface"))]
+#[doc = include_str!("../docs/guide.md")]
+struct Guide;
 
 /// Makes worker functions work in a test binary: write it once, at the top level of the file.
 ///

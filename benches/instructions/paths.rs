@@ -56,6 +56,8 @@ pub(crate) const PATHS: &[Path] = &[
         parent: |co| emits(co, |_| Bytes::new(&KIB)),
     },
     Path { name: "call u64: consume, dispatch and answer", worker: |co| finish(|turns| serve(&co, turns)), parent: starts },
+    Path { name: "typed u64: encode and publish", worker: |co| finish(|_| start_typed(&co)), parent: nothing },
+    Path { name: "typed u64: consume, dispatch and answer", worker: |co| finish(|turns| serve_typed(&co, turns)), parent: starts_typed },
     Path { name: "answer u64: consume", worker: |co| finish(|turns| wait(&co, turns)), parent: answers },
 ];
 
@@ -66,6 +68,24 @@ struct Reading {
     value: f64,
     mean: f64,
     peak: f64,
+}
+
+/// `echo` as a method of an interface: on the wire its name, `a.id`, is as long as that. Its type is one of its own, with the code of a `u64`:
+/// the compiler would inline functions that both paths have in neither, and the figures of the other would change.
+#[coprocess::interface(name = "a")]
+trait Identity {
+    fn id(&self, value: Nanos) -> Nanos;
+}
+
+#[derive(Serialize, Deserialize)]
+struct Nanos(u64);
+
+struct Echo;
+
+impl Identity for Echo {
+    fn id(&self, value: Nanos) -> Nanos {
+        value
+    }
 }
 
 /// A time of our days in nanoseconds.
@@ -116,6 +136,17 @@ fn start(co: &Coprocess) -> Result<()> {
     })
 }
 
+fn start_typed(co: &Coprocess) -> Result<()> {
+    let identity = IdentityClient::unchecked(co);
+    let prepare = |messages| Ok(Vec::with_capacity(messages as usize));
+    count(prepare, &mut |messages, pending| {
+        for turn in 0..messages {
+            pending.push(identity.pipelined().id(Nanos(EPOCH + u64::from(black_box(turn))))?);
+        }
+        Ok(())
+    })
+}
+
 /// Dispatches what the parent has sent.
 fn dispatch(co: &Coprocess, messages: u32) -> Result<()> {
     let mut left = messages as usize;
@@ -145,6 +176,11 @@ fn listen<T: DeserializeOwned + 'static>(co: &Coprocess, turns: &Turns) -> Resul
 
 fn serve(co: &Coprocess, turns: &Turns) -> Result<()> {
     co.serve("echo", |value: u64| value);
+    count(|messages| turns.pass(messages), &mut |messages, ()| dispatch(co, messages))
+}
+
+fn serve_typed(co: &Coprocess, turns: &Turns) -> Result<()> {
+    Echo.serve(co);
     count(|messages| turns.pass(messages), &mut |messages, ()| dispatch(co, messages))
 }
 
@@ -181,6 +217,17 @@ fn starts(co: &Coprocess) -> Part {
     Box::new(move |messages| {
         for turn in 0..messages {
             pending.push(start_one(&co, turn)?);
+        }
+        Ok(())
+    })
+}
+
+fn starts_typed(co: &Coprocess) -> Part {
+    let identity = IdentityClient::unchecked(co);
+    let mut pending = Vec::new();
+    Box::new(move |messages| {
+        for turn in 0..messages {
+            pending.push(identity.pipelined().id(Nanos(EPOCH + u64::from(turn)))?);
         }
         Ok(())
     })

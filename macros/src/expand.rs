@@ -1,0 +1,350 @@
+//! What is made of an interface: the trait with `serve`, and the client.
+
+use proc_macro2::{Ident, Span, TokenStream};
+use quote::{ToTokens, format_ident, quote, quote_spanned};
+use syn::ext::IdentExt;
+use syn::spanned::Spanned;
+use syn::{Attribute, parse_quote};
+
+use crate::parse::{Argument, Interface, Method, Passed};
+
+/// How a client calls: the forms differ in what they go through, and in what a method returns.
+struct Form {
+    /// What the client goes through.
+    through: TokenStream,
+    /// The result of a call, of the type that the server returns.
+    returns: fn(&TokenStream) -> TokenStream,
+    /// What the documentation of a method says, besides what its author says.
+    about_calls: &'static str,
+    /// What is said of events, if they are sent so.
+    about_events: Option<&'static str>,
+}
+
+pub(crate) fn expand(interface: &Interface) -> TokenStream {
+    let server = server(interface);
+    let client = client(interface);
+    quote! {
+        #server
+        #client
+    }
+}
+
+// ---- the server ----------------------------------------------------------------------------------------------------------------------
+
+fn server(interface: &Interface) -> TokenStream {
+    let mut item = interface.item.clone();
+    let name = &interface.name;
+    let ident = &item.ident;
+    let registrations = interface.methods.iter().map(|method| registration(interface, method));
+    let descriptions = descriptions(interface);
+    let about = format!(
+        " Serves the methods of this interface on one end of a pair, until that is over: the other end calls them by a [`{ident}Client`]."
+    );
+    item.items.push(parse_quote! {
+        #[doc = #about]
+        ///
+        /// What the server keeps for itself it keeps in an `Arc`, which can be served as well. Whatever was served under the same names
+        /// before is replaced.
+        ///
+        /// # Panics
+        ///
+        /// As [`Coprocess::serve`](::coprocess::Coprocess::serve).
+        #[allow(deprecated)]
+        fn serve(self, on: &::coprocess::Coprocess)
+        where
+            Self: ::core::marker::Sized + ::core::marker::Send + ::core::marker::Sync + 'static,
+        {
+            let server = ::std::sync::Arc::new(self);
+            let mut served = ::coprocess::interface::Served::default();
+            #(#registrations)*
+            served.on(on, #name, #descriptions);
+        }
+    });
+    let attributes = conditions(&interface.attributes);
+    let forwards = interface.methods.iter().map(|method| {
+        let attributes = conditions(&method.attributes);
+        let Method { declared, ident: called, arguments, .. } = method;
+        let arguments = arguments.iter().map(|argument| &argument.ident);
+        quote! {
+            #(#attributes)*
+            #[inline]
+            #declared {
+                <__Server as #ident>::#called(self #(, #arguments)*)
+            }
+        }
+    });
+    let supertraits = (!item.supertraits.is_empty()).then(|| {
+        let bounds = &item.supertraits;
+        quote!(where ::std::sync::Arc<__Server>: #bounds)
+    });
+    quote! {
+        #[allow(dead_code)]
+        #item
+
+        #(#attributes)*
+        #[automatically_derived]
+        #[allow(deprecated)]
+        impl<__Server: ?::core::marker::Sized + #ident> #ident for ::std::sync::Arc<__Server> #supertraits {
+            #(#forwards)*
+        }
+    }
+}
+
+/// Adds a method of the server.
+fn registration(interface: &Interface, method: &Method) -> TokenStream {
+    let conditions = conditions(&method.attributes);
+    let wire = wire_name(interface, method);
+    let (trait_name, called, result) = (&interface.item.ident, &method.ident, &method.result);
+    // Names that those of the user's arguments cannot hide.
+    let names: Vec<Ident> = (0..method.arguments.len()).map(|at| Ident::new(&format!("argument_{at}"), Span::mixed_site())).collect();
+    let types = method.arguments.iter().map(Argument::received);
+    let passed = names.iter().zip(&method.arguments).map(|(name, argument)| match argument.passed {
+        Passed::Value => name.to_token_stream(),
+        Passed::Text | Passed::Bytes | Passed::Slice(_) | Passed::Reference(_) => quote!(&#name),
+    });
+    let parameter = match &names[..] {
+        [] => quote!((): ()),
+        [name] => quote!(#name: #(#types)*),
+        names => quote!((#(#names),*): (#(#types),*)),
+    };
+    let register = Ident::new(if method.is_event { "event" } else { "method" }, called.span());
+    quote! {
+        #(#conditions)*
+        {
+            let server = ::std::sync::Arc::clone(&server);
+            served.#register(#wire, move |#parameter| -> #result { <Self as #trait_name>::#called(&server #(, #passed)*) });
+        }
+    }
+}
+
+/// What both ends compare.
+fn descriptions(interface: &Interface) -> TokenStream {
+    let methods = interface.methods.iter().map(|method| {
+        let conditions = conditions(&method.attributes);
+        let (name, signature) = (method.ident.unraw().to_string(), &method.signature);
+        quote! {
+            #(#conditions)*
+            ::coprocess::interface::Method { name: #name, signature: #signature }
+        }
+    });
+    quote!(&[#(#methods),*])
+}
+
+// ---- the client ----------------------------------------------------------------------------------------------------------------------
+
+fn forms() -> [Form; 4] {
+    [
+        Form {
+            through: quote!(::coprocess::Coprocess),
+            returns: |result| quote!(::coprocess::Result<#result>),
+            about_calls: "Waits for the result, as [`Coprocess::call`](::coprocess::Coprocess::call) does, with its errors.",
+            about_events: Some("Sends an event, as [`Coprocess::emit`](::coprocess::Coprocess::emit) does, with its errors."),
+        },
+        Form {
+            through: quote!(::coprocess::interface::Within<'_>),
+            returns: |result| quote!(::coprocess::Result<#result>),
+            about_calls: "Waits for the result until the deadline, as [`Coprocess::call_timeout`](::coprocess::Coprocess::call_timeout) does, with its errors.",
+            about_events: Some(
+                "Sends an event before the deadline, as [`Coprocess::emit_timeout`](::coprocess::Coprocess::emit_timeout) does, with its errors.",
+            ),
+        },
+        Form {
+            through: quote!(::coprocess::interface::Pipelined<'_>),
+            returns: |result| quote!(::coprocess::Result<::coprocess::Pending<#result>>),
+            about_calls: "Sends the call and does not wait for its result, as [`Coprocess::start`](::coprocess::Coprocess::start) does, with its errors.",
+            about_events: None,
+        },
+        Form {
+            through: quote!(::coprocess::interface::Asynchronous<'_>),
+            returns: |result| quote!(::coprocess::interface::Answer<#result>),
+            about_calls: "Sends the call; await the result. The errors are those of [`Coprocess::call`](::coprocess::Coprocess::call).",
+            about_events: None,
+        },
+    ]
+}
+
+fn client(interface: &Interface) -> TokenStream {
+    let (vis, ident, name) = (&interface.item.vis, &interface.item.ident, &interface.name);
+    let client = format_ident!("{ident}Client");
+    let conditions: Vec<_> = conditions(&interface.attributes).collect();
+    let attributes = &interface.attributes;
+    let descriptions = descriptions(interface);
+    let about = format!(" The client of [`{ident}`]: calls what the other end of a pair serves.");
+    let methods = forms().into_iter().map(|form| {
+        let methods = interface.methods.iter().filter_map(|method| client_method(interface, method, &form));
+        let through = &form.through;
+        quote! {
+            #(#conditions)*
+            #[automatically_derived]
+            #[allow(dead_code, deprecated, clippy::too_many_arguments)]
+            impl #client<#through> {
+                #(#methods)*
+            }
+        }
+    });
+    quote! {
+        #(#attributes)*
+        ///
+        #[doc = #about]
+        #[allow(dead_code)]
+        #[derive(Debug, Clone)]
+        #vis struct #client<Through = ::coprocess::Coprocess> {
+            through: Through,
+        }
+
+        #(#conditions)*
+        #[automatically_derived]
+        #[allow(dead_code, deprecated)]
+        impl #client {
+            /// Makes a client, if the other end of `co` serves this interface.
+            ///
+            /// Asks the other end what it serves, waits for the answer as [`Coprocess::call`](::coprocess::Coprocess::call) does, and
+            /// compares.
+            ///
+            /// # Errors
+            ///
+            /// [`Error::Interface`](::coprocess::Error::Interface): the other end does not serve this interface, or a method of it has other
+            /// types there. Besides, the errors of [`Coprocess::call`](::coprocess::Coprocess::call).
+            #vis fn new(co: &::coprocess::Coprocess) -> ::coprocess::Result<Self> {
+                ::coprocess::interface::check(co, #name, #descriptions)?;
+                ::core::result::Result::Ok(Self::unchecked(co))
+            }
+
+            /// As [`new`](Self::new), for a task: the question is sent at once, and the answer awaited.
+            ///
+            /// # Errors
+            ///
+            /// As [`new`](Self::new).
+            #vis fn new_async(
+                co: &::coprocess::Coprocess,
+            ) -> impl ::core::future::Future<Output = ::coprocess::Result<Self>> + ::core::marker::Send + use<> {
+                let client = Self::unchecked(co);
+                let checked = ::coprocess::interface::check_async(co, #name, #descriptions);
+                async move {
+                    checked.await?;
+                    ::core::result::Result::Ok(client)
+                }
+            }
+
+            /// Makes a client without asking what the other end serves: for one that serves it later, or method by method, by
+            /// [`Coprocess::serve`](::coprocess::Coprocess::serve).
+            #vis fn unchecked(co: &::coprocess::Coprocess) -> Self {
+                Self { through: ::core::clone::Clone::clone(co) }
+            }
+
+            /// The same client, with a deadline for each call.
+            #vis fn within(&self, timeout: ::core::time::Duration) -> #client<::coprocess::interface::Within<'_>> {
+                #client { through: ::coprocess::interface::Within::new(&self.through, timeout) }
+            }
+
+            /// The same client, whose calls are sent at once and waited for later.
+            #vis fn pipelined(&self) -> #client<::coprocess::interface::Pipelined<'_>> {
+                #client { through: ::coprocess::interface::Pipelined::new(&self.through) }
+            }
+
+            /// The same client, whose calls are awaited.
+            #vis fn asynchronous(&self) -> #client<::coprocess::interface::Asynchronous<'_>> {
+                #client { through: ::coprocess::interface::Asynchronous::new(&self.through) }
+            }
+        }
+
+        #(#methods)*
+    }
+}
+
+fn client_method(interface: &Interface, method: &Method, form: &Form) -> Option<TokenStream> {
+    let (vis, ident, attributes) = (&interface.item.vis, &method.ident, &method.attributes);
+    let wire = wire_name(interface, method);
+    let (call, returns, about) = if method.is_event {
+        (quote!(::coprocess::interface::emit), quote!(::coprocess::Result<()>), form.about_events?)
+    } else {
+        // Where the result is written: there the compiler is to complain of it.
+        let call = quote_spanned!(method.result.span()=> ::coprocess::interface::call);
+        (call, (form.returns)(&method.result), form.about_calls)
+    };
+    let parameters = method.arguments.iter().map(|Argument { ident, declared, .. }| quote!(#ident: #declared));
+    let sent: Vec<TokenStream> = method
+        .arguments
+        .iter()
+        .map(|Argument { ident, passed, .. }| match passed {
+            Passed::Bytes => quote!(::coprocess::serde_bytes::Bytes::new(#ident)),
+            Passed::Value | Passed::Text | Passed::Slice(_) | Passed::Reference(_) => ident.to_token_stream(),
+        })
+        .collect();
+    let sent = match &sent[..] {
+        [] => quote!(()),
+        [one] => one.clone(),
+        several => quote!((#(#several),*)),
+    };
+    Some(quote! {
+        #(#attributes)*
+        ///
+        #[doc = #about]
+        #[inline]
+        #vis fn #ident(&self #(, #parameters)*) -> #returns {
+            #call(&self.through, #wire, #sent)
+        }
+    })
+}
+
+/// What a method is called on the wire.
+fn wire_name(interface: &Interface, method: &Method) -> String {
+    format!("{}.{}", interface.name, method.ident.unraw())
+}
+
+/// The attributes that say whether an item is compiled.
+fn conditions(attributes: &[Attribute]) -> impl Iterator<Item = &Attribute> {
+    attributes.iter().filter(|attribute| attribute.path().is_ident("cfg"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::parse::interface;
+
+    fn expanded(item: TokenStream) -> String {
+        expand(&interface(TokenStream::new(), item).expect("an interface")).to_string()
+    }
+
+    #[test]
+    fn documentation_is_carried_over() {
+        let text = expanded(quote! {
+            /// About all of it.
+            pub trait Calculator {
+                /// About a call.
+                fn add(&self, a: i64, b: i64) -> i64;
+                /// About an event.
+                #[event]
+                fn note(&self);
+            }
+        });
+        // The trait and the client.
+        assert_eq!(text.matches("About all of it.").count(), 2);
+        // The server's, and the four forms of the client's.
+        assert_eq!(text.matches("About a call.").count(), 5);
+        // An event is sent in two forms.
+        assert_eq!(text.matches("About an event.").count(), 3);
+    }
+
+    #[test]
+    fn what_stands_on_a_method_stays_where_it_belongs() {
+        let text = expanded(quote! {
+            #[cfg(feature = "sums")]
+            trait Calculator {
+                #[deprecated = "use a larger type"]
+                #[allow(clippy::should_implement_trait)]
+                fn add(&self, a: i8, b: i8) -> i8;
+                #[cfg(feature = "events")]
+                #[event]
+                fn note(&self);
+            }
+        });
+        assert!(!text.contains("[event]"), "an attribute of this macro is left over: {text}");
+        assert_eq!(text.matches("use a larger type").count(), 5);
+        assert_eq!(text.matches("should_implement_trait").count(), 1);
+        // The trait, its implementation for Arc, the client, its functions, and its methods in four forms.
+        assert_eq!(text.matches(r#"feature = "sums""#).count(), 8);
+        // The method: in the trait, for Arc, when it is registered, in the three descriptions, and in two forms of the client.
+        assert_eq!(text.matches(r#"feature = "events""#).count(), 8);
+    }
+}

@@ -1,0 +1,330 @@
+//! What an interface may contain, and what is said where it contains something else.
+
+use proc_macro2::{Span, TokenStream, TokenTree};
+use quote::{ToTokens, quote};
+use syn::ext::IdentExt;
+use syn::parse::Parser;
+use syn::spanned::Spanned;
+use syn::{
+    Attribute, Error, FnArg, Generics, Ident, ItemTrait, LitStr, Pat, PatType, Receiver, ReceiverKind, Result, ReturnType, Safety,
+    Signature, TraitItem, TraitItemFn, Type,
+};
+
+use crate::signature;
+
+/// The most arguments that serde can encode as one tuple.
+const MAX_ARGUMENTS: usize = 16;
+
+/// Names that the client or the trait has already.
+const RESERVED: [&str; 7] = ["new", "new_async", "unchecked", "within", "pipelined", "asynchronous", "serve"];
+
+/// A trait that can be an interface.
+pub(crate) struct Interface {
+    /// The trait for the server to implement: as it was written, without what is for this macro only.
+    pub(crate) item: ItemTrait,
+    /// What it is called on the wire.
+    pub(crate) name: String,
+    /// Its own documentation, and the conditions that it is compiled under: for what is made of it, too.
+    pub(crate) attributes: Vec<Attribute>,
+    pub(crate) methods: Vec<Method>,
+}
+
+pub(crate) struct Method {
+    /// As written.
+    pub(crate) declared: Signature,
+    pub(crate) ident: Ident,
+    pub(crate) attributes: Vec<Attribute>,
+    /// One way: it has no result.
+    pub(crate) is_event: bool,
+    pub(crate) arguments: Vec<Argument>,
+    /// What the other end answers.
+    pub(crate) result: TokenStream,
+    /// What both ends compare.
+    pub(crate) signature: String,
+}
+
+pub(crate) struct Argument {
+    pub(crate) ident: Ident,
+    /// As written.
+    pub(crate) declared: Type,
+    pub(crate) passed: Passed,
+}
+
+/// How an argument travels.
+pub(crate) enum Passed {
+    Value,
+    /// `&str`; a `String` arrives.
+    Text,
+    /// `&[u8]`, as one block.
+    Bytes,
+    /// `&[T]`; a `Vec<T>` arrives.
+    Slice(Type),
+    /// `&T`; a `T` arrives.
+    Reference(Type),
+}
+
+impl Argument {
+    /// The type that arrives.
+    pub(crate) fn received(&self) -> TokenStream {
+        match &self.passed {
+            Passed::Value => self.declared.to_token_stream(),
+            Passed::Text => quote!(::std::string::String),
+            Passed::Bytes => quote!(::coprocess::serde_bytes::ByteBuf),
+            Passed::Slice(element) => quote!(::std::vec::Vec<#element>),
+            Passed::Reference(target) => target.to_token_stream(),
+        }
+    }
+
+    /// The type that arrives, as both ends compare it: whether the method borrows it does not matter.
+    fn text(&self) -> String {
+        match &self.passed {
+            Passed::Value => signature::text(self.declared.to_token_stream()),
+            Passed::Text => "String".to_owned(),
+            Passed::Bytes => "Vec<u8>".to_owned(),
+            Passed::Slice(element) => format!("Vec<{}>", signature::text(element.to_token_stream())),
+            Passed::Reference(target) => signature::text(target.to_token_stream()),
+        }
+    }
+}
+
+/// Everything that is wrong, so that it is all seen at once.
+#[derive(Default)]
+struct Complaints(Option<Error>);
+
+impl Complaints {
+    fn add(&mut self, span: Span, message: &str) {
+        let error = Error::new(span, message);
+        match &mut self.0 {
+            Some(all) => all.combine(error),
+            None => self.0 = Some(error),
+        }
+    }
+
+    /// Complains of a part that should not be there.
+    fn refuse(&mut self, part: Option<impl Spanned>, message: &str) {
+        if let Some(part) = part {
+            self.add(part.span(), message);
+        }
+    }
+}
+
+/// Reads what the attribute stands on.
+pub(crate) fn interface(options: TokenStream, item: TokenStream) -> Result<Interface> {
+    let span = item.clone().into_iter().next().map_or_else(Span::call_site, |first| first.span());
+    let mut item: ItemTrait = syn::parse2(item.clone()).map_err(|error| match syn::parse2::<syn::Item>(item) {
+        // A trait, but not a proper one.
+        Err(_) => error,
+        Ok(_) => Error::new(span, "an interface is a trait"),
+    })?;
+    let name = name(options, &item)?;
+    let mut complaints = Complaints::default();
+    complaints.refuse(item.unsafety, "an interface cannot be unsafe: nobody at the other end could keep its promises");
+    complaints.refuse(item.modifiers.auto_token, "an interface cannot be an auto trait");
+    complaints.refuse(generic_part(&item.generics), "an interface has no generic parameters: the other end is compiled without them");
+    let mut methods = Vec::new();
+    for part in &mut item.items {
+        match part {
+            TraitItem::Fn(function) => methods.push(method(function, &mut complaints)),
+            other => complaints.add(other.span(), "an interface has methods only"),
+        }
+    }
+    match complaints.0 {
+        Some(error) => Err(error),
+        None => Ok(Interface { attributes: carried(&item.attrs), item, name, methods }),
+    }
+}
+
+/// What the interface is called on the wire: as the trait, unless it was given a name.
+fn name(options: TokenStream, item: &ItemTrait) -> Result<String> {
+    let mut name = None;
+    let parser = syn::meta::parser(|option| {
+        if !option.path.is_ident("name") {
+            return Err(option.error("there is one option: `name = \"...\"`, the name of the interface on the wire"));
+        }
+        let given: LitStr = option.value()?.parse()?;
+        if given.value().is_empty() {
+            return Err(Error::new(given.span(), "a name has at least one character"));
+        }
+        name = Some(given.value());
+        Ok(())
+    });
+    parser.parse2(options)?;
+    Ok(name.unwrap_or_else(|| item.ident.unraw().to_string()))
+}
+
+/// Attributes for everything that is made of an item: its documentation, and whether it is compiled and may be used.
+fn carried(attributes: &[Attribute]) -> Vec<Attribute> {
+    let carries = |attribute: &&Attribute| ["doc", "cfg", "deprecated"].iter().any(|name| attribute.path().is_ident(name));
+    attributes.iter().filter(carries).cloned().collect()
+}
+
+fn method(function: &mut TraitItemFn, complaints: &mut Complaints) -> Method {
+    let is_marker = |attribute: &Attribute| attribute.path().is_ident("event");
+    let marker = function.attrs.iter().find(|attribute| is_marker(attribute));
+    let is_event = marker.is_some();
+    if let Some(marker) = marker
+        && marker.meta.require_path_only().is_err()
+    {
+        complaints.add(marker.span(), "`#[event]` takes nothing");
+    }
+    function.attrs.retain(|attribute| !is_marker(attribute));
+
+    let signature = &function.sig;
+    complaints
+        .refuse(function.default.as_ref(), "a method of an interface has no body: what it does is said where the interface is implemented");
+    complaints.refuse(signature.asyncness, "a method of an interface is not async: clients choose, by `asynchronous()`, whether they wait");
+    complaints.refuse(signature.constness, "a method of an interface is not const");
+    if !matches!(signature.safety, Safety::Default) {
+        complaints.add(signature.safety.span(), "a method of an interface is not unsafe: nobody at the other end could keep its promises");
+    }
+    complaints.refuse(signature.abi.as_ref(), "a method of an interface has no calling convention");
+    complaints.refuse(signature.variadic.as_ref(), "a method of an interface has a fixed number of arguments");
+    complaints.refuse(
+        generic_part(&signature.generics),
+        "a method of an interface has no generic parameters: the other end cannot know the caller's types",
+    );
+    let name = signature.ident.unraw().to_string();
+    if RESERVED.contains(&name.as_str()) {
+        complaints.add(signature.ident.span(), &format!("`{name}` is a function that the macro adds: choose another name"));
+    }
+
+    let mut inputs = signature.inputs.iter();
+    match inputs.next() {
+        Some(FnArg::Receiver(receiver)) if takes_shared_self(receiver) => {}
+        Some(FnArg::Receiver(receiver)) => complaints.add(
+            receiver.span(),
+            "a method of an interface takes `&self`: its server handles all calls; what changes in it belongs in a Mutex or an atomic",
+        ),
+        _ => complaints.add(
+            signature.ident.span(),
+            &format!(
+                "a method of an interface takes `&self`: write `fn {name}(&self{})`",
+                if signature.inputs.is_empty() { "" } else { ", .." }
+            ),
+        ),
+    }
+    let arguments: Vec<Argument> = signature
+        .inputs
+        .iter()
+        .filter_map(|input| match input {
+            FnArg::Typed(input) => argument(input, complaints),
+            FnArg::Receiver(_) => None,
+        })
+        .collect();
+    if arguments.len() > MAX_ARGUMENTS {
+        complaints.add(
+            signature.ident.span(),
+            &format!("a method of an interface has at most {MAX_ARGUMENTS} arguments: put them into a struct"),
+        );
+    }
+
+    let result = match &signature.output {
+        ReturnType::Default => quote!(()),
+        ReturnType::Type(_, result) if is_event => {
+            complaints.add(result.span(), "an event has no result: nobody answers it");
+            quote!(())
+        }
+        ReturnType::Type(_, result) => {
+            check_owned(
+                result.to_token_stream(),
+                "a result is owned: it is made at the other end, and nothing there can be borrowed",
+                complaints,
+            );
+            result.to_token_stream()
+        }
+    };
+    let types: Vec<String> = arguments.iter().map(Argument::text).collect();
+    let types = types.join(", ");
+    let described = if is_event { format!("event({types})") } else { format!("fn({types}) -> {}", signature::text(result.clone())) };
+    Method {
+        declared: signature.clone(),
+        ident: signature.ident.clone(),
+        attributes: carried(&function.attrs),
+        is_event,
+        arguments,
+        result,
+        signature: described,
+    }
+}
+
+/// What there is of generic parameters and their bounds.
+fn generic_part(generics: &Generics) -> Option<TokenStream> {
+    match (generics.params.is_empty(), &generics.where_clause) {
+        (false, _) => Some(generics.params.to_token_stream()),
+        (true, bounds) => bounds.as_ref().map(ToTokens::to_token_stream),
+    }
+}
+
+fn takes_shared_self(receiver: &Receiver) -> bool {
+    matches!(receiver.kind, ReceiverKind::Reference(_, None, None))
+}
+
+fn argument(input: &PatType, complaints: &mut Complaints) -> Option<Argument> {
+    complaints.refuse(input.attrs.first(), "an argument of an interface has no attributes");
+    let ident = match &*input.pat {
+        Pat::Ident(name) if name.by_ref.is_none() && name.mutability.is_none() && name.subpat.is_none() => name.ident.clone(),
+        other => {
+            complaints.add(other.span(), "an argument of an interface is a name and a type: the client has a parameter of that name");
+            return None;
+        }
+    };
+    let borrowed = "an argument is owned, or borrowed as a whole (`&str`, `&[T]`, `&T`): inside of a type nothing can be borrowed";
+    let passed = match peel(&input.ty) {
+        Type::Reference(reference) => {
+            if let Some(lifetime) = &reference.lifetime {
+                complaints.add(lifetime.span(), "an argument is borrowed for the call only: leave the lifetime out");
+            }
+            complaints.refuse(reference.mutability, "an argument cannot be changed for the caller: return what changes");
+            let target = peel(&reference.elem);
+            check_owned(target.to_token_stream(), borrowed, complaints);
+            match target {
+                Type::Path(path) if path.path.is_ident("str") => Passed::Text,
+                Type::Slice(slice) => match peel(&slice.elem) {
+                    Type::Path(path) if path.path.is_ident("u8") => Passed::Bytes,
+                    element => Passed::Slice(element.clone()),
+                },
+                other => Passed::Reference(other.clone()),
+            }
+        }
+        other => {
+            check_owned(other.to_token_stream(), borrowed, complaints);
+            Passed::Value
+        }
+    };
+    Some(Argument { ident, declared: (*input.ty).clone(), passed })
+}
+
+/// The type itself, without parentheses, visible or not, around it.
+fn peel(mut declared: &Type) -> &Type {
+    loop {
+        declared = match declared {
+            Type::Group(group) => &group.elem,
+            Type::Paren(paren) => &paren.elem,
+            other => return other,
+        };
+    }
+}
+
+/// Complains of what in a type cannot be made at the other end.
+fn check_owned(tokens: TokenStream, borrowed: &str, complaints: &mut Complaints) {
+    for token in tokens {
+        match &token {
+            TokenTree::Group(group) => check_owned(group.stream(), borrowed, complaints),
+            // A lifetime begins with its quotation mark.
+            TokenTree::Punct(mark) if matches!(mark.as_char(), '&' | '\'') => {
+                // Once for a reference, not again for its lifetime.
+                complaints.add(token.span(), borrowed);
+                return;
+            }
+            TokenTree::Ident(word) if word == "impl" || word == "dyn" => {
+                complaints.add(token.span(), &format!("`{word}` types cannot travel: the other end must know what to make; name the type"));
+                return;
+            }
+            TokenTree::Ident(word) if word == "Self" => {
+                complaints.add(token.span(), "`Self` is the server here, and another type at the client: name the type");
+                return;
+            }
+            _ => {}
+        }
+    }
+}

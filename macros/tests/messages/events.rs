@@ -1,0 +1,11 @@
+//! An event has no result.
+
+#[coprocess::interface]
+trait Clock {
+    #[event]
+    fn tick(&self, seconds: u64) -> bool;
+    #[event(often)]
+    fn tock(&self);
+}
+
+fn main() {}

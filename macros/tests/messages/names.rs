@@ -1,0 +1,19 @@
+//! Names that the macro needs, and what it can be told.
+
+#[coprocess::interface]
+trait Calculator {
+    fn new(&self);
+    fn serve(&self);
+    fn within(&self, range: u64) -> bool;
+}
+
+#[coprocess::interface(name = "")]
+trait Nameless {}
+
+#[coprocess::interface(async)]
+trait Asynchronous {}
+
+#[coprocess::interface(version = 3)]
+trait Versioned {}
+
+fn main() {}

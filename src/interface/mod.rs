@@ -1,0 +1,196 @@
+//! Typed interfaces: a client and a server from a trait.
+//!
+//! The attribute [`#[coprocess::interface]`](macro@crate::interface) on a trait makes a client of it, and a trait that a server implements.
+//! The names of methods, the number of arguments and their types are then checked by the compiler, and between the two ends of a pair
+//! when a client is made. (Feature `interface`.)
+//!
+//! ```
+//! use coprocess::Error;
+//! use serde::{Deserialize, Serialize};
+//!
+//! /// Arithmetic in a process of its own.
+//! #[coprocess::interface]
+//! pub trait Calculator {
+//!     /// Adds.
+//!     fn add(&self, a: i64, b: i64) -> i64;
+//!     /// Divides. An error of one's own is a value.
+//!     fn divide(&self, a: i64, b: i64) -> Result<i64, DivideError>;
+//!     /// Arguments can be borrowed.
+//!     fn count_words(&self, text: &str) -> usize;
+//!     /// Events go one way.
+//!     #[event]
+//!     fn note(&self, text: &str);
+//! }
+//!
+//! #[derive(Debug, PartialEq, Serialize, Deserialize)]
+//! pub enum DivideError {
+//!     ByZero,
+//! }
+//!
+//! // The server: the trait, as it is written.
+//! struct Plain;
+//!
+//! impl Calculator for Plain {
+//!     fn add(&self, a: i64, b: i64) -> i64 {
+//!         a + b
+//!     }
+//!     fn divide(&self, a: i64, b: i64) -> Result<i64, DivideError> {
+//!         a.checked_div(b).ok_or(DivideError::ByZero)
+//!     }
+//!     fn count_words(&self, text: &str) -> usize {
+//!         text.split_whitespace().count()
+//!     }
+//!     fn note(&self, text: &str) {
+//!         println!("{text}");
+//!     }
+//! }
+//!
+//! fn main() -> coprocess::Result<()> {
+//!     coprocess::init();
+//!     let co = coprocess::fork(|co| Plain.serve(&co))?;
+//!
+//!     // The client: one method for each of the trait's.
+//!     let calculator = CalculatorClient::new(&co)?;
+//!     assert_eq!(calculator.add(1, 2)?, 3);
+//!     assert_eq!(calculator.divide(1, 0)?, Err(DivideError::ByZero));
+//!     calculator.note("on its way")?;
+//!
+//!     // The same calls with a deadline,
+//!     use std::time::Duration;
+//!     match calculator.within(Duration::from_millis(500)).count_words("how many are these?") {
+//!         Err(Error::Timeout) => println!("too slow"),
+//!         count => assert_eq!(count?, 4),
+//!     }
+//!
+//!     // sent now and waited for later,
+//!     let sums = (0..100).map(|n| calculator.pipelined().add(n, n)).collect::<Result<Vec<_>, _>>()?;
+//!     for (n, sum) in (0..).zip(sums) {
+//!         assert_eq!(sum.wait()?, 2 * n);
+//!     }
+//!
+//!     // or awaited, under any runtime.
+//!     let sum = async { calculator.asynchronous().add(3, 4).await };
+//!     assert_eq!(block_on(sum)?, 7);
+//!     co.close()?;
+//!     Ok(())
+//! }
+//! # fn block_on<T>(future: impl Future<Output = T>) -> T {
+//! #     struct Unpark(std::thread::Thread);
+//! #     impl std::task::Wake for Unpark {
+//! #         fn wake(self: std::sync::Arc<Self>) {
+//! #             self.0.unpark();
+//! #         }
+//! #     }
+//! #     let waker = std::sync::Arc::new(Unpark(std::thread::current())).into();
+//! #     let mut future = std::pin::pin!(future);
+//! #     loop {
+//! #         match future.as_mut().poll(&mut std::task::Context::from_waker(&waker)) {
+//! #             std::task::Poll::Ready(value) => return value,
+//! #             std::task::Poll::Pending => std::thread::park(),
+//! #         }
+//! #     }
+//! # }
+//! ```
+//!
+//! # The trait
+//!
+//! Methods take `&self`: handlers of one end run one at a time, but nested, and on different threads. Arguments and results are anything that
+//! can be a message ([crate docs](crate#messages)). An argument may be borrowed as a whole: `&str`, `&[T]`, `&T`; it is encoded from
+//! where it lies, and what arrives is lent to the server. `&[u8]` travels as one block, as the types of [`serde_bytes`] do.
+//! There are no generic parameters, no async methods, no bodies; a method can have a `#[cfg(..)]`. The client has functions of its own, so
+//! methods cannot be called `new`, `new_async`, `unchecked`, `within`, `pipelined` or `asynchronous`, nor `serve`, which the trait has.
+//!
+//! `#[event]` makes a method one way: the client [emits](crate::Coprocess::emit), nobody answers.
+//!
+//! A method that returns `Result<T, E>` answers with that very value, whatever it is: the client gets `coprocess::Result<Result<T, E>>`. The
+//! outer error is for what happens on the way, and for panics of the server ([`Error::Remote`](crate::Error::Remote)).
+//!
+//! # The server
+//!
+//! `server.serve(&co)`, or `Calculator::serve(server, &co)`, registers all methods in one step. Both ends of a pair can serve, the same interface or others, and one server can serve
+//! many pairs, in an `Arc`: an `Arc` of a server is a server. A server that calls back through its own pair holds a
+//! [`WeakCoprocess`](crate::WeakCoprocess), as any handler does.
+//!
+//! # The client
+//!
+//! A client is as cheap to clone as a [`Coprocess`](crate::Coprocess), and keeps the pair open as one does.
+//!
+//! | | |
+//! |---|---|
+//! | `client.add(1, 2)?` | waits, as [`call`](crate::Coprocess::call) |
+//! | `client.within(timeout).add(1, 2)?` | waits until the deadline, as [`call_timeout`](crate::Coprocess::call_timeout) |
+//! | `client.pipelined().add(1, 2)?` | returns a [`Pending`](crate::Pending), as [`start`](crate::Coprocess::start) |
+//! | `client.asynchronous().add(1, 2).await?` | a future, an [`Answer`] |
+//! | `client.note("..")?` | an event, as [`emit`](crate::Coprocess::emit); `within(timeout)` as [`emit_timeout`](crate::Coprocess::emit_timeout) |
+//!
+//! # What is compared
+//!
+//! `CalculatorClient::new` asks the other end what it serves under this name, once, and compares: the name of each method, whether it is an
+//! event, and its types. Where they differ it fails with [`Error::Interface`](crate::Error::Interface), which names the method and says what
+//! it is at either end. The other end may serve more methods than the client has. It must serve the interface before the client asks.
+//!
+//! Types are compared as they are written in the trait, apart from spaces, and from whether an argument is borrowed. So `u64` and an alias of it
+//! differ, and two structs of the same name do not, whatever their fields are: those are compared by nobody but the decoder.
+//!
+//! `CalculatorClient::new_async` is the same for a task. `CalculatorClient::unchecked` does not ask.
+//!
+//! # What is underneath
+//!
+//! Ordinary calls and events: the method `add` of `Calculator` is `"Calculator.add"`, its arguments are those of [`call`](crate::Coprocess::call), `()` for
+//! none, the value for one, a tuple for several. `co.call::<i64>("Calculator.add", (1_i64, 2_i64))` is the same call, and
+//! [`serve_deferred`](crate::Coprocess::serve_deferred) of that name, after `serve`, replaces the one method by one that answers later. The description is the answer to
+//! `"Calculator::interface"`. [`emit`](crate::Coprocess::emit) and its variants send the events. Where two interfaces of the same name meet on one end, `#[interface(name = "other.Calculator")]` gives one another name there.
+
+mod description;
+mod served;
+mod through;
+
+pub use description::{Method, check, check_async};
+pub use served::Served;
+pub use through::{Answer, Asynchronous, Emit, Pipelined, Through, Within, call, emit};
+
+/// Why an interface cannot be used as the client has it; see [`mod@crate::interface`].
+///
+/// # Examples
+///
+/// ```no_run
+/// use coprocess::interface::InterfaceError;
+///
+/// #[coprocess::interface]
+/// trait Clock {
+///     fn now(&self) -> u64;
+/// }
+///
+/// # coprocess::init();
+/// # let co = coprocess::fork(|_| {})?;
+/// match ClockClient::new(&co) {
+///     Err(coprocess::Error::Interface { cause, .. }) if matches!(*cause, InterfaceError::NotServed) => println!("there is no clock"),
+///     clock => println!("{}", clock?.now()?),
+/// }
+/// # Ok::<(), coprocess::Error>(())
+/// ```
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum InterfaceError {
+    /// The other end serves no interface of this name.
+    #[error("the other end does not serve it; it must before a client asks")]
+    NotServed,
+    /// The other end serves the interface, without this method.
+    #[error("the other end has no `{method}`, which is `{ours}` here; build both from the same interface")]
+    Missing {
+        /// The method.
+        method: &'static str,
+        /// What it is at this end.
+        ours: &'static str,
+    },
+    /// A method is something else at the other end.
+    #[error("`{method}` is `{ours}` here, and `{theirs}` at the other end; build both from the same interface")]
+    Differs {
+        /// The method.
+        method: &'static str,
+        /// What it is at this end.
+        ours: &'static str,
+        /// What the other end says it is there.
+        theirs: String,
+    },
+}

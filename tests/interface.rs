@@ -1,0 +1,724 @@
+//! Typed interfaces: every form of a call, both directions, what is underneath, and ends that do not fit.
+
+mod common;
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::pin::pin;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+use std::task::{Context, Poll, Wake};
+use std::thread;
+use std::time::Duration;
+
+use common::{LIMIT, assert_matches, at_once, check_error, meant, pattern, program, role, serve_parent, within};
+use coprocess::interface::InterfaceError;
+use coprocess::serde_bytes::ByteBuf;
+use coprocess::{Builder, Coprocess, Error, Reason, Reply, WeakCoprocess};
+use serde::{Deserialize, Serialize};
+
+coprocess::init_in_tests!();
+
+/// Waits for a future, as a runtime of its own.
+fn block_on<F: Future>(future: F) -> F::Output {
+    struct Unpark(thread::Thread);
+    impl Wake for Unpark {
+        fn wake(self: Arc<Self>) {
+            self.0.unpark();
+        }
+    }
+    let waker = Arc::new(Unpark(thread::current())).into();
+    let mut future = pin!(future);
+    loop {
+        match future.as_mut().poll(&mut Context::from_waker(&waker)) {
+            Poll::Ready(output) => return output,
+            Poll::Pending => thread::park(),
+        }
+    }
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+struct Point {
+    x: f64,
+    y: f64,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+enum NoQuotient {
+    ByZero { dividend: i64 },
+    Overflow,
+}
+
+/// Arithmetic, and one method of every shape.
+#[coprocess::interface]
+trait Calculator {
+    /// Adds.
+    fn add(&self, a: i64, b: i64) -> i64;
+    fn divide(&self, a: i64, b: i64) -> Result<i64, NoQuotient>;
+    fn nothing(&self);
+    fn words(&self, text: &str) -> Vec<String>;
+    fn sum_of_bytes(&self, bytes: &[u8]) -> u64;
+    fn middle(&self, points: &[Point]) -> Option<Point>;
+    fn mirror(&self, point: &Point, across: (f64, f64)) -> Point;
+    fn count(&self, tables: BTreeMap<String, Vec<u32>>, names: Vec<String>, limit: usize) -> usize;
+    fn r#type(&self, r#in: u8) -> u8;
+    // Names that the code of the macro itself might use.
+    fn shadows(&self, server: u8, on: u8, through: u8, co: u8, argument_0: u8) -> [u8; 5];
+    fn panics(&self, why: String);
+    fn noted(&self) -> Vec<String>;
+    #[event]
+    fn note(&self, text: &str, times: u32);
+    #[event]
+    fn forget(&self);
+    #[cfg(not(test))]
+    fn not_here(&self, of: NoSuchType) -> NoSuchType;
+    #[cfg(test)]
+    fn here(&self) -> bool;
+}
+
+#[derive(Debug, Default)]
+struct Plain {
+    notes: Mutex<Vec<String>>,
+    calls: AtomicU64,
+}
+
+impl Calculator for Plain {
+    fn add(&self, a: i64, b: i64) -> i64 {
+        self.calls.fetch_add(1, Ordering::Relaxed);
+        a + b
+    }
+
+    fn divide(&self, a: i64, b: i64) -> Result<i64, NoQuotient> {
+        if b == 0 { Err(NoQuotient::ByZero { dividend: a }) } else { a.checked_div(b).ok_or(NoQuotient::Overflow) }
+    }
+
+    fn nothing(&self) {}
+
+    fn words(&self, text: &str) -> Vec<String> {
+        text.split_whitespace().map(str::to_owned).collect()
+    }
+
+    fn sum_of_bytes(&self, bytes: &[u8]) -> u64 {
+        bytes.iter().map(|byte| u64::from(*byte)).sum()
+    }
+
+    fn middle(&self, points: &[Point]) -> Option<Point> {
+        points.get(points.len() / 2).cloned()
+    }
+
+    fn mirror(&self, point: &Point, across: (f64, f64)) -> Point {
+        Point { x: 2.0 * across.0 - point.x, y: 2.0 * across.1 - point.y }
+    }
+
+    fn count(&self, tables: BTreeMap<String, Vec<u32>>, names: Vec<String>, limit: usize) -> usize {
+        names.iter().filter_map(|name| tables.get(name)).map(Vec::len).sum::<usize>().min(limit)
+    }
+
+    fn r#type(&self, r#in: u8) -> u8 {
+        r#in + 1
+    }
+
+    fn shadows(&self, server: u8, on: u8, through: u8, co: u8, argument_0: u8) -> [u8; 5] {
+        [server, on, through, co, argument_0]
+    }
+
+    fn panics(&self, why: String) {
+        panic!("{why}");
+    }
+
+    fn noted(&self) -> Vec<String> {
+        self.notes.lock().unwrap().clone()
+    }
+
+    fn note(&self, text: &str, times: u32) {
+        self.notes.lock().unwrap().extend((0..times).map(|_| text.to_owned()));
+    }
+
+    fn forget(&self) {
+        self.notes.lock().unwrap().clear();
+    }
+
+    fn here(&self) -> bool {
+        true
+    }
+}
+
+/// Interfaces of the same names as in a program built from other sources.
+mod elsewhere {
+    /// One method has another argument.
+    #[coprocess::interface]
+    pub(crate) trait Clock {
+        fn now(&self) -> u64;
+        fn set(&self, seconds: u32) -> bool;
+        #[event]
+        fn tick(&self, seconds: u64);
+    }
+
+    pub(crate) struct Sundial;
+
+    impl Clock for Sundial {
+        fn now(&self) -> u64 {
+            12
+        }
+
+        fn set(&self, seconds: u32) -> bool {
+            seconds == 0
+        }
+
+        fn tick(&self, _: u64) {}
+    }
+}
+
+/// An interface as it is here.
+#[coprocess::interface]
+trait Clock {
+    fn now(&self) -> u64;
+    fn set(&self, seconds: u64) -> bool;
+    #[event]
+    fn tick(&self, seconds: u64);
+}
+
+struct Watch;
+
+impl Clock for Watch {
+    fn now(&self) -> u64 {
+        1
+    }
+
+    fn set(&self, seconds: u64) -> bool {
+        seconds == 0
+    }
+
+    fn tick(&self, _: u64) {}
+}
+
+/// The interface as a newer client may have it.
+mod newer {
+    #[coprocess::interface]
+    pub(crate) trait Clock {
+        fn now(&self) -> u64;
+        fn zone(&self) -> String;
+    }
+}
+
+/// The interface as a client may have it that uses a part of it, borrows where the server does not, and sees to its spaces less.
+mod part {
+    #[coprocess::interface]
+    pub(crate) trait Clock {
+        #[event]
+        fn tick(&self, unit: &u64);
+        fn now(&self) -> u64;
+    }
+}
+
+/// As [`Clock`], but what was a call is an event.
+mod eager {
+    #[coprocess::interface]
+    pub(crate) trait Clock {
+        #[event]
+        fn set(&self, seconds: u64);
+    }
+}
+
+#[test]
+fn worker_program() {
+    match role().as_deref() {
+        None => {}
+        Some("serves a clock") => serve_parent(|parent| Watch.serve(&parent)),
+        Some("serves another clock") => serve_parent(|parent| elsewhere::Clock::serve(elsewhere::Sundial, &parent)),
+        Some("serves no clock") => serve_parent(|parent| Plain::default().serve(&parent)),
+        Some("looks for a clock") => serve_parent(|parent| {
+            let end = parent.downgrade();
+            parent.try_serve("look", move |()| ClockClient::new(&end.upgrade().unwrap())?.now());
+        }),
+        Some(other) => unreachable!("{other}"),
+    }
+}
+
+fn calculator() -> (Coprocess, CalculatorClient) {
+    let co = coprocess::fork(|parent| Plain::default().serve(&parent)).unwrap();
+    let client = CalculatorClient::new(&co).unwrap();
+    (co, client)
+}
+
+// ---- calls and events ----------------------------------------------------------------------------------------------------------------
+
+#[test]
+fn methods_of_every_shape() {
+    within(LIMIT, || {
+        let (co, calculator) = calculator();
+        assert_eq!(calculator.add(1, 2).unwrap(), 3);
+        calculator.nothing().unwrap();
+        assert_eq!(calculator.words("in so many words").unwrap(), ["in", "so", "many", "words"]);
+        let bytes = pattern(3, 100_000);
+        assert_eq!(calculator.sum_of_bytes(&bytes).unwrap(), bytes.iter().map(|byte| u64::from(*byte)).sum::<u64>());
+        let points = [Point { x: 1.0, y: 2.0 }, Point { x: 3.0, y: 4.0 }];
+        assert_eq!(calculator.middle(&points).unwrap().as_ref(), Some(&points[1]));
+        assert_eq!(calculator.middle(&[]).unwrap(), None);
+        assert_eq!(calculator.mirror(&points[0], (0.0, 1.0)).unwrap(), Point { x: -1.0, y: 0.0 });
+        let tables = BTreeMap::from([("a".to_owned(), vec![1, 2]), ("b".to_owned(), vec![3])]);
+        assert_eq!(calculator.count(tables, vec!["a".to_owned(), "c".to_owned()], 9).unwrap(), 2);
+        assert_eq!(calculator.r#type(6).unwrap(), 7);
+        assert_eq!(calculator.shadows(1, 2, 3, 4, 5).unwrap(), [1, 2, 3, 4, 5]);
+        assert!(calculator.here().unwrap());
+        assert!(co.close().unwrap().unwrap().success());
+    });
+}
+
+#[test]
+fn errors_of_the_users_are_values() {
+    within(LIMIT, || {
+        let (_co, calculator) = calculator();
+        assert_eq!(calculator.divide(7, 2).unwrap(), Ok(3));
+        assert_eq!(calculator.divide(7, 0).unwrap(), Err(NoQuotient::ByZero { dividend: 7 }));
+        assert_eq!(calculator.pipelined().divide(i64::MIN, -1).unwrap().wait().unwrap(), Err(NoQuotient::Overflow));
+    });
+}
+
+#[test]
+fn a_panic_of_the_server_is_an_error_of_the_call() {
+    within(LIMIT, || {
+        let co = coprocess::fork(|parent| {
+            meant::quiet();
+            Plain::default().serve(&parent);
+        })
+        .unwrap();
+        let calculator = CalculatorClient::new(&co).unwrap();
+        match calculator.panics(meant::MEANT.to_owned()) {
+            Err(Error::Remote { method, message }) => {
+                assert_eq!(method, "Calculator.panics");
+                assert!(message.contains(meant::MEANT), "{message}");
+            }
+            other => panic!("{other:?}"),
+        }
+        assert_eq!(calculator.add(1, 1).unwrap(), 2);
+    });
+}
+
+#[test]
+fn events_are_in_order_with_calls() {
+    within(LIMIT, || {
+        let (_co, calculator) = calculator();
+        calculator.note("first", 2).unwrap();
+        calculator.within(LIMIT).note("second", 1).unwrap();
+        assert_eq!(calculator.noted().unwrap(), ["first", "first", "second"]);
+        calculator.forget().unwrap();
+        assert_eq!(calculator.noted().unwrap(), Vec::<String>::new());
+    });
+}
+
+#[test]
+fn calls_that_are_waited_for_later() {
+    within(LIMIT, || {
+        let (_co, calculator) = calculator();
+        let pipelined = calculator.pipelined();
+        let sums: Vec<_> = (0..1000).map(|n| pipelined.add(n, n).unwrap()).collect();
+        for (n, sum) in (0..).zip(sums) {
+            assert_eq!(sum.wait().unwrap(), 2 * n);
+        }
+    });
+}
+
+#[test]
+fn calls_that_are_awaited() {
+    within(LIMIT, || {
+        let (co, calculator) = calculator();
+        assert_eq!(block_on(async { calculator.asynchronous().add(1, 2).await }).unwrap(), 3);
+        let text = String::from("in so many words");
+        // It borrows neither the client nor the arguments, and can go to another thread.
+        let words = calculator.asynchronous().words(&text);
+        drop((text, calculator));
+        assert_eq!(thread::spawn(|| block_on(words)).join().unwrap().unwrap().len(), 4);
+        let calculator = CalculatorClient::new(&co).unwrap();
+        assert_eq!(block_on(async { CalculatorClient::new_async(&co).await?.asynchronous().add(2, 3).await }).unwrap(), 5);
+        assert_eq!(misfit(block_on(ClockClient::new_async(&co))), InterfaceError::NotServed);
+        co.close().unwrap();
+        assert_matches!(block_on(CalculatorClient::new_async(&co)), Err(Error::Closed));
+        let late = calculator.asynchronous().add(1, 2);
+        assert!(format!("{late:?}").contains("Closed"));
+        assert_matches!(block_on(late), Err(Error::Closed));
+    });
+}
+
+#[test]
+fn deadlines() {
+    within(LIMIT, || {
+        let co = coprocess::fork(|parent| {
+            // A method that is answered never.
+            let unanswered: Mutex<Vec<Reply<u64>>> = Mutex::default();
+            Watch.serve(&parent);
+            parent.serve_deferred("Clock.now", move |(), reply| unanswered.lock().unwrap().push(reply));
+        })
+        .unwrap();
+        let clock = ClockClient::new(&co).unwrap();
+        assert_matches!(at_once(|| clock.within(Duration::from_millis(20)).now()), Err(Error::Timeout));
+        assert!(clock.within(LIMIT).set(0).unwrap());
+    });
+}
+
+#[test]
+fn what_does_not_fit_a_message_is_not_sent() {
+    within(LIMIT, || {
+        let co = Builder::new().max_message(2000).fork(|parent| Plain::default().serve(&parent)).unwrap();
+        let calculator = CalculatorClient::new(&co).unwrap();
+        let text = "word ".repeat(1000);
+        assert_matches!(calculator.words(&text), Err(Error::TooLarge { max: 2000, .. }));
+        assert_matches!(calculator.note(&text, 1), Err(Error::TooLarge { .. }));
+        assert_matches!(calculator.pipelined().words(&text), Err(Error::TooLarge { .. }));
+        assert_matches!(block_on(calculator.asynchronous().words(&text)), Err(Error::TooLarge { .. }));
+        assert_eq!(calculator.noted().unwrap(), Vec::<String>::new());
+    });
+}
+
+// ---- both ends -----------------------------------------------------------------------------------------------------------------------
+
+/// What the worker of [`both_ends_serve`] serves: it asks the parent's calculator.
+#[coprocess::interface(name = "both.Accountant")]
+trait Accountant {
+    fn total(&self, amounts: &[i64]) -> Result<i64, String>;
+}
+
+struct Delegating {
+    parent: WeakCoprocess,
+}
+
+impl Accountant for Delegating {
+    fn total(&self, amounts: &[i64]) -> Result<i64, String> {
+        let total = || {
+            let calculator = CalculatorClient::new(&self.parent.upgrade().ok_or(Error::Closed)?)?;
+            amounts.iter().try_fold(0, |total, amount| calculator.add(total, *amount))
+        };
+        total().map_err(|error: Error| error.to_string())
+    }
+}
+
+#[test]
+fn both_ends_serve() {
+    within(LIMIT, || {
+        let co = coprocess::fork(|parent| Delegating { parent: parent.downgrade() }.serve(&parent)).unwrap();
+        let accountant = AccountantClient::new(&co).unwrap();
+        let refused = accountant.total(&[1]).unwrap().unwrap_err();
+        assert!(refused.contains("`Calculator`"), "{refused}");
+        // What the server keeps, the program sees.
+        let plain = Arc::new(Plain::default());
+        Arc::clone(&plain).serve(&co);
+        assert_eq!(accountant.total(&[1, 2, 3, 4]).unwrap(), Ok(10));
+        assert_eq!(plain.calls.load(Ordering::Relaxed), 4);
+    });
+}
+
+#[test]
+fn one_server_for_many_pairs_and_threads() {
+    within(LIMIT, || {
+        let plain: Arc<dyn Calculator + Send + Sync> = Arc::new(Plain::default());
+        let workers: Vec<_> = (0..3)
+            .map(|_| {
+                let worker = coprocess::fork(|parent| Delegating { parent: parent.downgrade() }.serve(&parent)).unwrap();
+                Calculator::serve(Arc::clone(&plain), &worker);
+                AccountantClient::new(&worker).unwrap()
+            })
+            .collect();
+        thread::scope(|scope| {
+            for worker in &workers {
+                for _ in 0..2 {
+                    scope.spawn(|| {
+                        for _ in 0..20 {
+                            assert_eq!(worker.clone().total(&[5, 6]).unwrap(), Ok(11));
+                        }
+                    });
+                }
+            }
+        });
+    });
+}
+
+#[test]
+fn clients_are_for_any_thread() {
+    fn for_any_thread<T: Clone + Send + Sync + 'static>() {}
+    for_any_thread::<CalculatorClient>();
+    fn debug(client: &CalculatorClient) -> String {
+        format!("{client:?} {:?} {:?}", client.pipelined(), client.within(LIMIT).clone())
+    }
+    within(LIMIT, || {
+        let (_co, calculator) = calculator();
+        assert!(debug(&calculator).contains("CalculatorClient"));
+    });
+}
+
+// ---- what is underneath --------------------------------------------------------------------------------------------------------------
+
+#[test]
+fn calls_by_name_meet_a_typed_server() {
+    within(LIMIT, || {
+        let (co, calculator) = calculator();
+        assert_eq!(co.call::<i64>("Calculator.add", (1_i64, 2_i64)).unwrap(), 3);
+        co.call::<()>("Calculator.nothing", ()).unwrap();
+        assert_eq!(co.call::<u8>("Calculator.type", 6_u8).unwrap(), 7);
+        assert_eq!(co.call::<u64>("Calculator.sum_of_bytes", ByteBuf::from(vec![1, 2, 3])).unwrap(), 6);
+        co.emit("Calculator.note", ("by name", 2_u32)).unwrap();
+        assert_eq!(calculator.noted().unwrap(), ["by name", "by name"]);
+        assert_matches!(co.call::<()>("Calculator.not_here", ()), Err(Error::MethodNotFound { .. }));
+        assert_matches!(co.call::<()>("add", (1, 2)), Err(Error::MethodNotFound { .. }));
+        let described: String = co.call("Calculator::interface", ()).unwrap();
+        for line in [
+            "add fn(i64, i64) -> i64",
+            "divide fn(i64, i64) -> Result<i64, NoQuotient>",
+            "nothing fn() -> ()",
+            "words fn(String) -> Vec<String>",
+            "sum_of_bytes fn(Vec<u8>) -> u64",
+            "middle fn(Vec<Point>) -> Option<Point>",
+            "mirror fn(Point, (f64, f64)) -> Point",
+            "count fn(BTreeMap<String, Vec<u32>>, Vec<String>, usize) -> usize",
+            "type fn(u8) -> u8",
+            "note event(String, u32)",
+            "forget event()",
+        ] {
+            assert!(described.lines().any(|other| other == line), "{line} is not in {described}");
+        }
+        assert!(!described.contains("not_here"));
+    });
+}
+
+#[test]
+fn typed_calls_meet_a_server_by_name() {
+    within(LIMIT, || {
+        let co = coprocess::fork(|parent| {
+            parent.serve("Calculator.add", |(a, b): (i64, i64)| a + b);
+            // Whatever encodes alike.
+            parent.serve("Calculator.sum_of_bytes", |bytes: Vec<u8>| bytes.len() as u64);
+        })
+        .unwrap();
+        assert_matches!(CalculatorClient::new(&co), Err(Error::Interface { .. }));
+        let calculator = CalculatorClient::unchecked(&co);
+        assert_eq!(calculator.add(2, 3).unwrap(), 5);
+        assert_eq!(calculator.sum_of_bytes(&[9, 9]).unwrap(), 2);
+        match calculator.divide(1, 1) {
+            Err(Error::MethodNotFound { method }) => assert_eq!(method, "Calculator.divide"),
+            other => panic!("{other:?}"),
+        }
+    });
+}
+
+#[test]
+fn one_method_is_answered_later() {
+    within(LIMIT, || {
+        let co = coprocess::fork(|parent| {
+            Plain::default().serve(&parent);
+            parent.serve_deferred("Calculator.add", |(a, b): (i64, i64), reply| drop(thread::spawn(move || reply.send(a * 10 + b))));
+        })
+        .unwrap();
+        let calculator = CalculatorClient::new(&co).unwrap();
+        assert_eq!(calculator.add(1, 2).unwrap(), 12);
+        assert_eq!(calculator.divide(4, 2).unwrap(), Ok(2));
+    });
+}
+
+#[test]
+fn two_interfaces_of_one_name_on_one_end() {
+    mod other {
+        #[coprocess::interface(name = "other.Clock")]
+        pub(crate) trait Clock {
+            fn now(&self) -> String;
+        }
+
+        pub(crate) struct Speaking;
+
+        impl Clock for Speaking {
+            fn now(&self) -> String {
+                "one o'clock".to_owned()
+            }
+        }
+    }
+    use other::Clock as _;
+
+    within(LIMIT, || {
+        let co = coprocess::fork(|parent| {
+            Clock::serve(Watch, &parent);
+            other::Speaking.serve(&parent);
+        })
+        .unwrap();
+        assert_eq!(ClockClient::new(&co).unwrap().now().unwrap(), 1);
+        assert_eq!(other::ClockClient::new(&co).unwrap().now().unwrap(), "one o'clock");
+    });
+}
+
+/// Types that come through another macro.
+macro_rules! interface_of {
+    ($name:ident, $argument:ty, $result:ty) => {
+        #[coprocess::interface]
+        trait $name {
+            fn made(&self, by: $argument) -> $result;
+        }
+    };
+}
+
+interface_of!(Made, &str, Option<PathBuf>);
+
+#[test]
+fn interfaces_that_macros_make() {
+    struct Maker;
+    impl Made for Maker {
+        fn made(&self, by: &str) -> Option<PathBuf> {
+            Some(by.into())
+        }
+    }
+    within(LIMIT, || {
+        let co = coprocess::fork(|parent| Maker.serve(&parent)).unwrap();
+        assert_eq!(MadeClient::new(&co).unwrap().made("a hand").unwrap(), Some(PathBuf::from("a hand")));
+        assert_eq!(co.call::<String>("Made::interface", ()).unwrap(), "made fn(String) -> Option<PathBuf>\n");
+    });
+}
+
+/// Names that the code of the macro itself has.
+#[test]
+fn interfaces_of_any_name() {
+    type T = u8;
+
+    #[coprocess::interface]
+    trait Server: Send {
+        fn server(&self, t: T) -> T;
+    }
+
+    #[coprocess::interface]
+    trait Through {}
+
+    struct Both;
+
+    impl Server for Both {
+        fn server(&self, t: T) -> T {
+            t
+        }
+    }
+
+    impl Through for Both {}
+
+    within(LIMIT, || {
+        let co = coprocess::fork(|parent| {
+            let both = Arc::new(Both);
+            Server::serve(Arc::clone(&both), &parent);
+            Through::serve(both, &parent);
+        })
+        .unwrap();
+        assert_eq!(ServerClient::new(&co).unwrap().server(7).unwrap(), 7);
+        ThroughClient::new(&co).unwrap();
+    });
+}
+
+// ---- ends that do not fit ------------------------------------------------------------------------------------------------------------
+
+#[track_caller]
+fn misfit<T: std::fmt::Debug>(made: coprocess::Result<T>) -> InterfaceError {
+    match made {
+        Err(Error::Interface { cause, interface }) => {
+            let error = Error::Interface { cause: cause.clone(), interface };
+            check_error(&error, &format!("`{interface}`"));
+            assert_eq!(std::error::Error::source(&error).unwrap().to_string(), cause.to_string());
+            *cause
+        }
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn a_worker_program_whose_interface_differs_in_one_method() {
+    within(LIMIT, || {
+        let worker = coprocess::spawn(program("serves another clock")).unwrap();
+        let error = ClockClient::new(&worker).unwrap_err();
+        check_error(&error, "the interface `Clock` does not fit");
+        check_error(&error, "`set` is `fn(u64) -> bool` here, and `fn(u32) -> bool` at the other end");
+        let expected = InterfaceError::Differs { method: "set", ours: "fn(u64) -> bool", theirs: "fn(u32) -> bool".to_owned() };
+        assert_eq!(misfit(ClockClient::new(&worker)), expected);
+        // Everything else goes on, and the interface as it is there fits.
+        assert_eq!(elsewhere::ClockClient::new(&worker).unwrap().now().unwrap(), 12);
+        assert!(worker.close().unwrap().unwrap().success());
+    });
+}
+
+#[test]
+fn a_worker_program_that_finds_another_interface_at_its_parent() {
+    within(LIMIT, || {
+        let looks = |serve: fn(&Coprocess)| {
+            let worker = coprocess::spawn(program("looks for a clock")).unwrap();
+            serve(&worker);
+            worker.call::<u64>("look", ())
+        };
+        assert_eq!(looks(|worker| Watch.serve(worker)).unwrap(), 1);
+        let error = looks(|worker| elsewhere::Clock::serve(elsewhere::Sundial, worker)).unwrap_err();
+        check_error(&error, "`set` is `fn(u64) -> bool` here, and `fn(u32) -> bool` at the other end");
+        let error = looks(|worker| Plain::default().serve(worker)).unwrap_err();
+        check_error(&error, "the other end does not serve it");
+    });
+}
+
+#[test]
+fn interfaces_that_are_not_served() {
+    within(LIMIT, || {
+        let worker = coprocess::spawn(program("serves no clock")).unwrap();
+        assert_eq!(misfit(ClockClient::new(&worker)), InterfaceError::NotServed);
+        assert!(CalculatorClient::new(&worker).is_ok());
+    });
+}
+
+#[test]
+fn parts_fit_and_more_does_not() {
+    within(LIMIT, || {
+        let worker = coprocess::spawn(program("serves a clock")).unwrap();
+        assert_eq!(part::ClockClient::new(&worker).unwrap().now().unwrap(), 1);
+        assert_eq!(misfit(newer::ClockClient::new(&worker)), InterfaceError::Missing { method: "zone", ours: "fn() -> String" });
+        let expected = InterfaceError::Differs { method: "set", ours: "event(u64)", theirs: "fn(u64) -> bool".to_owned() };
+        assert_eq!(misfit(eager::ClockClient::new(&worker)), expected);
+    });
+}
+
+#[test]
+fn descriptions_that_make_no_sense() {
+    fn describing<T: Serialize + 'static>(worker: &Coprocess, description: impl Fn() -> T + Send + Sync + 'static) -> Error {
+        worker.serve("Clock::interface", move |()| description());
+        // The worker looks here, and tells what it sees.
+        worker.call_timeout::<()>("look", (), LIMIT).unwrap_err()
+    }
+    within(LIMIT, || {
+        meant::quiet();
+        let worker = coprocess::fork(|parent| {
+            let end = parent.downgrade();
+            parent.try_serve("look", move |()| ClockClient::new(&end.upgrade().unwrap()).map(drop));
+        })
+        .unwrap();
+        for (error, says) in [
+            (describing(&worker, || 7_u64), "decode"),
+            (describing(&worker, || ByteBuf::from(vec![0xff; 100])), "decode"),
+            (describing(&worker, || (u64::MAX, u64::MAX)), "decode"),
+            (describing(&worker, || -> String { panic!("no description") }), "no description"),
+            (describing(&worker, String::new), "no `now`"),
+            (describing(&worker, || "now\nset\n\n \0"), "no `now`"),
+            (describing(&worker, || "now event()\nnow fn() -> u64"), "`event()` at the other end"),
+            (describing(&worker, || format!("now {}", "\x1b[31m\r".repeat(1000))), "`\\u{1b}[31m\\r"),
+            (describing(&worker, || "now fn()\n".repeat(1 << 20)), "`fn()` at the other end"),
+            (describing(&worker, || "\n".repeat(8 << 20)), "no `now`"),
+        ] {
+            check_error(&error, says);
+            assert!(error.to_string().len() < 4000);
+        }
+    });
+}
+
+#[test]
+fn an_end_that_dies_or_never_answers_instead_of_describing() {
+    within(LIMIT, || {
+        let dies = coprocess::fork(|parent| {
+            parent.serve("Clock::interface", |()| -> String { std::process::abort() });
+        })
+        .unwrap();
+        assert_matches!(at_once(|| ClockClient::new(&dies)), Err(Error::Disconnected(Reason::Killed(_))));
+        let silent = Builder::new()
+            .call_timeout(Duration::from_millis(50))
+            .fork(|parent| {
+                let unanswered: Mutex<Vec<Reply<String>>> = Mutex::default();
+                parent.serve_deferred("Clock::interface", move |(), reply| unanswered.lock().unwrap().push(reply));
+            })
+            .unwrap();
+        assert_matches!(at_once(|| ClockClient::new(&silent)), Err(Error::Timeout));
+        silent.close().unwrap();
+        assert_matches!(ClockClient::new(&silent), Err(Error::Closed));
+    });
+}
