@@ -83,18 +83,7 @@ impl<'a> Bell<'a> {
         if self.word.load(Ordering::Relaxed) == 0 {
             return Ok(false);
         }
-        self.ring_slowly()
-    }
-
-    #[cold]
-    fn ring_slowly(&self) -> io::Result<bool> {
-        // Relaxed: see `arm`. Clearing comes before waking, so that a sleeper on its way into the kernel finds the word changed.
-        let mark = self.word.swap(0, Ordering::Relaxed);
-        if mark == 0 {
-            return Ok(false);
-        }
-        self.doorbell.wake_other(self.place, self.word, mark)?;
-        Ok(true)
+        ring_slowly(self.word, self.doorbell, self.place)
     }
 
     /// Wakes a sleeper of this process, whatever the word says. Returns how many were in the kernel: where the answer is zero and the
@@ -104,4 +93,16 @@ impl<'a> Bell<'a> {
         let _ = self.word.compare_exchange(who as u32, 0, Ordering::Relaxed, Ordering::Relaxed);
         self.doorbell.wake_own(self.place, self.word, who as u32)
     }
+}
+
+/// In pieces, so that the bell of a side that does not sleep, which is nearly every one, never comes to be in memory.
+#[cold]
+fn ring_slowly(word: &AtomicU32, doorbell: &Doorbell, place: Place) -> io::Result<bool> {
+    // Relaxed: see `Bell::arm`. Clearing comes before waking, so that a sleeper on its way into the kernel finds the word changed.
+    let mark = word.swap(0, Ordering::Relaxed);
+    if mark == 0 {
+        return Ok(false);
+    }
+    doorbell.wake_other(place, word, mark)?;
+    Ok(true)
 }
