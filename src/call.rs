@@ -2,7 +2,6 @@
 
 use std::fmt;
 use std::future::Future;
-use std::marker::PhantomData;
 use std::ops::Range;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -11,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use serde::de::DeserializeOwned;
 
-use crate::decode::decode;
+use crate::decode::{DecodeError, decode};
 use crate::dispatch::Desk;
 use crate::end::End;
 use crate::envelope::{CallId, as_bytes, keep_spare};
@@ -28,25 +27,47 @@ pub(crate) fn wait_for_result<R: DeserializeOwned>(
     deadline: Option<Instant>,
     method: &str,
 ) -> Result<R> {
+    wait_with(end, id, noticed, deadline, method, decode)
+}
+
+/// As [`wait_for_result`], with a reading of its own of what the answer says.
+#[inline]
+pub(crate) fn wait_with<R>(
+    end: &Arc<End>,
+    id: CallId,
+    noticed: bool,
+    deadline: Option<Instant>,
+    method: &str,
+    read: impl FnOnce(&[u8]) -> std::result::Result<R, DecodeError>,
+) -> Result<R> {
     let mut desk = Desk::new();
     match end.wait_for_answer(id, noticed, deadline, &mut desk)? {
-        Arrived::Here => decode_answer(&desk.buffer, desk.answer.clone(), method),
+        Arrived::Here => read_answer(&desk.buffer, desk.answer.clone(), method, read),
         // It is there: see `Arrived::Elsewhere`.
-        Arrived::Elsewhere => desk.outcome.take().map_or(Err(Error::Closed), |outcome| decode_outcome(outcome, method)),
+        Arrived::Elsewhere => desk.outcome.take().map_or(Err(Error::Closed), |outcome| read_outcome(outcome, method, read)),
     }
 }
 
 #[inline]
-fn decode_answer<R: DeserializeOwned>(words: &[u64], at: Range<usize>, method: &str) -> Result<R> {
+fn read_answer<R>(
+    words: &[u64],
+    at: Range<usize>,
+    method: &str,
+    read: impl FnOnce(&[u8]) -> std::result::Result<R, DecodeError>,
+) -> Result<R> {
     let bytes = as_bytes(words, at.end).get(at.start..).unwrap_or_default();
-    decode(bytes).map_err(|e| e.into_error(method))
+    read(bytes).map_err(|e| e.into_error(method))
 }
 
 /// The result of a call, from what came for it.
 pub(crate) fn decode_outcome<R: DeserializeOwned>(outcome: Outcome, method: &str) -> Result<R> {
+    read_outcome(outcome, method, decode)
+}
+
+fn read_outcome<R>(outcome: Outcome, method: &str, read: impl FnOnce(&[u8]) -> std::result::Result<R, DecodeError>) -> Result<R> {
     match outcome {
         Outcome::Answer { words, from, to } => {
-            let result = decode_answer(&words, from..to, method);
+            let result = read_answer(&words, from..to, method, read);
             keep_spare(words);
             result
         }
@@ -83,8 +104,11 @@ pub struct Pending<R> {
     timed: bool,
     /// Whether a task has asked for notice.
     polled: bool,
-    result: PhantomData<fn() -> R>,
+    /// What reads the result, if it is not to be decoded.
+    read: Option<Read<R>>,
 }
+
+type Read<R> = fn(&[u8]) -> std::result::Result<R, DecodeError>;
 
 impl<R> fmt::Debug for Pending<R> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -98,7 +122,13 @@ impl<R> fmt::Debug for Pending<R> {
 
 impl<R: DeserializeOwned> Pending<R> {
     pub(crate) fn new(end: Arc<End>, id: CallId, method: &str, deadline: Option<Instant>) -> Pending<R> {
-        Pending { end, id: Some(id), method: method.into(), deadline, timed: false, polled: false, result: PhantomData }
+        Pending { end, id: Some(id), method: method.into(), deadline, timed: false, polled: false, read: None }
+    }
+
+    /// Has the result read in another way.
+    pub(crate) fn reading(mut self, read: Read<R>) -> Pending<R> {
+        self.read = Some(read);
+        self
     }
 
     /// Waits for the result.
@@ -149,7 +179,8 @@ impl<R: DeserializeOwned> Pending<R> {
         // It is there until the result is taken, and taking the result by `wait` consumes self; a future that is done may not be waited for.
         let Some(id) = self.id.take() else { return Err(Error::Closed) };
         self.end.check_own()?;
-        wait_for_result(&self.end, id, self.polled, deadline, &self.method)
+        let read = self.read;
+        wait_with(&self.end, id, self.polled, deadline, &self.method, |bytes| read.map_or_else(|| decode(bytes), |read| read(bytes)))
     }
 
     /// Whether the result is there, so that [`wait`](Self::wait) would return at once.
@@ -219,7 +250,7 @@ impl<R: DeserializeOwned> Future for Pending<R> {
         if outcome.is_err() {
             end.pending.forget(id);
         }
-        Poll::Ready(outcome.and_then(|outcome| decode_outcome(outcome, &self.method)))
+        Poll::Ready(outcome.and_then(|outcome| read_outcome(outcome, &self.method, self.read.unwrap_or(decode))))
     }
 }
 

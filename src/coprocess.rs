@@ -78,6 +78,7 @@ impl Drop for Handle {
     fn drop(&mut self) {
         // In a child of fork(2) this is but a copy.
         if !self.end.is_foreign() {
+            self.end.flush_gauges();
             // Without waiting: the process watcher sees to it that the worker ends.
             self.end.close();
         }
@@ -149,7 +150,7 @@ impl Coprocess {
 
     /// The end, unless this process is a fork of the one that it belongs to.
     #[inline]
-    fn own_end(&self) -> Step<&Arc<End>> {
+    pub(crate) fn own_end(&self) -> Step<&Arc<End>> {
         let end = self.end();
         end.check_own()?;
         Ok(end)
@@ -166,8 +167,8 @@ impl Coprocess {
     /// # Errors
     ///
     /// [`Error::MethodNotFound`] and [`Error::Remote`] come from the other end. [`Error::Timeout`]: the answer, if it comes, is dropped.
-    /// [`Error::Encode`], [`Error::TooLarge`]: nothing was sent. [`Error::Decode`]: the result is not an `R`. [`Error::Full`]: more than eight million
-    /// calls are in flight, or both ends flood each other from handlers. [`Error::Closed`], [`Error::Disconnected`], [`Error::Misbehaved`]: the
+    /// [`Error::Encode`], [`Error::TooLarge`]: nothing was sent. [`Error::Decode`]: the result is not an `R`. [`Error::TooManyCalls`]: as many as
+    /// [`Builder::max_calls_in_flight`](crate::Builder::max_calls_in_flight) allows are in flight. [`Error::Full`]: those are eight million, or both ends flood each other from handlers. [`Error::Closed`], [`Error::Disconnected`], [`Error::Misbehaved`]: the
     /// pair is over.
     ///
     /// # Examples
@@ -227,10 +228,7 @@ impl Coprocess {
                 Ok(id)
             }
             Err(Unsent { error, .. }) => {
-                if end.is_gone() && !end.is_over() {
-                    // As if the call had been in flight: what the other side has sent before comes before the error.
-                    end.last_deliveries(deadline, || false);
-                }
+                end.take_last_deliveries(deadline);
                 Err(error)
             }
         }
@@ -499,7 +497,11 @@ impl Coprocess {
         method: &str,
         handler: impl Fn(A, Reply<R>) + Send + Sync + 'static,
     ) -> &Self {
-        self.serve_raw(method, move |end: &Arc<End>, id, method: &str, args: A| handler(args, Reply::new(end.clone(), id, method)))
+        self.serve_raw(method, move |end: &Arc<End>, id, method: &str, args: A| {
+            if let Some(reply) = Reply::admit(end, id, method) {
+                handler(args, reply);
+            }
+        })
     }
 
     fn serve_raw<A: DeserializeOwned + 'static>(
@@ -598,6 +600,7 @@ impl Coprocess {
         let end = self.own_end()?;
         let deadline = Instant::now().checked_add(end.terms.close_timeout);
         end.finish_arrived(deadline);
+        end.flush_gauges();
         // Answers that still wait for room were sent, as far as their handlers know.
         end.outbox.wait_until_kept(1, deadline, || end.is_over() || end.is_gone());
         end.close();

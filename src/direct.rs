@@ -12,7 +12,7 @@ use crate::encode::Gather;
 use crate::envelope::Message;
 
 /// Shorter byte strings are encoded: copying them costs less than the frame of their own that the head needs otherwise.
-const MIN_BYTES: usize = 32 * 1024;
+pub(crate) const MIN_BYTES: usize = 32 * 1024;
 
 /// What sends a message, and what came of it once it has.
 pub(crate) enum Delivery<S, R> {
@@ -38,6 +38,7 @@ impl<'w, 'm, S: FnOnce(&mut Message<'_>) -> R, R> Whole<'w, 'm, S, R> {
 
     #[cold]
     fn deliver(self, bytes: &[u8]) -> Result<(), postcard::Error> {
+        self.gather.announce(bytes);
         let Some(mut message) = self.gather.complete_with(bytes) else { return Ok(()) };
         match std::mem::replace(self.delivery, Delivery::Unwound) {
             Delivery::Pending(send) => *self.delivery = Delivery::Done(send(&mut message)),

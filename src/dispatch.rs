@@ -169,7 +169,7 @@ impl End {
                 self.pending.complete(id, Outcome::Answer { words, from, to: bytes })
             }
             Head::Failure(id, failure) => self.pending.complete(id, Outcome::from(failure)),
-            Head::Event(_) if self.at_bound() => {
+            Head::Event(_) | Head::Gauge(..) if self.at_bound() => {
                 self.arrived();
                 let mut inbox = self.inbox();
                 inbox.defer(std::mem::take(&mut desk.buffer), bytes);
@@ -178,6 +178,16 @@ impl End {
             }
             Head::Event(name) => {
                 return self.dispatch_event(name, payload, &mut desk.handlers).map(|()| Received::Dispatched);
+            }
+            Head::Gauge(number, name) => {
+                self.dispatch_event(name, payload, &mut desk.handlers)?;
+                return self.send_receipt(number).map(|()| Received::Dispatched);
+            }
+            Head::Receipt(number) => {
+                let taken = self.take_receipt(number);
+                // Not before: whoever closes this end waits for the value that the receipt has let go.
+                self.arrived();
+                return taken.map(|()| Received::Dispatched);
             }
             Head::Call(id, method) => {
                 return self.dispatch_call(id, method, payload, &mut desk.handlers).map(|()| Received::Dispatched);
@@ -326,7 +336,7 @@ impl End {
     }
 
     #[cold]
-    fn answer_failed(self: &Arc<Self>, id: CallId, method: &str, error: Error) -> Result<()> {
+    pub(crate) fn answer_failed(self: &Arc<Self>, id: CallId, method: &str, error: Error) -> Result<()> {
         if matches!(error, Error::Encode { .. } | Error::TooLarge { .. }) {
             // The caller must hear of it, and so must the one who answers.
             self.refuse(id, method, Failure::Remote(&format!("its result cannot be sent: {}", full_text(&error))))?;
@@ -347,7 +357,7 @@ impl End {
     }
 
     /// A thread that dispatches must go on; any other that answers waits for room, as a sender does.
-    fn patience_of_answers(&self) -> Patience {
+    pub(crate) fn patience_of_answers(&self) -> Patience {
         if self.lead.is_mine() { Patience::Answer } else { Patience::Until(None) }
     }
 

@@ -160,9 +160,13 @@ impl<'a> Gather<'a> {
         }
     }
 
-    /// Adds a byte string, and makes it the end of a message that refers to it, without a copy. If that were too long, it is only counted.
-    pub(crate) fn complete_with<'v>(&mut self, value: &'v [u8]) -> Option<Message<'v>> {
+    /// Adds the length of a byte string that goes on in another place.
+    pub(crate) fn announce(&mut self, value: &[u8]) {
         self.varint(value.len() as u64);
+    }
+
+    /// Makes these bytes the end of a message that refers to them, without a copy. If that were too long, they are only counted.
+    pub(crate) fn complete_with<'v>(&mut self, value: &'v [u8]) -> Option<Message<'v>> {
         if self.full * 8 + self.pending_bytes as usize + value.len() > self.max {
             self.extend(value);
             return None;

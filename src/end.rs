@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use coprocess_ring::{ChannelError, Misbehaved, Receiver, Region, Sender, Side, Sleeper, Spin, WaitStrategy, Watch};
 
 use crate::error::{Error, Reason, Result, Step};
+use crate::gauge::Gauges;
 use crate::inbox::Inbox;
 use crate::inbox_lock::{InboxGuard, InboxLock};
 use crate::lead::Lead;
@@ -26,6 +27,9 @@ pub(crate) struct Terms {
     pub(crate) strategy: WaitStrategy,
     pub(crate) call_timeout: Option<Duration>,
     pub(crate) close_timeout: Duration,
+    pub(crate) max_calls_in_flight: u32,
+    /// `u32::MAX`: any number.
+    pub(crate) max_calls_served: u32,
 }
 
 /// How an end came to its end.
@@ -49,6 +53,7 @@ pub(crate) struct End {
     inbox: InboxLock,
     pub(crate) pending: Pending,
     pub(crate) registry: Registry,
+    pub(crate) gauges: Gauges,
     pub(crate) lead: Lead,
     pub(crate) seat: Seat,
     pub(crate) timers: Timers,
@@ -71,6 +76,8 @@ pub(crate) struct End {
     pub(crate) in_transit: AtomicBool,
     /// Whoever waits for messages should look at the timers again.
     attention: AtomicBool,
+    /// Calls whose replies were not sent yet, if there is a limit.
+    pub(crate) served: AtomicU32,
     /// The other side is gone; what it has sent may still be received.
     gone: OnceLock<Reason>,
     /// This end is over.
@@ -85,7 +92,7 @@ pub(crate) struct End {
 
 impl End {
     pub(crate) fn new(region: &Region, side: Side, peer: u32, terms: Terms) -> Arc<End> {
-        let (pending, claimer) = Pending::new();
+        let (pending, claimer) = Pending::new(terms.max_calls_in_flight);
         Arc::new(End {
             terms,
             generation: Generation::watched(),
@@ -95,6 +102,7 @@ impl End {
             inbox: InboxLock::new(Inbox::new(Receiver::new(region, side, terms.max_message))),
             pending,
             registry: Registry::default(),
+            gauges: Gauges::default(),
             lead: Lead::new(Spin::new(terms.strategy, std::process::id())),
             seat: Seat::default(),
             timers: Timers::new(),
@@ -109,6 +117,7 @@ impl End {
             unanswered: AtomicBool::new(false),
             in_transit: AtomicBool::new(false),
             attention: AtomicBool::new(false),
+            served: AtomicU32::new(0),
             gone: OnceLock::new(),
             ended: OnceLock::new(),
             handlers_want_background: AtomicBool::new(true),
@@ -368,6 +377,9 @@ impl End {
             events_undecodable: get(&self.counters.events_undecodable),
             event_panics: get(&self.counters.event_panics),
             answers_dropped: get(&self.counters.answers_dropped),
+            calls_refused: get(&self.counters.calls_refused),
+            events_dropped: get(&self.counters.events_dropped),
+            events_replaced: get(&self.counters.events_replaced),
         }
     }
 }

@@ -5,12 +5,15 @@
 //!
 //! ```text
 //!            byte 0   1 .. 3         4 .. 7        8 .. 15      16 ..
-//! event      1      | name's length | 0           | name, filled up with zeros to whole words | value
+//! event      1      | name's length | gauge, or 0 | name, filled up with zeros to whole words | value
 //! call       2      | name's length | entry       | serial     | name, filled up likewise | arguments
 //! answer     3      | 0             | entry       | serial     | result
 //! not found  4      | 0             | entry       | serial     |
 //! failed     5      | 0             | entry       | serial     | what the handler said, in UTF-8
+//! receipt    8      | 0             | gauge       | 0          |
 //! ```
+//!
+//! The receipt says that an event with the number of a gauge was handled.
 //!
 //! The head is not postcard's: numbers of variable length, a byte at a time, took as long as everything else about a small call.
 
@@ -36,6 +39,10 @@ pub(crate) struct CallId {
 pub(crate) enum Head<'a> {
     /// An event; its value follows.
     Event(&'a [u8]),
+    /// An event of the gauge with this number, which is not zero; its value follows.
+    Gauge(u32, &'a [u8]),
+    /// Such an event was handled. Nothing follows.
+    Receipt(u32),
     /// A call; its arguments follow.
     Call(CallId, &'a [u8]),
     /// The answer to a call; the result follows.
@@ -58,6 +65,7 @@ const CALL: u64 = 2;
 const ANSWER: u64 = 3;
 const NOT_FOUND: u64 = 4;
 const FAILED: u64 = 5;
+const RECEIPT: u64 = 8;
 
 const KIND_MASK: u64 = 0xff;
 const NAME_SHIFT: u32 = 8;
@@ -69,7 +77,7 @@ const ENTRY_SHIFT: u32 = 32;
 pub(crate) const INLINE_WORDS: usize = 15;
 
 /// A buffer larger than this is not kept for the next message.
-const KEEP_WORDS: usize = 32 * 1024;
+pub(crate) const KEEP_WORDS: usize = 32 * 1024;
 
 thread_local! {
     static SPARE: Cell<Vec<u64>> = const { Cell::new(Vec::new()) };
@@ -172,6 +180,11 @@ impl Message<'static> {
         if let Err(error) = outcome {
             return Err(Error::Encode { what: what.to_owned(), source: Box::new(error) }.into());
         }
+        self.check_size(max)
+    }
+
+    #[inline]
+    pub(crate) fn check_size(&self, max: usize) -> Step<()> {
         if self.bytes > max {
             return Err(Error::TooLarge { size: self.bytes, max }.into());
         }
@@ -193,14 +206,27 @@ impl Message<'_> {
             if spilled.is_empty() {
                 spilled.extend_from_slice(self.inline.get(..self.bytes / 8).unwrap_or(&self.inline));
             }
-            let (words, last) = self.rest.as_chunks::<8>();
-            spilled.reserve_exact(words.len().saturating_add(1));
-            spilled.extend(words.iter().map(|word| u64::from_le_bytes(*word)));
-            if !last.is_empty() {
-                spilled.push(partial_word(last));
-            }
+            self.append_rest(&mut spilled);
         }
         Message { inline: self.inline, spilled, bytes: self.bytes(), rest: &[] }
+    }
+
+    /// Copies all words, the last one filled up with zeros, into a buffer.
+    pub(crate) fn copy_to(&self, words: &mut Vec<u64>) {
+        words.clear();
+        words.extend_from_slice(self.words());
+        if !self.rest.is_empty() {
+            self.append_rest(words);
+        }
+    }
+
+    fn append_rest(&self, to: &mut Vec<u64>) {
+        let (words, last) = self.rest.as_chunks::<8>();
+        to.reserve_exact(words.len().saturating_add(1));
+        to.extend(words.iter().map(|word| u64::from_le_bytes(*word)));
+        if !last.is_empty() {
+            to.push(partial_word(last));
+        }
     }
 
     /// Completes a call that was encoded before it had a number.
@@ -242,21 +268,28 @@ impl Drop for Message<'_> {
 
 impl Gather<'_> {
     #[inline(always)] // the kind of message is known where it is called: what is left of this are a few stores
-    fn put_head(&mut self, head: Head<'_>) -> Step<()> {
+    pub(crate) fn put_head(&mut self, head: Head<'_>) -> Step<()> {
+        let receipt = |gauge| CallId { entry: gauge, serial: 0 };
         let (kind, id, name) = match head {
             Head::Event(name) => (EVENT, None, name),
+            Head::Gauge(gauge, name) => return self.put_named(EVENT, gauge, None, name),
+            Head::Receipt(gauge) => (RECEIPT, Some(receipt(gauge)), &[][..]),
             Head::Call(id, name) => (CALL, Some(id), name),
             Head::Answer(id) => (ANSWER, Some(id), &[][..]),
             Head::Failure(id, Failure::NotFound) => (NOT_FOUND, Some(id), &[][..]),
             Head::Failure(id, Failure::Remote(_)) => (FAILED, Some(id), &[][..]),
         };
+        self.put_named(kind, id.map_or(0, |id| id.entry), id.map(|id| id.serial), name)
+    }
+
+    #[inline(always)] // as `put_head`
+    fn put_named(&mut self, kind: u64, entry: u32, serial: Option<u64>, name: &[u8]) -> Step<()> {
         if name.len() > MAX_NAME {
             return Err(Error::TooLarge { size: name.len(), max: MAX_NAME }.into());
         }
-        let entry = id.map_or(0, |id| id.entry);
         self.put(kind | (name.len() as u64) << NAME_SHIFT | u64::from(entry) << ENTRY_SHIFT);
-        if let Some(id) = id {
-            self.put(id.serial);
+        if let Some(serial) = serial {
+            self.put(serial);
         }
         let (words, rest) = name.as_chunks::<8>();
         for word in words {
@@ -285,7 +318,7 @@ pub(crate) fn split(words: &[u64], bytes: usize) -> Option<(Head<'_>, &[u8])> {
     let (kind, entry) = (first & KIND_MASK, (first >> ENTRY_SHIFT) as u32);
     if kind == EVENT {
         let (name, value) = split_name(message.get(8..)?, length)?;
-        return (entry == 0).then_some((Head::Event(name), value));
+        return Some((if entry == 0 { Head::Event(name) } else { Head::Gauge(entry, name) }, value));
     }
     let id = CallId { entry, serial: u64::from_le(*words.get(1)?) };
     let rest = message.get(16..)?;
@@ -296,6 +329,7 @@ pub(crate) fn split(words: &[u64], bytes: usize) -> Option<(Head<'_>, &[u8])> {
         }
         _ if length != 0 => None,
         ANSWER => Some((Head::Answer(id), rest)),
+        RECEIPT if rest.is_empty() && id.serial == 0 => Some((Head::Receipt(entry), rest)),
         NOT_FOUND if rest.is_empty() => Some((Head::Failure(id, Failure::NotFound), rest)),
         FAILED => Some((Head::Failure(id, Failure::Remote(std::str::from_utf8(rest).ok()?)), &[])),
         _ => None,
@@ -338,6 +372,7 @@ mod tests {
                 round_trip(Head::Call(CallId { entry: u32::MAX, serial: 1 << 40 }, name.as_bytes()), &bytes[..length], 4000);
             }
             for length in [0, 50, 500] {
+                round_trip(Head::Gauge(u32::MAX, name.as_bytes()), &bytes[..length], 4000);
                 let id = CallId { entry: u32::MAX, serial: u64::MAX };
                 let mut message = encode(Head::Call(CallId::NONE, name.as_bytes()), &bytes[..length], 4000).expect("fits");
                 message.address(id);
@@ -359,6 +394,13 @@ mod tests {
         let mut message = Message::new();
         message.encode(Head::Failure(id, Failure::NotFound), &(), 4000, "x").expect("fits");
         assert_eq!(split(message.words(), message.bytes()), Some((Head::Failure(id, Failure::NotFound), &[][..])));
+    }
+
+    #[test]
+    fn a_receipt_names_its_gauge() {
+        let mut message = Message::new();
+        message.encode(Head::Receipt(u32::MAX), &(), 4000, "x").expect("fits");
+        assert_eq!(split(message.words(), message.bytes()), Some((Head::Receipt(u32::MAX), &[][..])));
     }
 
     #[test]
@@ -421,7 +463,11 @@ mod tests {
             (vec![head(6, 0, 0), 1], 16),
             (vec![head(EVENT, 0, 0)], 7),
             (vec![head(EVENT, 1, 0)], 8),
-            (vec![head(EVENT, 0, 1)], 8),
+            (vec![head(EVENT, 1, 1)], 8),
+            (vec![head(RECEIPT, 0, 1)], 8),
+            (vec![head(RECEIPT, 0, 1), 1], 16),
+            (vec![head(RECEIPT, 0, 1), 0, 0], 24),
+            (vec![head(RECEIPT, 1, 1), 0, 0], 24),
             (vec![head(EVENT, 9, 0), 0, 0], 23),
             (vec![head(EVENT, MAX_NAME as u64, 0), 0], 16),
             (vec![head(CALL, 0, 1)], 8),

@@ -66,6 +66,12 @@ pub enum Error {
     /// There is no room in the ring right now, and the operation may not wait for it. Nothing was sent.
     #[error("the ring is full: try again later, or use the waiting form")]
     Full,
+    /// As many calls of this end as [`Builder::max_calls_in_flight`](crate::Builder::max_calls_in_flight) allows are in flight. Nothing was sent.
+    #[error("too many calls: {limit} are in flight, as many as Builder::max_calls_in_flight allows; wait for one of them")]
+    TooManyCalls {
+        /// Calls allowed.
+        limit: usize,
+    },
     /// The encoded message exceeds [`Builder::max_message`](crate::Builder::max_message), or a name is longer than 16 MiB. Nothing was sent.
     #[error("message too large: {size} bytes or more where {max} are allowed; raise Builder::max_message or send it in parts")]
     TooLarge {

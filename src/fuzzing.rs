@@ -14,7 +14,14 @@ use crate::process;
 
 /// One end of a pair over `region`, that nobody watches over and nobody dispatches for in the background.
 pub fn end(region: &Region, side: Side, max_message: usize) -> Coprocess {
-    let terms = Terms { max_message, strategy: WaitStrategy::Block, call_timeout: None, close_timeout: Duration::ZERO };
+    let terms = Terms {
+        max_message,
+        strategy: WaitStrategy::Block,
+        call_timeout: None,
+        close_timeout: Duration::ZERO,
+        max_calls_in_flight: u32::MAX,
+        max_calls_served: u32::MAX,
+    };
     alone(End::new(region, side, std::process::id(), terms))
 }
 

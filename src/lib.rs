@@ -31,12 +31,49 @@
 //! Arguments and values are anything that serde can encode in a format that is not self-describing: no arguments are `()`, one is the value,
 //! several are a tuple. Both ends must use the same types: a message that does not decode is an error for that message only, but two types of the same shape cannot
 //! be told apart: an untyped `5` is an `i32`, and where the other end takes a `u64` it must be written `5_u64`. `#[serde(untagged)]`, `#[serde(flatten)]`, `skip_serializing_if` and `serde_json::Value` do not work in such formats. Byte
-//! strings go fast as [`serde_bytes`] types. Values of a recursive type arrive if they are nested at most 128 deep.
+//! strings go fast as [`serde_bytes`] types, arrays of numbers as a [`Block`]. Values of a recursive type arrive if they are nested at most 128 deep.
+//!
+//! # Large values
+//!
+//! serde hands over a `Vec<u8>` or a `Vec<f32>` one element at a time. These go as one block, by a copy:
+//!
+//! | to send | to receive | or, for a field |
+//! |---|---|---|
+//! | `serde_bytes::Bytes::new(&bytes)`, `serde_bytes::ByteBuf` | `serde_bytes::ByteBuf` | `#[serde(with = "serde_bytes")] data: Vec<u8>` |
+//! | [`block(&numbers)`](block()), [`Block<f32>`](Block) | [`Block<f32>`](Block) | `#[serde(with = "coprocess::block")] samples: Vec<f32>` |
+//! | `&text` | `String` | |
+//! | bytes of a codec of your own, by [`call_bytes`](Coprocess::call_bytes) or [`emit_bytes`](Coprocess::emit_bytes) | `&[u8]`, by [`serve_bytes`](Coprocess::serve_bytes) or [`listen_bytes`](Coprocess::listen_bytes) | |
+//!
+//! One that is all there is to a message is not even encoded: it goes into the ring from where it lies. And the buffers of messages up to 256 KiB are used again, on
+//! each thread, so that a steady stream of messages allocates nothing but what its own types do.
+//!
+//! ```
+//! use coprocess::serde_bytes::{ByteBuf, Bytes};
+//!
+//! coprocess::init_in_tests!();
+//!
+//! # fn main() -> coprocess::Result<()> {
+//! let co = coprocess::fork(|co| {
+//!     co.serve("length", |data: ByteBuf| data.len()).serve("mean", |samples: coprocess::Block<f64>| {
+//!         samples.iter().sum::<f64>() / samples.len() as f64
+//!     });
+//! })?;
+//! assert_eq!(co.call::<usize>("length", Bytes::new(&[7; 100_000]))?, 100_000);
+//! assert_eq!(co.call::<f64>("mean", coprocess::block(&[1.0_f64, 3.0]))?, 2.0);
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! # When the other end is behind
+//!
+//! [`emit`](Coprocess::emit) waits for room. A handle for an event, [`Coprocess::event`], has other choices: to fail, to drop the newest, or to keep
+//! only the latest, a gauge. How many calls may be in flight is said by [`Builder::max_calls_in_flight`] and [`Builder::max_calls_served`].
 //!
 //! # Order
 //!
 //! What one end sends, from any of its threads, is received in the order sent. Handlers start in that order and do not run at the same time,
-//! except nested. So a call after a batch of events confirms that the whole batch was handled.
+//! except nested. So a call after a batch of events confirms that the whole batch was handled. Only a gauge sends a value later than it was
+//! emitted: [`Backpressure::KeepLatest`].
 //!
 //! # What is trusted
 //!
@@ -69,6 +106,8 @@
 compile_error!("coprocess needs a little-endian machine: its messages are words in memory");
 
 mod background;
+pub mod block;
+mod bytes;
 mod call;
 mod contain;
 mod coprocess;
@@ -81,9 +120,11 @@ mod encode;
 mod end;
 mod envelope;
 mod error;
+mod event;
 #[cfg(fuzzing)]
 #[doc(hidden)]
 pub mod fuzzing;
+mod gauge;
 mod inbox;
 #[expect(unsafe_code, reason = "a lock of our own")]
 mod inbox_lock;
@@ -104,12 +145,15 @@ mod sync;
 mod timers;
 mod waiting;
 
+pub use block::{Block, BlockRef, block};
+pub use bytemuck;
 pub use call::Pending;
 pub use coprocess::{Coprocess, WeakCoprocess};
 #[cfg(feature = "interface")]
 pub use coprocess_macros::interface;
 pub use coprocess_ring::{Backend, Misbehaved, WaitStrategy, Wakeup};
 pub use error::{Error, ForkError, Reason, Result};
+pub use event::{Backpressure, Event};
 pub use process::{Builder, fork, init, parent, spawn};
 pub use reply::Reply;
 pub use serde_bytes;

@@ -108,13 +108,15 @@ const STRIDE: u32 = 1_000_003;
 const FIRST_CHUNK: u32 = if cfg!(loom) { 1 } else { 64 };
 const CHUNKS: usize = 17;
 /// The most calls that can be in flight on one end.
-const MAX_IN_FLIGHT: u32 = FIRST_CHUNK * ((1 << CHUNKS) - 1);
+pub(crate) const MAX_IN_FLIGHT: u32 = FIRST_CHUNK * ((1 << CHUNKS) - 1);
 
 /// The table.
 pub(crate) struct Pending {
     /// Chunk k has FIRST_CHUNK << k entries. None is ever moved or freed before the table.
     chunks: [OnceLock<Box<[Entry]>>; CHUNKS],
     capacity: AtomicU32,
+    /// The largest capacity, from 1 to [`MAX_IN_FLIGHT`]: how many calls may be in flight at once.
+    limit: u32,
     /// The entry freed last: a series of calls uses one entry, which stays in the cache.
     hint: AtomicU32,
 }
@@ -132,12 +134,16 @@ impl std::fmt::Debug for Pending {
 }
 
 impl Pending {
-    pub(crate) fn new() -> (Pending, Claimer) {
-        let pending = Pending { chunks: [const { OnceLock::new() }; CHUNKS], capacity: AtomicU32::new(0), hint: AtomicU32::new(0) };
+    /// A table for at most `limit` calls at once; for one, if that is zero.
+    pub(crate) fn new(limit: u32) -> (Pending, Claimer) {
+        let limit = limit.clamp(1, MAX_IN_FLIGHT);
+        let chunks = [const { OnceLock::new() }; CHUNKS];
+        let pending = Pending { chunks, capacity: AtomicU32::new(0), limit, hint: AtomicU32::new(0) };
         pending.grow(0);
         (pending, Claimer { cursor: 0 })
     }
 
+    #[inline]
     fn entry(&self, index: u32) -> Option<&Entry> {
         // Entry i is in the chunk whose first index is FIRST_CHUNK * (2^k - 1).
         let shifted = index.checked_add(FIRST_CHUNK)?;
@@ -148,7 +154,7 @@ impl Pending {
 
     /// Adds a chunk, unless another thread already did.
     fn grow(&self, seen: u32) -> bool {
-        if seen >= MAX_IN_FLIGHT {
+        if seen >= self.limit {
             return false;
         }
         let chunk = (seen / FIRST_CHUNK).saturating_add(1).ilog2();
@@ -156,7 +162,7 @@ impl Pending {
         let Some(place) = self.chunks.get(chunk as usize) else { return false };
         place.get_or_init(|| (0..length).map(|_| Entry::default()).collect());
         // Release: pairs with the Acquire in `claim`; the entries themselves are published by the OnceLock.
-        self.capacity.fetch_max(seen.saturating_add(length), Ordering::Release);
+        self.capacity.fetch_max(seen.saturating_add(length).min(self.limit), Ordering::Release);
         true
     }
 
@@ -164,7 +170,7 @@ impl Pending {
     ///
     /// # Errors
     ///
-    /// [`Error::Full`] if more than eight million calls are in flight.
+    /// [`Error::TooManyCalls`] if as many calls as may be are in flight; [`Error::Full`] if those are eight million.
     #[inline]
     pub(crate) fn claim(&self, claimer: &mut Claimer) -> Step<CallId> {
         // Relaxed: a hint.
@@ -192,19 +198,26 @@ impl Pending {
     fn claim_slowly(&self, claimer: &mut Claimer) -> Step<CallId> {
         loop {
             let capacity = self.capacity.load(Ordering::Acquire);
-            // Samples from all over the table: if 64 in a row are taken, the table is far more than half full. The largest table is
-            // searched to the end.
-            let samples = if capacity < MAX_IN_FLIGHT { capacity.min(64) } else { capacity };
-            for _ in 0..samples {
+            // Samples from all over the table: if 64 in a row are taken, the table is far more than half full.
+            for _ in 0..capacity.min(64) {
                 claimer.cursor = claimer.cursor.wrapping_add(STRIDE);
                 if let Some(id) = self.try_claim(claimer.cursor.checked_rem(capacity).unwrap_or(0)) {
                     return Ok(id);
                 }
             }
             if !self.grow(capacity) {
-                return Err(Error::Full.into());
+                // As large as it may be: searched all round, from where the last search has ended.
+                let start = claimer.cursor.checked_rem(capacity).unwrap_or(0);
+                let found = (start..capacity).chain(0..start).find_map(|entry| self.try_claim(entry));
+                let id = found.ok_or_else(|| self.exhausted())?;
+                claimer.cursor = id.entry;
+                return Ok(id);
             }
         }
+    }
+
+    fn exhausted(&self) -> Error {
+        if self.limit < MAX_IN_FLIGHT { Error::TooManyCalls { limit: self.limit as usize } } else { Error::Full }
     }
 
     /// The entry of a call that is in flight.
@@ -356,7 +369,7 @@ mod tests {
 
     #[test]
     fn entries_are_found_whatever_the_index() {
-        let (pending, mut claimer) = Pending::new();
+        let (pending, mut claimer) = Pending::new(MAX_IN_FLIGHT);
         let ids: Vec<CallId> = (0..100_000).map(|_| pending.claim(&mut claimer).expect("room")).collect();
         let mut seen: Vec<u32> = ids.iter().map(|id| id.entry).collect();
         seen.sort_unstable();
@@ -377,7 +390,7 @@ mod tests {
 
     #[test]
     fn a_forgotten_call_has_no_answer_and_its_entry_is_reused_under_a_new_serial() {
-        let (pending, mut claimer) = Pending::new();
+        let (pending, mut claimer) = Pending::new(MAX_IN_FLIGHT);
         let old = pending.claim(&mut claimer).expect("room");
         pending.forget(old);
         let new = pending.claim(&mut claimer).expect("room");
@@ -387,8 +400,26 @@ mod tests {
     }
 
     #[test]
+    fn exactly_as_many_calls_as_may_be_are_in_flight() {
+        for limit in [1, 2, 63, 64, 65, 191, 192, 193, 1000, 20_000] {
+            let (pending, mut claimer) = Pending::new(limit);
+            let ids: Vec<CallId> = (0..limit).map(|_| pending.claim(&mut claimer).expect("room")).collect();
+            for id in ids.iter().step_by(1 + limit as usize / 9) {
+                let refused = pending.claim(&mut claimer).map_err(|error| *error);
+                assert!(matches!(refused, Err(Error::TooManyCalls { limit: told }) if told == limit as usize), "{refused:?}");
+                // Without the hint, which tells where it is.
+                assert!(pending.forget(*id));
+                pending.hint.store(id.entry.wrapping_add(1) % limit, Ordering::Relaxed);
+                assert_eq!(pending.claim(&mut claimer).expect("room").entry, id.entry);
+            }
+        }
+        let (pending, mut claimer) = Pending::new(0);
+        assert!(pending.claim(&mut claimer).is_ok() && pending.claim(&mut claimer).is_err());
+    }
+
+    #[test]
     fn answers_to_calls_that_were_never_made_are_unknown() {
-        let (pending, _) = Pending::new();
+        let (pending, _) = Pending::new(MAX_IN_FLIGHT);
         for id in [
             CallId { entry: 0, serial: 0 },
             CallId { entry: 63, serial: 0 },

@@ -11,6 +11,7 @@ use serde::Serialize;
 use crate::end::End;
 use crate::envelope::{CallId, Failure};
 use crate::error::Result;
+use crate::stats::Counters;
 
 /// What the caller is told of a reply that was dropped.
 pub(crate) const DROPPED: &str = "its handler dropped the reply without an answer";
@@ -37,6 +38,8 @@ pub struct Reply<R> {
     end: Arc<End>,
     /// `None` once answered.
     call: Option<(CallId, Box<str>)>,
+    /// Whether it counts as a call that is being served.
+    counted: bool,
     /// The run of the handler that it was made for.
     run: u64,
     result: PhantomData<fn(R)>,
@@ -49,10 +52,33 @@ impl<R> fmt::Debug for Reply<R> {
 }
 
 impl<R> Reply<R> {
-    pub(crate) fn new(end: Arc<End>, id: CallId, method: &str) -> Reply<R> {
+    /// The reply to a call that has come, unless as many as may be were not answered yet: then this one is refused.
+    pub(crate) fn admit(end: &Arc<End>, id: CallId, method: &str) -> Option<Reply<R>> {
+        let limit = end.terms.max_calls_served;
+        let counted = limit < u32::MAX;
+        // Relaxed: a number, and only the thread that dispatches adds to it.
+        if counted && end.served.fetch_add(1, Ordering::Relaxed) >= limit {
+            end.served.fetch_sub(1, Ordering::Relaxed);
+            Counters::add(&end.counters.calls_refused);
+            // If this fails, nobody waits for it.
+            let _ = end.refuse(
+                id,
+                method,
+                Failure::Remote(&format!("too many calls: {limit} are not answered yet, as many as Builder::max_calls_served allows")),
+            );
+            return None;
+        }
         // Relaxed: made by the thread that runs the handler.
         let run = end.serving.load(Ordering::Relaxed);
-        Reply { end, call: Some((id, method.into())), run, result: PhantomData }
+        Some(Reply { end: end.clone(), call: Some((id, method.into())), counted, run, result: PhantomData })
+    }
+
+    /// Makes room for another call. Before the answer: whoever has it may call again.
+    fn leave(&mut self) {
+        if std::mem::take(&mut self.counted) {
+            // Relaxed: a number.
+            self.end.served.fetch_sub(1, Ordering::Relaxed);
+        }
     }
 
     /// Sends an error instead of a result: the caller gets [`Error::Remote`](crate::Error::Remote) with this text.
@@ -77,6 +103,7 @@ impl<R> Reply<R> {
 
     fn refuse(&mut self, message: &str) -> Result<()> {
         self.end.check_own()?;
+        self.leave();
         match self.call.take() {
             Some((id, method)) => self.end.refuse(id, &method, Failure::Remote(message)),
             None => Ok(()),
@@ -104,6 +131,7 @@ impl<R: Serialize> Reply<R> {
     /// ```
     pub fn send(mut self, result: R) -> Result<()> {
         self.end.check_own()?;
+        self.leave();
         let Some((id, method)) = &self.call else { return Ok(()) };
         let sent = self.end.answer(*id, method, &result);
         // Not before: if the result panics while it is encoded, the call is not answered.
@@ -116,6 +144,7 @@ impl<R> Drop for Reply<R> {
     fn drop(&mut self) {
         let unanswered = self.call.is_some();
         if unanswered && std::thread::panicking() && self.end.lead.is_mine() && self.run == self.end.serving.load(Ordering::Relaxed) {
+            self.leave();
             // Its own handler panicked: the dispatcher tells the caller.
             self.end.unanswered.store(true, Ordering::Relaxed);
             return;

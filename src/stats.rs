@@ -19,7 +19,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Stats {
-    /// Messages sent: calls, events and answers.
+    /// Messages sent: calls, events, answers, and the receipts for events of which the latest is kept.
     pub messages_sent: u64,
     /// Bytes of these, names and numbers included.
     pub bytes_sent: u64,
@@ -41,6 +41,12 @@ pub struct Stats {
     pub event_panics: u64,
     /// Answers that came too late, or to no call of this end.
     pub answers_dropped: u64,
+    /// Calls of the other end that were refused: [`Builder::max_calls_served`](crate::Builder::max_calls_served) others were not answered yet.
+    pub calls_refused: u64,
+    /// Events that were not sent for want of room: [`Backpressure::DropNewest`](crate::Backpressure::DropNewest).
+    pub events_dropped: u64,
+    /// Events that were not sent since a later one has replaced them: [`Backpressure::KeepLatest`](crate::Backpressure::KeepLatest).
+    pub events_replaced: u64,
 }
 
 /// The counters that are not kept by what they count.
@@ -51,6 +57,9 @@ pub(crate) struct Counters {
     pub(crate) events_undecodable: AtomicU64,
     pub(crate) event_panics: AtomicU64,
     pub(crate) answers_dropped: AtomicU64,
+    pub(crate) calls_refused: AtomicU64,
+    pub(crate) events_dropped: AtomicU64,
+    pub(crate) events_replaced: AtomicU64,
 }
 
 impl Counters {

@@ -224,6 +224,14 @@ impl End {
         Err(Error::Timeout.into())
     }
 
+    /// After a call that could not be sent, as if it had been in flight: what the other side has sent before it was gone comes before the error.
+    #[cold]
+    pub(crate) fn take_last_deliveries(self: &Arc<Self>, deadline: Option<Instant>) {
+        if self.is_gone() && !self.is_over() {
+            self.last_deliveries(deadline, || false);
+        }
+    }
+
     /// Lets everything that was sent before the other side was gone be handled, by this thread or by the one that leads. Gives up if that one is
     /// in a handler for long.
     pub(crate) fn last_deliveries(self: &Arc<Self>, deadline: Option<Instant>, done: impl Fn() -> bool) {

@@ -33,6 +33,7 @@ mod error {
     #[derive(Debug)]
     pub(crate) enum Error {
         Full,
+        TooManyCalls { limit: usize },
     }
 
     pub(crate) type Step<T> = Result<T, Box<Error>>;
@@ -45,7 +46,7 @@ use loom::sync::atomic::AtomicBool;
 use loom::thread;
 use models::{DEADLOCK, NO_PROGRESS, caught, check, sync};
 use parker::Parker;
-use pending::{Completion, Notify, Outcome, Pending};
+use pending::{Completion, MAX_IN_FLIGHT, Notify, Outcome, Pending};
 use sync::{Arc, AtomicU32, AtomicU64, Mutex, Ordering};
 
 fn said(text: &str) -> Outcome {
@@ -58,7 +59,7 @@ fn is(outcome: Option<Outcome>, text: &str) -> bool {
 
 /// A thread waits for the answer that another has received.
 fn answered(looks: bool) {
-    let (pending, mut claimer) = Pending::new();
+    let (pending, mut claimer) = Pending::new(MAX_IN_FLIGHT);
     let pending = Arc::new(pending);
     let id = pending.claim(&mut claimer).expect("room");
     let receiver = {
@@ -89,7 +90,7 @@ fn waiting_for_an_answer_that_is_there_is_caught() {
 #[test]
 fn a_second_answer_is_never_that_of_the_next_call() {
     check(|| {
-        let (pending, mut claimer) = Pending::new();
+        let (pending, mut claimer) = Pending::new(MAX_IN_FLIGHT);
         let pending = Arc::new(pending);
         let id = pending.claim(&mut claimer).expect("room");
         let receiver = {
@@ -147,7 +148,7 @@ fn storing_the_status_of_a_second_answer_is_caught() {
 #[test]
 fn a_call_is_completed_or_forgotten() {
     check(|| {
-        let (pending, mut claimer) = Pending::new();
+        let (pending, mut claimer) = Pending::new(MAX_IN_FLIGHT);
         let pending = Arc::new(pending);
         let id = pending.claim(&mut claimer).expect("room");
         assert!(pending.notify(id, Notify::Callback(Box::new(|_| {}))).is_ok());
@@ -165,7 +166,7 @@ fn a_call_is_completed_or_forgotten() {
 #[test]
 fn a_callback_runs_once_though_the_end_comes() {
     check(|| {
-        let (pending, mut claimer) = Pending::new();
+        let (pending, mut claimer) = Pending::new(MAX_IN_FLIGHT);
         let pending = Arc::new(pending);
         let id = pending.claim(&mut claimer).expect("room");
         assert!(pending.notify(id, Notify::Callback(Box::new(|_| {}))).is_ok());

@@ -16,7 +16,7 @@ use std::time::Duration;
 
 use common::{Held, LIMIT, SMALL_RING, alone, assert_matches, at_once, check_error, eventually, inbox, is_gone, next, within};
 use coprocess::serde_bytes::ByteBuf;
-use coprocess::{Builder, Coprocess, Error, Reason, Reply, Result, Stats};
+use coprocess::{Backpressure, Builder, Coprocess, Error, Reason, Reply, Result, Stats};
 use nix::sys::signal::{Signal, kill};
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::{ForkResult, Pid, fork};
@@ -100,6 +100,14 @@ fn use_handle(co: &Coprocess) {
     assert_forked(co.try_emit("echo", 1_u64));
     assert_forked(co.emit_timeout("echo", 1_u64, forever));
     assert_forked(co.emit("echo", ByteBuf::from(vec![0; 1 << 20])));
+    assert_forked(co.call_bytes("double", &[1]));
+    assert_forked(co.start_bytes("double", &[1]));
+    assert_forked(co.emit_bytes("echo", &[1]));
+    for choice in [Backpressure::Wait, Backpressure::Fail, Backpressure::DropNewest, Backpressure::KeepLatest] {
+        let event = co.event("level").backpressure(choice);
+        assert_forked(event.emit(1_u64));
+        assert_forked(event.emit_bytes(&[1]));
+    }
     co.listen("echoed", |_: u64| ()).serve("new", |()| ()).serve_deferred("late", |(), _: Reply<()>| ());
     assert!(!co.unlisten("echoed"));
     assert_forked(co.run());
@@ -126,6 +134,8 @@ fn the_child_gets_errors() {
                 scope.spawn(calls);
                 scope.spawn(calls);
                 scope.spawn(|| (0_u64..).take_while(|_| busy()).for_each(|x| worker.emit("echo", x).unwrap()));
+                let gauge = || worker.event("level").backpressure(Backpressure::KeepLatest);
+                scope.spawn(move || (0_u64..).take_while(|_| busy()).for_each(|x| gauge().emit(x).unwrap()));
                 scope.spawn(|| (0..).take_while(|_| busy()).for_each(|_| worker.emit("unheard", ByteBuf::from(vec![0; 20_000])).unwrap()));
                 for _ in 0..50 {
                     assert_fine(in_child(

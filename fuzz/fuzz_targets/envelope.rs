@@ -9,8 +9,8 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 
-use coprocess::{Coprocess, Error, Pending, Reply};
-use coprocess_fuzz::messages::{ANSWER, CALL, EVENT, FAILED, Id, NOT_FOUND, message, parse, words};
+use coprocess::{Backpressure, Coprocess, Error, Pending, Reply};
+use coprocess_fuzz::messages::{ANSWER, CALL, EVENT, FAILED, Id, NOT_FOUND, RECEIPT, message, parse, words};
 use coprocess_fuzz::segment::Segment;
 use coprocess_ring::{Progress, Receiver, Region, Sender, Side};
 use libfuzzer_sys::arbitrary::{self, Arbitrary};
@@ -21,6 +21,8 @@ const CAPACITY: usize = 64 * 1024;
 const MAX_MESSAGE: usize = 40 * 1024;
 
 const EVENTS: [&str; 6] = ["text", "bytes", "settle", "nested", "listening", "nobody"];
+/// The number of this side's one gauge.
+const GAUGE: u32 = 1;
 const METHODS: [&str; 11] = ["add", "echo", "bytes", "map", "tree", "numbers", "choice", "fails", "later", "nested", "nobody"];
 
 #[derive(Arbitrary, Debug)]
@@ -33,6 +35,16 @@ enum Step {
         value: Vec<u8>,
         flip: Option<(u8, u8)>,
     },
+    /// An event of which the peer wants a receipt.
+    Gauge {
+        number: u32,
+        name: u8,
+        value: Vec<u8>,
+    },
+    /// For an event of this side's gauge, if one is on the way.
+    Receipt,
+    /// For one that there is not.
+    FalseReceipt(u32),
     Call {
         id: Id,
         name: u8,
@@ -69,6 +81,7 @@ enum Step {
     Forget(u8),
     IsReady(u8),
     Emit(u8),
+    EmitLatest(u8),
     Unlisten(u8),
     Listen(u8),
     Poll,
@@ -125,6 +138,10 @@ struct Peer {
     asked: HashMap<Id, usize>,
     /// Calls of this side's.
     made: Vec<Id>,
+    /// How often each gauge of the peer's awaits a receipt.
+    awaited: HashMap<u32, usize>,
+    /// A value of this side's gauge has come, and its receipt was not sent.
+    latest: bool,
     /// The other side has said something that nobody honest says.
     spoilt: bool,
     /// The other side has said that nothing follows.
@@ -133,6 +150,13 @@ struct Peer {
 
 impl Peer {
     fn send(&mut self, bytes: &[u8]) {
+        if let Some(parsed) = parse(bytes)
+            && (parsed.kind, parsed.id.0) == (RECEIPT, GAUGE)
+            && !std::mem::take(&mut self.latest)
+        {
+            // Whether this is nonsense depends on what the end has not sent yet.
+            return;
+        }
         if self.closed {
             return;
         }
@@ -142,6 +166,7 @@ impl Peer {
             Progress::NoRoom(_) => return self.sender.abandon(),
         }
         match parse(bytes) {
+            Some(parsed) if parsed.kind == EVENT && parsed.id.0 > 0 => *self.awaited.entry(parsed.id.0).or_default() += 1,
             Some(parsed) if parsed.kind == CALL => *self.asked.entry(parsed.id).or_default() += 1,
             _ => {}
         }
@@ -155,6 +180,14 @@ impl Peer {
             let parsed = parse(&message).expect("an honest message");
             match parsed.kind {
                 CALL => self.made.push(parsed.id),
+                EVENT if parsed.id.0 == GAUGE => {
+                    assert!(!self.latest, "two values of a gauge are on the way");
+                    self.latest = true;
+                }
+                RECEIPT => {
+                    let left = self.awaited.get_mut(&parsed.id.0).filter(|left| **left > 0);
+                    *left.expect("a receipt for an event that was sent") -= 1;
+                }
                 ANSWER | NOT_FOUND | FAILED => {
                     let left = self.asked.get_mut(&parsed.id).filter(|left| **left > 0);
                     *left.expect("an answer to a call that was made, and not answered") -= 1;
@@ -176,7 +209,7 @@ impl Peer {
 
 /// Whether an end must not go on after this message. A name that is not UTF-8 is that of no handler here.
 fn is_nonsense(bytes: &[u8]) -> bool {
-    parse(bytes).is_none_or(|parsed| std::str::from_utf8(parsed.name).is_err())
+    parse(bytes).is_none_or(|parsed| std::str::from_utf8(parsed.name).is_err() || parsed.kind == RECEIPT && parsed.id.0 != GAUGE)
 }
 
 fn flipped(mut bytes: Vec<u8>, flip: Option<(u8, u8)>) -> Vec<u8> {
@@ -241,9 +274,12 @@ fn fuzz(steps: Vec<Step>) {
         buffer: Vec::new(),
         asked: HashMap::new(),
         made: Vec::new(),
+        awaited: HashMap::new(),
+        latest: false,
         spoilt: false,
         closed: false,
     };
+    let latest = co.event("latest").backpressure(Backpressure::KeepLatest);
     let mut calls: Vec<Call> = Vec::new();
     let name = |names: &[&'static str], i: u8| names[usize::from(i) % names.len()].as_bytes();
 
@@ -251,6 +287,9 @@ fn fuzz(steps: Vec<Step>) {
         match step {
             Step::Raw(bytes) => peer.send(&bytes),
             Step::Event { name: i, value, flip } => peer.send(&flipped(message(EVENT, (0, 0), name(&EVENTS, i), &value), flip)),
+            Step::Gauge { number, name: i, value } => peer.send(&message(EVENT, (number, 0), name(&EVENTS, i), &value)),
+            Step::Receipt => peer.send(&message(RECEIPT, (GAUGE, 0), &[], &[])),
+            Step::FalseReceipt(number) => peer.send(&message(RECEIPT, (number, 0), &[], &[])),
             Step::Call { id, name: i, args, flip } => peer.send(&flipped(message(CALL, id, name(&METHODS, i), &args), flip)),
             Step::Named { call, name, payload } => {
                 peer.send(&message(if call { CALL } else { EVENT }, (0, 0), &name, &payload));
@@ -276,6 +315,7 @@ fn fuzz(steps: Vec<Step>) {
             Step::IsReady(i) if !calls.is_empty() => drop(calls[usize::from(i) % calls.len()].is_ready()),
             Step::Wait(_) | Step::Forget(_) | Step::IsReady(_) => {}
             Step::Emit(value) => drop(co.try_emit("event", vec![value; value.into()])),
+            Step::EmitLatest(value) => drop(latest.emit(value)),
             Step::Unlisten(i) => drop(co.unlisten(EVENTS[usize::from(i) % EVENTS.len()])),
             Step::Listen(i) => drop(co.listen(EVENTS[usize::from(i) % EVENTS.len()], |_: (u8, String)| {})),
             Step::Poll => while matches!(co.poll(), Ok(1..)) {},
@@ -298,6 +338,7 @@ fn fuzz(steps: Vec<Step>) {
     drop(replies.lock().unwrap().drain(..).collect::<Vec<_>>());
     peer.take();
     if ended.is_none() {
+        assert!(peer.awaited.values().all(|left| *left == 0), "receipts were not sent: {:?}", peer.awaited);
         assert!(peer.asked.values().all(|left| *left == 0), "calls were not answered: {:?}", peer.asked);
     }
     drop(calls);

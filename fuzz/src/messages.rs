@@ -5,6 +5,7 @@ pub const CALL: u8 = 2;
 pub const ANSWER: u8 = 3;
 pub const NOT_FOUND: u8 = 4;
 pub const FAILED: u8 = 5;
+pub const RECEIPT: u8 = 8;
 
 /// Names a call.
 pub type Id = (u32, u64);
@@ -51,10 +52,10 @@ pub fn parse(bytes: &[u8]) -> Option<Parsed<'_>> {
     let name = rest.get(..length)?;
     let payload = rest.get(length.next_multiple_of(8)..)?;
     let good = match kind {
-        EVENT => entry == 0,
-        CALL => true,
+        EVENT | CALL => true,
         ANSWER => length == 0,
         NOT_FOUND => length == 0 && payload.is_empty(),
+        RECEIPT => length == 0 && payload.is_empty() && serial == 0,
         FAILED => length == 0 && std::str::from_utf8(payload).is_ok(),
         _ => false,
     };

@@ -78,6 +78,8 @@ pub struct Builder {
     call_timeout: Option<Duration>,
     fork_timeout: Duration,
     close_timeout: Duration,
+    max_calls_in_flight: usize,
+    max_calls_served: usize,
     environment: Vec<(OsString, OsString)>,
 }
 
@@ -92,6 +94,8 @@ impl Default for Builder {
             call_timeout: None,
             fork_timeout: Duration::from_secs(10),
             close_timeout: Duration::from_secs(2),
+            max_calls_in_flight: usize::MAX,
+            max_calls_served: usize::MAX,
             environment: Vec::new(),
         }
     }
@@ -216,6 +220,38 @@ impl Builder {
         self
     }
 
+    /// How many calls each end may have in flight at once: sent, or about to be, and their results not taken yet. Default: eight million; at
+    /// least 1.
+    ///
+    /// Beyond that a call fails with [`Error::TooManyCalls`], and nothing is sent. A call that a handler makes counts, too, as does one
+    /// that was answered and whose [`Pending`](crate::Pending) nobody has waited for; one that was forgotten does not.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// let builder = coprocess::Builder::new().max_calls_in_flight(1000);
+    /// ```
+    pub fn max_calls_in_flight(mut self, calls: usize) -> Builder {
+        self.max_calls_in_flight = calls;
+        self
+    }
+
+    /// How many calls each end takes from the other without having answered them: those of
+    /// [`serve_deferred`](Coprocess::serve_deferred) whose [`Reply`](crate::Reply) is alive. Default: any number; at least 1.
+    ///
+    /// Beyond that a call of such a method is refused: its caller gets [`Error::Remote`] that says so, and it is counted in
+    /// [`Stats::calls_refused`](crate::Stats::calls_refused). Methods that answer at once are served as ever.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// let builder = coprocess::Builder::new().max_calls_served(100);
+    /// ```
+    pub fn max_calls_served(mut self, calls: usize) -> Builder {
+        self.max_calls_served = calls;
+        self
+    }
+
     /// Adds a variable to the environment of a worker of [`fork`](Self::fork). A [`Command`] for [`spawn`](Self::spawn) brings its own.
     ///
     /// # Examples
@@ -273,8 +309,14 @@ impl Builder {
             strategy: self.strategy,
             call_timeout: self.call_timeout,
             close_timeout: self.close_timeout,
+            max_calls_in_flight: at_least_one(self.max_calls_in_flight),
+            max_calls_served: at_least_one(self.max_calls_served),
         };
         Launch { program, capacity: self.ring_capacity, backend: self.backend, wakeup: self.wakeup, terms, fork_timeout: self.fork_timeout }
             .start()
     }
+}
+
+fn at_least_one(calls: usize) -> u32 {
+    u32::try_from(calls).unwrap_or(u32::MAX).max(1)
 }

@@ -40,6 +40,8 @@ pub(crate) struct Hello {
     kind: u32,
     /// Nanoseconds.
     close_timeout: u64,
+    max_calls_in_flight: u32,
+    max_calls_served: u32,
 }
 
 /// What leads to the segment.
@@ -68,7 +70,7 @@ pub(crate) struct Verdict {
     reason: [u8; 112],
 }
 
-const _: () = assert!(size_of::<Hello>() == 64 && size_of::<Verdict>() == 128);
+const _: () = assert!(size_of::<Hello>() == 72 && size_of::<Verdict>() == 128);
 
 const ATTACHED: u32 = 1;
 const REFUSED: u32 = 2;
@@ -136,6 +138,8 @@ impl Hello {
             parent: std::process::id(),
             kind: segment.kind(),
             close_timeout: nanos(terms.close_timeout),
+            max_calls_in_flight: terms.max_calls_in_flight,
+            max_calls_served: terms.max_calls_served,
         }
     }
 
@@ -206,6 +210,8 @@ impl Hello {
             },
             call_timeout: (self.call_timeout != NO_TIMEOUT).then(|| Duration::from_nanos(self.call_timeout)),
             close_timeout: Duration::from_nanos(self.close_timeout),
+            max_calls_in_flight: self.max_calls_in_flight,
+            max_calls_served: self.max_calls_served,
         }
     }
 }
@@ -282,7 +288,14 @@ mod tests {
     }
 
     fn hello(region: &Region, segment: &Segment) -> Hello {
-        let terms = Terms { max_message: 1000, strategy: WaitStrategy::Block, call_timeout: None, close_timeout: Duration::from_secs(2) };
+        let terms = Terms {
+            max_message: 1000,
+            strategy: WaitStrategy::Block,
+            call_timeout: None,
+            close_timeout: Duration::from_secs(2),
+            max_calls_in_flight: 3,
+            max_calls_served: 4,
+        };
         Hello::new(region.capacity(), segment, &terms, 7)
     }
 

@@ -9,7 +9,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use coprocess::serde_bytes::ByteBuf;
-use coprocess::{Builder, Coprocess, Error, ForkError, Reply, Result};
+use coprocess::{Backpressure, Builder, Coprocess, Error, ForkError, Reply, Result};
 
 use crate::common::{AT_ONCE, Held, program};
 
@@ -178,6 +178,13 @@ impl Parent {
                     dealings.again_and_again(Duration::ZERO, |n| {
                         thread::yield_now();
                         end.try_emit("event", n)
+                    });
+                }),
+                scope.spawn(|| {
+                    let latest = end.event("latest").backpressure(Backpressure::KeepLatest);
+                    dealings.again_and_again(Duration::ZERO, |n| {
+                        thread::yield_now();
+                        latest.emit(n)
                     });
                 }),
                 scope.spawn(|| {

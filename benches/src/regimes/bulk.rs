@@ -1,9 +1,10 @@
-//! Large values: bytes per second of one memcpy, of a UNIX stream socket, and of events that a call confirms.
+//! Large values: bytes per second of one memcpy, of a UNIX stream socket, and of events that a call confirms; and arrays of numbers.
 
 use crate::host::Host;
 use crate::measure::{Plan, take_turns};
 use crate::subjects::bulk_pair::BulkPair;
 use crate::subjects::bulk_socket::BulkSocket;
+use crate::subjects::floats::FloatsPair;
 use crate::subjects::memcpy::memcpy;
 use crate::table::Table;
 use crate::target::{Bound, Verdict};
@@ -21,6 +22,11 @@ const SIZES: [(usize, bool); 3] = [(64 << 10, false), (1 << 20, true), (16 << 20
 const MEMCPY: &str = "memcpy";
 const EMIT: &str = "emit";
 const SOCKET: &str = "UNIX stream";
+
+/// Numbers of an array.
+const FLOATS: usize = 1 << 20;
+const AS_BLOCK: &str = "Block<f32>";
+const ONE_AT_A_TIME: &str = "Vec<f32>";
 
 fn run(plan: &Plan, host: &Host) -> Result<Outcome> {
     let pair = BulkPair::start()?;
@@ -58,8 +64,22 @@ fn run(plan: &Plan, host: &Host) -> Result<Outcome> {
             [over_memcpy, over_socket]
         });
     }
-    let outcome = Outcome { tables: vec![table], verdicts };
+    let (floats, over_serde) = run_floats(plan, host)?;
+    verdicts.push(over_serde);
+    let outcome = Outcome { tables: vec![table, floats], verdicts };
     Ok(if host.two_cpus() { outcome } else { outcome.not_judged("the targets are for two CPUs") })
+}
+
+/// A call with an array of numbers, as a block and as serde has it.
+fn run_floats(plan: &Plan, host: &Host) -> Result<(Table, Verdict)> {
+    let pair = FloatsPair::start(FLOATS)?;
+    let peers = vec![pair.peer_id()];
+    host.pin(&peers)?;
+    let subjects = vec![pair.as_block(AS_BLOCK).limit(256), pair.one_at_a_time(ONE_AT_A_TIME).limit(64)];
+    let table = take_turns(plan, "calls with 1 Mi floats", host, &peers, subjects)?;
+    pair.finish()?;
+    let verdict = Verdict::of_times("a call with 1 Mi floats: as plain serde has them over as a block", &table, ONE_AT_A_TIME, AS_BLOCK)?;
+    Ok((table, verdict.must(Bound::AtLeast(10.0))))
 }
 
 fn row(series: &str, size: usize) -> String {

@@ -8,6 +8,7 @@ mod close;
 pub mod eventfd;
 pub mod exchange;
 pub(crate) mod first_sign;
+pub(crate) mod floats;
 pub mod floor;
 pub mod futex;
 pub(crate) mod household;

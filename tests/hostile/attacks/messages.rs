@@ -116,7 +116,14 @@ pub(crate) fn malformed(what: &str) -> ! {
         "a name beyond the end" => with_name(100, EVENT),
         "the longest name" => with_name(0xff_ffff, CALL),
         "an answer with a name" => with_name(1, ANSWER),
-        "an event with a call's entry" => Envelope { entry: 1, ..event }.encode(),
+        "a receipt for no gauge" => Envelope::receipt(2).encode(),
+        "a receipt for gauge zero" => Envelope::receipt(0).encode(),
+        "a receipt with a serial" => Envelope { serial: 1, ..Envelope::receipt(1) }.encode(),
+        "a receipt that says more" => Envelope { value: vec![0], ..Envelope::receipt(1) }.encode(),
+        // Sooner or later there is no value on the way.
+        "receipts without end" => loop {
+            captive.writer.message(&Envelope::receipt(1).encode());
+        },
         "a name that is no text" => Envelope { name: vec![0xff; 9], ..event }.encode(),
         "a method that is no text" => Envelope { name: vec![0xff; 9], ..Envelope::call(1, "", b"") }.encode(),
         "not found, and more" => Envelope { kind: NOT_FOUND, ..Envelope::call(1, "", b"more") }.encode(),
@@ -166,7 +173,11 @@ malformed! {
     a_name_beyond_the_end: "a name beyond the end";
     the_longest_name: "the longest name";
     an_answer_with_a_name: "an answer with a name";
-    an_event_with_an_entry: "an event with a call's entry";
+    a_receipt_for_no_gauge: "a receipt for no gauge";
+    a_receipt_for_gauge_zero: "a receipt for gauge zero";
+    a_receipt_with_a_serial: "a receipt with a serial";
+    a_receipt_that_says_more: "a receipt that says more";
+    receipts_without_end: "receipts without end";
     a_name_that_is_no_text: "a name that is no text";
     a_method_that_is_no_text: "a method that is no text";
     a_not_found_that_says_more: "not found, and more";

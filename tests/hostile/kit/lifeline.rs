@@ -47,7 +47,7 @@ impl Lifeline {
         let mut claim = [0; 8];
         recvmsg::<()>(self.socket.as_raw_fd(), &mut [IoSliceMut::new(&mut claim)], None, MsgFlags::empty()).expect("a claim");
         assert_eq!(u64::from_le_bytes(claim), MAGIC);
-        let mut hello = [0; 64];
+        let mut hello = [0; 72];
         let mut space = nix::cmsg_space!([RawFd; 1]);
         let mut buffer = [IoSliceMut::new(&mut hello)];
         let received = recvmsg::<()>(self.socket.as_raw_fd(), &mut buffer, Some(&mut space), MsgFlags::empty()).expect("a hello");
@@ -99,6 +99,8 @@ impl Hello {
         for number in [self.capacity, self.max_message, self.call_timeout, 0, u64::from(std::process::id()), self.close_timeout] {
             bytes.extend(number.to_le_bytes());
         }
+        // The limits on calls.
+        bytes.extend([u32::MAX.to_le_bytes(); 2].concat());
         bytes
     }
 }

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use lifeline::Lifeline;
 use memory::Memory;
-use wire::{CALL, Envelope, Reader, Writer};
+use wire::{CALL, EVENT, Envelope, Reader, Writer};
 
 /// A worker that has attached.
 #[derive(Debug)]
@@ -29,13 +29,16 @@ impl Captive {
         Captive { lifeline, memory, writer: Writer::new(memory, 1), reader: Reader::new(memory, 0) }
     }
 
-    /// Answers each call with its arguments for so long, as an honest worker would that has one method.
+    /// Answers each call with its arguments, and each event that wants it with a receipt, for so long, as an honest worker would that has one method.
     pub(crate) fn be_honest(&mut self, time: Duration) {
         let deadline = Instant::now() + time;
         while let Some(message) = self.reader.wait(deadline) {
-            if let Some(call) = Envelope::decode(&message).filter(|envelope| envelope.kind == CALL) {
-                self.writer.message(&Envelope::answer(&call).encode());
-            }
+            let Some(envelope) = Envelope::decode(&message) else { continue };
+            match (envelope.kind, envelope.entry) {
+                (CALL, _) => self.writer.message(&Envelope::answer(&envelope).encode()),
+                (EVENT, 1..) => self.writer.message(&Envelope::receipt(envelope.entry).encode()),
+                _ => continue,
+            };
         }
     }
 

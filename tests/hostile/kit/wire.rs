@@ -158,6 +158,7 @@ pub(crate) const CALL: u8 = 2;
 pub(crate) const ANSWER: u8 = 3;
 pub(crate) const NOT_FOUND: u8 = 4;
 pub(crate) const FAILED: u8 = 5;
+pub(crate) const RECEIPT: u8 = 8;
 
 impl Envelope {
     pub(crate) fn event(name: &str, value: &[u8]) -> Envelope {
@@ -171,6 +172,11 @@ impl Envelope {
     /// The answer to a call, with its arguments as the result.
     pub(crate) fn answer(call: &Envelope) -> Envelope {
         Envelope { kind: ANSWER, name: Vec::new(), ..call.clone() }
+    }
+
+    /// For an event of the gauge with this number.
+    pub(crate) fn receipt(gauge: u32) -> Envelope {
+        Envelope { kind: RECEIPT, entry: gauge, serial: 0, name: Vec::new(), value: Vec::new() }
     }
 
     pub(crate) fn encode(&self) -> Vec<u8> {

@@ -1,0 +1,268 @@
+//! Messages whose bytes are the user's own: calls and events without serde.
+
+use std::fmt::Display;
+use std::mem::needs_drop;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use crate::call::{Pending, wait_with};
+use crate::coprocess::Coprocess;
+use crate::direct::MIN_BYTES;
+use crate::encode::Gather;
+use crate::end::End;
+use crate::envelope::{CallId, Head, Message};
+use crate::error::{Result, Step};
+use crate::outbox::{Patience, Unsent};
+use crate::registry::Server;
+
+/// Bytes as they are: for programs that bring their own codec.
+///
+/// The methods whose names end in `_bytes` send and receive the payload of a message as it is: no length, no encoding. A handler sees it
+/// in a private buffer, which the other side cannot change, and which begins at a multiple of eight bytes, so that [`bytemuck`](crate::bytemuck) can look at it
+/// as numbers. What one end sends by one of these the other end usually receives by another.
+///
+/// Both kinds can be mixed, since the payload of [`call`](Self::call) and [`emit`](Self::emit) are bytes, too: postcard's. `serve_bytes` and
+/// `listen_bytes` see just those, and what `call_bytes` and `emit_bytes` send to a typed handler must be those: else it is what does not decode as the handler's
+/// type, or what does by chance.
+impl Coprocess {
+    /// Calls a method with these bytes as its arguments, and returns the bytes of its result.
+    ///
+    /// Ends as [`call`](Self::call) does.
+    ///
+    /// # Errors
+    ///
+    /// As [`call`](Self::call), without the errors of encoding and decoding.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// coprocess::init_in_tests!();
+    ///
+    /// # fn main() -> coprocess::Result<()> {
+    /// let co = coprocess::fork(|co| {
+    ///     co.serve_bytes("reverse", |text| text.iter().rev().copied().collect::<Vec<u8>>());
+    /// })?;
+    /// assert_eq!(co.call_bytes("reverse", b"abc")?, b"cba");
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn call_bytes(&self, method: &str, args: &[u8]) -> Result<Vec<u8>> {
+        let mut answer = Vec::new();
+        self.call_bytes_into(method, args, &mut answer)?;
+        Ok(answer)
+    }
+
+    /// As [`call_bytes`](Self::call_bytes), with a deadline of its own for the whole operation.
+    ///
+    /// # Errors
+    ///
+    /// As [`call_bytes`](Self::call_bytes).
+    ///
+    /// # Examples
+    ///
+    /// ```no_run
+    /// # coprocess::init();
+    /// # let co = coprocess::fork(|_| {})?;
+    /// let answer = co.call_bytes_timeout("reverse", b"abc", std::time::Duration::from_millis(20))?;
+    /// # Ok::<(), coprocess::Error>(())
+    /// ```
+    pub fn call_bytes_timeout(&self, method: &str, args: &[u8], timeout: Duration) -> Result<Vec<u8>> {
+        let mut answer = Vec::new();
+        self.call_bytes_until(method, args, &mut answer, Instant::now().checked_add(timeout))?;
+        Ok(answer)
+    }
+
+    /// As [`call_bytes`](Self::call_bytes), into a buffer: its former content is replaced, its memory is reused.
+    ///
+    /// # Errors
+    ///
+    /// As [`call_bytes`](Self::call_bytes); then the buffer is as it was.
+    ///
+    /// # Examples
+    ///
+    /// ```no_run
+    /// # coprocess::init();
+    /// # let co = coprocess::fork(|_| {})?;
+    /// let mut answer = Vec::new();
+    /// for line in ["one", "two"] {
+    ///     co.call_bytes_into("reverse", line.as_bytes(), &mut answer)?;
+    ///     println!("{}", answer.escape_ascii());
+    /// }
+    /// # Ok::<(), coprocess::Error>(())
+    /// ```
+    pub fn call_bytes_into(&self, method: &str, args: &[u8], answer: &mut Vec<u8>) -> Result<()> {
+        self.call_bytes_until(method, args, answer, self.end().default_deadline())
+    }
+
+    /// Sends a call with these bytes and returns at once; wait for the bytes of the result later, or await them: as [`start`](Self::start).
+    ///
+    /// # Errors
+    ///
+    /// As [`call_bytes`](Self::call_bytes), as far as sending goes.
+    ///
+    /// # Examples
+    ///
+    /// ```no_run
+    /// # coprocess::init();
+    /// # let co = coprocess::fork(|_| {})?;
+    /// let (one, two) = (co.start_bytes("reverse", b"one")?, co.start_bytes("reverse", b"two")?);
+    /// println!("{} {}", one.wait()?.escape_ascii(), two.wait()?.escape_ascii());
+    /// # Ok::<(), coprocess::Error>(())
+    /// ```
+    pub fn start_bytes(&self, method: &str, args: &[u8]) -> Result<Pending<Vec<u8>>> {
+        let deadline = self.end().default_deadline();
+        let id = self.send_call_bytes(method, args, deadline)?;
+        Ok(Pending::new(self.end().clone(), id, method, deadline).reading(|bytes| Ok(bytes.to_vec())))
+    }
+
+    fn call_bytes_until(&self, method: &str, args: &[u8], answer: &mut Vec<u8>, deadline: Option<Instant>) -> Result<()> {
+        let id = self.send_call_bytes(method, args, deadline)?;
+        wait_with(self.end(), id, false, deadline, method, |bytes| {
+            answer.clear();
+            answer.extend_from_slice(bytes);
+            Ok(())
+        })
+    }
+
+    fn send_call_bytes(&self, method: &str, args: &[u8], deadline: Option<Instant>) -> Step<CallId> {
+        let end = self.own_end()?;
+        let head = Head::Call(CallId::NONE, method.as_bytes());
+        let sent = Message::new().deliver_bytes(head, args, end.terms.max_message, |message| {
+            end.outbox.send_call(end, message, Patience::Until(deadline), |_| ())
+        })?;
+        sent.map_err(|Unsent { error, .. }| {
+            end.take_last_deliveries(deadline);
+            error
+        })
+    }
+
+    /// Sends an event with these bytes as its value; waits for room as [`emit`](Self::emit) does.
+    ///
+    /// # Errors
+    ///
+    /// As [`emit`](Self::emit), without the errors of encoding.
+    ///
+    /// # Examples
+    ///
+    /// ```no_run
+    /// # coprocess::init();
+    /// # let co = coprocess::fork(|_| {})?;
+    /// co.emit_bytes("line", b"GET / HTTP/1.1")?;
+    /// # Ok::<(), coprocess::Error>(())
+    /// ```
+    pub fn emit_bytes(&self, event: &str, value: &[u8]) -> Result<()> {
+        let end = self.own_end()?;
+        let send = |message: &mut Message<'_>| end.outbox.send(end, message, Patience::Until(None));
+        Ok(Message::new().deliver_bytes(Head::Event(event.as_bytes()), value, end.terms.max_message, send)??)
+    }
+
+    /// Handles an event, the value of which are the bytes that were sent. Otherwise as [`listen`](Self::listen).
+    ///
+    /// # Panics
+    ///
+    /// As [`listen`](Self::listen).
+    ///
+    /// # Examples
+    ///
+    /// ```no_run
+    /// # coprocess::init();
+    /// # let co = coprocess::fork(|_| {})?;
+    /// co.listen_bytes("line", |line| println!("{}", line.escape_ascii()));
+    /// # Ok::<(), coprocess::Error>(())
+    /// ```
+    pub fn listen_bytes(&self, event: &str, handler: impl Fn(&[u8]) + Send + Sync + 'static) -> &Self {
+        self.register(|handlers| {
+            let listener = move |value: &[u8]| {
+                handler(value);
+                Ok(())
+            };
+            handlers.events.insert(event.as_bytes().into(), Arc::new(listener));
+        })
+    }
+
+    /// Serves a method with bytes for arguments and bytes for a result. Otherwise as [`serve`](Self::serve).
+    ///
+    /// # Panics
+    ///
+    /// As [`listen`](Self::listen).
+    ///
+    /// # Examples
+    ///
+    /// See [`call_bytes`](Self::call_bytes).
+    pub fn serve_bytes<R: AsRef<[u8]> + 'static>(&self, method: &str, handler: impl Fn(&[u8]) -> R + Send + Sync + 'static) -> &Self {
+        self.serve_payload(method, move |end, id, method, args| end.settle_bytes(id, method, handler(args)))
+    }
+
+    /// As [`serve_bytes`](Self::serve_bytes), for handlers that can fail, as decoding can: the error's text becomes [`Error::Remote`](crate::Error::Remote) for the caller.
+    ///
+    /// # Panics
+    ///
+    /// As [`listen`](Self::listen).
+    ///
+    /// # Examples
+    ///
+    /// ```no_run
+    /// # coprocess::init();
+    /// # let co = coprocess::fork(|_| {})?;
+    /// co.try_serve_bytes("upper", |text| std::str::from_utf8(text).map(str::to_uppercase));
+    /// # Ok::<(), coprocess::Error>(())
+    /// ```
+    pub fn try_serve_bytes<R: AsRef<[u8]> + 'static, E: Display>(
+        &self,
+        method: &str,
+        handler: impl Fn(&[u8]) -> std::result::Result<R, E> + Send + Sync + 'static,
+    ) -> &Self {
+        self.serve_payload(method, move |end, id, method, args| match handler(args) {
+            Ok(result) => end.settle_bytes(id, method, result),
+            Err(error) => end.settle::<()>(id, method, Err(error.to_string())),
+        })
+    }
+
+    fn serve_payload(&self, method: &str, serve: impl Fn(&Arc<End>, CallId, &str, &[u8]) + Send + Sync + 'static) -> &Self {
+        self.register(|handlers| {
+            handlers.methods.insert(method.as_bytes().into(), Server { name: method.into(), serve: Arc::new(serve) });
+        })
+    }
+}
+
+impl End {
+    /// Answers a call with bytes, from within its handler.
+    fn settle_bytes<R: AsRef<[u8]>>(self: &Arc<Self>, id: CallId, method: &str, result: R) {
+        let patience = self.patience_of_answers();
+        let send = |message: &mut Message<'_>| self.outbox.send(self, message, patience);
+        let sent = Message::new().deliver_bytes(Head::Answer(id), result.as_ref(), self.terms.max_message, send).flatten();
+        if let Err(error) = sent {
+            // If it was too large, its caller is told; everything else means that there is no caller any more.
+            let _ = self.answer_failed(id, method, *error);
+        }
+        if needs_drop::<R>() {
+            // The call is answered: a panic from here on must not answer it again.
+            self.contain(|| drop(result));
+        }
+    }
+}
+
+impl Message<'static> {
+    /// Makes this the message that ends with `payload`, and has it sent: from where it lies, if it is long.
+    #[inline]
+    pub(crate) fn deliver_bytes<R>(
+        &mut self,
+        head: Head<'_>,
+        payload: &[u8],
+        max: usize,
+        send: impl FnOnce(&mut Message<'_>) -> R,
+    ) -> Step<R> {
+        let mut gather = Gather::new(self, max);
+        gather.put_head(head)?;
+        if payload.len() >= MIN_BYTES {
+            if let Some(mut message) = gather.complete_with(payload) {
+                return Ok(send(&mut message));
+            }
+        } else {
+            gather.extend(payload);
+        }
+        gather.finish();
+        self.check_size(max)?;
+        Ok(send(self))
+    }
+}
