@@ -177,7 +177,7 @@ impl End {
             Some(Ending::Gone(reason)) => Error::Disconnected(*reason),
             Some(Ending::Misbehaved(how)) => Error::Misbehaved(*how),
             Some(Ending::Os(errno)) => {
-                Error::Os { action: "wait on a futex in the shared memory", source: std::io::Error::from_raw_os_error(*errno) }
+                Error::Os { action: "wait for the other side, or wake it", source: std::io::Error::from_raw_os_error(*errno) }
             }
             None => Error::Disconnected(self.reason()),
         }
@@ -231,7 +231,7 @@ impl End {
     pub(crate) fn channel_failed(&self, error: ChannelError) -> Error {
         self.finish(match error {
             ChannelError::Misbehaved(how) => Ending::Misbehaved(how),
-            ChannelError::Futex(error) => Ending::Os(error.raw_os_error().unwrap_or(0)),
+            ChannelError::Wakeup(error) => Ending::Os(error.raw_os_error().unwrap_or(0)),
             _ => Ending::Misbehaved(Misbehaved::Envelope),
         });
         self.failure()
@@ -247,10 +247,10 @@ impl End {
         if self.ended.set(ending).is_err() {
             return;
         }
-        // The other side: nothing will follow, and nothing will be received. A futex that cannot be woken leaves it to the watcher of
+        // The other side: nothing will follow, and nothing will be received. A wake-up that fails leaves it to the watcher of
         // the other side's process to notice.
         let told = self.outbox.close().and_then(|()| self.inbox().close());
-        debug_assert!(told.is_ok(), "waking through a mapped futex cannot fail: {told:?}");
+        debug_assert!(told.is_ok(), "waking cannot fail: {told:?}");
         self.watch.retire();
         // A worker that has closed its end in good order may go on with what it has to do; every other must end.
         let stays = matches!(ending, Ending::Gone(Reason::Closed));

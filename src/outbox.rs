@@ -300,7 +300,7 @@ impl Outbox {
                     if sent.is_err() && end.check_open().is_ok() {
                         // Only without a thread for this: the one that dispatches cannot wait, and an answer must not be lost.
                         drop(out);
-                        let _ = end.channel_failed(ChannelError::Futex(std::io::ErrorKind::OutOfMemory.into()));
+                        let _ = end.channel_failed(ChannelError::Wakeup(std::io::ErrorKind::OutOfMemory.into()));
                         out = lock(&self.out);
                     }
                 }

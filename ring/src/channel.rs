@@ -19,9 +19,9 @@ pub enum ChannelError {
     /// The other side broke the protocol.
     #[error(transparent)]
     Misbehaved(#[from] Misbehaved),
-    /// The futex system call failed.
-    #[error("cannot wait on or wake through a futex: {0}")]
-    Futex(#[from] io::Error),
+    /// The system call that waits or wakes failed.
+    #[error("cannot wait for the other side, or wake it: {0}")]
+    Wakeup(#[from] io::Error),
 }
 
 /// How far a message has got.
@@ -151,7 +151,7 @@ impl Sender {
     ///
     /// # Errors
     ///
-    /// [`ChannelError::Futex`] if the wake-up failed.
+    /// [`ChannelError::Wakeup`] if the wake-up failed.
     pub fn close(&mut self) -> Result<(), ChannelError> {
         self.producer.close();
         self.ring_bell()
@@ -290,7 +290,7 @@ impl Receiver {
     ///
     /// # Errors
     ///
-    /// [`ChannelError::Futex`] if the wake-up failed.
+    /// [`ChannelError::Wakeup`] if the wake-up failed.
     pub fn close(&mut self) -> Result<(), ChannelError> {
         self.wakeups = self.wakeups.wrapping_add(self.region.room_bell(self.ring).ring()?.into());
         Ok(())
@@ -382,7 +382,7 @@ impl Watch {
     ///
     /// # Errors
     ///
-    /// What the futex system call says, other than what belongs to its normal work.
+    /// What the system call that waits or wakes says, other than what belongs to its normal work.
     pub fn sleep(&self, who: Sleeper, deadline: Option<Instant>) -> io::Result<bool> {
         self.data_bell().sleep(who, deadline)
     }
@@ -391,7 +391,7 @@ impl Watch {
     ///
     /// # Errors
     ///
-    /// What the futex system call says.
+    /// What the system call that waits or wakes says.
     pub fn wake_local(&self, who: Sleeper) -> io::Result<usize> {
         self.data_bell().wake_local(who)
     }
@@ -420,7 +420,7 @@ impl Watch {
     ///
     /// # Errors
     ///
-    /// What the futex system call says.
+    /// What the system call that waits or wakes says.
     pub fn wake_local_for_room(&self) -> io::Result<usize> {
         self.room_bell().wake_local(Sleeper::Guest)
     }

@@ -1,4 +1,5 @@
-//! An event in shared memory: the package `raw_sync`, without what is unsafe about it.
+//! An event in shared memory: the package `raw_sync`, as far as it can be used safely, which takes another side that can be trusted. What the C library
+//! keeps in a mutex and a condition, pointers included, it believes.
 //!
 //! Binary: set any number of times, it lets one wait end. See `relay` for what it takes to use one.
 
@@ -78,13 +79,38 @@ mod imp {
         /// Lets those go who are about to enter an event in which somebody has died. Only once the other process has ended: the threads of this
         /// one are inside for moments, so who is there for a second is the dead one.
         ///
-        /// POSIX does not say what happens when one opens a mutex for another; the C libraries of Linux open it.
+        /// POSIX does not say what happens when one opens a mutex for another; the C libraries of Linux open it. The second is one of the time of
+        /// day: if that jumps, a thread of this process may be inside, and its mutex be opened twice, which does no harm to a pair that is over.
         pub(crate) fn free(&self) {
             if self.mutex.try_lock(Timeout::Val(Duration::from_secs(1))).is_err() {
                 let opened = self.mutex.release();
                 debug_assert!(opened.is_ok(), "a plain mutex does not ask who opens it");
             }
         }
+    }
+
+    /// What an event is, so that nobody opens one that means something else: the sizes, and whose it is. 32 bits.
+    pub(crate) fn kind() -> u64 {
+        let (mutex, condition) = (size_of::<libc::pthread_mutex_t>(), size_of::<libc::pthread_cond_t>());
+        // Of another version it may be another algorithm over the same bytes.
+        let library = [format!("{mutex} {condition} {} ", usize::BITS), library()].concat();
+        // FNV-1a: it has to differ, no more.
+        let hash = |hash: u32, byte: u8| (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193);
+        library.bytes().fold(0x811c_9dc5, hash).into()
+    }
+
+    #[cfg(target_env = "gnu")]
+    fn library() -> String {
+        // SAFETY: takes nothing, and returns a text that is part of the library.
+        let version = unsafe { libc::gnu_get_libc_version() };
+        // SAFETY: as above: it ends with a zero and stays.
+        format!("gnu {}", unsafe { std::ffi::CStr::from_ptr(version) }.to_string_lossy())
+    }
+
+    /// Its version cannot be asked for; its layout has not changed since it supports the machines this package does.
+    #[cfg(not(target_env = "gnu"))]
+    fn library() -> String {
+        if cfg!(target_env = "musl") { "musl" } else { "other" }.to_owned()
     }
 
     fn failed(what: &str) -> SegmentError {
@@ -123,3 +149,5 @@ mod imp {
 }
 
 pub(crate) use imp::Event;
+#[cfg(not(loom))]
+pub(crate) use imp::kind;

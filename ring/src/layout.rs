@@ -74,7 +74,7 @@ pub(crate) struct Header {
     pub(crate) segment_bytes: u64,
     /// Tells a segment from any other that happens to have its name. Zero where there are no names.
     pub(crate) nonce: u64,
-    /// A [`Wakeup`](crate::Wakeup), as a number.
+    /// A [`Wakeup`](crate::Wakeup), as a number, and above 8 bits of it a hash of what an event is.
     pub(crate) wakeup: u64,
 }
 

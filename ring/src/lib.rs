@@ -8,7 +8,7 @@
 //!
 //! # What is assumed of the other side
 //!
-//! Nothing. Every bit of the region may change at any time to any value, and all of it is input: a word is loaded once, checked,
+//! Nothing, with the default wake-ups; see [`Wakeup::Event`] for what the others take. Every bit of the region may change at any time to any value, and all of it is input: a word is loaded once, checked,
 //! and then only the copy is used. A correct other side is needed for the *progress* of the exchange, never for the safety of this process's memory nor
 //! for the end of its waits, which have deadlines. Once the other side is caught breaking the protocol ([`Misbehaved`]) the
 //! channel is dead.

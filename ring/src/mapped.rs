@@ -78,12 +78,6 @@ impl Mapped {
         Ok(mapped)
     }
 
-    /// The mapping, as the kernel knows it.
-    #[cfg(feature = "named")]
-    pub(crate) fn range(&self) -> (NonNull<std::ffi::c_void>, usize) {
-        (self.base.cast(), segment_bytes(self.capacity))
-    }
-
     /// Writes the header of a new segment: from now on it can be attached.
     pub(crate) fn publish(&self, nonce: u64, wakeup: Wakeup) {
         let header = Header {
@@ -93,7 +87,7 @@ impl Mapped {
             capacity: self.capacity as u64,
             segment_bytes: segment_bytes(self.capacity) as u64,
             nonce,
-            wakeup: wakeup.number().into(),
+            wakeup: wakeup.word(),
         };
         let words: [u64; HEADER_WORDS] = bytemuck::cast(header);
         // The magic comes last, so that a half-made segment is refused. Release: pairs with the Acquire in `check`.
@@ -120,8 +114,11 @@ impl Mapped {
         if header.nonce != nonce {
             return Err(SegmentError::Foreign("its nonce is not the announced one: somebody else has made it"));
         }
-        if header.wakeup != u64::from(wakeup.number()) {
+        if header.wakeup & 0xff != u64::from(wakeup.number()) {
             return Err(SegmentError::Foreign("it was made for another kind of wake-up"));
+        }
+        if header.wakeup != wakeup.word() {
+            return Err(SegmentError::Foreign("its events were made by another C library"));
         }
         Ok(())
     }

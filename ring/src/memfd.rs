@@ -30,7 +30,7 @@ const BLOCK_BYTES: usize = 512;
 
 /// Has the kernel give the file all its memory, as far as it does not have it; undisturbed by signals: older kernels stop at each and give
 /// back what they have, so that frequent ones would let it never come to an end.
-fn reserve(file: impl AsFd, bytes: usize) -> Result<(), SegmentError> {
+pub(crate) fn reserve(file: impl AsFd, bytes: usize) -> Result<(), SegmentError> {
     let size = file_size(bytes)?;
     let before = SigSet::all().thread_swap_mask(SigmaskHow::SIG_SETMASK).map_err(os("hold signals back"))?;
     let reserved = fallocate(file, FallocateFlags::empty(), 0, size);

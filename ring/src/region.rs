@@ -1,6 +1,8 @@
 //! The memory of a pair, and the bells in it, whatever the memory is made of.
 
 use std::fmt;
+#[cfg(not(loom))]
+use std::os::fd::BorrowedFd;
 use std::sync::Arc;
 
 use crate::bell::Bell;
@@ -115,19 +117,22 @@ impl Region {
         Ok(Region { doorbell: Doorbell::new(wakeup, &backing, Side::Worker)?, backing })
     }
 
-    /// Says by what the end of the other process is known: a descriptor that is readable then, such as a pidfd. It is copied where it is needed:
-    /// a futex wakes nobody, and hangs on nobody, who is not there.
+    /// Says by what the end of the other side is known: a descriptor of its process that is readable then, if there is one, and a socket whose other end it
+    /// holds. They are copied where they are needed: a futex wakes nobody, and hangs on nobody, who is not there.
     ///
     /// # Errors
     ///
     /// What the system says of the copy.
     #[cfg(not(loom))]
     #[cfg_attr(not(feature = "raw-sync"), expect(unused_variables, reason = "no event is there that could hang"))]
-    pub fn mind(&self, other: std::os::fd::BorrowedFd<'_>) -> std::io::Result<()> {
+    pub fn mind(&self, process: Option<BorrowedFd<'_>>, lifeline: BorrowedFd<'_>) -> std::io::Result<()> {
         match &self.doorbell {
             Doorbell::Futex => {}
             #[cfg(feature = "raw-sync")]
-            Doorbell::Event(relay) => relay.mind(other.try_clone_to_owned()?),
+            Doorbell::Event(relay) => relay.mind(crate::relay::Other {
+                process: process.map(|fd| fd.try_clone_to_owned()).transpose()?,
+                lifeline: lifeline.try_clone_to_owned()?,
+            }),
         }
         Ok(())
     }

@@ -42,7 +42,8 @@ use crate::sync::atomic::{AtomicU32, Ordering};
 use crate::sync::{Arc, Condvar, Mutex};
 use crate::wakeup::{Ended, Place};
 
-/// The longest wait for an event. Nothing depends on it but how soon the listener of a pair that is no more finds out, if it cannot be told.
+/// The longest wait for an event: how soon the listener of a pair that is no more finds out, if it cannot be told; and how late a wake-up is that the C
+/// library has lost, as glibc could before 2.41.
 #[cfg(not(loom))]
 const SLICE_SECONDS: u64 = 1;
 /// What a wait is made to take that has failed at once.
@@ -59,6 +60,16 @@ struct Wanted {
     stop: bool,
 }
 
+/// By what it is known that the other side has ended.
+#[cfg(not(loom))]
+#[derive(Debug)]
+pub(crate) struct Other {
+    /// Readable then, if there is one: the process that was started, or has started this one.
+    pub(crate) process: Option<OwnedFd>,
+    /// Hung up then: the process at its other end may be another, behind a wrapper.
+    pub(crate) lifeline: OwnedFd,
+}
+
 /// What the threads and the handles of one side share.
 pub(crate) struct Exchange {
     lot: Lot,
@@ -67,9 +78,9 @@ pub(crate) struct Exchange {
     side: Side,
     ours: Event,
     theirs: Event,
-    /// Readable once the other process has ended.
+    /// By what it is known that the other side has ended.
     #[cfg(not(loom))]
-    other: std::sync::OnceLock<OwnedFd>,
+    other: std::sync::OnceLock<Other>,
     /// What the events lie in.
     backing: Arc<Backing>,
 }
@@ -160,9 +171,9 @@ impl Exchange {
         true
     }
 
-    /// Says by what the end of the other process is known: a descriptor that is readable then.
+    /// Says by what the end of the other side is known.
     #[cfg(not(loom))]
-    pub(crate) fn mind(&self, other: OwnedFd) {
+    pub(crate) fn mind(&self, other: Other) {
         // The first is as good as any other.
         let _ = self.other.set(other);
     }
@@ -194,8 +205,11 @@ impl Exchange {
     #[cfg(not(loom))]
     fn other_lives(&self) -> bool {
         let Some(other) = self.other.get() else { return true };
-        let mut fds = [PollFd::new(other.as_fd(), PollFlags::POLLIN)];
-        // Anything but silence is its end. An error of poll is no reason to lose a wake-up.
+        // Nothing is asked for of the socket: it tells by itself that it is hung up. What can be read from it is of no interest.
+        let lifeline = PollFd::new(other.lifeline.as_fd(), PollFlags::empty());
+        let process = other.process.as_ref().map(|fd| PollFd::new(fd.as_fd(), PollFlags::POLLIN));
+        let mut fds = [lifeline.clone(), process.unwrap_or(lifeline)];
+        // An error of poll is no reason to lose a wake-up.
         !matches!(poll(&mut fds, PollTimeout::ZERO), Ok(1..))
     }
 
@@ -281,7 +295,7 @@ impl Relay {
 
     /// See [`Exchange::mind`].
     #[cfg(not(loom))]
-    pub(crate) fn mind(&self, other: OwnedFd) {
+    pub(crate) fn mind(&self, other: Other) {
         self.office.exchange.mind(other);
     }
 

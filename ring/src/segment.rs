@@ -23,8 +23,9 @@ use crate::wakeup::Wakeup;
 pub enum Backend {
     /// A sealed memfd: the default. It has no name, its size cannot change, and it is gone with the last process that has it.
     Memfd,
-    /// A named segment of the package `shared_memory`; needs the feature `named`. Its name exists until the other side has attached. Any
-    /// process of the same user can shorten it, and so end both sides by SIGBUS.
+    /// A named segment of the package `shared_memory`; needs the feature `named`. Its name exists until the other side has attached, which must be
+    /// of the same user and see the same `/dev/shm`. Any process of that user can shorten it, and so end both sides by SIGBUS. Each side keeps a descriptor of it, which a child of a
+    /// plain fork(2) inherits, and with it the memory.
     Named,
 }
 
@@ -41,6 +42,10 @@ impl Backend {
             Backend::Memfd => 0,
             Backend::Named => 1,
         }
+    }
+
+    fn from_number(number: u8) -> Option<Backend> {
+        [Backend::Memfd, Backend::Named].into_iter().find(|backend| backend.number() == number)
     }
 }
 
@@ -99,6 +104,19 @@ impl Segment {
         }
     }
 
+    /// Whether this library was compiled with what such a segment takes.
+    ///
+    /// # Errors
+    ///
+    /// [`SegmentError::FeatureMissing`].
+    pub fn check(backend: Backend, wakeup: Wakeup) -> Result<(), SegmentError> {
+        match (backend, wakeup) {
+            (Backend::Named, _) if !cfg!(feature = "named") => Err(SegmentError::FeatureMissing("named")),
+            (_, Wakeup::Event) if !cfg!(feature = "raw-sync") => Err(SegmentError::FeatureMissing("raw-sync")),
+            _ => Ok(()),
+        }
+    }
+
     /// What kind of segment it is, for [`attach`](Self::attach). Zero for the default kind.
     pub fn kind(&self) -> u32 {
         let backend = match &self.access {
@@ -140,12 +158,12 @@ impl Segment {
     pub fn attach(kind: u32, name: &[u8], file: Option<OwnedFd>, capacity: usize) -> Result<Region, SegmentError> {
         let [backend, wakeup, 0, 0] = kind.to_le_bytes() else { return Err(UNKNOWN) };
         let wakeup = Wakeup::from_number(wakeup).ok_or(UNKNOWN)?;
-        match (backend, file) {
-            (0, Some(file)) if name.is_empty() => Region::attach_memfd(file, capacity, wakeup),
+        match (Backend::from_number(backend), file) {
+            (Some(Backend::Memfd), Some(file)) if name.is_empty() => Region::attach_memfd(file, capacity, wakeup),
             #[cfg(feature = "named")]
-            (1, None) => Region::attach_named(name, capacity, wakeup),
+            (Some(Backend::Named), None) => Region::attach_named(name, capacity, wakeup),
             #[cfg(not(feature = "named"))]
-            (1, None) => Err(SegmentError::FeatureMissing("named")),
+            (Some(Backend::Named), None) => Err(SegmentError::FeatureMissing("named")),
             _ => Err(UNKNOWN),
         }
     }

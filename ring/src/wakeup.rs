@@ -28,9 +28,12 @@ use crate::sync::atomic::AtomicU32;
 pub enum Wakeup {
     /// By the futex system call: the default. Nothing that a side does while it dies keeps the other one.
     Futex,
-    /// By events of the package `raw_sync`, which are made of POSIX mutexes and conditions; needs the feature `raw-sync`. Slower, two threads
-    /// more for each side, and one wake-up a second while it sleeps. A side that dies inside an event may cost the other one those two
-    /// threads and the memory of the pair until the process ends; it does not keep it from anything else.
+    /// By events of the package `raw_sync`, which are made of POSIX mutexes and conditions; needs the feature `raw-sync`. For systems that have
+    /// no futexes: on Linux the C library makes these of futexes, so that there is no reason to choose them but to try them.
+    ///
+    /// **The other side is trusted** with this process's memory: the C library believes what it finds in a mutex. Both programs need the same C library. Slower, two
+    /// threads more for each side, and one wake-up a second while it sleeps. A side that ends inside an event costs the other one those two threads, a descriptor and the memory of
+    /// the pair: until the last handle goes, with some C libraries until the process ends.
     Event,
 }
 
@@ -43,7 +46,17 @@ impl Default for Wakeup {
 
 #[cfg(not(loom))]
 impl Wakeup {
-    /// As it is written in the header of a segment.
+    /// As it is written in the header of a segment: the number, above it what the C library calls an event, where that matters.
+    pub(crate) fn word(self) -> u64 {
+        match self {
+            Wakeup::Futex => 0,
+            #[cfg(feature = "raw-sync")]
+            Wakeup::Event => crate::event::kind() << 8 | u64::from(self.number()),
+            #[cfg(not(feature = "raw-sync"))]
+            Wakeup::Event => self.number().into(),
+        }
+    }
+
     pub(crate) fn number(self) -> u8 {
         match self {
             Wakeup::Futex => 0,

@@ -252,8 +252,8 @@ fn prepare<T>(
         SegmentError::FeatureMissing(feature) => format!("the worker was built without the feature `{feature}` of coprocess"),
         other => other.to_string(),
     })?;
-    let other = lifeline.parent.as_ref().map_or(lifeline.socket.as_fd(), AsFd::as_fd);
-    region.mind(other).map_err(|e| format!("cannot copy a descriptor: {e}"))?;
+    let parent = lifeline.parent.as_ref().map(AsFd::as_fd);
+    region.mind(parent, lifeline.socket.as_fd()).map_err(|e| format!("cannot copy a descriptor: {e}"))?;
     let what = ready(&hello)?;
     let end = End::new(&region, Side::Worker, hello.parent, hello.terms());
     Ok((end, what))

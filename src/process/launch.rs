@@ -38,6 +38,8 @@ impl Launch {
     }
 
     fn try_start(mut self) -> std::result::Result<Coprocess, ForkError> {
+        // Before anything runs: no worker will ever attach to what cannot be made.
+        Segment::check(self.backend, self.wakeup).map_err(no_segment)?;
         let deadline = Instant::now().checked_add(self.fork_timeout);
         let (lifeline, theirs) = socket_pair().map_err(ForkError::setup("make a socket pair"))?;
         send_claim(lifeline.as_fd()).map_err(ForkError::setup("send through the socket pair"))?;
@@ -54,7 +56,7 @@ impl Launch {
         let (region, segment) = Segment::create(self.backend, self.wakeup, self.capacity).map_err(no_segment)?;
         let hello = Hello::new(region.capacity(), &segment, &self.terms, self.program.function().unwrap_or(0));
         let attached = worker.with_descriptors(|pidfd, lifeline| {
-            region.mind(pidfd).map_err(ForkError::setup("copy the descriptor of the worker process"))?;
+            region.mind(Some(pidfd), lifeline).map_err(ForkError::setup("copy the descriptor of the worker process"))?;
             match hello.send(lifeline, &segment) {
                 // It has closed the socket, or ended, with or without having read the claim: the handshake finds out which.
                 Err(error) if matches!(error.kind(), io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionReset) => {}

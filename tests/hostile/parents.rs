@@ -203,7 +203,8 @@ fn hellos_that_make_no_sense_are_refused() {
             is_refused(&[0xa5; 10_000], &fd, "makes no sense");
             is_refused(&Hello { magic: MAGIC + 1, ..hello() }.bytes(), &fd, "makes no sense");
             is_refused(&Hello { abi: ABI_VERSION + 1, ..hello() }.bytes(), &fd, "another version");
-            is_refused(&bytes, &[], "makes no sense");
+            is_refused(&bytes, &[], "is not what it takes");
+            is_refused(&[&bytes[..], b"a name"].concat(), &fd, "is not what it takes");
             // More than one is none; all are closed, which is what the worker looks at when it is refused.
             let null = File::open("/dev/null").unwrap().into_raw_fd();
             is_refused(&bytes, &[fd[0], null], "makes no sense");

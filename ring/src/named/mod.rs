@@ -3,7 +3,7 @@
 //! The package makes, opens and unmaps them. It does not reserve memory, does not check what it opens, removes the name in whichever process
 //! thinks that it owns it, and leaves it behind after a SIGKILL. So here: the name is random, and says who has made it, so that the next start can
 //! remove what a dead process has left (`stale`); it belongs to a [`Name`], in one process, and is gone as soon as both sides have attached;
-//! all memory is populated before use; length, magic and a nonce are checked by who opens it.
+//! all memory is reserved before use; length, magic and a nonce are checked by who opens it.
 //!
 //! What cannot be helped: the file has no seals, so that any process of the same user that finds it, by the name or in `/proc`, can shorten it, and
 //! the next access of either side is a SIGBUS.
@@ -17,12 +17,15 @@ use std::os::fd::{AsRawFd, OwnedFd};
 use std::ptr::NonNull;
 
 use nix::errno::Errno;
-use nix::sys::mman::{MmapAdvise, madvise, shm_unlink};
+use nix::fcntl::OFlag;
+use nix::sys::mman::{shm_open, shm_unlink};
+use nix::sys::stat::Mode;
 use shared_memory::{Shmem, ShmemConf, ShmemError};
 
 use crate::error::{SegmentError, os};
 use crate::layout::segment_bytes;
 use crate::mapped::{Keeper, Mapped, check_capacity, check_file_size, ring_capacity};
+use crate::memfd::reserve;
 use crate::region::Region;
 use crate::wakeup::Wakeup;
 
@@ -95,7 +98,9 @@ impl Region {
             exists: true,
         };
         let mapped = mapped(shmem, capacity)?;
-        mapped.populate()?;
+        // The package does not show its descriptor, and reserves nothing.
+        let again = shm_open(name.name.as_str(), OFlag::O_RDWR | OFlag::O_CLOEXEC | OFlag::O_NOFOLLOW, Mode::empty());
+        reserve(again.map_err(os("open the named segment"))?, bytes)?;
         Ok((Region::made(mapped, wakeup, nonce)?, name))
     }
 
@@ -126,21 +131,6 @@ fn mapped(shmem: Shmem, capacity: usize) -> Result<Mapped, SegmentError> {
     unsafe { Mapped::new(base, capacity, Keeper::Package(ManuallyDrop::new(shmem))) }
 }
 
-impl Mapped {
-    /// Has the kernel give all the memory, so that a lack of it is an error here and not a SIGBUS later.
-    fn populate(&self) -> Result<(), SegmentError> {
-        let (base, bytes) = self.range();
-        // SAFETY: the range is the mapping; populating changes nothing in it.
-        let populated = unsafe { madvise(base, bytes, MmapAdvise::MADV_POPULATE_WRITE) };
-        populated.map_err(|error| match error {
-            // What would have been the SIGBUS.
-            Errno::EFAULT => os("reserve the shared memory in /dev/shm")(Errno::ENOSPC),
-            Errno::EINVAL => os("populate a named segment (which takes Linux 5.14)")(Errno::EINVAL),
-            other => os("reserve the shared memory in /dev/shm")(other),
-        })
-    }
-}
-
 /// Sees to it that what is opened next does not become a standard stream of a program that has closed one: the package keeps its descriptor, and the
 /// program may print into it.
 fn fill_streams() -> io::Result<Vec<OwnedFd>> {
@@ -168,7 +158,7 @@ fn random() -> Result<([u8; NONCE_BYTES], [u8; 16]), SegmentError> {
 
 fn from_package(error: ShmemError, action: &'static str) -> SegmentError {
     match error {
-        ShmemError::MappingIdExists => SegmentError::Foreign("somebody else has taken its name"),
+        ShmemError::MappingIdExists => os(action)(Errno::EEXIST),
         ShmemError::MapCreateFailed(errno) | ShmemError::MapOpenFailed(errno) | ShmemError::UnknownOsError(errno) => {
             os(action)(Errno::from_raw(errno.cast_signed()))
         }

@@ -5,8 +5,8 @@
 //! the two mean anything, since several containers may share `/dev/shm`. The name and not the header of the segment has it, because the name is
 //! there from the first moment, and can be read without opening what somebody else may have put there.
 
-use std::fs;
 use std::os::unix::fs::MetadataExt;
+use std::{fs, io};
 
 use nix::errno::Errno;
 use nix::sys::signal::kill;
@@ -28,13 +28,20 @@ struct Maker {
 }
 
 impl Maker {
-    /// This process. `None` where there is no /proc.
+    /// This process. `None` where there is no /proc, or one of other process ids.
     fn this() -> Option<Maker> {
-        let namespace = |of: &str| fs::metadata(format!("/proc/self/ns/{of}")).map(|n| n.ino());
         let id = std::process::id();
-        // The second one is younger than the first: a kernel that has none has one time for all.
-        let namespaces = namespace("pid").ok()? << 32 | namespace("time").unwrap_or(0);
-        Some(Maker { namespaces, id, start: Process::look(id)?.start })
+        if fs::read_link("/proc/self").ok()?.to_str() != Some(&id.to_string()) {
+            return None;
+        }
+        // Of this thread: those of the main thread cannot be read any more when that has ended.
+        let namespace = |of: &str| fs::metadata(format!("/proc/thread-self/ns/{of}")).map(|n| n.ino());
+        let time = match namespace("time_for_children") {
+            // A kernel from before there were any has one time for all.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => 0,
+            other => other.ok()?,
+        };
+        Some(Maker { namespaces: namespace("pid").ok()? << 32 | time, id, start: Process::look(id)?.start })
     }
 
     fn of_name(name: &str) -> Option<Maker> {
@@ -55,13 +62,13 @@ impl Maker {
             return true;
         }
         // A zombie has ended, too, and a process of another start is another one. What cannot be looked at is left alone.
-        Process::look(self.id).is_some_and(|found| found.is_zombie || found.start != self.start)
+        Process::look(self.id).is_some_and(|found| found.has_ended || found.start != self.start)
     }
 }
 
 /// What /proc says of a process.
 struct Process {
-    is_zombie: bool,
+    has_ended: bool,
     start: u64,
 }
 
@@ -71,7 +78,9 @@ impl Process {
         // The name of the program may have anything in it; behind its last parenthesis there are numbers. The first field there is the third of proc(5).
         let mut fields = stat.rsplit_once(')')?.1.split_ascii_whitespace();
         let is_zombie = matches!(fields.next()?, "Z" | "X");
-        Some(Process { is_zombie, start: fields.nth(18)?.parse().ok()? })
+        // So does a process whose main thread has ended, as long as there are others.
+        let threads: u64 = fields.nth(16)?.parse().ok()?;
+        Some(Process { has_ended: is_zombie && threads <= 1, start: fields.nth(1)?.parse().ok()? })
     }
 }
 

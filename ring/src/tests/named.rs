@@ -1,4 +1,5 @@
 //! Segments with names: what is made sure before one is used, and what is left behind when a process dies.
+#![expect(unsafe_code, reason = "ending a main thread alone")]
 
 use std::fs;
 use std::io::{BufRead, BufReader};
@@ -95,7 +96,10 @@ fn a_name_that_is_taken_is_refused() {
     let (_region, segment) = create();
     let name = name_of(&segment);
     let before = fs::read(path_of(name)).unwrap();
-    is_foreign(Region::create_under(name, 1, CAPACITY, Wakeup::Futex).map(|(region, _)| region), "taken its name");
+    match Region::create_under(name, 1, CAPACITY, Wakeup::Futex) {
+        Err(SegmentError::Os { source, .. }) => assert_eq!(source.raw_os_error(), Some(libc::EEXIST)),
+        other => panic!("{other:?}"),
+    }
     assert_eq!(fs::read(path_of(name)).unwrap(), before, "what is there is left as it was");
 }
 
@@ -218,14 +222,30 @@ fn a_copy_that_plays_a_role() {
             let (_region, segment) = Segment::create(Backend::Named, Wakeup::Futex, CAPACITY).expect("what fits is made");
             assert!(attach(&segment).is_ok());
         }
-        Ok("die") => {
-            let (_region, segment) = create();
-            println!("name {}", name_of(&segment));
-            loop {
-                std::thread::park();
+        Ok("die") => hold_a_name(),
+        Ok("leave") => {
+            use nix::sys::signal::{SaFlags, SigAction, SigHandler, SigSet, Signal, sigaction};
+            extern "C" fn end_this_thread(_: libc::c_int) {
+                // SAFETY: ends this thread in the kernel, without unwinding: what it has on its stack stays where it is.
+                unsafe { libc::syscall(libc::SYS_exit, 0) };
             }
+            let action = SigAction::new(SigHandler::Handler(end_this_thread), SaFlags::empty(), SigSet::empty());
+            // SAFETY: the handler makes one system call, which any handler may.
+            unsafe { sigaction(Signal::SIGUSR1, &action) }.unwrap();
+            let main = nix::unistd::getpid().as_raw();
+            // SAFETY: takes integers.
+            unsafe { libc::syscall(libc::SYS_tgkill, main, main, libc::SIGUSR1) };
+            hold_a_name()
         }
         _ => {}
+    }
+}
+
+fn hold_a_name() -> ! {
+    let (_region, segment) = create();
+    println!("name {}", name_of(&segment));
+    loop {
+        std::thread::park();
     }
 }
 
@@ -236,17 +256,27 @@ struct Maker {
 }
 
 impl Maker {
-    fn start() -> Maker {
+    fn start(role: &str) -> Maker {
         let args = ["--exact", "tests::named::a_copy_that_plays_a_role", "--nocapture", "--test-threads=1"];
         let mut process = Command::new(std::env::current_exe().unwrap())
             .args(args)
-            .env(ROLE, "die")
+            .env(ROLE, role)
             .stdout(Stdio::piped())
             .spawn()
             .expect("a copy of this test binary");
         let said = BufReader::new(process.stdout.take().unwrap()).lines().map_while(Result::ok);
         let name = said.filter_map(|line| Some(line.split_once("name ")?.1.to_owned())).next().expect("it says the name");
         Maker { process, path: path_of(&name) }
+    }
+
+    /// Waits until the kernel says of it, or of its main thread, that it has ended.
+    fn wait_until_it_looks_dead(&self) {
+        let stat = format!("/proc/{}/stat", self.process.id());
+        let until = std::time::Instant::now() + std::time::Duration::from_secs(20);
+        while !fs::read_to_string(&stat).unwrap().contains(") Z ") {
+            assert!(std::time::Instant::now() < until, "it does not end");
+            std::thread::yield_now();
+        }
     }
 
     fn kill(&mut self) {
@@ -265,24 +295,19 @@ impl Drop for Maker {
 #[test]
 fn what_a_killed_process_has_left_is_removed_by_the_next_start() {
     assert!(backends().contains(&Backend::Named));
-    let (mut dead, living) = (Maker::start(), Maker::start());
+    let (mut dead, living, headless) = (Maker::start("die"), Maker::start("die"), Maker::start("leave"));
     dead.process.kill().unwrap();
-    // A zombie first, which has ended although its id is taken.
-    let stat = format!("/proc/{}/stat", dead.process.id());
-    let until = std::time::Instant::now() + std::time::Duration::from_secs(20);
-    while !fs::read_to_string(&stat).unwrap().contains(") Z ") {
-        assert!(std::time::Instant::now() < until, "it does not die");
-        std::thread::yield_now();
-    }
-    assert!(dead.path.exists(), "nobody has removed it yet");
+    // A zombie first, which has ended although its id is taken; and one that looks like it, although only its main thread has.
+    dead.wait_until_it_looks_dead();
+    headless.wait_until_it_looks_dead();
     let (_region, segment) = create();
     assert!(!dead.path.exists(), "a start removes it");
     assert!(living.path.exists(), "and none that belongs to a process that lives");
+    assert!(headless.path.exists(), "if only by another thread");
     assert!(path_of(name_of(&segment)).exists(), "nor its own");
 
-    let mut reaped = Maker::start();
+    let mut reaped = Maker::start("die");
     reaped.kill();
-    assert!(reaped.path.exists());
     drop(create());
     assert!(!reaped.path.exists());
     assert!(living.path.exists());
@@ -330,6 +355,10 @@ fn the_descriptor_is_no_standard_stream() {
 fn a_copy_with_no_streams() {
     if std::env::var(ROLE).as_deref() != Ok("streams") {
         return;
+    }
+    // The Rust runtime has opened them anew.
+    for fd in 0..3 {
+        nix::unistd::close(fd).unwrap();
     }
     let (_region, segment) = create();
     let name = name_of(&segment).to_owned();
