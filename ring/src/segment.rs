@@ -157,13 +157,12 @@ impl Segment {
     /// See [`Segment`].
     pub fn attach(kind: u32, name: &[u8], file: Option<OwnedFd>, capacity: usize) -> Result<Region, SegmentError> {
         let [backend, wakeup, 0, 0] = kind.to_le_bytes() else { return Err(UNKNOWN) };
-        let wakeup = Wakeup::from_number(wakeup).ok_or(UNKNOWN)?;
-        match (Backend::from_number(backend), file) {
-            (Some(Backend::Memfd), Some(file)) if name.is_empty() => Region::attach_memfd(file, capacity, wakeup),
+        let (Some(backend), Some(wakeup)) = (Backend::from_number(backend), Wakeup::from_number(wakeup)) else { return Err(UNKNOWN) };
+        Segment::check(backend, wakeup)?;
+        match (backend, file) {
+            (Backend::Memfd, Some(file)) if name.is_empty() => Region::attach_memfd(file, capacity, wakeup),
             #[cfg(feature = "named")]
-            (Some(Backend::Named), None) => Region::attach_named(name, capacity, wakeup),
-            #[cfg(not(feature = "named"))]
-            (Some(Backend::Named), None) => Err(SegmentError::FeatureMissing("named")),
+            (Backend::Named, None) => Region::attach_named(name, capacity, wakeup),
             _ => Err(UNKNOWN),
         }
     }

@@ -10,6 +10,8 @@ use nix::sys::memfd::{MFdFlags, memfd_create};
 use super::common::message;
 use crate::layout::{Header, MAGIC, SLOT_BYTES, segment_bytes};
 use crate::{ABI_VERSION, MAX_CAPACITY, MIN_CAPACITY, Receiver, Region, SegmentError, Sender, Side};
+#[cfg(not(all(feature = "named", feature = "raw-sync")))]
+use crate::{Backend, Segment, Wakeup};
 
 const CAPACITY: usize = 8192;
 
@@ -169,6 +171,24 @@ fn memory_stays_while_anybody_has_it() {
     let mut buffer = Vec::new();
     assert_eq!(receiver.receive(&mut buffer).unwrap(), Some(777));
     assert_eq!(buffer, sent);
+}
+
+/// A worker program may have been built with less than its parent.
+#[cfg(not(all(feature = "named", feature = "raw-sync")))]
+#[test]
+fn what_was_left_out_of_this_build_is_told() {
+    let (ours, segment) = Segment::create(Backend::Memfd, Wakeup::Futex, CAPACITY).unwrap();
+    let file = || Some(segment.file().unwrap().try_clone_to_owned().unwrap());
+    let named = Segment::attach(1, b"12345678/coprocess-1-1-1-1", None, CAPACITY);
+    let events = Segment::attach(1 << 8, b"", file(), CAPACITY);
+    for (feature, is_there, attached) in [("named", cfg!(feature = "named"), named), ("raw-sync", cfg!(feature = "raw-sync"), events)] {
+        match attached {
+            Err(SegmentError::FeatureMissing(missing)) => assert_eq!(missing, feature),
+            Err(_) if is_there => {}
+            other => panic!("{feature}: {other:?}"),
+        }
+    }
+    drop(ours);
 }
 
 /// The layout is an agreement between two programs: bytes that move are a new version.

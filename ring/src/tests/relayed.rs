@@ -13,7 +13,7 @@ use crate::event::Event;
 use crate::lot::Lot;
 use crate::relay::{Exchange, Other};
 use crate::wakeup::{Ended, Place};
-use crate::{Backend, Side, Sleeper, Wakeup, Watch};
+use crate::{Backend, Segment, SegmentError, Side, Sleeper, Wakeup, Watch};
 
 /// Far enough that only a lost wake-up reaches it.
 fn soon() -> Option<Instant> {
@@ -187,6 +187,22 @@ fn an_event_is_not_set_for_the_dead() {
         assert!(exchange.ring_once());
         assert!(!event.wait(1), "{ends} has ended");
     }
+}
+
+/// The same bytes may mean something else there, or nothing.
+#[test]
+fn events_of_another_c_library_are_refused() {
+    let (ours, segment) = Segment::create(Backend::Memfd, Wakeup::Event, 4096).unwrap();
+    let file = || segment.file().unwrap().try_clone_to_owned().unwrap();
+    let attach = || Segment::attach(segment.kind(), segment.name(), Some(file()), 4096);
+    drop(attach().unwrap());
+    // The last word of the header, above the number of the kind.
+    std::os::unix::fs::FileExt::write_all_at(&std::fs::File::from(file()), &[0xa5, 0x5a], 40 + 1).unwrap();
+    match attach() {
+        Err(SegmentError::Foreign(what)) => assert!(what.contains("C library"), "{what}"),
+        other => panic!("{other:?}"),
+    }
+    drop(ours);
 }
 
 #[test]
