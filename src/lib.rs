@@ -169,6 +169,16 @@ struct Readme;
 #[doc = include_str!("../docs/guide.md")]
 struct Guide;
 
+// And the recipes.
+#[cfg(all(doctest, feature = "interface"))]
+#[doc = include_str!("../docs/cookbook.md")]
+struct Cookbook;
+
+// And what those are shown who come from elsewhere.
+#[cfg(all(doctest, feature = "interface"))]
+#[doc = include_str!("../docs/migration.md")]
+struct Migration;
+
 /// Makes worker functions work in a test binary: write it once, at the top level of the file.
 ///
 /// A test binary has no `main` of one's own to call [`init`] from. This line calls it before `main`, so that the binary, when executed again
