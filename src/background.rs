@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use crate::driving::Seated;
 use crate::end::End;
 use crate::error::{Error, Result};
+use crate::seat::Holder;
 
 /// Registrations usually come in a burst. The background dispatcher lets a burst be complete before it delivers anything, so that what
 /// the other end has already sent does not meet half of the handlers. A thread that waits in the pair dispatches at once.
@@ -45,10 +46,10 @@ impl End {
             let Some(left) = (last + burst).min(latest).checked_duration_since(Instant::now()) else { break };
             std::thread::sleep(left);
         }
-        while self.seat.claim_in_background(|| self.is_over()) {
+        while self.seat.claim_in_background(Holder::Background, || self.is_over(), || self.readiness.is_watched()) {
             let _seated = Seated(&self);
             // The user's code is contained where it is called; what it captured may panic where it is dropped. The lead is free again then.
-            match catch_unwind(AssertUnwindSafe(|| self.reside(|| self.seat.is_wanted()))) {
+            match catch_unwind(AssertUnwindSafe(|| self.reside(|| self.seat.is_wanted() || self.readiness.is_watched()))) {
                 Ok(Ok(())) | Err(_) => {}
                 // The end is over, and everybody who waits was told why.
                 Ok(Err(_)) => return,

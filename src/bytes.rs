@@ -3,10 +3,11 @@
 use std::fmt::Display;
 use std::mem::needs_drop;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use crate::call::{Pending, wait_with};
-use crate::coprocess::Coprocess;
+use crate::coprocess::{Coprocess, call_head};
+use crate::deadline::Term;
 use crate::direct::MIN_BYTES;
 use crate::encode::Gather;
 use crate::end::End;
@@ -68,7 +69,7 @@ impl Coprocess {
     /// ```
     pub fn call_bytes_timeout(&self, method: &str, args: &[u8], timeout: Duration) -> Result<Vec<u8>> {
         let mut answer = Vec::new();
-        self.call_bytes_until(method, args, &mut answer, Instant::now().checked_add(timeout))?;
+        self.call_bytes_until(method, args, &mut answer, Term::after(timeout))?;
         Ok(answer)
     }
 
@@ -91,7 +92,7 @@ impl Coprocess {
     /// # Ok::<(), coprocess::Error>(())
     /// ```
     pub fn call_bytes_into(&self, method: &str, args: &[u8], answer: &mut Vec<u8>) -> Result<()> {
-        self.call_bytes_until(method, args, answer, self.end().default_deadline())
+        self.call_bytes_until(method, args, answer, self.end().default_term())
     }
 
     /// Sends a call with these bytes and returns at once; wait for the bytes of the result later, or await them: as [`start`](Self::start).
@@ -110,24 +111,28 @@ impl Coprocess {
     /// # Ok::<(), coprocess::Error>(())
     /// ```
     pub fn start_bytes(&self, method: &str, args: &[u8]) -> Result<Pending<Vec<u8>>> {
-        let deadline = self.end().default_deadline();
-        let id = self.send_call_bytes(method, args, deadline)?;
-        Ok(Pending::new(self.end().clone(), id, method, deadline).reading(|bytes| Ok(bytes.to_vec())))
+        let term = self.end().default_term();
+        let id = self.send_call_bytes(method, args, term)?;
+        let deadline = term.map(|term| term.at);
+        Ok(Pending::new(self.end().clone(), id, method.into(), deadline).reading(|bytes| Ok(bytes.to_vec())))
     }
 
-    fn call_bytes_until(&self, method: &str, args: &[u8], answer: &mut Vec<u8>, deadline: Option<Instant>) -> Result<()> {
-        let id = self.send_call_bytes(method, args, deadline)?;
-        wait_with(self.end(), id, false, deadline, method, |bytes| {
+    fn call_bytes_until(&self, method: &str, args: &[u8], answer: &mut Vec<u8>, term: Option<Term>) -> Result<()> {
+        let id = self.send_call_bytes(method, args, term)?;
+        wait_with(self.end(), id, false, term.map(|term| term.at), method, |bytes| {
             answer.clear();
             answer.extend_from_slice(bytes);
             Ok(())
         })
     }
 
-    fn send_call_bytes(&self, method: &str, args: &[u8], deadline: Option<Instant>) -> Step<CallId> {
+    fn send_call_bytes(&self, method: &str, args: &[u8], term: Option<Term>) -> Step<CallId> {
         let end = self.own_end()?;
-        let head = Head::Call(CallId::NONE, method.as_bytes());
-        let sent = Message::new().deliver_bytes(head, args, end.terms.max_message, |message| {
+        let deadline = term.map(|term| term.at);
+        let sent = Message::new().deliver_bytes(call_head(method, term), args, end.terms.max_message, |message| {
+            if let Some(term) = term {
+                message.set_time_left(term.micros());
+            }
             end.outbox.send_call(end, message, Patience::Until(deadline), |_| ())
         })?;
         sent.map_err(|Unsent { error, .. }| {
@@ -233,7 +238,7 @@ impl End {
         let sent = Message::new().deliver_bytes(Head::Answer(id), result.as_ref(), self.terms.max_message, send).flatten();
         if let Err(error) = sent {
             // If it was too large, its caller is told; everything else means that there is no caller any more.
-            let _ = self.answer_failed(id, method, *error);
+            let _ = self.answer_failed(id, method, *error, patience);
         }
         if needs_drop::<R>() {
             // The call is answered: a panic from here on must not answer it again.

@@ -41,7 +41,19 @@ pub(crate) fn wait_with<R>(
     read: impl FnOnce(&[u8]) -> std::result::Result<R, DecodeError>,
 ) -> Result<R> {
     let mut desk = Desk::new();
-    match end.wait_for_answer(id, noticed, deadline, &mut desk)? {
+    let arrived = end.wait_for_answer(id, noticed, deadline, &mut desk)?;
+    arrived_result(arrived, &mut desk, method, read)
+}
+
+/// The result of a call, from a desk that has it.
+#[inline(always)] // a part of the wait of each call
+fn arrived_result<R>(
+    arrived: Arrived,
+    desk: &mut Desk,
+    method: &str,
+    read: impl FnOnce(&[u8]) -> std::result::Result<R, DecodeError>,
+) -> Result<R> {
+    match arrived {
         Arrived::Here => read_answer(&desk.buffer, desk.answer.clone(), method, read),
         // It is there: see `Arrived::Elsewhere`.
         Arrived::Elsewhere => desk.outcome.take().map_or(Err(Error::Closed), |outcome| read_outcome(outcome, method, read)),
@@ -79,7 +91,8 @@ fn read_outcome<R>(outcome: Outcome, method: &str, read: impl FnOnce(&[u8]) -> s
 
 /// A call that was sent and whose result was not taken yet, by [`Coprocess::start`](crate::Coprocess::start).
 ///
-/// Wait for it with [`wait`](Self::wait), or await it: it is a future that needs no particular runtime. Dropping it forgets the answer.
+/// Wait for it with [`wait`](Self::wait), or await it: it is a future that needs no particular runtime. Dropping it cancels the call: the answer is forgotten, and the other end is told, if the ring has
+/// room for that.
 ///
 /// It does not keep the pair open: if the last handle is dropped, the result is [`Error::Closed`].
 ///
@@ -93,7 +106,7 @@ fn read_outcome<R>(outcome: Outcome, method: &str, read: impl FnOnce(&[u8]) -> s
 /// assert_eq!(a.wait()? + b.wait()?, 25);
 /// # Ok::<(), coprocess::Error>(())
 /// ```
-#[must_use = "dropping it forgets the answer"]
+#[must_use = "dropping it cancels the call"]
 pub struct Pending<R> {
     end: Arc<End>,
     /// `None` once the result was taken.
@@ -121,8 +134,8 @@ impl<R> fmt::Debug for Pending<R> {
 }
 
 impl<R: DeserializeOwned> Pending<R> {
-    pub(crate) fn new(end: Arc<End>, id: CallId, method: &str, deadline: Option<Instant>) -> Pending<R> {
-        Pending { end, id: Some(id), method: method.into(), deadline, timed: false, polled: false, read: None }
+    pub(crate) fn new(end: Arc<End>, id: CallId, method: Box<str>, deadline: Option<Instant>) -> Pending<R> {
+        Pending { end, id: Some(id), method, deadline, timed: false, polled: false, read: None }
     }
 
     /// Has the result read in another way.
@@ -227,6 +240,21 @@ impl<R: DeserializeOwned> Future for Pending<R> {
             self.id = None;
             return Poll::Ready(Err(error.into()));
         }
+        if !self.polled {
+            let mut desk = Desk::new();
+            match end.look_for_answer(id, &mut desk) {
+                Ok(None) => {}
+                Ok(Some(arrived)) => {
+                    self.id = None;
+                    return Poll::Ready(arrived_result(arrived, &mut desk, &self.method, self.read.unwrap_or(decode)));
+                }
+                Err(error) => {
+                    self.id = None;
+                    end.pending.forget(id);
+                    return Poll::Ready(Err(*error));
+                }
+            }
+        }
         self.polled = true;
         let finished = match end.pending.notify(id, Notify::Task(cx.waker().clone())) {
             // The waker is in place: whatever ends the call from here on finds it. What ended it before is seen here.
@@ -259,7 +287,7 @@ impl<R> Drop for Pending<R> {
         if let Some(id) = self.id
             && !self.end.is_foreign()
         {
-            self.end.pending.forget(id);
+            self.end.give_up(id);
         }
     }
 }

@@ -10,6 +10,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use crate::call::{Pending, decode_outcome, wait_for_result};
+use crate::deadline::Term;
 use crate::decode::decode;
 use crate::end::End;
 use crate::envelope::{CallId, Head, Message};
@@ -85,17 +86,26 @@ impl Drop for Handle {
     }
 }
 
+/// The head of a call: only one that has a deadline says so, and is to be told how long that is.
+#[inline]
+pub(crate) fn call_head(method: &str, term: Option<Term>) -> Head<'_> {
+    match term {
+        None => Head::Call(CallId::NONE, method.as_bytes()),
+        Some(_) => Head::CallWithin(CallId::NONE, method.as_bytes()),
+    }
+}
+
 /// A call that was sent and that nobody looks after yet: it is forgotten if its arguments panic, at the end of their encoding or when they
 /// are dropped.
 struct Unclaimed<'a> {
-    end: &'a End,
+    end: &'a Arc<End>,
     id: Option<CallId>,
 }
 
 impl Drop for Unclaimed<'_> {
     fn drop(&mut self) {
         if let Some(id) = self.id {
-            self.end.pending.forget(id);
+            self.end.give_up(id);
         }
     }
 }
@@ -180,7 +190,7 @@ impl Coprocess {
     /// # Ok::<(), coprocess::Error>(())
     /// ```
     pub fn call<R: DeserializeOwned>(&self, method: &str, args: impl Serialize) -> Result<R> {
-        self.call_until(method, args, self.end().default_deadline())
+        self.call_until(method, args, self.end().default_term())
     }
 
     /// As [`call`](Self::call), with a deadline of its own for the whole operation, waiting for room included.
@@ -202,21 +212,26 @@ impl Coprocess {
     /// # Ok::<(), coprocess::Error>(())
     /// ```
     pub fn call_timeout<R: DeserializeOwned>(&self, method: &str, args: impl Serialize, timeout: Duration) -> Result<R> {
-        self.call_until(method, args, Instant::now().checked_add(timeout))
+        self.call_until(method, args, Term::after(timeout))
     }
 
-    fn call_until<R: DeserializeOwned>(&self, method: &str, args: impl Serialize, deadline: Option<Instant>) -> Result<R> {
-        let id = self.send_call(method, args, deadline)?;
+    fn call_until<R: DeserializeOwned>(&self, method: &str, args: impl Serialize, term: Option<Term>) -> Result<R> {
+        let deadline = term.map(|term| term.at);
+        let id = self.send_call(method, args, term)?;
         // From here on the wait looks after the entry.
         wait_for_result(self.end(), id, false, deadline, method)
     }
 
-    fn send_call(&self, method: &str, args: impl Serialize, deadline: Option<Instant>) -> Step<CallId> {
+    fn send_call(&self, method: &str, args: impl Serialize, term: Option<Term>) -> Step<CallId> {
         let end = self.own_end()?;
         let mut message = Message::new();
-        let head = Head::Call(CallId::NONE, method.as_bytes());
+        let head = call_head(method, term);
         let mut unclaimed = Unclaimed { end, id: None };
         let sent = message.deliver(head, &args, end.terms.max_message, method, |message| {
+            if let Some(term) = term {
+                message.set_time_left(term.micros());
+            }
+            let deadline = term.map(|term| term.at);
             let sent = end.outbox.send_call(end, message, Patience::Until(deadline), |_| ());
             unclaimed.id = sent.as_ref().ok().copied();
             sent
@@ -228,7 +243,7 @@ impl Coprocess {
                 Ok(id)
             }
             Err(Unsent { error, .. }) => {
-                end.take_last_deliveries(deadline);
+                end.take_last_deliveries(term.map(|term| term.at));
                 Err(error)
             }
         }
@@ -254,9 +269,10 @@ impl Coprocess {
     /// # Ok::<(), coprocess::Error>(())
     /// ```
     pub fn start<R: DeserializeOwned>(&self, method: &str, args: impl Serialize) -> Result<Pending<R>> {
-        let deadline = self.end().default_deadline();
-        let id = self.send_call(method, args, deadline)?;
-        Ok(Pending::new(self.end().clone(), id, method, deadline))
+        let term = self.end().default_term();
+        let deadline = term.map(|term| term.at);
+        let id = self.send_call(method, args, term)?;
+        Ok(Pending::new(self.end().clone(), id, method.into(), deadline))
     }
 
     /// Sends a call; `callback` gets the result, on whichever thread dispatches it, or an error when the pair ends, on the thread that ends
@@ -282,12 +298,16 @@ impl Coprocess {
     ) -> Result<()> {
         let end = self.own_end()?;
         end.need_background()?;
-        let deadline = end.default_deadline();
+        let term = end.default_term();
+        let deadline = term.map(|term| term.at);
         let mut message = Message::new();
-        let head = Head::Call(CallId::NONE, method.as_bytes());
+        let head = call_head(method, term);
         let name: Box<str> = method.into();
         let callback = Notify::Callback(Box::new(move |outcome| callback(decode_outcome(outcome, &name))));
         let sent = message.deliver(head, &args, end.terms.max_message, method, |message| {
+            if let Some(term) = term {
+                message.set_time_left(term.micros());
+            }
             end.outbox.send_call(end, message, Patience::Until(deadline), |id| {
                 // Before it is sent, so that the answer finds it.
                 let registered = end.pending.notify(id, callback);

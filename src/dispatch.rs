@@ -13,9 +13,10 @@ use std::time::Instant;
 use serde::Serialize;
 
 use crate::contain::{contain, forget_panic};
+use crate::deadline::{Serving, deadline_within};
 use crate::decode::DecodeError;
 use crate::end::End;
-use crate::envelope::{CallId, Failure, Head, Message, keep_spare, split, take_spare};
+use crate::envelope::{CallId, Failure, Head, Message, keep_spare, split, take_spare, time_left};
 use crate::error::{Error, Result, Step};
 use crate::outbox::Patience;
 use crate::pending::{Completion, Outcome};
@@ -190,7 +191,17 @@ impl End {
                 return taken.map(|()| Received::Dispatched);
             }
             Head::Call(id, method) => {
-                return self.dispatch_call(id, method, payload, &mut desk.handlers).map(|()| Received::Dispatched);
+                return self.dispatch_call(id, method, None, payload, &mut desk.handlers).map(|()| Received::Dispatched);
+            }
+            Head::CallWithin(id, method) => {
+                return self
+                    .dispatch_call(id, method, Some(time_left(&desk.buffer)), payload, &mut desk.handlers)
+                    .map(|()| Received::Dispatched);
+            }
+            Head::Cancel(id) => {
+                self.arrived();
+                self.cancelled(id);
+                return Ok(Received::Dispatched);
             }
         };
         Ok(self.conclude_in_transit(completion))
@@ -208,7 +219,7 @@ impl End {
     }
 
     #[inline]
-    fn arrived(&self) {
+    pub(crate) fn arrived(&self) {
         // Release: pairs with the Acquire of a thread that looks for its answer.
         self.in_transit.store(false, Ordering::Release);
     }
@@ -233,7 +244,7 @@ impl End {
         Ok(())
     }
 
-    fn dispatch_call(self: &Arc<Self>, id: CallId, method: &[u8], args: &[u8], handlers: &mut Snapshot) -> Step<()> {
+    fn dispatch_call(self: &Arc<Self>, id: CallId, method: &[u8], within: Option<u64>, args: &[u8], handlers: &mut Snapshot) -> Step<()> {
         match handlers.of(&self.registry).methods.get(method) {
             None => {
                 let Ok(method) = std::str::from_utf8(method) else {
@@ -249,6 +260,7 @@ impl End {
             }
             Some(server) => {
                 let (served, dropped) = self.nested(|| {
+                    let _serving = within.map(|micros| Serving::by(deadline_within(micros)));
                     // Relaxed: only the leader changes it. Handlers nest.
                     let outer = self.unanswered.load(Ordering::Relaxed);
                     self.unanswered.store(false, Ordering::Relaxed);
@@ -291,7 +303,9 @@ impl End {
         self.serving.store(run, Ordering::Relaxed);
         // After the depth: who sees that nothing is in transit sees that a handler runs.
         self.arrived();
+        let apart = Serving::something_else();
         let result = handler();
+        drop(apart);
         self.serving.store(serving, Ordering::Relaxed);
         // Release: who sees the handler gone sees whether its answer is in transit; pairs with the Acquire in `finish_arrived`.
         self.depth.store(depth, Ordering::Release);
@@ -322,30 +336,28 @@ impl End {
     }
 
     /// Sends the result of a call.
-    pub(crate) fn answer(self: &Arc<Self>, id: CallId, method: &str, result: &impl Serialize) -> Result<()> {
+    pub(crate) fn answer(self: &Arc<Self>, id: CallId, method: &str, result: &impl Serialize, patience: Patience) -> Result<()> {
         let mut message = Message::new();
         let sent = message
-            .deliver(Head::Answer(id), result, self.terms.max_message, method, |message| {
-                self.outbox.send(self, message, self.patience_of_answers())
-            })
+            .deliver(Head::Answer(id), result, self.terms.max_message, method, |message| self.outbox.send(self, message, patience))
             .flatten();
         match sent {
             Ok(()) => Ok(()),
-            Err(error) => self.answer_failed(id, method, *error),
+            Err(error) => self.answer_failed(id, method, *error, patience),
         }
     }
 
     #[cold]
-    pub(crate) fn answer_failed(self: &Arc<Self>, id: CallId, method: &str, error: Error) -> Result<()> {
+    pub(crate) fn answer_failed(self: &Arc<Self>, id: CallId, method: &str, error: Error, patience: Patience) -> Result<()> {
         if matches!(error, Error::Encode { .. } | Error::TooLarge { .. }) {
             // The caller must hear of it, and so must the one who answers.
-            self.refuse(id, method, Failure::Remote(&format!("its result cannot be sent: {}", full_text(&error))))?;
+            self.refuse(id, method, Failure::Remote(&format!("its result cannot be sent: {}", full_text(&error))), patience)?;
         }
         Err(error)
     }
 
     /// Sends the failure of a call.
-    pub(crate) fn refuse(self: &Arc<Self>, id: CallId, method: &str, failure: Failure<'_>) -> Result<()> {
+    pub(crate) fn refuse(self: &Arc<Self>, id: CallId, method: &str, failure: Failure<'_>, patience: Patience) -> Result<()> {
         // A message may be as long as its caller pleases; the bound holds for this answer, too.
         let failure = match failure {
             Failure::Remote(message) => Failure::Remote(clip(message, self.terms.max_message.saturating_sub(64).min(64 * 1024))),
@@ -353,7 +365,7 @@ impl End {
         };
         let mut message = Message::new();
         message.encode(Head::Failure(id, failure), &(), usize::MAX, method)?;
-        Ok(self.outbox.send(self, &mut message, self.patience_of_answers())?)
+        Ok(self.outbox.send(self, &mut message, patience)?)
     }
 
     /// A thread that dispatches must go on; any other that answers waits for room, as a sender does.
@@ -363,7 +375,7 @@ impl End {
 
     /// As [`refuse`](Self::refuse), where nobody is left to be told if it does not arrive: the caller's end is over.
     fn fail(self: &Arc<Self>, id: CallId, method: &str, failure: Failure<'_>) {
-        let sent = self.refuse(id, method, failure);
+        let sent = self.refuse(id, method, failure, self.patience_of_answers());
         debug_assert!(sent.is_ok() || self.check_open().is_err(), "an answer fails only if the pair is over: {sent:?}");
     }
 
@@ -372,13 +384,13 @@ impl End {
         // If this fails: Encode and TooLarge were reported to the caller; everything else means that there is no caller any more.
         match outcome {
             Ok(result) => {
-                let _ = self.answer(id, method, &result);
+                let _ = self.answer(id, method, &result, self.patience_of_answers());
                 if needs_drop::<R>() {
                     // The call is answered: a panic from here on must not answer it again.
                     self.contain(|| drop(result));
                 }
             }
-            Err(message) => drop(self.refuse(id, method, Failure::Remote(&message))),
+            Err(message) => drop(self.refuse(id, method, Failure::Remote(&message), self.patience_of_answers())),
         }
     }
 
@@ -400,7 +412,7 @@ fn full_text(error: &dyn std::error::Error) -> String {
     text
 }
 
-fn panic_message(panic: &(dyn std::any::Any + Send)) -> String {
+pub(crate) fn panic_message(panic: &(dyn std::any::Any + Send)) -> String {
     let text = panic.downcast_ref::<&str>().copied().or_else(|| panic.downcast_ref::<String>().map(String::as_str));
     format!("its handler panicked: {}", text.unwrap_or("(no message)"))
 }

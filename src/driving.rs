@@ -24,6 +24,7 @@ const PASS: usize = 64;
 impl End {
     /// Dispatches what is there. Returns how many messages that were.
     pub(crate) fn poll(self: &Arc<Self>) -> Result<usize> {
+        let _lowered = self.lower_readiness();
         let _leading = if self.lead.is_mine() {
             None
         } else if self.lead.try_enter(&self.watch) {
@@ -116,11 +117,7 @@ impl End {
             }
             return self.verdict();
         }
-        let evict = || {
-            self.lead.wake_resident(&self.watch);
-            self.outbox.stir();
-        };
-        if self.seat.claim(|| self.is_over(), evict) {
+        if self.seat.claim(|| self.is_over(), || self.evict()) {
             let _seated = Seated(self);
             self.reside(|| false)?;
         }
@@ -174,10 +171,11 @@ impl End {
     }
 
     /// Fails the calls of callbacks and futures whose deadline has passed.
-    pub(crate) fn expire(&self) {
+    pub(crate) fn expire(self: &Arc<Self>) {
         while let Some(id) = self.timers.expired() {
-            if self.pending.is_known(id) && !self.pending.is_ready(id) {
+            if self.pending.is_unanswered(id) {
                 self.complete(id, Outcome::Failed(Error::Timeout));
+                self.cancel(id);
             }
         }
     }

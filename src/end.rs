@@ -2,10 +2,13 @@
 
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering, fence};
 use std::sync::{Arc, OnceLock};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use coprocess_ring::{ChannelError, Misbehaved, Receiver, Region, Sender, Side, Sleeper, Spin, WaitStrategy, Watch};
 
+use crate::call_async::Looks;
+use crate::deadline::Term;
+use crate::deferred::Deferred;
 use crate::error::{Error, Reason, Result, Step};
 use crate::gauge::Gauges;
 use crate::inbox::Inbox;
@@ -14,6 +17,7 @@ use crate::lead::Lead;
 use crate::outbox::Outbox;
 use crate::pending::{Outcome, Pending};
 use crate::process::{Generation, Worker};
+use crate::readiness::Place;
 use crate::registry::Registry;
 use crate::seat::Seat;
 use crate::stats::{Counters, Stats};
@@ -57,6 +61,12 @@ pub(crate) struct End {
     pub(crate) lead: Lead,
     pub(crate) seat: Seat,
     pub(crate) timers: Timers,
+    /// Whether tasks should look for their answers themselves.
+    pub(crate) looks: Looks,
+    /// For event loops.
+    pub(crate) readiness: Place,
+    /// Calls of the other end that are answered later.
+    pub(crate) deferred: Deferred,
     pub(crate) counters: Counters,
     pub(crate) spin_for_data: Spin,
     pub(crate) spin_for_room: Spin,
@@ -106,6 +116,9 @@ impl End {
             lead: Lead::new(Spin::new(terms.strategy, std::process::id())),
             seat: Seat::default(),
             timers: Timers::new(),
+            looks: Looks::default(),
+            readiness: Place::default(),
+            deferred: Deferred::default(),
             counters: Counters::default(),
             spin_for_data: Spin::new(terms.strategy, peer),
             spin_for_room: Spin::new(terms.strategy, peer),
@@ -262,6 +275,7 @@ impl End {
         let completions = std::mem::take(&mut self.inbox().completions);
         completions.into_iter().for_each(|completion| self.conclude(completion));
         self.pending.abandon(|completion| self.conclude(completion), || Outcome::Failed(self.failure()));
+        self.abandon_deferred();
         self.registry.close();
     }
 
@@ -273,6 +287,7 @@ impl End {
         fence(Ordering::SeqCst);
         self.outbox.stir();
         self.seat.stir();
+        self.stir_readiness();
         self.lead.wake_resident(&self.watch);
         // Also against a hostile other side that rewrites the bells: until nobody is on the way to sleep any more. Nobody starts anew, since
         // everybody looks at the state before.
@@ -354,8 +369,10 @@ impl End {
         self.inbox().has_something(&self.watch, self.at_bound())
     }
 
-    pub(crate) fn default_deadline(&self) -> Option<Instant> {
-        self.terms.call_timeout.and_then(|t| Instant::now().checked_add(t))
+    /// By when a call that says nothing of its own is to be answered.
+    #[inline]
+    pub(crate) fn default_term(&self) -> Option<Term> {
+        Term::of_a_call(self.terms.call_timeout)
     }
 
     pub(crate) fn stats(&self) -> Stats {
@@ -380,6 +397,9 @@ impl End {
             calls_refused: get(&self.counters.calls_refused),
             events_dropped: get(&self.counters.events_dropped),
             events_replaced: get(&self.counters.events_replaced),
+            cancels_sent: get(&self.deferred.counters.sent),
+            cancels_received: get(&self.deferred.counters.received),
+            cancels_ignored: get(&self.deferred.counters.ignored),
         }
     }
 }

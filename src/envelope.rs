@@ -10,9 +10,12 @@
 //! answer     3      | 0             | entry       | serial     | result
 //! not found  4      | 0             | entry       | serial     |
 //! failed     5      | 0             | entry       | serial     | what the handler said, in UTF-8
+//! cancel     6      | 0             | entry       | serial     |
+//! call in    7      | name's length | entry       | serial     | microseconds | name, filled up likewise | arguments
 //! receipt    8      | 0             | gauge       | 0          |
 //! ```
 //!
+//! A call that has a deadline says how long is left, not when it is: nothing is assumed of the other side's clock. Only such calls pay for it.
 //! The receipt says that an event with the number of a gauge was handled.
 //!
 //! The head is not postcard's: numbers of variable length, a byte at a time, took as long as everything else about a small call.
@@ -45,6 +48,10 @@ pub(crate) enum Head<'a> {
     Receipt(u32),
     /// A call; its arguments follow.
     Call(CallId, &'a [u8]),
+    /// A call that is of use for so long only, as [`time_left`] says; its arguments follow.
+    CallWithin(CallId, &'a [u8]),
+    /// The other end wants no answer to this call of its own any more. Nothing follows.
+    Cancel(CallId),
     /// The answer to a call; the result follows.
     Answer(CallId),
     /// The call failed. Nothing follows.
@@ -65,6 +72,8 @@ const CALL: u64 = 2;
 const ANSWER: u64 = 3;
 const NOT_FOUND: u64 = 4;
 const FAILED: u64 = 5;
+const CANCEL: u64 = 6;
+const CALL_WITHIN: u64 = 7;
 const RECEIPT: u64 = 8;
 
 const KIND_MASK: u64 = 0xff;
@@ -234,9 +243,29 @@ impl Message<'_> {
     pub(crate) fn address(&mut self, id: CallId) {
         let words = if self.spilled.is_empty() { &mut self.inline[..] } else { &mut self.spilled };
         if let [first, second, ..] = words {
-            debug_assert_eq!(*first & KIND_MASK, CALL);
+            debug_assert!(matches!(*first & KIND_MASK, CALL | CALL_WITHIN));
             *first = *first & u64::from(u32::MAX) | u64::from(id.entry) << ENTRY_SHIFT;
             *second = id.serial;
+        }
+    }
+
+    /// Says how many microseconds are left for a call that has a deadline.
+    #[inline]
+    pub(crate) fn set_time_left(&mut self, micros: u64) {
+        let words = if self.spilled.is_empty() { &mut self.inline[..] } else { &mut self.spilled };
+        if let [first, _, left, ..] = words {
+            debug_assert_eq!(*first & KIND_MASK, CALL_WITHIN);
+            *left = micros;
+        }
+    }
+
+    /// Which call it is, if it is one.
+    pub(crate) fn call(&self) -> Option<CallId> {
+        match *self.words() {
+            [first, serial, ..] if matches!(first & KIND_MASK, CALL | CALL_WITHIN) => {
+                Some(CallId { entry: (first >> ENTRY_SHIFT) as u32, serial })
+            }
+            _ => None,
         }
     }
 
@@ -275,6 +304,8 @@ impl Gather<'_> {
             Head::Gauge(gauge, name) => return self.put_named(EVENT, gauge, None, name),
             Head::Receipt(gauge) => (RECEIPT, Some(receipt(gauge)), &[][..]),
             Head::Call(id, name) => (CALL, Some(id), name),
+            Head::CallWithin(id, name) => (CALL_WITHIN, Some(id), name),
+            Head::Cancel(id) => (CANCEL, Some(id), &[][..]),
             Head::Answer(id) => (ANSWER, Some(id), &[][..]),
             Head::Failure(id, Failure::NotFound) => (NOT_FOUND, Some(id), &[][..]),
             Head::Failure(id, Failure::Remote(_)) => (FAILED, Some(id), &[][..]),
@@ -290,6 +321,10 @@ impl Gather<'_> {
         self.put(kind | (name.len() as u64) << NAME_SHIFT | u64::from(entry) << ENTRY_SHIFT);
         if let Some(serial) = serial {
             self.put(serial);
+        }
+        if kind == CALL_WITHIN {
+            // Said later: see `set_time_left`.
+            self.put(0);
         }
         let (words, rest) = name.as_chunks::<8>();
         for word in words {
@@ -327,13 +362,23 @@ pub(crate) fn split(words: &[u64], bytes: usize) -> Option<(Head<'_>, &[u8])> {
             let (name, args) = split_name(rest, length)?;
             Some((Head::Call(id, name), args))
         }
+        CALL_WITHIN => {
+            let (name, args) = split_name(rest.get(8..)?, length)?;
+            Some((Head::CallWithin(id, name), args))
+        }
         _ if length != 0 => None,
         ANSWER => Some((Head::Answer(id), rest)),
+        CANCEL if rest.is_empty() => Some((Head::Cancel(id), rest)),
         RECEIPT if rest.is_empty() && id.serial == 0 => Some((Head::Receipt(entry), rest)),
         NOT_FOUND if rest.is_empty() => Some((Head::Failure(id, Failure::NotFound), rest)),
         FAILED => Some((Head::Failure(id, Failure::Remote(std::str::from_utf8(rest).ok()?)), &[])),
         _ => None,
     }
+}
+
+/// How many microseconds are left for a [`Head::CallWithin`].
+pub(crate) fn time_left(words: &[u64]) -> u64 {
+    words.get(2).copied().map_or(u64::MAX, u64::from_le)
 }
 
 #[inline]
@@ -370,6 +415,7 @@ mod tests {
             for length in (0..300).chain([1000, 1999]) {
                 round_trip(Head::Event(name.as_bytes()), &bytes[..length], usize::MAX);
                 round_trip(Head::Call(CallId { entry: u32::MAX, serial: 1 << 40 }, name.as_bytes()), &bytes[..length], 4000);
+                round_trip(Head::CallWithin(CallId { entry: 1, serial: 2 }, name.as_bytes()), &bytes[..length], 4000);
             }
             for length in [0, 50, 500] {
                 round_trip(Head::Gauge(u32::MAX, name.as_bytes()), &bytes[..length], 4000);
@@ -377,6 +423,10 @@ mod tests {
                 let mut message = encode(Head::Call(CallId::NONE, name.as_bytes()), &bytes[..length], 4000).expect("fits");
                 message.address(id);
                 let addressed = encode(Head::Call(id, name.as_bytes()), &bytes[..length], 4000).expect("fits");
+                assert_eq!((message.words(), message.bytes()), (addressed.words(), addressed.bytes()));
+                let mut message = encode(Head::CallWithin(CallId::NONE, name.as_bytes()), &bytes[..length], 4000).expect("fits");
+                message.address(id);
+                let addressed = encode(Head::CallWithin(id, name.as_bytes()), &bytes[..length], 4000).expect("fits");
                 assert_eq!((message.words(), message.bytes()), (addressed.words(), addressed.bytes()));
             }
         }
@@ -394,6 +444,24 @@ mod tests {
         let mut message = Message::new();
         message.encode(Head::Failure(id, Failure::NotFound), &(), 4000, "x").expect("fits");
         assert_eq!(split(message.words(), message.bytes()), Some((Head::Failure(id, Failure::NotFound), &[][..])));
+        let mut message = Message::new();
+        message.encode(Head::Cancel(id), &(), 4000, "x").expect("fits");
+        assert_eq!(split(message.words(), message.bytes()), Some((Head::Cancel(id), &[][..])));
+    }
+
+    #[test]
+    fn a_call_says_how_much_time_is_left() {
+        for length in [0, 10, 1000] {
+            let mut message = encode(Head::CallWithin(CallId::NONE, b"name"), &vec![9; length], 4000).expect("fits");
+            let plain = message.bytes();
+            message.set_time_left(1 << 50);
+            message.address(CallId { entry: 3, serial: 9 });
+            assert_eq!((time_left(message.words()), message.bytes()), (1 << 50, plain));
+            let (head, args) = split(message.words(), message.bytes()).expect("splits");
+            assert_eq!(head, Head::CallWithin(CallId { entry: 3, serial: 9 }, b"name"));
+            assert_eq!(decode::<serde_bytes::ByteBuf>(args).expect("decodes").len(), length);
+        }
+        assert_eq!(time_left(&[]), u64::MAX);
     }
 
     #[test]
@@ -460,7 +528,13 @@ mod tests {
         for (words, bytes) in [
             (vec![], 0),
             (vec![head(0, 0, 0), 1], 16),
-            (vec![head(6, 0, 0), 1], 16),
+            (vec![head(9, 0, 0), 1], 16),
+            (vec![head(CANCEL, 1, 1), 1, 0], 24),
+            (vec![head(CANCEL, 0, 1)], 8),
+            (vec![head(CANCEL, 0, 1), 1, 0], 17),
+            (vec![head(CALL_WITHIN, 0, 1), 1], 16),
+            (vec![head(CALL_WITHIN, 0, 1), 1, 5], 23),
+            (vec![head(CALL_WITHIN, 1, 1), 1, 5], 24),
             (vec![head(EVENT, 0, 0)], 7),
             (vec![head(EVENT, 1, 0)], 8),
             (vec![head(EVENT, 1, 1)], 8),

@@ -25,6 +25,17 @@ impl Stowed {
     }
 }
 
+/// What a thread finds that takes nothing but answers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Popped {
+    /// Nothing has come.
+    Nothing,
+    /// An answer, of so many bytes.
+    Answer(usize),
+    /// Something else comes first.
+    Other,
+}
+
 #[derive(Debug)]
 pub(crate) struct Inbox {
     receiver: Receiver,
@@ -70,6 +81,29 @@ impl Inbox {
         Ok(bytes)
     }
 
+    /// Takes the next message into `buffer` if it is an answer; anything else goes to the backlog, for a thread that dispatches.
+    pub(crate) fn pop_answer(&mut self, buffer: &mut Vec<u64>) -> Result<Popped, ChannelError> {
+        if !self.is_first() {
+            return Ok(Popped::Other);
+        }
+        let Some(bytes) = self.receiver.receive(buffer)? else { return Ok(Popped::Nothing) };
+        self.count(bytes);
+        if matches!(split(buffer, bytes), Some((Head::Answer(_) | Head::Failure(..), _))) {
+            return Ok(Popped::Answer(bytes));
+        }
+        let mut words = std::mem::take(buffer);
+        words.shrink_to_fit();
+        self.push_back(words, bytes);
+        // It is the only one, and no answer.
+        self.sifted = self.backlog.len();
+        Ok(Popped::Other)
+    }
+
+    /// Whether what is in the ring comes next.
+    pub(crate) fn is_first(&self) -> bool {
+        self.backlog.is_empty() && self.deferred.is_empty() && self.completions.is_empty()
+    }
+
     #[inline]
     fn count(&mut self, bytes: usize) {
         self.messages = self.messages.wrapping_add(1);
@@ -109,11 +143,15 @@ impl Inbox {
             let Some(bytes) = self.receiver.receive(&mut words)? else { break };
             self.count(bytes);
             words.shrink_to_fit();
-            let stowed = Stowed { words, bytes };
-            self.backlog_bytes = self.backlog_bytes.saturating_add(stowed.cost());
-            self.backlog.push_back(stowed);
+            self.push_back(words, bytes);
         }
         Ok(())
+    }
+
+    fn push_back(&mut self, words: Vec<u64>, bytes: usize) {
+        let stowed = Stowed { words, bytes };
+        self.backlog_bytes = self.backlog_bytes.saturating_add(stowed.cost());
+        self.backlog.push_back(stowed);
     }
 
     /// Whether the backlog has reached its bound.

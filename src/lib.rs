@@ -75,6 +75,17 @@
 //! except nested. So a call after a batch of events confirms that the whole batch was handled. Only a gauge sends a value later than it was
 //! emitted: [`Backpressure::KeepLatest`].
 //!
+//! # Tasks
+//!
+//! [`Coprocess::call_async`] is awaited in any runtime. With the feature `tokio`, `Coprocess::serve_async` takes handlers that are `async`.
+//! An event loop of another kind watches the descriptor of [`Coprocess::readiness`].
+//!
+//! # Deadlines and cancellation
+//!
+//! A call that has a deadline takes the time that is left along: its handler can ask for it ([`current_deadline`], [`Reply::deadline`]), and
+//! the calls that the handler makes have it, too. A call whose caller has given up, at its deadline or by dropping its future or [`Pending`], is cancelled on the other end
+//! ([`Reply::is_wanted`]).
+//!
 //! # What is trusted
 //!
 //! The kernel and this process. Everything that comes from the other side is input: it is copied once, checked, and only the copy is used. A
@@ -109,9 +120,12 @@ mod background;
 pub mod block;
 mod bytes;
 mod call;
+mod call_async;
 mod contain;
 mod coprocess;
+mod deadline;
 mod decode;
+mod deferred;
 mod direct;
 mod dispatch;
 mod driving;
@@ -136,10 +150,13 @@ mod outbox;
 mod parker;
 mod pending;
 mod process;
+mod readiness;
 mod registry;
 mod reply;
 mod room;
 mod seat;
+#[cfg(feature = "tokio")]
+mod serve_async;
 mod stats;
 mod sync;
 mod timers;
@@ -148,13 +165,16 @@ mod waiting;
 pub use block::{Block, BlockRef, block};
 pub use bytemuck;
 pub use call::Pending;
+pub use call_async::Call;
 pub use coprocess::{Coprocess, WeakCoprocess};
 #[cfg(feature = "interface")]
 pub use coprocess_macros::interface;
 pub use coprocess_ring::{Backend, Misbehaved, WaitStrategy, Wakeup};
+pub use deadline::current_deadline;
 pub use error::{Error, ForkError, Reason, Result};
 pub use event::{Backpressure, Event};
 pub use process::{Builder, fork, init, parent, spawn};
+pub use readiness::Readiness;
 pub use reply::Reply;
 pub use serde_bytes;
 pub use stats::Stats;

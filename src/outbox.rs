@@ -1,8 +1,12 @@
 //! The sending side of an end: one message at a time, in the order of the senders, with a deadline for each.
 
 use std::collections::VecDeque;
+#[cfg(feature = "tokio")]
+use std::sync::atomic::fence;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+#[cfg(feature = "tokio")]
+use std::task::{Context, Poll, Waker};
 use std::time::Instant;
 
 use coprocess_ring::{ChannelError, Misbehaved, Progress, Room, Sender};
@@ -11,7 +15,7 @@ use crate::end::End;
 use crate::envelope::{CallId, Message};
 use crate::error::{Error, Step};
 use crate::inbox::BACKLOG_BYTES;
-use crate::pending::Claimer;
+use crate::pending::{Claimer, Forgotten, Outcome};
 use crate::sync::lock;
 use crate::waiting::has_passed;
 
@@ -24,13 +28,15 @@ pub(crate) enum Patience {
     Until(Option<Instant>),
     /// Not at all, and it must be sent nevertheless: the answer of a thread that dispatches. It is kept until there is room.
     Answer,
+    /// Not at all: the call of a task. It is kept as an answer is, for as long as the task waits for it.
+    Task,
 }
 
 impl Patience {
     fn deadline(self) -> Option<Instant> {
         match self {
             Patience::Until(deadline) => deadline,
-            Patience::None | Patience::Answer => None,
+            Patience::None | Patience::Answer | Patience::Task => None,
         }
     }
 }
@@ -42,11 +48,19 @@ struct Out {
     claimer: Claimer,
     /// A sender waits for room without holding the lock, perhaps in the midst of its message: nobody else may send.
     busy: bool,
-    /// Answers that found no room. While there are any, `busy` is true and they are somebody's to send.
-    answers: VecDeque<Message<'static>>,
+    /// Answers, and calls of tasks, that found no room. While there are any, `busy` is true and they are somebody's to send.
+    queued: VecDeque<Queued>,
     messages: u64,
     bytes: u64,
     waits_for_room: u64,
+}
+
+/// A message that is sent once there is room, in its turn.
+#[derive(Debug)]
+struct Queued {
+    message: Message<'static>,
+    /// A call need not be sent if it is not waited for any more.
+    call: Option<CallId>,
 }
 
 impl Out {
@@ -55,6 +69,17 @@ impl Out {
         self.messages = self.messages.wrapping_add(1);
         self.bytes = self.bytes.wrapping_add(message.bytes() as u64);
     }
+}
+
+/// Queues the call of a task.
+fn enqueue(end: &End, out: &mut Out, message: &mut Message<'_>) {
+    // Calls that were given up leave their messages behind; cleared out when they may be the most part.
+    if out.queued.len() >= 1024 && out.queued.len() == out.queued.capacity() {
+        out.queued.retain(|queued| queued.call.is_none_or(|id| end.pending.is_unanswered(id)));
+    }
+    let message = message.take();
+    let call = message.call();
+    out.queued.push_back(Queued { message, call });
 }
 
 /// Bytes of memory for answers that may be kept until the other end has room for them, before no more calls are taken from it.
@@ -71,6 +96,9 @@ pub(crate) struct Outbox {
     turn: Condvar,
     /// Bytes of memory of the answers that are kept.
     kept: AtomicUsize,
+    /// Tasks that have an answer to send once fewer are kept.
+    #[cfg(feature = "tokio")]
+    crowd: Mutex<Vec<Waker>>,
 }
 
 /// Why a call was not sent.
@@ -92,9 +120,37 @@ pub(crate) struct Sent {
 impl Outbox {
     pub(crate) fn new(sender: Sender, claimer: Claimer) -> Outbox {
         Outbox {
-            out: Mutex::new(Out { sender, claimer, busy: false, answers: VecDeque::new(), messages: 0, bytes: 0, waits_for_room: 0 }),
+            out: Mutex::new(Out { sender, claimer, busy: false, queued: VecDeque::new(), messages: 0, bytes: 0, waits_for_room: 0 }),
             turn: Condvar::new(),
             kept: AtomicUsize::new(0),
+            #[cfg(feature = "tokio")]
+            crowd: Mutex::default(),
+        }
+    }
+
+    /// Ready once fewer answers are kept than are too many.
+    #[cfg(feature = "tokio")]
+    pub(crate) fn poll_uncrowded(&self, context: &Context<'_>) -> Poll<()> {
+        if self.is_crowded() {
+            lock(&self.crowd).push(context.waker().clone());
+            // Fence: who lets one go looks at the crowd afterwards; one of the two sees the other. Pairs with the one in `disperse`.
+            fence(Ordering::SeqCst);
+            if self.is_crowded() {
+                return Poll::Pending;
+            }
+        }
+        Poll::Ready(())
+    }
+
+    /// Lets the tasks that wait for it look whether answers are still too many.
+    #[cfg(feature = "tokio")]
+    fn disperse(&self, end: &End) {
+        // Pairs with the one in `poll_uncrowded`.
+        fence(Ordering::SeqCst);
+        if !self.is_crowded() {
+            for waker in std::mem::take(&mut *lock(&self.crowd)) {
+                end.contain(|| waker.wake());
+            }
         }
     }
 
@@ -134,7 +190,7 @@ impl Outbox {
         });
         match sent {
             Ok(()) => Ok(id),
-            Err(error) => Err(Unsent { was_known: id == CallId::NONE || end.pending.forget(id), error }),
+            Err(error) => Err(Unsent { was_known: id == CallId::NONE || end.pending.forget(id) != Forgotten::Unknown, error }),
         }
     }
 
@@ -153,6 +209,12 @@ impl Outbox {
                 end.check_open()?;
                 self.keep(&mut out, message.take());
                 return self.check_kept(end, out);
+            }
+            if patience == Patience::Task {
+                end.check_open()?;
+                prepare(&mut out.claimer, message)?;
+                enqueue(end, &mut out, message);
+                return Ok(());
             }
             out = self.queue(end, out, patience)?;
         }
@@ -234,11 +296,11 @@ impl Outbox {
                 if end.is_over() {
                     self.forget_answers(&mut out);
                 }
-                if out.answers.is_empty() {
+                if out.queued.is_empty() {
                     out.busy = false;
                     self.turn.notify_all();
                 } else {
-                    self.send_answers_in_background(end, out);
+                    self.send_queued_in_background(end, out);
                 }
                 sent
             }
@@ -247,7 +309,14 @@ impl Outbox {
                 out.sender.abandon();
                 out.busy = true;
                 self.keep(&mut out, message.take());
-                self.send_answers_in_background(end, out);
+                self.send_queued_in_background(end, out);
+                Ok(())
+            }
+            Patience::Task => {
+                out.sender.abandon();
+                out.busy = true;
+                enqueue(end, &mut out, message);
+                self.send_queued_in_background(end, out);
                 Ok(())
             }
         }
@@ -255,7 +324,7 @@ impl Outbox {
 
     fn keep(&self, out: &mut Out, message: Message<'static>) {
         self.kept.fetch_add(message.cost(), Ordering::Relaxed);
-        out.answers.push_back(message);
+        out.queued.push_back(Queued { message, call: None });
     }
 
     /// Ends the pair if the other end leaves too many answers unread.
@@ -271,33 +340,42 @@ impl Outbox {
 
     /// Nobody will read them.
     fn forget_answers(&self, out: &mut Out) {
-        out.answers.clear();
+        out.queued.clear();
         self.kept.store(0, Ordering::Relaxed);
     }
 
-    /// Hands the answers that are kept to a thread of their own: the one that dispatches must go on.
-    fn send_answers_in_background(&self, end: &Arc<End>, out: MutexGuard<'_, Out>) {
+    /// Hands what is queued to a thread of its own: the one that dispatches, or runs tasks, must go on.
+    fn send_queued_in_background(&self, end: &Arc<End>, out: MutexGuard<'_, Out>) {
         drop(out);
         let thread_end = end.clone();
         let started =
-            std::thread::Builder::new().name("coprocess-send".to_owned()).spawn(move || thread_end.outbox.send_answers(&thread_end));
+            std::thread::Builder::new().name("coprocess-send".to_owned()).spawn(move || thread_end.outbox.send_queued(&thread_end));
         if started.is_err() {
             // Without a thread: here, although this one then does nothing else.
-            self.send_answers(end);
+            self.send_queued(end);
         }
     }
 
-    /// Sends the answers that are kept. The turn is ours.
-    fn send_answers(&self, end: &Arc<End>) {
+    /// Sends what is queued. The turn is ours.
+    fn send_queued(&self, end: &Arc<End>) {
         let mut out = lock(&self.out);
         while !end.is_over() {
-            let Some(message) = out.answers.pop_front() else { break };
+            let Some(Queued { message, call }) = out.queued.pop_front() else { break };
+            if call.is_some_and(|id| !end.pending.is_unanswered(id)) {
+                continue;
+            }
             match message.publish(&mut out.sender) {
                 Ok(Progress::Sent) => out.count(&message),
                 Ok(Progress::NoRoom(room)) => {
                     let (still, sent) = self.send_in_turns(end, out, &message, None, room);
                     out = still;
-                    if sent.is_err() && end.check_open().is_ok() {
+                    if let (Err(error), true) = (sent, end.check_open().is_ok()) {
+                        if let Some(id) = call {
+                            drop(out);
+                            end.complete(id, Outcome::Failed(*error));
+                            out = lock(&self.out);
+                            continue;
+                        }
                         // Only without a thread for this: the one that dispatches cannot wait, and an answer must not be lost.
                         drop(out);
                         let _ = end.channel_failed(ChannelError::Wakeup(std::io::ErrorKind::OutOfMemory.into()));
@@ -310,8 +388,17 @@ impl Outbox {
                     out = lock(&self.out);
                 }
             }
-            self.kept.fetch_sub(message.cost(), Ordering::Relaxed);
-            self.turn.notify_all();
+            if call.is_none() {
+                self.kept.fetch_sub(message.cost(), Ordering::Relaxed);
+                self.turn.notify_all();
+                #[cfg(feature = "tokio")]
+                {
+                    // Waking a task runs code of the program's.
+                    drop(out);
+                    self.disperse(end);
+                    out = lock(&self.out);
+                }
+            }
             if end.check_open().is_err() {
                 break;
             }
@@ -320,6 +407,8 @@ impl Outbox {
         out.busy = false;
         drop(out);
         self.turn.notify_all();
+        #[cfg(feature = "tokio")]
+        self.disperse(end);
     }
 
     /// Sends what is left of a message, waiting for room in between. The turn is ours, and stays so.

@@ -43,6 +43,17 @@ pub(crate) enum Notify {
     Callback(Callback),
 }
 
+/// What became known of a call when it was forgotten.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Forgotten {
+    /// It was not in flight.
+    Unknown,
+    /// Nothing had come for it.
+    Unanswered,
+    /// Its outcome was there.
+    Answered,
+}
+
 /// What is left to do after a call was completed, once no lock is held.
 pub(crate) enum Completion {
     /// Nothing: a thread was told, or nobody had asked.
@@ -267,20 +278,21 @@ impl Pending {
         Some(outcome)
     }
 
-    /// Forgets a call: its answer will be dropped. Returns whether it was in flight.
-    pub(crate) fn forget(&self, id: CallId) -> bool {
-        let Some(entry) = self.find(id) else { return false };
+    /// Forgets a call: its answer will be dropped.
+    pub(crate) fn forget(&self, id: CallId) -> Forgotten {
+        let Some(entry) = self.find(id) else { return Forgotten::Unknown };
         let mut state = lock(&entry.state);
         // Again, under the lock: a callback may have been completed meanwhile, and the entry reused.
-        if entry.status.load(Ordering::Acquire) & !READY != busy(id.serial) {
-            return false;
+        let status = entry.status.load(Ordering::Acquire);
+        if status & !READY != busy(id.serial) {
+            return Forgotten::Unknown;
         }
         // What is dropped may run user code, which must not find the lock held.
         let dropped = std::mem::take(&mut *state);
         self.free(id, entry);
         drop(state);
         drop(dropped);
-        true
+        if status & READY == 0 { Forgotten::Unanswered } else { Forgotten::Answered }
     }
 
     /// Asks for notice. Hands it back if the outcome is there already.
@@ -333,6 +345,11 @@ impl Pending {
     /// Whether the call is still in flight, answered or not.
     pub(crate) fn is_known(&self, id: CallId) -> bool {
         self.find(id).is_some()
+    }
+
+    /// Whether the call is in flight and nothing has come for it yet.
+    pub(crate) fn is_unanswered(&self, id: CallId) -> bool {
+        self.is_known(id) && !self.is_ready(id)
     }
 
     /// Tells everybody who asked for notice that there will be no more answers: threads and tasks look by themselves, callbacks get `outcome`.
@@ -408,7 +425,7 @@ mod tests {
                 let refused = pending.claim(&mut claimer).map_err(|error| *error);
                 assert!(matches!(refused, Err(Error::TooManyCalls { limit: told }) if told == limit as usize), "{refused:?}");
                 // Without the hint, which tells where it is.
-                assert!(pending.forget(*id));
+                assert_eq!(pending.forget(*id), Forgotten::Unanswered);
                 pending.hint.store(id.entry.wrapping_add(1) % limit, Ordering::Relaxed);
                 assert_eq!(pending.claim(&mut claimer).expect("room").entry, id.entry);
             }

@@ -3,15 +3,28 @@
 use std::fmt;
 use std::fmt::Display;
 use std::marker::PhantomData;
+#[cfg(feature = "tokio")]
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::time::Instant;
+
+#[cfg(feature = "tokio")]
+use std::task::{Context, Poll};
 
 use serde::Serialize;
 
+#[cfg(feature = "tokio")]
+use crate::contain::forget_panic;
+use crate::deadline::current_deadline;
+#[cfg(feature = "tokio")]
+use crate::dispatch::panic_message;
 use crate::end::End;
 use crate::envelope::{CallId, Failure};
 use crate::error::Result;
+use crate::outbox::Patience;
 use crate::stats::Counters;
+use crate::waiting::has_passed;
 
 /// What the caller is told of a reply that was dropped.
 pub(crate) const DROPPED: &str = "its handler dropped the reply without an answer";
@@ -42,6 +55,9 @@ pub struct Reply<R> {
     counted: bool,
     /// The run of the handler that it was made for.
     run: u64,
+    deadline: Option<Instant>,
+    /// Whether it is no longer among those that can be cancelled: it is about to be answered.
+    closed: bool,
     result: PhantomData<fn(R)>,
 }
 
@@ -65,12 +81,22 @@ impl<R> Reply<R> {
                 id,
                 method,
                 Failure::Remote(&format!("too many calls: {limit} are not answered yet, as many as Builder::max_calls_served allows")),
+                end.patience_of_answers(),
             );
             return None;
         }
         // Relaxed: made by the thread that runs the handler.
         let run = end.serving.load(Ordering::Relaxed);
-        Some(Reply { end: end.clone(), call: Some((id, method.into())), counted, run, result: PhantomData })
+        end.deferred.open(id);
+        Some(Reply {
+            end: end.clone(),
+            call: Some((id, method.into())),
+            counted,
+            run,
+            deadline: current_deadline(),
+            closed: false,
+            result: PhantomData,
+        })
     }
 
     /// Makes room for another call. Before the answer: whoever has it may call again.
@@ -79,6 +105,69 @@ impl<R> Reply<R> {
             // Relaxed: a number.
             self.end.served.fetch_sub(1, Ordering::Relaxed);
         }
+    }
+
+    /// Whether the caller still waits for the answer, as far as this end knows: it has not given up, its [`deadline`](Self::deadline) has not passed,
+    /// and the pair is open.
+    ///
+    /// A caller that gives up says so if its ring has room for that at the time: what is asked here is worth an answer as long as it is true. If it is not, an answer
+    /// does no harm: one to a call that was cancelled is not even sent.
+    ///
+    /// # Examples
+    ///
+    /// ```no_run
+    /// # coprocess::init();
+    /// # let co = coprocess::fork(|_| {})?;
+    /// co.serve_deferred("count", |to: u64, reply: coprocess::Reply<u64>| {
+    ///     std::thread::spawn(move || {
+    ///         let mut count = 0;
+    ///         while count < to && reply.is_wanted() {
+    ///             count += 1; // a step of something long
+    ///         }
+    ///         reply.send(count)
+    ///     });
+    /// });
+    /// # Ok::<(), coprocess::Error>(())
+    /// ```
+    pub fn is_wanted(&self) -> bool {
+        let Some((id, _)) = &self.call else { return false };
+        !self.end.is_foreign() && self.end.check_open().is_ok() && self.end.deferred.is_open(*id) && !has_passed(self.deadline)
+    }
+
+    /// By when the caller wants the answer; `None` if it has not said so.
+    ///
+    /// As [`current_deadline`] says it in the handler; this one can be asked anywhere.
+    ///
+    /// # Examples
+    ///
+    /// ```no_run
+    /// # coprocess::init();
+    /// # let co = coprocess::fork(|_| {})?;
+    /// co.serve_deferred("wait", |(): (), reply: coprocess::Reply<()>| {
+    ///     std::thread::spawn(move || {
+    ///         let left = reply.deadline().map(|at| at.saturating_duration_since(std::time::Instant::now()));
+    ///         println!("{left:?} left");
+    ///         reply.send(())
+    ///     });
+    /// });
+    /// # Ok::<(), coprocess::Error>(())
+    /// ```
+    pub fn deadline(&self) -> Option<Instant> {
+        self.deadline
+    }
+
+    /// The call is about to be answered. Returns whether anybody waits for that.
+    fn close(&mut self) -> bool {
+        let Some((id, _)) = &self.call else { return false };
+        if self.closed {
+            return true;
+        }
+        self.closed = true;
+        let wanted = self.end.deferred.close(*id) || self.end.check_open().is_err();
+        if !wanted {
+            self.call = None;
+        }
+        wanted
     }
 
     /// Sends an error instead of a result: the caller gets [`Error::Remote`](crate::Error::Remote) with this text.
@@ -98,21 +187,27 @@ impl<R> Reply<R> {
     /// # Ok::<(), coprocess::Error>(())
     /// ```
     pub fn fail(mut self, message: impl Display) -> Result<()> {
-        self.refuse(&message.to_string())
+        let patience = self.end.patience_of_answers();
+        self.refuse(&message.to_string(), patience)
     }
 
-    fn refuse(&mut self, message: &str) -> Result<()> {
+    fn refuse(&mut self, message: &str, patience: Patience) -> Result<()> {
         self.end.check_own()?;
+        // Also if nobody waits any more: this was the last of it.
         self.leave();
+        if !self.close() {
+            return Ok(());
+        }
         match self.call.take() {
-            Some((id, method)) => self.end.refuse(id, &method, Failure::Remote(message)),
+            Some((id, method)) => self.end.refuse(id, &method, Failure::Remote(message), patience),
             None => Ok(()),
         }
     }
 }
 
 impl<R: Serialize> Reply<R> {
-    /// Sends the result. Waits for room in the ring; ends when the answer is in it, or with the pair.
+    /// Sends the result. Waits for room in the ring; ends when the answer is in it, or with the pair. If the caller has given up, nothing is sent, which is no
+    /// error.
     ///
     /// # Errors
     ///
@@ -130,13 +225,56 @@ impl<R: Serialize> Reply<R> {
     /// # Ok::<(), coprocess::Error>(())
     /// ```
     pub fn send(mut self, result: R) -> Result<()> {
+        let patience = self.end.patience_of_answers();
+        self.answer(result, patience)
+    }
+
+    fn answer(&mut self, result: R, patience: Patience) -> Result<()> {
         self.end.check_own()?;
+        // As in `refuse`.
         self.leave();
+        if !self.close() {
+            return Ok(());
+        }
         let Some((id, method)) = &self.call else { return Ok(()) };
-        let sent = self.end.answer(*id, method, &result);
+        let sent = self.end.answer(*id, method, &result, patience);
         // Not before: if the result panics while it is encoded, the call is not answered.
         self.call = None;
         sent
+    }
+}
+
+/// For the task that answers.
+#[cfg(feature = "tokio")]
+impl<R: Serialize> Reply<R> {
+    /// Ready once nobody waits for the answer. The task is woken for that, except by the deadline: then the caller says so, if it can.
+    pub(crate) fn poll_unwanted(&self, context: &Context<'_>) -> Poll<()> {
+        let Some((id, _)) = &self.call else { return Poll::Ready(()) };
+        // In this order: whoever ends the end wakes those who are there by then.
+        let wanted = self.end.deferred.tell(*id, context.waker()) && !self.end.is_over() && !has_passed(self.deadline);
+        if wanted { Poll::Pending } else { Poll::Ready(()) }
+    }
+
+    /// Ready once the answer can be sent without keeping too many.
+    pub(crate) fn poll_room(&self, context: &Context<'_>) -> Poll<()> {
+        if self.end.is_over() { Poll::Ready(()) } else { self.end.outbox.poll_uncrowded(context) }
+    }
+
+    /// Answers without waiting for room, whatever the thread.
+    pub(crate) fn settle(mut self, outcome: std::result::Result<R, String>) {
+        // If this fails: Encode and TooLarge were reported to the caller; everything else means that there is no caller any more.
+        let _ = match outcome {
+            Ok(result) => match catch_unwind(AssertUnwindSafe(|| self.answer(result, Patience::Answer))) {
+                Ok(answered) => answered,
+                // The result, while it was encoded or when it was dropped. The panic hook has reported it.
+                Err(panic) => {
+                    let message = panic_message(&*panic);
+                    forget_panic(panic);
+                    self.refuse(&message, Patience::Answer)
+                }
+            },
+            Err(message) => self.refuse(&message, Patience::Answer),
+        };
     }
 }
 
@@ -146,10 +284,12 @@ impl<R> Drop for Reply<R> {
         if unanswered && std::thread::panicking() && self.end.lead.is_mine() && self.run == self.end.serving.load(Ordering::Relaxed) {
             self.leave();
             // Its own handler panicked: the dispatcher tells the caller.
-            self.end.unanswered.store(true, Ordering::Relaxed);
+            if self.close() {
+                self.end.unanswered.store(true, Ordering::Relaxed);
+            }
             return;
         }
         // If the pair is over, nobody waits for it.
-        let _ = self.refuse(DROPPED);
+        let _ = self.refuse(DROPPED, self.end.patience_of_answers());
     }
 }

@@ -5,9 +5,22 @@ use std::sync::{Condvar, Mutex};
 
 use crate::sync::lock;
 
+/// Who has the seat.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) enum Holder {
+    #[default]
+    Nobody,
+    /// A thread in `run`.
+    Run,
+    /// The background dispatcher.
+    Background,
+    /// The thread that watches for an event loop.
+    Watcher,
+}
+
 #[derive(Debug, Default)]
 pub(crate) struct Seat {
-    taken: Mutex<bool>,
+    holder: Mutex<Holder>,
     freed: Condvar,
     /// Threads in `run` that wait for the seat.
     wanted: AtomicU32,
@@ -23,42 +36,56 @@ impl Seat {
     /// Takes the seat for a thread in `run`, calling `evict` while somebody else has it. Returns false if the end is over.
     pub(crate) fn claim(&self, over: impl Fn() -> bool, evict: impl Fn()) -> bool {
         self.wanted.fetch_add(1, Ordering::Relaxed);
-        let mut taken = lock(&self.taken);
-        while *taken && !over() {
-            drop(taken);
+        let mut holder = lock(&self.holder);
+        while *holder != Holder::Nobody && !over() {
+            drop(holder);
             evict();
-            taken = lock(&self.taken);
-            if *taken && !over() {
-                taken = self.freed.wait(taken).unwrap_or_else(|p| p.into_inner());
+            holder = lock(&self.holder);
+            if *holder != Holder::Nobody && !over() {
+                holder = self.freed.wait(holder).unwrap_or_else(|p| p.into_inner());
             }
         }
         self.wanted.fetch_sub(1, Ordering::Relaxed);
-        let claimed = !*taken;
-        *taken = true;
+        let claimed = *holder == Holder::Nobody;
+        if claimed {
+            *holder = Holder::Run;
+        }
         claimed
     }
 
-    /// Takes the seat for the background dispatcher once no thread in `run` wants it. Returns false if the end is over.
-    pub(crate) fn claim_in_background(&self, over: impl Fn() -> bool) -> bool {
-        let mut taken = lock(&self.taken);
-        while *taken || self.is_wanted() {
+    /// Takes the seat for a thread of the library once no thread in `run` wants it, nor anybody else for whom this one is to `stand_by`. Returns false
+    /// if it is over.
+    pub(crate) fn claim_in_background(&self, who: Holder, over: impl Fn() -> bool, stand_by: impl Fn() -> bool) -> bool {
+        let mut holder = lock(&self.holder);
+        while *holder != Holder::Nobody || self.is_wanted() || stand_by() {
             if over() {
                 return false;
             }
-            taken = self.freed.wait(taken).unwrap_or_else(|p| p.into_inner());
+            holder = self.freed.wait(holder).unwrap_or_else(|p| p.into_inner());
         }
-        *taken = true;
-        !over()
+        if over() {
+            return false;
+        }
+        *holder = who;
+        true
+    }
+
+    /// Waits until the background dispatcher, which has been told, has left the seat.
+    pub(crate) fn wait_for_background(&self) {
+        let mut holder = lock(&self.holder);
+        while *holder == Holder::Background {
+            holder = self.freed.wait(holder).unwrap_or_else(|p| p.into_inner());
+        }
     }
 
     pub(crate) fn release(&self) {
-        *lock(&self.taken) = false;
+        *lock(&self.holder) = Holder::Nobody;
         self.freed.notify_all();
     }
 
     /// Lets everybody who waits look whether the end is over.
     pub(crate) fn stir(&self) {
-        drop(lock(&self.taken));
+        drop(lock(&self.holder));
         self.freed.notify_all();
     }
 }

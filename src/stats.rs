@@ -47,6 +47,12 @@ pub struct Stats {
     pub events_dropped: u64,
     /// Events that were not sent since a later one has replaced them: [`Backpressure::KeepLatest`](crate::Backpressure::KeepLatest).
     pub events_replaced: u64,
+    /// Calls of this end that were given up, as far as the other end was told: there must have been room for that.
+    pub cancels_sent: u64,
+    /// Calls that the other end says it has given up.
+    pub cancels_received: u64,
+    /// Those of them that were answered already, as all are that [`serve`](crate::Coprocess::serve) handles, or that were never made.
+    pub cancels_ignored: u64,
 }
 
 /// The counters that are not kept by what they count.

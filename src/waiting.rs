@@ -71,7 +71,7 @@ impl End {
             self.queue_for_answer(id, deadline, desk)
         };
         if outcome.is_err() {
-            self.pending.forget(id);
+            self.give_up(id);
         }
         outcome
     }
@@ -151,7 +151,7 @@ impl End {
 
     /// The call is done with: its answer is in our hands.
     #[inline]
-    fn settled(&self, id: CallId, noticed: bool) {
+    pub(crate) fn settled(&self, id: CallId, noticed: bool) {
         if noticed {
             self.pending.forget(id);
         } else {
@@ -283,7 +283,7 @@ impl End {
     }
 
     /// Waits, as the thread that leads, until the other end has read some of the answers that are kept for it.
-    pub(crate) fn wait_while_crowded(&self, deadline: Option<Instant>, done: impl Fn() -> bool) -> Result<()> {
+    pub(crate) fn wait_while_crowded(self: &Arc<Self>, deadline: Option<Instant>, done: impl Fn() -> bool) -> Result<()> {
         self.salvage_answers()?;
         let over = || self.is_disturbed() || done() || self.inbox().is_full();
         self.outbox.wait_until_kept(CROWDED_BYTES, earlier(deadline, self.timers.earliest()), over);

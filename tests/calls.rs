@@ -275,7 +275,9 @@ fn late_answers_are_never_confused() {
             forgotten += release.wait().unwrap();
         }
         assert!((400..=600).contains(&forgotten), "{forgotten}");
-        assert_eq!(worker.stats().answers_dropped, forgotten);
+        // Those that were given up before their answer was sent are not answered at all; the ring has room to say so.
+        let stats = worker.stats();
+        assert_eq!((stats.cancels_sent, stats.answers_dropped), (forgotten, 0));
     });
 }
 

@@ -46,7 +46,7 @@ use loom::sync::atomic::AtomicBool;
 use loom::thread;
 use models::{DEADLOCK, NO_PROGRESS, caught, check, sync};
 use parker::Parker;
-use pending::{Completion, MAX_IN_FLIGHT, Notify, Outcome, Pending};
+use pending::{Completion, Forgotten, MAX_IN_FLIGHT, Notify, Outcome, Pending};
 use sync::{Arc, AtomicU32, AtomicU64, Mutex, Ordering};
 
 fn said(text: &str) -> Outcome {
@@ -156,8 +156,27 @@ fn a_call_is_completed_or_forgotten() {
             let pending = pending.clone();
             thread::spawn(move || matches!(pending.complete(id, said("yes")), Completion::Run(..)))
         };
-        let forgotten = pending.forget(id);
+        let forgotten = pending.forget(id) != Forgotten::Unknown;
         assert_ne!(receiver.join().unwrap(), forgotten);
+        assert!(!pending.is_known(id));
+    });
+}
+
+/// A call is given up while its answer comes: the other end is told exactly if the answer will find nobody.
+#[test]
+fn a_call_is_answered_or_cancelled() {
+    check(|| {
+        let (pending, mut claimer) = Pending::new(MAX_IN_FLIGHT);
+        let pending = Arc::new(pending);
+        let id = pending.claim(&mut claimer).expect("room");
+        let receiver = {
+            let pending = pending.clone();
+            thread::spawn(move || matches!(pending.complete(id, said("yes")), Completion::Done))
+        };
+        match (pending.forget(id), receiver.join().unwrap()) {
+            (Forgotten::Unanswered, false) | (Forgotten::Answered, true) => {}
+            other => panic!("{other:?}"),
+        }
         assert!(!pending.is_known(id));
     });
 }

@@ -2,13 +2,17 @@
 
 mod common;
 
+use std::pin::Pin;
 use std::sync::{Arc, Mutex};
+use std::task::{Context, Poll, Waker};
 use std::thread;
 use std::time::Duration;
 
-use coprocess::{Builder, Coprocess, Error, Pending, Reply};
+use coprocess::{Builder, Call, Coprocess, Error, Pending, Reply};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 
-use crate::common::{LIMIT, assert_matches, eventually, serve_later, within};
+use crate::common::{LIMIT, SMALL_RING, assert_matches, eventually, serve_later, within};
 
 coprocess::init_in_tests!();
 
@@ -22,6 +26,18 @@ fn worker(parent: Coprocess) {
     parent.try_serve("nested", move |(): ()| weak.upgrade().unwrap().call::<u64>("double", 4_u64));
     let weak = parent.downgrade();
     parent.serve("refused", move |()| weak.upgrade().unwrap().stats().calls_refused);
+    parent.serve_deferred("while wanted", |(): (), reply: Reply<u64>| {
+        thread::spawn(move || {
+            while reply.is_wanted() {
+                thread::yield_now();
+            }
+        });
+    });
+    let weak = parent.downgrade();
+    parent.serve("cancels", move |()| {
+        let stats = weak.upgrade().unwrap().stats();
+        (stats.cancels_received, stats.cancels_ignored)
+    });
     let weak = parent.downgrade();
     // Until one is refused.
     parent.serve("call many", move |()| {
@@ -34,6 +50,10 @@ fn worker(parent: Coprocess) {
             }
         }
     });
+}
+
+fn block_on<F: Future>(future: F) -> F::Output {
+    tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(future)
 }
 
 #[test]
@@ -138,6 +158,80 @@ fn no_more_calls_are_taken_unanswered_than_were_asked_for() {
             }
             co.close().unwrap();
         }
+    });
+}
+
+/// A call that was given up makes room: not before its handler has let go of it, since until then there is work for it.
+#[test]
+fn a_call_that_is_cancelled_makes_room_once_it_is_let_go() {
+    within(LIMIT, || {
+        let co = Builder::new().max_calls_served(1).fork(worker).unwrap();
+        let full = |answer| assert_matches!(answer, Err(Error::Remote { message, .. }) if message.contains("too many calls: 1 are"));
+        for round in 1..=20 {
+            // Answered in vain.
+            drop(co.start::<u64>("later", 1_u64).unwrap());
+            full(co.call::<u64>("at once", 7_u64));
+            assert_eq!(co.call::<usize>("now", ()).unwrap(), 1);
+            assert_eq!(co.call::<u64>("at once", 7_u64).unwrap(), 7);
+            // Timed out.
+            assert_matches!(co.call_timeout::<u64>("later", 1_u64, Duration::from_millis(1)), Err(Error::Timeout));
+            full(co.call::<u64>("at once", 7_u64));
+            assert_eq!(co.call::<usize>("now", ()).unwrap(), 1);
+            // The reply is dropped as soon as it is not wanted, on another thread.
+            drop(co.start::<u64>("while wanted", ()).unwrap());
+            eventually("it is let go", || match co.call::<u64>("at once", 7_u64) {
+                Ok(answer) => answer == 7,
+                refused => {
+                    full(refused);
+                    false
+                }
+            });
+            assert_eq!(co.stats().cancels_sent, 3 * round);
+        }
+        // A call that is refused is none that could be cancelled.
+        let held = co.start::<u64>("later", 1_u64).unwrap();
+        let refused = co.start::<u64>("later", 1_u64).unwrap();
+        drop(refused);
+        assert_eq!(co.call::<usize>("now", ()).unwrap(), 1);
+        assert_eq!(held.wait().unwrap(), 2);
+        assert_eq!(co.call::<(u64, u64)>("cancels", ()).unwrap(), (61, 1));
+        co.close().unwrap();
+    });
+}
+
+/// Also where the calls of tasks wait for room.
+#[test]
+fn the_limit_holds_for_calls_that_are_queued() {
+    within(LIMIT, || {
+        let co = Builder::new().ring_capacity(SMALL_RING).max_calls_in_flight(100).fork(worker).unwrap();
+        let polled = |mut call: Call<u64>| {
+            let polled = Pin::new(&mut call).poll(&mut Context::from_waker(Waker::noop()));
+            (call, polled)
+        };
+        kill(Pid::from_raw(co.peer_id() as i32), Signal::SIGSTOP).unwrap();
+        let mut calls = Vec::new();
+        for x in 0..100_u64 {
+            let (call, polled) = polled(co.call_async("double", x));
+            assert!(polled.is_pending(), "call {x}");
+            calls.push(call);
+        }
+        assert!(co.stats().waits_for_room > 0, "some found no room");
+        let (_, refused) = polled(co.call_async("double", 1_u64));
+        assert_matches!(refused, Poll::Ready(Err(Error::TooManyCalls { limit: 100 })));
+        // One that is forgotten makes room, whether it was sent or not.
+        drop((calls.pop(), calls.remove(0)));
+        for x in [99, 100_u64] {
+            let (call, polled) = polled(co.call_async("double", x));
+            assert!(polled.is_pending());
+            calls.push(call);
+        }
+        assert_matches!(polled(co.call_async("double", 1_u64)).1, Poll::Ready(Err(Error::TooManyCalls { .. })));
+        kill(Pid::from_raw(co.peer_id() as i32), Signal::SIGCONT).unwrap();
+        for (x, call) in (1..).zip(calls) {
+            assert_eq!(block_on(call).unwrap(), 2 * x);
+        }
+        assert_eq!(co.call::<u64>("double", 4_u64).unwrap(), 8);
+        co.close().unwrap();
     });
 }
 

@@ -74,7 +74,9 @@ fn dropped_without_a_wait() {
             worker.call::<usize>("now", ()).unwrap();
             assert_eq!(kept.wait().unwrap(), round * 2);
         }
-        assert_eq!(worker.stats().answers_dropped, 50 * 21);
+        // The other end answers at once what it answers at once, and does not answer later what nobody waits for.
+        let stats = worker.stats();
+        assert_eq!((stats.cancels_sent, stats.answers_dropped), (50 * 21, 50));
         // Dropped when the answer is there already: it was received, nothing is left over.
         let ready = worker.start::<u64>("double", 1_u64).unwrap();
         worker.call::<u64>("double", 2_u64).unwrap();

@@ -54,9 +54,9 @@ fn found() -> Option<usize> {
     shared_memory().iter().find_map(|segment| {
         let slots = &segment[SLOTS..];
         let found = slots.iter().enumerate().find(|(at, byte)| {
-            // The first words of a slot may be the head of a frame and of a message. They count frames and calls, so that one byte may have
-            // any value; two in a row mean more than there are here.
-            **byte == SECRET && (at % SLOT >= 24 || slots.get(at + 1) == Some(&SECRET))
+            // The first words of a slot may be the head of a frame and of a message. They count frames, calls and microseconds, so that one byte
+            // may have any value; two in a row mean more than there are here.
+            **byte == SECRET && (at % SLOT >= 32 || slots.get(at + 1) == Some(&SECRET))
         });
         // Besides the header and the eight words of the control blocks nothing is ever written before the slots, unless there are events.
         let written = |at: usize| {

@@ -7,6 +7,7 @@
 //! Each peer has a file of its own, is used as its own documentation recommends for speed, and stands in the table with what it does not do.
 //! Its second process is this executable again ([`SECONDS`]), which sleeps while something else is measured.
 
+mod awaited;
 mod contender;
 mod iceoryx2;
 mod ipc_channel;

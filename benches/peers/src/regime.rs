@@ -8,7 +8,7 @@ use coprocess_bench::subjects::{pipe, socket};
 use coprocess_bench::{Bound, Host, Outcome, Plan, Regime, Result, Row, Subject, Table, Verdict, take_turns};
 
 use crate::contender::Contender;
-use crate::{iceoryx2, ipc_channel, names, raw_sync, rtrb, shmem_ipc, tarpc};
+use crate::{awaited, iceoryx2, ipc_channel, names, raw_sync, rtrb, shmem_ipc, tarpc};
 
 /// The regime.
 pub const REGIME: Regime = Regime { name: "peers", about: "what a program could use instead, on the same work", run };
@@ -34,6 +34,10 @@ const ON_ONE_CPU: [Contender; 4] = [shmem_ipc::ROUND_TRIP, raw_sync::EVENT, ipc_
 const STREAMS: [Contender; 6] =
     [rtrb::STREAM, rtrb::STREAM_OF_CHUNKS, shmem_ipc::STREAM, shmem_ipc::STREAM_SPINNING, iceoryx2::STREAM, ipc_channel::STREAM];
 
+/// Calls that are awaited: one at a time, and many.
+const AWAITED: [Contender; 7] =
+    [awaited::CALL, tarpc::CALL, awaited::IN_FLIGHT, tarpc::IN_FLIGHT, awaited::CALLS, tarpc::CALLS, awaited::TASKS];
+
 /// The rows of coprocess.
 const CALL: &str = "call, u64";
 const EMIT: &str = "emit, 32 B";
@@ -51,6 +55,8 @@ fn measure(plan: &Plan, host: &Host) -> Result<Outcome> {
     let (calls, mut missing) = round_trips(plan, host)?;
     let (events, without) = streams(plan, host)?;
     missing.extend(without);
+    let (tasks, without) = of_tasks(plan, host)?;
+    missing.extend(without);
 
     let against = |what: &str, (table, ours), peers: &[Contender], must, aim| {
         let verdict = compare(what, (table, ours), peers)?;
@@ -65,11 +71,26 @@ fn measure(plan: &Plan, host: &Host) -> Result<Outcome> {
         against("emit, per second over iceoryx2 publish-subscribe, 64 bytes", emit, &[iceoryx2::STREAM], 5.0, 10.0)?,
         against("emit, per second over shmem-ipc, 64 bytes", emit, &[shmem_ipc::STREAM, shmem_ipc::STREAM_SPINNING], 1.0, 2.0)?,
         against("emit, per second over ipc-channel, 64 bytes", emit, &[ipc_channel::STREAM], 60.0, 100.0)?,
+        against("call_async, times as fast as tarpc over a UNIX socket", (&tasks, awaited::CALL.name), &[tarpc::CALL], 10.0, 50.0)?,
+        against(
+            "1,000 awaited calls in flight, times as fast as tarpc",
+            (&tasks, awaited::IN_FLIGHT.name),
+            &[tarpc::IN_FLIGHT],
+            10.0,
+            20.0,
+        )?,
     ];
     verdicts.extend(missing.iter().map(|absent| {
         Verdict::new(format!("{}: no row", absent.name), f64::NAN, "").detail(format!("could not be started: {}", absent.reason))
     }));
-    Ok(Outcome { tables: vec![calls.compared_with(["floor", CALL]), events.compared_with([EMIT])], verdicts })
+    Ok(Outcome {
+        tables: vec![
+            calls.compared_with(["floor", CALL]),
+            events.compared_with([EMIT]),
+            tasks.compared_with([awaited::CALL.name, awaited::IN_FLIGHT.name, awaited::CALLS.name]),
+        ],
+        verdicts,
+    })
 }
 
 fn round_trips(plan: &Plan, host: &Host) -> Result<(Table, Vec<Missing>)> {
@@ -116,6 +137,14 @@ fn streams(plan: &Plan, host: &Host) -> Result<(Table, Vec<Missing>)> {
     subjects.push(pipe.stream(32));
     let table = take_turns(plan, "one way beside peers", host, &processes, subjects)?;
     pair.finish()?;
+    Ok((table, field.missing))
+}
+
+fn of_tasks(plan: &Plan, host: &Host) -> Result<(Table, Vec<Missing>)> {
+    host.release(0)?;
+    let field = Field::start(&AWAITED, host);
+    host.pin(&field.processes)?;
+    let table = take_turns(plan, "calls of tasks, on a runtime of one thread", host, &field.processes, field.subjects)?;
     Ok((table, field.missing))
 }
 

@@ -9,15 +9,17 @@ use std::time::Duration;
 use bytes::{Bytes, BytesMut};
 use coprocess_bench::Result;
 use futures::StreamExt;
+use futures::future::join_all;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tarpc::client;
 use tarpc::context;
 use tarpc::serde_transport::unix;
 use tarpc::server::{BaseChannel, Channel};
-use tokio::runtime::{Builder, Runtime};
+use tokio::runtime::Runtime;
 use tokio::time;
 
+use crate::awaited::{self, AT_ONCE, runtime};
 use crate::contender::{Contender, Side, Started};
 use crate::item::{EPOCH, same};
 use crate::names;
@@ -33,6 +35,42 @@ pub(crate) const CALL: Contender = Contender {
         let connection = Connection::make()?;
         Ok(Started::new(connection.server.process(), move |count, timing| {
             timing.laps(count, |turn| same(connection.call(EPOCH + turn)?, EPOCH + turn))
+        }))
+    },
+};
+
+/// As many calls at once: its calls are sent when they are polled, so they are joined.
+pub(crate) const IN_FLIGHT: Contender = Contender {
+    name: "1,000 in flight: tarpc, UNIX socket",
+    note: "the server cannot call back",
+    start: |_| {
+        let connection = Connection::make()?;
+        Ok(Started::new(connection.server.process(), move |count, timing| {
+            let connection = &connection; // as below
+            timing.laps(count, |turn| {
+                let (first, client) = (EPOCH + turn, &connection.client);
+                let calls = async { join_all((first..first + AT_ONCE).map(|value| client.echo(context::current(), value))).await };
+                let answers = connection.runtime.block_on(calls);
+                (first..).zip(answers).try_for_each(|(value, answer)| same(answer?, value))
+            })
+        }))
+    },
+};
+
+/// As many tasks at once, each with a call.
+pub(crate) const CALLS: Contender = Contender {
+    name: "1,000 tasks: tarpc, UNIX socket",
+    note: "the server cannot call back",
+    start: |_| {
+        let connection = Connection::make()?;
+        Ok(Started::new(connection.server.process(), move |count, timing| {
+            let connection = &connection; // all of it is this closure's: the server is to live as long
+            timing.laps(count, |turn| {
+                awaited::at_once(&connection.runtime, EPOCH + turn, |value| {
+                    let client = connection.client.clone();
+                    async move { client.echo(context::current(), value).await }
+                })
+            })
         }))
     },
 };
@@ -78,10 +116,6 @@ pub(crate) fn serve(args: &[String]) -> Result<()> {
             .await;
         Ok(())
     })
-}
-
-fn runtime() -> io::Result<Runtime> {
-    Builder::new_current_thread().enable_all().build()
 }
 
 #[tarpc::service]

@@ -2,7 +2,7 @@
 
 use super::survives;
 use crate::kit::random::Numbers;
-use crate::kit::wire::{ANSWER, CALL, EVENT, Envelope, FAILED, NOT_FOUND};
+use crate::kit::wire::{ANSWER, CALL, CALL_WITHIN, CANCEL, EVENT, Envelope, FAILED, NOT_FOUND};
 use crate::kit::{Captive, for_ever};
 use crate::parent::Parent;
 
@@ -68,6 +68,10 @@ pub(crate) fn answers(how: &str) -> ! {
                 let value = varint(1_u128 << numbers.below(72));
                 writer.message(&Envelope { value, ..right }.encode());
             }
+            "with cancellations" => {
+                let serial = if numbers.below(2) == 0 { right.serial } else { numbers.below(1 << 40) as u64 };
+                writer.message(&Envelope { kind: CANCEL, serial, value: Vec::new(), ..right }.encode());
+            }
             other => unreachable!("{other}"),
         };
     }
@@ -111,7 +115,11 @@ pub(crate) fn malformed(what: &str) -> ! {
         "half a head" => event.encode()[..7].to_vec(),
         "a call without its number" => kind(CALL)[..8].to_vec(),
         "kind 0" => kind(0),
-        "kind 6" => kind(6),
+        "kind 9" => kind(9),
+        "a cancellation without its number" => kind(CANCEL)[..8].to_vec(),
+        "a cancellation, and more" => Envelope { kind: CANCEL, ..Envelope::call(1, "", b"more") }.encode(),
+        "a cancellation with a name" => with_name(1, CANCEL),
+        "a call without its time" => kind(CALL_WITHIN),
         "kind 255" => kind(255),
         "a name beyond the end" => with_name(100, EVENT),
         "the longest name" => with_name(0xff_ffff, CALL),
@@ -145,6 +153,7 @@ answers! {
     answers_to_old_calls: "to old calls";
     answers_of_other_types: "of other types";
     answers_that_are_failures: "with failures";
+    answered_with_cancellations: "with cancellations";
     answers_that_announce_lengths: "of lengths";
 }
 
@@ -168,7 +177,11 @@ malformed! {
     half_a_head: "half a head";
     a_call_without_its_number: "a call without its number";
     a_kind_of_zero: "kind 0";
-    a_kind_that_is_unknown: "kind 6";
+    a_kind_that_is_unknown: "kind 9";
+    a_cancellation_without_its_number: "a cancellation without its number";
+    a_cancellation_and_more: "a cancellation, and more";
+    a_cancellation_with_a_name: "a cancellation with a name";
+    a_call_without_its_time: "a call without its time";
     a_kind_of_ones: "kind 255";
     a_name_beyond_the_end: "a name beyond the end";
     the_longest_name: "the longest name";

@@ -1,0 +1,100 @@
+//! Calls of tasks, on a runtime of one thread: coprocess as tarpc is used.
+
+use std::convert::Infallible;
+use std::error::Error;
+use std::future::Future;
+use std::io;
+
+use coprocess_bench::Result;
+use coprocess_bench::subjects::pair::Pair;
+use tokio::runtime::{Builder, Runtime};
+
+use crate::contender::{Contender, Started};
+use crate::item::{EPOCH, same};
+
+/// Calls at once, where there are many.
+pub(crate) const AT_ONCE: u64 = 1000;
+
+/// One call at a time.
+pub(crate) const CALL: Contender = Contender {
+    name: "call_async, u64",
+    note: "",
+    start: |_| {
+        let (pair, runtime) = (Pair::start()?, runtime()?);
+        Ok(Started::new(Some(pair.peer_id()), move |count, timing| {
+            let co = pair.co();
+            timing.laps(count, |turn| same(runtime.block_on(co.call_async::<u64>("echo", EPOCH + turn))?, EPOCH + turn))
+        }))
+    },
+};
+
+/// As many calls at once.
+pub(crate) const IN_FLIGHT: Contender = Contender {
+    name: "1,000 in flight: start and await, u64",
+    note: "",
+    start: |_| {
+        let (pair, runtime) = (Pair::start()?, runtime()?);
+        Ok(Started::new(Some(pair.peer_id()), move |count, timing| {
+            let co = pair.co();
+            timing.laps(count, |turn| {
+                let first = EPOCH + turn;
+                runtime.block_on(async {
+                    let calls: Vec<_> = (first..first + AT_ONCE).map(|value| co.start::<u64>("echo", value)).collect();
+                    for (value, call) in (first..).zip(calls) {
+                        same(call?.await?, value)?;
+                    }
+                    Ok(())
+                })
+            })
+        }))
+    },
+};
+
+/// What tasks cost that do nothing.
+pub(crate) const TASKS: Contender = Contender {
+    name: "1,000 tasks without a call",
+    note: "what the runtime costs",
+    start: |_| {
+        let runtime = runtime()?;
+        Ok(Started::new(None, move |count, timing| {
+            timing.laps(count, |turn| at_once(&runtime, EPOCH + turn, |value| async move { Ok::<_, Infallible>(value) }))
+        }))
+    },
+};
+
+/// As many tasks at once, each with a call.
+pub(crate) const CALLS: Contender = Contender {
+    name: "1,000 tasks: call_async, u64",
+    note: "",
+    start: |_| {
+        let (pair, runtime) = (Pair::start()?, runtime()?);
+        Ok(Started::new(Some(pair.peer_id()), move |count, timing| {
+            timing.laps(count, |turn| {
+                at_once(&runtime, EPOCH + turn, |value| {
+                    let co = pair.co().clone();
+                    async move { co.call_async::<u64>("echo", value).await }
+                })
+            })
+        }))
+    },
+};
+
+/// Has as many tasks call at once, and waits for all of them.
+pub(crate) fn at_once<F, E>(runtime: &Runtime, first: u64, call: impl Fn(u64) -> F) -> Result<()>
+where
+    F: Future<Output = std::result::Result<u64, E>> + Send + 'static,
+    E: Error + Send + 'static,
+{
+    runtime.block_on(async {
+        let tasks: Vec<_> = (first..first + AT_ONCE).map(|value| (value, tokio::spawn(call(value)))).collect();
+        for (value, task) in tasks {
+            same(task.await??, value)?;
+        }
+        Ok(())
+    })
+}
+
+/// With the drivers that a program which does more than this would have.
+pub(crate) fn runtime() -> io::Result<Runtime> {
+    Builder::new_current_thread().enable_all().build()
+}

@@ -1,0 +1,321 @@
+//! Calls for tasks: sent without waiting, and looked for by the thread that polls before it is left to others.
+
+use std::fmt;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::task::{Context, Poll};
+use std::time::{Duration, Instant};
+
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use crate::call::Pending;
+use crate::coprocess::{Coprocess, call_head};
+use crate::deadline::Term;
+use crate::dispatch::Desk;
+use crate::end::End;
+use crate::envelope::{CallId, Head, Message, split};
+use crate::error::{Error, Result, Step};
+use crate::inbox::Popped;
+use crate::lead::Turn;
+use crate::outbox::Patience;
+use crate::pending::{Completion, Notify, Outcome};
+use crate::waiting::{Arrived, Leading, has_passed, this_parker};
+
+/// The longest that a poll looks for the answer: what a task may take between two of its awaits.
+const LOOK: Duration = Duration::from_micros(50);
+/// Answers that one poll passes on to others before it gives up its own.
+const PASS: u32 = 64;
+
+/// Looks in vain, in a row, after which most polls leave the look to others.
+const ENOUGH: u32 = 3;
+/// Of so many polls one looks nevertheless: things may have changed.
+const NOW_AND_THEN: u32 = 16;
+
+/// Whether it pays that a task looks for its answer itself: learned from how that went.
+#[derive(Debug, Default)]
+pub(crate) struct Looks {
+    /// In vain, or not even tried, since the last one that found its answer. Relaxed: a hint.
+    vain: AtomicU32,
+}
+
+impl Looks {
+    fn is_worth_it(&self) -> bool {
+        let vain = self.vain.load(Ordering::Relaxed);
+        if vain < ENOUGH {
+            return true;
+        }
+        self.vain();
+        vain.is_multiple_of(NOW_AND_THEN)
+    }
+
+    fn vain(&self) {
+        let vain = self.vain.load(Ordering::Relaxed);
+        self.vain.store(vain.checked_add(1).unwrap_or(ENOUGH), Ordering::Relaxed);
+    }
+
+    fn found(&self) {
+        self.vain.store(0, Ordering::Relaxed);
+    }
+}
+
+impl Coprocess {
+    /// Calls a method of the other end, for a task: await the result.
+    ///
+    /// The arguments are encoded here; the call is sent when the future is first polled, and that never waits: where the ring is full, the call is kept and sent
+    /// in its turn. Such calls take memory until the other end catches up, so bound how many are in flight. To send several calls before the first is
+    /// awaited use [`start`](Self::start), whose [`Pending`] is a future, too. What fails, fails when it is awaited.
+    ///
+    /// The future needs no particular runtime, and borrows nothing. Dropping it cancels the call: the other end is told, if the ring has room for
+    /// that, and the answer is dropped. It ends as [`call`](Self::call) does; a deadline is [`Builder::call_timeout`](crate::Builder::call_timeout) and,
+    /// in a handler, [`current_deadline`](crate::current_deadline), which count from here.
+    ///
+    /// The first poll looks for the answer itself: for some microseconds, as long as calls are usually answered as quickly as that, and for
+    /// about 50 at most; then a thread of the library waits. No handler runs inside of a poll.
+    ///
+    /// # Errors
+    ///
+    /// As [`call`](Self::call), and [`Error::Os`](crate::Error::Os) if the system refuses the thread that waits.
+    ///
+    /// # Examples
+    ///
+    /// ```no_run
+    /// # coprocess::init();
+    /// # let co = coprocess::fork(|_| {})?;
+    /// # let _ = async {
+    /// let sum: i64 = co.call_async("add", (1, 2)).await?;
+    /// # Ok::<(), coprocess::Error>(())
+    /// # };
+    /// # Ok::<(), coprocess::Error>(())
+    /// ```
+    pub fn call_async<R: DeserializeOwned>(&self, method: &str, args: impl Serialize) -> Call<R> {
+        Call::new(self, method, args, self.end().default_term())
+    }
+
+    /// As [`call_async`](Self::call_async), with a deadline of its own for the whole operation. No timer of a runtime is needed.
+    ///
+    /// # Errors
+    ///
+    /// As [`call_async`](Self::call_async).
+    ///
+    /// # Examples
+    ///
+    /// ```no_run
+    /// # coprocess::init();
+    /// # let co = coprocess::fork(|_| {})?;
+    /// # use std::time::Duration;
+    /// # let _ = async {
+    /// match co.call_async_timeout::<u64>("measure", (), Duration::from_millis(20)).await {
+    ///     Err(coprocess::Error::Timeout) => println!("too slow"),
+    ///     other => println!("{}", other?),
+    /// }
+    /// # Ok::<(), coprocess::Error>(())
+    /// # };
+    /// # Ok::<(), coprocess::Error>(())
+    /// ```
+    pub fn call_async_timeout<R: DeserializeOwned>(&self, method: &str, args: impl Serialize, timeout: Duration) -> Call<R> {
+        Call::new(self, method, args, Term::after(timeout))
+    }
+}
+
+/// A call to be awaited, by [`Coprocess::call_async`]. It is sent when it is first polled; dropping it afterwards cancels it.
+///
+/// It does not keep the pair open: if the last handle is dropped, the result is [`Error::Closed`](crate::Error::Closed).
+///
+/// # Examples
+///
+/// ```no_run
+/// # coprocess::init();
+/// # let co = coprocess::fork(|_| {})?;
+/// # let _ = async {
+/// let square: coprocess::Call<u64> = co.call_async("square", 3);
+/// assert_eq!(square.await?, 9);
+/// # Ok::<(), coprocess::Error>(())
+/// # };
+/// # Ok::<(), coprocess::Error>(())
+/// ```
+#[must_use = "nothing is sent before it is awaited"]
+pub struct Call<R> {
+    state: State<R>,
+}
+
+enum State<R> {
+    Unsent(Box<Unsent>),
+    Failed(Box<Error>),
+    Sent(Pending<R>),
+    /// It was ready.
+    Done,
+}
+
+struct Unsent {
+    end: Arc<End>,
+    method: Box<str>,
+    message: Message<'static>,
+    deadline: Option<Instant>,
+}
+
+impl<R> fmt::Debug for Call<R> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut text = f.debug_struct("Call");
+        match &self.state {
+            State::Unsent(unsent) => text.field("method", &unsent.method).field("sent", &false),
+            State::Failed(error) => text.field("failed", error),
+            State::Sent(pending) => text.field("sent", pending),
+            State::Done => text.field("done", &true),
+        };
+        text.finish_non_exhaustive()
+    }
+}
+
+impl<R: DeserializeOwned> Call<R> {
+    fn new(co: &Coprocess, method: &str, args: impl Serialize, term: Option<Term>) -> Call<R> {
+        let end = co.end();
+        let mut message = Message::new();
+        let encoded = end.check_own().and_then(|()| message.encode(call_head(method, term), &args, end.terms.max_message, method));
+        let state = match encoded {
+            Ok(()) => {
+                if let Some(term) = term {
+                    message.set_time_left(term.micros());
+                }
+                let deadline = term.map(|term| term.at);
+                State::Unsent(Box::new(Unsent { end: end.clone(), method: method.into(), message, deadline }))
+            }
+            Err(error) => State::Failed(error),
+        };
+        Call { state }
+    }
+}
+
+impl Unsent {
+    fn send<R: DeserializeOwned>(mut self) -> Step<Pending<R>> {
+        self.end.check_own()?;
+        if has_passed(self.deadline) {
+            return Err(Error::Timeout.into());
+        }
+        match self.end.outbox.send_call(&self.end, &mut self.message, Patience::Task, |_| ()) {
+            Ok(id) => Ok(Pending::new(self.end, id, self.method, self.deadline)),
+            Err(unsent) => Err(unsent.error),
+        }
+    }
+}
+
+impl<R: DeserializeOwned> Future for Call<R> {
+    type Output = Result<R>;
+
+    /// # Panics
+    ///
+    /// If polled again after it was ready.
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Result<R>> {
+        let mut pending = match std::mem::replace(&mut self.state, State::Done) {
+            State::Sent(pending) => pending,
+            State::Unsent(unsent) => match unsent.send() {
+                Ok(pending) => pending,
+                Err(error) => return Poll::Ready(Err(*error)),
+            },
+            State::Failed(error) => return Poll::Ready(Err(*error)),
+            #[expect(clippy::panic, reason = "as documented: what the user of the future does wrong, and no peer can")]
+            State::Done => panic!("a call must not be polled after it was ready"),
+        };
+        let polled = Pin::new(&mut pending).poll(context);
+        if polled.is_pending() {
+            self.state = State::Sent(pending);
+        }
+        polled
+    }
+}
+
+impl End {
+    /// Looks for the answer to a call on the thread that polls its future: takes answers as long as they come first, and spins for them as a call
+    /// would. Whatever else comes is left to a thread that dispatches, and so is all that is behind it.
+    pub(crate) fn look_for_answer(self: &Arc<Self>, id: CallId, desk: &mut Desk) -> Step<Option<Arrived>> {
+        if self.is_over() || self.lead.is_mine() || !self.looks.is_worth_it() {
+            return Ok(None);
+        }
+        let until = Instant::now().checked_add(LOOK);
+        let noticed = !self.lead.try_enter(&self.watch);
+        if noticed && !self.take_a_turn(id, until) {
+            self.looks.vain();
+            return Ok(None);
+        }
+        let _leading = Leading(self);
+        // By whoever had the lead just before.
+        if self.pending.is_ready(id) {
+            return Ok(None);
+        }
+        for _ in 0..PASS {
+            let popped = {
+                let mut inbox = self.inbox();
+                let next = inbox.next();
+                let over = || self.watch.has_come(next) || self.is_disturbed() || self.inbox_is_wanted();
+                if inbox.is_first() {
+                    // With the inbox in hand: to take it again once the message is there would only make it late.
+                    self.spin_for_data.spin(until, over);
+                }
+                let popped = inbox.pop_answer(&mut desk.buffer);
+                // Under the lock, as where messages are dispatched.
+                self.in_transit.store(matches!(popped, Ok(Popped::Answer(_))), Ordering::Relaxed);
+                popped
+            };
+            let bytes = match popped {
+                Ok(Popped::Answer(bytes)) => bytes,
+                Ok(Popped::Nothing) => {
+                    self.looks.vain();
+                    return Ok(None);
+                }
+                Ok(Popped::Other) => return Ok(None),
+                Err(error) => return Err(self.channel_failed(error).into()),
+            };
+            let completion = match split(&desk.buffer, bytes) {
+                Some((Head::Answer(answered), payload)) => {
+                    let from = bytes.wrapping_sub(payload.len());
+                    if answered == id {
+                        self.arrived();
+                        desk.answer = from..bytes;
+                        self.settled(id, noticed);
+                        self.looks.found();
+                        return Ok(Some(Arrived::Here));
+                    }
+                    let words = std::mem::take(&mut desk.buffer);
+                    self.pending.complete(answered, Outcome::Answer { words, from, to: bytes })
+                }
+                Some((Head::Failure(answered, failure), _)) => {
+                    let outcome = Outcome::from(failure);
+                    if answered == id {
+                        self.arrived();
+                        desk.outcome = Some(outcome);
+                        self.settled(id, noticed);
+                        self.looks.found();
+                        return Ok(Some(Arrived::Elsewhere));
+                    }
+                    self.pending.complete(answered, outcome)
+                }
+                // It was one in the inbox.
+                _ => return Err(self.nonsense().into()),
+            };
+            let completion = match completion {
+                // A callback is no business of a task.
+                Completion::Run(..) => {
+                    self.inbox().completions.push_back(completion);
+                    Completion::Done
+                }
+                other => other,
+            };
+            self.arrived();
+            self.conclude(completion);
+        }
+        Ok(None)
+    }
+
+    /// Asks the thread that leads for the lead: the resident, while it only spins, gives it away. Otherwise each answer would go through it, for as long as
+    /// they come in time for its spin. Returns false if the answer came meanwhile, or the time is over.
+    #[cold]
+    fn take_a_turn(&self, id: CallId, until: Option<Instant>) -> bool {
+        let parker = this_parker();
+        if self.pending.notify(id, Notify::Thread(parker.clone())).is_err() {
+            return false;
+        }
+        self.lead.wait_turn(&self.watch, &parker, until, || self.pending.is_ready(id) || self.is_over()) == Turn::Lead
+    }
+}

@@ -1,0 +1,107 @@
+//! The calls of the other end that are answered later: which of them it still waits for.
+//!
+//! Only calls that were given a [`Reply`](crate::Reply) are here, each for as long as that lives, so there are no more of them than the program keeps.
+//! The other end chooses the numbers: in a tree, since no choice of them makes that slow. It can only cancel calls of its own.
+
+use std::collections::BTreeMap;
+use std::sync::Mutex;
+use std::sync::atomic::AtomicU64;
+use std::task::Waker;
+
+use crate::end::End;
+use crate::envelope::{CallId, Head, Message};
+use crate::outbox::Patience;
+use crate::pending::Forgotten;
+use crate::stats::Counters;
+use crate::sync::lock;
+
+#[derive(Debug, Default)]
+pub(crate) struct Deferred {
+    /// Who is to be told if the caller gives up.
+    calls: Mutex<BTreeMap<CallId, Option<Waker>>>,
+    pub(crate) counters: CancelCounters,
+}
+
+/// What is counted about cancelling.
+#[derive(Debug, Default)]
+pub(crate) struct CancelCounters {
+    pub(crate) sent: AtomicU64,
+    pub(crate) received: AtomicU64,
+    pub(crate) ignored: AtomicU64,
+}
+
+impl Deferred {
+    pub(crate) fn open(&self, id: CallId) {
+        // A waker in its place would be that of a call with the same number, which no honest end makes. It is dropped under no lock.
+        let replaced = lock(&self.calls).insert(id, None);
+        drop(replaced);
+    }
+
+    /// The call is about to be answered. Returns whether its caller waits for that.
+    pub(crate) fn close(&self, id: CallId) -> bool {
+        let closed = lock(&self.calls).remove(&id);
+        closed.is_some()
+    }
+
+    pub(crate) fn is_open(&self, id: CallId) -> bool {
+        lock(&self.calls).contains_key(&id)
+    }
+
+    /// Has a task woken if the caller gives up. Returns false if it has.
+    #[cfg(feature = "tokio")]
+    pub(crate) fn tell(&self, id: CallId, waker: &Waker) -> bool {
+        let mut calls = lock(&self.calls);
+        let Some(told) = calls.get_mut(&id) else { return false };
+        if !told.as_ref().is_some_and(|told| told.will_wake(waker)) {
+            let replaced = told.replace(waker.clone());
+            drop(calls);
+            drop(replaced);
+        }
+        true
+    }
+}
+
+impl End {
+    /// The other end has given up a call.
+    pub(crate) fn cancelled(&self, id: CallId) {
+        let call = lock(&self.deferred.calls).remove(&id);
+        Counters::add(&self.deferred.counters.received);
+        match call {
+            // It was answered at once, or meanwhile; or it never was.
+            None => Counters::add(&self.deferred.counters.ignored),
+            Some(None) => {}
+            Some(Some(waker)) => self.contain(|| waker.wake()),
+        }
+    }
+
+    /// The end is over, and nobody waits any more.
+    pub(crate) fn abandon_deferred(&self) {
+        let calls = std::mem::take(&mut *lock(&self.deferred.calls));
+        for waker in calls.into_values().flatten() {
+            self.contain(|| waker.wake());
+        }
+    }
+
+    /// Gives up a call of this end: forgets it and, if it was not answered, lets the other end know.
+    #[inline(never)] // for what goes well it is no more than a call that is not made
+    pub(crate) fn give_up(self: &std::sync::Arc<Self>, id: CallId) {
+        if self.pending.forget(id) == Forgotten::Unanswered {
+            self.cancel(id);
+        }
+    }
+
+    /// Lets the other end know that nobody waits for the answer to a call any more: advice, given only if that takes no waiting.
+    #[cold]
+    pub(crate) fn cancel(self: &std::sync::Arc<Self>, id: CallId) {
+        if self.check_open().is_err() {
+            return;
+        }
+        let mut message = Message::new();
+        let sent =
+            message.encode(Head::Cancel(id), &(), usize::MAX, "").and_then(|()| self.outbox.send(self, &mut message, Patience::None));
+        // Without room for it the other end works in vain, as it would have if the call had been given up a little later.
+        if sent.is_ok() {
+            Counters::add(&self.deferred.counters.sent);
+        }
+    }
+}

@@ -1,0 +1,364 @@
+//! A caller that gives up tells the other end, which need not go on; deadlines travel with calls, and on to the calls of their handlers.
+
+mod common;
+
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::task::{Context, Poll, Waker};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use common::{AT_ONCE, LIMIT, SMALL_RING, assert_matches, eventually, pattern, within};
+use coprocess::serde_bytes::ByteBuf;
+use coprocess::{Builder, Coprocess, Error, Reply, current_deadline};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+
+coprocess::init_in_tests!();
+
+const SHORT: Duration = Duration::from_millis(60);
+
+static HELD: Mutex<Vec<Reply<()>>> = Mutex::new(Vec::new());
+
+/// How many of the replies that are held are wanted.
+fn wanted() -> (usize, usize) {
+    let held = HELD.lock().unwrap();
+    (held.iter().filter(|reply| reply.is_wanted()).count(), held.len())
+}
+
+fn served(parent: Coprocess) {
+    let weak = parent.downgrade();
+    parent
+        .serve_deferred("hold", |(), reply| HELD.lock().unwrap().push(reply))
+        .serve("wanted", |()| wanted())
+        .serve("answer", |()| HELD.lock().unwrap().drain(..).map(|reply| reply.send(()).is_ok()).filter(|ok| *ok).count())
+        .serve("stats", move |()| {
+            let stats = weak.upgrade().unwrap().stats();
+            (stats.cancels_received, stats.cancels_ignored, stats.messages_sent)
+        })
+        .serve("sleep", |millis: u64| thread::sleep(Duration::from_millis(millis)));
+}
+
+fn signal(worker: &Coprocess, signal: Signal) {
+    kill(Pid::from_raw(worker.peer_id() as i32), signal).unwrap();
+}
+
+/// Whoever gives up, in whatever way: the other end knows before it handles what is sent next.
+#[test]
+fn a_call_that_is_given_up_is_not_wanted() {
+    within(LIMIT, || {
+        let worker = coprocess::fork(served).unwrap();
+        let kept = worker.start::<()>("hold", ()).unwrap();
+        drop(worker.start::<()>("hold", ()).unwrap());
+        assert_eq!(worker.call::<(usize, usize)>("wanted", ()).unwrap(), (1, 2));
+        assert_matches!(worker.start::<()>("hold", ()).unwrap().wait_timeout(SHORT), Err(Error::Timeout));
+        assert_eq!(worker.call::<(usize, usize)>("wanted", ()).unwrap(), (1, 3));
+        assert_matches!(worker.call_timeout::<()>("hold", (), SHORT), Err(Error::Timeout));
+        assert_eq!(worker.call::<(usize, usize)>("wanted", ()).unwrap(), (1, 4));
+        let mut call = worker.call_async::<()>("hold", ());
+        assert!(Pin::new(&mut call).poll(&mut Context::from_waker(Waker::noop())).is_pending());
+        drop(call);
+        assert_eq!(worker.call::<(usize, usize)>("wanted", ()).unwrap(), (1, 5));
+        assert_eq!(worker.stats().cancels_sent, 4);
+        let (received, ignored, before) = worker.call::<(u64, u64, u64)>("stats", ()).unwrap();
+        assert_eq!((received, ignored), (4, 0));
+        // To answer what nobody waits for is no error, and nothing is sent.
+        assert_eq!(worker.call::<usize>("answer", ()).unwrap(), 5);
+        kept.wait().unwrap();
+        let (.., after) = worker.call::<(u64, u64, u64)>("stats", ()).unwrap();
+        assert_eq!(after - before, 3, "two answers at once, and one to the call that was kept");
+        assert_eq!(worker.stats().answers_dropped, 0);
+    });
+}
+
+/// Callbacks have deadlines as well.
+#[test]
+fn a_callback_that_timed_out() {
+    within(LIMIT, || {
+        let worker = Builder::new().call_timeout(SHORT).fork(served).unwrap();
+        let (sender, told) = std::sync::mpsc::channel();
+        worker.call_with("hold", (), move |answer: coprocess::Result<()>| sender.send(answer).unwrap()).unwrap();
+        assert_matches!(common::next(&told), Err(Error::Timeout));
+        eventually("the other end knows", || worker.call_timeout::<(usize, usize)>("wanted", (), LIMIT).unwrap() == (0, 1));
+    });
+}
+
+/// What was answered is not cancelled, and what is cancelled too late does no harm.
+#[test]
+fn too_late() {
+    within(LIMIT, || {
+        let worker = coprocess::fork(served).unwrap();
+        for _ in 0..100 {
+            // Handled at once: answered when the cancellation comes, if it is not here already.
+            drop(worker.start::<()>("sleep", 0_u64).unwrap());
+        }
+        assert_eq!(worker.call::<(usize, usize)>("wanted", ()).unwrap(), (0, 0));
+        let (received, ignored, _) = worker.call::<(u64, u64, u64)>("stats", ()).unwrap();
+        assert_eq!(received, ignored);
+        assert_eq!(worker.stats().cancels_sent, received);
+        // Waited for, or ready: nothing to cancel.
+        worker.call_timeout::<()>("sleep", 0_u64, LIMIT).unwrap();
+        let ready = worker.start::<()>("sleep", 0_u64).unwrap();
+        worker.call::<()>("sleep", 0_u64).unwrap();
+        assert!(ready.is_ready());
+        drop(ready);
+        assert_eq!(worker.stats().cancels_sent, received);
+        worker.close().unwrap();
+        drop(worker.start::<()>("sleep", 0_u64));
+        assert_eq!(worker.stats().cancels_sent, received);
+    });
+}
+
+/// Without room nobody waits for it, and the answer is dropped as it would be without it.
+#[test]
+fn without_room_it_is_not_sent() {
+    within(LIMIT, || {
+        let worker = Builder::new().ring_capacity(SMALL_RING).fork(served).unwrap();
+        let pending = worker.start::<()>("hold", ()).unwrap();
+        worker.call::<()>("sleep", 0_u64).unwrap();
+        signal(&worker, Signal::SIGSTOP);
+        while worker.try_emit("unheard", ByteBuf::from(pattern(0, 10))).is_ok() {}
+        let start = Instant::now();
+        drop(pending);
+        assert!(start.elapsed() < AT_ONCE);
+        assert_eq!(worker.stats().cancels_sent, 0);
+        signal(&worker, Signal::SIGCONT);
+        assert_eq!(worker.call::<(usize, usize)>("wanted", ()).unwrap(), (1, 1));
+        assert_eq!(worker.call::<usize>("answer", ()).unwrap(), 1);
+        eventually("the answer is dropped", || worker.poll().is_ok() && worker.stats().answers_dropped == 1);
+    });
+}
+
+/// Both ends are alike, and each can only cancel calls of its own.
+#[test]
+fn in_both_directions() {
+    within(LIMIT, || {
+        let worker = coprocess::fork(|parent| {
+            served(parent.clone());
+            let weak = parent.downgrade();
+            parent.serve("give_up", move |()| drop(weak.upgrade().unwrap().start::<()>("hold", ()).unwrap()));
+        })
+        .unwrap();
+        served(worker.clone());
+        // The two calls have the same number, each on its own end.
+        let ours = worker.start::<()>("hold", ()).unwrap();
+        worker.call::<()>("give_up", ()).unwrap();
+        eventually("the call of the worker is not wanted", || wanted() == (0, 1));
+        assert_eq!(worker.call::<(usize, usize)>("wanted", ()).unwrap(), (1, 1));
+        worker.call::<usize>("answer", ()).unwrap();
+        ours.wait().unwrap();
+        HELD.lock().unwrap().clear();
+    });
+}
+
+/// A reply is not wanted any more when its deadline has passed, or when the caller is gone.
+#[test]
+fn without_being_told() {
+    within(LIMIT, || {
+        let worker = coprocess::fork(|parent| {
+            let weak = parent.downgrade();
+            parent.serve("call", move |millis: u64| {
+                let parent = weak.upgrade().unwrap();
+                match millis {
+                    0 => std::mem::forget(parent.start::<()>("keep", ()).unwrap()),
+                    _ => drop(parent.call_timeout::<()>("keep", (), Duration::from_millis(millis))),
+                }
+            });
+        })
+        .unwrap();
+        static KEPT: Mutex<Vec<Reply<()>>> = Mutex::new(Vec::new());
+        worker.serve_deferred("keep", |(), reply| KEPT.lock().unwrap().push(reply));
+        let start = Instant::now();
+        worker.call::<()>("call", 50_u64).unwrap();
+        let kept = KEPT.lock().unwrap().pop().unwrap();
+        let deadline = kept.deadline().expect("it has one");
+        assert!(deadline >= start + Duration::from_millis(49) && deadline < start + AT_ONCE);
+        eventually("the deadline has passed", || !kept.is_wanted());
+        worker.call::<()>("call", 0_u64).unwrap();
+        let kept = KEPT.lock().unwrap().pop().unwrap();
+        assert_eq!(kept.deadline(), None);
+        assert!(kept.is_wanted());
+        worker.kill().unwrap();
+        eventually("the caller is gone", || !kept.is_wanted());
+    });
+}
+
+/// Says how much time its call has left, in microseconds; asked to, of a call that it makes itself.
+fn serve_left(end: &Coprocess) {
+    let left = |at: Option<Instant>| at.map(|at| at.saturating_duration_since(Instant::now()).as_micros() as u64);
+    let weak = end.downgrade();
+    end.serve("left", move |()| left(current_deadline()));
+    end.serve_deferred("left later", move |(), reply: Reply<Option<u64>>| {
+        assert_eq!(reply.deadline(), current_deadline());
+        let at = reply.deadline();
+        thread::spawn(move || {
+            assert_eq!(current_deadline(), None);
+            reply.send(left(at))
+        });
+    });
+    end.serve("left of nested", move |(way, method): (u8, String)| -> Option<u64> {
+        let end = weak.upgrade().unwrap();
+        match way {
+            0 => end.call(&method, ()).unwrap(),
+            1 => end.start(&method, ()).unwrap().wait().unwrap(),
+            2 => {
+                let mut call = end.call_async(&method, ());
+                loop {
+                    match Pin::new(&mut call).poll(&mut Context::from_waker(Waker::noop())) {
+                        Poll::Ready(answer) => break answer.unwrap(),
+                        // Dispatched by this thread.
+                        Poll::Pending => drop(end.poll().unwrap()),
+                    }
+                }
+            }
+            3 => {
+                let (sender, told) = std::sync::mpsc::channel();
+                end.call_with(&method, (), move |answer: coprocess::Result<Option<u64>>| sender.send(answer).unwrap()).unwrap();
+                // Dispatched by this thread.
+                while end.poll().unwrap() == 0 {}
+                told.try_recv().map_or_else(|_| panic!("not yet"), |answer| answer.unwrap())
+            }
+            _ => end.call_timeout(&method, (), Duration::from_secs(1000)).unwrap(),
+        }
+    });
+}
+
+#[test]
+fn a_deadline_travels_to_the_handler_and_on() {
+    within(LIMIT, || {
+        let worker = coprocess::fork(|parent| serve_left(&parent)).unwrap();
+        serve_left(&worker);
+        let minute = Duration::from_secs(60);
+        let about = |left: Option<u64>, seconds: u64| {
+            let left = Duration::from_micros(left.expect("a deadline"));
+            let most = Duration::from_secs(seconds);
+            assert!(left <= most && left > most - AT_ONCE, "{left:?} of {most:?}");
+        };
+        for method in ["left", "left later"] {
+            assert_eq!(worker.call::<Option<u64>>(method, ()).unwrap(), None);
+            about(worker.call_timeout(method, (), minute).unwrap(), 60);
+            let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+            about(runtime.block_on(worker.call_async_timeout(method, (), minute)).unwrap(), 60);
+            assert_eq!(worker.call_timeout::<Option<u64>>(method, (), Duration::MAX).unwrap(), None);
+            for way in 0..4_u8 {
+                assert_eq!(worker.call::<Option<u64>>("left of nested", (way, method)).unwrap(), None, "way {way}");
+                about(worker.call_timeout("left of nested", (way, method), minute).unwrap(), 60);
+            }
+            // Unless told otherwise.
+            about(worker.call_timeout("left of nested", (9_u8, method), minute).unwrap(), 1000);
+            about(worker.call("left of nested", (9_u8, method)).unwrap(), 1000);
+        }
+        // By the builder, too, and the earlier of the two where there are two.
+        let worker = Builder::new().call_timeout(Duration::from_secs(30)).fork(|parent| serve_left(&parent)).unwrap();
+        serve_left(&worker);
+        about(worker.call("left", ()).unwrap(), 30);
+        about(worker.call_timeout("left of nested", (0_u8, "left"), minute).unwrap(), 30);
+        about(worker.call_timeout("left of nested", (0_u8, "left"), Duration::from_secs(20)).unwrap(), 20);
+    });
+}
+
+/// Calls whose bytes are the program's own have deadlines and are cancelled as all others.
+#[test]
+fn calls_of_bytes() {
+    within(LIMIT, || {
+        fn serve(parent: Coprocess) {
+            served(parent.clone());
+            parent.serve_bytes("left", |args| {
+                let left = current_deadline().map_or(u64::MAX, |at| at.saturating_duration_since(Instant::now()).as_secs());
+                [&left.to_le_bytes(), args].concat()
+            });
+        }
+        for length in [0, 5, 200, 100_000] {
+            let args = pattern(length, length);
+            let left = |answer: Vec<u8>| {
+                let (left, rest) = answer.split_first_chunk().unwrap();
+                assert!(rest == args, "{length} bytes");
+                u64::from_le_bytes(*left)
+            };
+            let worker = coprocess::fork(serve).unwrap();
+            assert_eq!(left(worker.call_bytes("left", &args).unwrap()), u64::MAX);
+            assert!((50..60).contains(&left(worker.call_bytes_timeout("left", &args, Duration::from_secs(60)).unwrap())));
+            drop(worker.start_bytes("hold", &[]).unwrap());
+            assert_matches!(worker.call_bytes_timeout("hold", &[], SHORT), Err(Error::Timeout));
+            assert_eq!(worker.call::<(usize, usize)>("wanted", ()).unwrap(), (0, 2));
+
+            let worker = Builder::new().call_timeout(Duration::from_secs(30)).fork(serve).unwrap();
+            assert!((20..30).contains(&left(worker.call_bytes("left", &args).unwrap())));
+            assert!((20..30).contains(&left(worker.start_bytes("left", &args).unwrap().wait().unwrap())));
+        }
+    });
+}
+
+/// A chain of processes: when the first gives up, nobody behind it goes on for long.
+#[test]
+fn the_whole_chain_ends_in_time() {
+    within(LIMIT, || {
+        let worker = coprocess::fork(|parent| {
+            let inner: &'static Coprocess = Box::leak(Box::new(coprocess::fork(served).unwrap()));
+            parent
+                .serve("through", |()| match inner.call::<()>("hold", ()) {
+                    Err(Error::Timeout) => "timed out",
+                    _ => "else",
+                })
+                .serve("inner", |()| inner.call::<(usize, usize)>("wanted", ()).unwrap());
+        })
+        .unwrap();
+        let start = Instant::now();
+        // On a loaded machine what the worker has to say about it is there when this thread looks at the clock.
+        match worker.call_timeout::<String>("through", (), SHORT) {
+            Err(Error::Timeout) => {}
+            Ok(told) => assert_eq!(told, "timed out"),
+            other => panic!("{other:?}"),
+        }
+        // The worker is free again, since its own call has ended as well, and the innermost knows.
+        assert_eq!(worker.call::<(usize, usize)>("inner", ()).unwrap(), (0, 1));
+        assert!(start.elapsed() < AT_ONCE, "{:?}", start.elapsed());
+    });
+}
+
+/// What is dispatched while a handler waits is no part of its call, and afterwards it is that handler's deadline again.
+#[test]
+fn other_handlers_do_not_inherit() {
+    within(LIMIT, || {
+        let worker = coprocess::fork(|parent| {
+            static HEARD: AtomicU64 = AtomicU64::new(u64::MAX);
+            let weak = parent.downgrade();
+            parent.listen("event", |()| HEARD.store(u64::from(current_deadline().is_some()), Ordering::SeqCst));
+            parent.serve("plain", |()| current_deadline().is_some());
+            parent.serve("outer", move |()| {
+                let before = current_deadline();
+                let inner: bool = weak.upgrade().unwrap().call("ask back", ()).unwrap();
+                assert_eq!(current_deadline(), before);
+                (before.is_some(), inner, HEARD.load(Ordering::SeqCst))
+            });
+        })
+        .unwrap();
+        let weak = worker.downgrade();
+        // Another thread of this end, which has no deadline.
+        worker.serve_deferred("ask back", move |(), reply: Reply<bool>| {
+            let worker = weak.upgrade().unwrap();
+            thread::spawn(move || {
+                worker.emit("event", ()).unwrap();
+                reply.send(worker.call("plain", ()).unwrap())
+            });
+        });
+        let told: (bool, bool, u64) = worker.call_timeout("outer", (), LIMIT).unwrap();
+        assert_eq!(told, (true, false, 0));
+        assert!(current_deadline().is_none());
+    });
+}
+
+/// A handler that panics leaves no deadline behind.
+#[test]
+fn nothing_is_left_of_a_deadline_after_a_panic() {
+    within(LIMIT, || {
+        let worker = coprocess::fork(|parent| {
+            parent.serve("panic", |()| -> () { panic!("as asked") }).serve("plain", |()| current_deadline().is_some());
+        })
+        .unwrap();
+        assert_matches!(worker.call_timeout::<()>("panic", (), LIMIT), Err(Error::Remote { .. }));
+        assert!(!worker.call::<bool>("plain", ()).unwrap());
+    });
+}
