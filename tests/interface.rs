@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll, Wake};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use common::{LIMIT, assert_matches, at_once, check_error, meant, pattern, program, role, serve_parent, within};
 use coprocess::interface::InterfaceError;
@@ -334,9 +334,7 @@ fn calls_that_are_awaited() {
         assert_eq!(misfit(block_on(ClockClient::new_async(&co))), InterfaceError::NotServed);
         co.close().unwrap();
         assert_matches!(block_on(CalculatorClient::new_async(&co)), Err(Error::Closed));
-        let late = calculator.asynchronous().add(1, 2);
-        assert!(format!("{late:?}").contains("Closed"));
-        assert_matches!(block_on(late), Err(Error::Closed));
+        assert_matches!(block_on(calculator.asynchronous().add(1, 2)), Err(Error::Closed));
     });
 }
 
@@ -352,7 +350,51 @@ fn deadlines() {
         .unwrap();
         let clock = ClockClient::new(&co).unwrap();
         assert_matches!(at_once(|| clock.within(Duration::from_millis(20)).now()), Err(Error::Timeout));
+        assert_matches!(at_once(|| block_on(clock.within(Duration::from_millis(20)).asynchronous().now())), Err(Error::Timeout));
         assert!(clock.within(LIMIT).set(0).unwrap());
+        assert!(block_on(clock.within(LIMIT).asynchronous().set(0)).unwrap());
+    });
+}
+
+/// What a typed call says of its deadline is what any other does.
+#[test]
+fn deadlines_travel() {
+    #[coprocess::interface]
+    trait Patience {
+        /// In seconds.
+        fn left(&self) -> Option<u64>;
+    }
+
+    struct Asked;
+
+    impl Patience for Asked {
+        fn left(&self) -> Option<u64> {
+            coprocess::current_deadline().map(|at| at.saturating_duration_since(Instant::now()).as_secs())
+        }
+    }
+
+    within(LIMIT, || {
+        let minute = Duration::from_secs(60);
+        let about = |left: Option<u64>, seconds: u64| assert!(left.is_some_and(|left| left < seconds && left + 10 > seconds), "{left:?}");
+        let co = coprocess::fork(|parent| Asked.serve(&parent)).unwrap();
+        let client = PatienceClient::new(&co).unwrap();
+        assert_eq!(client.left().unwrap(), None);
+        assert_eq!(client.pipelined().left().unwrap().wait().unwrap(), None);
+        assert_eq!(block_on(client.asynchronous().left()).unwrap(), None);
+        about(client.within(minute).left().unwrap(), 60);
+        about(block_on(client.within(minute).asynchronous().left()).unwrap(), 60);
+
+        let co = Builder::new().call_timeout(minute / 2).fork(|parent| Asked.serve(&parent)).unwrap();
+        let client = PatienceClient::new(&co).unwrap();
+        about(client.left().unwrap(), 30);
+        about(client.pipelined().left().unwrap().wait().unwrap(), 30);
+        about(block_on(client.asynchronous().left()).unwrap(), 30);
+        about(client.within(minute).left().unwrap(), 60);
+        // And those that are given up are cancelled as any other: one that was sent, and not one that was not.
+        drop(client.pipelined().left().unwrap());
+        drop(client.asynchronous().left());
+        client.left().unwrap();
+        assert!(co.stats().cancels_sent <= 1);
     });
 }
 

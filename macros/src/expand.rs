@@ -156,8 +156,8 @@ fn forms() -> [Form; 4] {
         },
         Form {
             through: quote!(::coprocess::interface::Asynchronous<'_>),
-            returns: |result| quote!(::coprocess::interface::Answer<#result>),
-            about_calls: "Sends the call; await the result. The errors are those of [`Coprocess::call`](::coprocess::Coprocess::call).",
+            returns: |result| quote!(::coprocess::Call<#result>),
+            about_calls: "The call, to be awaited, as by [`Coprocess::call_async`](::coprocess::Coprocess::call_async), with its errors.",
             about_events: None,
         },
     ]
@@ -245,6 +245,16 @@ fn client(interface: &Interface) -> TokenStream {
             /// The same client, whose calls are awaited.
             #vis fn asynchronous(&self) -> #client<::coprocess::interface::Asynchronous<'_>> {
                 #client { through: ::coprocess::interface::Asynchronous::new(&self.through) }
+            }
+        }
+
+        #(#conditions)*
+        #[automatically_derived]
+        #[allow(dead_code, deprecated)]
+        impl<'a> #client<::coprocess::interface::Within<'a>> {
+            /// The same client, whose calls are awaited, with a deadline for each.
+            #vis fn asynchronous(&self) -> #client<::coprocess::interface::Asynchronous<'a>> {
+                #client { through: ::core::convert::From::from(self.through) }
             }
         }
 
@@ -342,8 +352,8 @@ mod tests {
         assert!(!text.contains("[event]"), "an attribute of this macro is left over: {text}");
         assert_eq!(text.matches("use a larger type").count(), 5);
         assert_eq!(text.matches("should_implement_trait").count(), 1);
-        // The trait, its implementation for Arc, the client, its functions, and its methods in four forms.
-        assert_eq!(text.matches(r#"feature = "sums""#).count(), 8);
+        // The trait, its implementation for Arc, the client, its functions in two forms, and its methods in four.
+        assert_eq!(text.matches(r#"feature = "sums""#).count(), 9);
         // The method: in the trait, for Arc, when it is registered, in the three descriptions, and in two forms of the client.
         assert_eq!(text.matches(r#"feature = "events""#).count(), 8);
     }

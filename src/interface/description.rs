@@ -36,17 +36,11 @@ pub fn check(co: &Coprocess, interface: &'static str, ours: &[Method]) -> Result
     judge(interface, ours, co.call(&name_of_description(interface), ()))
 }
 
-/// As [`check`], for a task. The question was sent when this returns.
+/// As [`check`], for a task.
 #[doc(hidden)]
 pub fn check_async(co: &Coprocess, interface: &'static str, ours: &'static [Method]) -> impl Future<Output = Result<()>> + Send + use<> {
-    let asked = co.start(&name_of_description(interface), ());
-    async move {
-        let theirs = match asked {
-            Ok(theirs) => theirs.await,
-            Err(error) => Err(error),
-        };
-        judge(interface, ours, theirs)
-    }
+    let theirs = co.call_async(&name_of_description(interface), ());
+    async move { judge(interface, ours, theirs.await) }
 }
 
 fn judge(interface: &'static str, ours: &[Method], theirs: Result<String>) -> Result<()> {

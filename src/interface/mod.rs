@@ -120,7 +120,8 @@
 //! | `client.add(1, 2)?` | waits, as [`call`](crate::Coprocess::call) |
 //! | `client.within(timeout).add(1, 2)?` | waits until the deadline, as [`call_timeout`](crate::Coprocess::call_timeout) |
 //! | `client.pipelined().add(1, 2)?` | returns a [`Pending`](crate::Pending), as [`start`](crate::Coprocess::start) |
-//! | `client.asynchronous().add(1, 2).await?` | a future, an [`Answer`] |
+//! | `client.asynchronous().add(1, 2).await?` | a future, as [`call_async`](crate::Coprocess::call_async) |
+//! | `client.within(timeout).asynchronous().add(1, 2).await?` | with a deadline, as [`call_async_timeout`](crate::Coprocess::call_async_timeout) |
 //! | `client.note("..")?` | an event, as [`emit`](crate::Coprocess::emit); `within(timeout)` as [`emit_timeout`](crate::Coprocess::emit_timeout) |
 //!
 //! # What is compared
@@ -147,7 +148,7 @@ mod through;
 
 pub use description::{Method, check, check_async};
 pub use served::Served;
-pub use through::{Answer, Asynchronous, Emit, Pipelined, Through, Within, call, emit};
+pub use through::{Asynchronous, Emit, Pipelined, Through, Within, call, emit};
 
 /// Why an interface cannot be used as the client has it; see [`mod@crate::interface`].
 ///

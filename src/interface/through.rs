@@ -1,17 +1,14 @@
 //! What a client calls through: the forms of a call other than to wait for it.
 
-use std::fmt;
-use std::future::Future;
-use std::pin::Pin;
-use std::task::{Context, Poll};
 use std::time::Duration;
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use crate::call::Pending;
+use crate::call_async::Call;
 use crate::coprocess::Coprocess;
-use crate::error::{Error, Result};
+use crate::error::Result;
 
 /// What a typed client calls through: it says how a call is waited for.
 #[doc(hidden)]
@@ -128,56 +125,32 @@ impl Through for Pipelined<'_> {
 #[derive(Debug, Clone, Copy)]
 pub struct Asynchronous<'a> {
     co: &'a Coprocess,
+    timeout: Option<Duration>,
 }
 
 impl<'a> Asynchronous<'a> {
     #[doc(hidden)]
     #[inline]
     pub fn new(co: &'a Coprocess) -> Asynchronous<'a> {
-        Asynchronous { co }
+        Asynchronous { co, timeout: None }
+    }
+}
+
+impl<'a> From<Within<'a>> for Asynchronous<'a> {
+    #[inline]
+    fn from(within: Within<'a>) -> Asynchronous<'a> {
+        Asynchronous { co: within.co, timeout: Some(within.timeout) }
     }
 }
 
 impl Through for Asynchronous<'_> {
-    type Returns<R> = Answer<R>;
+    type Returns<R> = Call<R>;
 
     #[inline]
-    fn call<R: DeserializeOwned>(&self, method: &str, args: impl Serialize) -> Answer<R> {
-        Answer { call: self.co.start(method, args).map_err(Some) }
-    }
-}
-
-/// The result of a call of a typed client, to be awaited; it needs no particular runtime.
-///
-/// The call was sent when this was made, after a wait for room where the ring was full. This borrows nothing of the client: it can go to a task
-/// of its own. If the call could not be sent, the error comes as the result. Dropping it forgets the answer.
-///
-/// # Examples
-///
-/// See [`mod@crate::interface`].
-#[must_use = "dropping it forgets the answer"]
-pub struct Answer<R> {
-    /// The error is taken once.
-    call: std::result::Result<Pending<R>, Option<Error>>,
-}
-
-impl<R> fmt::Debug for Answer<R> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("Answer").field(&self.call).finish()
-    }
-}
-
-impl<R: DeserializeOwned> Future for Answer<R> {
-    type Output = Result<R>;
-
-    /// # Panics
-    ///
-    /// If polled again after it was ready.
-    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<R>> {
-        match &mut self.call {
-            Ok(pending) => Pin::new(pending).poll(cx),
-            #[expect(clippy::expect_used, reason = "as documented: what the user of the future does wrong, and no peer can")]
-            Err(error) => Poll::Ready(Err(error.take().expect("an answer must not be polled after it was ready"))),
+    fn call<R: DeserializeOwned>(&self, method: &str, args: impl Serialize) -> Call<R> {
+        match self.timeout {
+            None => self.co.call_async(method, args),
+            Some(timeout) => self.co.call_async_timeout(method, args, timeout),
         }
     }
 }
