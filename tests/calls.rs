@@ -6,11 +6,11 @@ use std::collections::{BTreeMap, HashMap};
 use std::fmt::Debug;
 use std::sync::{Arc, Mutex};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use common::{LIMIT, Unanswered, assert_matches, eventually, pattern, serve_later, within};
 use coprocess::serde_bytes::{ByteBuf, Bytes};
-use coprocess::{Coprocess, Error, Reply};
+use coprocess::{Coprocess, Error, Reply, current_deadline};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
@@ -248,10 +248,51 @@ fn late(parent: Coprocess) {
         count
     });
     parent.serve("echo", |x: u64| x);
+    // Until its caller has given up, or for so many microseconds.
+    parent.serve("slow", |micros: u64| {
+        let until = current_deadline().unwrap_or_else(|| Instant::now() + Duration::from_micros(micros));
+        while Instant::now() < until {
+            std::hint::spin_loop();
+        }
+        u64::MAX
+    });
 }
 
 #[test]
 fn late_answers_are_never_confused() {
+    within(LIMIT, || {
+        let worker = coprocess::fork(late).unwrap();
+        let mut in_time = 0;
+        for round in 0..200_u64 {
+            let timeout = Duration::from_micros(round % 40 * 25);
+            // It works on until it is too late, so its answer is on the way when new calls are made.
+            match worker.call_timeout::<u64>("slow", 0_u64, timeout) {
+                Err(Error::Timeout) => {}
+                // What has come by the time that this thread runs again is taken.
+                Ok(u64::MAX) => in_time += 1,
+                other => panic!("{other:?}"),
+            }
+            drop(worker.start::<u64>("slow", 20_u64).unwrap());
+            let pending = worker.start::<u64>("slow", round % 40 * 25 + 100).unwrap();
+            match pending.wait_timeout(timeout) {
+                Err(Error::Timeout) => {}
+                Ok(u64::MAX) => in_time += 1,
+                other => panic!("{other:?}"),
+            }
+            for number in 0..40 {
+                assert_eq!(worker.call::<u64>("echo", round * 100 + number).unwrap(), round * 100 + number);
+            }
+        }
+        let (sent, late) = (worker.stats().cancels_sent, worker.stats().answers_dropped);
+        // Each call that was given up was answered nevertheless, and no later than the last one of the others.
+        assert_eq!(late, sent);
+        assert!((300..=600 - in_time).contains(&late), "{late}, and {in_time} in time");
+    });
+}
+
+/// Those that were given up before their answer was sent are not answered at all; the ring has room to say so.
+#[test]
+fn calls_that_were_given_up_are_not_answered_later() {
     within(LIMIT, || {
         let worker = coprocess::fork(late).unwrap();
         let mut forgotten = 0;
@@ -275,7 +316,6 @@ fn late_answers_are_never_confused() {
             forgotten += release.wait().unwrap();
         }
         assert!((400..=600).contains(&forgotten), "{forgotten}");
-        // Those that were given up before their answer was sent are not answered at all; the ring has room to say so.
         let stats = worker.stats();
         assert_eq!((stats.cancels_sent, stats.answers_dropped), (forgotten, 0));
     });
