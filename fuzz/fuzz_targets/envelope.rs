@@ -1,16 +1,18 @@
 //! Messages of a hostile peer into an end: taking apart, decoding, handlers, nested calls, answers to calls that were and were not made.
 //!
 //! An independent reading of the format says what must come of each message: an end that goes on, or one that is over with `Misbehaved`. Every call
-//! is answered exactly once, and nothing else is.
+//! is answered exactly once, unless it is given up, and nothing else is.
 
 #![no_main]
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 
 use coprocess::{Backpressure, Coprocess, Error, Pending, Reply};
-use coprocess_fuzz::messages::{ANSWER, CALL, EVENT, FAILED, Id, NOT_FOUND, RECEIPT, message, parse, words};
+use coprocess_fuzz::messages::{
+    ANSWER, CALL, CALL_WITHIN, CANCEL, EVENT, FAILED, Id, NOT_FOUND, RECEIPT, call_within, message, parse, words,
+};
 use coprocess_fuzz::segment::Segment;
 use coprocess_ring::{Progress, Receiver, Region, Sender, Side};
 use libfuzzer_sys::arbitrary::{self, Arbitrary};
@@ -51,7 +53,19 @@ enum Step {
         args: Vec<u8>,
         flip: Option<(u8, u8)>,
     },
-    /// The same, with a name of the peer's choice.
+    /// A call that has a deadline.
+    CallWithin {
+        id: Id,
+        micros: u64,
+        name: u8,
+        args: Vec<u8>,
+        flip: Option<(u8, u8)>,
+    },
+    /// The peer gives up a call that it has made.
+    Cancel(u8),
+    /// Or perhaps has not made.
+    CancelAny(Id),
+    /// A call or an event, with a name of the peer's choice.
     Named {
         call: bool,
         name: Vec<u8>,
@@ -136,6 +150,10 @@ struct Peer {
     buffer: Vec<u64>,
     /// How often each call of the peer's is still to be answered.
     asked: HashMap<Id, usize>,
+    /// The same calls, in their order.
+    calls: Vec<Id>,
+    /// Those of them that need not be answered as often as they were made: given up, or made anew before they were answered.
+    given_up: HashSet<Id>,
     /// Calls of this side's.
     made: Vec<Id>,
     /// How often each gauge of the peer's awaits a receipt.
@@ -167,7 +185,15 @@ impl Peer {
         }
         match parse(bytes) {
             Some(parsed) if parsed.kind == EVENT && parsed.id.0 > 0 => *self.awaited.entry(parsed.id.0).or_default() += 1,
-            Some(parsed) if parsed.kind == CALL => *self.asked.entry(parsed.id).or_default() += 1,
+            Some(parsed) if matches!(parsed.kind, CALL | CALL_WITHIN) => {
+                let left = self.asked.entry(parsed.id).or_default();
+                if *left > 0 {
+                    self.given_up.insert(parsed.id);
+                }
+                *left += 1;
+                self.calls.push(parsed.id);
+            }
+            Some(parsed) if parsed.kind == CANCEL => drop(self.given_up.insert(parsed.id)),
             _ => {}
         }
         self.spoilt |= is_nonsense(bytes);
@@ -179,7 +205,8 @@ impl Peer {
             let message: Vec<u8> = self.buffer.iter().flat_map(|word| word.to_le_bytes()).take(bytes).collect();
             let parsed = parse(&message).expect("an honest message");
             match parsed.kind {
-                CALL => self.made.push(parsed.id),
+                CALL | CALL_WITHIN => self.made.push(parsed.id),
+                CANCEL => assert!(self.made.contains(&parsed.id), "a call is given up that was not made"),
                 EVENT if parsed.id.0 == GAUGE => {
                     assert!(!self.latest, "two values of a gauge are on the way");
                     self.latest = true;
@@ -273,6 +300,8 @@ fn fuzz(steps: Vec<Step>) {
         receiver: Receiver::new(theirs, Side::Worker, 1 << 20),
         buffer: Vec::new(),
         asked: HashMap::new(),
+        calls: Vec::new(),
+        given_up: HashSet::new(),
         made: Vec::new(),
         awaited: HashMap::new(),
         latest: false,
@@ -291,6 +320,15 @@ fn fuzz(steps: Vec<Step>) {
             Step::Receipt => peer.send(&message(RECEIPT, (GAUGE, 0), &[], &[])),
             Step::FalseReceipt(number) => peer.send(&message(RECEIPT, (number, 0), &[], &[])),
             Step::Call { id, name: i, args, flip } => peer.send(&flipped(message(CALL, id, name(&METHODS, i), &args), flip)),
+            Step::CallWithin { id, micros, name: i, args, flip } => {
+                peer.send(&flipped(call_within(micros, id, name(&METHODS, i), &args), flip));
+            }
+            Step::Cancel(i) if !peer.calls.is_empty() => {
+                let id = peer.calls[usize::from(i) % peer.calls.len()];
+                peer.send(&message(CANCEL, id, &[], &[]));
+            }
+            Step::Cancel(_) => {}
+            Step::CancelAny(id) => peer.send(&message(CANCEL, id, &[], &[])),
             Step::Named { call, name, payload } => {
                 peer.send(&message(if call { CALL } else { EVENT }, (0, 0), &name, &payload));
             }
@@ -339,7 +377,8 @@ fn fuzz(steps: Vec<Step>) {
     peer.take();
     if ended.is_none() {
         assert!(peer.awaited.values().all(|left| *left == 0), "receipts were not sent: {:?}", peer.awaited);
-        assert!(peer.asked.values().all(|left| *left == 0), "calls were not answered: {:?}", peer.asked);
+        peer.asked.retain(|id, left| *left > 0 && !peer.given_up.contains(id));
+        assert!(peer.asked.is_empty(), "calls were not answered: {:?}", peer.asked);
     }
     drop(calls);
     co.close().expect("a close without a worker");

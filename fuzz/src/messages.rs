@@ -5,6 +5,8 @@ pub const CALL: u8 = 2;
 pub const ANSWER: u8 = 3;
 pub const NOT_FOUND: u8 = 4;
 pub const FAILED: u8 = 5;
+pub const CANCEL: u8 = 6;
+pub const CALL_WITHIN: u8 = 7;
 pub const RECEIPT: u8 = 8;
 
 /// Names a call.
@@ -21,6 +23,13 @@ pub fn message(kind: u8, id: Id, name: &[u8], payload: &[u8]) -> Vec<u8> {
     bytes.extend(name);
     bytes.resize(bytes.len().next_multiple_of(8), 0);
     bytes.extend(payload);
+    bytes
+}
+
+/// Puts a call together that has so much time left.
+pub fn call_within(micros: u64, id: Id, name: &[u8], args: &[u8]) -> Vec<u8> {
+    let mut bytes = message(CALL_WITHIN, id, name, args);
+    bytes.splice(16..16, micros.to_le_bytes());
     bytes
 }
 
@@ -48,13 +57,17 @@ pub fn parse(bytes: &[u8]) -> Option<Parsed<'_>> {
     let number = |at: usize| Some(u64::from_le_bytes(bytes.get(at..at + 8)?.try_into().ok()?));
     let first = number(0)?;
     let (kind, length, entry) = (first as u8, (first >> 8 & 0xff_ffff) as usize, (first >> 32) as u32);
-    let (serial, rest) = if kind == EVENT { (0, &bytes[8..]) } else { (number(8)?, &bytes[16..]) };
+    let (serial, rest) = match kind {
+        EVENT => (0, &bytes[8..]),
+        CALL_WITHIN => (number(8)?, bytes.get(24..)?),
+        _ => (number(8)?, &bytes[16..]),
+    };
     let name = rest.get(..length)?;
     let payload = rest.get(length.next_multiple_of(8)..)?;
     let good = match kind {
-        EVENT | CALL => true,
+        EVENT | CALL | CALL_WITHIN => true,
         ANSWER => length == 0,
-        NOT_FOUND => length == 0 && payload.is_empty(),
+        NOT_FOUND | CANCEL => length == 0 && payload.is_empty(),
         RECEIPT => length == 0 && payload.is_empty() && serial == 0,
         FAILED => length == 0 && std::str::from_utf8(payload).is_ok(),
         _ => false,
