@@ -41,19 +41,7 @@ pub(crate) fn wait_with<R>(
     read: impl FnOnce(&[u8]) -> std::result::Result<R, DecodeError>,
 ) -> Result<R> {
     let mut desk = Desk::new();
-    let arrived = end.wait_for_answer(id, noticed, deadline, &mut desk)?;
-    arrived_result(arrived, &mut desk, method, read)
-}
-
-/// The result of a call, from a desk that has it.
-#[inline(always)] // a part of the wait of each call
-fn arrived_result<R>(
-    arrived: Arrived,
-    desk: &mut Desk,
-    method: &str,
-    read: impl FnOnce(&[u8]) -> std::result::Result<R, DecodeError>,
-) -> Result<R> {
-    match arrived {
+    match end.wait_for_answer(id, noticed, deadline, &mut desk)? {
         Arrived::Here => read_answer(&desk.buffer, desk.answer.clone(), method, read),
         // It is there: see `Arrived::Elsewhere`.
         Arrived::Elsewhere => desk.outcome.take().map_or(Err(Error::Closed), |outcome| read_outcome(outcome, method, read)),
@@ -246,7 +234,11 @@ impl<R: DeserializeOwned> Future for Pending<R> {
                 Ok(None) => {}
                 Ok(Some(arrived)) => {
                     self.id = None;
-                    return Poll::Ready(arrived_result(arrived, &mut desk, &self.method, self.read.unwrap_or(decode)));
+                    let read = self.read.unwrap_or(decode);
+                    return Poll::Ready(match (arrived, desk.outcome.take()) {
+                        (Arrived::Elsewhere, Some(outcome)) => read_outcome(outcome, &self.method, read),
+                        _ => read_answer(&desk.buffer, desk.answer.clone(), &self.method, read),
+                    });
                 }
                 Err(error) => {
                     self.id = None;

@@ -16,7 +16,7 @@ use crate::contain::{contain, forget_panic};
 use crate::deadline::{Serving, deadline_within};
 use crate::decode::DecodeError;
 use crate::end::End;
-use crate::envelope::{CallId, Failure, Head, Message, keep_spare, split, take_spare, time_left};
+use crate::envelope::{CallId, Failure, Head, Message, keep_spare, split, split_frequent, take_spare, time_left};
 use crate::error::{Error, Result, Step};
 use crate::outbox::Patience;
 use crate::pending::{Completion, Outcome};
@@ -147,64 +147,79 @@ impl End {
             Ok(Some(bytes)) => bytes,
             Err(error) => return Err(self.channel_failed(error).into()),
         };
-        let Some((head, payload)) = split(&desk.buffer, bytes) else {
-            self.arrived();
-            return Err(self.nonsense().into());
+        let Some((head, payload)) = split_frequent(&desk.buffer, bytes) else {
+            return self.receive_other(mine, bytes, desk);
         };
         // The payload is the end of the message.
         let from = bytes.wrapping_sub(payload.len());
         // An answer is not in transit any more once it is stored; a message for a handler, or callback, once that is seen to run.
-        let completion = match head {
+        match head {
             Head::Answer(id) if Some(id) == mine => {
                 self.arrived();
                 desk.answer = from..bytes;
-                return Ok(Received::Answer);
+                Ok(Received::Answer)
             }
+            Head::Answer(id) => {
+                let words = std::mem::take(&mut desk.buffer);
+                Ok(self.conclude_in_transit(self.pending.complete(id, Outcome::Answer { words, from, to: bytes })))
+            }
+            Head::Event(_) if self.at_bound() => self.defer(bytes, desk),
+            Head::Event(name) => self.dispatch_event(name, payload, &mut desk.handlers).map(|()| Received::Dispatched),
+            Head::Call(id, method) => self.dispatch_call(id, method, payload, &mut desk.handlers).map(|()| Received::Dispatched),
+            _ => self.receive_other(mine, bytes, desk),
+        }
+    }
+
+    /// Dispatches the message on the desk if it is one of the less frequent: apart, so that the frequent ones do not pay for them.
+    #[cold]
+    fn receive_other(self: &Arc<Self>, mine: Option<CallId>, bytes: usize, desk: &mut Desk) -> Step<Received> {
+        let Some((head, payload)) = split(&desk.buffer, bytes) else {
+            self.arrived();
+            return Err(self.nonsense().into());
+        };
+        match head {
             Head::Failure(id, failure) if Some(id) == mine => {
                 self.arrived();
                 desk.outcome = Some(Outcome::from(failure));
                 return Ok(Received::Failure);
             }
-            Head::Answer(id) => {
-                let words = std::mem::take(&mut desk.buffer);
-                self.pending.complete(id, Outcome::Answer { words, from, to: bytes })
-            }
-            Head::Failure(id, failure) => self.pending.complete(id, Outcome::from(failure)),
-            Head::Event(_) | Head::Gauge(..) if self.at_bound() => {
-                self.arrived();
-                let mut inbox = self.inbox();
-                inbox.defer(std::mem::take(&mut desk.buffer), bytes);
-                // Whoever waits this deeply gives up, rather than keep more.
-                return if inbox.is_full() { Err(Error::Full.into()) } else { Ok(Received::Dispatched) };
-            }
-            Head::Event(name) => {
-                return self.dispatch_event(name, payload, &mut desk.handlers).map(|()| Received::Dispatched);
-            }
+            Head::Failure(id, failure) => return Ok(self.conclude_in_transit(self.pending.complete(id, Outcome::from(failure)))),
+            Head::Gauge(..) if self.at_bound() => return self.defer(bytes, desk),
             Head::Gauge(number, name) => {
                 self.dispatch_event(name, payload, &mut desk.handlers)?;
-                return self.send_receipt(number).map(|()| Received::Dispatched);
+                self.send_receipt(number)?;
             }
             Head::Receipt(number) => {
                 let taken = self.take_receipt(number);
                 // Not before: whoever closes this end waits for the value that the receipt has let go.
                 self.arrived();
-                return taken.map(|()| Received::Dispatched);
-            }
-            Head::Call(id, method) => {
-                return self.dispatch_call(id, method, None, payload, &mut desk.handlers).map(|()| Received::Dispatched);
+                taken?;
             }
             Head::CallWithin(id, method) => {
-                return self
-                    .dispatch_call(id, method, Some(time_left(&desk.buffer)), payload, &mut desk.handlers)
-                    .map(|()| Received::Dispatched);
+                let _serving = Serving::next(deadline_within(time_left(&desk.buffer)));
+                self.dispatch_call(id, method, payload, &mut desk.handlers)?;
             }
             Head::Cancel(id) => {
                 self.arrived();
                 self.cancelled(id);
-                return Ok(Received::Dispatched);
             }
-        };
-        Ok(self.conclude_in_transit(completion))
+            // The frequent ones, which are dispatched where they are received.
+            Head::Event(_) | Head::Call(..) | Head::Answer(_) => {
+                self.arrived();
+                return Err(self.nonsense().into());
+            }
+        }
+        Ok(Received::Dispatched)
+    }
+
+    /// Keeps the event on the desk until fewer handlers are nested.
+    #[cold]
+    fn defer(&self, bytes: usize, desk: &mut Desk) -> Step<Received> {
+        self.arrived();
+        let mut inbox = self.inbox();
+        inbox.defer(std::mem::take(&mut desk.buffer), bytes);
+        // Whoever waits this deeply gives up, rather than keep more.
+        if inbox.is_full() { Err(Error::Full.into()) } else { Ok(Received::Dispatched) }
     }
 
     /// As [`conclude`](Self::conclude), for what this thread, which leads, has in its hands.
@@ -244,7 +259,7 @@ impl End {
         Ok(())
     }
 
-    fn dispatch_call(self: &Arc<Self>, id: CallId, method: &[u8], within: Option<u64>, args: &[u8], handlers: &mut Snapshot) -> Step<()> {
+    fn dispatch_call(self: &Arc<Self>, id: CallId, method: &[u8], args: &[u8], handlers: &mut Snapshot) -> Step<()> {
         match handlers.of(&self.registry).methods.get(method) {
             None => {
                 let Ok(method) = std::str::from_utf8(method) else {
@@ -260,7 +275,6 @@ impl End {
             }
             Some(server) => {
                 let (served, dropped) = self.nested(|| {
-                    let _serving = within.map(|micros| Serving::by(deadline_within(micros)));
                     // Relaxed: only the leader changes it. Handlers nest.
                     let outer = self.unanswered.load(Ordering::Relaxed);
                     self.unanswered.store(false, Ordering::Relaxed);
@@ -303,9 +317,9 @@ impl End {
         self.serving.store(run, Ordering::Relaxed);
         // After the depth: who sees that nothing is in transit sees that a handler runs.
         self.arrived();
-        let apart = Serving::something_else();
+        let serving_before = Serving::begin();
         let result = handler();
-        drop(apart);
+        drop(serving_before);
         self.serving.store(serving, Ordering::Relaxed);
         // Release: who sees the handler gone sees whether its answer is in transit; pairs with the Acquire in `finish_arrived`.
         self.depth.store(depth, Ordering::Release);
@@ -335,15 +349,21 @@ impl End {
         }
     }
 
-    /// Sends the result of a call.
-    pub(crate) fn answer(self: &Arc<Self>, id: CallId, method: &str, result: &impl Serialize, patience: Patience) -> Result<()> {
+    /// Sends the result of a call. `patience` is asked when it is needed: not while the result is encoded.
+    pub(crate) fn answer(
+        self: &Arc<Self>,
+        id: CallId,
+        method: &str,
+        result: &impl Serialize,
+        patience: impl Fn() -> Patience,
+    ) -> Result<()> {
         let mut message = Message::new();
         let sent = message
-            .deliver(Head::Answer(id), result, self.terms.max_message, method, |message| self.outbox.send(self, message, patience))
+            .deliver(Head::Answer(id), result, self.terms.max_message, method, |message| self.outbox.send(self, message, patience()))
             .flatten();
         match sent {
             Ok(()) => Ok(()),
-            Err(error) => self.answer_failed(id, method, *error, patience),
+            Err(error) => self.answer_failed(id, method, *error, patience()),
         }
     }
 
@@ -384,7 +404,7 @@ impl End {
         // If this fails: Encode and TooLarge were reported to the caller; everything else means that there is no caller any more.
         match outcome {
             Ok(result) => {
-                let _ = self.answer(id, method, &result, self.patience_of_answers());
+                let _ = self.answer(id, method, &result, || self.patience_of_answers());
                 if needs_drop::<R>() {
                     // The call is answered: a panic from here on must not answer it again.
                     self.contain(|| drop(result));

@@ -345,7 +345,6 @@ pub(crate) fn as_bytes(words: &[u64], bytes: usize) -> &[u8] {
 }
 
 /// Splits a message of `bytes` bytes into its head and the encoded value behind it. `None` if no honest end sends such a message.
-#[inline]
 pub(crate) fn split(words: &[u64], bytes: usize) -> Option<(Head<'_>, &[u8])> {
     let message = as_bytes(words, bytes);
     let first = u64::from_le(*words.first()?);
@@ -374,6 +373,28 @@ pub(crate) fn split(words: &[u64], bytes: usize) -> Option<(Head<'_>, &[u8])> {
         FAILED => Some((Head::Failure(id, Failure::Remote(std::str::from_utf8(rest).ok()?)), &[])),
         _ => None,
     }
+}
+
+/// As [`split`], for the most frequent messages: plain calls, their answers, and events. `None` for all others, and for what is none.
+#[inline]
+pub(crate) fn split_frequent(words: &[u64], bytes: usize) -> Option<(Head<'_>, &[u8])> {
+    let message = as_bytes(words, bytes);
+    let first = u64::from_le(*words.first()?);
+    let length = (first >> NAME_SHIFT) as usize & MAX_NAME;
+    let (kind, entry) = (first & KIND_MASK, (first >> ENTRY_SHIFT) as u32);
+    if kind == EVENT {
+        let (name, value) = split_name(message.get(8..)?, length)?;
+        return (entry == 0).then_some((Head::Event(name), value));
+    }
+    let (head, rest) = message.split_first_chunk::<16>()?;
+    let [_, serial]: [[u8; 8]; 2] = bytemuck::cast(*head);
+    let id = CallId { entry, serial: u64::from_le_bytes(serial) };
+    // All but the entry: an answer has no name.
+    if first & u64::from(u32::MAX) == ANSWER {
+        return Some((Head::Answer(id), rest));
+    }
+    let (name, args) = split_name(rest, length)?;
+    (kind == CALL).then_some((Head::Call(id, name), args))
 }
 
 /// How many microseconds are left for a [`Head::CallWithin`].
@@ -553,6 +574,24 @@ mod tests {
             (vec![head(FAILED, 0, 1), 1, 0xff], 17),
         ] {
             assert_eq!(split(&words, bytes), None, "{words:x?} {bytes}");
+            assert_eq!(split_frequent(&words, bytes), None, "{words:x?} {bytes}");
         }
+    }
+
+    #[test]
+    fn frequent_messages_are_what_they_are_among_all() {
+        let mut found = [0_u32; 256];
+        for (kind, length) in (0..256_u64).flat_map(|kind| [0, 1, 8, 9, 1000].map(|length| (kind, length))) {
+            for (entry, bytes) in [0, 1].into_iter().flat_map(|entry| [8, 16, 17, 24, 32, 100].map(|bytes| (entry, bytes))) {
+                let words =
+                    [kind | length << NAME_SHIFT | entry << ENTRY_SHIFT, u64::from_le_bytes(*b"a name, "), 7, 8, 9, 0, 0, 0, 0, 0, 0, 0, 0];
+                let (frequent, any) = (split_frequent(&words, bytes), split(&words, bytes));
+                let is_frequent = matches!(any, Some((Head::Event(_) | Head::Call(..) | Head::Answer(_), _)));
+                assert_eq!(frequent, if is_frequent { any } else { None }, "{words:x?} {bytes}");
+                found[kind as usize] += u32::from(frequent.is_some());
+            }
+        }
+        let kinds: Vec<u64> = (0..256).filter(|kind| found[*kind as usize] > 0).collect();
+        assert_eq!(kinds, [EVENT, CALL, ANSWER]);
     }
 }

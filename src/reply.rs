@@ -237,7 +237,7 @@ impl<R: Serialize> Reply<R> {
             return Ok(());
         }
         let Some((id, method)) = &self.call else { return Ok(()) };
-        let sent = self.end.answer(*id, method, &result, patience);
+        let sent = self.end.answer(*id, method, &result, || patience);
         // Not before: if the result panics while it is encoded, the call is not answered.
         self.call = None;
         sent
