@@ -8,7 +8,7 @@ use std::marker::PhantomData;
 use std::ops::{Deref, DerefMut};
 
 use bytemuck::Pod;
-use serde::de::Visitor;
+use serde::de::{SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 /// An array of plain numbers that travels as one block and comes back aligned: a `Vec<T>` that is sent ten times as fast.
@@ -210,7 +210,7 @@ const fn assert_sized<T>() {
 
 struct Values<T>(PhantomData<T>);
 
-impl<T: Pod> Visitor<'_> for Values<T> {
+impl<'de, T: Pod> Visitor<'de> for Values<T> {
     type Value = Vec<T>;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -224,6 +224,15 @@ impl<T: Pod> Visitor<'_> for Values<T> {
         }
         // An ordinary copy, once compiled.
         Ok(values.map(bytemuck::pod_read_unaligned).collect())
+    }
+
+    /// As some formats write bytes that have no bytes of their own.
+    fn visit_seq<A: SeqAccess<'de>>(self, mut sequence: A) -> Result<Vec<T>, A::Error> {
+        let mut bytes = Vec::new();
+        while let Some(byte) = sequence.next_element::<u8>()? {
+            bytes.push(byte);
+        }
+        self.visit_bytes(&bytes)
     }
 
     fn visit_byte_buf<E: serde::de::Error>(self, bytes: Vec<u8>) -> Result<Vec<T>, E> {

@@ -176,9 +176,6 @@ impl<R: DeserializeOwned> Call<R> {
         let encoded = end.check_own().and_then(|()| message.encode(call_head(method, term), &args, end.terms.max_message, method));
         let state = match encoded {
             Ok(()) => {
-                if let Some(term) = term {
-                    message.set_time_left(term.micros());
-                }
                 let deadline = term.map(|term| term.at);
                 State::Unsent(Box::new(Unsent { end: end.clone(), method: method.into(), message, deadline }))
             }
@@ -193,6 +190,10 @@ impl Unsent {
         self.end.check_own()?;
         if has_passed(self.deadline) {
             return Err(Error::Timeout.into());
+        }
+        if let Some(at) = self.deadline {
+            // Since it was made some time may have passed.
+            self.message.set_time_left(Term::until(at).micros());
         }
         match self.end.outbox.send_call(&self.end, &mut self.message, Patience::Task, |_| ()) {
             Ok(id) => Ok(Pending::new(self.end, id, self.method, self.deadline)),

@@ -358,7 +358,8 @@ impl Coprocess {
     ///
     /// # Errors
     ///
-    /// As [`emit`](Self::emit), and [`Error::Full`] if there is no room now, or another thread is in the midst of sending; nothing was sent.
+    /// As [`emit`](Self::emit), and [`Error::Full`] if there is no room now, or another thread is in the midst of sending; nothing was sent. For an
+    /// event that is larger than the whole ring there never is: [`emit`](Self::emit) sends it in parts.
     ///
     /// # Examples
     ///
@@ -622,7 +623,7 @@ impl Coprocess {
         end.finish_arrived(deadline);
         end.flush_gauges();
         // Answers that still wait for room were sent, as far as their handlers know.
-        end.outbox.wait_until_kept(1, deadline, || end.is_over() || end.is_gone());
+        end.outbox.wait_until_none_is_kept(deadline, || end.is_over() || end.is_gone());
         end.close();
         match end.worker() {
             None => Ok(None),

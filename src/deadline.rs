@@ -50,6 +50,11 @@ pub(crate) struct Term {
 }
 
 impl Term {
+    /// What is left until then.
+    pub(crate) fn until(at: Instant) -> Term {
+        Term { at, left: at.saturating_duration_since(Instant::now()) }
+    }
+
     /// `None` if that is beyond the end of the clock.
     pub(crate) fn after(left: Duration) -> Option<Term> {
         Instant::now().checked_add(left).map(|at| Term { at, left })
@@ -68,7 +73,7 @@ impl Term {
     fn earlier(own: Option<Term>, inherited: Option<Instant>) -> Option<Term> {
         match (own, inherited) {
             (Some(own), Some(at)) if own.at <= at => Some(own),
-            (_, Some(at)) => Some(Term { at, left: at.saturating_duration_since(Instant::now()) }),
+            (_, Some(at)) => Some(Term::until(at)),
             (own, None) => own,
         }
     }

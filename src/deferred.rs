@@ -90,16 +90,18 @@ impl End {
         }
     }
 
-    /// Lets the other end know that nobody waits for the answer to a call any more: advice, given only if that takes no waiting.
+    /// Lets the other end know that nobody waits for the answer to a call any more, once there is room for that. Does not wait.
     #[cold]
     pub(crate) fn cancel(self: &std::sync::Arc<Self>, id: CallId) {
         if self.check_open().is_err() {
             return;
         }
+        if self.outbox.take_back(id) {
+            // It was not sent yet, and will not be.
+            return;
+        }
         let mut message = Message::new();
-        let sent =
-            message.encode(Head::Cancel(id), &(), usize::MAX, "").and_then(|()| self.outbox.send(self, &mut message, Patience::None));
-        // Without room for it the other end works in vain, as it would have if the call had been given up a little later.
+        let sent = message.encode(Head::Cancel(id), &(), usize::MAX, "").and_then(|()| self.outbox.send(self, &mut message, Patience::Own));
         if sent.is_ok() {
             Counters::add(&self.deferred.counters.sent);
         }

@@ -31,7 +31,7 @@ use crate::encode::{Gather, partial_word};
 use crate::error::{Error, Step};
 
 /// Names a call that is in flight: an entry of the caller's table, and a number that no other call of that entry ever has.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) struct CallId {
     pub(crate) entry: u32,
     pub(crate) serial: u64,

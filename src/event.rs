@@ -34,9 +34,9 @@ pub enum Backpressure {
     /// The emitter waits for room, as in [`Coprocess::emit`]: nothing is lost, and the slower end sets the pace.
     #[default]
     Wait,
-    /// The emitter gets [`Error::Full`], as in [`Coprocess::try_emit`], and decides.
+    /// The emitter gets [`Error::Full`], as in [`Coprocess::try_emit`], and decides. A value that is larger than the whole ring never finds room.
     Fail,
-    /// A value for which there is no room now is dropped, and counted in [`Stats::events_dropped`](crate::Stats::events_dropped).
+    /// A value for which there is no room now, or which is larger than the whole ring, is dropped, and counted in [`Stats::events_dropped`](crate::Stats::events_dropped).
     DropNewest,
     /// A gauge, where only the present value matters: the other end gets the next one when it has handled the former, and then the latest. One
     /// that was replaced meanwhile is counted in [`Stats::events_replaced`](crate::Stats::events_replaced).

@@ -52,7 +52,9 @@ enum Flow {
     /// Nothing is on the way.
     #[default]
     Idle,
-    /// A value is, and its receipt is awaited. Who has made it so sends that value.
+    /// Who has made it so is about to send a value. What is held comes after it.
+    Sending,
+    /// A value is, and its receipt is awaited.
     Awaiting,
     /// This end closes: receipts are not awaited any more.
     Closing,
@@ -102,7 +104,7 @@ impl Gauge {
         loop {
             end.check_open()?;
             let mut state = lock(&self.state);
-            if state.flow == Flow::Awaiting {
+            if matches!(state.flow, Flow::Sending | Flow::Awaiting) {
                 if somebody_dispatches {
                     let replaced = state.hold(message);
                     drop(state);
@@ -118,11 +120,33 @@ impl Gauge {
                 continue;
             }
             if state.flow == Flow::Idle {
-                state.flow = Flow::Awaiting;
+                state.flow = Flow::Sending;
             }
             drop(state);
             // If this fails, the pair is over.
-            return end.outbox.send(end, message, Patience::Answer);
+            let sent = end.outbox.send(end, message, Patience::Own);
+            self.sent(end);
+            return sent;
+        }
+    }
+
+    /// The first value is on its way.
+    fn sent(&self, end: &Arc<End>) {
+        let held = {
+            let mut state = lock(&self.state);
+            match state.flow {
+                // Unless the receipt was there already.
+                Flow::Sending => {
+                    state.flow = Flow::Awaiting;
+                    None
+                }
+                // This end has begun to close meanwhile, and has left what is held to us.
+                Flow::Closing => state.take(),
+                Flow::Idle | Flow::Awaiting => None,
+            }
+        };
+        if let Some(message) = held {
+            self.send(end, message);
         }
     }
 
@@ -132,11 +156,12 @@ impl Gauge {
         match state.flow {
             Flow::Idle => return false,
             Flow::Closing => return true,
-            Flow::Awaiting => {}
+            Flow::Sending | Flow::Awaiting => {}
         }
         match state.take() {
             None => state.flow = Flow::Idle,
             Some(message) => {
+                state.flow = Flow::Awaiting;
                 drop(state);
                 self.send(end, message);
             }
@@ -147,7 +172,7 @@ impl Gauge {
     /// Sends what was held.
     fn send(&self, end: &Arc<End>, mut message: Message<'static>) {
         // If this fails, the pair is over.
-        let _ = end.outbox.send(end, &mut message, Patience::Answer);
+        let _ = end.outbox.send(end, &mut message, Patience::Own);
         let words = std::mem::take(&mut message.spilled);
         if words.capacity() <= KEEP_WORDS {
             let [_, spare] = &mut lock(&self.state).buffers;
@@ -203,8 +228,9 @@ impl End {
         for gauge in self.gauges.close() {
             let held = {
                 let mut state = lock(&gauge.state);
-                state.flow = Flow::Closing;
-                state.take()
+                // Whoever is about to send a value sends what is held after it.
+                let is_ours = std::mem::replace(&mut state.flow, Flow::Closing) != Flow::Sending;
+                if is_ours { state.take() } else { None }
             };
             if let Some(message) = held {
                 gauge.send(self, message);

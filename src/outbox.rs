@@ -10,6 +10,7 @@ use std::task::{Context, Poll, Waker};
 use std::time::Instant;
 
 use coprocess_ring::{ChannelError, Misbehaved, Progress, Room, Sender};
+use rustc_hash::FxHashSet;
 
 use crate::end::End;
 use crate::envelope::{CallId, Message};
@@ -28,6 +29,13 @@ pub(crate) enum Patience {
     Until(Option<Instant>),
     /// Not at all, and it must be sent nevertheless: the answer of a thread that dispatches. It is kept until there is room.
     Answer,
+    /// The same, for the answer of a task, which has waited until not too many were kept, as others may have with it: it counts, and is no reason to
+    /// end the pair.
+    #[cfg(feature = "tokio")]
+    TaskAnswer,
+    /// The same, for what this end has a bound for by itself, whatever the other one does: values of gauges, of which each keeps one, and cancels, of which
+    /// there are no more than calls that were sent.
+    Own,
     /// Not at all: the call of a task. It is kept as an answer is, for as long as the task waits for it.
     Task,
 }
@@ -36,7 +44,18 @@ impl Patience {
     fn deadline(self) -> Option<Instant> {
         match self {
             Patience::Until(deadline) => deadline,
-            Patience::None | Patience::Answer | Patience::Task => None,
+            _ => None,
+        }
+    }
+
+    /// Whether the message is kept where there is no room, and if so, whether it counts as an answer that the other end leaves unread.
+    fn keeps(self) -> Option<bool> {
+        match self {
+            Patience::Answer => Some(true),
+            #[cfg(feature = "tokio")]
+            Patience::TaskAnswer => Some(true),
+            Patience::Own => Some(false),
+            Patience::None | Patience::Until(_) | Patience::Task => None,
         }
     }
 }
@@ -50,6 +69,13 @@ struct Out {
     busy: bool,
     /// Answers, and calls of tasks, that found no room. While there are any, `busy` is true and they are somebody's to send.
     queued: VecDeque<Queued>,
+    /// Of these, the calls.
+    calls: FxHashSet<CallId>,
+    /// Bytes of memory for these, those of calls that were given up since they were last cleared out included, and when to do that again.
+    call_bytes: usize,
+    clear_at: usize,
+    /// Messages of this end's own that are kept, the one that is being sent included.
+    own: usize,
     messages: u64,
     bytes: u64,
     waits_for_room: u64,
@@ -59,8 +85,15 @@ struct Out {
 #[derive(Debug)]
 struct Queued {
     message: Message<'static>,
+    kind: Kind,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Kind {
     /// A call need not be sent if it is not waited for any more.
-    call: Option<CallId>,
+    Call(CallId),
+    Answer,
+    Own,
 }
 
 impl Out {
@@ -71,16 +104,25 @@ impl Out {
     }
 }
 
-/// Queues the call of a task.
-fn enqueue(end: &End, out: &mut Out, message: &mut Message<'_>) {
-    // Calls that were given up leave their messages behind; cleared out when they may be the most part.
-    if out.queued.len() >= 1024 && out.queued.len() == out.queued.capacity() {
-        out.queued.retain(|queued| queued.call.is_none_or(|id| end.pending.is_unanswered(id)));
-    }
+/// Queues the call of a task, which has a number.
+fn enqueue(out: &mut Out, message: &mut Message<'_>) {
     let message = message.take();
-    let call = message.call();
-    out.queued.push_back(Queued { message, call });
+    let Some(id) = message.call() else { return };
+    out.call_bytes = out.call_bytes.saturating_add(message.cost());
+    out.calls.insert(id);
+    out.queued.push_back(Queued { message, kind: Kind::Call(id) });
+    // Calls that were given up leave their messages behind; cleared out when they may be the most part.
+    if out.call_bytes >= out.clear_at {
+        let Out { queued, calls, .. } = out;
+        queued.retain(|queued| !matches!(queued.kind, Kind::Call(id) if !calls.contains(&id)));
+        let of_calls = queued.iter().filter(|queued| matches!(queued.kind, Kind::Call(_)));
+        out.call_bytes = of_calls.fold(0, |bytes: usize, queued| bytes.saturating_add(queued.message.cost()));
+        out.clear_at = CLEAR_BYTES.max(out.call_bytes.saturating_mul(2));
+    }
 }
+
+/// Bytes of queued calls before it is looked for those that were given up.
+const CLEAR_BYTES: usize = 1 << 20;
 
 /// Bytes of memory for answers that may be kept until the other end has room for them, before no more calls are taken from it.
 pub(crate) const CROWDED_BYTES: usize = BACKLOG_BYTES;
@@ -120,7 +162,19 @@ pub(crate) struct Sent {
 impl Outbox {
     pub(crate) fn new(sender: Sender, claimer: Claimer) -> Outbox {
         Outbox {
-            out: Mutex::new(Out { sender, claimer, busy: false, queued: VecDeque::new(), messages: 0, bytes: 0, waits_for_room: 0 }),
+            out: Mutex::new(Out {
+                sender,
+                claimer,
+                busy: false,
+                queued: VecDeque::new(),
+                calls: FxHashSet::default(),
+                call_bytes: 0,
+                clear_at: CLEAR_BYTES,
+                own: 0,
+                messages: 0,
+                bytes: 0,
+                waits_for_room: 0,
+            }),
             turn: Condvar::new(),
             kept: AtomicUsize::new(0),
             #[cfg(feature = "tokio")]
@@ -205,15 +259,15 @@ impl Outbox {
     ) -> Step<()> {
         let mut out = lock(&self.out);
         if out.busy {
-            if patience == Patience::Answer {
+            if let Some(counts) = patience.keeps() {
                 end.check_open()?;
-                self.keep(&mut out, message.take());
-                return self.check_kept(end, out);
+                self.keep(&mut out, message.take(), counts);
+                return if patience == Patience::Answer { self.check_kept(end, out) } else { Ok(()) };
             }
             if patience == Patience::Task {
                 end.check_open()?;
                 prepare(&mut out.claimer, message)?;
-                enqueue(end, &mut out, message);
+                enqueue(&mut out, message);
                 return Ok(());
             }
             out = self.queue(end, out, patience)?;
@@ -247,6 +301,21 @@ impl Outbox {
         while self.kept.load(Ordering::Relaxed) >= bytes && !over() && !has_passed(deadline) {
             out = self.wait_for_turn(out, deadline);
         }
+    }
+
+    /// Waits until all that was kept is sent, until `deadline`, or until `over`.
+    pub(crate) fn wait_until_none_is_kept(&self, deadline: Option<Instant>, over: impl Fn() -> bool) {
+        let mut out = lock(&self.out);
+        // Relaxed: changed under the lock, or about to be.
+        while (out.own > 0 || self.kept.load(Ordering::Relaxed) > 0) && !over() && !has_passed(deadline) {
+            out = self.wait_for_turn(out, deadline);
+        }
+    }
+
+    /// Takes back the call of a task that is not sent yet. Returns whether it was there.
+    pub(crate) fn take_back(&self, id: CallId) -> bool {
+        // Its message stays until its turn comes, or they are cleared out.
+        lock(&self.out).calls.remove(&id)
     }
 
     /// Waits until nobody else is in the midst of sending.
@@ -304,27 +373,29 @@ impl Outbox {
                 }
                 sent
             }
-            Patience::Answer => {
+            _ => {
                 // What is published of it is abandoned: it starts anew when its turn comes.
                 out.sender.abandon();
                 out.busy = true;
-                self.keep(&mut out, message.take());
-                self.send_queued_in_background(end, out);
-                Ok(())
-            }
-            Patience::Task => {
-                out.sender.abandon();
-                out.busy = true;
-                enqueue(end, &mut out, message);
+                match patience.keeps() {
+                    Some(counts) => self.keep(&mut out, message.take(), counts),
+                    None => enqueue(&mut out, message),
+                }
                 self.send_queued_in_background(end, out);
                 Ok(())
             }
         }
     }
 
-    fn keep(&self, out: &mut Out, message: Message<'static>) {
-        self.kept.fetch_add(message.cost(), Ordering::Relaxed);
-        out.queued.push_back(Queued { message, call: None });
+    fn keep(&self, out: &mut Out, message: Message<'static>, counts: bool) {
+        let kind = if counts {
+            self.kept.fetch_add(message.cost(), Ordering::Relaxed);
+            Kind::Answer
+        } else {
+            out.own = out.own.saturating_add(1);
+            Kind::Own
+        };
+        out.queued.push_back(Queued { message, kind });
     }
 
     /// Ends the pair if the other end leaves too many answers unread.
@@ -341,6 +412,9 @@ impl Outbox {
     /// Nobody will read them.
     fn forget_answers(&self, out: &mut Out) {
         out.queued.clear();
+        out.calls.clear();
+        out.call_bytes = 0;
+        out.own = 0;
         self.kept.store(0, Ordering::Relaxed);
     }
 
@@ -360,9 +434,12 @@ impl Outbox {
     fn send_queued(&self, end: &Arc<End>) {
         let mut out = lock(&self.out);
         while !end.is_over() {
-            let Some(Queued { message, call }) = out.queued.pop_front() else { break };
-            if call.is_some_and(|id| !end.pending.is_unanswered(id)) {
-                continue;
+            let Some(Queued { message, kind }) = out.queued.pop_front() else { break };
+            if let Kind::Call(id) = kind {
+                out.call_bytes = out.call_bytes.saturating_sub(message.cost());
+                if !out.calls.remove(&id) || !end.pending.is_unanswered(id) {
+                    continue;
+                }
             }
             match message.publish(&mut out.sender) {
                 Ok(Progress::Sent) => out.count(&message),
@@ -370,7 +447,7 @@ impl Outbox {
                     let (still, sent) = self.send_in_turns(end, out, &message, None, room);
                     out = still;
                     if let (Err(error), true) = (sent, end.check_open().is_ok()) {
-                        if let Some(id) = call {
+                        if let Kind::Call(id) = kind {
                             drop(out);
                             end.complete(id, Outcome::Failed(*error));
                             out = lock(&self.out);
@@ -388,7 +465,11 @@ impl Outbox {
                     out = lock(&self.out);
                 }
             }
-            if call.is_none() {
+            if kind == Kind::Own {
+                out.own = out.own.saturating_sub(1);
+                self.turn.notify_all();
+            }
+            if kind == Kind::Answer {
                 self.kept.fetch_sub(message.cost(), Ordering::Relaxed);
                 self.turn.notify_all();
                 #[cfg(feature = "tokio")]

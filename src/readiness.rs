@@ -259,6 +259,10 @@ impl End {
         // Once it is over the descriptor is to stay readable.
         if !self.is_over() {
             raised.lower();
+            // Meanwhile it may have come to its end, and the thread that raises it have found it raised.
+            if self.is_over() {
+                raised.raise();
+            }
         }
         Some(Lowered(raised))
     }

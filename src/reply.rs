@@ -110,7 +110,7 @@ impl<R> Reply<R> {
     /// Whether the caller still waits for the answer, as far as this end knows: it has not given up, its [`deadline`](Self::deadline) has not passed,
     /// and the pair is open.
     ///
-    /// A caller that gives up says so if its ring has room for that at the time: what is asked here is worth an answer as long as it is true. If it is not, an answer
+    /// A caller that gives up says so as soon as its ring has room for that: what is asked here is worth an answer as long as it is true. If it is not, an answer
     /// does no harm: one to a call that was cancelled is not even sent.
     ///
     /// # Examples
@@ -264,16 +264,16 @@ impl<R: Serialize> Reply<R> {
     pub(crate) fn settle(mut self, outcome: std::result::Result<R, String>) {
         // If this fails: Encode and TooLarge were reported to the caller; everything else means that there is no caller any more.
         let _ = match outcome {
-            Ok(result) => match catch_unwind(AssertUnwindSafe(|| self.answer(result, Patience::Answer))) {
+            Ok(result) => match catch_unwind(AssertUnwindSafe(|| self.answer(result, Patience::TaskAnswer))) {
                 Ok(answered) => answered,
                 // The result, while it was encoded or when it was dropped. The panic hook has reported it.
                 Err(panic) => {
                     let message = panic_message(&*panic);
                     forget_panic(panic);
-                    self.refuse(&message, Patience::Answer)
+                    self.refuse(&message, Patience::TaskAnswer)
                 }
             },
-            Err(message) => self.refuse(&message, Patience::Answer),
+            Err(message) => self.refuse(&message, Patience::TaskAnswer),
         };
     }
 }

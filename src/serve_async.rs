@@ -20,13 +20,14 @@ impl Coprocess {
     /// Serves a method by an `async` handler, whose future is spawned on `runtime`; calls are answered in the order in which their futures are done. Feature `tokio`.
     ///
     /// The handler itself is called where handlers are called, one at a time and in the order of the calls; its futures run at the same time as each
-    /// other, and as other handlers. When a caller gives up (it has dropped its future or [`Pending`](crate::Pending), or its deadline has passed) or the pair is over,
-    /// the future is dropped at its next `await`. Inside of it [`current_deadline`](crate::current_deadline) is the call's, and the calls that it makes have it, too.
+    /// other, and as other handlers. When a caller gives up (it has dropped its future or [`Pending`](crate::Pending), or its deadline has passed), which this end hears of
+    /// as soon as there is room in the ring, or the pair is over, the future is dropped at its next `await`. Inside of it [`current_deadline`](crate::current_deadline) is the call's, and the calls that it makes have it, too.
     ///
     /// A panic becomes [`Error::Remote`](crate::Error::Remote) for the caller; so does a runtime that shuts down. Answers for which the ring has no room are kept
-    /// and sent in their turn, so no thread of the runtime waits for it; beyond 64 MiB of them the futures wait.
+    /// and sent in their turn, so no thread of the runtime waits for it; beyond 64 MiB of them the futures wait, each with the answer that it has.
     ///
-    /// How many calls are served at once is up to the caller: where that may be too many, acquire a permit of a semaphore first thing in the handler.
+    /// How many calls are served at once is up to the caller, unless [`Builder::max_calls_served`](crate::Builder::max_calls_served) bounds it: set it where the other
+    /// end is not trusted. A permit of a semaphore, acquired in the future, bounds what they do, not how many there are.
     ///
     /// # Panics
     ///
@@ -126,7 +127,10 @@ impl<R: Serialize> Future for Answering<R> {
         if reply.poll_unwanted(context).is_ready() {
             // Nobody waits: what is left undone stays so.
             this.state = State::Done;
-            this.reply = None;
+            if let Some(reply) = this.reply.take() {
+                // By no means waiting for room on this thread, which the drop of a reply may.
+                reply.settle(Err(DROPPED.to_owned()));
+            }
             return Poll::Ready(());
         }
         if let State::Running(future) = &mut this.state {

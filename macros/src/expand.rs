@@ -210,7 +210,7 @@ fn client(interface: &Interface) -> TokenStream {
                 ::core::result::Result::Ok(Self::unchecked(co))
             }
 
-            /// As [`new`](Self::new), for a task: the question is sent at once, and the answer awaited.
+            /// As [`new`](Self::new), for a task: the question is sent once it is awaited.
             ///
             /// # Errors
             ///

@@ -1,0 +1,190 @@
+//! An end that is behind, through no fault of its own: stopped, or slow. Whatever is kept for it meanwhile, however large, it is neither lost nor a
+//! reason to end the pair, and what nobody waits for any more is not kept.
+
+mod common;
+
+use std::fs;
+use std::future::Future;
+use std::pin::pin;
+use std::task::{Context, Poll, Waker};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use common::{AT_ONCE, LIMIT, SMALL_RING, assert_matches, eventually, inbox, next, within};
+use coprocess::serde_bytes::ByteBuf;
+use coprocess::{Backpressure, Builder, Coprocess, Error};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+
+coprocess::init_in_tests!();
+
+const MIB: usize = 1 << 20;
+
+/// Stops the other side; with the drop of this it goes on.
+struct Stopped(Pid);
+
+impl Stopped {
+    fn new(co: &Coprocess) -> Stopped {
+        let id = Pid::from_raw(co.peer_id().cast_signed());
+        kill(id, Signal::SIGSTOP).unwrap();
+        let stat = format!("/proc/{id}/stat");
+        eventually("it is stopped", || fs::read_to_string(&stat).unwrap().contains(") T "));
+        Stopped(id)
+    }
+}
+
+impl Drop for Stopped {
+    fn drop(&mut self) {
+        kill(self.0, Signal::SIGCONT).unwrap();
+    }
+}
+
+/// Fills the ring towards it.
+fn fill(co: &Coprocess) {
+    while co.try_emit("filling", ByteBuf::from(vec![0; 100])).is_ok() {}
+}
+
+#[test]
+fn large_values_of_gauges_are_kept() {
+    within(LIMIT, || {
+        let worker = coprocess::fork(|parent| {
+            parent.serve("ready", |()| ());
+            for number in 0..4_usize {
+                let end = parent.downgrade();
+                parent.listen(&format!("gauge {number}"), move |value: ByteBuf| {
+                    end.upgrade().unwrap().emit("seen", (number, value.len(), value[0])).unwrap();
+                });
+            }
+        })
+        .unwrap();
+        worker.call::<()>("ready", ()).unwrap();
+        let seen = inbox::<(usize, usize, u8)>(&worker, "seen");
+        let gauges: Vec<_> = (0..4).map(|n| worker.event(&format!("gauge {n}")).backpressure(Backpressure::KeepLatest)).collect();
+        let stopped = Stopped::new(&worker);
+        for round in 1..=3_u8 {
+            for gauge in &gauges {
+                gauge.emit(ByteBuf::from(vec![round; 40 * MIB])).unwrap();
+            }
+        }
+        assert!(worker.is_connected());
+        drop(stopped);
+        let mut last = [0; 4];
+        while last != [3; 4] {
+            let (number, bytes, round) = next(&seen);
+            assert_eq!(bytes, 40 * MIB);
+            last[number] = round;
+        }
+        assert!(worker.close().unwrap().unwrap().success());
+    });
+}
+
+#[test]
+fn a_call_given_up_without_room_is_cancelled_once_there_is_some() {
+    within(LIMIT, || {
+        let worker = Builder::new()
+            .ring_capacity(SMALL_RING)
+            .max_calls_served(1)
+            .fork(|parent| {
+                let replies = std::sync::Mutex::new(Vec::new());
+                parent.serve_deferred("never", move |(), reply: coprocess::Reply<()>| {
+                    let mut replies = replies.lock().unwrap();
+                    replies.retain(|reply: &coprocess::Reply<()>| reply.is_wanted());
+                    replies.push(reply);
+                });
+                let end = parent.downgrade();
+                parent.serve("cancelled", move |()| end.upgrade().unwrap().stats().cancels_received);
+            })
+            .unwrap();
+        let call = worker.start::<()>("never", ()).unwrap();
+        assert_eq!(worker.call::<u64>("cancelled", ()).unwrap(), 0);
+        let stopped = Stopped::new(&worker);
+        fill(&worker);
+        assert_matches!(call.wait_timeout(Duration::from_millis(10)), Err(Error::Timeout));
+        assert_matches!(worker.call_timeout::<()>("never", (), Duration::from_millis(10)), Err(Error::Timeout));
+        drop(stopped);
+        eventually("the call is cancelled", || worker.call::<u64>("cancelled", ()).unwrap() == 1);
+    });
+}
+
+/// Bytes of memory that this process has.
+fn resident() -> usize {
+    let status = fs::read_to_string("/proc/self/status").unwrap();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
+    line.trim().trim_end_matches(" kB").parse::<usize>().unwrap() * 1024
+}
+
+fn poll_once<F: Future>(future: F) -> Poll<F::Output> {
+    pin!(future).poll(&mut Context::from_waker(Waker::noop()))
+}
+
+#[test]
+fn calls_of_tasks_that_are_given_up_take_no_memory() {
+    within(LIMIT, || {
+        let worker = coprocess::fork(|parent| {
+            parent.serve("length", |bytes: ByteBuf| bytes.len());
+        })
+        .unwrap();
+        let large = ByteBuf::from(vec![7; MIB]);
+        assert_eq!(worker.call::<usize>("length", &large).unwrap(), MIB);
+        let stopped = Stopped::new(&worker);
+        fill(&worker);
+        let before = resident();
+        for _ in 0..300 {
+            assert!(poll_once(worker.call_async::<usize>("length", &large)).is_pending());
+        }
+        let more = resident().saturating_sub(before);
+        assert!(more < 60 * MIB, "{more} bytes are kept for calls that nobody waits for");
+        // The first may be in the midst of being sent.
+        assert!(worker.stats().cancels_sent <= 1, "what was not sent needs no cancelling");
+        drop(stopped);
+        assert_eq!(worker.call::<usize>("length", &large).unwrap(), MIB);
+    });
+}
+
+#[test]
+fn a_call_that_is_sent_late_says_what_is_left_then() {
+    within(LIMIT, || {
+        let worker = coprocess::fork(|parent| {
+            parent.serve("left", |()| {
+                let at = coprocess::current_deadline().expect("a call with a deadline");
+                at.saturating_duration_since(Instant::now())
+            });
+        })
+        .unwrap();
+        let call = worker.call_async_timeout::<Duration>("left", (), LIMIT);
+        let pause = Duration::from_millis(1500);
+        thread::sleep(pause);
+        let mut call = pin!(call);
+        let mut left = None;
+        eventually("it is answered", || match call.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
+            Poll::Pending => false,
+            Poll::Ready(answer) => {
+                left = Some(answer.unwrap());
+                true
+            }
+        });
+        let left = left.unwrap();
+        assert!(left <= LIMIT - pause, "{left:?} of {LIMIT:?} after {pause:?}");
+        assert!(left > LIMIT - pause - AT_ONCE);
+    });
+}
+
+#[cfg(feature = "tokio")]
+#[test]
+fn large_answers_of_tasks_at_once_do_not_end_the_pair() {
+    fn serve(parent: Coprocess) {
+        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(8).build().unwrap();
+        parent.serve_async(runtime.handle(), "large", |size: usize| async move { ByteBuf::from(vec![7; size]) });
+        parent.serve("ready", |()| ());
+        std::mem::forget(runtime);
+    }
+    within(LIMIT, || {
+        let worker = coprocess::fork(serve).unwrap();
+        worker.call::<()>("ready", ()).unwrap();
+        let calls: Vec<_> = (0..8).map(|_| worker.start::<ByteBuf>("large", 30 * MIB).unwrap()).collect();
+        for call in calls {
+            assert_eq!(call.wait().unwrap().len(), 30 * MIB);
+        }
+        assert!(worker.close().unwrap().unwrap().success());
+    });
+}
