@@ -185,12 +185,12 @@ pub use stats::Stats;
 struct Readme;
 
 // So do the steps of the guide.
-#[cfg(all(doctest, feature = "interface"))]
+#[cfg(all(doctest, feature = "interface", feature = "tokio"))]
 #[doc = include_str!("../docs/guide.md")]
 struct Guide;
 
 // And the recipes.
-#[cfg(all(doctest, feature = "interface"))]
+#[cfg(all(doctest, feature = "interface", feature = "tokio"))]
 #[doc = include_str!("../docs/cookbook.md")]
 struct Cookbook;
 
