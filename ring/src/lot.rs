@@ -55,8 +55,8 @@ impl Lot {
         loop {
             let timed_out;
             (queue, timed_out) = self.sleep(queue, deadline);
-            let Some(at) = queue.sleeping.iter().position(|s| s.ticket == ticket) else { return Ended::Look };
-            let woken = queue.sleeping.get(at).is_none_or(|s| s.woken);
+            let Some((at, ours)) = queue.sleeping.iter().enumerate().find(|(_, s)| s.ticket == ticket) else { return Ended::Look };
+            let woken = ours.woken;
             if woken || timed_out {
                 queue.sleeping.swap_remove(at);
                 return if woken { Ended::Look } else { Ended::TimedOut };

@@ -152,7 +152,7 @@ impl Region {
         match &self.doorbell {
             Doorbell::Futex => {}
             #[cfg(feature = "raw-sync")]
-            Doorbell::Event(relay) => relay.retire(),
+            Doorbell::Event(relay) => relay.stop(),
         }
     }
 

@@ -23,6 +23,7 @@
 //! them the memory of the pair, until this process ends.
 
 use std::fmt;
+use std::ops::Deref;
 #[cfg(not(loom))]
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::PoisonError;
@@ -39,7 +40,7 @@ use crate::event::Event;
 use crate::lot::Lot;
 use crate::region::{Backing, Side};
 use crate::sync::atomic::{AtomicU32, Ordering};
-use crate::sync::{Arc, Condvar, Mutex};
+use crate::sync::{Arc, Condvar, Mutex, MutexGuard};
 use crate::wakeup::{Ended, Place};
 
 /// The longest wait for an event: how soon the listener of a pair that is no more finds out, if it cannot be told; and how late a wake-up is that the C
@@ -124,14 +125,18 @@ impl Exchange {
         self.ask(|wanted| wanted.ring = true);
     }
 
+    fn wanted(&self) -> MutexGuard<'_, Wanted> {
+        self.wanted.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn ask(&self, what: impl FnOnce(&mut Wanted)) {
-        what(&mut self.wanted.lock().unwrap_or_else(PoisonError::into_inner));
+        what(&mut self.wanted());
         self.asked.notify_one();
     }
 
     /// One round of the ringer. Returns false if it was the last.
     pub(crate) fn ring_once(&self) -> bool {
-        let mut wanted = self.wanted.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut wanted = self.wanted();
         while !wanted.ring && !wanted.stop {
             wanted = self.asked.wait(wanted).unwrap_or_else(PoisonError::into_inner);
         }
@@ -178,8 +183,8 @@ impl Exchange {
         let _ = self.other.set(other);
     }
 
-    /// Lets the two threads end.
-    fn stop(&self) {
+    /// Lets the two threads end: from now on nothing is waited for or rung for but by who is told in this process.
+    pub(crate) fn stop(&self) {
         self.ask(|wanted| wanted.stop = true);
     }
 
@@ -199,7 +204,7 @@ impl Exchange {
 
     #[cfg(not(loom))]
     fn is_stopping(&self) -> bool {
-        self.wanted.lock().unwrap_or_else(PoisonError::into_inner).stop
+        self.wanted().stop
     }
 
     #[cfg(not(loom))]
@@ -268,6 +273,14 @@ fn start_thread(name: &str, body: impl FnOnce() + Send + 'static) -> Result<(), 
     started.map(drop).map_err(|source| SegmentError::Os { action: "start the threads that wait on events", source })
 }
 
+impl Deref for Relay {
+    type Target = Exchange;
+
+    fn deref(&self) -> &Exchange {
+        &self.office.exchange
+    }
+}
+
 impl fmt::Debug for Relay {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Relay").field("side", &self.office.exchange.side).finish_non_exhaustive()
@@ -291,30 +304,6 @@ impl Relay {
         start_thread("coprocess-ring", move || while ringer.ring_once() {})?;
         start_thread("coprocess-hear", move || exchange.listen())?;
         Ok(Relay { office: std::sync::Arc::new(office) })
-    }
-
-    /// See [`Exchange::mind`].
-    #[cfg(not(loom))]
-    pub(crate) fn mind(&self, other: Other) {
-        self.office.exchange.mind(other);
-    }
-
-    /// Nothing is waited for or rung for any more but by who is told in this process.
-    #[cfg(not(loom))]
-    pub(crate) fn retire(&self) {
-        self.office.exchange.stop();
-    }
-
-    pub(crate) fn wait(&self, place: Place, word: &AtomicU32, mark: u32, deadline: Option<Instant>) -> Ended {
-        self.office.exchange.wait(place, word, mark, deadline)
-    }
-
-    pub(crate) fn wake_other(&self, place: Place, marks: u32) {
-        self.office.exchange.wake_other(place, marks);
-    }
-
-    pub(crate) fn wake_own(&self, place: Place, mark: u32) -> usize {
-        self.office.exchange.wake_own(place, mark)
     }
 
     /// Without its threads: the model runs their rounds.

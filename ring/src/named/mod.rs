@@ -76,10 +76,10 @@ fn unlink(name: &str) -> nix::Result<()> {
 impl Region {
     /// Makes a segment with a name of its own, once what dead processes have left behind is removed.
     pub(crate) fn create_named(capacity: usize, wakeup: Wakeup) -> Result<(Region, Name), SegmentError> {
-        stale::sweep();
-        let random = random()?;
-        let nonce = u64::from_le_bytes(random.0);
-        Region::create_under(&format!("{PREFIX}{}-{:032x}", stale::maker(), u128::from_le_bytes(random.1)), nonce, capacity, wakeup)
+        let maker = stale::sweep();
+        let (nonce, random) = random()?;
+        let name = format!("{PREFIX}{maker}-{:032x}", u128::from_le_bytes(random));
+        Region::create_under(&name, u64::from_le_bytes(nonce), capacity, wakeup)
     }
 
     /// The same, under a name that was chosen.

@@ -84,21 +84,25 @@ impl Process {
     }
 }
 
-/// The part of a name that says who makes it.
-pub(super) fn maker() -> String {
+/// Removes what can be removed, and returns the part of a name that says who makes it.
+pub(super) fn sweep() -> String {
+    let this = Maker::this();
+    if let Some(this) = &this {
+        sweep_for(this);
+    }
     // Where it cannot be told, nobody will take it for one that has ended.
-    let Maker { namespaces, id, start } = Maker::this().unwrap_or(Maker { namespaces: 0, id: 0, start: 0 });
+    let Maker { namespaces, id, start } = this.unwrap_or(Maker { namespaces: 0, id: 0, start: 0 });
     format!("{namespaces:x}-{id}-{start}")
 }
 
 /// Removes the names of this user that dead processes have left. A matter of tidiness: what cannot be removed does not keep a pair from starting.
-pub(super) fn sweep() {
-    let (Some(this), Ok(entries)) = (Maker::this(), fs::read_dir(DIRECTORY)) else { return };
+fn sweep_for(this: &Maker) {
+    let Ok(entries) = fs::read_dir(DIRECTORY) else { return };
     let user = geteuid().as_raw();
     for entry in entries.flatten() {
         let name = entry.file_name();
         let Some((name, maker)) = name.to_str().and_then(|name| Some((name, Maker::of_name(name)?))) else { continue };
-        if maker.namespaces != this.namespaces || maker == this {
+        if maker.namespaces != this.namespaces || maker == *this {
             continue;
         }
         // Not through a link, and nothing but what shm_open makes.

@@ -7,7 +7,7 @@ use std::os::unix::fs::FileExt;
 use nix::fcntl::{FcntlArg, SealFlag, fcntl};
 use nix::sys::memfd::{MFdFlags, memfd_create};
 
-use super::common::message;
+use super::common::{is_foreign, message};
 use crate::layout::{Header, MAGIC, SLOT_BYTES, segment_bytes};
 use crate::{ABI_VERSION, MAX_CAPACITY, MIN_CAPACITY, Receiver, Region, SegmentError, Sender, Side};
 #[cfg(not(all(feature = "named", feature = "raw-sync")))]
@@ -39,14 +39,6 @@ fn file(header: Header, bytes: usize, seals: SealFlag) -> File {
     file.write_all_at(bytemuck::bytes_of(&header), 0).expect("write its header");
     fcntl(&file, FcntlArg::F_ADD_SEALS(seals)).expect("seal it");
     file
-}
-
-#[track_caller]
-fn is_foreign(attached: Result<Region, SegmentError>, says: &str) {
-    match attached {
-        Err(SegmentError::Foreign(what)) if what.contains(says) => {}
-        other => panic!("expected an error about {says:?}, got {other:?}"),
-    }
 }
 
 #[test]

@@ -48,7 +48,7 @@ mod two_threads;
 #[cfg(not(loom))]
 mod common {
     use crate::layout::SLOT_BYTES;
-    use crate::{Backend, Progress, Receiver, Region, Segment, Sender, Side, Wakeup};
+    use crate::{Backend, Progress, Receiver, Region, Segment, SegmentError, Sender, Side, Wakeup};
 
     /// One ring pair as its two sides see it.
     #[derive(Debug, Clone)]
@@ -113,6 +113,15 @@ mod common {
     /// Payload bytes of the longest frame, told independently of `ring`: half the slots, at most 256, less one word.
     pub(super) fn longest_frame(slots: usize) -> usize {
         (slots / 2).min(256) * SLOT_BYTES - 8
+    }
+
+    /// Fails unless a segment was refused as none of this protocol, or not the announced one, for a reason that `says` this.
+    #[track_caller]
+    pub(super) fn is_foreign(attached: Result<Region, SegmentError>, says: &str) {
+        match attached {
+            Err(SegmentError::Foreign(what)) if what.contains(says) => {}
+            other => panic!("expected an error about {says:?}, got {other:?}"),
+        }
     }
 
     /// A source of numbers that are the same in every run.

@@ -8,7 +8,7 @@ use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use super::common::backends;
+use super::common::{backends, is_foreign};
 use crate::layout::segment_bytes;
 use crate::{Backend, Region, Segment, SegmentError, Wakeup};
 
@@ -31,14 +31,6 @@ fn path_of(name: &str) -> PathBuf {
 
 fn attach(segment: &Segment) -> Result<Region, SegmentError> {
     Segment::attach(segment.kind(), segment.name(), None, CAPACITY)
-}
-
-#[track_caller]
-fn is_foreign(attached: Result<Region, SegmentError>, says: &str) {
-    match attached {
-        Err(SegmentError::Foreign(what)) if what.contains(says) => {}
-        other => panic!("expected an error about {says:?}, got {other:?}"),
-    }
 }
 
 #[test]
