@@ -25,6 +25,35 @@ impl End {
     ///
     /// [`Error::Os`] if the system refuses a thread.
     pub(crate) fn need_background(self: &Arc<Self>) -> Result<()> {
+        // Relaxed: followed by a fence.
+        if !self.background_stays.load(Ordering::Relaxed) {
+            self.background_stays.store(true, Ordering::Relaxed);
+            self.seat.call_up();
+        }
+        self.start_background()
+    }
+
+    /// The same, until no task waits for an answer any more. Call once this one has asked for notice.
+    ///
+    /// # Errors
+    ///
+    /// As [`need_background`](Self::need_background).
+    pub(crate) fn need_background_for_task(self: &Arc<Self>) -> Result<()> {
+        // Relaxed: once it stays, it stays.
+        if !self.background_stays.load(Ordering::Relaxed) {
+            self.seat.call_up();
+        }
+        self.start_background()
+    }
+
+    /// Whether the background dispatcher is to leave the ring to others: to an event loop, or to tasks, as long as each finds its answer itself. While
+    /// these come and go, a thread that sleeps beside them would have to be woken for each that leaves something behind, in vain.
+    fn stands_by(&self) -> bool {
+        let stays = self.background_stays.load(Ordering::Relaxed);
+        self.readiness.is_watched() || !stays && self.looks.succeed() && !self.pending.wakes_tasks()
+    }
+
+    fn start_background(self: &Arc<Self>) -> Result<()> {
         // Relaxed: a hint; the swap decides.
         if self.background.load(Ordering::Relaxed) || self.is_over() || self.background.swap(true, Ordering::Relaxed) {
             return Ok(());
@@ -46,10 +75,10 @@ impl End {
             let Some(left) = (last + burst).min(latest).checked_duration_since(Instant::now()) else { break };
             std::thread::sleep(left);
         }
-        while self.seat.claim_in_background(Holder::Background, || self.is_over(), || self.readiness.is_watched()) {
+        while self.seat.claim_in_background(Holder::Background, || self.is_over(), || self.stands_by()) {
             let _seated = Seated(&self);
             // The user's code is contained where it is called; what it captured may panic where it is dropped. The lead is free again then.
-            match catch_unwind(AssertUnwindSafe(|| self.reside(|| self.seat.is_wanted() || self.readiness.is_watched()))) {
+            match catch_unwind(AssertUnwindSafe(|| self.reside(|| self.seat.is_wanted() || self.stands_by()))) {
                 Ok(Ok(())) | Err(_) => {}
                 // The end is over, and everybody who waits was told why.
                 Ok(Err(_)) => return,

@@ -16,6 +16,7 @@ use crate::end::End;
 use crate::envelope::{CallId, as_bytes, keep_spare};
 use crate::error::{Error, Result};
 use crate::pending::{Notify, Outcome};
+use crate::timers::Due;
 use crate::waiting::Arrived;
 
 /// Waits for the result of a call that was sent; see [`End::wait_for_answer`].
@@ -72,6 +73,7 @@ fn read_outcome<R>(outcome: Outcome, method: &str, read: impl FnOnce(&[u8]) -> s
             result
         }
         Outcome::NotFound => Err(Error::MethodNotFound { method: method.to_owned() }),
+        Outcome::Overloaded => Err(Error::Overloaded { method: method.to_owned() }),
         Outcome::Remote(message) => Err(Error::Remote { method: method.to_owned(), message }),
         Outcome::Failed(error) => Err(error),
     }
@@ -220,57 +222,56 @@ impl<R: DeserializeOwned> Future for Pending<R> {
     /// # Panics
     ///
     /// If polled again after it was ready.
-    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<R>> {
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<R>> {
+        let this = self.get_mut();
         #[expect(clippy::expect_used, reason = "as documented: what the user of the future does wrong, and no peer can")]
-        let id = self.id.expect("a pending call must not be polled after it was ready");
-        let end = self.end.clone();
+        let id = this.id.expect("a pending call must not be polled after it was ready");
+        let end = &this.end;
         if let Err(error) = end.check_own() {
-            self.id = None;
+            this.id = None;
             return Poll::Ready(Err(error.into()));
         }
-        if !self.polled {
+        if !this.polled {
             let mut desk = Desk::new();
             match end.look_for_answer(id, &mut desk) {
                 Ok(None) => {}
                 Ok(Some(arrived)) => {
-                    self.id = None;
-                    let read = self.read.unwrap_or(decode);
+                    this.id = None;
+                    let read = this.read.unwrap_or(decode);
                     return Poll::Ready(match (arrived, desk.outcome.take()) {
-                        (Arrived::Elsewhere, Some(outcome)) => read_outcome(outcome, &self.method, read),
-                        _ => read_answer(&desk.buffer, desk.answer.clone(), &self.method, read),
+                        (Arrived::Elsewhere, Some(outcome)) => read_outcome(outcome, &this.method, read),
+                        _ => read_answer(&desk.buffer, desk.answer.clone(), &this.method, read),
                     });
                 }
                 Err(error) => {
-                    self.id = None;
+                    this.id = None;
                     end.pending.forget(id);
                     return Poll::Ready(Err(*error));
                 }
             }
         }
-        self.polled = true;
+        this.polled = true;
         let finished = match end.pending.notify(id, Notify::Task(cx.waker().clone())) {
             // The waker is in place: whatever ends the call from here on finds it. What ended it before is seen here.
             Ok(()) if end.is_over() => Some(Err(end.failure())),
-            Ok(()) => match end.need_background() {
+            Ok(()) => match end.need_background_for_task() {
                 Ok(()) => None,
                 Err(error) => Some(Err(error)),
             },
             Err(_) => Some(end.pending.take(id).ok_or_else(|| end.failure())),
         };
         let Some(outcome) = finished else {
-            if let (Some(at), false) = (self.deadline, self.timed) {
-                self.timed = true;
-                if end.timers.add(at, id, |id| end.pending.is_known(id)) {
-                    end.disturb();
-                }
+            if let (Some(at), false) = (this.deadline, this.timed) {
+                this.timed = true;
+                end.time(at, Due::Call(id));
             }
             return Poll::Pending;
         };
-        self.id = None;
+        this.id = None;
         if outcome.is_err() {
             end.pending.forget(id);
         }
-        Poll::Ready(outcome.and_then(|outcome| read_outcome(outcome, &self.method, self.read.unwrap_or(decode))))
+        Poll::Ready(outcome.and_then(|outcome| read_outcome(outcome, &this.method, this.read.unwrap_or(decode))))
     }
 }
 

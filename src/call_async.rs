@@ -37,7 +37,7 @@ const NOW_AND_THEN: u32 = 16;
 /// Whether it pays that a task looks for its answer itself: learned from how that went.
 #[derive(Debug, Default)]
 pub(crate) struct Looks {
-    /// In vain, or not even tried, since the last one that found its answer. Relaxed: a hint.
+    /// In vain, or not even tried, since the last call that was answered quickly. Relaxed: a hint.
     vain: AtomicU32,
 }
 
@@ -54,6 +54,11 @@ impl Looks {
     fn vain(&self) {
         let vain = self.vain.load(Ordering::Relaxed);
         self.vain.store(vain.checked_add(1).unwrap_or(ENOUGH), Ordering::Relaxed);
+    }
+
+    /// Whether the last one that was tried was not in vain.
+    pub(crate) fn succeed(&self) -> bool {
+        self.vain.load(Ordering::Relaxed) == 0
     }
 
     fn found(&self) {
@@ -231,27 +236,32 @@ impl End {
     /// Looks for the answer to a call on the thread that polls its future: takes answers as long as they come first, and spins for them as a call
     /// would. Whatever else comes is left to a thread that dispatches, and so is all that is behind it.
     pub(crate) fn look_for_answer(self: &Arc<Self>, id: CallId, desk: &mut Desk) -> Step<Option<Arrived>> {
-        if self.is_over() || self.lead.is_mine() || !self.looks.is_worth_it() {
+        // Received by another thread already: there is no telling how quickly it came.
+        if self.pending.is_ready(id) || self.is_over() || self.lead.is_mine() || !self.looks.is_worth_it() {
             return Ok(None);
         }
-        let until = Instant::now().checked_add(LOOK);
         let noticed = !self.lead.try_enter(&self.watch);
-        if noticed && !self.take_a_turn(id, until) {
+        let leads = !noticed || self.take_a_turn(id);
+        let _leading = leads.then(|| Leading(self));
+        // By another thread, while this one was about to look.
+        if self.pending.is_ready(id) {
+            self.looks.found();
+            return Ok(None);
+        }
+        if !leads {
             self.looks.vain();
             return Ok(None);
         }
-        let _leading = Leading(self);
-        // By whoever had the lead just before.
-        if self.pending.is_ready(id) {
-            return Ok(None);
-        }
+        let mut until = None;
         for _ in 0..PASS {
             let popped = {
                 let mut inbox = self.inbox();
                 let next = inbox.next();
                 let over = || self.watch.has_come(next) || self.is_disturbed() || self.inbox_is_wanted();
-                if inbox.is_first() {
+                // The clock is not looked at for what is there already.
+                if inbox.is_first() && !over() {
                     // With the inbox in hand: to take it again once the message is there would only make it late.
+                    until = until.or_else(|| Instant::now().checked_add(LOOK));
                     self.spin_for_data.spin(until, over);
                 }
                 let popped = inbox.pop_answer(&mut desk.buffer);
@@ -312,11 +322,12 @@ impl End {
     /// Asks the thread that leads for the lead: the resident, while it only spins, gives it away. Otherwise each answer would go through it, for as long as
     /// they come in time for its spin. Returns false if the answer came meanwhile, or the time is over.
     #[cold]
-    fn take_a_turn(&self, id: CallId, until: Option<Instant>) -> bool {
+    fn take_a_turn(&self, id: CallId) -> bool {
         let parker = this_parker();
         if self.pending.notify(id, Notify::Thread(parker.clone())).is_err() {
             return false;
         }
+        let until = Instant::now().checked_add(LOOK);
         self.lead.wait_turn(&self.watch, &parker, until, || self.pending.is_ready(id) || self.is_over()) == Turn::Lead
     }
 }

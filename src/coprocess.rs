@@ -20,6 +20,7 @@ use crate::pending::Notify;
 use crate::registry::{Handlers, Serve, Server};
 use crate::reply::Reply;
 use crate::stats::Stats;
+use crate::timers::Due;
 
 /// The event that the first registration on an end sends to the other.
 pub(crate) const LISTENING: &str = "listening";
@@ -176,7 +177,7 @@ impl Coprocess {
     ///
     /// # Errors
     ///
-    /// [`Error::MethodNotFound`] and [`Error::Remote`] come from the other end. [`Error::Timeout`]: the answer, if it comes, is dropped.
+    /// [`Error::MethodNotFound`], [`Error::Overloaded`] and [`Error::Remote`] come from the other end. [`Error::Timeout`]: the answer, if it comes, is dropped.
     /// [`Error::Encode`], [`Error::TooLarge`]: nothing was sent. [`Error::Decode`]: the result is not an `R`. [`Error::TooManyCalls`]: as many as
     /// [`Builder::max_calls_in_flight`](crate::Builder::max_calls_in_flight) allows are in flight. [`Error::Full`]: those are eight million, or both ends flood each other from handlers. [`Error::Closed`], [`Error::Disconnected`], [`Error::Misbehaved`]: the
     /// pair is over.
@@ -323,10 +324,8 @@ impl Coprocess {
         if end.is_over() && end.pending.is_known(id) {
             // The end came to its end after the callback was registered, and perhaps before it was looked for.
             end.complete(id, crate::pending::Outcome::Failed(end.failure()));
-        } else if let Some(at) = deadline
-            && end.timers.add(at, id, |id| end.pending.is_known(id))
-        {
-            end.disturb();
+        } else if let Some(at) = deadline {
+            end.time(at, Due::Call(id));
         }
         Ok(())
     }

@@ -64,14 +64,21 @@ impl Deferred {
 impl End {
     /// The other end has given up a call.
     pub(crate) fn cancelled(&self, id: CallId) {
-        let call = lock(&self.deferred.calls).remove(&id);
         Counters::add(&self.deferred.counters.received);
-        match call {
+        if !self.unwanted(id) {
             // It was answered at once, or meanwhile; or it never was.
-            None => Counters::add(&self.deferred.counters.ignored),
-            Some(None) => {}
-            Some(Some(waker)) => self.contain(|| waker.wake()),
+            Counters::add(&self.deferred.counters.ignored);
         }
+    }
+
+    /// Nobody waits for the answer to a call of the other end. Returns whether it was to be answered.
+    pub(crate) fn unwanted(&self, id: CallId) -> bool {
+        let call = lock(&self.deferred.calls).remove(&id);
+        let was_open = call.is_some();
+        if let Some(Some(waker)) = call {
+            self.contain(|| waker.wake());
+        }
+        was_open
     }
 
     /// The end is over, and nobody waits any more.

@@ -8,10 +8,9 @@ use coprocess_ring::Sleeper;
 
 use crate::dispatch::{Desk, Received, SpinFor};
 use crate::end::End;
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::lead::Turn;
 use crate::parker::Parker;
-use crate::pending::Outcome;
 use crate::stats::Counters;
 use crate::waiting::{Leading, earlier, has_passed, this_parker};
 
@@ -168,16 +167,6 @@ impl End {
         self.watch.disarm();
         self.spin_for_data.slept(start.elapsed());
         dozed.map_err(|e| self.channel_failed(e.into()))
-    }
-
-    /// Fails the calls of callbacks and futures whose deadline has passed.
-    pub(crate) fn expire(self: &Arc<Self>) {
-        while let Some(id) = self.timers.expired() {
-            if self.pending.is_unanswered(id) {
-                self.complete(id, Outcome::Failed(Error::Timeout));
-                self.cancel(id);
-            }
-        }
     }
 }
 

@@ -96,6 +96,8 @@ pub(crate) struct End {
     pub(crate) handlers_want_background: AtomicBool,
     /// Whether the background thread was started.
     pub(crate) background: AtomicBool,
+    /// Whether there is a reason for it besides tasks that wait for answers.
+    pub(crate) background_stays: AtomicBool,
     /// The worker process, on the parent's end.
     worker: OnceLock<Arc<Worker>>,
 }
@@ -135,6 +137,7 @@ impl End {
             ended: OnceLock::new(),
             handlers_want_background: AtomicBool::new(true),
             background: AtomicBool::new(false),
+            background_stays: AtomicBool::new(false),
             worker: OnceLock::new(),
         })
     }

@@ -13,6 +13,7 @@
 //! cancel     6      | 0             | entry       | serial     |
 //! call in    7      | name's length | entry       | serial     | microseconds | name, filled up likewise | arguments
 //! receipt    8      | 0             | gauge       | 0          |
+//! overloaded 9      | 0             | entry       | serial     |
 //! ```
 //!
 //! A call that has a deadline says how long is left, not when it is: nothing is assumed of the other side's clock. Only such calls pay for it.
@@ -63,6 +64,8 @@ pub(crate) enum Head<'a> {
 pub(crate) enum Failure<'a> {
     /// No such method.
     NotFound,
+    /// Too many others are not answered yet.
+    Overloaded,
     /// What the handler said.
     Remote(&'a str),
 }
@@ -75,6 +78,7 @@ const FAILED: u64 = 5;
 const CANCEL: u64 = 6;
 const CALL_WITHIN: u64 = 7;
 const RECEIPT: u64 = 8;
+const OVERLOADED: u64 = 9;
 
 const KIND_MASK: u64 = 0xff;
 const NAME_SHIFT: u32 = 8;
@@ -308,6 +312,7 @@ impl Gather<'_> {
             Head::Cancel(id) => (CANCEL, Some(id), &[][..]),
             Head::Answer(id) => (ANSWER, Some(id), &[][..]),
             Head::Failure(id, Failure::NotFound) => (NOT_FOUND, Some(id), &[][..]),
+            Head::Failure(id, Failure::Overloaded) => (OVERLOADED, Some(id), &[][..]),
             Head::Failure(id, Failure::Remote(_)) => (FAILED, Some(id), &[][..]),
         };
         self.put_named(kind, id.map_or(0, |id| id.entry), id.map(|id| id.serial), name)
@@ -370,6 +375,7 @@ pub(crate) fn split(words: &[u64], bytes: usize) -> Option<(Head<'_>, &[u8])> {
         CANCEL if rest.is_empty() => Some((Head::Cancel(id), rest)),
         RECEIPT if rest.is_empty() && id.serial == 0 => Some((Head::Receipt(entry), rest)),
         NOT_FOUND if rest.is_empty() => Some((Head::Failure(id, Failure::NotFound), rest)),
+        OVERLOADED if rest.is_empty() => Some((Head::Failure(id, Failure::Overloaded), rest)),
         FAILED => Some((Head::Failure(id, Failure::Remote(std::str::from_utf8(rest).ok()?)), &[])),
         _ => None,
     }
@@ -462,9 +468,11 @@ mod tests {
             message.encode(Head::Failure(id, Failure::Remote(text)), &(), 4000, "x").expect("fits");
             assert_eq!(split(message.words(), message.bytes()), Some((Head::Failure(id, Failure::Remote(text)), &[][..])));
         }
-        let mut message = Message::new();
-        message.encode(Head::Failure(id, Failure::NotFound), &(), 4000, "x").expect("fits");
-        assert_eq!(split(message.words(), message.bytes()), Some((Head::Failure(id, Failure::NotFound), &[][..])));
+        for failure in [Failure::NotFound, Failure::Overloaded] {
+            let mut message = Message::new();
+            message.encode(Head::Failure(id, failure), &(), 4000, "x").expect("fits");
+            assert_eq!(split(message.words(), message.bytes()), Some((Head::Failure(id, failure), &[][..])));
+        }
         let mut message = Message::new();
         message.encode(Head::Cancel(id), &(), 4000, "x").expect("fits");
         assert_eq!(split(message.words(), message.bytes()), Some((Head::Cancel(id), &[][..])));
@@ -549,7 +557,7 @@ mod tests {
         for (words, bytes) in [
             (vec![], 0),
             (vec![head(0, 0, 0), 1], 16),
-            (vec![head(9, 0, 0), 1], 16),
+            (vec![head(10, 0, 0), 1], 16),
             (vec![head(CANCEL, 1, 1), 1, 0], 24),
             (vec![head(CANCEL, 0, 1)], 8),
             (vec![head(CANCEL, 0, 1), 1, 0], 17),
@@ -571,6 +579,8 @@ mod tests {
             (vec![head(ANSWER, 1, 1), 1, 0], 24),
             (vec![head(ANSWER, 0, 1)], 8),
             (vec![head(NOT_FOUND, 0, 1), 1, 0], 17),
+            (vec![head(OVERLOADED, 0, 1), 1, 0], 17),
+            (vec![head(OVERLOADED, 1, 1), 1, 0], 24),
             (vec![head(FAILED, 0, 1), 1, 0xff], 17),
         ] {
             assert_eq!(split(&words, bytes), None, "{words:x?} {bytes}");

@@ -54,6 +54,15 @@ pub enum Error {
         /// What the handler said.
         message: String,
     },
+    /// The other end has not answered as many calls as [`Builder::max_calls_served`](crate::Builder::max_calls_served) allows: it did not take this one. It may
+    /// once it has answered some.
+    #[error(
+        "overloaded: the other end did not take the call of `{method}`; as many as Builder::max_calls_served allows are not answered yet"
+    )]
+    Overloaded {
+        /// The name that was called.
+        method: String,
+    },
     /// The other side is gone. What it had sent before was delivered first.
     #[error("disconnected: {0}")]
     Disconnected(Reason),

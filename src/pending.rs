@@ -9,7 +9,7 @@ use std::task::Waker;
 use crate::envelope::{CallId, Failure};
 use crate::error::{Error, Step};
 use crate::parker::Parker;
-use crate::sync::{Arc, AtomicU32, AtomicU64, Mutex, OnceLock, Ordering, lock};
+use crate::sync::{Arc, AtomicU32, AtomicU64, AtomicUsize, Mutex, OnceLock, Ordering, lock};
 
 /// What has come for a call.
 #[derive(Debug)]
@@ -18,6 +18,8 @@ pub(crate) enum Outcome {
     Answer { words: Vec<u64>, from: usize, to: usize },
     /// No such method.
     NotFound,
+    /// The other end has too many calls to answer.
+    Overloaded,
     /// What the other end's handler said.
     Remote(String),
     /// The call failed on this side.
@@ -28,6 +30,7 @@ impl From<Failure<'_>> for Outcome {
     fn from(failure: Failure<'_>) -> Outcome {
         match failure {
             Failure::NotFound => Outcome::NotFound,
+            Failure::Overloaded => Outcome::Overloaded,
             Failure::Remote(message) => Outcome::Remote(message.to_owned()),
         }
     }
@@ -130,6 +133,8 @@ pub(crate) struct Pending {
     limit: u32,
     /// The entry freed last: a series of calls uses one entry, which stays in the cache.
     hint: AtomicU32,
+    /// Tasks that are to be woken when their answers come.
+    tasks: AtomicUsize,
 }
 
 /// The right to claim entries of a table. There is one, so nobody else claims meanwhile, and no exchange is needed.
@@ -149,7 +154,7 @@ impl Pending {
     pub(crate) fn new(limit: u32) -> (Pending, Claimer) {
         let limit = limit.clamp(1, MAX_IN_FLIGHT);
         let chunks = [const { OnceLock::new() }; CHUNKS];
-        let pending = Pending { chunks, capacity: AtomicU32::new(0), limit, hint: AtomicU32::new(0) };
+        let pending = Pending { chunks, capacity: AtomicU32::new(0), limit, hint: AtomicU32::new(0), tasks: AtomicUsize::new(0) };
         pending.grow(0);
         (pending, Claimer { cursor: 0 })
     }
@@ -288,7 +293,7 @@ impl Pending {
             return Forgotten::Unknown;
         }
         // What is dropped may run user code, which must not find the lock held.
-        let dropped = std::mem::take(&mut *state);
+        let dropped = self.replace(&mut state, State::Quiet);
         self.free(id, entry);
         drop(state);
         drop(dropped);
@@ -303,7 +308,7 @@ impl Pending {
         if entry.status.load(Ordering::Relaxed) != busy(id.serial) {
             return Err(notify);
         }
-        let replaced = std::mem::replace(&mut *state, State::Waiting(notify));
+        let replaced = self.replace(&mut state, State::Waiting(notify));
         drop(state);
         drop(replaced);
         Ok(())
@@ -317,7 +322,7 @@ impl Pending {
         if entry.status.load(Ordering::Acquire) != busy(id.serial) {
             return Completion::Unknown;
         }
-        match std::mem::take(&mut *state) {
+        match self.replace(&mut state, State::Quiet) {
             State::Waiting(Notify::Callback(callback)) => {
                 self.free(id, entry);
                 Completion::Run(callback, outcome)
@@ -342,6 +347,26 @@ impl Pending {
         }
     }
 
+    /// Changes who waits for a call, and keeps count.
+    fn replace(&self, state: &mut State, by: State) -> State {
+        let counts = |state: &State| matches!(state, State::Waiting(Notify::Task(_)));
+        // Relaxed: who relies on it looks again after a fence; see `Seat::call_up`.
+        if counts(&by) {
+            self.tasks.fetch_add(1, Ordering::Relaxed);
+        }
+        let before = std::mem::replace(state, by);
+        if counts(&before) {
+            self.tasks.fetch_sub(1, Ordering::Relaxed);
+        }
+        before
+    }
+
+    /// Whether a task waits to be woken by an answer.
+    pub(crate) fn wakes_tasks(&self) -> bool {
+        // Relaxed: see `replace`.
+        self.tasks.load(Ordering::Relaxed) > 0
+    }
+
     /// Whether the call is still in flight, answered or not.
     pub(crate) fn is_known(&self, id: CallId) -> bool {
         self.find(id).is_some()
@@ -359,7 +384,7 @@ impl Pending {
                 continue;
             }
             let mut state = lock(&entry.state);
-            let completion = match std::mem::take(&mut *state) {
+            let completion = match self.replace(&mut state, State::Quiet) {
                 State::Waiting(Notify::Callback(callback)) => {
                     entry.status.fetch_and(!FLAGS, Ordering::Release);
                     Completion::Run(callback, outcome())

@@ -24,6 +24,8 @@ use crate::envelope::{CallId, Failure};
 use crate::error::Result;
 use crate::outbox::Patience;
 use crate::stats::Counters;
+#[cfg(feature = "tokio")]
+use crate::timers::Due;
 use crate::waiting::has_passed;
 
 /// What the caller is told of a reply that was dropped.
@@ -77,12 +79,7 @@ impl<R> Reply<R> {
             end.served.fetch_sub(1, Ordering::Relaxed);
             Counters::add(&end.counters.calls_refused);
             // If this fails, nobody waits for it.
-            let _ = end.refuse(
-                id,
-                method,
-                Failure::Remote(&format!("too many calls: {limit} are not answered yet, as many as Builder::max_calls_served allows")),
-                end.patience_of_answers(),
-            );
+            let _ = end.refuse(id, method, Failure::Overloaded, end.patience_of_answers());
             return None;
         }
         // Relaxed: made by the thread that runs the handler.
@@ -247,7 +244,14 @@ impl<R: Serialize> Reply<R> {
 /// For the task that answers.
 #[cfg(feature = "tokio")]
 impl<R: Serialize> Reply<R> {
-    /// Ready once nobody waits for the answer. The task is woken for that, except by the deadline: then the caller says so, if it can.
+    /// Has the task woken when the caller's deadline has passed.
+    pub(crate) fn wake_at_deadline(&self) {
+        if let (Some((id, _)), Some(at)) = (&self.call, self.deadline) {
+            self.end.time(at, Due::Served(*id));
+        }
+    }
+
+    /// Ready once nobody waits for the answer. The task is woken for that.
     pub(crate) fn poll_unwanted(&self, context: &Context<'_>) -> Poll<()> {
         let Some((id, _)) = &self.call else { return Poll::Ready(()) };
         // In this order: whoever ends the end wakes those who are there by then.

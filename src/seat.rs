@@ -1,9 +1,6 @@
 //! Who is the resident of an end: the background dispatcher, or a thread in `run`, which takes precedence.
 
-use std::sync::atomic::{AtomicU32, Ordering};
-use std::sync::{Condvar, Mutex};
-
-use crate::sync::lock;
+use crate::sync::{AtomicU32, Condvar, Mutex, Ordering, fence, lock};
 
 /// Who has the seat.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -24,6 +21,8 @@ pub(crate) struct Seat {
     freed: Condvar,
     /// Threads in `run` that wait for the seat.
     wanted: AtomicU32,
+    /// Threads of the library that wait for it.
+    standing_by: AtomicU32,
 }
 
 impl Seat {
@@ -57,17 +56,27 @@ impl Seat {
     /// if it is over.
     pub(crate) fn claim_in_background(&self, who: Holder, over: impl Fn() -> bool, stand_by: impl Fn() -> bool) -> bool {
         let mut holder = lock(&self.holder);
-        while *holder != Holder::Nobody || self.is_wanted() || stand_by() {
-            if over() {
-                return false;
-            }
+        // Relaxed: ordered by the fence, which pairs with the one in `call_up`.
+        self.standing_by.fetch_add(1, Ordering::Relaxed);
+        fence(Ordering::SeqCst);
+        while (*holder != Holder::Nobody || self.is_wanted() || stand_by()) && !over() {
             holder = self.freed.wait(holder).unwrap_or_else(|p| p.into_inner());
         }
-        if over() {
-            return false;
+        self.standing_by.fetch_sub(1, Ordering::Relaxed);
+        let claimed = !over();
+        if claimed {
+            *holder = who;
         }
-        *holder = who;
-        true
+        claimed
+    }
+
+    /// Lets a thread that stands by look whether it still should. Call after changing that.
+    pub(crate) fn call_up(&self) {
+        // Either it sees the change, or this sees that it stands by; pairs with the fence in `claim_in_background`.
+        fence(Ordering::SeqCst);
+        if self.standing_by.load(Ordering::Relaxed) > 0 {
+            self.stir();
+        }
     }
 
     /// Waits until the background dispatcher, which has been told, has left the seat.

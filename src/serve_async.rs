@@ -20,8 +20,8 @@ impl Coprocess {
     /// Serves a method by an `async` handler, whose future is spawned on `runtime`; calls are answered in the order in which their futures are done. Feature `tokio`.
     ///
     /// The handler itself is called where handlers are called, one at a time and in the order of the calls; its futures run at the same time as each
-    /// other, and as other handlers. When a caller gives up (it has dropped its future or [`Pending`](crate::Pending), or its deadline has passed), which this end hears of
-    /// as soon as there is room in the ring, or the pair is over, the future is dropped at its next `await`. Inside of it [`current_deadline`](crate::current_deadline) is the call's, and the calls that it makes have it, too.
+    /// other, and as other handlers. When a caller gives up by dropping its future or [`Pending`](crate::Pending), which this end hears of as soon as there is room in the
+    /// ring, when its deadline has passed, or when the pair is over, the future is dropped at its next `await`. Inside of it [`current_deadline`](crate::current_deadline) is the call's, and the calls that it makes have it, too.
     ///
     /// A panic becomes [`Error::Remote`](crate::Error::Remote) for the caller; so does a runtime that shuts down. Answers for which the ring has no room are kept
     /// and sent in their turn, so no thread of the runtime waits for it; beyond 64 MiB of them the futures wait, each with the answer that it has.
@@ -54,7 +54,7 @@ impl Coprocess {
         let runtime = runtime.clone();
         self.serve_deferred(method, move |args: A, reply: Reply<R>| {
             let future = handler(args);
-            drop(runtime.spawn(Answering { reply: Some(reply), state: State::Running(Box::pin(async move { Ok(future.await) })) }));
+            answer(&runtime, reply, async move { Ok(future.await) });
         })
     }
 
@@ -84,13 +84,19 @@ impl Coprocess {
         let runtime = runtime.clone();
         self.serve_deferred(method, move |args: A, reply: Reply<R>| {
             let future = handler(args);
-            let told = async move { future.await.map_err(|error| error.to_string()) };
-            drop(runtime.spawn(Answering { reply: Some(reply), state: State::Running(Box::pin(told)) }));
+            answer(&runtime, reply, async move { future.await.map_err(|error| error.to_string()) });
         })
     }
 }
 
 type Outcome<R> = std::result::Result<R, String>;
+
+/// Spawns the task that answers a call with what becomes of `future`.
+fn answer<R: Serialize + Send + 'static>(runtime: &Handle, reply: Reply<R>, future: impl Future<Output = Outcome<R>> + Send + 'static) {
+    // Also where the caller cannot say that it has given up: it is stopped, or has no room.
+    reply.wake_at_deadline();
+    drop(runtime.spawn(Answering { reply: Some(reply), state: State::Running(Box::pin(future)) }));
+}
 
 /// Runs the future of a handler and answers its call.
 struct Answering<R: Serialize> {

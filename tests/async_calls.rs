@@ -4,15 +4,15 @@ mod common;
 
 use std::future::Future;
 use std::pin::{Pin, pin};
-use std::sync::Mutex;
+use std::sync::{Mutex, mpsc};
 use std::task::{Context, Poll, Waker};
+use std::thread;
 use std::time::{Duration, Instant};
 
-use common::{AT_ONCE, LIMIT, SMALL_RING, assert_matches, eventually, later_worker, pattern, within};
+use common::{AT_ONCE, LIMIT, SMALL_RING, assert_matches, eventually, inbox, later_worker, next, pattern, signal, within};
 use coprocess::serde_bytes::ByteBuf;
-use coprocess::{Builder, Call, Coprocess, Error, Reason, Reply, WaitStrategy};
-use nix::sys::signal::{Signal, kill};
-use nix::unistd::Pid;
+use coprocess::{Backpressure, Builder, Call, Coprocess, Error, Reason, Reply, WaitStrategy};
+use nix::sys::signal::Signal;
 use serde::de::DeserializeOwned;
 
 coprocess::init_in_tests!();
@@ -29,10 +29,6 @@ fn block_on<F: Future>(future: F) -> F::Output {
 fn polled<R: DeserializeOwned>(mut call: Call<R>) -> Call<R> {
     assert!(Pin::new(&mut call).poll(&mut Context::from_waker(Waker::noop())).is_pending());
     call
-}
-
-fn signal(worker: &Coprocess, signal: Signal) {
-    kill(Pid::from_raw(worker.peer_id() as i32), signal).unwrap();
 }
 
 fn served(parent: Coprocess) {
@@ -303,5 +299,74 @@ fn a_poll_is_short() {
             assert!(start.elapsed() < AT_ONCE / 2, "{:?}", start.elapsed());
             eventually("the other end heard of it", || worker.stats().cancels_sent == 100);
         }
+    });
+}
+
+/// A worker whose calls take a moment when asked to, so that a poll looks in vain and a thread of the library waits.
+fn slow(parent: Coprocess) {
+    let weak = parent.downgrade();
+    parent
+        .serve("double", |x: u64| x * 2)
+        .serve_deferred("slow", |x: u64, reply: Reply<u64>| {
+            thread::spawn(move || {
+                thread::sleep(Duration::from_millis(2));
+                reply.send(x * 2)
+            });
+        })
+        .listen("say", move |x: u64| weak.upgrade().unwrap().emit("said", x).unwrap());
+}
+
+/// Where nothing but tasks needs it, the thread of the library leaves the ring to them as long as they find their answers; it is back for whatever they do not find, and
+/// for whoever needs it.
+#[test]
+fn the_background_stands_by_and_comes_back() {
+    within(LIMIT, || {
+        let started = || {
+            let worker = coprocess::fork(slow).unwrap();
+            block_on(async {
+                for x in 0..300_u64 {
+                    if x % 30 == 0 {
+                        assert_eq!(worker.call_async::<u64>("slow", x).await.unwrap(), 2 * x);
+                    }
+                    assert_eq!(worker.call_async::<u64>("double", x).await.unwrap(), 2 * x);
+                }
+                // The first answers come while nobody looks.
+                let calls: Vec<_> = (0..200_u64).map(|x| worker.start::<u64>("double", x).unwrap()).collect();
+                for (x, call) in (0..).zip(calls) {
+                    assert_eq!(call.await.unwrap(), 2 * x);
+                }
+                assert_matches!(worker.call_async_timeout::<u64>("slow", 1_u64, Duration::from_micros(300)).await, Err(Error::Timeout));
+                assert_eq!(worker.call_async::<u64>("double", 1_u64).await.unwrap(), 2);
+            });
+            worker
+        };
+        // From here on no thread of the program waits in the pair.
+        let worker = started();
+        let (told, answer) = mpsc::channel();
+        worker.call_with("double", 4_u64, move |doubled: coprocess::Result<u64>| told.send(doubled.unwrap()).unwrap()).unwrap();
+        assert_eq!(next(&answer), 8);
+
+        let worker = started();
+        let said = inbox::<u64>(&worker, "said");
+        worker.emit("say", 7_u64).unwrap();
+        assert_eq!(next(&said), 7);
+
+        let worker = started();
+        let call = worker.start::<u64>("slow", 4_u64).unwrap();
+        eventually("it is ready", || call.is_ready());
+        assert_eq!(call.wait().unwrap(), 8);
+
+        let worker = started();
+        let gauge = worker.event("say").backpressure(Backpressure::KeepLatest);
+        let unheard = worker.stats().events_unheard;
+        gauge.emit(1_u64).unwrap();
+        gauge.emit(2_u64).unwrap();
+        // The second is sent once the receipt for the first was received; each is echoed.
+        eventually("both are sent", || worker.stats().events_unheard == unheard + 2);
+
+        let worker = started();
+        worker.kill().unwrap();
+        let outcome = block_on(worker.call_async::<u64>("slow", 1_u64));
+        assert_matches!(outcome, Err(Error::Disconnected(_)));
     });
 }

@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Waker};
 use std::time::{Duration, Instant};
 
-use common::{AT_ONCE, LIMIT, SMALL_RING, assert_matches, eventually, pattern, within};
+use common::{AT_ONCE, LIMIT, SMALL_RING, Stopped, assert_matches, eventually, inbox, next, pattern, within};
 use coprocess::serde_bytes::ByteBuf;
 use coprocess::{Builder, Coprocess, Error, current_deadline};
 use tokio::runtime::{Handle, Runtime};
@@ -153,7 +153,7 @@ fn given_up_where_calls_are_limited() {
         for round in 0..20 {
             let given_up = worker.start::<u64>("wait", 1_u64).unwrap();
             eventually("it is served", || alive() == 1);
-            assert_matches!(worker.call::<u64>("wait", 2_u64), Err(Error::Remote { message, .. }) if message.contains("too many calls"));
+            assert_matches!(worker.call::<u64>("wait", 2_u64), Err(Error::Overloaded { method }) if method == "wait");
             assert_eq!(alive(), 1, "round {round}");
             drop(given_up);
             eventually("it is dropped", || alive() == 0);
@@ -281,4 +281,54 @@ fn the_deadline_is_known_in_a_future_and_travels_on() {
             assert!(left.is_some_and(|left| left <= minute && left > minute - AT_ONCE), "{left:?}");
         }
     });
+}
+
+/// A caller that is stopped does not say that it gives up: its deadline does.
+#[test]
+fn the_caller_is_stopped() {
+    within(LIMIT, || {
+        const PATIENCE: Duration = Duration::from_millis(300);
+        let worker = coprocess::fork(|parent| {
+            let weak = parent.downgrade();
+            parent.listen("ask", move |()| {
+                let parent = weak.upgrade().unwrap();
+                let timed_out = matches!(parent.call_timeout::<()>("forever", (), PATIENCE), Err(Error::Timeout));
+                parent.emit("asked", timed_out).unwrap();
+            });
+        })
+        .unwrap();
+        let asked = inbox::<bool>(&worker, "asked");
+        let (dropped, is_dropped) = std::sync::mpsc::channel();
+        let (served, is_served) = std::sync::mpsc::channel();
+        worker.serve_async(runtime(), "forever", move |()| {
+            let told = Told(dropped.clone());
+            let served = served.clone();
+            async move {
+                let _told = told;
+                served.send(current_deadline()).unwrap();
+                std::future::pending::<()>().await;
+            }
+        });
+        for round in 1..=3 {
+            worker.emit("ask", ()).unwrap();
+            let deadline = next(&is_served).unwrap();
+            let stopped = Stopped::new(&worker);
+            next(&is_dropped);
+            let late = Instant::now().saturating_duration_since(deadline);
+            assert!(Instant::now() >= deadline && late < AT_ONCE, "{late:?}");
+            assert_eq!(worker.stats().cancels_received, round - 1, "this end was not told");
+            drop(stopped);
+            assert!(next(&asked));
+            eventually("it says so, now that it can", || worker.stats().cancels_ignored == round);
+        }
+    });
+}
+
+/// Says that it was dropped.
+struct Told(std::sync::mpsc::Sender<()>);
+
+impl Drop for Told {
+    fn drop(&mut self) {
+        self.0.send(()).unwrap();
+    }
 }

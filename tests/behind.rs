@@ -10,34 +10,13 @@ use std::task::{Context, Poll, Waker};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use common::{AT_ONCE, LIMIT, SMALL_RING, assert_matches, eventually, inbox, next, within};
+use common::{AT_ONCE, LIMIT, SMALL_RING, Stopped, assert_matches, eventually, inbox, next, resident_kib, within};
 use coprocess::serde_bytes::ByteBuf;
 use coprocess::{Backpressure, Builder, Coprocess, Error};
-use nix::sys::signal::{Signal, kill};
-use nix::unistd::Pid;
 
 coprocess::init_in_tests!();
 
 const MIB: usize = 1 << 20;
-
-/// Stops the other side; with the drop of this it goes on.
-struct Stopped(Pid);
-
-impl Stopped {
-    fn new(co: &Coprocess) -> Stopped {
-        let id = Pid::from_raw(co.peer_id().cast_signed());
-        kill(id, Signal::SIGSTOP).unwrap();
-        let stat = format!("/proc/{id}/stat");
-        eventually("it is stopped", || fs::read_to_string(&stat).unwrap().contains(") T "));
-        Stopped(id)
-    }
-}
-
-impl Drop for Stopped {
-    fn drop(&mut self) {
-        kill(self.0, Signal::SIGCONT).unwrap();
-    }
-}
 
 /// Fills the ring towards it.
 fn fill(co: &Coprocess) {
@@ -106,13 +85,6 @@ fn a_call_given_up_without_room_is_cancelled_once_there_is_some() {
     });
 }
 
-/// Bytes of memory that this process has.
-fn resident() -> usize {
-    let status = fs::read_to_string("/proc/self/status").unwrap();
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
-    line.trim().trim_end_matches(" kB").parse::<usize>().unwrap() * 1024
-}
-
 fn poll_once<F: Future>(future: F) -> Poll<F::Output> {
     pin!(future).poll(&mut Context::from_waker(Waker::noop()))
 }
@@ -128,12 +100,12 @@ fn calls_of_tasks_that_are_given_up_take_no_memory() {
         assert_eq!(worker.call::<usize>("length", &large).unwrap(), MIB);
         let stopped = Stopped::new(&worker);
         fill(&worker);
-        let before = resident();
+        let before_kib = resident_kib();
         for _ in 0..300 {
             assert!(poll_once(worker.call_async::<usize>("length", &large)).is_pending());
         }
-        let more = resident().saturating_sub(before);
-        assert!(more < 60 * MIB, "{more} bytes are kept for calls that nobody waits for");
+        let more_kib = resident_kib().saturating_sub(before_kib);
+        assert!(more_kib < 60 << 10, "{more_kib} KiB are kept for calls that nobody waits for");
         // The first may be in the midst of being sent.
         assert!(worker.stats().cancels_sent <= 1, "what was not sent needs no cancelling");
         drop(stopped);

@@ -24,6 +24,7 @@ mod envelope {
 
     pub(crate) enum Failure<'a> {
         NotFound,
+        Overloaded,
         Remote(&'a str),
     }
 }

@@ -10,11 +10,10 @@ use std::task::{Context, Poll, Waker};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use common::{AT_ONCE, LIMIT, SMALL_RING, assert_matches, eventually, pattern, within};
+use common::{AT_ONCE, LIMIT, SMALL_RING, assert_matches, eventually, pattern, signal, within};
 use coprocess::serde_bytes::ByteBuf;
 use coprocess::{Builder, Coprocess, Error, Reply, current_deadline};
-use nix::sys::signal::{Signal, kill};
-use nix::unistd::Pid;
+use nix::sys::signal::Signal;
 
 coprocess::init_in_tests!();
 
@@ -39,10 +38,6 @@ fn served(parent: Coprocess) {
             (stats.cancels_received, stats.cancels_ignored, stats.messages_sent)
         })
         .serve("sleep", |millis: u64| thread::sleep(Duration::from_millis(millis)));
-}
-
-fn signal(worker: &Coprocess, signal: Signal) {
-    kill(Pid::from_raw(worker.peer_id() as i32), signal).unwrap();
 }
 
 /// Whoever gives up, in whatever way: the other end knows before it handles what is sent next.

@@ -6,11 +6,10 @@ use std::sync::{Mutex, mpsc};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use common::{AT_ONCE, LIMIT, SMALL_RING, assert_matches, next, pattern, within};
+use common::{AT_ONCE, LIMIT, SMALL_RING, assert_matches, next, pattern, signal, within};
 use coprocess::serde_bytes::ByteBuf;
 use coprocess::{Builder, Coprocess, Error, Reply};
-use nix::sys::signal::{Signal, kill};
-use nix::unistd::Pid;
+use nix::sys::signal::Signal;
 
 coprocess::init_in_tests!();
 
@@ -23,10 +22,6 @@ fn slow(parent: Coprocess) {
         .serve("length", |bytes: ByteBuf| bytes.len())
         .serve("sleep", |millis: u64| thread::sleep(Duration::from_millis(millis)))
         .serve_deferred("never", move |(), reply: Reply<()>| held.lock().unwrap().push(reply));
-}
-
-fn signal(worker: &Coprocess, signal: Signal) {
-    kill(Pid::from_raw(worker.peer_id() as i32), signal).unwrap();
 }
 
 /// The result of `body` must be a timeout, not before `SHORT` and not long after.

@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use coprocess::{Backpressure, Coprocess, Error, Pending, Reply};
 use coprocess_fuzz::messages::{
-    ANSWER, CALL, CALL_WITHIN, CANCEL, EVENT, FAILED, Id, NOT_FOUND, RECEIPT, call_within, message, parse, words,
+    ANSWER, CALL, CALL_WITHIN, CANCEL, EVENT, FAILED, Id, NOT_FOUND, OVERLOADED, RECEIPT, call_within, message, parse, words,
 };
 use coprocess_fuzz::segment::Segment;
 use coprocess_ring::{Progress, Receiver, Region, Sender, Side};
@@ -77,6 +77,7 @@ enum Step {
         flip: Option<(u8, u8)>,
     },
     NotFound(To),
+    Overloaded(To),
     Failed {
         to: To,
         text: Vec<u8>,
@@ -215,7 +216,7 @@ impl Peer {
                     let left = self.awaited.get_mut(&parsed.id.0).filter(|left| **left > 0);
                     *left.expect("a receipt for an event that was sent") -= 1;
                 }
-                ANSWER | NOT_FOUND | FAILED => {
+                ANSWER | NOT_FOUND | OVERLOADED | FAILED => {
                     let left = self.asked.get_mut(&parsed.id).filter(|left| **left > 0);
                     *left.expect("an answer to a call that was made, and not answered") -= 1;
                 }
@@ -334,6 +335,7 @@ fn fuzz(steps: Vec<Step>) {
             }
             Step::Answer { to, result, flip } => peer.send(&flipped(message(ANSWER, peer.id(&to), &[], &result), flip)),
             Step::NotFound(to) => peer.send(&message(NOT_FOUND, peer.id(&to), &[], &[])),
+            Step::Overloaded(to) => peer.send(&message(OVERLOADED, peer.id(&to), &[], &[])),
             Step::Failed { to, text } => peer.send(&message(FAILED, peer.id(&to), &[], &text)),
             Step::Long { call, name: i, byte, length } => {
                 let payload = vec![byte; usize::from(length) % (MAX_MESSAGE - 64)];

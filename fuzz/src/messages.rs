@@ -8,6 +8,7 @@ pub const FAILED: u8 = 5;
 pub const CANCEL: u8 = 6;
 pub const CALL_WITHIN: u8 = 7;
 pub const RECEIPT: u8 = 8;
+pub const OVERLOADED: u8 = 9;
 
 /// Names a call.
 pub type Id = (u32, u64);
@@ -67,7 +68,7 @@ pub fn parse(bytes: &[u8]) -> Option<Parsed<'_>> {
     let good = match kind {
         EVENT | CALL | CALL_WITHIN => true,
         ANSWER => length == 0,
-        NOT_FOUND | CANCEL => length == 0 && payload.is_empty(),
+        NOT_FOUND | OVERLOADED | CANCEL => length == 0 && payload.is_empty(),
         RECEIPT => length == 0 && payload.is_empty() && serial == 0,
         FAILED => length == 0 && std::str::from_utf8(payload).is_ok(),
         _ => false,

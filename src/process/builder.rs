@@ -240,7 +240,7 @@ impl Builder {
     /// [`serve_deferred`](Coprocess::serve_deferred), and of `serve_async`, whose [`Reply`](crate::Reply) is alive, also if nobody waits for the answer any
     /// more: a call that was cancelled makes room once its handler has let go of it. Default: any number; at least 1.
     ///
-    /// Beyond that a call of such a method is refused: its caller gets [`Error::Remote`] that says so, and it is counted in
+    /// Beyond that a call of such a method is refused: its caller gets [`Error::Overloaded`](crate::Error::Overloaded), and it is counted in
     /// [`Stats::calls_refused`](crate::Stats::calls_refused). Methods that answer at once are served as ever.
     ///
     /// # Examples

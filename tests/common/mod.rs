@@ -16,6 +16,8 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use coprocess::{Coprocess, Reply};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 use serde::de::DeserializeOwned;
 
 pub(crate) use random::{Random, rounds, seed};
@@ -283,6 +285,28 @@ fn stat(pid: u32) -> Option<(char, u32)> {
     let mut fields = stat.rsplit_once(')')?.1.split_whitespace();
     let state = fields.next()?.chars().next()?;
     Some((state, fields.next()?.parse().ok()?))
+}
+
+/// Sends a signal to the other side.
+pub(crate) fn signal(co: &Coprocess, signal: Signal) {
+    kill(Pid::from_raw(co.peer_id().cast_signed()), signal).unwrap();
+}
+
+/// The other side is stopped; with the drop of this it goes on.
+pub(crate) struct Stopped<'a>(&'a Coprocess);
+
+impl<'a> Stopped<'a> {
+    pub(crate) fn new(co: &'a Coprocess) -> Stopped<'a> {
+        signal(co, Signal::SIGSTOP);
+        eventually("it is stopped", || state(co.peer_id()) == Some('T'));
+        Stopped(co)
+    }
+}
+
+impl Drop for Stopped<'_> {
+    fn drop(&mut self) {
+        signal(self.0, Signal::SIGCONT);
+    }
 }
 
 /// The state letter of a process that exists.

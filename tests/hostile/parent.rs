@@ -75,6 +75,7 @@ fn how<T>(outcome: &Result<T>) -> String {
         Err(Error::Closed) => "closed".to_owned(),
         Err(Error::Decode { .. }) => "decode".to_owned(),
         Err(Error::Remote { .. }) => "remote".to_owned(),
+        Err(Error::Overloaded { .. }) => "overloaded".to_owned(),
         Err(Error::MethodNotFound { .. }) => "method not found".to_owned(),
         Err(Error::Fork { cause: ForkError::NeverAttached(_), .. }) => "never attached".to_owned(),
         Err(Error::Fork { cause: ForkError::Ended(_), .. }) => "ended".to_owned(),

@@ -2,7 +2,7 @@
 
 use super::survives;
 use crate::kit::random::Numbers;
-use crate::kit::wire::{ANSWER, CALL, CALL_WITHIN, CANCEL, EVENT, Envelope, FAILED, NOT_FOUND};
+use crate::kit::wire::{ANSWER, CALL, CALL_WITHIN, CANCEL, EVENT, Envelope, FAILED, NOT_FOUND, OVERLOADED};
 use crate::kit::{Captive, for_ever};
 use crate::parent::Parent;
 
@@ -36,7 +36,7 @@ pub(crate) fn answers(how: &str) -> ! {
                 writer.message(&right.encode());
             }
             "twice" => {
-                for kind in [ANSWER, ANSWER, FAILED, NOT_FOUND] {
+                for kind in [ANSWER, ANSWER, FAILED, NOT_FOUND, OVERLOADED] {
                     let value = if kind == ANSWER { right.value.clone() } else { Vec::new() };
                     writer.message(&Envelope { kind, value, ..right.clone() }.encode());
                 }
@@ -60,7 +60,7 @@ pub(crate) fn answers(how: &str) -> ! {
                 writer.message(&Envelope { value, ..right }.encode());
             }
             "with failures" => {
-                let kind = [FAILED, NOT_FOUND][numbers.below(2)];
+                let kind = [FAILED, NOT_FOUND, OVERLOADED][numbers.below(3)];
                 let value = if kind == FAILED { b"no".to_vec() } else { Vec::new() };
                 writer.message(&Envelope { kind, value, ..right }.encode());
             }
@@ -115,7 +115,7 @@ pub(crate) fn malformed(what: &str) -> ! {
         "half a head" => event.encode()[..7].to_vec(),
         "a call without its number" => kind(CALL)[..8].to_vec(),
         "kind 0" => kind(0),
-        "kind 9" => kind(9),
+        "kind 10" => kind(10),
         "a cancellation without its number" => kind(CANCEL)[..8].to_vec(),
         "a cancellation, and more" => Envelope { kind: CANCEL, ..Envelope::call(1, "", b"more") }.encode(),
         "a cancellation with a name" => with_name(1, CANCEL),
@@ -135,6 +135,7 @@ pub(crate) fn malformed(what: &str) -> ! {
         "a name that is no text" => Envelope { name: vec![0xff; 9], ..event }.encode(),
         "a method that is no text" => Envelope { name: vec![0xff; 9], ..Envelope::call(1, "", b"") }.encode(),
         "not found, and more" => Envelope { kind: NOT_FOUND, ..Envelope::call(1, "", b"more") }.encode(),
+        "overloaded, and more" => Envelope { kind: OVERLOADED, ..Envelope::call(1, "", b"more") }.encode(),
         "a failure that is no text" => Envelope { kind: FAILED, value: vec![0xff; 9], ..Envelope::call(1, "", b"") }.encode(),
         other => unreachable!("{other}"),
     };
@@ -177,7 +178,7 @@ malformed! {
     half_a_head: "half a head";
     a_call_without_its_number: "a call without its number";
     a_kind_of_zero: "kind 0";
-    a_kind_that_is_unknown: "kind 9";
+    a_kind_that_is_unknown: "kind 10";
     a_cancellation_without_its_number: "a cancellation without its number";
     a_cancellation_and_more: "a cancellation, and more";
     a_cancellation_with_a_name: "a cancellation with a name";
@@ -194,5 +195,6 @@ malformed! {
     a_name_that_is_no_text: "a name that is no text";
     a_method_that_is_no_text: "a method that is no text";
     a_not_found_that_says_more: "not found, and more";
+    an_overload_that_says_more: "overloaded, and more";
     a_failure_that_is_no_text: "a failure that is no text";
 }

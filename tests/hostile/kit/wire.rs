@@ -159,6 +159,7 @@ pub(crate) const CANCEL: u8 = 6;
 pub(crate) const CALL_WITHIN: u8 = 7;
 pub(crate) const ANSWER: u8 = 3;
 pub(crate) const NOT_FOUND: u8 = 4;
+pub(crate) const OVERLOADED: u8 = 9;
 pub(crate) const FAILED: u8 = 5;
 pub(crate) const RECEIPT: u8 = 8;
 
