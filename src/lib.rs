@@ -95,7 +95,18 @@
 //! nested in it more than 128 deep, or if its sequences and maps have, in all, over 65,536 elements more than it has bytes, which takes
 //! elements that are encoded in none. So it costs at most its own size, or those 65,536, times the size of the elements of the types that
 //! receive it.
+#![cfg_attr(
+    all(any(doc, doctest), feature = "interface", feature = "tokio"),
+    doc = "
 
+# Further reading
+
+- [The guide](_guide): from the first call to typed, pipelined and awaited ones, in ten short steps.
+- [The cookbook](_cookbook): whole programs, each with its pitfalls.
+- [Migration](_migration): what to write in place of what other libraries have.
+- [Safety](_safety): what is promised against a worker that crashes or turns hostile, what that rests on, and what shows it.
+"
+)]
 // No panic can be reached from the wire. Tests are not on it.
 #![cfg_attr(
     not(test),
@@ -184,20 +195,26 @@ pub use stats::Stats;
 #[doc = include_str!("../README.md")]
 struct Readme;
 
-// So do the steps of the guide.
-#[cfg(all(doctest, feature = "interface", feature = "tokio"))]
+// So do those of the documents. They are pages of the reference, too: there is nothing in these modules but text. Where a document links to another, the first
+// target that is given for a link counts.
+#[cfg(all(any(doc, doctest), feature = "interface", feature = "tokio"))]
+#[doc = "[cookbook]: crate::_cookbook\n[migration]: crate::_migration\n[safety]: crate::_safety\n"]
 #[doc = include_str!("../docs/guide.md")]
-struct Guide;
+pub mod _guide {}
 
-// And the recipes.
-#[cfg(all(doctest, feature = "interface", feature = "tokio"))]
+#[cfg(all(any(doc, doctest), feature = "interface", feature = "tokio"))]
+#[doc = "[guide]: crate::_guide\n"]
 #[doc = include_str!("../docs/cookbook.md")]
-struct Cookbook;
+pub mod _cookbook {}
 
-// And what those are shown who come from elsewhere.
-#[cfg(all(doctest, feature = "interface"))]
+#[cfg(all(any(doc, doctest), feature = "interface", feature = "tokio"))]
+#[doc = "[cookbook]: crate::_cookbook\n"]
 #[doc = include_str!("../docs/migration.md")]
-struct Migration;
+pub mod _migration {}
+
+#[cfg(all(doc, feature = "interface", feature = "tokio"))]
+#[doc = include_str!("../docs/safety.md")]
+pub mod _safety {}
 
 /// Makes worker functions work in a test binary: write it once, at the top level of the file.
 ///
