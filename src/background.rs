@@ -25,15 +25,20 @@ impl End {
     ///
     /// [`Error::Os`] if the system refuses a thread.
     pub(crate) fn need_background(self: &Arc<Self>) -> Result<()> {
+        self.keep_background();
+        self.start_background()
+    }
+
+    /// If there is somebody who dispatches in the background: lets him stay, whatever for.
+    pub(crate) fn keep_background(&self) {
         // Relaxed: followed by a fence.
         if !self.background_stays.load(Ordering::Relaxed) {
             self.background_stays.store(true, Ordering::Relaxed);
             self.seat.call_up();
         }
-        self.start_background()
     }
 
-    /// The same, until no task waits for an answer any more. Call once this one has asked for notice.
+    /// The same, as long as a task waits for its answer, and while it pays: see [`stands_by`](Self::stands_by). Call once this one has asked for notice.
     ///
     /// # Errors
     ///

@@ -38,7 +38,7 @@ pub(crate) const LISTENING: &str = "listening";
 /// pairs call across: each would wait for what the other has to receive. Where work takes long, answer later, from another thread, with [`serve_deferred`](Self::serve_deferred).
 ///
 /// In the worker of [`fork`](crate::fork) nothing is dispatched before the worker function has returned, except while a thread waits in
-/// `call`, [`run`](Self::run) or [`poll`](Self::poll). Elsewhere a thread of the library dispatches when no thread of the program does.
+/// `call`, [`run`](Self::run) or [`poll`](Self::poll), and once something needs a thread of the library: a callback, an awaited call whose answer does not come at once. Elsewhere a thread of the library dispatches when no thread of the program does.
 ///
 /// # In a child of fork(2)
 ///
@@ -545,6 +545,7 @@ impl Coprocess {
             // A courtesy: if the pair is over, there is nobody to tell.
             let _ = self.emit(LISTENING, ());
         }
+        end.keep_background();
         if end.handlers_want_background.load(Ordering::Relaxed) {
             #[expect(clippy::expect_used, reason = "as documented: this system has no thread left")]
             end.need_background().expect("the background dispatcher needs a thread");

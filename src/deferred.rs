@@ -66,7 +66,7 @@ impl End {
     pub(crate) fn cancelled(&self, id: CallId) {
         Counters::add(&self.deferred.counters.received);
         if !self.unwanted(id) {
-            // It was answered at once, or meanwhile; or it never was.
+            // It was answered at once, or meanwhile; or its deadline has passed here, too; or it never was.
             Counters::add(&self.deferred.counters.ignored);
         }
     }

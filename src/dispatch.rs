@@ -335,7 +335,10 @@ impl End {
     pub(crate) fn conclude(&self, completion: Completion) {
         match completion {
             Completion::Done => {}
-            Completion::Wake(waker) => self.contain(|| waker.wake()),
+            Completion::Wake(waker) => {
+                self.contain(|| waker.wake());
+                self.pending.woken();
+            }
             Completion::Run(callback, outcome) if self.lead.is_mine() => self.nested(|| self.contain(|| callback(outcome))),
             Completion::Run(callback, outcome) => self.contain(|| callback(outcome)),
             Completion::Unknown => Counters::add(&self.counters.answers_dropped),

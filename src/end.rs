@@ -308,7 +308,8 @@ impl End {
     /// Makes whoever watches the ring look at the timers again.
     pub(crate) fn disturb(&self) {
         if self.lead.is_mine() {
-            // Whoever watches is this thread, and it looks before it sleeps.
+            // This thread looks before it sleeps. The resident, if it has lent the lead to this one, sleeps until what was the earliest deadline then.
+            self.lead.wake_resident(&self.watch);
             return;
         }
         // Release: pairs with the Acquire in `attend`.

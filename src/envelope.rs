@@ -273,9 +273,10 @@ impl Message<'_> {
         }
     }
 
-    /// Bytes of memory of one that is kept: many are smaller than what holds them.
+    /// Bytes of memory of one that is kept: many are smaller than what holds them, and the queue that they are in may be only half full.
     pub(crate) fn cost(&self) -> usize {
-        self.spilled.capacity().saturating_mul(8).saturating_add(size_of::<Self>())
+        const PLACE: usize = 2 * size_of::<Message<'_>>();
+        self.spilled.capacity().saturating_mul(8).saturating_add(PLACE)
     }
 
     /// The words, the last one filled up with zeros.

@@ -157,6 +157,7 @@ mod inbox_lock;
 pub mod interface;
 mod latch;
 mod lead;
+mod line;
 mod outbox;
 mod parker;
 mod pending;

@@ -1,6 +1,5 @@
 //! The sending side of an end: one message at a time, in the order of the senders, with a deadline for each.
 
-use std::collections::VecDeque;
 #[cfg(feature = "tokio")]
 use std::sync::atomic::fence;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -16,6 +15,7 @@ use crate::end::End;
 use crate::envelope::{CallId, Message};
 use crate::error::{Error, Step};
 use crate::inbox::BACKLOG_BYTES;
+use crate::line::{Line, Next, Ticket};
 use crate::pending::{Claimer, Forgotten, Outcome};
 use crate::sync::lock;
 use crate::waiting::has_passed;
@@ -67,8 +67,8 @@ struct Out {
     claimer: Claimer,
     /// A sender waits for room without holding the lock, perhaps in the midst of its message: nobody else may send.
     busy: bool,
-    /// Answers, and calls of tasks, that found no room. While there are any, `busy` is true and they are somebody's to send.
-    queued: VecDeque<Queued>,
+    /// What found no room, and threads that wait for their turn. While a message is in it, `busy` is true, and it is somebody's to go on with it.
+    line: Line<Queued>,
     /// Of these, the calls.
     calls: FxHashSet<CallId>,
     /// Bytes of memory for these, those of calls that were given up since they were last cleared out included, and when to do that again.
@@ -110,12 +110,12 @@ fn enqueue(out: &mut Out, message: &mut Message<'_>) {
     let Some(id) = message.call() else { return };
     out.call_bytes = out.call_bytes.saturating_add(message.cost());
     out.calls.insert(id);
-    out.queued.push_back(Queued { message, kind: Kind::Call(id) });
+    out.line.push(Queued { message, kind: Kind::Call(id) });
     // Calls that were given up leave their messages behind; cleared out when they may be the most part.
     if out.call_bytes >= out.clear_at {
-        let Out { queued, calls, .. } = out;
-        queued.retain(|queued| !matches!(queued.kind, Kind::Call(id) if !calls.contains(&id)));
-        let of_calls = queued.iter().filter(|queued| matches!(queued.kind, Kind::Call(_)));
+        let Out { line, calls, .. } = out;
+        line.retain_messages(|queued| !matches!(queued.kind, Kind::Call(id) if !calls.contains(&id)));
+        let of_calls = line.messages().filter(|queued| matches!(queued.kind, Kind::Call(_)));
         out.call_bytes = of_calls.fold(0, |bytes: usize, queued| bytes.saturating_add(queued.message.cost()));
         out.clear_at = CLEAR_BYTES.max(out.call_bytes.saturating_mul(2));
     }
@@ -166,7 +166,7 @@ impl Outbox {
                 sender,
                 claimer,
                 busy: false,
-                queued: VecDeque::new(),
+                line: Line::new(),
                 calls: FxHashSet::default(),
                 call_bytes: 0,
                 clear_at: CLEAR_BYTES,
@@ -259,18 +259,7 @@ impl Outbox {
     ) -> Step<()> {
         let mut out = lock(&self.out);
         if out.busy {
-            if let Some(counts) = patience.keeps() {
-                end.check_open()?;
-                self.keep(&mut out, message.take(), counts);
-                return if patience == Patience::Answer { self.check_kept(end, out) } else { Ok(()) };
-            }
-            if patience == Patience::Task {
-                end.check_open()?;
-                prepare(&mut out.claimer, message)?;
-                enqueue(&mut out, message);
-                return Ok(());
-            }
-            out = self.queue(end, out, patience)?;
+            return self.send_in_line(end, out, message, patience, prepare);
         }
         end.check_open()?;
         prepare(&mut out.claimer, message)?;
@@ -318,20 +307,75 @@ impl Outbox {
         lock(&self.out).calls.remove(&id)
     }
 
-    /// Waits until nobody else is in the midst of sending.
+    /// Sends a message after those that somebody else is in the midst of sending, or who were here before.
     #[cold]
-    fn queue<'a>(&'a self, end: &Arc<End>, mut out: MutexGuard<'a, Out>, patience: Patience) -> Step<MutexGuard<'a, Out>> {
-        while out.busy {
+    fn send_in_line<'a>(
+        &'a self,
+        end: &Arc<End>,
+        mut out: MutexGuard<'a, Out>,
+        message: &mut Message<'_>,
+        patience: Patience,
+        prepare: impl FnOnce(&mut Claimer, &mut Message<'_>) -> Step<()>,
+    ) -> Step<()> {
+        if let Some(counts) = patience.keeps() {
             end.check_open()?;
-            if patience == Patience::None || end.must_not_wait_here() {
-                return Err(Error::Full.into());
+            self.keep(&mut out, message.take(), counts);
+            return if patience == Patience::Answer { self.check_kept(end, out) } else { Ok(()) };
+        }
+        if patience == Patience::Task {
+            end.check_open()?;
+            prepare(&mut out.claimer, message)?;
+            enqueue(&mut out, message);
+            return Ok(());
+        }
+        out = self.wait_in_line(end, out, patience)?;
+        let (out, sent) = match end.check_open().and_then(|()| prepare(&mut out.claimer, message)) {
+            Ok(()) => self.send_in_turns(end, out, message, patience.deadline(), None),
+            Err(error) => (out, Err(error)),
+        };
+        self.pass_on(end, out);
+        sent
+    }
+
+    /// Waits for the turn to send. It is to be [passed on](Self::pass_on).
+    fn wait_in_line<'a>(&'a self, end: &Arc<End>, mut out: MutexGuard<'a, Out>, patience: Patience) -> Step<MutexGuard<'a, Out>> {
+        let mut ticket = None::<Ticket>;
+        loop {
+            if ticket.is_some_and(|ticket| out.line.come(ticket)) {
+                return Ok(out);
             }
-            if has_passed(patience.deadline()) {
-                return Err(Error::Timeout.into());
+            if !out.busy {
+                out.busy = true;
+                return Ok(out);
             }
+            let must_go = match end.check_open() {
+                Err(error) => Some(*error),
+                Ok(()) if patience == Patience::None || end.must_not_wait_here() => Some(Error::Full),
+                Ok(()) if has_passed(patience.deadline()) => Some(Error::Timeout),
+                Ok(()) => None,
+            };
+            let held = ticket.filter(|ticket| out.line.knows(*ticket));
+            if let Some(error) = must_go {
+                held.into_iter().for_each(|ticket| out.line.leave(ticket));
+                return Err(error.into());
+            }
+            ticket = Some(held.unwrap_or_else(|| out.line.enter()));
             out = self.wait_for_turn(out, patience.deadline());
         }
-        Ok(out)
+    }
+
+    /// Ends a turn: it is whose it is by the line.
+    fn pass_on(&self, end: &Arc<End>, mut out: MutexGuard<'_, Out>) {
+        if end.is_over() {
+            self.forget_answers(&mut out);
+        }
+        if out.line.is_message_next() {
+            self.send_queued_in_background(end, out);
+        } else {
+            out.busy = matches!(out.line.next(), Next::Thread);
+            drop(out);
+            self.turn.notify_all();
+        }
     }
 
     fn wait_for_turn<'a>(&self, out: MutexGuard<'a, Out>, deadline: Option<Instant>) -> MutexGuard<'a, Out> {
@@ -361,16 +405,8 @@ impl Outbox {
             }
             Patience::Until(deadline) => {
                 out.busy = true;
-                let (mut out, sent) = self.send_in_turns(end, out, message, deadline, room);
-                if end.is_over() {
-                    self.forget_answers(&mut out);
-                }
-                if out.queued.is_empty() {
-                    out.busy = false;
-                    self.turn.notify_all();
-                } else {
-                    self.send_queued_in_background(end, out);
-                }
+                let (out, sent) = self.send_in_turns(end, out, message, deadline, Some(room));
+                self.pass_on(end, out);
                 sent
             }
             _ => {
@@ -395,7 +431,7 @@ impl Outbox {
             out.own = out.own.saturating_add(1);
             Kind::Own
         };
-        out.queued.push_back(Queued { message, kind });
+        out.line.push(Queued { message, kind });
     }
 
     /// Ends the pair if the other end leaves too many answers unread.
@@ -411,7 +447,7 @@ impl Outbox {
 
     /// Nobody will read them.
     fn forget_answers(&self, out: &mut Out) {
-        out.queued.clear();
+        out.line.clear();
         out.calls.clear();
         out.call_bytes = 0;
         out.own = 0;
@@ -430,40 +466,39 @@ impl Outbox {
         }
     }
 
-    /// Sends what is queued. The turn is ours.
+    /// Sends what is next in the line, up to a thread that waits. The turn is ours.
     fn send_queued(&self, end: &Arc<End>) {
         let mut out = lock(&self.out);
         while !end.is_over() {
-            let Some(Queued { message, kind }) = out.queued.pop_front() else { break };
+            let Queued { message, kind } = match out.line.next() {
+                Next::Message(queued) => queued,
+                Next::Anybody => break,
+                Next::Thread => {
+                    // The turn is its own now, and it passes it on.
+                    drop(out);
+                    self.turn.notify_all();
+                    return;
+                }
+            };
             if let Kind::Call(id) = kind {
                 out.call_bytes = out.call_bytes.saturating_sub(message.cost());
                 if !out.calls.remove(&id) || !end.pending.is_unanswered(id) {
                     continue;
                 }
             }
-            match message.publish(&mut out.sender) {
-                Ok(Progress::Sent) => out.count(&message),
-                Ok(Progress::NoRoom(room)) => {
-                    let (still, sent) = self.send_in_turns(end, out, &message, None, room);
-                    out = still;
-                    if let (Err(error), true) = (sent, end.check_open().is_ok()) {
-                        if let Kind::Call(id) = kind {
-                            drop(out);
-                            end.complete(id, Outcome::Failed(*error));
-                            out = lock(&self.out);
-                            continue;
-                        }
-                        // Only without a thread for this: the one that dispatches cannot wait, and an answer must not be lost.
-                        drop(out);
-                        let _ = end.channel_failed(ChannelError::Wakeup(std::io::ErrorKind::OutOfMemory.into()));
-                        out = lock(&self.out);
-                    }
-                }
-                Err(error) => {
+            let sent;
+            (out, sent) = self.send_in_turns(end, out, &message, None, None);
+            if let (Err(error), true) = (sent, end.check_open().is_ok()) {
+                if let Kind::Call(id) = kind {
                     drop(out);
-                    let _ = end.channel_failed(error);
+                    end.complete(id, Outcome::Failed(*error));
                     out = lock(&self.out);
+                    continue;
                 }
+                // Only without a thread for this: the one that dispatches cannot wait, and an answer must not be lost.
+                drop(out);
+                let _ = end.channel_failed(ChannelError::Wakeup(std::io::ErrorKind::OutOfMemory.into()));
+                out = lock(&self.out);
             }
             if kind == Kind::Own {
                 out.own = out.own.saturating_sub(1);
@@ -492,20 +527,26 @@ impl Outbox {
         self.disperse(end);
     }
 
-    /// Sends what is left of a message, waiting for room in between. The turn is ours, and stays so.
+    /// Sends a message, or what is left of it, waiting for room in between. `room`: what it was found to need. The turn is ours, and stays so.
     fn send_in_turns<'a>(
         &'a self,
         end: &Arc<End>,
         mut out: MutexGuard<'a, Out>,
         message: &Message<'_>,
         deadline: Option<Instant>,
-        mut room: Room,
+        mut room: Option<Room>,
     ) -> (MutexGuard<'a, Out>, Step<()>) {
         loop {
-            drop(out);
-            let waited = end.wait_for_room(room, deadline, || self.stir());
-            out = lock(&self.out);
-            let sent = match waited.map_err(Box::new).and_then(|()| end.check_open()) {
+            let waited = match room {
+                None => Ok(()),
+                Some(room) => {
+                    drop(out);
+                    let waited = end.wait_for_room(room, deadline, || self.stir());
+                    out = lock(&self.out);
+                    waited.map_err(Box::new)
+                }
+            };
+            let sent = match waited.and_then(|()| end.check_open()) {
                 Err(error) => Err(error),
                 Ok(()) => match message.publish(&mut out.sender) {
                     Ok(Progress::Sent) => {
@@ -513,7 +554,7 @@ impl Outbox {
                         Ok(())
                     }
                     Ok(Progress::NoRoom(more)) => {
-                        room = more;
+                        room = Some(more);
                         continue;
                     }
                     Err(error) => {

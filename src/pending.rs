@@ -61,7 +61,7 @@ pub(crate) enum Forgotten {
 pub(crate) enum Completion {
     /// Nothing: a thread was told, or nobody had asked.
     Done,
-    /// Wake this task.
+    /// Wake this task, and say [so](Pending::woken).
     Wake(Waker),
     /// Run this.
     Run(Callback, Outcome),
@@ -133,7 +133,7 @@ pub(crate) struct Pending {
     limit: u32,
     /// The entry freed last: a series of calls uses one entry, which stays in the cache.
     hint: AtomicU32,
-    /// Tasks that are to be woken when their answers come.
+    /// Tasks that are to be woken when their answers come, until they are.
     tasks: AtomicUsize,
 }
 
@@ -322,7 +322,7 @@ impl Pending {
         if entry.status.load(Ordering::Acquire) != busy(id.serial) {
             return Completion::Unknown;
         }
-        match self.replace(&mut state, State::Quiet) {
+        match std::mem::take(&mut *state) {
             State::Waiting(Notify::Callback(callback)) => {
                 self.free(id, entry);
                 Completion::Run(callback, outcome)
@@ -349,16 +349,22 @@ impl Pending {
 
     /// Changes who waits for a call, and keeps count.
     fn replace(&self, state: &mut State, by: State) -> State {
-        let counts = |state: &State| matches!(state, State::Waiting(Notify::Task(_)));
+        let is_task = |state: &State| matches!(state, State::Waiting(Notify::Task(_)));
         // Relaxed: who relies on it looks again after a fence; see `Seat::call_up`.
-        if counts(&by) {
+        if is_task(&by) {
             self.tasks.fetch_add(1, Ordering::Relaxed);
         }
         let before = std::mem::replace(state, by);
-        if counts(&before) {
-            self.tasks.fetch_sub(1, Ordering::Relaxed);
+        if is_task(&before) {
+            self.woken();
         }
         before
+    }
+
+    /// A task does not wait any more. To be called once a [`Completion::Wake`] was seen to: until then, somebody has to.
+    pub(crate) fn woken(&self) {
+        // Relaxed: a number. Whoever stands by because of it has nothing to do with what this task does next.
+        self.tasks.fetch_sub(1, Ordering::Relaxed);
     }
 
     /// Whether a task waits to be woken by an answer.
@@ -384,7 +390,7 @@ impl Pending {
                 continue;
             }
             let mut state = lock(&entry.state);
-            let completion = match self.replace(&mut state, State::Quiet) {
+            let completion = match std::mem::take(&mut *state) {
                 State::Waiting(Notify::Callback(callback)) => {
                     entry.status.fetch_and(!FLAGS, Ordering::Release);
                     Completion::Run(callback, outcome())

@@ -60,6 +60,9 @@ pub struct Reply<R> {
     deadline: Option<Instant>,
     /// Whether it is no longer among those that can be cancelled: it is about to be answered.
     closed: bool,
+    /// Whether the deadline is among those of the end.
+    #[cfg(feature = "tokio")]
+    timed: bool,
     result: PhantomData<fn(R)>,
 }
 
@@ -92,6 +95,8 @@ impl<R> Reply<R> {
             run,
             deadline: current_deadline(),
             closed: false,
+            #[cfg(feature = "tokio")]
+            timed: false,
             result: PhantomData,
         })
     }
@@ -160,6 +165,10 @@ impl<R> Reply<R> {
             return true;
         }
         self.closed = true;
+        #[cfg(feature = "tokio")]
+        if let (true, Some(at)) = (self.timed, self.deadline) {
+            self.end.timers.remove(at, Due::Served(*id));
+        }
         let wanted = self.end.deferred.close(*id) || self.end.check_open().is_err();
         if !wanted {
             self.call = None;
@@ -245,8 +254,9 @@ impl<R: Serialize> Reply<R> {
 #[cfg(feature = "tokio")]
 impl<R: Serialize> Reply<R> {
     /// Has the task woken when the caller's deadline has passed.
-    pub(crate) fn wake_at_deadline(&self) {
+    pub(crate) fn wake_at_deadline(&mut self) {
         if let (Some((id, _)), Some(at)) = (&self.call, self.deadline) {
+            self.timed = true;
             self.end.time(at, Due::Served(*id));
         }
     }

@@ -75,7 +75,11 @@ impl Seat {
         // Either it sees the change, or this sees that it stands by; pairs with the fence in `claim_in_background`.
         fence(Ordering::SeqCst);
         if self.standing_by.load(Ordering::Relaxed) > 0 {
-            self.stir();
+            // While somebody has the seat, those who stand by look when it is released.
+            let is_free = *lock(&self.holder) == Holder::Nobody;
+            if is_free {
+                self.freed.notify_all();
+            }
         }
     }
 

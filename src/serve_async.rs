@@ -92,7 +92,7 @@ impl Coprocess {
 type Outcome<R> = std::result::Result<R, String>;
 
 /// Spawns the task that answers a call with what becomes of `future`.
-fn answer<R: Serialize + Send + 'static>(runtime: &Handle, reply: Reply<R>, future: impl Future<Output = Outcome<R>> + Send + 'static) {
+fn answer<R: Serialize + Send + 'static>(runtime: &Handle, mut reply: Reply<R>, future: impl Future<Output = Outcome<R>> + Send + 'static) {
     // Also where the caller cannot say that it has given up: it is stopped, or has no room.
     reply.wake_at_deadline();
     drop(runtime.spawn(Answering { reply: Some(reply), state: State::Running(Box::pin(future)) }));

@@ -51,7 +51,7 @@ pub struct Stats {
     pub cancels_sent: u64,
     /// Calls that the other end says it has given up.
     pub cancels_received: u64,
-    /// Those of them that were answered already, as all are that [`serve`](crate::Coprocess::serve) handles, or that were never made.
+    /// Those of them that were answered already, as all are that [`serve`](crate::Coprocess::serve) handles, that were dropped at their deadline, or that were never made.
     pub cancels_ignored: u64,
 }
 

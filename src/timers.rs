@@ -1,7 +1,6 @@
 //! Deadlines that no thread waits for: those of callbacks and futures, and of the other end's calls that tasks answer.
 
-use std::cmp::Reverse;
-use std::collections::BinaryHeap;
+use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
@@ -17,14 +16,24 @@ use crate::sync::lock;
 pub(crate) enum Due {
     /// A call of this end.
     Call(CallId),
-    /// A call of the other end, that a task answers.
+    /// A call of the other end, that a task answers. Taken back when it is answered.
     #[cfg(feature = "tokio")]
     Served(CallId),
 }
 
+#[derive(Debug, Default)]
+struct Deadlines {
+    all: BTreeSet<(Instant, Due)>,
+    /// How many there are when it is next looked for those of no use any more.
+    clear_at: usize,
+}
+
+/// Deadlines before it is looked for those of no use any more.
+const CLEAR: usize = 1024;
+
 #[derive(Debug)]
 pub(crate) struct Timers {
-    heap: Mutex<BinaryHeap<Reverse<(Instant, Due)>>>,
+    deadlines: Mutex<Deadlines>,
     /// The earliest deadline, in nanoseconds since `start`: read before each wait, without the lock.
     earliest: AtomicU64,
     start: Instant,
@@ -34,7 +43,7 @@ const NEVER: u64 = u64::MAX;
 
 impl Timers {
     pub(crate) fn new() -> Timers {
-        Timers { heap: Mutex::default(), earliest: AtomicU64::new(NEVER), start: Instant::now() }
+        Timers { deadlines: Mutex::default(), earliest: AtomicU64::new(NEVER), start: Instant::now() }
     }
 
     /// The earliest deadline.
@@ -46,16 +55,31 @@ impl Timers {
         }
     }
 
-    /// Adds a deadline. Returns whether it is now the earliest. `live` tells which calls are not answered yet.
-    fn add(&self, at: Instant, due: Due, live: impl Fn(Due) -> bool) -> bool {
-        let mut heap = lock(&self.heap);
+    /// Adds a deadline. Returns whether it is now the earliest. `live` tells which calls of this end are not answered yet.
+    fn add(&self, at: Instant, due: Due, live: impl Fn(CallId) -> bool) -> bool {
+        let mut deadlines = lock(&self.deadlines);
+        let Deadlines { all, clear_at } = &mut *deadlines;
         // Calls that were answered in time leave their deadlines behind; cleared out when they may be the most part.
-        if heap.len() >= 1024 && heap.len() == heap.capacity() {
-            heap.retain(|Reverse((_, due))| live(*due));
+        if all.len() >= (*clear_at).max(CLEAR) {
+            all.retain(|(_, due)| match due {
+                Due::Call(id) => live(*id),
+                #[cfg(feature = "tokio")]
+                Due::Served(_) => true,
+            });
+            *clear_at = all.len().saturating_mul(2);
         }
-        heap.push(Reverse((at, due)));
-        self.publish(&heap);
-        heap.peek().is_some_and(|Reverse((_, first))| *first == due)
+        all.insert((at, due));
+        self.publish(all);
+        all.first() == Some(&(at, due))
+    }
+
+    /// Takes a deadline back.
+    #[cfg(feature = "tokio")]
+    pub(crate) fn remove(&self, at: Instant, due: Due) {
+        let mut deadlines = lock(&self.deadlines);
+        if deadlines.all.remove(&(at, due)) {
+            self.publish(&deadlines.all);
+        }
     }
 
     /// Takes one whose deadline has passed.
@@ -65,20 +89,19 @@ impl Timers {
         if Instant::now() < earliest {
             return None;
         }
-        let mut heap = lock(&self.heap);
-        let Reverse((at, due)) = *heap.peek()?;
+        let mut deadlines = lock(&self.deadlines);
+        let (at, _) = *deadlines.all.first()?;
         if Instant::now() < at {
             return None;
         }
-        heap.pop();
-        self.publish(&heap);
+        let (_, due) = deadlines.all.pop_first()?;
+        self.publish(&deadlines.all);
         Some(due)
     }
 
-    fn publish(&self, heap: &BinaryHeap<Reverse<(Instant, Due)>>) {
-        let nanos = heap
-            .peek()
-            .map_or(NEVER, |Reverse((at, _))| u64::try_from(at.saturating_duration_since(self.start).as_nanos()).unwrap_or(NEVER));
+    fn publish(&self, all: &BTreeSet<(Instant, Due)>) {
+        let nanos =
+            all.first().map_or(NEVER, |(at, _)| u64::try_from(at.saturating_duration_since(self.start).as_nanos()).unwrap_or(NEVER));
         self.earliest.store(nanos, Ordering::Relaxed);
     }
 }
@@ -86,12 +109,7 @@ impl Timers {
 impl End {
     /// Sees to it that somebody looks at this deadline when it has passed.
     pub(crate) fn time(&self, at: Instant, due: Due) {
-        let live = |due| match due {
-            Due::Call(id) => self.pending.is_known(id),
-            #[cfg(feature = "tokio")]
-            Due::Served(id) => self.deferred.is_open(id),
-        };
-        if self.timers.add(at, due, live) {
+        if self.timers.add(at, due, |id| self.pending.is_known(id)) {
             self.disturb();
         }
     }

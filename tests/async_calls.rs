@@ -304,6 +304,7 @@ fn a_poll_is_short() {
 
 /// A worker whose calls take a moment when asked to, so that a poll looks in vain and a thread of the library waits.
 fn slow(parent: Coprocess) {
+    let held: Mutex<Vec<Reply<()>>> = Mutex::default();
     let weak = parent.downgrade();
     parent
         .serve("double", |x: u64| x * 2)
@@ -313,6 +314,7 @@ fn slow(parent: Coprocess) {
                 reply.send(x * 2)
             });
         })
+        .serve_deferred("never", move |(), reply: Reply<()>| held.lock().unwrap().push(reply))
         .listen("say", move |x: u64| weak.upgrade().unwrap().emit("said", x).unwrap());
 }
 
@@ -335,7 +337,7 @@ fn the_background_stands_by_and_comes_back() {
                 for (x, call) in (0..).zip(calls) {
                     assert_eq!(call.await.unwrap(), 2 * x);
                 }
-                assert_matches!(worker.call_async_timeout::<u64>("slow", 1_u64, Duration::from_micros(300)).await, Err(Error::Timeout));
+                assert_matches!(worker.call_async_timeout::<()>("never", (), Duration::from_millis(1)).await, Err(Error::Timeout));
                 assert_eq!(worker.call_async::<u64>("double", 1_u64).await.unwrap(), 2);
             });
             worker
@@ -368,5 +370,44 @@ fn the_background_stands_by_and_comes_back() {
         worker.kill().unwrap();
         let outcome = block_on(worker.call_async::<u64>("slow", 1_u64));
         assert_matches!(outcome, Err(Error::Disconnected(_)));
+    });
+}
+
+/// What a thread that cannot wake tasks has received for them is theirs all the same: here the one that dispatches, while the other end reads no answers.
+#[test]
+fn an_answer_behind_many_others() {
+    within(LIMIT, || {
+        const LARGE: usize = 1 << 20;
+        let worker = coprocess::fork(|parent| {
+            parent.serve("large", |()| ByteBuf::from(vec![7; LARGE]));
+            // Before this function has returned nobody dispatches but who is here for the tasks.
+            let answer: u64 = block_on(async {
+                let mut answer = parent.call_async::<u64>("later", 4_u64).await.unwrap();
+                for x in 0..50_u64 {
+                    answer = parent.call_async::<u64>("double", x).await.unwrap();
+                }
+                answer
+            });
+            parent.emit("answer", answer).unwrap();
+        })
+        .unwrap();
+        let answers = inbox::<u64>(&worker, "answer");
+        let weak = worker.downgrade();
+        let (told, large) = mpsc::channel();
+        // Its answers are more than are kept for an end that does not read, which this one does not meanwhile.
+        worker.serve("double", |x: u64| 2 * x).serve_deferred("later", move |x: u64, reply: Reply<u64>| {
+            let worker = weak.upgrade().unwrap();
+            for _ in 0..100 {
+                let told = told.clone();
+                worker.call_with("large", (), move |bytes: coprocess::Result<ByteBuf>| told.send(bytes.unwrap().len()).unwrap()).unwrap();
+            }
+            reply.send(2 * x).unwrap();
+            // Meanwhile nothing is read.
+            thread::sleep(Duration::from_millis(300));
+        });
+        assert_eq!(next(&answers), 98);
+        for _ in 0..100 {
+            assert_eq!(next(&large), LARGE);
+        }
     });
 }

@@ -3,9 +3,10 @@
 
 mod common;
 
-use std::fs;
 use std::future::Future;
 use std::pin::pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll, Waker};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -158,5 +159,43 @@ fn large_answers_of_tasks_at_once_do_not_end_the_pair() {
             assert_eq!(call.wait().unwrap().len(), 30 * MIB);
         }
         assert!(worker.close().unwrap().unwrap().success());
+    });
+}
+
+/// However many tasks call: a thread that waits to send has its turn after those that were there before it.
+#[test]
+fn a_thread_has_its_turn_among_tasks() {
+    within(LIMIT, || {
+        let worker = Builder::new()
+            .ring_capacity(SMALL_RING)
+            .fork(|parent| {
+                parent.serve("length", |bytes: ByteBuf| {
+                    let start = Instant::now();
+                    while start.elapsed() < Duration::from_micros(20) {}
+                    bytes.len()
+                });
+            })
+            .unwrap();
+        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).build().unwrap();
+        let over = Arc::new(AtomicBool::new(false));
+        // More of them than have room, all the time.
+        let tasks: Vec<_> = (0..200)
+            .map(|_| {
+                let (worker, over) = (worker.clone(), over.clone());
+                runtime.spawn(async move {
+                    while !over.load(Ordering::Relaxed) {
+                        assert_eq!(worker.call_async::<usize>("length", ByteBuf::from(vec![0; 1000])).await.unwrap(), 1000);
+                    }
+                })
+            })
+            .collect();
+        eventually("there is no room", || worker.stats().waits_for_room > 0);
+        for _ in 0..20 {
+            worker.emit_timeout("event", ByteBuf::from(vec![0; 1000]), LIMIT / 10).unwrap();
+        }
+        over.store(true, Ordering::Relaxed);
+        for task in tasks {
+            runtime.block_on(task).unwrap();
+        }
     });
 }

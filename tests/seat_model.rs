@@ -118,20 +118,19 @@ fn two_tasks_at_once() {
 
 /// A thread in `run` gets the seat, whoever has it, and the background dispatcher gets it back.
 fn run(evicts: bool) {
-    let (end, task) = (End::new(), Parker::new());
-    end.tasks.fetch_add(1, Ordering::Relaxed);
-    // The dispatcher sleeps with the seat until it is disturbed.
-    let bell = Parker::new();
+    let end = End::new();
+    // The dispatcher sleeps with the seat until it is disturbed; the thread in `run` waits for it to have it again.
+    let (bell, back) = (Parker::new(), Parker::new());
     let background = {
-        let (end, task, bell) = (end.clone(), task.clone(), bell.clone());
+        let (end, bell, back) = (end.clone(), bell.clone(), back.clone());
         thread::spawn(move || {
             while end.seat.claim_in_background(Holder::Background, || end.is_over(), || false) {
+                back.notify();
                 while !end.is_over() && !end.seat.is_wanted() {
                     bell.wait(None);
                 }
                 end.seat.release();
             }
-            drop(task);
         })
     };
     let evict = || {
@@ -139,10 +138,11 @@ fn run(evicts: bool) {
             bell.notify();
         }
     };
+    while !back.wait(None) {}
     assert!(end.seat.claim(|| false, evict));
     end.seat.release();
-    end.over.store(true, Ordering::Release);
-    end.seat.stir();
+    while !back.wait(None) {}
+    end.finish();
     bell.notify();
     background.join().unwrap();
 }

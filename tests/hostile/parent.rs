@@ -17,8 +17,9 @@ use crate::common::{AT_ONCE, Held, program};
 const DEADLINE: Duration = Duration::from_millis(25);
 const FORK: Duration = Duration::from_millis(500);
 const CLOSE: Duration = Duration::from_millis(25);
-/// What a parent holds at most: two bounded queues, of 64 MiB each, and what the allocator makes of that.
-pub(crate) const MEMORY_KIB: u64 = 256 << 10;
+/// What a parent holds at most: what has come and was not handled, 64 MiB, answers that are not read, 128 MiB, and half as much again for what the allocator makes of
+/// pieces that several threads take and give back.
+pub(crate) const MEMORY_KIB: u64 = 288 << 10;
 
 static PANICS: AtomicU64 = AtomicU64::new(0);
 
