@@ -259,7 +259,16 @@ impl Outbox {
     ) -> Step<()> {
         let mut out = lock(&self.out);
         if out.busy {
-            return self.send_in_line(end, out, message, patience, prepare);
+            if let Some(counts) = patience.keeps() {
+                end.check_open()?;
+                self.keep(&mut out, message.take(), counts);
+                return if patience == Patience::Answer { self.check_kept(end, out) } else { Ok(()) };
+            }
+            if patience != Patience::Task {
+                out = self.wait_in_line(end, out, patience)?;
+            }
+            let prepared = end.check_open().and_then(|()| prepare(&mut out.claimer, message));
+            return self.send_in_line(end, out, message, patience, prepared);
         }
         end.check_open()?;
         prepare(&mut out.claimer, message)?;
@@ -307,7 +316,7 @@ impl Outbox {
         lock(&self.out).calls.remove(&id)
     }
 
-    /// Sends a message after those that somebody else is in the midst of sending, or who were here before.
+    /// Sends a message whose turn has come, or has a task's sent when it comes.
     #[cold]
     fn send_in_line<'a>(
         &'a self,
@@ -315,21 +324,14 @@ impl Outbox {
         mut out: MutexGuard<'a, Out>,
         message: &mut Message<'_>,
         patience: Patience,
-        prepare: impl FnOnce(&mut Claimer, &mut Message<'_>) -> Step<()>,
+        prepared: Step<()>,
     ) -> Step<()> {
-        if let Some(counts) = patience.keeps() {
-            end.check_open()?;
-            self.keep(&mut out, message.take(), counts);
-            return if patience == Patience::Answer { self.check_kept(end, out) } else { Ok(()) };
-        }
         if patience == Patience::Task {
-            end.check_open()?;
-            prepare(&mut out.claimer, message)?;
+            prepared?;
             enqueue(&mut out, message);
             return Ok(());
         }
-        out = self.wait_in_line(end, out, patience)?;
-        let (out, sent) = match end.check_open().and_then(|()| prepare(&mut out.claimer, message)) {
+        let (out, sent) = match prepared {
             Ok(()) => self.send_in_turns(end, out, message, patience.deadline(), None),
             Err(error) => (out, Err(error)),
         };
@@ -338,6 +340,7 @@ impl Outbox {
     }
 
     /// Waits for the turn to send. It is to be [passed on](Self::pass_on).
+    #[cold]
     fn wait_in_line<'a>(&'a self, end: &Arc<End>, mut out: MutexGuard<'a, Out>, patience: Patience) -> Step<MutexGuard<'a, Out>> {
         let mut ticket = None::<Ticket>;
         loop {
