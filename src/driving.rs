@@ -153,7 +153,7 @@ impl End {
             _ => return Ok(()),
         }
         let disturbed = || self.is_disturbed() || give_up();
-        let until = self.timers.earliest();
+        let until = self.timers.sleep_until();
         desk.handlers.forget();
         let start = Instant::now();
         self.watch.arm(Sleeper::Resident);

@@ -305,13 +305,8 @@ impl End {
         self.lead.stir();
     }
 
-    /// Makes whoever watches the ring look at the timers again.
+    /// Makes whoever watches the ring look at the timers again. Not for the thread that leads.
     pub(crate) fn disturb(&self) {
-        if self.lead.is_mine() {
-            // This thread looks before it sleeps. The resident, if it has lent the lead to this one, sleeps until what was the earliest deadline then.
-            self.lead.wake_resident(&self.watch);
-            return;
-        }
         // Release: pairs with the Acquire in `attend`.
         self.attention.store(true, Ordering::Release);
         // Pairs with the fence in `SleepGuard::new`.

@@ -1,6 +1,6 @@
 //! Who sends next where not all can at once: messages that are kept, and threads that wait, first come, first served.
 //!
-//! While no messages are among them, there is no order to keep, and the threads may all try as soon as one could: handing the turn from thread to thread would
+//! Once no messages are among them, there is no order to keep, and the threads may all try, beside any that comes: handing the turn from thread to thread would
 //! cost a change of threads for each message.
 
 use std::collections::VecDeque;

@@ -69,6 +69,8 @@ struct Out {
     busy: bool,
     /// What found no room, and threads that wait for their turn. While a message is in it, `busy` is true, and it is somebody's to go on with it.
     line: Line<Queued>,
+    /// The thread that goes on with it waits while a thread in the line has its turn.
+    resting: bool,
     /// Of these, the calls.
     calls: FxHashSet<CallId>,
     /// Bytes of memory for these, those of calls that were given up since they were last cleared out included, and when to do that again.
@@ -167,6 +169,7 @@ impl Outbox {
                 claimer,
                 busy: false,
                 line: Line::new(),
+                resting: false,
                 calls: FxHashSet::default(),
                 call_bytes: 0,
                 clear_at: CLEAR_BYTES,
@@ -332,7 +335,10 @@ impl Outbox {
             return Ok(());
         }
         let (out, sent) = match prepared {
-            Ok(()) => self.send_in_turns(end, out, message, patience.deadline(), None),
+            Ok(()) => {
+                out.waits_for_room = out.waits_for_room.wrapping_add(1);
+                self.send_in_turns(end, out, message, patience.deadline(), None)
+            }
             Err(error) => (out, Err(error)),
         };
         self.pass_on(end, out);
@@ -373,12 +379,20 @@ impl Outbox {
             self.forget_answers(&mut out);
         }
         if out.line.is_message_next() {
-            self.send_queued_in_background(end, out);
-        } else {
-            out.busy = matches!(out.line.next(), Next::Thread);
-            drop(out);
-            self.turn.notify_all();
+            if !out.resting {
+                return self.send_queued_in_background(end, out);
+            }
+            out.resting = false;
+        } else if !matches!(out.line.next(), Next::Thread) {
+            if out.resting {
+                // It finds that there is nothing left to go on with.
+                out.resting = false;
+            } else {
+                out.busy = false;
+            }
         }
+        drop(out);
+        self.turn.notify_all();
     }
 
     fn wait_for_turn<'a>(&self, out: MutexGuard<'a, Out>, deadline: Option<Instant>) -> MutexGuard<'a, Out> {
@@ -462,15 +476,15 @@ impl Outbox {
         drop(out);
         let thread_end = end.clone();
         let started =
-            std::thread::Builder::new().name("coprocess-send".to_owned()).spawn(move || thread_end.outbox.send_queued(&thread_end));
+            std::thread::Builder::new().name("coprocess-send".to_owned()).spawn(move || thread_end.outbox.send_queued(&thread_end, true));
         if started.is_err() {
             // Without a thread: here, although this one then does nothing else.
-            self.send_queued(end);
+            self.send_queued(end, false);
         }
     }
 
-    /// Sends what is next in the line, up to a thread that waits. The turn is ours.
-    fn send_queued(&self, end: &Arc<End>) {
+    /// Sends what is next in the line; up to a thread that waits, unless it is for this one to stay until all is sent. The turn is ours.
+    fn send_queued(&self, end: &Arc<End>, stays: bool) {
         let mut out = lock(&self.out);
         while !end.is_over() {
             let Queued { message, kind } = match out.line.next() {
@@ -478,9 +492,16 @@ impl Outbox {
                 Next::Anybody => break,
                 Next::Thread => {
                     // The turn is its own now, and it passes it on.
-                    drop(out);
                     self.turn.notify_all();
-                    return;
+                    if !stays {
+                        return;
+                    }
+                    // To start a thread again for the message after it would take longer than to send that.
+                    out.resting = true;
+                    while out.resting {
+                        out = self.wait_for_turn(out, None);
+                    }
+                    continue;
                 }
             };
             if let Kind::Call(id) = kind {

@@ -317,7 +317,7 @@ impl End {
     fn watch_until_ready(self: &Arc<Self>, parker: &Arc<Parker>, give_up: &impl Fn() -> bool) -> Result<bool> {
         while !give_up() {
             self.attend();
-            let due = self.timers.earliest();
+            let due = self.timers.sleep_until();
             if self.outbox.is_crowded() && !self.is_gone() && !self.inbox().is_full() {
                 // Until then a poll would take nothing.
                 self.wait_while_crowded(None, give_up)?;

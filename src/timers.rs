@@ -36,6 +36,8 @@ pub(crate) struct Timers {
     deadlines: Mutex<Deadlines>,
     /// The earliest deadline, in nanoseconds since `start`: read before each wait, without the lock.
     earliest: AtomicU64,
+    /// The earliest when the resident last went to sleep.
+    slept_until: AtomicU64,
     start: Instant,
 }
 
@@ -43,7 +45,7 @@ const NEVER: u64 = u64::MAX;
 
 impl Timers {
     pub(crate) fn new() -> Timers {
-        Timers { deadlines: Mutex::default(), earliest: AtomicU64::new(NEVER), start: Instant::now() }
+        Timers { deadlines: Mutex::default(), earliest: AtomicU64::new(NEVER), slept_until: AtomicU64::new(NEVER), start: Instant::now() }
     }
 
     /// The earliest deadline.
@@ -53,6 +55,17 @@ impl Timers {
             NEVER => None,
             nanos => self.start.checked_add(Duration::from_nanos(nanos)),
         }
+    }
+
+    /// The earliest deadline, for the resident, which is about to sleep until then.
+    pub(crate) fn sleep_until(&self) -> Option<Instant> {
+        // Relaxed: read by whoever has been lent the lead, which is what the resident does next.
+        self.slept_until.store(self.earliest.load(Ordering::Relaxed), Ordering::Relaxed);
+        self.earliest()
+    }
+
+    fn nanos(&self, at: Instant) -> u64 {
+        u64::try_from(at.saturating_duration_since(self.start).as_nanos()).unwrap_or(NEVER)
     }
 
     /// Adds a deadline. Returns whether it is now the earliest. `live` tells which calls of this end are not answered yet.
@@ -100,17 +113,21 @@ impl Timers {
     }
 
     fn publish(&self, all: &BTreeSet<(Instant, Due)>) {
-        let nanos =
-            all.first().map_or(NEVER, |(at, _)| u64::try_from(at.saturating_duration_since(self.start).as_nanos()).unwrap_or(NEVER));
-        self.earliest.store(nanos, Ordering::Relaxed);
+        self.earliest.store(all.first().map_or(NEVER, |(at, _)| self.nanos(*at)), Ordering::Relaxed);
     }
 }
 
 impl End {
     /// Sees to it that somebody looks at this deadline when it has passed.
     pub(crate) fn time(&self, at: Instant, due: Due) {
-        if self.timers.add(at, due, |id| self.pending.is_known(id)) {
+        if !self.timers.add(at, due, |id| self.pending.is_known(id)) {
+            return;
+        }
+        if !self.lead.is_mine() {
             self.disturb();
+        } else if self.timers.nanos(at) < self.timers.slept_until.load(Ordering::Relaxed) {
+            // This thread looks before it sleeps. The resident, if it has lent the lead to this one, would sleep for too long.
+            self.lead.wake_resident(&self.watch);
         }
     }
 

@@ -162,7 +162,7 @@ fn large_answers_of_tasks_at_once_do_not_end_the_pair() {
     });
 }
 
-/// However many tasks call: a thread that waits to send has its turn after those that were there before it.
+/// However many tasks call: a thread that waits to send has its turn.
 #[test]
 fn a_thread_has_its_turn_among_tasks() {
     within(LIMIT, || {
