@@ -261,11 +261,14 @@ impl Maker {
         Maker { process, path: path_of(&name) }
     }
 
-    /// Waits until the kernel says of it, or of its main thread, that it has ended.
-    fn wait_until_it_looks_dead(&self) {
-        let stat = format!("/proc/{}/stat", self.process.id());
+    /// Waits until the kernel says of its main thread that it has ended, and of so many others that they have not.
+    fn wait_until_it_is_a_zombie(&self, others: usize) {
+        let process = format!("/proc/{}", self.process.id());
         let until = std::time::Instant::now() + std::time::Duration::from_secs(20);
-        while !fs::read_to_string(&stat).unwrap().contains(") Z ") {
+        let is_zombie = || fs::read_to_string(format!("{process}/stat")).unwrap().contains(") Z ");
+        // A process that is killed ends thread by thread, and the main thread need not be the last one.
+        let threads = || fs::read_dir(format!("{process}/task")).unwrap().count();
+        while !is_zombie() || threads() != 1 + others {
             assert!(std::time::Instant::now() < until, "it does not end");
             std::thread::yield_now();
         }
@@ -290,8 +293,8 @@ fn what_a_killed_process_has_left_is_removed_by_the_next_start() {
     let (mut dead, living, headless) = (Maker::start("die"), Maker::start("die"), Maker::start("leave"));
     dead.process.kill().unwrap();
     // A zombie first, which has ended although its id is taken; and one that looks like it, although only its main thread has.
-    dead.wait_until_it_looks_dead();
-    headless.wait_until_it_looks_dead();
+    dead.wait_until_it_is_a_zombie(0);
+    headless.wait_until_it_is_a_zombie(1);
     let (_region, segment) = create();
     assert!(!dead.path.exists(), "a start removes it");
     assert!(living.path.exists(), "and none that belongs to a process that lives");
