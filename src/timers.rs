@@ -51,17 +51,21 @@ impl Timers {
     /// The earliest deadline.
     pub(crate) fn earliest(&self) -> Option<Instant> {
         // Relaxed: whoever adds an earlier deadline disturbs those who sleep by an older one.
-        match self.earliest.load(Ordering::Relaxed) {
-            NEVER => None,
-            nanos => self.start.checked_add(Duration::from_nanos(nanos)),
-        }
+        self.moment(self.earliest.load(Ordering::Relaxed))
     }
 
     /// The earliest deadline, for the resident, which is about to sleep until then.
     pub(crate) fn sleep_until(&self) -> Option<Instant> {
         // Relaxed: read by whoever has been lent the lead, which is what the resident does next.
-        self.slept_until.store(self.earliest.load(Ordering::Relaxed), Ordering::Relaxed);
-        self.earliest()
+        // One look: what another thread takes back meanwhile must not let the two differ.
+        let earliest = self.earliest.load(Ordering::Relaxed);
+        self.slept_until.store(earliest, Ordering::Relaxed);
+        self.moment(earliest)
+    }
+
+    #[inline]
+    fn moment(&self, nanos: u64) -> Option<Instant> {
+        if nanos == NEVER { None } else { self.start.checked_add(Duration::from_nanos(nanos)) }
     }
 
     fn nanos(&self, at: Instant) -> u64 {
