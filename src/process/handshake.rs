@@ -329,9 +329,10 @@ mod tests {
             sendmsg::<()>(ours.as_raw_fd(), &[IoSlice::new(said)], &rights, MsgFlags::empty(), None).unwrap();
             drop(passed);
             assert!(Hello::receive(theirs.as_fd(), None).unwrap().is_err(), "{said:?} with {count} descriptors");
-            // Ends only once nobody has the other end of the pipe any more; the sockets are still open.
+            // Ends only once nobody has the other end of the pipe any more; the sockets are still open. A process that another test starts has a
+            // copy of everything until it runs its program, so this may take a moment.
             let mut poll_fd = [PollFd::new(end.as_fd(), PollFlags::POLLIN)];
-            assert_eq!(poll(&mut poll_fd, PollTimeout::ZERO), Ok(1), "{said:?} with {count} descriptors");
+            assert_eq!(poll(&mut poll_fd, 20_000_u16), Ok(1), "{said:?} with {count} descriptors");
             assert_eq!(std::io::Read::read(&mut end, &mut [0]).unwrap(), 0);
         }
         drop(segment);
