@@ -263,6 +263,14 @@ impl Message<'_> {
         }
     }
 
+    /// How many microseconds it says are left.
+    pub(crate) fn time_left(&self) -> Option<u64> {
+        match *self.words() {
+            [first, _, left, ..] if first & KIND_MASK == CALL_WITHIN => Some(left),
+            _ => None,
+        }
+    }
+
     /// Which call it is, if it is one.
     pub(crate) fn call(&self) -> Option<CallId> {
         match *self.words() {

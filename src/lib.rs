@@ -155,6 +155,7 @@ mod inbox;
 mod inbox_lock;
 #[cfg(feature = "interface")]
 pub mod interface;
+mod kept;
 mod latch;
 mod lead;
 mod line;

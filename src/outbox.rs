@@ -9,13 +9,14 @@ use std::task::{Context, Poll, Waker};
 use std::time::Instant;
 
 use coprocess_ring::{ChannelError, Misbehaved, Progress, Room, Sender};
-use rustc_hash::FxHashSet;
 
+use crate::deadline::{Term, deadline_within};
 use crate::end::End;
 use crate::envelope::{CallId, Message};
 use crate::error::{Error, Step};
 use crate::inbox::BACKLOG_BYTES;
-use crate::line::{Line, Next, Ticket};
+use crate::kept::{Kept, Kind, Queued};
+use crate::line::{Next, Ticket};
 use crate::pending::{Claimer, Forgotten, Outcome};
 use crate::sync::lock;
 use crate::waiting::has_passed;
@@ -48,14 +49,15 @@ impl Patience {
         }
     }
 
-    /// Whether the message is kept where there is no room, and if so, whether it counts as an answer that the other end leaves unread.
-    fn keeps(self) -> Option<bool> {
+    /// As what the message is kept where there is no room, if it is not waited for that.
+    fn keeps(self, message: &Message<'_>) -> Option<Kind> {
         match self {
-            Patience::Answer => Some(true),
+            Patience::None | Patience::Until(_) => None,
+            Patience::Answer => Some(Kind::Answer),
             #[cfg(feature = "tokio")]
-            Patience::TaskAnswer => Some(true),
-            Patience::Own => Some(false),
-            Patience::None | Patience::Until(_) | Patience::Task => None,
+            Patience::TaskAnswer => Some(Kind::Answer),
+            Patience::Own => Some(Kind::Own),
+            Patience::Task => message.call().map(|id| Kind::Call(id, message.time_left().and_then(deadline_within))),
         }
     }
 }
@@ -68,34 +70,12 @@ struct Out {
     /// A sender waits for room without holding the lock, perhaps in the midst of its message: nobody else may send.
     busy: bool,
     /// What found no room, and threads that wait for their turn. While a message is in it, `busy` is true, and it is somebody's to go on with it.
-    line: Line<Queued>,
+    kept: Kept,
     /// The thread that goes on with it waits while a thread in the line has its turn.
     resting: bool,
-    /// Of these, the calls.
-    calls: FxHashSet<CallId>,
-    /// Bytes of memory for these, those of calls that were given up since they were last cleared out included, and when to do that again.
-    call_bytes: usize,
-    clear_at: usize,
-    /// Messages of this end's own that are kept, the one that is being sent included.
-    own: usize,
     messages: u64,
     bytes: u64,
     waits_for_room: u64,
-}
-
-/// A message that is sent once there is room, in its turn.
-#[derive(Debug)]
-struct Queued {
-    message: Message<'static>,
-    kind: Kind,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Kind {
-    /// A call need not be sent if it is not waited for any more.
-    Call(CallId),
-    Answer,
-    Own,
 }
 
 impl Out {
@@ -106,25 +86,12 @@ impl Out {
     }
 }
 
-/// Queues the call of a task, which has a number.
-fn enqueue(out: &mut Out, message: &mut Message<'_>) {
-    let message = message.take();
-    let Some(id) = message.call() else { return };
-    out.call_bytes = out.call_bytes.saturating_add(message.cost());
-    out.calls.insert(id);
-    out.line.push(Queued { message, kind: Kind::Call(id) });
-    // Calls that were given up leave their messages behind; cleared out when they may be the most part.
-    if out.call_bytes >= out.clear_at {
-        let Out { line, calls, .. } = out;
-        line.retain_messages(|queued| !matches!(queued.kind, Kind::Call(id) if !calls.contains(&id)));
-        let of_calls = line.messages().filter(|queued| matches!(queued.kind, Kind::Call(_)));
-        out.call_bytes = of_calls.fold(0, |bytes: usize, queued| bytes.saturating_add(queued.message.cost()));
-        out.clear_at = CLEAR_BYTES.max(out.call_bytes.saturating_mul(2));
+/// Tells how much time is left, if it is for a call: less than when the wait for its turn, or for room, began.
+fn say_time_left(message: &mut Message<'_>, deadline: Option<Instant>) {
+    if let (Some(at), Some(_)) = (deadline, message.call()) {
+        message.set_time_left(Term::until(at).micros());
     }
 }
-
-/// Bytes of queued calls before it is looked for those that were given up.
-const CLEAR_BYTES: usize = 1 << 20;
 
 /// Bytes of memory for answers that may be kept until the other end has room for them, before no more calls are taken from it.
 pub(crate) const CROWDED_BYTES: usize = BACKLOG_BYTES;
@@ -139,7 +106,7 @@ pub(crate) struct Outbox {
     /// `busy` has become false, or the end has ended, or the backlog is full, or an answer less is kept.
     turn: Condvar,
     /// Bytes of memory of the answers that are kept.
-    kept: AtomicUsize,
+    unread: AtomicUsize,
     /// Tasks that have an answer to send once fewer are kept.
     #[cfg(feature = "tokio")]
     crowd: Mutex<Vec<Waker>>,
@@ -168,18 +135,14 @@ impl Outbox {
                 sender,
                 claimer,
                 busy: false,
-                line: Line::new(),
+                kept: Kept::new(),
                 resting: false,
-                calls: FxHashSet::default(),
-                call_bytes: 0,
-                clear_at: CLEAR_BYTES,
-                own: 0,
                 messages: 0,
                 bytes: 0,
                 waits_for_room: 0,
             }),
             turn: Condvar::new(),
-            kept: AtomicUsize::new(0),
+            unread: AtomicUsize::new(0),
             #[cfg(feature = "tokio")]
             crowd: Mutex::default(),
         }
@@ -262,12 +225,7 @@ impl Outbox {
     ) -> Step<()> {
         let mut out = lock(&self.out);
         if out.busy {
-            if let Some(counts) = patience.keeps() {
-                end.check_open()?;
-                self.keep(&mut out, message.take(), counts);
-                return if patience == Patience::Answer { self.check_kept(end, out) } else { Ok(()) };
-            }
-            if patience != Patience::Task {
+            if matches!(patience, Patience::None | Patience::Until(_)) {
                 out = self.wait_in_line(end, out, patience)?;
             }
             let prepared = end.check_open().and_then(|()| prepare(&mut out.claimer, message));
@@ -292,14 +250,14 @@ impl Outbox {
     #[inline]
     pub(crate) fn is_crowded(&self) -> bool {
         // Relaxed: a bound that need not be exact.
-        self.kept.load(Ordering::Relaxed) >= CROWDED_BYTES
+        self.unread.load(Ordering::Relaxed) >= CROWDED_BYTES
     }
 
     /// Waits until less than `bytes` of memory are taken by answers that are kept, until `deadline`, or until `over`.
     pub(crate) fn wait_until_kept(&self, bytes: usize, deadline: Option<Instant>, over: impl Fn() -> bool) {
         let mut out = lock(&self.out);
         // Relaxed: changed under the lock, or about to be.
-        while self.kept.load(Ordering::Relaxed) >= bytes && !over() && !has_passed(deadline) {
+        while self.unread.load(Ordering::Relaxed) >= bytes && !over() && !has_passed(deadline) {
             out = self.wait_for_turn(out, deadline);
         }
     }
@@ -308,18 +266,17 @@ impl Outbox {
     pub(crate) fn wait_until_none_is_kept(&self, deadline: Option<Instant>, over: impl Fn() -> bool) {
         let mut out = lock(&self.out);
         // Relaxed: changed under the lock, or about to be.
-        while (out.own > 0 || self.kept.load(Ordering::Relaxed) > 0) && !over() && !has_passed(deadline) {
+        while (out.kept.has_own() || self.unread.load(Ordering::Relaxed) > 0) && !over() && !has_passed(deadline) {
             out = self.wait_for_turn(out, deadline);
         }
     }
 
     /// Takes back the call of a task that is not sent yet. Returns whether it was there.
     pub(crate) fn take_back(&self, id: CallId) -> bool {
-        // Its message stays until its turn comes, or they are cleared out.
-        lock(&self.out).calls.remove(&id)
+        lock(&self.out).kept.give_up(id)
     }
 
-    /// Sends a message whose turn has come, or has a task's sent when it comes.
+    /// Sends a message whose turn has come, or keeps it until it comes.
     #[cold]
     fn send_in_line<'a>(
         &'a self,
@@ -329,10 +286,10 @@ impl Outbox {
         patience: Patience,
         prepared: Step<()>,
     ) -> Step<()> {
-        if patience == Patience::Task {
+        if let Some(kind) = patience.keeps(message) {
             prepared?;
-            enqueue(&mut out, message);
-            return Ok(());
+            self.keep(&mut out, message.take(), kind);
+            return if patience == Patience::Answer { self.check_kept(end, out) } else { Ok(()) };
         }
         let (out, sent) = match prepared {
             Ok(()) => {
@@ -350,7 +307,7 @@ impl Outbox {
     fn wait_in_line<'a>(&'a self, end: &Arc<End>, mut out: MutexGuard<'a, Out>, patience: Patience) -> Step<MutexGuard<'a, Out>> {
         let mut ticket = None::<Ticket>;
         loop {
-            if ticket.is_some_and(|ticket| out.line.come(ticket)) {
+            if ticket.is_some_and(|ticket| out.kept.line.come(ticket)) {
                 return Ok(out);
             }
             if !out.busy {
@@ -363,12 +320,12 @@ impl Outbox {
                 Ok(()) if has_passed(patience.deadline()) => Some(Error::Timeout),
                 Ok(()) => None,
             };
-            let held = ticket.filter(|ticket| out.line.knows(*ticket));
+            let held = ticket.filter(|ticket| out.kept.line.knows(*ticket));
             if let Some(error) = must_go {
-                held.into_iter().for_each(|ticket| out.line.leave(ticket));
+                held.into_iter().for_each(|ticket| out.kept.line.leave(ticket));
                 return Err(error.into());
             }
-            ticket = Some(held.unwrap_or_else(|| out.line.enter()));
+            ticket = Some(held.unwrap_or_else(|| out.kept.line.enter()));
             out = self.wait_for_turn(out, patience.deadline());
         }
     }
@@ -378,12 +335,12 @@ impl Outbox {
         if end.is_over() {
             self.forget_answers(&mut out);
         }
-        if out.line.is_message_next() {
+        if out.kept.line.is_message_next() {
             if !out.resting {
                 return self.send_queued_in_background(end, out);
             }
             out.resting = false;
-        } else if !matches!(out.line.next(), Next::Thread) {
+        } else if !matches!(out.kept.line.next(), Next::Thread) {
             if out.resting {
                 // It finds that there is nothing left to go on with.
                 out.resting = false;
@@ -415,40 +372,29 @@ impl Outbox {
         room: Room,
     ) -> Step<()> {
         out.waits_for_room = out.waits_for_room.wrapping_add(1);
-        match patience {
-            Patience::None => {
-                out.sender.abandon();
-                Err(Error::Full.into())
-            }
-            Patience::Until(deadline) => {
-                out.busy = true;
-                let (out, sent) = self.send_in_turns(end, out, message, deadline, Some(room));
-                self.pass_on(end, out);
-                sent
-            }
-            _ => {
-                // What is published of it is abandoned: it starts anew when its turn comes.
-                out.sender.abandon();
-                out.busy = true;
-                match patience.keeps() {
-                    Some(counts) => self.keep(&mut out, message.take(), counts),
-                    None => enqueue(&mut out, message),
-                }
-                self.send_queued_in_background(end, out);
-                Ok(())
-            }
+        if let Some(kind) = patience.keeps(message) {
+            // What is published of it is abandoned: it starts anew when its turn comes.
+            out.sender.abandon();
+            out.busy = true;
+            self.keep(&mut out, message.take(), kind);
+            self.send_queued_in_background(end, out);
+            return Ok(());
         }
+        let Patience::Until(deadline) = patience else {
+            out.sender.abandon();
+            return Err(Error::Full.into());
+        };
+        out.busy = true;
+        let (out, sent) = self.send_in_turns(end, out, message, deadline, Some(room));
+        self.pass_on(end, out);
+        sent
     }
 
-    fn keep(&self, out: &mut Out, message: Message<'static>, counts: bool) {
-        let kind = if counts {
-            self.kept.fetch_add(message.cost(), Ordering::Relaxed);
-            Kind::Answer
-        } else {
-            out.own = out.own.saturating_add(1);
-            Kind::Own
-        };
-        out.line.push(Queued { message, kind });
+    fn keep(&self, out: &mut Out, message: Message<'static>, kind: Kind) {
+        if kind == Kind::Answer {
+            self.unread.fetch_add(message.cost(), Ordering::Relaxed);
+        }
+        out.kept.push(message, kind);
     }
 
     /// Ends the pair if the other end leaves too many answers unread.
@@ -456,7 +402,7 @@ impl Outbox {
     fn check_kept(&self, end: &Arc<End>, out: MutexGuard<'_, Out>) -> Step<()> {
         drop(out);
         // Relaxed: a bound that need not be exact.
-        if self.kept.load(Ordering::Relaxed) < UNREAD_BYTES {
+        if self.unread.load(Ordering::Relaxed) < UNREAD_BYTES {
             return Ok(());
         }
         Err(end.channel_failed(ChannelError::Misbehaved(Misbehaved::Unread)).into())
@@ -464,11 +410,8 @@ impl Outbox {
 
     /// Nobody will read them.
     fn forget_answers(&self, out: &mut Out) {
-        out.line.clear();
-        out.calls.clear();
-        out.call_bytes = 0;
-        out.own = 0;
-        self.kept.store(0, Ordering::Relaxed);
+        out.kept.clear();
+        self.unread.store(0, Ordering::Relaxed);
     }
 
     /// Hands what is queued to a thread of its own: the one that dispatches, or runs tasks, must go on.
@@ -487,7 +430,7 @@ impl Outbox {
     fn send_queued(&self, end: &Arc<End>, stays: bool) {
         let mut out = lock(&self.out);
         while !end.is_over() {
-            let Queued { message, kind } = match out.line.next() {
+            let Queued { mut message, kind } = match out.kept.next() {
                 Next::Message(queued) => queued,
                 Next::Anybody => break,
                 Next::Thread => {
@@ -504,16 +447,16 @@ impl Outbox {
                     continue;
                 }
             };
-            if let Kind::Call(id) = kind {
-                out.call_bytes = out.call_bytes.saturating_sub(message.cost());
-                if !out.calls.remove(&id) || !end.pending.is_unanswered(id) {
+            if let Kind::Call(id, at) = kind {
+                if !end.pending.is_unanswered(id) {
                     continue;
                 }
+                say_time_left(&mut message, at);
             }
             let sent;
-            (out, sent) = self.send_in_turns(end, out, &message, None, None);
+            (out, sent) = self.send_in_turns(end, out, &mut message, None, None);
             if let (Err(error), true) = (sent, end.check_open().is_ok()) {
-                if let Kind::Call(id) = kind {
+                if let Kind::Call(id, _) = kind {
                     drop(out);
                     end.complete(id, Outcome::Failed(*error));
                     out = lock(&self.out);
@@ -525,11 +468,11 @@ impl Outbox {
                 out = lock(&self.out);
             }
             if kind == Kind::Own {
-                out.own = out.own.saturating_sub(1);
+                out.kept.sent_own();
                 self.turn.notify_all();
             }
             if kind == Kind::Answer {
-                self.kept.fetch_sub(message.cost(), Ordering::Relaxed);
+                self.unread.fetch_sub(message.cost(), Ordering::Relaxed);
                 self.turn.notify_all();
                 #[cfg(feature = "tokio")]
                 {
@@ -556,7 +499,7 @@ impl Outbox {
         &'a self,
         end: &Arc<End>,
         mut out: MutexGuard<'a, Out>,
-        message: &Message<'_>,
+        message: &mut Message<'_>,
         deadline: Option<Instant>,
         mut room: Option<Room>,
     ) -> (MutexGuard<'a, Out>, Step<()>) {
@@ -570,6 +513,7 @@ impl Outbox {
                     waited.map_err(Box::new)
                 }
             };
+            say_time_left(message, deadline);
             let sent = match waited.and_then(|()| end.check_open()) {
                 Err(error) => Err(error),
                 Ok(()) => match message.publish(&mut out.sender) {

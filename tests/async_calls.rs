@@ -9,7 +9,7 @@ use std::task::{Context, Poll, Waker};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use common::{AT_ONCE, LIMIT, SMALL_RING, assert_matches, eventually, inbox, later_worker, next, pattern, signal, within};
+use common::{AT_ONCE, LIMIT, SMALL_RING, alone, assert_matches, eventually, inbox, later_worker, next, pattern, signal, within};
 use coprocess::serde_bytes::ByteBuf;
 use coprocess::{Backpressure, Builder, Call, Coprocess, Error, Reason, Reply, WaitStrategy};
 use nix::sys::signal::Signal;
@@ -138,24 +138,26 @@ fn a_full_ring_stops_no_thread_and_keeps_the_order() {
 #[test]
 fn given_up_before_there_was_room() {
     within(LIMIT, || {
-        let worker = Builder::new()
-            .ring_capacity(SMALL_RING)
-            .fork(|parent| {
-                let count: &'static Mutex<u64> = Box::leak(Box::default());
-                parent.serve("count", |_: ByteBuf| *count.lock().unwrap() += 1).serve("counted", |()| *count.lock().unwrap());
-            })
-            .unwrap();
-        signal(&worker, Signal::SIGSTOP);
-        let bytes = ByteBuf::from(pattern(0, 1000));
-        let before = common::resident_kib();
-        for _ in 0..30_000 {
-            drop(polled(worker.call_async::<()>("count", &bytes)));
-        }
-        let grown = common::resident_kib().saturating_sub(before);
-        assert!(grown < 10_000, "{grown} KiB for calls that nobody waits for");
-        signal(&worker, Signal::SIGCONT);
-        let counted: u64 = worker.call("counted", ()).unwrap();
-        assert!(counted < 100, "{counted} calls were sent that nobody waited for");
+        alone!({
+            let worker = Builder::new()
+                .ring_capacity(SMALL_RING)
+                .fork(|parent| {
+                    let count: &'static Mutex<u64> = Box::leak(Box::default());
+                    parent.serve("count", |_: ByteBuf| *count.lock().unwrap() += 1).serve("counted", |()| *count.lock().unwrap());
+                })
+                .unwrap();
+            signal(&worker, Signal::SIGSTOP);
+            let bytes = ByteBuf::from(pattern(0, 1000));
+            let before = common::resident_kib();
+            for _ in 0..30_000 {
+                drop(polled(worker.call_async::<()>("count", &bytes)));
+            }
+            let grown = common::resident_kib().saturating_sub(before);
+            assert!(grown < 10_000, "{grown} KiB for calls that nobody waits for");
+            signal(&worker, Signal::SIGCONT);
+            let counted: u64 = worker.call("counted", ()).unwrap();
+            assert!(counted < 100, "{counted} calls were sent that nobody waited for");
+        });
     });
 }
 

@@ -4,14 +4,14 @@
 mod common;
 
 use std::future::Future;
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll, Waker};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use common::{AT_ONCE, LIMIT, SMALL_RING, Stopped, assert_matches, eventually, inbox, next, resident_kib, within};
+use common::{AT_ONCE, LIMIT, SMALL_RING, Stopped, alone, assert_matches, eventually, inbox, next, resident_kib, within};
 use coprocess::serde_bytes::ByteBuf;
 use coprocess::{Backpressure, Builder, Coprocess, Error};
 
@@ -86,50 +86,93 @@ fn a_call_given_up_without_room_is_cancelled_once_there_is_some() {
     });
 }
 
-fn poll_once<F: Future>(future: F) -> Poll<F::Output> {
-    pin!(future).poll(&mut Context::from_waker(Waker::noop()))
+fn poll<F: Future>(future: Pin<&mut F>) -> Poll<F::Output> {
+    future.poll(&mut Context::from_waker(Waker::noop()))
 }
 
 #[test]
 fn calls_of_tasks_that_are_given_up_take_no_memory() {
     within(LIMIT, || {
-        let worker = coprocess::fork(|parent| {
-            parent.serve("length", |bytes: ByteBuf| bytes.len());
-        })
-        .unwrap();
-        let large = ByteBuf::from(vec![7; MIB]);
-        assert_eq!(worker.call::<usize>("length", &large).unwrap(), MIB);
+        alone!({
+            let worker = coprocess::fork(|parent| {
+                parent.serve("length", |bytes: ByteBuf| bytes.len());
+            })
+            .unwrap();
+            let large = ByteBuf::from(vec![7; MIB]);
+            assert_eq!(worker.call::<usize>("length", &large).unwrap(), MIB);
+            let stopped = Stopped::new(&worker);
+            fill(&worker);
+            let before_kib = resident_kib();
+            for _ in 0..300 {
+                assert!(poll(pin!(worker.call_async::<usize>("length", &large))).is_pending());
+            }
+            let more_kib = resident_kib().saturating_sub(before_kib);
+            assert!(more_kib < 60 << 10, "{more_kib} KiB are kept for calls that nobody waits for");
+            // The first may be in the midst of being sent.
+            assert!(worker.stats().cancels_sent <= 1, "what was not sent needs no cancelling");
+            drop(stopped);
+            assert_eq!(worker.call::<usize>("length", &large).unwrap(), MIB);
+        });
+    });
+}
+
+fn serve_time_left(parent: Coprocess) {
+    parent.serve("left", |_: ByteBuf| {
+        let at = coprocess::current_deadline().expect("a call with a deadline");
+        at.saturating_duration_since(Instant::now())
+    });
+}
+
+/// The first for room, the second for its turn; that of a task is kept.
+#[test]
+fn calls_that_wait_say_what_is_left_when_they_are_sent() {
+    within(LIMIT, || {
+        let worker = Builder::new().ring_capacity(SMALL_RING).fork(serve_time_left).unwrap();
         let stopped = Stopped::new(&worker);
         fill(&worker);
-        let before_kib = resident_kib();
-        for _ in 0..300 {
-            assert!(poll_once(worker.call_async::<usize>("length", &large)).is_pending());
-        }
-        let more_kib = resident_kib().saturating_sub(before_kib);
-        assert!(more_kib < 60 << 10, "{more_kib} KiB are kept for calls that nobody waits for");
-        // The first may be in the midst of being sent.
-        assert!(worker.stats().cancels_sent <= 1, "what was not sent needs no cancelling");
+        let waits = worker.stats().waits_for_room;
+        let call = |bytes: usize| {
+            let worker = worker.clone();
+            thread::spawn(move || {
+                let start = Instant::now();
+                (start, worker.call_timeout::<Duration>("left", ByteBuf::from(vec![0; bytes]), LIMIT).unwrap())
+            })
+        };
+        let first = call(3 * SMALL_RING);
+        eventually("it waits for room", || worker.stats().waits_for_room > waits);
+        let start = Instant::now();
+        let mut kept = pin!(worker.call_async_timeout::<Duration>("left", ByteBuf::new(), LIMIT));
+        assert!(poll(kept.as_mut()).is_pending());
+        let second = call(0);
+        // As long as the worker says later that less is left.
+        thread::sleep(Duration::from_millis(500));
+        let resumed = Instant::now();
         drop(stopped);
-        assert_eq!(worker.call::<usize>("length", &large).unwrap(), MIB);
+        let mut calls = vec![first.join().unwrap(), second.join().unwrap()];
+        eventually("it is answered", || match poll(kept.as_mut()) {
+            Poll::Pending => false,
+            Poll::Ready(left) => {
+                calls.push((start, left.unwrap()));
+                true
+            }
+        });
+        for (start, left) in calls {
+            let waited = resumed.saturating_duration_since(start);
+            assert!(left <= LIMIT - waited, "{left:?} of {LIMIT:?} after {waited:?}");
+        }
     });
 }
 
 #[test]
 fn a_call_that_is_sent_late_says_what_is_left_then() {
     within(LIMIT, || {
-        let worker = coprocess::fork(|parent| {
-            parent.serve("left", |()| {
-                let at = coprocess::current_deadline().expect("a call with a deadline");
-                at.saturating_duration_since(Instant::now())
-            });
-        })
-        .unwrap();
-        let call = worker.call_async_timeout::<Duration>("left", (), LIMIT);
+        let worker = coprocess::fork(serve_time_left).unwrap();
+        let call = worker.call_async_timeout::<Duration>("left", ByteBuf::new(), LIMIT);
         let pause = Duration::from_millis(1500);
         thread::sleep(pause);
         let mut call = pin!(call);
         let mut left = None;
-        eventually("it is answered", || match call.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
+        eventually("it is answered", || match poll(call.as_mut()) {
             Poll::Pending => false,
             Poll::Ready(answer) => {
                 left = Some(answer.unwrap());
