@@ -3,11 +3,10 @@
 use std::fmt::Display;
 use std::mem::needs_drop;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::call::{Pending, wait_with};
 use crate::coprocess::{Coprocess, call_head};
-use crate::deadline::Term;
 use crate::direct::MIN_BYTES;
 use crate::encode::Gather;
 use crate::end::End;
@@ -69,7 +68,7 @@ impl Coprocess {
     /// ```
     pub fn call_bytes_timeout(&self, method: &str, args: &[u8], timeout: Duration) -> Result<Vec<u8>> {
         let mut answer = Vec::new();
-        self.call_bytes_until(method, args, &mut answer, Term::after(timeout))?;
+        self.call_bytes_until(method, args, &mut answer, Instant::now().checked_add(timeout))?;
         Ok(answer)
     }
 
@@ -92,7 +91,7 @@ impl Coprocess {
     /// # Ok::<(), coprocess::Error>(())
     /// ```
     pub fn call_bytes_into(&self, method: &str, args: &[u8], answer: &mut Vec<u8>) -> Result<()> {
-        self.call_bytes_until(method, args, answer, self.end().default_term())
+        self.call_bytes_until(method, args, answer, self.end().default_deadline())
     }
 
     /// Sends a call with these bytes and returns at once; wait for the bytes of the result later, or await them: as [`start`](Self::start).
@@ -111,28 +110,23 @@ impl Coprocess {
     /// # Ok::<(), coprocess::Error>(())
     /// ```
     pub fn start_bytes(&self, method: &str, args: &[u8]) -> Result<Pending<Vec<u8>>> {
-        let term = self.end().default_term();
-        let id = self.send_call_bytes(method, args, term)?;
-        let deadline = term.map(|term| term.at);
+        let deadline = self.end().default_deadline();
+        let id = self.send_call_bytes(method, args, deadline)?;
         Ok(Pending::new(self.end().clone(), id, method.into(), deadline).reading(|bytes| Ok(bytes.to_vec())))
     }
 
-    fn call_bytes_until(&self, method: &str, args: &[u8], answer: &mut Vec<u8>, term: Option<Term>) -> Result<()> {
-        let id = self.send_call_bytes(method, args, term)?;
-        wait_with(self.end(), id, false, term.map(|term| term.at), method, |bytes| {
+    fn call_bytes_until(&self, method: &str, args: &[u8], answer: &mut Vec<u8>, deadline: Option<Instant>) -> Result<()> {
+        let id = self.send_call_bytes(method, args, deadline)?;
+        wait_with(self.end(), id, false, deadline, method, |bytes| {
             answer.clear();
             answer.extend_from_slice(bytes);
             Ok(())
         })
     }
 
-    fn send_call_bytes(&self, method: &str, args: &[u8], term: Option<Term>) -> Step<CallId> {
+    fn send_call_bytes(&self, method: &str, args: &[u8], deadline: Option<Instant>) -> Step<CallId> {
         let end = self.own_end()?;
-        let deadline = term.map(|term| term.at);
-        let sent = Message::new().deliver_bytes(call_head(method, term), args, end.terms.max_message, |message| {
-            if let Some(term) = term {
-                message.set_time_left(term.micros());
-            }
+        let sent = Message::new().deliver_bytes(call_head(end, method, deadline), args, end.terms.max_message, |message| {
             end.outbox.send_call(end, message, Patience::Until(deadline), |_| ())
         })?;
         sent.map_err(|Unsent { error, .. }| {

@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 use serde::de::DeserializeOwned;
 
 use crate::decode::{DecodeError, decode};
+use crate::deferred::GivenUp;
 use crate::dispatch::Desk;
 use crate::end::End;
 use crate::envelope::{CallId, as_bytes, keep_spare};
@@ -96,7 +97,7 @@ fn read_outcome<R>(outcome: Outcome, method: &str, read: impl FnOnce(&[u8]) -> s
 /// assert_eq!(a.wait()? + b.wait()?, 25);
 /// # Ok::<(), coprocess::Error>(())
 /// ```
-#[must_use = "dropping it cancels the call"]
+#[must_use = "dropping it forgets the answer"]
 pub struct Pending<R> {
     end: Arc<End>,
     /// `None` once the result was taken.
@@ -280,7 +281,7 @@ impl<R> Drop for Pending<R> {
         if let Some(id) = self.id
             && !self.end.is_foreign()
         {
-            self.end.give_up(id);
+            self.end.give_up(id, if self.polled { GivenUp::Withdrawn } else { GivenUp::Forgotten });
         }
     }
 }

@@ -13,7 +13,6 @@ use serde::de::DeserializeOwned;
 
 use crate::call::Pending;
 use crate::coprocess::{Coprocess, call_head};
-use crate::deadline::Term;
 use crate::dispatch::Desk;
 use crate::end::End;
 use crate::envelope::{CallId, Head, Message, split};
@@ -96,7 +95,7 @@ impl Coprocess {
     /// # Ok::<(), coprocess::Error>(())
     /// ```
     pub fn call_async<R: DeserializeOwned>(&self, method: &str, args: impl Serialize) -> Call<R> {
-        Call::new(self, method, args, self.end().default_term())
+        Call::new(self, method, args, self.end().default_deadline())
     }
 
     /// As [`call_async`](Self::call_async), with a deadline of its own for the whole operation. No timer of a runtime is needed.
@@ -121,7 +120,7 @@ impl Coprocess {
     /// # Ok::<(), coprocess::Error>(())
     /// ```
     pub fn call_async_timeout<R: DeserializeOwned>(&self, method: &str, args: impl Serialize, timeout: Duration) -> Call<R> {
-        Call::new(self, method, args, Term::after(timeout))
+        Call::new(self, method, args, Instant::now().checked_add(timeout))
     }
 }
 
@@ -175,15 +174,12 @@ impl<R> fmt::Debug for Call<R> {
 }
 
 impl<R: DeserializeOwned> Call<R> {
-    fn new(co: &Coprocess, method: &str, args: impl Serialize, term: Option<Term>) -> Call<R> {
+    fn new(co: &Coprocess, method: &str, args: impl Serialize, deadline: Option<Instant>) -> Call<R> {
         let end = co.end();
         let mut message = Message::new();
-        let encoded = end.check_own().and_then(|()| message.encode(call_head(method, term), &args, end.terms.max_message, method));
+        let encoded = end.check_own().and_then(|()| message.encode(call_head(end, method, deadline), &args, end.terms.max_message, method));
         let state = match encoded {
-            Ok(()) => {
-                let deadline = term.map(|term| term.at);
-                State::Unsent(Box::new(Unsent { end: end.clone(), method: method.into(), message, deadline }))
-            }
+            Ok(()) => State::Unsent(Box::new(Unsent { end: end.clone(), method: method.into(), message, deadline })),
             Err(error) => State::Failed(error),
         };
         Call { state }
@@ -195,10 +191,6 @@ impl Unsent {
         self.end.check_own()?;
         if has_passed(self.deadline) {
             return Err(Error::Timeout.into());
-        }
-        if let Some(at) = self.deadline {
-            // Since it was made some time may have passed.
-            self.message.set_time_left(Term::until(at).micros());
         }
         match self.end.outbox.send_call(&self.end, &mut self.message, Patience::Task, |_| ()) {
             Ok(id) => Ok(Pending::new(self.end, id, self.method, self.deadline)),

@@ -10,8 +10,8 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use crate::call::{Pending, decode_outcome, wait_for_result};
-use crate::deadline::Term;
 use crate::decode::decode;
+use crate::deferred::GivenUp;
 use crate::end::End;
 use crate::envelope::{CallId, Head, Message};
 use crate::error::{Error, Result, Step};
@@ -87,12 +87,12 @@ impl Drop for Handle {
     }
 }
 
-/// The head of a call: only one that has a deadline says so, and is to be told how long that is.
+/// The head of a call: only one that has a deadline says so.
 #[inline]
-pub(crate) fn call_head(method: &str, term: Option<Term>) -> Head<'_> {
-    match term {
+pub(crate) fn call_head<'a>(end: &End, method: &'a str, deadline: Option<Instant>) -> Head<'a> {
+    match deadline {
         None => Head::Call(CallId::NONE, method.as_bytes()),
-        Some(_) => Head::CallWithin(CallId::NONE, method.as_bytes()),
+        Some(at) => Head::CallBy(CallId::NONE, end.terms.clock.number(at), method.as_bytes()),
     }
 }
 
@@ -106,7 +106,7 @@ struct Unclaimed<'a> {
 impl Drop for Unclaimed<'_> {
     fn drop(&mut self) {
         if let Some(id) = self.id {
-            self.end.give_up(id);
+            self.end.give_up(id, GivenUp::Withdrawn);
         }
     }
 }
@@ -191,7 +191,7 @@ impl Coprocess {
     /// # Ok::<(), coprocess::Error>(())
     /// ```
     pub fn call<R: DeserializeOwned>(&self, method: &str, args: impl Serialize) -> Result<R> {
-        self.call_until(method, args, self.end().default_term())
+        self.call_until(method, args, self.end().default_deadline())
     }
 
     /// As [`call`](Self::call), with a deadline of its own for the whole operation, waiting for room included.
@@ -213,26 +213,21 @@ impl Coprocess {
     /// # Ok::<(), coprocess::Error>(())
     /// ```
     pub fn call_timeout<R: DeserializeOwned>(&self, method: &str, args: impl Serialize, timeout: Duration) -> Result<R> {
-        self.call_until(method, args, Term::after(timeout))
+        self.call_until(method, args, Instant::now().checked_add(timeout))
     }
 
-    fn call_until<R: DeserializeOwned>(&self, method: &str, args: impl Serialize, term: Option<Term>) -> Result<R> {
-        let deadline = term.map(|term| term.at);
-        let id = self.send_call(method, args, term)?;
+    fn call_until<R: DeserializeOwned>(&self, method: &str, args: impl Serialize, deadline: Option<Instant>) -> Result<R> {
+        let id = self.send_call(method, args, deadline)?;
         // From here on the wait looks after the entry.
         wait_for_result(self.end(), id, false, deadline, method)
     }
 
-    fn send_call(&self, method: &str, args: impl Serialize, term: Option<Term>) -> Step<CallId> {
+    fn send_call(&self, method: &str, args: impl Serialize, deadline: Option<Instant>) -> Step<CallId> {
         let end = self.own_end()?;
         let mut message = Message::new();
-        let head = call_head(method, term);
+        let head = call_head(end, method, deadline);
         let mut unclaimed = Unclaimed { end, id: None };
         let sent = message.deliver(head, &args, end.terms.max_message, method, |message| {
-            if let Some(term) = term {
-                message.set_time_left(term.micros());
-            }
-            let deadline = term.map(|term| term.at);
             let sent = end.outbox.send_call(end, message, Patience::Until(deadline), |_| ());
             unclaimed.id = sent.as_ref().ok().copied();
             sent
@@ -244,7 +239,7 @@ impl Coprocess {
                 Ok(id)
             }
             Err(Unsent { error, .. }) => {
-                end.take_last_deliveries(term.map(|term| term.at));
+                end.take_last_deliveries(deadline);
                 Err(error)
             }
         }
@@ -270,9 +265,8 @@ impl Coprocess {
     /// # Ok::<(), coprocess::Error>(())
     /// ```
     pub fn start<R: DeserializeOwned>(&self, method: &str, args: impl Serialize) -> Result<Pending<R>> {
-        let term = self.end().default_term();
-        let deadline = term.map(|term| term.at);
-        let id = self.send_call(method, args, term)?;
+        let deadline = self.end().default_deadline();
+        let id = self.send_call(method, args, deadline)?;
         Ok(Pending::new(self.end().clone(), id, method.into(), deadline))
     }
 
@@ -299,16 +293,12 @@ impl Coprocess {
     ) -> Result<()> {
         let end = self.own_end()?;
         end.need_background()?;
-        let term = end.default_term();
-        let deadline = term.map(|term| term.at);
+        let deadline = end.default_deadline();
         let mut message = Message::new();
-        let head = call_head(method, term);
+        let head = call_head(end, method, deadline);
         let name: Box<str> = method.into();
         let callback = Notify::Callback(Box::new(move |outcome| callback(decode_outcome(outcome, &name))));
         let sent = message.deliver(head, &args, end.terms.max_message, method, |message| {
-            if let Some(term) = term {
-                message.set_time_left(term.micros());
-            }
             end.outbox.send_call(end, message, Patience::Until(deadline), |id| {
                 // Before it is sent, so that the answer finds it.
                 let registered = end.pending.notify(id, callback);

@@ -1,10 +1,12 @@
 //! By when a call is to be answered, and how that travels: with the call to its handler, and on to the calls that the handler makes.
 //!
-//! What travels is the time that is left, so nothing is assumed of the other side's clock; whatever a hostile side says, it is a deadline for
-//! what is done on its behalf.
+//! What travels is the moment, by the [clock of the pair](crate::clock): however long a call is on its way, or waits for its turn, what is left of its time is
+//! what is left of it for its caller. Whatever a hostile side says, it is a deadline for what is done on its behalf.
 
 use std::cell::Cell;
 use std::time::{Duration, Instant};
+
+use crate::waiting::earlier;
 
 thread_local! {
     /// The deadline of the call that this thread serves.
@@ -19,7 +21,7 @@ thread_local! {
 /// wait for what it would bring. In futures of `serve_async` it is known wherever they run; in a thread that a handler starts it is not: hand it
 /// over, or ask [`Reply::deadline`](crate::Reply::deadline).
 ///
-/// The time that was left when the call was sent counts from when its handler starts: what the call has spent on its way comes on top.
+/// What the call has spent on its way is no part of what is left: it is the caller's own deadline.
 ///
 /// # Examples
 ///
@@ -42,51 +44,13 @@ pub fn current_deadline() -> Option<Instant> {
     CURRENT.get()
 }
 
-/// When a call is to be answered, and how long that is from now.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Term {
-    pub(crate) at: Instant,
-    left: Duration,
-}
-
-impl Term {
-    /// What is left until then.
-    pub(crate) fn until(at: Instant) -> Term {
-        Term { at, left: at.saturating_duration_since(Instant::now()) }
+/// By when a call is to be answered: the earlier of what `timeout` allows, and the deadline of the call that this thread serves.
+#[inline]
+pub(crate) fn of_a_call(timeout: Option<Duration>) -> Option<Instant> {
+    match (timeout, CURRENT.get()) {
+        (None, None) => None,
+        (timeout, inherited) => earlier(timeout.and_then(|timeout| Instant::now().checked_add(timeout)), inherited),
     }
-
-    /// `None` if that is beyond the end of the clock.
-    pub(crate) fn after(left: Duration) -> Option<Term> {
-        Instant::now().checked_add(left).map(|at| Term { at, left })
-    }
-
-    /// The earlier of what `timeout` allows and what is left for the call that this thread serves.
-    #[inline]
-    pub(crate) fn of_a_call(timeout: Option<Duration>) -> Option<Term> {
-        match (timeout, CURRENT.get()) {
-            (None, None) => None,
-            (timeout, inherited) => Term::earlier(timeout.and_then(Term::after), inherited),
-        }
-    }
-
-    #[cold]
-    fn earlier(own: Option<Term>, inherited: Option<Instant>) -> Option<Term> {
-        match (own, inherited) {
-            (Some(own), Some(at)) if own.at <= at => Some(own),
-            (_, Some(at)) => Some(Term::until(at)),
-            (own, None) => own,
-        }
-    }
-
-    /// What the other end is told.
-    pub(crate) fn micros(self) -> u64 {
-        u64::try_from(self.left.as_micros()).unwrap_or(u64::MAX)
-    }
-}
-
-/// When a call that says how much time is left is to be answered. `None`: so late that it does not matter.
-pub(crate) fn deadline_within(micros: u64) -> Option<Instant> {
-    Instant::now().checked_add(Duration::from_micros(micros))
 }
 
 /// This thread serves a call with this deadline, until this is dropped.

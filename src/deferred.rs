@@ -4,8 +4,8 @@
 //! The other end chooses the numbers: in a tree, since no choice of them makes that slow. It can only cancel calls of its own.
 
 use std::collections::BTreeMap;
-use std::sync::Mutex;
-use std::sync::atomic::AtomicU64;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
 use std::task::Waker;
 
 use crate::end::End;
@@ -15,11 +15,27 @@ use crate::pending::Forgotten;
 use crate::stats::Counters;
 use crate::sync::lock;
 
+/// How a call is given up.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum GivenUp {
+    /// Its answer is of no interest: what it does may still be.
+    Forgotten,
+    /// Nothing of it is, if it has not begun.
+    Withdrawn,
+}
+
 #[derive(Debug, Default)]
 pub(crate) struct Deferred {
-    /// Who is to be told if the caller gives up.
-    calls: Mutex<BTreeMap<CallId, Option<Waker>>>,
+    calls: Mutex<Calls>,
     pub(crate) counters: CancelCounters,
+}
+
+#[derive(Debug, Default)]
+struct Calls {
+    /// Who is to be told if the caller gives up.
+    open: BTreeMap<CallId, Option<Waker>>,
+    /// The call that is about to be served was given up already.
+    unwanted: Option<CallId>,
 }
 
 /// What is counted about cancelling.
@@ -33,25 +49,37 @@ pub(crate) struct CancelCounters {
 impl Deferred {
     pub(crate) fn open(&self, id: CallId) {
         // A waker in its place would be that of a call with the same number, which no honest end makes. It is dropped under no lock.
-        let replaced = lock(&self.calls).insert(id, None);
+        let mut calls = lock(&self.calls);
+        if calls.unwanted == Some(id) {
+            // It seemed to have come to nothing. Relaxed: a statistic.
+            self.counters.ignored.fetch_sub(1, Ordering::Relaxed);
+            return;
+        }
+        let replaced = calls.open.insert(id, None);
+        drop(calls);
         drop(replaced);
+    }
+
+    /// The call that is about to be served, if it is this one, was given up already: it is not opened.
+    pub(crate) fn expect_unwanted(&self, id: Option<CallId>) {
+        lock(&self.calls).unwanted = id;
     }
 
     /// The call is about to be answered. Returns whether its caller waits for that.
     pub(crate) fn close(&self, id: CallId) -> bool {
-        let closed = lock(&self.calls).remove(&id);
+        let closed = lock(&self.calls).open.remove(&id);
         closed.is_some()
     }
 
     pub(crate) fn is_open(&self, id: CallId) -> bool {
-        lock(&self.calls).contains_key(&id)
+        lock(&self.calls).open.contains_key(&id)
     }
 
     /// Has a task woken if the caller gives up. Returns false if it has.
     #[cfg(feature = "tokio")]
     pub(crate) fn tell(&self, id: CallId, waker: &Waker) -> bool {
         let mut calls = lock(&self.calls);
-        let Some(told) = calls.get_mut(&id) else { return false };
+        let Some(told) = calls.open.get_mut(&id) else { return false };
         if !told.as_ref().is_some_and(|told| told.will_wake(waker)) {
             let replaced = told.replace(waker.clone());
             drop(calls);
@@ -73,7 +101,7 @@ impl End {
 
     /// Nobody waits for the answer to a call of the other end. Returns whether it was to be answered.
     pub(crate) fn unwanted(&self, id: CallId) -> bool {
-        let call = lock(&self.deferred.calls).remove(&id);
+        let call = lock(&self.deferred.calls).open.remove(&id);
         let was_open = call.is_some();
         if let Some(Some(waker)) = call {
             self.contain(|| waker.wake());
@@ -83,7 +111,7 @@ impl End {
 
     /// The end is over, and nobody waits any more.
     pub(crate) fn abandon_deferred(&self) {
-        let calls = std::mem::take(&mut *lock(&self.deferred.calls));
+        let calls = std::mem::take(&mut lock(&self.deferred.calls).open);
         for waker in calls.into_values().flatten() {
             self.contain(|| waker.wake());
         }
@@ -91,15 +119,15 @@ impl End {
 
     /// Gives up a call of this end: forgets it and, if it was not answered, lets the other end know.
     #[inline(never)] // for what goes well it is no more than a call that is not made
-    pub(crate) fn give_up(self: &std::sync::Arc<Self>, id: CallId) {
+    pub(crate) fn give_up(self: &Arc<Self>, id: CallId, how: GivenUp) {
         if self.pending.forget(id) == Forgotten::Unanswered {
-            self.cancel(id);
+            self.cancel(id, how);
         }
     }
 
     /// Lets the other end know that nobody waits for the answer to a call any more, once there is room for that. Does not wait.
     #[cold]
-    pub(crate) fn cancel(self: &std::sync::Arc<Self>, id: CallId) {
+    pub(crate) fn cancel(self: &Arc<Self>, id: CallId, how: GivenUp) {
         if self.check_open().is_err() {
             return;
         }
@@ -107,9 +135,14 @@ impl End {
             // It was not sent yet, and will not be.
             return;
         }
+        let head = match how {
+            GivenUp::Forgotten => Head::Cancel(id),
+            GivenUp::Withdrawn => Head::Withdraw(id),
+        };
         let mut message = Message::new();
-        let sent = message.encode(Head::Cancel(id), &(), usize::MAX, "").and_then(|()| self.outbox.send(self, &mut message, Patience::Own));
+        let sent = message.encode(head, &(), usize::MAX, "").and_then(|()| self.outbox.send(self, &mut message, Patience::Own));
         if sent.is_ok() {
+            self.outbox.urge();
             Counters::add(&self.deferred.counters.sent);
         }
     }

@@ -13,18 +13,19 @@ use std::time::Instant;
 use serde::Serialize;
 
 use crate::contain::{contain, forget_panic};
-use crate::deadline::{Serving, deadline_within};
+use crate::deadline::Serving;
 use crate::decode::DecodeError;
 use crate::end::End;
-use crate::envelope::{CallId, Failure, Head, Message, keep_spare, split, split_frequent, take_spare, time_left};
+use crate::envelope::{CallId, Failure, Head, Message, keep_spare, split, split_frequent, take_spare};
 use crate::error::{Error, Result, Step};
+use crate::lookahead::Wanted;
 use crate::outbox::Patience;
 use crate::pending::{Completion, Outcome};
 use crate::registry::Snapshot;
 use crate::reply::DROPPED;
 use crate::stats::Counters;
 use crate::timers::Timers;
-use crate::waiting::earlier;
+use crate::waiting::{earlier, has_passed};
 
 /// How deeply handlers nest: beyond it an incoming call gets an error, and events wait.
 pub(crate) const MAX_DEPTH: u32 = 64;
@@ -165,6 +166,7 @@ impl End {
             }
             Head::Event(_) if self.at_bound() => self.defer(bytes, desk),
             Head::Event(name) => self.dispatch_event(name, payload, &mut desk.handlers).map(|()| Received::Dispatched),
+            Head::Call(..) if self.is_urged() => self.receive_other(mine, bytes, desk),
             Head::Call(id, method) => self.dispatch_call(id, method, payload, &mut desk.handlers).map(|()| Received::Dispatched),
             _ => self.receive_other(mine, bytes, desk),
         }
@@ -195,16 +197,25 @@ impl End {
                 self.arrived();
                 taken?;
             }
-            Head::CallWithin(id, method) => {
-                let _serving = Serving::next(deadline_within(time_left(&desk.buffer)));
+            Head::CallBy(id, at, method) => {
+                let deadline = self.terms.clock.moment(at);
+                if self.is_urged() && self.heed(Some(id))? == Wanted::NotAtAll || has_passed(deadline) {
+                    self.skip();
+                    return Ok(Received::Dispatched);
+                }
+                let _serving = Serving::next(deadline);
                 self.dispatch_call(id, method, payload, &mut desk.handlers)?;
             }
-            Head::Cancel(id) => {
+            Head::Cancel(id) | Head::Withdraw(id) => {
                 self.arrived();
                 self.cancelled(id);
             }
+            Head::Call(id, method) => match self.heed(Some(id))? {
+                Wanted::NotAtAll => self.skip(),
+                Wanted::Yes | Wanted::NotItsAnswer => self.dispatch_call(id, method, payload, &mut desk.handlers)?,
+            },
             // The frequent ones, which are dispatched where they are received.
-            Head::Event(_) | Head::Call(..) | Head::Answer(_) => {
+            Head::Event(_) | Head::Answer(_) => {
                 self.arrived();
                 return Err(self.nonsense().into());
             }

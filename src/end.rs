@@ -2,12 +2,13 @@
 
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering, fence};
 use std::sync::{Arc, OnceLock};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use coprocess_ring::{ChannelError, Misbehaved, Receiver, Region, Sender, Side, Sleeper, Spin, WaitStrategy, Watch};
 
 use crate::call_async::Looks;
-use crate::deadline::Term;
+use crate::clock::PairClock;
+use crate::deadline::of_a_call;
 use crate::deferred::Deferred;
 use crate::error::{Error, Reason, Result, Step};
 use crate::gauge::Gauges;
@@ -27,6 +28,7 @@ use crate::timers::Timers;
 /// What both ends of a pair agree on.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Terms {
+    pub(crate) clock: PairClock,
     pub(crate) max_message: usize,
     pub(crate) strategy: WaitStrategy,
     pub(crate) call_timeout: Option<Duration>,
@@ -48,6 +50,8 @@ enum Ending {
 #[derive(Debug)]
 pub(crate) struct End {
     pub(crate) terms: Terms,
+    /// What the other end had said to be urgent when it was last looked for that.
+    pub(crate) heeded: AtomicU32,
     /// The process that this end belongs to.
     generation: Generation,
     pub(crate) peer: u32,
@@ -107,6 +111,7 @@ impl End {
         let (pending, claimer) = Pending::new(terms.max_calls_in_flight);
         Arc::new(End {
             terms,
+            heeded: AtomicU32::new(0),
             generation: Generation::watched(),
             peer,
             watch: Watch::new(region, side),
@@ -370,15 +375,15 @@ impl End {
 
     /// By when a call that says nothing of its own is to be answered.
     #[inline]
-    pub(crate) fn default_term(&self) -> Option<Term> {
-        Term::of_a_call(self.terms.call_timeout)
+    pub(crate) fn default_deadline(&self) -> Option<Instant> {
+        of_a_call(self.terms.call_timeout)
     }
 
     pub(crate) fn stats(&self) -> Stats {
         let sent = self.outbox.counters();
-        let (messages_received, bytes_received, wakeups) = {
+        let (messages_received, bytes_received, wakeups, skipped) = {
             let inbox = self.inbox();
-            (inbox.messages, inbox.bytes, inbox.wakeups())
+            (inbox.messages, inbox.bytes, inbox.wakeups(), inbox.skipped)
         };
         let get = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
         Stats {
@@ -398,7 +403,9 @@ impl End {
             events_replaced: get(&self.counters.events_replaced),
             cancels_sent: get(&self.deferred.counters.sent),
             cancels_received: get(&self.deferred.counters.received),
-            cancels_ignored: get(&self.deferred.counters.ignored),
+            // For each call that was left out of the backlog a cancel had come to nothing first.
+            cancels_ignored: get(&self.deferred.counters.ignored).saturating_sub(skipped),
+            calls_skipped: get(&self.counters.calls_skipped).wrapping_add(skipped),
         }
     }
 }

@@ -11,12 +11,13 @@
 //! not found  4      | 0             | entry       | serial     |
 //! failed     5      | 0             | entry       | serial     | what the handler said, in UTF-8
 //! cancel     6      | 0             | entry       | serial     |
-//! call in    7      | name's length | entry       | serial     | microseconds | name, filled up likewise | arguments
+//! call by    7      | name's length | entry       | serial     | nanoseconds | name, filled up likewise | arguments
 //! receipt    8      | 0             | gauge       | 0          |
 //! overloaded 9      | 0             | entry       | serial     |
+//! withdraw   10     | 0             | entry       | serial     |
 //! ```
 //!
-//! A call that has a deadline says how long is left, not when it is: nothing is assumed of the other side's clock. Only such calls pay for it.
+//! A call that has a deadline says when that is, by the [clock of the pair](crate::clock). Only such calls pay for it.
 //! The receipt says that an event with the number of a gauge was handled.
 //!
 //! The head is not postcard's: numbers of variable length, a byte at a time, took as long as everything else about a small call.
@@ -49,10 +50,12 @@ pub(crate) enum Head<'a> {
     Receipt(u32),
     /// A call; its arguments follow.
     Call(CallId, &'a [u8]),
-    /// A call that is of use for so long only, as [`time_left`] says; its arguments follow.
-    CallWithin(CallId, &'a [u8]),
+    /// A call that is of use until then only, in nanoseconds of the pair's clock; its arguments follow.
+    CallBy(CallId, u64, &'a [u8]),
     /// The other end wants no answer to this call of its own any more. Nothing follows.
     Cancel(CallId),
+    /// As a cancel; and if the call is not served yet, it need not be. Nothing follows.
+    Withdraw(CallId),
     /// The answer to a call; the result follows.
     Answer(CallId),
     /// The call failed. Nothing follows.
@@ -76,9 +79,10 @@ const ANSWER: u64 = 3;
 const NOT_FOUND: u64 = 4;
 const FAILED: u64 = 5;
 const CANCEL: u64 = 6;
-const CALL_WITHIN: u64 = 7;
+const CALL_BY: u64 = 7;
 const RECEIPT: u64 = 8;
 const OVERLOADED: u64 = 9;
+const WITHDRAW: u64 = 10;
 
 const KIND_MASK: u64 = 0xff;
 const NAME_SHIFT: u32 = 8;
@@ -247,38 +251,24 @@ impl Message<'_> {
     pub(crate) fn address(&mut self, id: CallId) {
         let words = if self.spilled.is_empty() { &mut self.inline[..] } else { &mut self.spilled };
         if let [first, second, ..] = words {
-            debug_assert!(matches!(*first & KIND_MASK, CALL | CALL_WITHIN));
+            debug_assert!(matches!(*first & KIND_MASK, CALL | CALL_BY));
             *first = *first & u64::from(u32::MAX) | u64::from(id.entry) << ENTRY_SHIFT;
             *second = id.serial;
-        }
-    }
-
-    /// Says how many microseconds are left for a call that has a deadline.
-    #[inline]
-    pub(crate) fn set_time_left(&mut self, micros: u64) {
-        let words = if self.spilled.is_empty() { &mut self.inline[..] } else { &mut self.spilled };
-        if let [first, _, left, ..] = words {
-            debug_assert_eq!(*first & KIND_MASK, CALL_WITHIN);
-            *left = micros;
-        }
-    }
-
-    /// How many microseconds it says are left.
-    pub(crate) fn time_left(&self) -> Option<u64> {
-        match *self.words() {
-            [first, _, left, ..] if first & KIND_MASK == CALL_WITHIN => Some(left),
-            _ => None,
         }
     }
 
     /// Which call it is, if it is one.
     pub(crate) fn call(&self) -> Option<CallId> {
         match *self.words() {
-            [first, serial, ..] if matches!(first & KIND_MASK, CALL | CALL_WITHIN) => {
+            [first, serial, ..] if matches!(first & KIND_MASK, CALL | CALL_BY) => {
                 Some(CallId { entry: (first >> ENTRY_SHIFT) as u32, serial })
             }
             _ => None,
         }
+    }
+
+    pub(crate) fn is_cancel(&self) -> bool {
+        self.words().first().is_some_and(|first| matches!(first & KIND_MASK, CANCEL | WITHDRAW))
     }
 
     /// Bytes of memory of one that is kept: many are smaller than what holds them, and the queue that they are in may be only half full.
@@ -314,21 +304,22 @@ impl Gather<'_> {
         let receipt = |gauge| CallId { entry: gauge, serial: 0 };
         let (kind, id, name) = match head {
             Head::Event(name) => (EVENT, None, name),
-            Head::Gauge(gauge, name) => return self.put_named(EVENT, gauge, None, name),
+            Head::Gauge(gauge, name) => return self.put_named(EVENT, gauge, None, None, name),
             Head::Receipt(gauge) => (RECEIPT, Some(receipt(gauge)), &[][..]),
             Head::Call(id, name) => (CALL, Some(id), name),
-            Head::CallWithin(id, name) => (CALL_WITHIN, Some(id), name),
+            Head::CallBy(id, at, name) => return self.put_named(CALL_BY, id.entry, Some(id.serial), Some(at), name),
             Head::Cancel(id) => (CANCEL, Some(id), &[][..]),
+            Head::Withdraw(id) => (WITHDRAW, Some(id), &[][..]),
             Head::Answer(id) => (ANSWER, Some(id), &[][..]),
             Head::Failure(id, Failure::NotFound) => (NOT_FOUND, Some(id), &[][..]),
             Head::Failure(id, Failure::Overloaded) => (OVERLOADED, Some(id), &[][..]),
             Head::Failure(id, Failure::Remote(_)) => (FAILED, Some(id), &[][..]),
         };
-        self.put_named(kind, id.map_or(0, |id| id.entry), id.map(|id| id.serial), name)
+        self.put_named(kind, id.map_or(0, |id| id.entry), id.map(|id| id.serial), None, name)
     }
 
     #[inline(always)] // as `put_head`
-    fn put_named(&mut self, kind: u64, entry: u32, serial: Option<u64>, name: &[u8]) -> Step<()> {
+    fn put_named(&mut self, kind: u64, entry: u32, serial: Option<u64>, at: Option<u64>, name: &[u8]) -> Step<()> {
         if name.len() > MAX_NAME {
             return Err(Error::TooLarge { size: name.len(), max: MAX_NAME }.into());
         }
@@ -336,9 +327,8 @@ impl Gather<'_> {
         if let Some(serial) = serial {
             self.put(serial);
         }
-        if kind == CALL_WITHIN {
-            // Said later: see `set_time_left`.
-            self.put(0);
+        if let Some(at) = at {
+            self.put(at);
         }
         let (words, rest) = name.as_chunks::<8>();
         for word in words {
@@ -375,13 +365,15 @@ pub(crate) fn split(words: &[u64], bytes: usize) -> Option<(Head<'_>, &[u8])> {
             let (name, args) = split_name(rest, length)?;
             Some((Head::Call(id, name), args))
         }
-        CALL_WITHIN => {
+        CALL_BY => {
+            let at = u64::from_le(*words.get(2)?);
             let (name, args) = split_name(rest.get(8..)?, length)?;
-            Some((Head::CallWithin(id, name), args))
+            Some((Head::CallBy(id, at, name), args))
         }
         _ if length != 0 => None,
         ANSWER => Some((Head::Answer(id), rest)),
         CANCEL if rest.is_empty() => Some((Head::Cancel(id), rest)),
+        WITHDRAW if rest.is_empty() => Some((Head::Withdraw(id), rest)),
         RECEIPT if rest.is_empty() && id.serial == 0 => Some((Head::Receipt(entry), rest)),
         NOT_FOUND if rest.is_empty() => Some((Head::Failure(id, Failure::NotFound), rest)),
         OVERLOADED if rest.is_empty() => Some((Head::Failure(id, Failure::Overloaded), rest)),
@@ -410,11 +402,6 @@ pub(crate) fn split_frequent(words: &[u64], bytes: usize) -> Option<(Head<'_>, &
     }
     let (name, args) = split_name(rest, length)?;
     (kind == CALL).then_some((Head::Call(id, name), args))
-}
-
-/// How many microseconds are left for a [`Head::CallWithin`].
-pub(crate) fn time_left(words: &[u64]) -> u64 {
-    words.get(2).copied().map_or(u64::MAX, u64::from_le)
 }
 
 #[inline]
@@ -451,7 +438,7 @@ mod tests {
             for length in (0..300).chain([1000, 1999]) {
                 round_trip(Head::Event(name.as_bytes()), &bytes[..length], usize::MAX);
                 round_trip(Head::Call(CallId { entry: u32::MAX, serial: 1 << 40 }, name.as_bytes()), &bytes[..length], 4000);
-                round_trip(Head::CallWithin(CallId { entry: 1, serial: 2 }, name.as_bytes()), &bytes[..length], 4000);
+                round_trip(Head::CallBy(CallId { entry: 1, serial: 2 }, 1 << 50, name.as_bytes()), &bytes[..length], 4000);
             }
             for length in [0, 50, 500] {
                 round_trip(Head::Gauge(u32::MAX, name.as_bytes()), &bytes[..length], 4000);
@@ -460,9 +447,9 @@ mod tests {
                 message.address(id);
                 let addressed = encode(Head::Call(id, name.as_bytes()), &bytes[..length], 4000).expect("fits");
                 assert_eq!((message.words(), message.bytes()), (addressed.words(), addressed.bytes()));
-                let mut message = encode(Head::CallWithin(CallId::NONE, name.as_bytes()), &bytes[..length], 4000).expect("fits");
+                let mut message = encode(Head::CallBy(CallId::NONE, 1 << 50, name.as_bytes()), &bytes[..length], 4000).expect("fits");
                 message.address(id);
-                let addressed = encode(Head::CallWithin(id, name.as_bytes()), &bytes[..length], 4000).expect("fits");
+                let addressed = encode(Head::CallBy(id, 1 << 50, name.as_bytes()), &bytes[..length], 4000).expect("fits");
                 assert_eq!((message.words(), message.bytes()), (addressed.words(), addressed.bytes()));
             }
         }
@@ -482,24 +469,23 @@ mod tests {
             message.encode(Head::Failure(id, failure), &(), 4000, "x").expect("fits");
             assert_eq!(split(message.words(), message.bytes()), Some((Head::Failure(id, failure), &[][..])));
         }
-        let mut message = Message::new();
-        message.encode(Head::Cancel(id), &(), 4000, "x").expect("fits");
-        assert_eq!(split(message.words(), message.bytes()), Some((Head::Cancel(id), &[][..])));
+        for head in [Head::Cancel(id), Head::Withdraw(id)] {
+            let mut message = Message::new();
+            message.encode(head, &(), 4000, "x").expect("fits");
+            assert!(message.is_cancel());
+            assert_eq!(split(message.words(), message.bytes()), Some((head, &[][..])));
+        }
     }
 
     #[test]
-    fn a_call_says_how_much_time_is_left() {
+    fn a_call_says_by_when_it_is_to_be_answered() {
         for length in [0, 10, 1000] {
-            let mut message = encode(Head::CallWithin(CallId::NONE, b"name"), &vec![9; length], 4000).expect("fits");
-            let plain = message.bytes();
-            message.set_time_left(1 << 50);
+            let mut message = encode(Head::CallBy(CallId::NONE, u64::MAX, b"name"), &vec![9; length], 4000).expect("fits");
             message.address(CallId { entry: 3, serial: 9 });
-            assert_eq!((time_left(message.words()), message.bytes()), (1 << 50, plain));
             let (head, args) = split(message.words(), message.bytes()).expect("splits");
-            assert_eq!(head, Head::CallWithin(CallId { entry: 3, serial: 9 }, b"name"));
+            assert_eq!(head, Head::CallBy(CallId { entry: 3, serial: 9 }, u64::MAX, b"name"));
             assert_eq!(decode::<serde_bytes::ByteBuf>(args).expect("decodes").len(), length);
         }
-        assert_eq!(time_left(&[]), u64::MAX);
     }
 
     #[test]
@@ -566,13 +552,15 @@ mod tests {
         for (words, bytes) in [
             (vec![], 0),
             (vec![head(0, 0, 0), 1], 16),
-            (vec![head(10, 0, 0), 1], 16),
+            (vec![head(11, 0, 0), 1], 16),
+            (vec![head(WITHDRAW, 1, 1), 1, 0], 24),
+            (vec![head(WITHDRAW, 0, 1), 1, 0], 17),
             (vec![head(CANCEL, 1, 1), 1, 0], 24),
             (vec![head(CANCEL, 0, 1)], 8),
             (vec![head(CANCEL, 0, 1), 1, 0], 17),
-            (vec![head(CALL_WITHIN, 0, 1), 1], 16),
-            (vec![head(CALL_WITHIN, 0, 1), 1, 5], 23),
-            (vec![head(CALL_WITHIN, 1, 1), 1, 5], 24),
+            (vec![head(CALL_BY, 0, 1), 1], 16),
+            (vec![head(CALL_BY, 0, 1), 1, 5], 23),
+            (vec![head(CALL_BY, 1, 1), 1, 5], 24),
             (vec![head(EVENT, 0, 0)], 7),
             (vec![head(EVENT, 1, 0)], 8),
             (vec![head(EVENT, 1, 1)], 8),

@@ -1,7 +1,5 @@
 //! Messages that are kept until there is room for them, in the line of those that send: what they are, and how much memory they take.
 
-use std::time::Instant;
-
 use rustc_hash::FxHashSet;
 
 use crate::envelope::{CallId, Message};
@@ -16,8 +14,8 @@ pub(crate) struct Queued {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Kind {
-    /// Of a task, to be answered by then. It need not be sent if it is not waited for any more.
-    Call(CallId, Option<Instant>),
+    /// Of a task. It need not be sent if it is not waited for any more.
+    Call(CallId),
     Answer,
     /// What this end has a bound for by itself.
     Own,
@@ -47,7 +45,7 @@ impl Kept {
     /// Puts a message at the end of the line.
     pub(crate) fn push(&mut self, message: Message<'static>, kind: Kind) {
         match kind {
-            Kind::Call(id, _) => {
+            Kind::Call(id) => {
                 self.call_bytes = self.call_bytes.saturating_add(message.cost());
                 self.calls.insert(id);
             }
@@ -64,8 +62,8 @@ impl Kept {
     #[cold]
     fn clear_out(&mut self) {
         let Kept { line, calls, .. } = self;
-        line.retain_messages(|queued| !matches!(queued.kind, Kind::Call(id, _) if !calls.contains(&id)));
-        let of_calls = line.messages().filter(|queued| matches!(queued.kind, Kind::Call(..)));
+        line.retain_messages(|queued| !matches!(queued.kind, Kind::Call(id) if !calls.contains(&id)));
+        let of_calls = line.messages().filter(|queued| matches!(queued.kind, Kind::Call(_)));
         self.call_bytes = of_calls.fold(0, |bytes: usize, queued| bytes.saturating_add(queued.message.cost()));
         self.clear_at = CLEAR_BYTES.max(self.call_bytes.saturating_mul(2));
     }
@@ -74,7 +72,7 @@ impl Kept {
     pub(crate) fn next(&mut self) -> Next<Queued> {
         loop {
             let next = self.line.next();
-            if let Next::Message(Queued { message, kind: Kind::Call(id, _) }) = &next {
+            if let Next::Message(Queued { message, kind: Kind::Call(id) }) = &next {
                 self.call_bytes = self.call_bytes.saturating_sub(message.cost());
                 if !self.calls.remove(id) {
                     continue;

@@ -10,7 +10,6 @@ use std::time::Instant;
 
 use coprocess_ring::{ChannelError, Misbehaved, Progress, Room, Sender};
 
-use crate::deadline::{Term, deadline_within};
 use crate::end::End;
 use crate::envelope::{CallId, Message};
 use crate::error::{Error, Step};
@@ -57,7 +56,7 @@ impl Patience {
             #[cfg(feature = "tokio")]
             Patience::TaskAnswer => Some(Kind::Answer),
             Patience::Own => Some(Kind::Own),
-            Patience::Task => message.call().map(|id| Kind::Call(id, message.time_left().and_then(deadline_within))),
+            Patience::Task => message.call().map(Kind::Call),
         }
     }
 }
@@ -83,13 +82,6 @@ impl Out {
     fn count(&mut self, message: &Message<'_>) {
         self.messages = self.messages.wrapping_add(1);
         self.bytes = self.bytes.wrapping_add(message.bytes() as u64);
-    }
-}
-
-/// Tells how much time is left, if it is for a call: less than when the wait for its turn, or for room, began.
-fn say_time_left(message: &mut Message<'_>, deadline: Option<Instant>) {
-    if let (Some(at), Some(_)) = (deadline, message.call()) {
-        message.set_time_left(Term::until(at).micros());
     }
 }
 
@@ -244,6 +236,11 @@ impl Outbox {
                 Err(end.channel_failed(error).into())
             }
         }
+    }
+
+    /// Has the other end look ahead for what was sent last. For what is kept, this is done again when it is sent.
+    pub(crate) fn urge(&self) {
+        lock(&self.out).sender.urge();
     }
 
     /// Whether so many answers are kept that no more calls should be taken.
@@ -430,7 +427,7 @@ impl Outbox {
     fn send_queued(&self, end: &Arc<End>, stays: bool) {
         let mut out = lock(&self.out);
         while !end.is_over() {
-            let Queued { mut message, kind } = match out.kept.next() {
+            let Queued { message, kind } = match out.kept.next() {
                 Next::Message(queued) => queued,
                 Next::Anybody => break,
                 Next::Thread => {
@@ -447,16 +444,13 @@ impl Outbox {
                     continue;
                 }
             };
-            if let Kind::Call(id, at) = kind {
-                if !end.pending.is_unanswered(id) {
-                    continue;
-                }
-                say_time_left(&mut message, at);
+            if matches!(kind, Kind::Call(id) if !end.pending.is_unanswered(id)) {
+                continue;
             }
             let sent;
-            (out, sent) = self.send_in_turns(end, out, &mut message, None, None);
+            (out, sent) = self.send_in_turns(end, out, &message, None, None);
             if let (Err(error), true) = (sent, end.check_open().is_ok()) {
-                if let Kind::Call(id, _) = kind {
+                if let Kind::Call(id) = kind {
                     drop(out);
                     end.complete(id, Outcome::Failed(*error));
                     out = lock(&self.out);
@@ -468,6 +462,9 @@ impl Outbox {
                 out = lock(&self.out);
             }
             if kind == Kind::Own {
+                if message.is_cancel() {
+                    out.sender.urge();
+                }
                 out.kept.sent_own();
                 self.turn.notify_all();
             }
@@ -499,7 +496,7 @@ impl Outbox {
         &'a self,
         end: &Arc<End>,
         mut out: MutexGuard<'a, Out>,
-        message: &mut Message<'_>,
+        message: &Message<'_>,
         deadline: Option<Instant>,
         mut room: Option<Room>,
     ) -> (MutexGuard<'a, Out>, Step<()>) {
@@ -513,7 +510,6 @@ impl Outbox {
                     waited.map_err(Box::new)
                 }
             };
-            say_time_left(message, deadline);
             let sent = match waited.and_then(|()| end.check_open()) {
                 Err(error) => Err(error),
                 Ok(()) => match message.publish(&mut out.sender) {

@@ -51,8 +51,10 @@ pub struct Stats {
     pub cancels_sent: u64,
     /// Calls that the other end says it has given up.
     pub cancels_received: u64,
-    /// Those of them that were answered already, as all are that [`serve`](crate::Coprocess::serve) handles, that were dropped at their deadline, or that were never made.
+    /// Those of them that were answered already, as all are that [`serve`](crate::Coprocess::serve) has begun with, that were dropped at their deadline, or that were never made.
     pub cancels_ignored: u64,
+    /// Calls of the other end that were not served, since they had been given up, or their deadline had passed, before it was their turn.
+    pub calls_skipped: u64,
 }
 
 /// The counters that are not kept by what they count.
@@ -64,6 +66,7 @@ pub(crate) struct Counters {
     pub(crate) event_panics: AtomicU64,
     pub(crate) answers_dropped: AtomicU64,
     pub(crate) calls_refused: AtomicU64,
+    pub(crate) calls_skipped: AtomicU64,
     pub(crate) events_dropped: AtomicU64,
     pub(crate) events_replaced: AtomicU64,
 }

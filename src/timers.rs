@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
+use crate::deferred::GivenUp;
 use crate::end::End;
 use crate::envelope::CallId;
 use crate::error::Error;
@@ -141,7 +142,7 @@ impl End {
             match due {
                 Due::Call(id) if self.pending.is_unanswered(id) => {
                     self.complete(id, Outcome::Failed(Error::Timeout));
-                    self.cancel(id);
+                    self.cancel(id, GivenUp::Withdrawn);
                 }
                 Due::Call(_) => {}
                 #[cfg(feature = "tokio")]

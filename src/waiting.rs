@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use coprocess_ring::Sleeper;
 
+use crate::deferred::GivenUp;
 use crate::dispatch::{Desk, Received, SpinFor};
 use crate::end::End;
 use crate::envelope::{CallId, Head, split};
@@ -71,7 +72,7 @@ impl End {
             self.queue_for_answer(id, deadline, desk)
         };
         if outcome.is_err() {
-            self.give_up(id);
+            self.give_up(id, GivenUp::Withdrawn);
         }
         outcome
     }

@@ -144,7 +144,7 @@ fn calls_that_wait_say_what_is_left_when_they_are_sent() {
         let mut kept = pin!(worker.call_async_timeout::<Duration>("left", ByteBuf::new(), LIMIT));
         assert!(poll(kept.as_mut()).is_pending());
         let second = call(0);
-        // As long as the worker says later that less is left.
+        // It does not matter for how long.
         thread::sleep(Duration::from_millis(500));
         let resumed = Instant::now();
         drop(stopped);

@@ -10,7 +10,7 @@ use std::task::{Context, Poll, Waker};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use common::{AT_ONCE, LIMIT, SMALL_RING, assert_matches, eventually, pattern, signal, within};
+use common::{AT_ONCE, LIMIT, SMALL_RING, Stopped, assert_matches, eventually, pattern, signal, within};
 use coprocess::serde_bytes::ByteBuf;
 use coprocess::{Builder, Coprocess, Error, Reply, current_deadline};
 use nix::sys::signal::Signal;
@@ -37,6 +37,10 @@ fn served(parent: Coprocess) {
             let stats = weak.upgrade().unwrap().stats();
             (stats.cancels_received, stats.cancels_ignored, stats.messages_sent)
         })
+        .serve("skipped", {
+            let weak = parent.downgrade();
+            move |()| weak.upgrade().unwrap().stats().calls_skipped as usize
+        })
         .serve("sleep", |millis: u64| thread::sleep(Duration::from_millis(millis)));
 }
 
@@ -45,22 +49,31 @@ fn served(parent: Coprocess) {
 fn a_call_that_is_given_up_is_not_wanted() {
     within(LIMIT, || {
         let worker = coprocess::fork(served).unwrap();
+        let wanted = || worker.call::<(usize, usize)>("wanted", ()).unwrap();
         let kept = worker.start::<()>("hold", ()).unwrap();
-        drop(worker.start::<()>("hold", ()).unwrap());
-        assert_eq!(worker.call::<(usize, usize)>("wanted", ()).unwrap(), (1, 2));
-        assert_matches!(worker.start::<()>("hold", ()).unwrap().wait_timeout(SHORT), Err(Error::Timeout));
-        assert_eq!(worker.call::<(usize, usize)>("wanted", ()).unwrap(), (1, 3));
-        assert_matches!(worker.call_timeout::<()>("hold", (), SHORT), Err(Error::Timeout));
-        assert_eq!(worker.call::<(usize, usize)>("wanted", ()).unwrap(), (1, 4));
+        let call = worker.start::<()>("hold", ()).unwrap();
+        assert_eq!(wanted(), (2, 2));
+        drop(call);
+        assert_eq!(wanted(), (1, 2));
+        let call = worker.start::<()>("hold", ()).unwrap();
+        assert_eq!(wanted(), (2, 3));
+        assert_matches!(call.wait_timeout(SHORT), Err(Error::Timeout));
+        assert_eq!(wanted(), (1, 3));
         let mut call = worker.call_async::<()>("hold", ());
         assert!(Pin::new(&mut call).poll(&mut Context::from_waker(Waker::noop())).is_pending());
+        assert_eq!(wanted(), (2, 4));
         drop(call);
-        assert_eq!(worker.call::<(usize, usize)>("wanted", ()).unwrap(), (1, 5));
+        assert_eq!(wanted(), (1, 4));
+        assert_matches!(worker.call_timeout::<()>("hold", (), SHORT), Err(Error::Timeout));
+        let (is_wanted, held) = wanted();
+        // If the worker is so slow that it has not begun by then, it does not begin.
+        let skipped = worker.call::<usize>("skipped", ()).unwrap();
+        assert_eq!((is_wanted, held + skipped), (1, 5));
         assert_eq!(worker.stats().cancels_sent, 4);
         let (received, ignored, before) = worker.call::<(u64, u64, u64)>("stats", ()).unwrap();
         assert_eq!((received, ignored), (4, 0));
         // To answer what nobody waits for is no error, and nothing is sent.
-        assert_eq!(worker.call::<usize>("answer", ()).unwrap(), 5);
+        assert_eq!(worker.call::<usize>("answer", ()).unwrap(), held);
         kept.wait().unwrap();
         let (.., after) = worker.call::<(u64, u64, u64)>("stats", ()).unwrap();
         assert_eq!(after - before, 3, "two answers at once, and one to the call that was kept");
@@ -86,7 +99,7 @@ fn too_late() {
     within(LIMIT, || {
         let worker = coprocess::fork(served).unwrap();
         for _ in 0..100 {
-            // Handled at once: answered when the cancellation comes, if it is not here already.
+            // Handled at once: answered when the cancellation comes, if it is not here already. Or not yet, and it is answered nevertheless.
             drop(worker.start::<()>("sleep", 0_u64).unwrap());
         }
         assert_eq!(worker.call::<(usize, usize)>("wanted", ()).unwrap(), (0, 0));
@@ -131,7 +144,12 @@ fn in_both_directions() {
         let worker = coprocess::fork(|parent| {
             served(parent.clone());
             let weak = parent.downgrade();
-            parent.serve("give_up", move |()| drop(weak.upgrade().unwrap().start::<()>("hold", ()).unwrap()));
+            parent.serve("give_up", move |()| {
+                let parent = weak.upgrade().unwrap();
+                let call = parent.start::<()>("hold", ()).unwrap();
+                assert_eq!(parent.call::<(usize, usize)>("wanted", ()).unwrap(), (1, 1));
+                drop(call);
+            });
         })
         .unwrap();
         served(worker.clone());
@@ -273,9 +291,12 @@ fn calls_of_bytes() {
             let worker = coprocess::fork(serve).unwrap();
             assert_eq!(left(worker.call_bytes("left", &args).unwrap()), u64::MAX);
             assert!((50..60).contains(&left(worker.call_bytes_timeout("left", &args, Duration::from_secs(60)).unwrap())));
-            drop(worker.start_bytes("hold", &[]).unwrap());
+            let call = worker.start_bytes("hold", &[]).unwrap();
+            assert_eq!(worker.call::<(usize, usize)>("wanted", ()).unwrap(), (1, 1));
+            drop(call);
             assert_matches!(worker.call_bytes_timeout("hold", &[], SHORT), Err(Error::Timeout));
-            assert_eq!(worker.call::<(usize, usize)>("wanted", ()).unwrap(), (0, 2));
+            let (is_wanted, held) = worker.call::<(usize, usize)>("wanted", ()).unwrap();
+            assert_eq!((is_wanted, held + worker.call::<usize>("skipped", ()).unwrap()), (0, 2));
 
             let worker = Builder::new().call_timeout(Duration::from_secs(30)).fork(serve).unwrap();
             assert!((20..30).contains(&left(worker.call_bytes("left", &args).unwrap())));
@@ -353,5 +374,165 @@ fn nothing_is_left_of_a_deadline_after_a_panic() {
         .unwrap();
         assert_matches!(worker.call_timeout::<()>("panic", (), LIMIT), Err(Error::Remote { .. }));
         assert!(!worker.call::<bool>("plain", ()).unwrap());
+    });
+}
+
+/// What was given up before its turn came is not served, however it is served.
+#[test]
+fn before_its_turn() {
+    fn serve(parent: Coprocess) {
+        static RAN: Mutex<u64> = Mutex::new(0);
+        let count = || *RAN.lock().unwrap() += 1;
+        let weak = parent.downgrade();
+        parent
+            .serve("served", move |()| count())
+            .serve_bytes("bytes", move |_| {
+                count();
+                Vec::new()
+            })
+            .serve_deferred("deferred", move |(), reply: Reply<()>| {
+                count();
+                reply.send(()).unwrap();
+            })
+            .listen("event", move |()| count())
+            .serve("ran", move |()| {
+                let stats = weak.upgrade().unwrap().stats();
+                (*RAN.lock().unwrap(), stats.cancels_received, stats.cancels_ignored, stats.calls_skipped)
+            })
+            .serve("echo", |number: u64| number);
+    }
+    within(LIMIT, || {
+        for capacity in [SMALL_RING, 1 << 20] {
+            let worker = Builder::new().ring_capacity(capacity).fork(serve).unwrap();
+            worker.call::<u64>("echo", 0_u64).unwrap();
+            let stopped = Stopped::new(&worker);
+            let kept = worker.start::<()>("served", ()).unwrap();
+            for method in ["served", "deferred", "bytes"] {
+                let mut call = Box::pin(worker.call_async::<()>(method, ()));
+                assert!(call.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_pending());
+                drop(call);
+                assert_matches!(worker.call_timeout::<()>(method, (), Duration::from_millis(1)), Err(Error::Timeout));
+            }
+            worker.emit("event", ()).unwrap();
+            let last = worker.start::<u64>("echo", 7_u64).unwrap();
+            assert_eq!(worker.stats().cancels_sent, 6);
+            drop(stopped);
+            kept.wait().unwrap();
+            assert_eq!(last.wait().unwrap(), 7);
+            let (ran, received, ignored, skipped) = worker.call::<(u64, u64, u64, u64)>("ran", ()).unwrap();
+            assert_eq!(ran, 2, "the call that was kept, and the event");
+            assert_eq!((received, ignored, skipped), (6, 0, 6));
+        }
+    });
+}
+
+/// What is started and dropped has its answer forgotten, and is served nevertheless: its handler knows.
+#[test]
+fn forgotten_before_its_turn() {
+    within(LIMIT, || {
+        let worker = coprocess::fork(|parent| {
+            let wanted: &'static Mutex<Vec<(u64, bool)>> = Box::leak(Box::default());
+            let weak = parent.downgrade();
+            parent
+                .serve_deferred("ask", move |number: u64, reply: Reply<u64>| {
+                    wanted.lock().unwrap().push((number, reply.is_wanted()));
+                    reply.send(number).unwrap();
+                })
+                .serve("asked", move |()| {
+                    let stats = weak.upgrade().unwrap().stats();
+                    (std::mem::take(&mut *wanted.lock().unwrap()), stats.calls_skipped, stats.messages_sent)
+                });
+        })
+        .unwrap();
+        let (_, _, before) = worker.call::<(Vec<(u64, bool)>, u64, u64)>("asked", ()).unwrap();
+        let stopped = Stopped::new(&worker);
+        let mut calls: Vec<_> = (0..6_u64).map(|number| Some(worker.start::<u64>("ask", number).unwrap())).collect();
+        for number in [0, 3, 5] {
+            calls[number] = None;
+        }
+        drop(stopped);
+        let (asked, skipped, after) = worker.call::<(Vec<(u64, bool)>, u64, u64)>("asked", ()).unwrap();
+        assert_eq!(asked, [(0, false), (1, true), (2, true), (3, false), (4, true), (5, false)]);
+        assert_eq!((skipped, after - before), (0, 3 + 1), "nothing is sent that nobody waits for");
+        for (number, call) in calls.into_iter().enumerate() {
+            assert!(call.is_none_or(|call| call.wait().unwrap() == number as u64));
+        }
+        assert_eq!(worker.stats().answers_dropped, 0);
+    });
+}
+
+/// A caller that is stopped cannot give up. Its deadline passes nevertheless.
+#[test]
+fn after_its_deadline() {
+    static SERVED: AtomicU64 = AtomicU64::new(0);
+    within(LIMIT, || {
+        let sent = std::env::temp_dir().join(format!("coprocess-test-{}-sent", std::process::id()));
+        let worker = coprocess::fork(|parent| {
+            let weak = parent.downgrade();
+            parent.serve("call", move |sent: std::path::PathBuf| {
+                let parent = weak.upgrade().unwrap();
+                std::mem::forget(parent.start::<()>("hold", ()).unwrap());
+                let mut call = Box::pin(parent.call_async_timeout::<()>("late", (), SHORT));
+                assert!(call.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_pending());
+                std::mem::forget(call);
+                std::fs::write(sent, "").unwrap();
+            });
+        })
+        .unwrap();
+        let (go, gone) = std::sync::mpsc::channel();
+        let gone = Mutex::new(gone);
+        worker.serve("hold", move |()| common::next(&gone.lock().unwrap())).serve("late", |()| {
+            SERVED.fetch_add(1, Ordering::Relaxed);
+        });
+        let call = worker.start::<()>("call", &sent).unwrap();
+        // Both calls are in the ring, and nothing is dispatched while the first of them is served.
+        eventually("it has called", || sent.exists());
+        let stopped = Stopped::new(&worker);
+        thread::sleep(2 * SHORT);
+        go.send(()).unwrap();
+        eventually("the call is not served", || worker.stats().calls_skipped == 1);
+        drop(stopped);
+        call.wait().unwrap();
+        std::fs::remove_file(sent).unwrap();
+        assert!(worker.close().unwrap().unwrap().success());
+        assert_eq!(SERVED.load(Ordering::Relaxed), 0);
+    });
+}
+
+/// The handler itself can ask, although nothing else is received on its thread meanwhile. Another call of the caller's is served once it has asked.
+#[test]
+fn asked_in_the_handler() {
+    within(LIMIT, || {
+        let worker = coprocess::fork(|parent| {
+            let rounds: &'static AtomicU64 = Box::leak(Box::default());
+            let weak = parent.downgrade();
+            parent
+                .serve_deferred("loop", move |(), reply: Reply<()>| {
+                    // For nothing but what it asks for.
+                    weak.upgrade().unwrap().emit("begun", ()).unwrap();
+                    while reply.is_wanted() {
+                        std::hint::spin_loop();
+                    }
+                    rounds.fetch_add(1, Ordering::Relaxed);
+                })
+                .serve("rounds", move |()| rounds.load(Ordering::Relaxed));
+        })
+        .unwrap();
+        let begun = common::inbox::<()>(&worker, "begun");
+        for round in 0..3 {
+            let call = worker.start::<()>("loop", ()).unwrap();
+            common::next(&begun);
+            // Behind other messages.
+            worker.emit("unheard", ()).unwrap();
+            let rounds = worker.start::<u64>("rounds", ()).unwrap();
+            drop(call);
+            assert_eq!(rounds.wait().unwrap(), round + 1);
+        }
+        // While the caller ends.
+        std::mem::forget(worker.start::<()>("loop", ()).unwrap());
+        common::next(&begun);
+        let start = Instant::now();
+        drop(worker.close());
+        assert!(start.elapsed() < AT_ONCE);
     });
 }

@@ -171,7 +171,10 @@ fn a_call_that_is_cancelled_makes_room_once_it_is_let_go() {
             assert_eq!(co.call::<usize>("now", ()).unwrap(), 1);
             assert_eq!(co.call::<u64>("at once", 7_u64).unwrap(), 7);
             // Timed out.
-            assert_matches!(co.call_timeout::<u64>("later", 1_u64, Duration::from_millis(1)), Err(Error::Timeout));
+            let late = co.start::<u64>("later", 1_u64).unwrap();
+            // If it had not begun by then, it would not begin.
+            assert_eq!(co.call::<u64>("double", 2_u64).unwrap(), 4);
+            assert_matches!(late.wait_timeout(Duration::from_millis(1)), Err(Error::Timeout));
             full(co.call::<u64>("at once", 7_u64));
             assert_eq!(co.call::<usize>("now", ()).unwrap(), 1);
             // The reply is dropped as soon as it is not wanted, on another thread.

@@ -4,13 +4,14 @@ mod common;
 
 use std::env;
 use std::io::{BufRead, BufReader, Read, Write};
-use std::process::{self, Stdio};
+use std::process::{self, Command, Stdio};
 use std::sync::{Arc, Mutex};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use common::{LIMIT, assert_matches, at_once, eventually, is_gone, program, program_after, role, within};
 use coprocess::{Builder, Coprocess, Error, Reason};
+use nix::time::{ClockId, clock_gettime};
 
 coprocess::init_in_tests!();
 
@@ -34,12 +35,29 @@ fn worker_program() {
             std::io::stdin().read_line(&mut line).unwrap();
             service();
         }
+        Some("tells the time") => common::serve_parent(tells_the_time),
         Some("serves if it may") => match coprocess::parent() {
             Ok(_) => service(),
             Err(error) => assert!(error.to_string().contains("another process has become the worker"), "{error}"),
         },
         Some(other) => unreachable!("{other}"),
     }
+}
+
+fn now() -> Duration {
+    clock_gettime(ClockId::CLOCK_MONOTONIC).unwrap().into()
+}
+
+/// What is left of the time of the call that this thread serves.
+fn left() -> Option<Duration> {
+    coprocess::current_deadline().map(|at| at.saturating_duration_since(Instant::now()))
+}
+
+fn tells_the_time(parent: Coprocess) {
+    let end = parent.downgrade();
+    parent.serve("now", |()| now()).serve("left", |()| left()).serve("left over there", move |timeout: Duration| {
+        end.upgrade().unwrap().call_timeout::<Option<Duration>>("left", (), timeout).unwrap()
+    });
 }
 
 fn service() {
@@ -278,5 +296,37 @@ fn a_program_that_a_wrapper_runs_twice() {
         // The second run ends by itself, and with it the wrapper, which is the process that counts.
         assert_matches!(worker.call::<i64>("double", 1), Err(Error::Disconnected(Reason::Exited(0))));
         assert!(worker.close().unwrap().is_some_and(|status| status.success()));
+    });
+}
+
+/// In a time namespace of its own a worker has another monotonic clock than its parent: a deadline is the same moment nevertheless.
+#[test]
+fn a_worker_with_a_clock_of_its_own() {
+    within(LIMIT, || {
+        for ahead in ["100000", "-20"] {
+            let mut wrapper = Command::new("unshare");
+            wrapper.args(["--time", "--monotonic", ahead, "--fork"]);
+            let may = Command::new(wrapper.get_program()).args(wrapper.get_args()).arg("true").output();
+            if !may.is_ok_and(|output| output.status.success()) {
+                println!("SKIPPED: time namespaces cannot be made here");
+                return;
+            }
+            let plain = program("tells the time");
+            wrapper.arg(plain.get_program()).args(plain.get_args()).stdout(Stdio::null());
+            wrapper.envs(plain.get_envs().filter_map(|(name, value)| Some((name, value?))));
+            let worker = coprocess::spawn(wrapper).unwrap();
+            worker.serve("left", |()| left());
+            let (here, there) = (now(), worker.call::<Duration>("now", ()).unwrap());
+            assert!(there.abs_diff(here) > Duration::from_secs(15), "{here:?} here, {there:?} there");
+            // As exact as the start of the worker was quick.
+            let about = |left: Option<Duration>| {
+                let left = left.expect("a deadline");
+                assert!(left > LIMIT / 2 && left < LIMIT + LIMIT / 2, "{left:?} left of {LIMIT:?}");
+            };
+            about(worker.call_timeout("left", (), LIMIT).unwrap());
+            about(worker.call("left over there", LIMIT).unwrap());
+            assert_eq!(worker.call::<Option<Duration>>("left", ()).unwrap(), None);
+            worker.close().unwrap();
+        }
     });
 }

@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use coprocess::{Backpressure, Coprocess, Error, Pending, Reply};
 use coprocess_fuzz::messages::{
-    ANSWER, CALL, CALL_WITHIN, CANCEL, EVENT, FAILED, Id, NOT_FOUND, OVERLOADED, RECEIPT, call_within, message, parse, words,
+    ANSWER, CALL, CALL_BY, CANCEL, EVENT, FAILED, Id, NOT_FOUND, OVERLOADED, RECEIPT, WITHDRAW, call_by, message, parse, words,
 };
 use coprocess_fuzz::segment::Segment;
 use coprocess_ring::{Progress, Receiver, Region, Sender, Side};
@@ -54,15 +54,18 @@ enum Step {
         flip: Option<(u8, u8)>,
     },
     /// A call that has a deadline.
-    CallWithin {
+    CallBy {
         id: Id,
-        micros: u64,
+        nanos: u64,
         name: u8,
         args: Vec<u8>,
         flip: Option<(u8, u8)>,
     },
     /// The peer gives up a call that it has made.
     Cancel(u8),
+    Withdraw(u8),
+    /// Says that there is something urgent, rightly or not.
+    Urge,
     /// Or perhaps has not made.
     CancelAny(Id),
     /// A call or an event, with a name of the peer's choice.
@@ -186,15 +189,17 @@ impl Peer {
         }
         match parse(bytes) {
             Some(parsed) if parsed.kind == EVENT && parsed.id.0 > 0 => *self.awaited.entry(parsed.id.0).or_default() += 1,
-            Some(parsed) if matches!(parsed.kind, CALL | CALL_WITHIN) => {
+            Some(parsed) if matches!(parsed.kind, CALL | CALL_BY) => {
                 let left = self.asked.entry(parsed.id).or_default();
-                if *left > 0 {
+                let deadline = (parsed.kind == CALL_BY).then(|| u64::from_le_bytes(bytes[16..24].try_into().unwrap()));
+                // Within a lifetime: it may have passed, and then the call is not served.
+                if *left > 0 || deadline.is_some_and(|nanos| nanos < 1 << 62) {
                     self.given_up.insert(parsed.id);
                 }
                 *left += 1;
                 self.calls.push(parsed.id);
             }
-            Some(parsed) if parsed.kind == CANCEL => drop(self.given_up.insert(parsed.id)),
+            Some(parsed) if matches!(parsed.kind, CANCEL | WITHDRAW) => drop(self.given_up.insert(parsed.id)),
             _ => {}
         }
         self.spoilt |= is_nonsense(bytes);
@@ -206,8 +211,8 @@ impl Peer {
             let message: Vec<u8> = self.buffer.iter().flat_map(|word| word.to_le_bytes()).take(bytes).collect();
             let parsed = parse(&message).expect("an honest message");
             match parsed.kind {
-                CALL | CALL_WITHIN => self.made.push(parsed.id),
-                CANCEL => assert!(self.made.contains(&parsed.id), "a call is given up that was not made"),
+                CALL | CALL_BY => self.made.push(parsed.id),
+                CANCEL | WITHDRAW => assert!(self.made.contains(&parsed.id), "a call is given up that was not made"),
                 EVENT if parsed.id.0 == GAUGE => {
                     assert!(!self.latest, "two values of a gauge are on the way");
                     self.latest = true;
@@ -321,14 +326,19 @@ fn fuzz(steps: Vec<Step>) {
             Step::Receipt => peer.send(&message(RECEIPT, (GAUGE, 0), &[], &[])),
             Step::FalseReceipt(number) => peer.send(&message(RECEIPT, (number, 0), &[], &[])),
             Step::Call { id, name: i, args, flip } => peer.send(&flipped(message(CALL, id, name(&METHODS, i), &args), flip)),
-            Step::CallWithin { id, micros, name: i, args, flip } => {
-                peer.send(&flipped(call_within(micros, id, name(&METHODS, i), &args), flip));
+            Step::CallBy { id, nanos, name: i, args, flip } => {
+                peer.send(&flipped(call_by(nanos, id, name(&METHODS, i), &args), flip));
             }
             Step::Cancel(i) if !peer.calls.is_empty() => {
                 let id = peer.calls[usize::from(i) % peer.calls.len()];
                 peer.send(&message(CANCEL, id, &[], &[]));
             }
-            Step::Cancel(_) => {}
+            Step::Withdraw(i) if !peer.calls.is_empty() => {
+                let id = peer.calls[usize::from(i) % peer.calls.len()];
+                peer.send(&message(WITHDRAW, id, &[], &[]));
+            }
+            Step::Cancel(_) | Step::Withdraw(_) => {}
+            Step::Urge => peer.sender.urge(),
             Step::CancelAny(id) => peer.send(&message(CANCEL, id, &[], &[])),
             Step::Named { call, name, payload } => {
                 peer.send(&message(if call { CALL } else { EVENT }, (0, 0), &name, &payload));

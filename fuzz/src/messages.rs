@@ -6,7 +6,8 @@ pub const ANSWER: u8 = 3;
 pub const NOT_FOUND: u8 = 4;
 pub const FAILED: u8 = 5;
 pub const CANCEL: u8 = 6;
-pub const CALL_WITHIN: u8 = 7;
+pub const WITHDRAW: u8 = 10;
+pub const CALL_BY: u8 = 7;
 pub const RECEIPT: u8 = 8;
 pub const OVERLOADED: u8 = 9;
 
@@ -27,10 +28,10 @@ pub fn message(kind: u8, id: Id, name: &[u8], payload: &[u8]) -> Vec<u8> {
     bytes
 }
 
-/// Puts a call together that has so much time left.
-pub fn call_within(micros: u64, id: Id, name: &[u8], args: &[u8]) -> Vec<u8> {
-    let mut bytes = message(CALL_WITHIN, id, name, args);
-    bytes.splice(16..16, micros.to_le_bytes());
+/// Puts a call together that is to be answered by then.
+pub fn call_by(nanos: u64, id: Id, name: &[u8], args: &[u8]) -> Vec<u8> {
+    let mut bytes = message(CALL_BY, id, name, args);
+    bytes.splice(16..16, nanos.to_le_bytes());
     bytes
 }
 
@@ -60,15 +61,15 @@ pub fn parse(bytes: &[u8]) -> Option<Parsed<'_>> {
     let (kind, length, entry) = (first as u8, (first >> 8 & 0xff_ffff) as usize, (first >> 32) as u32);
     let (serial, rest) = match kind {
         EVENT => (0, &bytes[8..]),
-        CALL_WITHIN => (number(8)?, bytes.get(24..)?),
+        CALL_BY => (number(8)?, bytes.get(24..)?),
         _ => (number(8)?, &bytes[16..]),
     };
     let name = rest.get(..length)?;
     let payload = rest.get(length.next_multiple_of(8)..)?;
     let good = match kind {
-        EVENT | CALL | CALL_WITHIN => true,
+        EVENT | CALL | CALL_BY => true,
         ANSWER => length == 0,
-        NOT_FOUND | OVERLOADED | CANCEL => length == 0 && payload.is_empty(),
+        NOT_FOUND | OVERLOADED | CANCEL | WITHDRAW => length == 0 && payload.is_empty(),
         RECEIPT => length == 0 && payload.is_empty() && serial == 0,
         FAILED => length == 0 && std::str::from_utf8(payload).is_ok(),
         _ => false,

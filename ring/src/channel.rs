@@ -157,6 +157,11 @@ impl Sender {
         self.ring_bell()
     }
 
+    /// Says that among what is published is something to be looked at before the rest is acted on; see [`Watch::urged`].
+    pub fn urge(&mut self) {
+        self.producer.urge();
+    }
+
     /// Wake-up calls made into the kernel so far.
     pub fn wakeups(&self) -> u64 {
         self.wakeups
@@ -352,6 +357,13 @@ impl Watch {
     /// Whether the other side said that nothing follows.
     pub fn is_closed(&self) -> bool {
         ring::is_closed(&self.region, self.incoming)
+    }
+
+    /// A number that is another one each time when the other side has said, by [`Sender::urge`], that something of what it has published is worth a look ahead.
+    /// It starts as zero, and a hostile side makes it what it likes.
+    #[inline]
+    pub fn urged(&self) -> u32 {
+        ring::urged(&self.region, self.incoming)
     }
 
     /// Whether there is room now, or an error to be found by sending.

@@ -13,6 +13,7 @@
 //!   +128  data bell  u32  nonzero: who sleeps until a frame is published
 //!   +256  room bell  u32  nonzero: the producer sleeps until `head` moves
 //!   +384  closed     u32  written by the producer: nothing follows what is published
+//!   +512  urgent     u32  written by the producer, one more each time: what is published by then is worth a look before the next of it is acted on
 //!
 //!   event block, opaque to all but the package that implements events:
 //!   +0    event of the parent   256 bytes, initialized by the parent
@@ -39,7 +40,7 @@
 use crate::sync::atomic::{AtomicU32, AtomicU64};
 
 /// Version of everything in this file and of the frames' meaning. Raised by any change of either.
-pub const ABI_VERSION: u32 = 4;
+pub const ABI_VERSION: u32 = 5;
 /// "coproces", read as a little-endian number.
 pub(crate) const MAGIC: u64 = u64::from_le_bytes(*b"coproces");
 
@@ -99,6 +100,7 @@ pub(crate) struct Control {
     pub(crate) data_bell: Lone<AtomicU32>,
     pub(crate) room_bell: Lone<AtomicU32>,
     pub(crate) closed: Lone<AtomicU32>,
+    pub(crate) urgent: Lone<AtomicU32>,
 }
 
 /// What belongs to the events, see `event`.
@@ -123,6 +125,7 @@ impl Control {
             data_bell: Lone { word: AtomicU32::new(0) },
             room_bell: Lone { word: AtomicU32::new(0) },
             closed: Lone { word: AtomicU32::new(0) },
+            urgent: Lone { word: AtomicU32::new(0) },
         }
     }
 }
@@ -171,11 +174,12 @@ const _: () = {
     assert!(size_of::<Header>() == 48);
     assert!(size_of::<HeaderWords>() == size_of::<Header>());
     assert!(size_of::<Slot>() == SLOT_BYTES && align_of::<Slot>() == 128);
-    assert!(size_of::<Control>() == 512 && align_of::<Control>() == 128);
+    assert!(size_of::<Control>() == 640 && align_of::<Control>() == 128);
     assert!(std::mem::offset_of!(Control, head) == 0);
     assert!(std::mem::offset_of!(Control, data_bell) == 128);
     assert!(std::mem::offset_of!(Control, room_bell) == 256);
     assert!(std::mem::offset_of!(Control, closed) == 384);
+    assert!(std::mem::offset_of!(Control, urgent) == 512);
     assert!(size_of::<HeaderWords>() <= CONTROL_OFFSET[0]);
     assert!(CONTROL_OFFSET[0] + size_of::<Control>() <= CONTROL_OFFSET[1]);
     assert!(CONTROL_OFFSET[1] + size_of::<Control>() <= EVENTS_OFFSET);

@@ -9,6 +9,7 @@
 //! | payload words | producer | Relaxed | consumer | Relaxed | ordered by the frame word and by `head` |
 //! | `head` | consumer | Release | producer | Acquire | the consumer has done with all slots before it |
 //! | `closed` | producer | Release | consumer | Acquire | every frame published before it |
+//! | `urgent` | producer | Release | consumer | Acquire | every frame published before it |
 //!
 //! # A frame is there when its frame word carries the expected serial
 //!
@@ -139,6 +140,8 @@ pub(crate) struct Producer {
     aged: bool,
     /// The slots whose first word holds payload.
     inside: Marks,
+    /// How often something was urgent.
+    urged: u32,
 }
 
 impl Producer {
@@ -155,6 +158,7 @@ impl Producer {
             jump: None,
             aged: false,
             inside: Marks::new(slots),
+            urged: 0,
         }
     }
 
@@ -238,6 +242,13 @@ impl Producer {
     pub(crate) fn close(&self) {
         // Release: a consumer that sees it sees every frame published before; pairs with the Acquire in `Consumer::is_closed`.
         self.region.control(self.ring).closed.word.store(1, Ordering::Release);
+    }
+
+    /// Says that a frame among those that are published is worth a look ahead.
+    pub(crate) fn urge(&mut self) {
+        self.urged = self.urged.wrapping_add(1);
+        // Release: a consumer that sees it sees every frame published before; pairs with the Acquire in `urged`.
+        self.region.control(self.ring).urgent.word.store(self.urged, Ordering::Release);
     }
 
     #[inline]
@@ -462,6 +473,13 @@ impl Consumer {
         self.region.control(self.ring).head.word.store(self.head, Ordering::Release);
         self.published = self.head;
     }
+}
+
+/// Changes when the producer says that something is urgent.
+#[inline]
+pub(crate) fn urged(region: &Region, ring: usize) -> u32 {
+    // Acquire: pairs with the Release in `Producer::urge`.
+    region.control(ring).urgent.word.load(Ordering::Acquire)
 }
 
 pub(crate) fn is_closed(region: &Region, ring: usize) -> bool {

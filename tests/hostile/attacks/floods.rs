@@ -1,22 +1,47 @@
 //! More than anybody can take: calls whose answers nobody reads, events, answers, endless messages.
 
+use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
 use super::survives;
 use crate::kit::Captive;
-use crate::kit::wire::{ABORT, ANSWER, Envelope, FAILED, MORE};
+use crate::kit::memory::{CONTROL, URGENT};
+use crate::kit::wire::{ABORT, ANSWER, CANCEL, Envelope, FAILED, MORE, WITHDRAW};
 use crate::parent::Parent;
 
 /// Sends what it is told to, as quickly as the parent takes it.
 pub(crate) fn floods(what: &str) -> ! {
     let mut captive = Captive::attached();
     let writer = &mut captive.writer;
+    let urgent = captive.memory.half(CONTROL[1] + URGENT);
     for serial in 1.. {
         match what {
             "calls" => writer.message(&Envelope::call(serial, "echo", b"\x0chello, hello").encode()),
             "large calls" => writer.message(&Envelope::call(serial, "echo", &[&[0xa0, 0x1f][..], &[7; 4000]].concat()).encode()),
             "calls of nothing" => writer.message(&Envelope::call(serial, "nothing of the kind", b"").encode()),
             "calls that call" => writer.message(&Envelope::call(serial, "nested", b"\x07").encode()),
+            // Each time the parent looks through what it has not looked through.
+            "urgent calls" => {
+                urgent.store(serial as u32, Relaxed);
+                writer.message(&Envelope::call(serial, "echo", b"\x0chello, hello").encode())
+            }
+            // Of calls that were made, before or after, and of others.
+            "urgent cancels" => {
+                let call = Envelope::call(serial, "later", b"\x07");
+                writer.message(&call.encode());
+                urgent.store(serial as u32, Relaxed);
+                let serial = serial.wrapping_sub(serial % 5).wrapping_add(2);
+                writer.message(
+                    &Envelope {
+                        kind: if serial % 2 == 0 { CANCEL } else { WITHDRAW },
+                        serial,
+                        name: Vec::new(),
+                        value: Vec::new(),
+                        ..Envelope::call(serial, "", b"")
+                    }
+                    .encode(),
+                )
+            }
             "calls for later" => writer.message(&Envelope::call(serial, "later", b"\x07").encode()),
             "events" => writer.message(&Envelope::event("text", b"\x05hello").encode()),
             "empty events" => writer.message(&Envelope::event("", b"").encode()),
@@ -52,6 +77,8 @@ macro_rules! floods {
 floods! {
     of_calls_whose_answers_are_not_read: "calls";
     of_large_calls: "large calls";
+    of_calls_that_are_urgent: "urgent calls";
+    of_cancels_that_are_urgent: "urgent cancels";
     of_calls_of_nothing: "calls of nothing";
     of_calls_that_call_back: "calls that call";
     of_calls_that_are_answered_elsewhere: "calls for later";

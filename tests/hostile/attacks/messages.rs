@@ -2,7 +2,7 @@
 
 use super::survives;
 use crate::kit::random::Numbers;
-use crate::kit::wire::{ANSWER, CALL, CALL_WITHIN, CANCEL, EVENT, Envelope, FAILED, NOT_FOUND, OVERLOADED};
+use crate::kit::wire::{ANSWER, CALL, CALL_BY, CANCEL, EVENT, Envelope, FAILED, NOT_FOUND, OVERLOADED, WITHDRAW};
 use crate::kit::{Captive, for_ever};
 use crate::parent::Parent;
 
@@ -115,11 +115,13 @@ pub(crate) fn malformed(what: &str) -> ! {
         "half a head" => event.encode()[..7].to_vec(),
         "a call without its number" => kind(CALL)[..8].to_vec(),
         "kind 0" => kind(0),
-        "kind 10" => kind(10),
+        "kind 11" => kind(11),
         "a cancellation without its number" => kind(CANCEL)[..8].to_vec(),
         "a cancellation, and more" => Envelope { kind: CANCEL, ..Envelope::call(1, "", b"more") }.encode(),
         "a cancellation with a name" => with_name(1, CANCEL),
-        "a call without its time" => kind(CALL_WITHIN),
+        "a withdrawal, and more" => Envelope { kind: WITHDRAW, ..Envelope::call(1, "", b"more") }.encode(),
+        "a withdrawal with a name" => with_name(1, WITHDRAW),
+        "a call without its time" => kind(CALL_BY),
         "kind 255" => kind(255),
         "a name beyond the end" => with_name(100, EVENT),
         "the longest name" => with_name(0xff_ffff, CALL),
@@ -178,10 +180,12 @@ malformed! {
     half_a_head: "half a head";
     a_call_without_its_number: "a call without its number";
     a_kind_of_zero: "kind 0";
-    a_kind_that_is_unknown: "kind 10";
+    a_kind_that_is_unknown: "kind 11";
     a_cancellation_without_its_number: "a cancellation without its number";
     a_cancellation_and_more: "a cancellation, and more";
     a_cancellation_with_a_name: "a cancellation with a name";
+    a_withdrawal_and_more: "a withdrawal, and more";
+    a_withdrawal_with_a_name: "a withdrawal with a name";
     a_call_without_its_time: "a call without its time";
     a_kind_of_ones: "kind 255";
     a_name_beyond_the_end: "a name beyond the end";

@@ -156,12 +156,13 @@ pub(crate) struct Envelope {
 pub(crate) const EVENT: u8 = 1;
 pub(crate) const CALL: u8 = 2;
 pub(crate) const CANCEL: u8 = 6;
-pub(crate) const CALL_WITHIN: u8 = 7;
+pub(crate) const CALL_BY: u8 = 7;
 pub(crate) const ANSWER: u8 = 3;
 pub(crate) const NOT_FOUND: u8 = 4;
 pub(crate) const OVERLOADED: u8 = 9;
 pub(crate) const FAILED: u8 = 5;
 pub(crate) const RECEIPT: u8 = 8;
+pub(crate) const WITHDRAW: u8 = 10;
 
 impl Envelope {
     pub(crate) fn event(name: &str, value: &[u8]) -> Envelope {
@@ -201,11 +202,11 @@ impl Envelope {
         let length = (head >> 8 & 0xff_ffff) as usize;
         let (serial, at) = match kind {
             EVENT => (0, 8),
-            CALL_WITHIN => (number(8)?, 24),
+            CALL_BY => (number(8)?, 24),
             _ => (number(8)?, 16),
         };
-        // How long the call is of use is of no interest here.
-        let kind = if kind == CALL_WITHIN { CALL } else { kind };
+        // Until when the call is of use is of no interest here.
+        let kind = if kind == CALL_BY { CALL } else { kind };
         let name = bytes.get(at..at + length)?.to_vec();
         let value = bytes.get(at + length.next_multiple_of(8)..)?.to_vec();
         Some(Envelope { kind, entry: (head >> 32) as u32, serial, name, value })
