@@ -14,7 +14,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 /// An array of plain numbers that travels as one block and comes back aligned: a `Vec<T>` that is sent ten times as fast.
 ///
 /// For values of any type without padding or forbidden bit patterns, [`bytemuck::Pod`]: integers, floating-point numbers, arrays of them, and structs
-/// that derive it. It can be a field of any type that serde encodes. Where the values are, it is a slice, by `Deref`.
+/// that derive it, with `#[bytemuck(crate = "coprocess::bytemuck")]`. It can be a field of any type that serde encodes. Where the values are, it is a slice, by `Deref`.
 ///
 /// Encoded it is a byte string: [`block()`] of a slice and a field with `#[serde(with = "coprocess::block")]` are the same on the wire, and so
 /// is a [`serde_bytes`] type. So the other end must take a block of the same `T`: a `Block<u32>` is received as a `Block<f32>` without
@@ -44,6 +44,32 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 /// let quiet = Signal { rate: 48_000, samples: vec![0.1, 0.2].into() };
 /// let loud: Signal = co.call("louder", &quiet)?;
 /// assert_eq!(loud.samples[..], [0.2, 0.4]);
+/// # Ok(())
+/// # }
+/// ```
+///
+/// Of structs, which derive what that takes from the re-exported [`bytemuck`](crate::bytemuck), so that the program need not depend on it:
+///
+/// ```
+/// use coprocess::Block;
+/// use coprocess::bytemuck::{Pod, Zeroable};
+///
+/// coprocess::init_in_tests!();
+///
+/// #[derive(Clone, Copy, Pod, Zeroable)]
+/// #[bytemuck(crate = "coprocess::bytemuck")]
+/// #[repr(C)] // the same layout in both programs
+/// struct Point {
+///     x: f32,
+///     y: f32,
+/// }
+///
+/// # fn main() -> coprocess::Result<()> {
+/// let co = coprocess::fork(|co| {
+///     co.serve("farthest", |points: Block<Point>| points.iter().map(|point| point.x.hypot(point.y)).fold(0.0, f32::max));
+/// })?;
+/// let points = [Point { x: 3.0, y: 4.0 }, Point { x: 0.0, y: 1.0 }];
+/// assert_eq!(co.call::<f32>("farthest", coprocess::block(&points))?, 5.0);
 /// # Ok(())
 /// # }
 /// ```

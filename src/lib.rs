@@ -39,7 +39,7 @@
 //!
 //! | to send | to receive | or, for a field |
 //! |---|---|---|
-//! | `serde_bytes::Bytes::new(&bytes)`, `serde_bytes::ByteBuf` | `serde_bytes::ByteBuf` | `#[serde(with = "serde_bytes")] data: Vec<u8>` |
+//! | `serde_bytes::Bytes::new(&bytes)`, `serde_bytes::ByteBuf` | `serde_bytes::ByteBuf` | `#[serde(with = "coprocess::serde_bytes")] data: Vec<u8>` |
 //! | [`block(&numbers)`](block()), [`Block<f32>`](Block) | [`Block<f32>`](Block) | `#[serde(with = "coprocess::block")] samples: Vec<f32>` |
 //! | `&text` | `String` | |
 //! | bytes of a codec of your own, by [`call_bytes`](Coprocess::call_bytes) or [`emit_bytes`](Coprocess::emit_bytes) | `&[u8]`, by [`serve_bytes`](Coprocess::serve_bytes) or [`listen_bytes`](Coprocess::listen_bytes) | |
@@ -96,7 +96,7 @@
 //! elements that are encoded in none. So it costs at most its own size, or those 65,536, times the size of the elements of the types that
 //! receive it.
 #![cfg_attr(
-    all(any(doc, doctest), feature = "interface", feature = "tokio"),
+    all(doc, feature = "interface", feature = "tokio"),
     doc = "
 
 # Further reading
@@ -178,6 +178,8 @@ mod timers;
 mod waiting;
 
 pub use block::{Block, BlockRef, block};
+/// Plain data, for a [`Block`] of structs: they derive [`Pod`](bytemuck::Pod) and [`Zeroable`](bytemuck::Zeroable) with
+/// `#[bytemuck(crate = "coprocess::bytemuck")]`, unless the program depends on bytemuck itself.
 pub use bytemuck;
 pub use call::Pending;
 pub use call_async::Call;
@@ -191,32 +193,29 @@ pub use event::{Backpressure, Event};
 pub use process::{Builder, fork, init, parent, spawn};
 pub use readiness::Readiness;
 pub use reply::Reply;
+/// Byte strings as one block: [`Bytes`](serde_bytes::Bytes) to send them, [`ByteBuf`](serde_bytes::ByteBuf) to send and to receive them, and
+/// `#[serde(with = "coprocess::serde_bytes")]` for a field of type `Vec<u8>`.
 pub use serde_bytes;
 pub use stats::Stats;
 
-// The examples of the README compile and run.
-#[cfg(all(doctest, feature = "interface"))]
-#[doc = include_str!("../README.md")]
-struct Readme;
-
-// So do those of the documents. They are pages of the reference, too: there is nothing in these modules but text. Where a document links to another, the first
-// target that is given for a link counts.
-#[cfg(all(any(doc, doctest), feature = "interface", feature = "tokio"))]
+// The documents are pages of the reference, too: there is nothing in these modules but text. Where a document links to another, the first target that is given for
+// a link counts. Their examples compile and run elsewhere, in tests/documents, where they have the dependencies of a program.
+#[cfg(all(doc, not(doctest), feature = "interface", feature = "tokio"))]
 #[doc = "[cookbook]: crate::_cookbook\n[migration]: crate::_migration\n[safety]: crate::_safety\n"]
 #[doc = include_str!("../docs/guide.md")]
 pub mod _guide {}
 
-#[cfg(all(any(doc, doctest), feature = "interface", feature = "tokio"))]
+#[cfg(all(doc, not(doctest), feature = "interface", feature = "tokio"))]
 #[doc = "[guide]: crate::_guide\n"]
 #[doc = include_str!("../docs/cookbook.md")]
 pub mod _cookbook {}
 
-#[cfg(all(any(doc, doctest), feature = "interface", feature = "tokio"))]
+#[cfg(all(doc, not(doctest), feature = "interface", feature = "tokio"))]
 #[doc = "[cookbook]: crate::_cookbook\n"]
 #[doc = include_str!("../docs/migration.md")]
 pub mod _migration {}
 
-#[cfg(all(doc, feature = "interface", feature = "tokio"))]
+#[cfg(all(doc, not(doctest), feature = "interface", feature = "tokio"))]
 #[doc = include_str!("../docs/safety.md")]
 pub mod _safety {}
 
