@@ -185,7 +185,7 @@ impl Builder {
         self
     }
 
-    /// The deadline of calls that have none of their own, at both ends. Default: none.
+    /// The deadline of calls that have none of their own, at both ends. Default: none, as is `Duration::MAX`.
     ///
     /// # Examples
     ///
@@ -221,10 +221,10 @@ impl Builder {
         self
     }
 
-    /// How many calls each end may have in flight at once: sent, or about to be, and their results not taken yet. Default: eight million; at
-    /// least 1.
+    /// How many calls each end may have in flight at once: sent, or about to be, and their results not taken yet. Default: eight million, which is
+    /// the most that can be set; at least 1.
     ///
-    /// Beyond that a call fails with [`Error::TooManyCalls`], and nothing is sent. A call that a handler makes counts, too, as does one
+    /// Beyond that, also of the default, a call fails with [`Error::TooManyCalls`], and nothing is sent. A call that a handler makes counts, too, as does one
     /// that was answered and whose [`Pending`](crate::Pending) nobody has waited for; one that was forgotten does not.
     ///
     /// # Examples
