@@ -85,6 +85,8 @@ fn read_outcome<R>(outcome: Outcome, method: &str, read: impl FnOnce(&[u8]) -> s
 /// Wait for it with [`wait`](Self::wait), or await it: it is a future that needs no particular runtime. Dropping it cancels the call: the answer is forgotten, and the other end is told, if the ring has
 /// room for that.
 ///
+/// As a future it must not be blocked on in a handler of the same pair, where [`wait`](Self::wait) is right: see [`call_async`](crate::Coprocess::call_async).
+///
 /// It does not keep the pair open: if the last handle is dropped, the result is [`Error::Closed`].
 ///
 /// # Examples
@@ -156,7 +158,7 @@ impl<R: DeserializeOwned> Pending<R> {
         self.wait_until(deadline)
     }
 
-    /// Waits for the result for at most `timeout`; the call's own deadline, if it has one, holds besides.
+    /// Waits for the result for at most `timeout`; the call's own deadline, if it has one, holds besides. `Duration::MAX` adds none.
     ///
     /// # Errors
     ///

@@ -69,8 +69,8 @@ impl Coprocess {
     /// Calls a method of the other end, for a task: await the result.
     ///
     /// The arguments are encoded here; the call is sent when the future is first polled, and that never waits: where the ring is full, the call is kept and sent
-    /// in its turn. Such calls take memory until the other end catches up, so bound how many are in flight. To send several calls before the first is
-    /// awaited use [`start`](Self::start), whose [`Pending`] is a future, too. What fails, fails when it is awaited.
+    /// in its turn. Such calls take memory until the other end catches up, so bound how many are in flight. To have several under way, poll them together, as tasks or joined; or use
+    /// [`start`](Self::start), whose [`Pending`] is a future, too, where its thread may wait for room. What fails, fails when it is awaited.
     ///
     /// The future needs no particular runtime, and borrows nothing. Dropping it cancels the call: the other end is told, if the ring has room for
     /// that, and the answer is dropped. It ends as [`call`](Self::call) does; a deadline is [`Builder::call_timeout`](crate::Builder::call_timeout) and,
@@ -78,6 +78,12 @@ impl Coprocess {
     ///
     /// The first poll looks for the answer itself: for some microseconds, as long as calls are usually answered as quickly as that, and for
     /// about 50 at most; then a thread of the library waits. No handler runs inside of a poll.
+    ///
+    /// # In a handler
+    ///
+    /// A handler must not block on a call of its own pair, by the `block_on` of a runtime: the answer is received on the handler's thread, once it has returned.
+    /// Neither does the call's deadline end it, nor the end of the other side, which are noticed there, too; only [`close`](Self::close) does. [`call`](Self::call) receives while it waits; or answer later, by `serve_async`, whose futures
+    /// may await calls, or by [`serve_deferred`](Self::serve_deferred). The same goes for callbacks of [`call_with`](Self::call_with).
     ///
     /// # Errors
     ///
@@ -98,7 +104,11 @@ impl Coprocess {
         Call::new(self, method, args, self.end().default_deadline())
     }
 
-    /// As [`call_async`](Self::call_async), with a deadline of its own for the whole operation. No timer of a runtime is needed.
+    /// As [`call_async`](Self::call_async), with a deadline of its own for the whole operation, as that of [`call_timeout`](Self::call_timeout). No timer of a
+    /// runtime is needed.
+    ///
+    /// The deadline is noticed by whoever dispatches. Where a [`Readiness`](crate::Readiness) exists that is the event loop: at the deadline the descriptor becomes readable, and
+    /// the future ends once [`poll`](Self::poll) is called; by then with [`Error::Timeout`](crate::Error::Timeout), even if its answer has come in time.
     ///
     /// # Errors
     ///

@@ -35,7 +35,8 @@ pub(crate) const LISTENING: &str = "listening";
 /// Handlers of one end never run at the same time as each other, except nested: while a handler waits in a `call` of its own, what
 /// arrives is dispatched on its thread. Messages are received in the order they were sent, and a handler has returned, or waits, before
 /// the next message is received. So a handler must not wait for another thread that waits for the same pair, nor may the handlers of two
-/// pairs call across: each would wait for what the other has to receive. Where work takes long, answer later, from another thread, with [`serve_deferred`](Self::serve_deferred).
+/// pairs call across: each would wait for what the other has to receive. Nor may it block on a future of the same pair ([`call_async`](Self::call_async)): `call` receives
+/// while it waits, a runtime does not. Where work takes long, answer later, from another thread, with [`serve_deferred`](Self::serve_deferred).
 ///
 /// In the worker of [`fork`](crate::fork) nothing is dispatched before the worker function has returned, except while a thread waits in
 /// `call`, [`run`](Self::run) or [`poll`](Self::poll), and once something needs a thread of the library: a callback, an awaited call whose answer does not come at once. Elsewhere a thread of the library dispatches when no thread of the program does.
@@ -50,7 +51,8 @@ pub(crate) const LISTENING: &str = "listening";
 /// # What ends a wait
 ///
 /// Its answer; its deadline; [`close`](Self::close) of this end ([`Error::Closed`]); the end of the other side, closed or dead
-/// ([`Error::Disconnected`], after what it had sent was received); and its misbehaviour ([`Error::Misbehaved`]).
+/// ([`Error::Disconnected`], after what it had sent was received); and its misbehaviour ([`Error::Misbehaved`]). For futures and callbacks somebody must be free
+/// to notice: not a handler that blocks on such a future ([`call_async`](Self::call_async)), nor an event loop that has a [`Readiness`](crate::Readiness) and does not poll.
 ///
 /// # Examples
 ///
@@ -179,7 +181,7 @@ impl Coprocess {
     ///
     /// [`Error::MethodNotFound`], [`Error::Overloaded`] and [`Error::Remote`] come from the other end. [`Error::Timeout`]: the answer, if it comes, is dropped.
     /// [`Error::Encode`], [`Error::TooLarge`]: nothing was sent. [`Error::Decode`]: the result is not an `R`. [`Error::TooManyCalls`]: as many as
-    /// [`Builder::max_calls_in_flight`](crate::Builder::max_calls_in_flight) allows are in flight. [`Error::Full`]: those are eight million, or both ends flood each other from handlers. [`Error::Closed`], [`Error::Disconnected`], [`Error::Misbehaved`]: the
+    /// [`Builder::max_calls_in_flight`](crate::Builder::max_calls_in_flight) allows are in flight. [`Error::Full`]: both ends flood each other from handlers. [`Error::Closed`], [`Error::Disconnected`], [`Error::Misbehaved`]: the
     /// pair is over.
     ///
     /// # Examples
@@ -195,6 +197,9 @@ impl Coprocess {
     }
 
     /// As [`call`](Self::call), with a deadline of its own for the whole operation, waiting for room included.
+    ///
+    /// It takes the place of any other: of [`Builder::call_timeout`](crate::Builder::call_timeout) and, **in a handler, of what is left of the deadline of the call
+    /// that is served**, which it may exceed; [`current_deadline`](crate::current_deadline) says what that is. `Duration::MAX` is no deadline.
     ///
     /// # Errors
     ///
@@ -245,7 +250,7 @@ impl Coprocess {
         }
     }
 
-    /// Sends a call and returns at once; wait for the result later, or await it.
+    /// Sends a call, waiting for room in the ring if there is none, and returns; wait for the result later, or await it.
     ///
     /// [`Builder::call_timeout`](crate::Builder::call_timeout) counts from here.
     ///

@@ -4,14 +4,14 @@ mod common;
 
 use std::future::{Future, poll_fn};
 use std::pin::{Pin, pin};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, mpsc};
 use std::task::{Context, Poll, Wake, Waker};
 use std::thread::{self, Thread};
 use std::time::{Duration, Instant};
 
-use common::{LIMIT, assert_matches, eventually, later_worker, serve_later, within};
-use coprocess::{Builder, Error, Pending, Reason};
+use common::{LIMIT, assert_matches, eventually, later_worker, next, serve_later, within};
+use coprocess::{Builder, Coprocess, Error, Pending, Reason};
 
 coprocess::init_in_tests!();
 
@@ -218,6 +218,36 @@ fn futures_end_with_close() {
             }
         });
     });
+}
+
+/// The answer of a future is for whoever dispatches. A handler that blocks on one is that thread itself: only `close`, by another one, ends that.
+#[test]
+fn a_handler_that_blocks_on_one() {
+    within(LIMIT, || {
+        let worker = Builder::new().close_timeout(Duration::from_millis(100)).fork(asks_back).unwrap();
+        let weak = worker.downgrade();
+        let (sender, results) = mpsc::channel();
+        worker.listen("blocks", move |awaits: bool| {
+            let worker = weak.upgrade().unwrap();
+            let result = match awaits {
+                true => block_on(worker.call_async_timeout::<u64>("double", 4_u64, Duration::from_millis(20))),
+                false => worker.call("double", 4_u64),
+            };
+            sender.send(result).unwrap();
+        });
+        worker.emit("ask", false).unwrap();
+        assert_eq!(next(&results).unwrap(), 8);
+        worker.emit("ask", true).unwrap();
+        // Many times the deadline.
+        assert_matches!(results.recv_timeout(Duration::from_millis(300)), Err(mpsc::RecvTimeoutError::Timeout));
+        worker.close().unwrap();
+        assert_matches!(next(&results), Err(Error::Closed));
+    });
+}
+
+fn asks_back(parent: Coprocess) {
+    let weak = parent.downgrade();
+    parent.listen("ask", move |awaits: bool| weak.upgrade().unwrap().emit("blocks", awaits).unwrap()).serve("double", |x: u64| x * 2);
 }
 
 /// Futures need no thread of the caller: the library's own dispatches, and events go on meanwhile.
