@@ -29,20 +29,55 @@ impl Coprocess {
     /// How many calls are served at once is up to the caller, unless [`Builder::max_calls_served`](crate::Builder::max_calls_served) bounds it: set it where the other
     /// end is not trusted. A permit of a semaphore, acquired in the future, bounds what they do, not how many there are.
     ///
+    /// # The runtime
+    ///
+    /// Something must drive it for as long as calls are to be answered. One of several threads does so itself, until it is dropped. Of a `current_thread` runtime the futures
+    /// run only while a thread is in its `block_on`: if none is, calls are taken, and not answered.
+    ///
+    /// In a worker of [`fork`](crate::fork) nothing is dispatched until its function has returned: so the function must not wait, as one that is `#[tokio::main]` would, and
+    /// the runtime must outlive it.
+    ///
     /// # Panics
     ///
     /// As [`listen`](Self::listen).
     ///
     /// # Examples
     ///
+    /// A worker function, with a runtime that stays:
+    ///
+    /// ```
+    /// use std::sync::LazyLock;
+    /// use tokio::runtime::{Builder, Runtime};
+    ///
+    /// coprocess::init_in_tests!();
+    ///
+    /// # async fn read(path: String) -> String { path }
+    /// fn worker(parent: coprocess::Coprocess) {
+    ///     static RUNTIME: LazyLock<Runtime> =
+    ///         LazyLock::new(|| Builder::new_multi_thread().worker_threads(1).enable_all().build().expect("a runtime"));
+    ///     parent.serve_async(RUNTIME.handle(), "length", |path: String| async move { read(path).await.len() });
+    /// }
+    ///
+    /// # fn main() -> coprocess::Result<()> {
+    /// let co = coprocess::fork(worker)?;
+    /// assert_eq!(co.call::<usize>("length", "paper.pdf")?, 9);
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// A worker program, for [`spawn`](crate::spawn):
+    ///
     /// ```no_run
+    /// use tokio::runtime::Handle;
+    /// use tokio::task::spawn_blocking;
+    ///
     /// # async fn read(path: String) -> String { path }
     /// #[tokio::main]
-    /// async fn serve(parent: coprocess::Coprocess) {
-    ///     let runtime = tokio::runtime::Handle::current();
-    ///     parent.serve_async(&runtime, "length", |path: String| async move { read(path).await.len() });
-    ///     // A thread of the library dispatches; this one may do whatever it likes until the parent closes.
-    ///     std::future::pending().await
+    /// async fn main() -> coprocess::Result<()> {
+    ///     let parent = coprocess::parent()?;
+    ///     parent.serve_async(&Handle::current(), "length", |path: String| async move { read(path).await.len() });
+    ///     // A thread of the library would dispatch, too. This one also tells the end: the parent has closed.
+    ///     spawn_blocking(move || parent.run()).await.expect("it does not panic")
     /// }
     /// ```
     pub fn serve_async<A, R, F>(&self, runtime: &Handle, method: &str, handler: impl Fn(A) -> F + Send + Sync + 'static) -> &Self
