@@ -1,12 +1,13 @@
 //! From a tokio program: calls are awaited, handlers are `async`, and a caller that loses interest stops the work.
 //!
 //! The worker looks up "prices", which takes a moment each; the parent asks for many at once, on a single thread. Of two suppliers the quicker one wins,
-//! and what the other was asked to do is given up. Last, the parent's own event loop handles what the worker reports.
+//! and what the other was asked to do is given up, which the worker reports.
 
 use std::time::Duration;
 
 use coprocess::{Coprocess, Result};
 use tokio::runtime::{Handle, Runtime};
+use tokio::task::JoinSet;
 use tokio::time::sleep;
 
 /// Runs in a process of its own, which has a runtime of its own.
@@ -37,6 +38,7 @@ struct Unfinished(String, coprocess::WeakCoprocess);
 impl Drop for Unfinished {
     fn drop(&mut self) {
         if let Some(parent) = self.1.upgrade() {
+            // Would wait if there were no room, and with it the runtime: the few that there are of these find some.
             let _ = parent.emit("gave up", &self.0);
         }
     }
@@ -45,18 +47,23 @@ impl Drop for Unfinished {
 fn main() -> std::result::Result<(), Box<dyn std::error::Error>> {
     coprocess::init(); // first line of main, before there is a runtime
 
+    // To start a worker and to close waits: not in a task.
+    let worker = coprocess::fork(worker)?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    runtime.block_on(order())
+    runtime.block_on(order(&worker))?;
+    worker.close()?;
+    Ok(())
 }
 
-async fn order() -> std::result::Result<(), Box<dyn std::error::Error>> {
-    let worker = coprocess::fork(worker)?;
-
-    // A thousand prices: all are asked for before the first is awaited.
-    let prices: Vec<_> = (0..1000_u64).map(|article| worker.start::<u64>("price", article)).collect();
+async fn order(worker: &Coprocess) -> std::result::Result<(), Box<dyn std::error::Error>> {
+    // A thousand prices at once, each for a task of its own. Nothing here waits for room in the ring, as `start` would.
+    let mut prices = JoinSet::new();
+    for article in 0..1000_u64 {
+        prices.spawn(worker.call_async::<u64>("price", article));
+    }
     let mut total = 0;
-    for price in prices.into_iter().collect::<Result<Vec<_>>>()? {
-        total += price.await?;
+    for price in prices.join_all().await {
+        total += price?;
     }
     println!("a thousand articles cost {total}");
 
@@ -74,7 +81,5 @@ async fn order() -> std::result::Result<(), Box<dyn std::error::Error>> {
     let late: Result<String> = worker.call_async_timeout("deliver", ("the late one", 3000_u64), Duration::from_millis(20)).await;
     println!("too late: {}", late.unwrap_err());
     println!("{} was told not to bother", given_up.recv().await.ok_or("the worker is gone")?);
-
-    worker.close()?;
     Ok(())
 }
