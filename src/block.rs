@@ -48,7 +48,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 /// # }
 /// ```
 ///
-/// Of structs, which derive what that takes from the re-exported [`bytemuck`](crate::bytemuck), so that the program need not depend on it:
+/// Of structs, which derive what that takes from the re-exported [`bytemuck`], so that the program need not depend on it:
 ///
 /// ```
 /// use coprocess::Block;

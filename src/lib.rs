@@ -26,6 +26,17 @@
 //! [`fork`] runs a function of this program in a process of its own, [`spawn`] another program, which calls [`parent`]. [`Builder`] has the
 //! settings. In tests, which have no `main`, one line per test binary takes the place of [`init`]: [`init_in_tests!`].
 //!
+//! # Features
+//!
+//! None is on by default.
+//!
+//! | feature | adds |
+//! |---|---|
+//! | `interface` | typed clients and servers, made of a trait: `#[coprocess::interface]` |
+//! | `tokio` | handlers that are `async`, as tasks of a tokio runtime: `serve_async`, `try_serve_async`; to await calls takes no feature |
+//! | `named` | shared memory with names, for where memfd is refused: [`Backend::Named`] |
+//! | `raw-sync` | wake-ups by events in place of futexes: [`Wakeup::Event`] |
+//!
 //! # Messages
 //!
 //! Arguments and values are anything that serde can encode in a format that is not self-describing: no arguments are `()`, one is the value,
@@ -45,7 +56,11 @@
 //! | bytes of a codec of your own, by [`call_bytes`](Coprocess::call_bytes) or [`emit_bytes`](Coprocess::emit_bytes) | `&[u8]`, by [`serve_bytes`](Coprocess::serve_bytes) or [`listen_bytes`](Coprocess::listen_bytes) | |
 //!
 //! One that is all there is to a message is not even encoded: it goes into the ring from where it lies. And the buffers of messages up to 256 KiB are used again, on
-//! each thread, so that a steady stream of messages allocates nothing but what its own types do.
+//! each thread: a steady stream of messages of one size allocates nothing but what its own types do, if it is of [`call`](Coprocess::call)s that are answered by
+//! [`serve`](Coprocess::serve), or of events to [`listen`](Coprocess::listen), by [`emit`](Coprocess::emit) or [`event`](Coprocess::event); or of bytes, likewise, with
+//! [`call_bytes_into`](Coprocess::call_bytes_into). What outlives the method or handler that makes it takes a few small allocations for each call: the handle
+//! of [`start`](Coprocess::start), the reply of [`serve_deferred`](Coprocess::serve_deferred), the callback of [`call_with`](Coprocess::call_with), the future of
+//! [`call_async`](Coprocess::call_async), the task of `serve_async`.
 //!
 //! ```
 //! use coprocess::serde_bytes::{ByteBuf, Bytes};

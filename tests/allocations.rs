@@ -1,4 +1,5 @@
-//! A steady stream of messages of one size allocates nothing, at either end: the buffers are reused.
+//! A steady stream of messages of one size allocates nothing, at either end: the buffers are reused. That holds where a call is waited for and answered at once, and for
+//! events; a handle of `start`, a `Reply` and a future have memory of their own.
 #![allow(unsafe_code, reason = "an allocator that counts")]
 // Events, and the threads that wait for them, allocate for every wait that ends by itself.
 #![cfg(not(coprocess_second_backend))]
