@@ -107,8 +107,8 @@ impl Coprocess {
     /// As [`call_async`](Self::call_async), with a deadline of its own for the whole operation, as that of [`call_timeout`](Self::call_timeout). No timer of a
     /// runtime is needed.
     ///
-    /// The deadline is noticed by whoever dispatches. Where a [`Readiness`](crate::Readiness) exists that is the event loop: at the deadline the descriptor becomes readable, and
-    /// the future ends once [`poll`](Self::poll) is called; by then with [`Error::Timeout`](crate::Error::Timeout), even if its answer has come in time.
+    /// The deadline is noticed by whoever dispatches. Where a [`Readiness`](crate::Readiness) exists that is the event loop, if no thread waits in a call: at the deadline
+    /// the descriptor becomes readable, and the future ends once [`poll`](Self::poll) is called; by then with [`Error::Timeout`](crate::Error::Timeout), even if its answer has come in time.
     ///
     /// # Errors
     ///

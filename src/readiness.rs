@@ -30,8 +30,8 @@ use crate::waiting::{Leading, has_passed};
 /// another thread has dispatched everything meanwhile.
 ///
 /// As long as it exists, the library's own thread dispatches nothing for this end: handlers run inside of `poll`, on the thread of the event loop (and, as ever, where a
-/// thread waits in a call), and that is also where futures are woken, callbacks run and deadlines of both are noticed: the descriptor becomes readable for these, too, but as long as nobody polls,
-/// none of them ends. So an event loop that has one must poll. Dropping it gives all that back to the library. It does not keep the pair open.
+/// thread waits in a call), and that is also where futures are woken, callbacks run and deadlines of both are noticed: the descriptor becomes readable for these, too, but as long as nobody
+/// does any of this, none of them ends. So an event loop that has one must poll. Dropping it gives all that back to the library. It does not keep the pair open.
 ///
 /// # Examples
 ///
