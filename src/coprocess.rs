@@ -16,7 +16,7 @@ use crate::end::End;
 use crate::envelope::{CallId, Head, Message};
 use crate::error::{Error, Result, Step};
 use crate::outbox::{Patience, Unsent};
-use crate::pending::Notify;
+use crate::pending::{Completion, Notify, Outcome};
 use crate::registry::{Handlers, Serve, Server};
 use crate::reply::Reply;
 use crate::stats::Stats;
@@ -302,12 +302,13 @@ impl Coprocess {
         let mut message = Message::new();
         let head = call_head(end, method, deadline);
         let name: Box<str> = method.into();
+        // If a hostile end has answered a call that it cannot know of yet.
+        let mut early = None;
         let callback = Notify::Callback(Box::new(move |outcome| callback(decode_outcome(outcome, &name))));
         let sent = message.deliver(head, &args, end.terms.max_message, method, |message| {
             end.outbox.send_call(end, message, Patience::Until(deadline), |id| {
                 // Before it is sent, so that the answer finds it.
-                let registered = end.pending.notify(id, callback);
-                debug_assert!(registered.is_ok(), "a call that was not sent has no answer");
+                early = end.pending.notify(id, callback).err();
             })
         })?;
         let id = match sent {
@@ -316,9 +317,12 @@ impl Coprocess {
             // The end came to its end meanwhile, and the callback has the error.
             Err(Unsent { was_known: false, .. }) => return Ok(()),
         };
-        if end.is_over() && end.pending.is_known(id) {
+        if let Some(Notify::Callback(callback)) = early {
+            let outcome = end.pending.take(id).unwrap_or_else(|| Outcome::Failed(end.failure()));
+            end.conclude(Completion::Run(callback, outcome));
+        } else if end.is_over() && end.pending.is_known(id) {
             // The end came to its end after the callback was registered, and perhaps before it was looked for.
-            end.complete(id, crate::pending::Outcome::Failed(end.failure()));
+            end.complete(id, Outcome::Failed(end.failure()));
         } else if let Some(at) = deadline {
             end.time(at, Due::Call(id));
         }
@@ -352,8 +356,9 @@ impl Coprocess {
     ///
     /// # Errors
     ///
-    /// As [`emit`](Self::emit), and [`Error::Full`] if there is no room now, or another thread is in the midst of sending; nothing was sent. For an
-    /// event that is larger than the whole ring there never is: [`emit`](Self::emit) sends it in parts.
+    /// As [`emit`](Self::emit), and [`Error::Full`] if there is no room now, or another thread is in the midst of sending; nothing was sent. It is counted in
+    /// [`Stats::events_refused`](crate::Stats::events_refused). [`Error::TooLarge`] also for an event that the ring, some three quarters of it, does not take at once:
+    /// [`emit`](Self::emit) sends it in parts.
     ///
     /// # Examples
     ///
@@ -392,7 +397,8 @@ impl Coprocess {
         let end = self.own_end()?;
         let mut message = Message::new();
         let head = Head::Event(event.as_bytes());
-        Ok(message.deliver(head, &value, end.terms.max_message, event, |message| end.outbox.send(end, message, patience))??)
+        let sent = message.deliver(head, &value, end.terms.max_message, event, |message| end.outbox.send(end, message, patience))?;
+        Ok(sent.inspect_err(|error| end.count_refused(error))?)
     }
 
     // ---- handlers ----------------------------------------------------------------------------------------------------------------

@@ -279,12 +279,16 @@ impl End {
             worker.begin_close();
         }
         self.wake_everybody();
-        // What was completed, and not yet told.
-        let completions = std::mem::take(&mut self.inbox().completions);
-        completions.into_iter().for_each(|completion| self.conclude(completion));
+        self.conclude_last();
         self.pending.abandon(|completion| self.conclude(completion), || Outcome::Failed(self.failure()));
         self.abandon_deferred();
         self.registry.close();
+    }
+
+    /// Tells of the calls that were completed and of which nobody was told yet: the end is over.
+    pub(crate) fn conclude_last(&self) {
+        let completions = std::mem::take(&mut self.inbox().completions);
+        completions.into_iter().for_each(|completion| self.conclude(completion));
     }
 
     // ---- waking ------------------------------------------------------------------------------------------------------------------
@@ -379,6 +383,14 @@ impl End {
         of_a_call(self.terms.call_timeout)
     }
 
+    /// Counts an event that was not sent, if that was for want of room.
+    #[cold]
+    pub(crate) fn count_refused(&self, error: &Error) {
+        if matches!(error, Error::Full) {
+            Counters::add(&self.counters.events_refused);
+        }
+    }
+
     pub(crate) fn stats(&self) -> Stats {
         let sent = self.outbox.counters();
         let (messages_received, bytes_received, wakeups, skipped) = {
@@ -399,6 +411,7 @@ impl End {
             event_panics: get(&self.counters.event_panics),
             answers_dropped: get(&self.counters.answers_dropped),
             calls_refused: get(&self.counters.calls_refused),
+            events_refused: get(&self.counters.events_refused),
             events_dropped: get(&self.counters.events_dropped),
             events_replaced: get(&self.counters.events_replaced),
             cancels_sent: get(&self.deferred.counters.sent),

@@ -81,8 +81,11 @@ pub enum Error {
         /// Calls allowed.
         limit: usize,
     },
-    /// The encoded message exceeds [`Builder::max_message`](crate::Builder::max_message), or a name is longer than 16 MiB. Nothing was sent.
-    #[error("message too large: {size} bytes or more where {max} are allowed; raise Builder::max_message or send it in parts")]
+    /// The encoded message exceeds [`Builder::max_message`](crate::Builder::max_message), or a name is longer than 16 MiB, or the operation may not wait and the
+    /// ring, even if it is empty, does not take as much at once. Nothing was sent.
+    #[error(
+        "message too large: {size} bytes or more where {max} are allowed; raise Builder::max_message, or Builder::ring_capacity for what may not wait"
+    )]
     TooLarge {
         /// Bytes needed, as far as they were counted: encoding stops at the bound.
         size: usize,

@@ -34,9 +34,13 @@ pub enum Backpressure {
     /// The emitter waits for room, as in [`Coprocess::emit`]: nothing is lost, and the slower end sets the pace.
     #[default]
     Wait,
-    /// The emitter gets [`Error::Full`], as in [`Coprocess::try_emit`], and decides. A value that is larger than the whole ring never finds room.
+    /// The emitter gets [`Error::Full`], as in [`Coprocess::try_emit`], and decides. It is counted in [`Stats::events_refused`](crate::Stats::events_refused).
+    ///
+    /// There is no room, either, while another thread is in the midst of sending. A value that the ring does not take at once is [`Error::TooLarge`].
     Fail,
-    /// A value for which there is no room now, or which is larger than the whole ring, is dropped, and counted in [`Stats::events_dropped`](crate::Stats::events_dropped).
+    /// A value for which there is no room now is dropped, and counted in [`Stats::events_dropped`](crate::Stats::events_dropped).
+    ///
+    /// There is no room, either, while another thread is in the midst of sending. A value that the ring does not take at once is [`Error::TooLarge`].
     DropNewest,
     /// A gauge, where only the present value matters: the other end gets the next one when it has handled the former, and then the latest. One
     /// that was replaced meanwhile is counted in [`Stats::events_replaced`](crate::Stats::events_replaced).
@@ -197,7 +201,7 @@ impl Event {
         let end = &self.end;
         match &self.policy {
             Policy::Wait => end.outbox.send(end, message, Patience::Until(None)),
-            Policy::Fail => end.outbox.send(end, message, Patience::None),
+            Policy::Fail => end.outbox.send(end, message, Patience::None).inspect_err(|error| end.count_refused(error)),
             Policy::DropNewest => match end.outbox.send(end, message, Patience::None) {
                 Err(error) if matches!(*error, Error::Full) => {
                     Counters::add(&end.counters.events_dropped);

@@ -212,20 +212,29 @@ impl Inbox {
         self.deferred.push_back(stowed);
     }
 
-    /// Moves what has arrived out of the ring, so that the other side has room to go on. Stops at the bound.
-    pub(crate) fn stow(&mut self) -> Result<(), ChannelError> {
-        self.stow_up_to(BACKLOG_BYTES)
+    /// Moves what has arrived out of the ring, so that the other side has room to go on. Stops at the bound, or when all that was there is out. Returns whether nothing
+    /// was left: a side that goes on and on must not keep this thread from looking at the clock, nor others from the inbox.
+    pub(crate) fn stow(&mut self) -> Result<bool, ChannelError> {
+        let start = self.receiver.position();
+        while self.backlog_bytes < BACKLOG_BYTES {
+            if !self.stow_one()? {
+                return Ok(true);
+            }
+            if self.receiver.position().wrapping_sub(start) >= self.receiver.slots() as u64 {
+                break;
+            }
+        }
+        Ok(false)
     }
 
-    fn stow_up_to(&mut self, bound: usize) -> Result<(), ChannelError> {
-        while self.backlog_bytes < bound {
-            let mut words = Vec::new();
-            let Some(bytes) = self.receiver.receive(&mut words)? else { break };
-            self.count(bytes);
-            words.shrink_to_fit();
-            self.push_back(words, bytes);
-        }
-        Ok(())
+    /// Moves a message, if there is one.
+    fn stow_one(&mut self) -> Result<bool, ChannelError> {
+        let mut words = Vec::new();
+        let Some(bytes) = self.receiver.receive(&mut words)? else { return Ok(false) };
+        self.count(bytes);
+        words.shrink_to_fit();
+        self.push_back(words, bytes);
+        Ok(true)
     }
 
     fn push_back(&mut self, words: Vec<u64>, bytes: usize) {
@@ -252,7 +261,11 @@ impl Inbox {
         }
         let start = self.receiver.position();
         loop {
-            self.stow_up_to(if last { usize::MAX } else { BACKLOG_BYTES })?;
+            if last {
+                while self.stow_one()? {}
+            } else {
+                self.stow()?;
+            }
             let was_full = self.is_full();
             // Those behind change their places.
             self.looked_at = self.looked_at.min(self.sifted);

@@ -379,7 +379,9 @@ impl Outbox {
         }
         let Patience::Until(deadline) = patience else {
             out.sender.abandon();
-            return Err(Error::Full.into());
+            let (size, max) = (message.bytes(), out.sender.most_at_once());
+            // Not a matter of time.
+            return Err(if size > max { Error::TooLarge { size, max } } else { Error::Full }.into());
         };
         out.busy = true;
         let (out, sent) = self.send_in_turns(end, out, message, deadline, Some(room));

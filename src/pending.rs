@@ -186,7 +186,7 @@ impl Pending {
     ///
     /// # Errors
     ///
-    /// [`Error::TooManyCalls`] if as many calls as may be are in flight; [`Error::Full`] if those are eight million.
+    /// [`Error::TooManyCalls`] if as many calls as may be are in flight.
     #[inline]
     pub(crate) fn claim(&self, claimer: &mut Claimer) -> Step<CallId> {
         // Relaxed: a hint.
@@ -225,15 +225,11 @@ impl Pending {
                 // As large as it may be: searched all round, from where the last search has ended.
                 let start = claimer.cursor.checked_rem(capacity).unwrap_or(0);
                 let found = (start..capacity).chain(0..start).find_map(|entry| self.try_claim(entry));
-                let id = found.ok_or_else(|| self.exhausted())?;
+                let id = found.ok_or(Error::TooManyCalls { limit: self.limit as usize })?;
                 claimer.cursor = id.entry;
                 return Ok(id);
             }
         }
-    }
-
-    fn exhausted(&self) -> Error {
-        if self.limit < MAX_IN_FLIGHT { Error::TooManyCalls { limit: self.limit as usize } } else { Error::Full }
     }
 
     /// The entry of a call that is in flight.

@@ -30,9 +30,9 @@ impl End {
             let stowed = {
                 // Nobody holds it for long. Whoever has it takes out one message; this must make sure that the ring is empty.
                 let mut inbox = self.inbox();
-                inbox.stow().map(|()| inbox.is_full())
+                inbox.stow().map(|emptied| (emptied, inbox.is_full()))
             };
-            let full = stowed.map_err(|e| self.channel_failed(e))?;
+            let (emptied, full) = stowed.map_err(|e| self.channel_failed(e))?;
             if full {
                 // Answers to our own calls do not count: there is a place for each.
                 self.salvage_answers()?;
@@ -45,6 +45,10 @@ impl End {
             }
             if has_passed(deadline) {
                 return Err(Error::Timeout);
+            }
+            if !emptied && !full {
+                // The other side goes on, and may be waiting for more of it.
+                continue;
             }
             let ready = || self.watch.has_room(room) || self.is_over() || self.is_gone();
             if self.spin_for_room.spin(deadline, ready) {

@@ -43,6 +43,9 @@ pub struct Stats {
     pub answers_dropped: u64,
     /// Calls of the other end that were refused: [`Builder::max_calls_served`](crate::Builder::max_calls_served) others were not answered yet.
     pub calls_refused: u64,
+    /// Events that were not sent for want of room, of which the emitter was told: [`Backpressure::Fail`](crate::Backpressure::Fail) and
+    /// [`try_emit`](crate::Coprocess::try_emit).
+    pub events_refused: u64,
     /// Events that were not sent for want of room: [`Backpressure::DropNewest`](crate::Backpressure::DropNewest).
     pub events_dropped: u64,
     /// Events that were not sent since a later one has replaced them: [`Backpressure::KeepLatest`](crate::Backpressure::KeepLatest).
@@ -67,6 +70,7 @@ pub(crate) struct Counters {
     pub(crate) answers_dropped: AtomicU64,
     pub(crate) calls_refused: AtomicU64,
     pub(crate) calls_skipped: AtomicU64,
+    pub(crate) events_refused: AtomicU64,
     pub(crate) events_dropped: AtomicU64,
     pub(crate) events_replaced: AtomicU64,
 }

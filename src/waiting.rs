@@ -258,7 +258,7 @@ impl End {
 
     /// Completes the calls whose answers have arrived, leaving calls and events where they are, in order.
     ///
-    /// Runs none of the user's code: tasks and callbacks are left for a thread that dispatches.
+    /// Runs none of the user's code, unless the end is over: tasks and callbacks are left for a thread that dispatches.
     pub(crate) fn salvage_answers(&self) -> Result<()> {
         let outcome = {
             let mut inbox = self.inbox();
@@ -280,6 +280,10 @@ impl End {
             inbox.completions.extend(completions);
             outcome
         };
+        if self.is_over() {
+            // Whoever has ended the end has done so with those that were there by then, and nobody dispatches any more.
+            self.conclude_last();
+        }
         outcome.map_err(|e| self.channel_failed(e))
     }
 

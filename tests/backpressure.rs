@@ -6,6 +6,7 @@ use std::path::Path;
 use std::sync::{Arc, Mutex};
 use std::thread;
 
+use coprocess::serde_bytes::ByteBuf;
 use coprocess::{Backpressure, Builder, Coprocess, Error};
 use serde::{Serialize, Serializer};
 
@@ -288,7 +289,10 @@ fn an_emitter_that_must_not_wait_gets_an_error_where_that_is_the_choice() {
         };
         assert_matches!(error, Error::Full);
         assert_matches!(level.emit_bytes(&[0]), Err(Error::Full));
-        assert_eq!((co.stats().events_dropped, co.stats().events_replaced), (0, 0));
+        let stats = co.stats();
+        assert_eq!((stats.events_refused, stats.events_dropped, stats.events_replaced), (2, 0, 0));
+        assert_matches!(co.try_emit("level", 7_u64), Err(Error::Full));
+        assert_eq!(co.stats().events_refused, 3);
         open(&gate);
         assert_eq!(seen(&co).len() as u64, sent);
         co.close().unwrap();
@@ -323,5 +327,44 @@ fn a_gauge_ends_with_the_other_side() {
         co.kill().unwrap();
         eventually("the death is noticed", || matches!(level.emit(4_u64), Err(Error::Disconnected(_))));
         at_once(|| co.close().unwrap());
+    });
+}
+
+/// What the ring does not take at once is an error, and no matter of time. What it takes is sent if the other end has read everything.
+#[test]
+fn values_larger_than_the_ring_where_nobody_may_wait() {
+    within(LIMIT, || {
+        for capacity in [SMALL_RING, 64 * 1024] {
+            let co = Builder::new()
+                .ring_capacity(capacity)
+                .fork(|parent| {
+                    let received = Arc::new(Mutex::new(0));
+                    let count = received.clone();
+                    parent
+                        .listen("bytes", move |bytes: ByteBuf| *count.lock().unwrap() += bytes.len())
+                        .serve("received", move |()| std::mem::take(&mut *received.lock().unwrap()));
+                })
+                .unwrap();
+            let received = || co.call::<usize>("received", ()).unwrap();
+            assert_eq!(received(), 0);
+            let large = ByteBuf::from(vec![7; capacity]);
+            let [fail, drop] = [Backpressure::Fail, Backpressure::DropNewest].map(|choice| co.event("bytes").backpressure(choice));
+            let refused = [co.try_emit("bytes", &large), fail.emit(&large), drop.emit(&large), fail.emit_bytes(&large)];
+            for refused in refused {
+                let Err(Error::TooLarge { size, max }) = refused else { panic!("{refused:?}") };
+                assert!(size > capacity && max < capacity && max > capacity / 2, "{size} {max}");
+                assert_eq!(received(), 0);
+                // Except for the head, and the length.
+                let most = ByteBuf::from(vec![7; max - 32]);
+                fail.emit(&most).unwrap();
+                assert_eq!(received(), most.len());
+            }
+            let stats = co.stats();
+            assert_eq!((stats.events_refused, stats.events_dropped), (0, 0));
+            // One that may wait goes in parts.
+            co.emit("bytes", &large).unwrap();
+            assert_eq!(received(), large.len());
+            co.close().unwrap();
+        }
     });
 }

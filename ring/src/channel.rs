@@ -157,6 +157,11 @@ impl Sender {
         self.ring_bell()
     }
 
+    /// Bytes of the longest message that is sent without waiting if the receiver has received everything. A longer one may have no room even then.
+    pub fn most_at_once(&self) -> usize {
+        self.producer.most_at_once()
+    }
+
     /// Says that among what is published is something to be looked at before the rest is acted on; see [`Watch::urged`].
     pub fn urge(&mut self) {
         self.producer.urge();

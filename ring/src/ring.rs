@@ -68,6 +68,11 @@ fn max_frame_bytes(slots: u64) -> usize {
     (max_frame_slots(slots) as usize).wrapping_mul(SLOT_BYTES).wrapping_sub(8)
 }
 
+/// How many slots are consumed before the position is published.
+fn period(slots: u64) -> u64 {
+    (slots / 4).min(HOT_SLOTS / 2)
+}
+
 /// Slots of a frame with `bytes` of payload.
 #[inline]
 pub(crate) fn slots_of(bytes: usize) -> u64 {
@@ -231,6 +236,15 @@ impl Producer {
         slot_at(slots, start).frame().store(word | self.serial << SERIAL_SHIFT, Ordering::Release);
         self.tail = next;
         self.serial = serial_after(self.serial);
+    }
+
+    /// Bytes of the longest message, in frames as long as they may be, that has room as soon as the consumer has consumed everything, although it may not have said so of
+    /// the last slots, and although a frame may have to go first that takes fragments back.
+    pub(crate) fn most_at_once(&self) -> usize {
+        let slots = self.slots.saturating_sub(period(self.slots)).saturating_sub(1);
+        let (whole, rest) = (slots.checked_div(max_frame_slots(self.slots)), slots.checked_rem(max_frame_slots(self.slots)));
+        let rest = (rest.unwrap_or(0) as usize).saturating_mul(SLOT_BYTES).saturating_sub(8);
+        (whole.unwrap_or(0) as usize).saturating_mul(self.max_frame_bytes()).saturating_add(rest)
     }
 
     /// The consumer's position from which on a frame of `bytes` has room.
@@ -400,9 +414,8 @@ impl Consumer {
         Consumer { head: position, published: position, serial, ..Consumer::new(region, ring) }
     }
 
-    /// How many slots are consumed before the position is published.
     fn period(&self) -> u64 {
-        (self.slots / 4).min(HOT_SLOTS / 2)
+        period(self.slots)
     }
 
     pub(crate) fn slots(&self) -> u64 {

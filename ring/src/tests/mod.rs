@@ -6,6 +6,7 @@
 //! real · `named` has segments with names, and `relayed` wake-ups by events · `loom_…` run under the model checker, by `RUSTFLAGS="--cfg loom" cargo test -p coprocess-ring --release --lib loom`.
 
 #[cfg(not(loom))]
+mod at_once;
 mod attach;
 #[cfg(not(loom))]
 mod bells;
