@@ -390,11 +390,36 @@ fn deadlines_travel() {
         about(client.pipelined().left().unwrap().wait().unwrap(), 30);
         about(block_on(client.asynchronous().left()).unwrap(), 30);
         about(client.within(minute).left().unwrap(), 60);
-        // And those that are given up are cancelled as any other: one that was sent, and not one that was not.
-        drop(client.pipelined().left().unwrap());
-        drop(client.asynchronous().left());
-        client.left().unwrap();
-        assert!(co.stats().cancels_sent <= 1);
+    });
+}
+
+/// What is given up is cancelled as any other call: one that was sent, and not one that was not.
+#[test]
+fn calls_that_are_given_up() {
+    within(LIMIT, || {
+        let co = coprocess::fork(|parent| {
+            let kept: Arc<Mutex<Vec<Reply<u64>>>> = Arc::default();
+            let wanted = Arc::clone(&kept);
+            Watch.serve(&parent);
+            parent.serve_deferred("Clock.now", move |(), reply| kept.lock().unwrap().push(reply));
+            parent.serve("wanted", move |()| wanted.lock().unwrap().iter().map(Reply::is_wanted).collect::<Vec<_>>());
+        })
+        .unwrap();
+        let clock = ClockClient::new(&co).unwrap();
+        let wanted = || co.call::<Vec<bool>>("wanted", ()).unwrap();
+
+        let pending = clock.pipelined().now().unwrap();
+        // Its answer comes never: it is there once this is answered.
+        assert_eq!((wanted(), co.stats().cancels_sent), (vec![true], 0));
+        drop(pending);
+        assert_eq!((wanted(), co.stats().cancels_sent), (vec![false], 1));
+
+        // One that was not awaited was not sent either.
+        drop(clock.asynchronous().now());
+        assert_eq!((wanted(), co.stats().cancels_sent), (vec![false], 1));
+
+        assert_matches!(clock.within(Duration::from_millis(20)).now(), Err(Error::Timeout));
+        assert_eq!((wanted(), co.stats().cancels_sent), (vec![false, false], 2));
     });
 }
 
@@ -643,6 +668,157 @@ fn interfaces_of_any_name() {
         .unwrap();
         assert_eq!(ServerClient::new(&co).unwrap().server(7).unwrap(), 7);
         ThroughClient::new(&co).unwrap();
+    });
+}
+
+/// Methods and arguments that are called what something of the macro's, of the prelude's or of its own types is called, where the names of the
+/// prelude mean something else.
+#[allow(dead_code, non_camel_case_types)]
+mod shadowed {
+    use serde::{Deserialize, Serialize};
+
+    macro_rules! shadow {
+        ($($name:ident)*) => {$(
+            pub(super) struct $name;
+        )*};
+    }
+
+    shadow!(Arc Box Clone Coprocess Default Err Future None Ok Option Pending Result Send Sized Some String Sync Vec Within);
+
+    #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+    pub(super) struct Duration(pub(super) u8);
+
+    #[coprocess::interface]
+    pub(super) trait Names {
+        fn clone(&self) -> u8;
+        fn call(&self, call: u8) -> u8;
+        fn emit(&self, emit: u8) -> u8;
+        fn drop(&self, drop: u8) -> u8;
+        fn into(&self, into: u8) -> u8;
+        fn from(&self, from: u8) -> u8;
+        fn default(&self) -> u8;
+        fn on(&self, on: u8) -> u8;
+        fn method(&self, method: u8) -> u8;
+        fn event(&self, event: u8) -> u8;
+        fn through(&self, through: u8) -> u8;
+        fn check(&self, check: u8) -> u8;
+        fn start(&self, start: u8) -> u8;
+        fn close(&self, close: u8) -> u8;
+        fn as_ref(&self, as_ref: u8) -> u8;
+        fn deref(&self, deref: u8) -> u8;
+        fn fmt(&self, fmt: u8) -> u8;
+        fn eq(&self, other: u8) -> bool;
+        fn poll(&self, poll: u8) -> u8;
+        fn into_future(&self, wait: Duration) -> Duration;
+        fn arguments(&self, self_: u8, args: u8, reply: u8, served: u8, client: u8, checked: u8, timeout: u8, argument_1: u8) -> [u8; 8];
+        #[event]
+        fn clone_from(&self, server: u8);
+    }
+
+    pub(super) struct Same;
+
+    impl Names for Same {
+        fn clone(&self) -> u8 {
+            1
+        }
+        fn call(&self, call: u8) -> u8 {
+            call
+        }
+        fn emit(&self, emit: u8) -> u8 {
+            emit
+        }
+        fn drop(&self, drop: u8) -> u8 {
+            drop
+        }
+        fn into(&self, into: u8) -> u8 {
+            into
+        }
+        fn from(&self, from: u8) -> u8 {
+            from
+        }
+        fn default(&self) -> u8 {
+            2
+        }
+        fn on(&self, on: u8) -> u8 {
+            on
+        }
+        fn method(&self, method: u8) -> u8 {
+            method
+        }
+        fn event(&self, event: u8) -> u8 {
+            event
+        }
+        fn through(&self, through: u8) -> u8 {
+            through
+        }
+        fn check(&self, check: u8) -> u8 {
+            check
+        }
+        fn start(&self, start: u8) -> u8 {
+            start
+        }
+        fn close(&self, close: u8) -> u8 {
+            close
+        }
+        fn as_ref(&self, as_ref: u8) -> u8 {
+            as_ref
+        }
+        fn deref(&self, deref: u8) -> u8 {
+            deref
+        }
+        fn fmt(&self, fmt: u8) -> u8 {
+            fmt
+        }
+        fn eq(&self, other: u8) -> bool {
+            other == 3
+        }
+        fn poll(&self, poll: u8) -> u8 {
+            poll
+        }
+        fn into_future(&self, wait: Duration) -> Duration {
+            wait
+        }
+        fn arguments(&self, self_: u8, args: u8, reply: u8, served: u8, client: u8, checked: u8, timeout: u8, argument_1: u8) -> [u8; 8] {
+            [self_, args, reply, served, client, checked, timeout, argument_1]
+        }
+        fn clone_from(&self, _: u8) {}
+    }
+}
+
+#[test]
+fn methods_and_arguments_of_any_name() {
+    within(LIMIT, || {
+        let co = coprocess::fork(|parent| shadowed::Names::serve(shadowed::Same, &parent)).unwrap();
+        let client = shadowed::NamesClient::new(&co).unwrap();
+        block_on(shadowed::NamesClient::new_async(&co)).unwrap();
+        assert_eq!((client.clone().unwrap(), client.default().unwrap()), (1, 2));
+        let same: [fn(&shadowed::NamesClient, u8) -> coprocess::Result<u8>; 15] = [
+            <shadowed::NamesClient>::call,
+            <shadowed::NamesClient>::emit,
+            <shadowed::NamesClient>::drop,
+            <shadowed::NamesClient>::into,
+            <shadowed::NamesClient>::from,
+            <shadowed::NamesClient>::on,
+            <shadowed::NamesClient>::method,
+            <shadowed::NamesClient>::event,
+            <shadowed::NamesClient>::through,
+            <shadowed::NamesClient>::check,
+            <shadowed::NamesClient>::start,
+            <shadowed::NamesClient>::close,
+            <shadowed::NamesClient>::as_ref,
+            <shadowed::NamesClient>::deref,
+            <shadowed::NamesClient>::poll,
+        ];
+        for (n, method) in (0..).zip(same) {
+            assert_eq!(method(&client, n).unwrap(), n);
+        }
+        assert_eq!(client.within(LIMIT).fmt(5).unwrap(), 5);
+        assert!(client.pipelined().eq(3).unwrap().wait().unwrap());
+        assert_eq!(block_on(client.asynchronous().into_future(shadowed::Duration(7))).unwrap(), shadowed::Duration(7));
+        assert_eq!(client.arguments(1, 2, 3, 4, 5, 6, 7, 8).unwrap(), [1, 2, 3, 4, 5, 6, 7, 8]);
+        client.clone_from(1).unwrap();
+        // Its own copy is that of the trait, by its whole name.
+        assert_eq!(<shadowed::NamesClient as Clone>::clone(&client).clone().unwrap(), 1);
     });
 }
 

@@ -55,9 +55,9 @@ fn server(interface: &Interface) -> TokenStream {
             Self: ::core::marker::Sized + ::core::marker::Send + ::core::marker::Sync + 'static,
         {
             let server = ::std::sync::Arc::new(self);
-            let mut served = ::coprocess::interface::Served::default();
+            let mut served = <::coprocess::interface::Served as ::core::default::Default>::default();
             #(#registrations)*
-            served.on(on, #name, #descriptions);
+            ::coprocess::interface::Served::on(served, on, #name, #descriptions);
         }
     });
     let attributes = conditions(&interface.attributes);
@@ -108,11 +108,13 @@ fn registration(interface: &Interface, method: &Method) -> TokenStream {
         names => quote!((#(#names),*): (#(#types),*)),
     };
     let register = Ident::new(if method.is_event { "event" } else { "method" }, called.span());
+    let register = quote_spanned!(called.span()=> ::coprocess::interface::Served::#register);
+    // Which `clone` is meant has to be said: the interface, which an `Arc` of a server implements, may have another.
     quote! {
         #(#conditions)*
         {
-            let server = ::std::sync::Arc::clone(&server);
-            served.#register(#wire, move |#parameter| -> #result { <Self as #trait_name>::#called(&server #(, #passed)*) });
+            let server = <::std::sync::Arc<Self> as ::core::clone::Clone>::clone(&server);
+            #register(&mut served, #wire, move |#parameter| -> #result { <Self as #trait_name>::#called(&server #(, #passed)*) });
         }
     }
 }
@@ -187,7 +189,7 @@ fn client(interface: &Interface) -> TokenStream {
         ///
         #[doc = #about]
         #[allow(dead_code)]
-        #[derive(Debug, Clone)]
+        #[derive(::core::fmt::Debug, ::core::clone::Clone)]
         #vis struct #client<Through = ::coprocess::Coprocess> {
             through: Through,
         }
