@@ -318,24 +318,90 @@ mod tests {
         expand(&interface(TokenStream::new(), item).expect("an interface")).to_string()
     }
 
+    /// What rustdoc makes of these attributes.
+    fn documentation(attributes: &[Attribute]) -> String {
+        let lines = attributes.iter().filter_map(|attribute| match &attribute.meta {
+            syn::Meta::NameValue(pair) if pair.path.is_ident("doc") => match &pair.value {
+                syn::Expr::Lit(syn::ExprLit { lit: syn::Lit::Str(line), .. }) => Some(line.value()),
+                _ => None,
+            },
+            _ => None,
+        });
+        lines.map(|line| line.strip_prefix(' ').unwrap_or(&line).to_owned()).collect::<Vec<_>>().join("\n")
+    }
+
     #[test]
     fn documentation_is_carried_over() {
-        let text = expanded(quote! {
-            /// About all of it.
-            pub trait Calculator {
-                /// About a call.
-                fn add(&self, a: i64, b: i64) -> i64;
-                /// About an event.
-                #[event]
-                fn note(&self);
+        let file: syn::File = syn::parse2(expand(
+            &interface(
+                TokenStream::new(),
+                quote! {
+                    /// About all of it.
+                    pub trait Calculator {
+                        /// About a call.
+                        ///
+                        /// At length.
+                        fn add(&self, a: i64, b: i64) -> i64;
+                        /// About an event.
+                        #[event]
+                        fn note(&self);
+                        fn silent(&self);
+                    }
+                },
+            )
+            .expect("an interface"),
+        ))
+        .expect("items");
+        let (mut server, mut client, mut clients) = (Vec::new(), String::new(), Vec::new());
+        for item in &file.items {
+            match item {
+                syn::Item::Trait(item) => {
+                    assert_eq!(documentation(&item.attrs), "About all of it.");
+                    server.extend(item.items.iter().map(|item| match item {
+                        syn::TraitItem::Fn(method) => (method.sig.ident.to_string(), documentation(&method.attrs)),
+                        other => panic!("{}", other.to_token_stream()),
+                    }));
+                }
+                syn::Item::Struct(item) => client = documentation(&item.attrs),
+                syn::Item::Impl(item) => {
+                    let through = item.self_ty.to_token_stream().to_string();
+                    clients.extend(item.items.iter().filter_map(|item| match item {
+                        syn::ImplItem::Fn(method) => Some((through.clone(), method.sig.ident.to_string(), documentation(&method.attrs))),
+                        _ => None,
+                    }));
+                }
+                _ => {}
             }
-        });
-        // The trait and the client.
-        assert_eq!(text.matches("About all of it.").count(), 2);
-        // The server's, and the four forms of the client's.
-        assert_eq!(text.matches("About a call.").count(), 5);
-        // An event is sent in two forms.
-        assert_eq!(text.matches("About an event.").count(), 3);
+        }
+        assert_eq!(client, "About all of it.\n\nThe client of [`Calculator`]: calls what the other end of a pair serves.");
+        let served = |name: &str| &server.iter().find(|method| method.0 == name).expect("a method of the trait").1;
+        assert_eq!(served("add"), "About a call.\n\nAt length.");
+        assert_eq!(served("note"), "About an event.");
+        assert_eq!(served("silent"), "");
+        assert!(served("serve").starts_with("Serves the methods of this interface on one end of a pair"));
+        for (through, add, note) in [
+            ("Coprocess", "Waits for the result, as", Some("Sends an event, as")),
+            ("Within", "Waits for the result until the deadline", Some("Sends an event before the deadline")),
+            ("Pipelined", "Sends the call and does not wait", None),
+            ("Asynchronous", "The call, to be awaited", None),
+        ] {
+            let said = |name: &str| {
+                let called = clients.iter().find(|method| method.0.contains(&format!(":: {through}")) && method.1 == name);
+                called.map(|method| method.2.as_str())
+            };
+            assert!(
+                said("add").is_some_and(|said| said.starts_with(&format!("About a call.\n\nAt length.\n\n{add}"))),
+                "{:?}",
+                said("add")
+            );
+            assert!(said("silent").is_some_and(|said| said.trim_start().starts_with(add)), "{:?}", said("silent"));
+            match note {
+                Some(note) => {
+                    assert!(said("note").is_some_and(|said| said.starts_with(&format!("About an event.\n\n{note}"))), "{:?}", said("note"));
+                }
+                None => assert_eq!(said("note"), None),
+            }
+        }
     }
 
     #[test]
