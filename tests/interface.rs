@@ -227,6 +227,7 @@ fn worker_program() {
         Some("serves a clock") => serve_parent(|parent| Watch.serve(&parent)),
         Some("serves another clock") => serve_parent(|parent| elsewhere::Clock::serve(elsewhere::Sundial, &parent)),
         Some("serves no clock") => serve_parent(|parent| Plain::default().serve(&parent)),
+        Some("keeps values") => serve_parent(|parent| values::serve_theirs(&parent)),
         Some("looks for a clock") => serve_parent(|parent| {
             let end = parent.downgrade();
             parent.try_serve("look", move |()| ClockClient::new(&end.upgrade().unwrap())?.now());
@@ -540,7 +541,8 @@ fn calls_by_name_meet_a_typed_server() {
             "note event(String, u32)",
             "forget event()",
         ] {
-            assert!(described.lines().any(|other| other == line), "{line} is not in {described}");
+            let is_it = |other: &str| other.rsplit_once(" #").is_some_and(|(other, hash)| other == line && hash.len() == 16);
+            assert!(described.lines().any(is_it), "{line} is not in {described}");
         }
         assert!(!described.contains("not_here"));
     });
@@ -632,7 +634,9 @@ fn interfaces_that_macros_make() {
     within(LIMIT, || {
         let co = coprocess::fork(|parent| Maker.serve(&parent)).unwrap();
         assert_eq!(MadeClient::new(&co).unwrap().made("a hand").unwrap(), Some(PathBuf::from("a hand")));
-        assert_eq!(co.call::<String>("Made::interface", ()).unwrap(), "made fn(String) -> Option<PathBuf>\n");
+        let described: String = co.call("Made::interface", ()).unwrap();
+        assert!(described.starts_with("made fn(String) -> Option<PathBuf> #"), "{described}");
+        assert_eq!(co.call::<String>("Made::types", "made").unwrap(), "0 string\n= option\n ::Some string\n");
     });
 }
 
@@ -709,8 +713,9 @@ mod shadowed {
         fn fmt(&self, fmt: u8) -> u8;
         fn eq(&self, other: u8) -> bool;
         fn poll(&self, poll: u8) -> u8;
+        #[allow(clippy::wrong_self_convention)]
         fn into_future(&self, wait: Duration) -> Duration;
-        fn arguments(&self, self_: u8, args: u8, reply: u8, served: u8, client: u8, checked: u8, timeout: u8, argument_1: u8) -> [u8; 8];
+        fn arguments(&self, self_: u8, args: u8, reply: u8, served: u8, client: u8, argument_1: u8) -> [u8; 6];
         #[event]
         fn clone_from(&self, server: u8);
     }
@@ -778,8 +783,8 @@ mod shadowed {
         fn into_future(&self, wait: Duration) -> Duration {
             wait
         }
-        fn arguments(&self, self_: u8, args: u8, reply: u8, served: u8, client: u8, checked: u8, timeout: u8, argument_1: u8) -> [u8; 8] {
-            [self_, args, reply, served, client, checked, timeout, argument_1]
+        fn arguments(&self, self_: u8, args: u8, reply: u8, served: u8, client: u8, argument_1: u8) -> [u8; 6] {
+            [self_, args, reply, served, client, argument_1]
         }
         fn clone_from(&self, _: u8) {}
     }
@@ -815,7 +820,7 @@ fn methods_and_arguments_of_any_name() {
         assert_eq!(client.within(LIMIT).fmt(5).unwrap(), 5);
         assert!(client.pipelined().eq(3).unwrap().wait().unwrap());
         assert_eq!(block_on(client.asynchronous().into_future(shadowed::Duration(7))).unwrap(), shadowed::Duration(7));
-        assert_eq!(client.arguments(1, 2, 3, 4, 5, 6, 7, 8).unwrap(), [1, 2, 3, 4, 5, 6, 7, 8]);
+        assert_eq!(client.arguments(1, 2, 3, 4, 5, 6).unwrap(), [1, 2, 3, 4, 5, 6]);
         client.clone_from(1).unwrap();
         // Its own copy is that of the trait, by its whole name.
         assert_eq!(<shadowed::NamesClient as Clone>::clone(&client).clone().unwrap(), 1);
@@ -837,15 +842,19 @@ fn misfit<T: std::fmt::Debug>(made: coprocess::Result<T>) -> InterfaceError {
     }
 }
 
+fn differs(method: &'static str, place: &str, ours: &str, theirs: &str) -> InterfaceError {
+    InterfaceError::TypeDiffers { method, place: place.to_owned(), ours: ours.to_owned(), theirs: theirs.to_owned() }
+}
+
 #[test]
 fn a_worker_program_whose_interface_differs_in_one_method() {
     within(LIMIT, || {
         let worker = coprocess::spawn(program("serves another clock")).unwrap();
         let error = ClockClient::new(&worker).unwrap_err();
         check_error(&error, "the interface `Clock` does not fit");
-        check_error(&error, "`set` is `fn(u64) -> bool` here, and `fn(u32) -> bool` at the other end");
-        let expected = InterfaceError::Differs { method: "set", ours: "fn(u64) -> bool", theirs: "fn(u32) -> bool".to_owned() };
-        assert_eq!(misfit(ClockClient::new(&worker)), expected);
+        check_error(&error, "in `set`, `seconds` is `u64` here, and `u32` at the other end");
+        assert_eq!(misfit(ClockClient::new(&worker)), differs("set", "seconds", "u64", "u32"));
+        assert_eq!(misfit(block_on(ClockClient::new_async(&worker))), differs("set", "seconds", "u64", "u32"));
         // Everything else goes on, and the interface as it is there fits.
         assert_eq!(elsewhere::ClockClient::new(&worker).unwrap().now().unwrap(), 12);
         assert!(worker.close().unwrap().unwrap().success());
@@ -862,9 +871,151 @@ fn a_worker_program_that_finds_another_interface_at_its_parent() {
         };
         assert_eq!(looks(|worker| Watch.serve(worker)).unwrap(), 1);
         let error = looks(|worker| elsewhere::Clock::serve(elsewhere::Sundial, worker)).unwrap_err();
-        check_error(&error, "`set` is `fn(u64) -> bool` here, and `fn(u32) -> bool` at the other end");
+        check_error(&error, "in `set`, `seconds` is `u64` here, and `u32` at the other end");
         let error = looks(|worker| Plain::default().serve(worker)).unwrap_err();
         check_error(&error, "the other end does not serve it");
+    });
+}
+
+/// Types of one name, as they are here and as they are in a program that was built from other sources.
+#[allow(dead_code, unused_imports)]
+mod values {
+    use super::*;
+
+    macro_rules! differing {
+        ($($case:ident $name:literal { $($ours:item)* } { $($theirs:item)* })*) => {
+            $(
+                pub(super) mod $case {
+                    pub(in super::super) mod ours {
+                        use super::super::super::*;
+                        $($ours)*
+                        keeper!($name);
+                    }
+                    pub(in super::super) mod theirs {
+                        use super::super::super::*;
+                        $($theirs)*
+                        keeper!($name);
+                    }
+                }
+            )*
+
+            pub(super) fn serve_theirs(parent: &Coprocess) {
+                $($case::theirs::Keeper::serve($case::theirs::Same, parent);)*
+            }
+        };
+    }
+
+    macro_rules! keeper {
+        ($name:literal) => {
+            #[coprocess::interface(name = $name)]
+            pub(crate) trait Keeper {
+                fn fits(&self) -> u64;
+                fn keep(&self, number: u64, value: Value) -> Vec<Value>;
+            }
+
+            pub(crate) struct Same;
+
+            impl Keeper for Same {
+                fn fits(&self) -> u64 {
+                    1
+                }
+                fn keep(&self, _: u64, value: Value) -> Vec<Value> {
+                    vec![value]
+                }
+            }
+        };
+    }
+
+    macro_rules! kept {
+        ($($item:item)*) => {$(
+            #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+            $item
+        )*};
+    }
+
+    differing! {
+        swapped_fields "swapped fields" { kept!(pub(crate) struct Value { a: u64, b: u64 }); } { kept!(pub(crate) struct Value { b: u64, a: u64 }); }
+        added_field "added field" { kept!(pub(crate) struct Value { a: u64 }); } { kept!(pub(crate) struct Value { a: u64, b: Option<u64> }); }
+        renamed_variant "renamed variant" { kept!(pub(crate) enum Value { A, B(u8) }); } { kept!(pub(crate) enum Value { A, C(u8) }); }
+        swapped_variants "swapped variants" { kept!(pub(crate) enum Value { A, B }); } { kept!(pub(crate) enum Value { B, A }); }
+        nested "nested field" {
+            kept!(pub(crate) struct Value { all: BTreeMap<String, Option<Inner>> } pub(crate) enum Inner { No, Yes { by: Option<(u8, Deep)> } } pub(crate) struct Deep(u32););
+        } {
+            kept!(pub(crate) struct Value { all: BTreeMap<String, Option<Inner>> } pub(crate) enum Inner { No, Yes { by: Option<(u8, Deep)> } } pub(crate) struct Deep(i32););
+        }
+        optional "optional" { pub(crate) type Value = Option<u8>; } { pub(crate) type Value = u8; }
+        unit "unit" { kept!(pub(crate) struct Value(Metres); struct Metres(f64);); } { kept!(pub(crate) struct Value(Feet); struct Feet(f64);); }
+        recursive "recursive" {
+            kept!(pub(crate) struct Value { next: Option<Box<Value>>, last: u8 });
+        } {
+            kept!(pub(crate) struct Value { next: Option<Box<Value>>, last: i8 });
+        }
+        generic "generic" {
+            kept!(pub(crate) struct Wrapper<T>(T););
+            pub(crate) type Value = Wrapper<Wrapper<u32>>;
+        } {
+            kept!(pub(crate) struct Wrapper<T>(T););
+            pub(crate) type Value = Wrapper<Wrapper<f32>>;
+        }
+        block "block" { pub(crate) type Value = coprocess::Block<f32>; } { pub(crate) type Value = coprocess::Block<u32>; }
+        behind "behind what is checked" {
+            kept!(pub(crate) struct Value { at: std::num::NonZero<u32>, by: std::net::IpAddr, then: u8 });
+        } {
+            kept!(pub(crate) struct Value { at: std::num::NonZero<u32>, by: std::net::IpAddr, then: u16 });
+        }
+        // The second field is not seen: what is written in the trait is compared besides.
+        unseen "not seen" { kept!(pub(crate) struct Value { odd: values::Odd, then: u8 }); } { kept!(pub(crate) struct Value { odd: values::Odd, then: u8 }); }
+        // And these fit.
+        alias "alias" { pub(crate) type Value = u64; } { kept!(#[serde(transparent)] pub(crate) struct Value(u64);); }
+        bytes "bytes" { pub(crate) type Value = Vec<u8>; } { pub(crate) type Value = ByteBuf; }
+        same "the same" { kept!(pub(crate) struct Value { a: Vec<Duration>, b: PathBuf }); } { kept!(pub(crate) struct Value { a: Vec<Duration>, b: PathBuf }); }
+    }
+
+    /// No value is one that is guessed.
+    #[derive(Debug, Clone, PartialEq, Serialize)]
+    pub(crate) struct Odd(u32);
+
+    impl<'de> Deserialize<'de> for Odd {
+        fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Odd, D::Error> {
+            let number = u32::deserialize(deserializer)?;
+            if number == 4711 { Ok(Odd(number)) } else { Err(serde::de::Error::custom("not that number")) }
+        }
+    }
+}
+
+#[test]
+fn a_worker_program_whose_types_differ_in_one_place() {
+    use values::*;
+
+    macro_rules! misfits {
+        ($worker:ident: $($case:ident $place:literal $ours:literal $theirs:literal)*) => {$(
+            assert_eq!(misfit($case::ours::KeeperClient::new(&$worker)), differs("keep", $place, $ours, $theirs));
+            // And what is there fits what is there.
+            $case::theirs::KeeperClient::new(&$worker).unwrap();
+        )*};
+    }
+
+    within(LIMIT, || {
+        let worker = coprocess::spawn(program("keeps values")).unwrap();
+        misfits! { worker:
+            swapped_fields "value" "struct Value {a, b}" "struct Value {b, a}"
+            added_field "value" "struct Value {a}" "struct Value {a, b}"
+            renamed_variant "value" "enum Value {A, B}" "enum Value {A, C}"
+            swapped_variants "value" "enum Value {A, B}" "enum Value {B, A}"
+            nested "value.all{value}::Some::Yes.by::Some.1.0" "u32" "i32"
+            optional "value" "option" "u8"
+            unit "value.0" "struct Metres(_)" "struct Feet(_)"
+            recursive "value.last" "u8" "i8"
+            generic "value.0.0" "u32" "f32"
+            block "value" "block of f32" "block of u32"
+            behind "value.then" "u8" "u16"
+        }
+        unseen::ours::KeeperClient::new(&worker).unwrap();
+        assert_eq!(alias::ours::KeeperClient::new(&worker).unwrap().keep(1, 7).unwrap(), [7]);
+        assert_eq!(bytes::ours::KeeperClient::new(&worker).unwrap().keep(1, vec![7, 8]).unwrap(), [[7, 8]]);
+        same::ours::KeeperClient::new(&worker).unwrap();
+        let error = swapped_fields::ours::KeeperClient::new(&worker).unwrap_err();
+        check_error(&error, "in `keep`, `value` is `struct Value {a, b}` here, and `struct Value {b, a}` at the other end");
     });
 }
 
@@ -910,9 +1061,28 @@ fn descriptions_that_make_no_sense() {
             (describing(&worker, String::new), "no `now`"),
             (describing(&worker, || "now\nset\n\n \0"), "no `now`"),
             (describing(&worker, || "now event()\nnow fn() -> u64"), "`event()` at the other end"),
+            (describing(&worker, || "now fn() -> u64"), "other types of the same names"),
+            (describing(&worker, || "now fn() -> u64 #"), "other types of the same names"),
             (describing(&worker, || format!("now {}", "\x1b[31m\r".repeat(1000))), "`\\u{1b}[31m\\r"),
             (describing(&worker, || "now fn()\n".repeat(1 << 20)), "`fn()` at the other end"),
             (describing(&worker, || "\n".repeat(8 << 20)), "no `now`"),
+        ] {
+            check_error(&error, says);
+            assert!(error.to_string().len() < 4000);
+        }
+        // And what explains a difference makes no more sense.
+        fn explaining<T: Serialize + 'static>(worker: &Coprocess, explanation: impl Fn() -> T + Send + Sync + 'static) -> Error {
+            worker.serve("Clock::types", move |_: String| explanation());
+            describing(worker, || "now fn() -> u64 #0")
+        }
+        for (error, says) in [
+            (explaining(&worker, || 7_u64), "other types of the same names"),
+            (explaining(&worker, || -> String { panic!("no explanation") }), "other types of the same names"),
+            (explaining(&worker, String::new), "other types of the same names"),
+            (explaining(&worker, || "\n".repeat(8 << 20)), "other types of the same names"),
+            (explaining(&worker, || "= u64\n".repeat(1 << 20)), "other types of the same names"),
+            (explaining(&worker, || format!("{}= u64\n", " ".repeat(8 << 20))), "other types of the same names"),
+            (explaining(&worker, || format!("= {}", "\x1b[31m\r".repeat(1 << 20))), "`\\u{1b}[31m\\r"),
         ] {
             check_error(&error, says);
             assert!(error.to_string().len() < 4000);

@@ -33,10 +33,9 @@ pub(crate) fn expand(interface: &Interface) -> TokenStream {
 
 fn server(interface: &Interface) -> TokenStream {
     let mut item = interface.item.clone();
-    let name = &interface.name;
     let ident = &item.ident;
+    let client = client_name(interface);
     let registrations = interface.methods.iter().map(|method| registration(interface, method));
-    let descriptions = descriptions(interface);
     let about = format!(
         " Serves the methods of this interface on one end of a pair, until that is over: the other end calls them by a [`{ident}Client`]."
     );
@@ -57,7 +56,7 @@ fn server(interface: &Interface) -> TokenStream {
             let server = ::std::sync::Arc::new(self);
             let mut served = <::coprocess::interface::Served as ::core::default::Default>::default();
             #(#registrations)*
-            ::coprocess::interface::Served::on(served, on, #name, #descriptions);
+            ::coprocess::interface::Served::on(served, on, <#client as ::coprocess::interface::Described>::description());
         }
     });
     let attributes = conditions(&interface.attributes);
@@ -108,28 +107,53 @@ fn registration(interface: &Interface, method: &Method) -> TokenStream {
         names => quote!((#(#names),*): (#(#types),*)),
     };
     let register = Ident::new(if method.is_event { "event" } else { "method" }, called.span());
-    let register = quote_spanned!(called.span()=> ::coprocess::interface::Served::#register);
     // Which `clone` is meant has to be said: the interface, which an `Arc` of a server implements, may have another.
     quote! {
         #(#conditions)*
         {
             let server = <::std::sync::Arc<Self> as ::core::clone::Clone>::clone(&server);
-            #register(&mut served, #wire, move |#parameter| -> #result { <Self as #trait_name>::#called(&server #(, #passed)*) });
+            served.#register(#wire, move |#parameter| -> #result { <Self as #trait_name>::#called(&server #(, #passed)*) });
         }
     }
 }
 
 /// What both ends compare.
-fn descriptions(interface: &Interface) -> TokenStream {
+fn description(interface: &Interface) -> TokenStream {
+    let (name, client) = (&interface.name, client_name(interface));
+    let attributes = conditions(&interface.attributes);
     let methods = interface.methods.iter().map(|method| {
         let conditions = conditions(&method.attributes);
         let (name, signature) = (method.ident.unraw().to_string(), &method.signature);
+        let arguments = method.arguments.iter().map(|argument| {
+            let (name, shape) = (argument.ident.unraw().to_string(), trace(&argument.received(), argument.declared.span()));
+            quote!(::coprocess::interface::Argument { name: #name, shape: #shape })
+        });
+        let result = if method.is_event {
+            quote!(::core::option::Option::None)
+        } else {
+            let shape = trace(&method.result, method.result.span());
+            quote!(::core::option::Option::Some(#shape))
+        };
         quote! {
             #(#conditions)*
-            ::coprocess::interface::Method { name: #name, signature: #signature }
+            ::coprocess::interface::Method { name: #name, signature: #signature, arguments: &[#(#arguments),*], result: #result }
         }
     });
-    quote!(&[#(#methods),*])
+    quote! {
+        #(#attributes)*
+        #[automatically_derived]
+        #[allow(deprecated)]
+        impl ::coprocess::interface::Described for #client {
+            fn description() -> &'static ::coprocess::interface::Description {
+                static DESCRIPTION: ::coprocess::interface::Description = ::coprocess::interface::Description::new(#name, &[#(#methods),*]);
+                &DESCRIPTION
+            }
+        }
+    }
+}
+
+fn trace(of: &TokenStream, span: Span) -> TokenStream {
+    quote_spanned!(span=> ::coprocess::interface::trace::<#of>)
 }
 
 // ---- the client ----------------------------------------------------------------------------------------------------------------------
@@ -166,11 +190,11 @@ fn forms() -> [Form; 4] {
 }
 
 fn client(interface: &Interface) -> TokenStream {
-    let (vis, ident, name) = (&interface.item.vis, &interface.item.ident, &interface.name);
-    let client = format_ident!("{ident}Client");
+    let (vis, ident) = (&interface.item.vis, &interface.item.ident);
+    let client = client_name(interface);
     let conditions: Vec<_> = conditions(&interface.attributes).collect();
     let attributes = &interface.attributes;
-    let descriptions = descriptions(interface);
+    let description = description(interface);
     let about = format!(" The client of [`{ident}`]: calls what the other end of a pair serves.");
     let methods = forms().into_iter().map(|form| {
         let methods = interface.methods.iter().filter_map(|method| client_method(interface, method, &form));
@@ -208,7 +232,7 @@ fn client(interface: &Interface) -> TokenStream {
             /// [`Error::Interface`](::coprocess::Error::Interface): the other end does not serve this interface, or a method of it has other
             /// types there. Besides, the errors of [`Coprocess::call`](::coprocess::Coprocess::call).
             #vis fn new(co: &::coprocess::Coprocess) -> ::coprocess::Result<Self> {
-                ::coprocess::interface::check(co, #name, #descriptions)?;
+                ::coprocess::interface::check(co, <Self as ::coprocess::interface::Described>::description())?;
                 ::core::result::Result::Ok(Self::unchecked(co))
             }
 
@@ -221,7 +245,7 @@ fn client(interface: &Interface) -> TokenStream {
                 co: &::coprocess::Coprocess,
             ) -> impl ::core::future::Future<Output = ::coprocess::Result<Self>> + ::core::marker::Send + use<> {
                 let client = Self::unchecked(co);
-                let checked = ::coprocess::interface::check_async(co, #name, #descriptions);
+                let checked = ::coprocess::interface::check_async(co, <Self as ::coprocess::interface::Described>::description());
                 async move {
                     checked.await?;
                     ::core::result::Result::Ok(client)
@@ -261,7 +285,13 @@ fn client(interface: &Interface) -> TokenStream {
         }
 
         #(#methods)*
+
+        #description
     }
+}
+
+fn client_name(interface: &Interface) -> Ident {
+    format_ident!("{}Client", interface.item.ident)
 }
 
 fn client_method(interface: &Interface, method: &Method, form: &Form) -> Option<TokenStream> {
@@ -420,9 +450,9 @@ mod tests {
         assert!(!text.contains("[event]"), "an attribute of this macro is left over: {text}");
         assert_eq!(text.matches("use a larger type").count(), 5);
         assert_eq!(text.matches("should_implement_trait").count(), 1);
-        // The trait, its implementation for Arc, the client, its functions in two forms, and its methods in four.
-        assert_eq!(text.matches(r#"feature = "sums""#).count(), 9);
-        // The method: in the trait, for Arc, when it is registered, in the three descriptions, and in two forms of the client.
-        assert_eq!(text.matches(r#"feature = "events""#).count(), 8);
+        // The trait, its implementation for Arc, the client, its functions in two forms, its methods in four, and the description.
+        assert_eq!(text.matches(r#"feature = "sums""#).count(), 10);
+        // The method: in the trait, for Arc, when it is registered, in the description, and in two forms of the client.
+        assert_eq!(text.matches(r#"feature = "events""#).count(), 6);
     }
 }

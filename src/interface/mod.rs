@@ -127,11 +127,18 @@
 //! # What is compared
 //!
 //! `CalculatorClient::new` asks the other end what it serves under this name, once, and compares: the name of each method, whether it is an
-//! event, and its types. Where they differ it fails with [`Error::Interface`](crate::Error::Interface), which names the method and says what
-//! it is at either end. The other end may serve more methods than the client has. It must serve the interface before the client asks.
+//! event, and its types. Where they differ it fails with [`Error::Interface`](crate::Error::Interface), which names the method and the place in its types. The other
+//! end may serve more methods than the client has. It must serve the interface before the client asks.
 //!
-//! Types are compared as they are written in the trait, apart from spaces, and from whether an argument is borrowed. So `u64` and an alias of it
-//! differ, and two structs of the same name do not, whatever their fields are: those are compared by nobody but the decoder.
+//! Types are compared by their shapes, which are what `Deserialize` asks for: the names of structs and enums, of their fields and variants, in their order, and
+//! the types of those, down to numbers and text. An error says `` `result.points[].x` is `f64` here, and `f32` at the other end ``. What is the same on the wire
+//! and holds the same is the same: a type and its alias, `usize` and `u64`, `Vec<T>` and `HashSet<T>`, `T` and `Box<T>`, `Vec<u8>` and the types of [`serde_bytes`]. What
+//! arguments are called does not matter, nor whether they are borrowed.
+//!
+//! To learn a shape, values are made up and read, and dropped: with ones and `false`, then zeros and some common texts where those are refused. That is done once for each
+//! interface, the first time that a client or the other end asks. A type that refuses all of them (or panics, which is contained) hides the types of the fields
+//! behind it, not their names; so does one that postcard cannot read, and a type too large for all of it to be seen (10,000 places, 64 levels). Of such a method the
+//! types are compared as they are written in the trait, too, apart from spaces. What nobody sees is what a type means by its bytes, if its code reads the same otherwise.
 //!
 //! `CalculatorClient::new_async` is the same for a task. `CalculatorClient::unchecked` does not ask.
 //!
@@ -140,15 +147,25 @@
 //! Ordinary calls and events: the method `add` of `Calculator` is `"Calculator.add"`, its arguments are those of [`call`](crate::Coprocess::call), `()` for
 //! none, the value for one, a tuple for several. `co.call::<i64>("Calculator.add", (1_i64, 2_i64))` is the same call, and
 //! [`serve_deferred`](crate::Coprocess::serve_deferred) of that name, after `serve`, replaces the one method by one that answers later. The description is the answer to
-//! `"Calculator::interface"`. [`emit`](crate::Coprocess::emit) and its variants send the events. Where two interfaces of the same name meet on one end, `#[interface(name = "other.Calculator")]` gives one another name there.
+//! `"Calculator::interface"`, and the shapes of a method's types to `"Calculator::types"`. [`emit`](crate::Coprocess::emit) and its variants send the events. Where two interfaces of the same name meet on one end, `#[interface(name = "other.Calculator")]` gives one another name there.
 
 mod description;
 mod served;
+#[expect(
+    clippy::arithmetic_side_effects,
+    clippy::indexing_slicing,
+    reason = "of this program's own types: nothing that the other end says comes here"
+)]
+mod shape;
 mod through;
+#[expect(clippy::arithmetic_side_effects, clippy::indexing_slicing, reason = "as for shapes")]
+mod trace;
 
-pub use description::{Method, check, check_async};
+pub use description::{Argument, Described, Description, Method, check, check_async};
 pub use served::Served;
+pub use shape::Shape;
 pub use through::{Asynchronous, Emit, Pipelined, Through, Within, call, emit};
+pub use trace::trace;
 
 /// Why an interface cannot be used as the client has it; see [`mod@crate::interface`].
 ///
@@ -184,13 +201,25 @@ pub enum InterfaceError {
         /// What it is at this end.
         ours: &'static str,
     },
-    /// A method is something else at the other end.
+    /// A method is something else at the other end: an event, or it has more arguments.
     #[error("`{method}` is `{ours}` here, and `{theirs}` at the other end; build both from the same interface")]
     Differs {
         /// The method.
         method: &'static str,
         /// What it is at this end.
         ours: &'static str,
+        /// What the other end says it is there.
+        theirs: String,
+    },
+    /// An argument or the result of a method is of another type at the other end, or something in it is.
+    #[error("in `{method}`, `{place}` is `{ours}` here, and `{theirs}` at the other end; build both from the same types")]
+    TypeDiffers {
+        /// The method.
+        method: &'static str,
+        /// Where the first difference is: the name of the argument or `result`, and what is to be followed from there, as in `result.points[].x`.
+        place: String,
+        /// What is there at this end.
+        ours: String,
         /// What the other end says it is there.
         theirs: String,
     },

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use super::description::{Method, describe};
+use super::description::Description;
 use crate::coprocess::Coprocess;
 use crate::decode::decode;
 use crate::registry::{Handlers, Server};
@@ -50,9 +50,9 @@ impl Served {
     }
 
     /// Adds the description, and registers everything.
-    pub fn on(mut self, co: &Coprocess, interface: &str, methods: &[Method]) {
-        let (name, text) = describe(interface, methods);
-        self.method(&name, move |()| text.clone());
+    pub fn on(mut self, co: &Coprocess, description: &'static Description) {
+        self.method(&description.question(), |()| description.answer());
+        self.method(&description.question_of_types(), |method: String| description.answer_of_types(&method));
         let mut added = self.handlers;
         co.register(|handlers| {
             handlers.events.extend(added.events.drain());
