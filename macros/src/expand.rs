@@ -3,10 +3,10 @@
 use proc_macro2::{Ident, Span, TokenStream};
 use quote::{ToTokens, format_ident, quote, quote_spanned};
 use syn::ext::IdentExt;
+use syn::parse_quote;
 use syn::spanned::Spanned;
-use syn::{Attribute, parse_quote};
 
-use crate::parse::{Argument, Interface, Method, Passed};
+use crate::parse::{Argument, Interface, Method, Passed, conditions};
 
 /// How a client calls: the forms differ in what they go through, and in what a method returns.
 struct Form {
@@ -295,7 +295,7 @@ fn client_name(interface: &Interface) -> Ident {
 }
 
 fn client_method(interface: &Interface, method: &Method, form: &Form) -> Option<TokenStream> {
-    let (vis, ident, attributes) = (&interface.item.vis, &method.ident, &method.attributes);
+    let (vis, ident, attributes, must_use) = (&interface.item.vis, &method.ident, &method.attributes, &method.must_use);
     let wire = wire_name(interface, method);
     let (call, returns, about) = if method.is_event {
         (quote!(::coprocess::interface::emit), quote!(::coprocess::Result<()>), form.about_events?)
@@ -322,6 +322,7 @@ fn client_method(interface: &Interface, method: &Method, form: &Form) -> Option<
         #(#attributes)*
         ///
         #[doc = #about]
+        #(#must_use)*
         #[inline]
         #vis fn #ident(&self #(, #parameters)*) -> #returns {
             #call(&self.through, #wire, #sent)
@@ -334,13 +335,10 @@ fn wire_name(interface: &Interface, method: &Method) -> String {
     format!("{}.{}", interface.name, method.ident.unraw())
 }
 
-/// The attributes that say whether an item is compiled.
-fn conditions(attributes: &[Attribute]) -> impl Iterator<Item = &Attribute> {
-    attributes.iter().filter(|attribute| attribute.path().is_ident("cfg"))
-}
-
 #[cfg(test)]
 mod tests {
+    use syn::Attribute;
+
     use super::*;
     use crate::parse::interface;
 
@@ -435,6 +433,26 @@ mod tests {
     }
 
     #[test]
+    fn conditions_of_attributes_are_carried_over_with_those_that_matter() {
+        let text = expanded(quote! {
+            trait Calculator {
+                #[cfg_attr(feature = "less", cfg(never), doc = "Less.", inline, cfg_attr(all(a, b), cfg(c)))]
+                #[cfg_attr(true, must_use = "it is slow")]
+                #[must_use]
+                fn add(&self, a: i8, b: i8) -> i8;
+            }
+        });
+        // In the trait as it is; for Arc, when it is registered and in the description what decides whether it is there; in four forms of the client with its
+        // documentation.
+        let condition = r#"# [cfg_attr (feature = "less" , cfg (never) , "#;
+        assert_eq!(text.matches(&format!(r#"{condition}doc = "Less." , inline , cfg_attr (all (a , b) , cfg (c)))]"#)).count(), 1);
+        assert_eq!(text.matches(&format!(r#"{condition}cfg_attr (all (a , b) , cfg (c)))]"#)).count(), 3);
+        assert_eq!(text.matches(&format!(r#"{condition}doc = "Less." , cfg_attr (all (a , b) , cfg (c)))]"#)).count(), 4);
+        assert_eq!(text.matches(r#"# [cfg_attr (true , must_use = "it is slow")]"#).count(), 5);
+        assert_eq!(text.matches("# [must_use]").count(), 1);
+    }
+
+    #[test]
     fn what_stands_on_a_method_stays_where_it_belongs() {
         let text = expanded(quote! {
             #[cfg(feature = "sums")]
@@ -449,7 +467,7 @@ mod tests {
         });
         assert!(!text.contains("[event]"), "an attribute of this macro is left over: {text}");
         assert_eq!(text.matches("use a larger type").count(), 5);
-        assert_eq!(text.matches("should_implement_trait").count(), 1);
+        assert_eq!(text.matches("should_implement_trait").count(), 5);
         // The trait, its implementation for Arc, the client, its functions in two forms, its methods in four, and the description.
         assert_eq!(text.matches(r#"feature = "sums""#).count(), 10);
         // The method: in the trait, for Arc, when it is registered, in the description, and in two forms of the client.

@@ -3,11 +3,12 @@
 use proc_macro2::{Span, TokenStream, TokenTree};
 use quote::{ToTokens, quote};
 use syn::ext::IdentExt;
-use syn::parse::Parser;
+use syn::parse::{ParseStream, Parser};
+use syn::punctuated::Punctuated;
 use syn::spanned::Spanned;
 use syn::{
-    Attribute, Error, FnArg, Generics, Ident, ItemTrait, LitStr, Pat, PatType, Receiver, ReceiverKind, Result, ReturnType, Safety,
-    Signature, TraitItem, TraitItemFn, Type,
+    Attribute, Error, FnArg, Generics, Ident, ItemTrait, LitStr, Meta, Pat, PatType, Receiver, ReceiverKind, Result, ReturnType, Safety,
+    Signature, Token, TraitItem, TraitItemFn, Type, parse_quote,
 };
 
 use crate::signature;
@@ -34,6 +35,8 @@ pub(crate) struct Method {
     pub(crate) declared: Signature,
     pub(crate) ident: Ident,
     pub(crate) attributes: Vec<Attribute>,
+    /// For the client's, too.
+    pub(crate) must_use: Vec<Attribute>,
     /// One way: it has no result.
     pub(crate) is_event: bool,
     pub(crate) arguments: Vec<Argument>,
@@ -152,22 +155,57 @@ fn name(options: TokenStream, item: &ItemTrait) -> Result<String> {
     Ok(name.unwrap_or_else(|| item.ident.unraw().to_string()))
 }
 
-/// Attributes for everything that is made of an item: its documentation, and whether it is compiled and may be used.
+/// Attributes for everything that is made of an item: its documentation, whether it is compiled and may be used, and what is allowed of it.
 fn carried(attributes: &[Attribute]) -> Vec<Attribute> {
-    let carries = |attribute: &&Attribute| ["doc", "cfg", "deprecated"].iter().any(|name| attribute.path().is_ident(name));
-    attributes.iter().filter(carries).cloned().collect()
+    chosen(attributes, |meta| ["doc", "cfg", "deprecated", "allow"].iter().any(|name| meta.path().is_ident(name))).collect()
+}
+
+/// The attributes that say whether an item is compiled.
+pub(crate) fn conditions(attributes: &[Attribute]) -> impl Iterator<Item = Attribute> {
+    chosen(attributes, |meta| meta.path().is_ident("cfg"))
+}
+
+/// Some of the attributes, also of those that are there under a condition only.
+fn chosen(attributes: &[Attribute], wanted: impl Fn(&Meta) -> bool) -> impl Iterator<Item = Attribute> {
+    attributes.iter().filter_map(move |attribute| {
+        let meta = chosen_of(&attribute.meta, &wanted)?;
+        Some(Attribute { meta, ..attribute.clone() })
+    })
+}
+
+fn chosen_of(meta: &Meta, wanted: &impl Fn(&Meta) -> bool) -> Option<Meta> {
+    if wanted(meta) {
+        return Some(meta.clone());
+    }
+    let (condition, attributes) = conditional(meta)?;
+    let chosen: Vec<Meta> = attributes.iter().filter_map(|meta| chosen_of(meta, wanted)).collect();
+    (!chosen.is_empty()).then(|| parse_quote!(cfg_attr(#condition, #(#chosen),*)))
+}
+
+/// What a `cfg_attr` consists of.
+fn conditional(meta: &Meta) -> Option<(TokenStream, Punctuated<Meta, Token![,]>)> {
+    let Meta::List(list) = meta else { return None };
+    if !list.path.is_ident("cfg_attr") {
+        return None;
+    }
+    let parse = |input: ParseStream<'_>| {
+        let mut condition = TokenStream::new();
+        while !input.is_empty() && !input.peek(Token![,]) {
+            condition.extend([input.parse::<TokenTree>()?]);
+        }
+        input.parse::<Option<Token![,]>>()?;
+        Ok((condition, Punctuated::parse_terminated(input)?))
+    };
+    parse.parse2(list.tokens.clone()).ok()
+}
+
+/// Whether an attribute of this macro's own hides behind a condition, which only the compiler can judge.
+fn hides(meta: &Meta, own: &str) -> bool {
+    conditional(meta).is_some_and(|(_, attributes)| attributes.iter().any(|meta| meta.path().is_ident(own) || hides(meta, own)))
 }
 
 fn method(function: &mut TraitItemFn, complaints: &mut Complaints) -> Method {
-    let is_marker = |attribute: &Attribute| attribute.path().is_ident("event");
-    let marker = function.attrs.iter().find(|attribute| is_marker(attribute));
-    let is_event = marker.is_some();
-    if let Some(marker) = marker
-        && marker.meta.require_path_only().is_err()
-    {
-        complaints.add(marker.span(), "`#[event]` takes nothing");
-    }
-    function.attrs.retain(|attribute| !is_marker(attribute));
+    let is_event = marked(function, "event", complaints);
 
     let signature = &function.sig;
     complaints
@@ -240,11 +278,39 @@ fn method(function: &mut TraitItemFn, complaints: &mut Complaints) -> Method {
         declared: signature.clone(),
         ident: signature.ident.clone(),
         attributes: carried(&function.attrs),
+        must_use: chosen(&function.attrs, gives_reason).collect(),
         is_event,
         arguments,
         result,
         signature: described,
     }
+}
+
+/// Whether this is a `#[must_use = ".."]`. Without a reason it says no more than what clients return: all of that must be used.
+fn gives_reason(meta: &Meta) -> bool {
+    meta.path().is_ident("must_use") && matches!(meta, Meta::NameValue(_))
+}
+
+/// Whether a method has one of this macro's own attributes, which is taken off.
+fn marked(function: &mut TraitItemFn, marker: &str, complaints: &mut Complaints) -> bool {
+    let mut is_marked = false;
+    function.attrs.retain(|attribute| {
+        if hides(&attribute.meta, marker) {
+            complaints.add(
+                attribute.span(),
+                &format!(
+                    "`#[{marker}]` has no condition, which the macro could not know: write the method twice, each with a `#[cfg(..)]`"
+                ),
+            );
+        }
+        let marks = attribute.path().is_ident(marker);
+        if marks && attribute.meta.require_path_only().is_err() {
+            complaints.add(attribute.span(), &format!("`#[{marker}]` takes nothing"));
+        }
+        is_marked |= marks;
+        !marks
+    });
+    is_marked
 }
 
 /// What there is of generic parameters and their bounds.

@@ -6,6 +6,8 @@ trait Clock {
     fn tick(&self, seconds: u64) -> bool;
     #[event(often)]
     fn tock(&self);
+    #[cfg_attr(all(), event)]
+    fn perhaps(&self);
 }
 
 fn main() {}

@@ -5,6 +5,10 @@ trait Calculator {
     fn new(&self);
     fn serve(&self);
     fn within(&self, range: u64) -> bool;
+    fn new_async(&self);
+    fn unchecked(&self);
+    fn pipelined(&self);
+    fn asynchronous(&self);
 }
 
 #[coprocess::interface(name = "")]
