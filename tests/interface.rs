@@ -74,6 +74,8 @@ trait Calculator {
     fn not_here(&self, of: NoSuchType) -> NoSuchType;
     #[cfg(test)]
     fn here(&self) -> bool;
+    #[cfg_attr(test, cfg(not(test)), deprecated)]
+    fn not_here_either(&self, of: NoSuchType) -> NoSuchType;
 }
 
 #[derive(Debug, Default)]
@@ -608,6 +610,46 @@ fn two_interfaces_of_one_name_on_one_end() {
         .unwrap();
         assert_eq!(ClockClient::new(&co).unwrap().now().unwrap(), 1);
         assert_eq!(other::ClockClient::new(&co).unwrap().now().unwrap(), "one o'clock");
+    });
+}
+
+/// Both have a `serve`, so each is called by the name of its trait.
+#[test]
+fn one_server_of_two_interfaces() {
+    #[coprocess::interface]
+    trait Reader {
+        fn read(&self) -> u64;
+    }
+
+    #[coprocess::interface]
+    trait Writer {
+        fn write(&self, number: u64) -> u64;
+    }
+
+    #[derive(Default)]
+    struct Cell(AtomicU64);
+
+    impl Reader for Cell {
+        fn read(&self) -> u64 {
+            self.0.load(Ordering::Relaxed)
+        }
+    }
+
+    impl Writer for Cell {
+        fn write(&self, number: u64) -> u64 {
+            self.0.swap(number, Ordering::Relaxed)
+        }
+    }
+
+    within(LIMIT, || {
+        let co = coprocess::fork(|parent| {
+            let cell = Arc::new(Cell::default());
+            Reader::serve(Arc::clone(&cell), &parent);
+            Writer::serve(cell, &parent);
+        })
+        .unwrap();
+        let (reader, writer) = (ReaderClient::new(&co).unwrap(), WriterClient::new(&co).unwrap());
+        assert_eq!((reader.read().unwrap(), writer.write(7).unwrap(), reader.read().unwrap()), (0, 0, 7));
     });
 }
 

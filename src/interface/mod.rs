@@ -97,7 +97,8 @@
 //! Methods take `&self`: handlers of one end run one at a time, but nested, and on different threads. Arguments and results are anything that
 //! can be a message ([crate docs](crate#messages)). An argument may be borrowed as a whole: `&str`, `&[T]`, `&T`; it is encoded from
 //! where it lies, and what arrives is lent to the server. `&[u8]` travels as one block, as the types of [`serde_bytes`] do.
-//! There are no generic parameters, no async methods, no bodies; a method can have a `#[cfg(..)]`. The client has functions of its own, so
+//! There are no generic parameters, no async methods, no bodies; a method can have a `#[cfg(..)]`. Its documentation is the client's,
+//! too, and so are `#[deprecated]`, `#[allow(..)]` and `#[must_use = ".."]`. The client has functions of its own, so
 //! methods cannot be called `new`, `new_async`, `unchecked`, `within`, `pipelined` or `asynchronous`, nor `serve`, which the trait has.
 //!
 //! `#[event]` makes a method one way: the client [emits](crate::Coprocess::emit), nobody answers.
@@ -107,9 +108,29 @@
 //!
 //! # The server
 //!
-//! `server.serve(&co)`, or `Calculator::serve(server, &co)`, registers all methods in one step. Both ends of a pair can serve, the same interface or others, and one server can serve
+//! `server.serve(&co)` registers all methods in one step. Both ends of a pair can serve, the same interface or others, and one server can serve
 //! many pairs, in an `Arc`: an `Arc` of a server is a server. A server that calls back through its own pair holds a
 //! [`WeakCoprocess`](crate::WeakCoprocess), as any handler does.
+//!
+//! Where the traits of two interfaces are in scope, the compiler has to be told whose `serve` is meant. A server of both is shared by them:
+//!
+//! ```
+//! # use coprocess::Coprocess;
+//! # #[coprocess::interface]
+//! # trait Reader { fn read(&self) -> u64; }
+//! # #[coprocess::interface]
+//! # trait Writer { fn write(&self, number: u64); }
+//! # struct Cell;
+//! # impl Reader for Cell { fn read(&self) -> u64 { 1 } }
+//! # impl Writer for Cell { fn write(&self, _: u64) {} }
+//! use std::sync::Arc;
+//!
+//! fn worker(co: Coprocess) {
+//!     let cell = Arc::new(Cell);
+//!     Reader::serve(Arc::clone(&cell), &co);
+//!     Writer::serve(cell, &co);
+//! }
+//! ```
 //!
 //! # The client
 //!
