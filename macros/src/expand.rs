@@ -62,8 +62,8 @@ fn server(interface: &Interface) -> TokenStream {
     let attributes = conditions(&interface.attributes);
     let forwards = interface.methods.iter().map(|method| {
         let attributes = conditions(&method.attributes);
-        let Method { declared, ident: called, arguments, .. } = method;
-        let arguments = arguments.iter().map(|argument| &argument.ident);
+        let Method { declared, ident: called, arguments, reply, .. } = method;
+        let arguments = arguments.iter().map(|argument| &argument.ident).chain(reply);
         quote! {
             #(#attributes)*
             #[inline]
@@ -106,13 +106,21 @@ fn registration(interface: &Interface, method: &Method) -> TokenStream {
         [name] => quote!(#name: #(#types)*),
         names => quote!((#(#names),*): (#(#types),*)),
     };
-    let register = Ident::new(if method.is_event { "event" } else { "method" }, called.span());
+    let (register, reply) = match &method.reply {
+        Some(reply) => ("deferred", quote!(, #reply)),
+        None => (if method.is_event { "event" } else { "method" }, TokenStream::new()),
+    };
+    let register = Ident::new(register, called.span());
+    let (typed_reply, returned) = match &method.reply {
+        Some(reply) => (quote!(, #reply: ::coprocess::Reply<#result>), quote!(())),
+        None => (TokenStream::new(), result.clone()),
+    };
     // Which `clone` is meant has to be said: the interface, which an `Arc` of a server implements, may have another.
     quote! {
         #(#conditions)*
         {
             let server = <::std::sync::Arc<Self> as ::core::clone::Clone>::clone(&server);
-            served.#register(#wire, move |#parameter| -> #result { <Self as #trait_name>::#called(&server #(, #passed)*) });
+            served.#register(#wire, move |#parameter #typed_reply| -> #returned { <Self as #trait_name>::#called(&server #(, #passed)* #reply) });
         }
     }
 }
@@ -450,6 +458,23 @@ mod tests {
         assert_eq!(text.matches(&format!(r#"{condition}doc = "Less." , cfg_attr (all (a , b) , cfg (c)))]"#)).count(), 4);
         assert_eq!(text.matches(r#"# [cfg_attr (true , must_use = "it is slow")]"#).count(), 5);
         assert_eq!(text.matches("# [must_use]").count(), 1);
+    }
+
+    #[test]
+    fn a_deferred_method_has_a_reply_at_the_server_and_a_result_at_the_client() {
+        let text = expanded(quote! {
+            trait Index {
+                /// Finds.
+                #[deferred]
+                fn find(&self, reply: &str) -> Vec<u64>;
+            }
+        });
+        let close = text.replace(' ', "");
+        // In the trait, and for Arc; in the four forms of the client.
+        assert_eq!(close.matches("fnfind(&self,reply:&str,reply:::coprocess::Reply<Vec<u64>>)").count(), 2);
+        assert_eq!(close.matches("fnfind(&self,reply:&str)->").count(), 4);
+        assert_eq!(text.matches("Answered by `reply`").count(), 1);
+        assert!(text.contains(r#"signature : "fn(String) -> Vec<u64>""#), "{text}");
     }
 
     #[test]

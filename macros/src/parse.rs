@@ -31,7 +31,7 @@ pub(crate) struct Interface {
 }
 
 pub(crate) struct Method {
-    /// As written.
+    /// As the server has it.
     pub(crate) declared: Signature,
     pub(crate) ident: Ident,
     pub(crate) attributes: Vec<Attribute>,
@@ -39,6 +39,8 @@ pub(crate) struct Method {
     pub(crate) must_use: Vec<Attribute>,
     /// One way: it has no result.
     pub(crate) is_event: bool,
+    /// What the server is given to answer by, if it may do so later.
+    pub(crate) reply: Option<Ident>,
     pub(crate) arguments: Vec<Argument>,
     /// What the other end answers.
     pub(crate) result: TokenStream,
@@ -206,6 +208,10 @@ fn hides(meta: &Meta, own: &str) -> bool {
 
 fn method(function: &mut TraitItemFn, complaints: &mut Complaints) -> Method {
     let is_event = marked(function, "event", complaints);
+    let is_deferred = marked(function, "deferred", complaints);
+    if is_event && is_deferred {
+        complaints.add(function.sig.ident.span(), "an event is not deferred: nobody waits for an answer");
+    }
 
     let signature = &function.sig;
     complaints
@@ -274,16 +280,32 @@ fn method(function: &mut TraitItemFn, complaints: &mut Complaints) -> Method {
     let types: Vec<String> = arguments.iter().map(Argument::text).collect();
     let types = types.join(", ");
     let described = if is_event { format!("event({types})") } else { format!("fn({types}) -> {}", signature::text(result.clone())) };
+    let ident = signature.ident.clone();
+    // The client's: they say nothing of a reply.
+    let attributes = carried(&function.attrs);
+    let reply = is_deferred.then(|| defer(function, &result));
     Method {
-        declared: signature.clone(),
-        ident: signature.ident.clone(),
-        attributes: carried(&function.attrs),
+        declared: function.sig.clone(),
+        ident,
+        reply,
+        attributes,
         must_use: chosen(&function.attrs, gives_reason).collect(),
         is_event,
         arguments,
         result,
         signature: described,
     }
+}
+
+/// Gives the server's method a reply in place of a result. Returns what it is called.
+fn defer(function: &mut TraitItemFn, result: &TokenStream) -> Ident {
+    // Whatever the user's arguments are called.
+    let reply = Ident::new("reply", Span::mixed_site());
+    function.sig.output = ReturnType::Default;
+    function.sig.inputs.push(parse_quote!(#reply: ::coprocess::Reply<#result>));
+    function.attrs.push(parse_quote!(#[doc = ""]));
+    function.attrs.push(parse_quote!(#[doc = " Answered by `reply`: now or later, from any thread."]));
+    reply
 }
 
 /// Whether this is a `#[must_use = ".."]`. Without a reason it says no more than what clients return: all of that must be used.

@@ -132,6 +132,48 @@
 //! }
 //! ```
 //!
+//! # Answers that come later
+//!
+//! `#[deferred]` on a method lets its server answer when it can, from any thread, while other calls are handled: in place of a result, the server's method has one
+//! argument more, a [`Reply`](crate::Reply). For the client it is a method like any other, and for what is compared, too. A reply that is dropped fails the call
+//! ([`Error::Remote`](crate::Error::Remote)).
+//!
+//! ```
+//! use coprocess::Reply;
+//!
+//! #[coprocess::interface]
+//! trait Index {
+//!     #[deferred]
+//!     fn search(&self, query: String) -> u64;
+//!     fn len(&self) -> usize;
+//! }
+//!
+//! struct Texts;
+//!
+//! impl Index for Texts {
+//!     fn search(&self, query: String, reply: Reply<u64>) {
+//!         std::thread::spawn(move || {
+//!             let found = query.len() as u64; // what takes long, and looks from time to time at reply.is_wanted()
+//!             reply.send(found)
+//!         });
+//!     }
+//!     fn len(&self) -> usize {
+//!         1
+//!     }
+//! }
+//!
+//! coprocess::init_in_tests!();
+//!
+//! # fn main() -> coprocess::Result<()> {
+//! let co = coprocess::fork(|co| Texts.serve(&co))?;
+//! let index = IndexClient::new(&co)?;
+//! let search = index.pipelined().search("needle".into())?;
+//! assert_eq!(index.len()?, 1); // is not kept waiting
+//! assert_eq!(search.wait()?, 6);
+//! # Ok(())
+//! # }
+//! ```
+//!
 //! # The client
 //!
 //! A client is as cheap to clone as a [`Coprocess`](crate::Coprocess), and keeps the pair open as one does.
@@ -166,9 +208,10 @@
 //! # What is underneath
 //!
 //! Ordinary calls and events: the method `add` of `Calculator` is `"Calculator.add"`, its arguments are those of [`call`](crate::Coprocess::call), `()` for
-//! none, the value for one, a tuple for several. `co.call::<i64>("Calculator.add", (1_i64, 2_i64))` is the same call, and
-//! [`serve_deferred`](crate::Coprocess::serve_deferred) of that name, after `serve`, replaces the one method by one that answers later. The description is the answer to
-//! `"Calculator::interface"`, and the shapes of a method's types to `"Calculator::types"`. [`emit`](crate::Coprocess::emit) and its variants send the events. Where two interfaces of the same name meet on one end, `#[interface(name = "other.Calculator")]` gives one another name there.
+//! none, the value for one, a tuple for several. `co.call::<i64>("Calculator.add", (1_i64, 2_i64))` is the same call. What is served by that name after `serve`
+//! replaces the one method: so one that is `async` can be served by `serve_async` (feature `tokio`). [`emit`](crate::Coprocess::emit) and its variants
+//! send the events. The description is the answer to `"Calculator::interface"`, and the shapes of a method's types to `"Calculator::types"`. Where two interfaces of the same
+//! name meet on one end, `#[interface(name = "other.Calculator")]` gives one another name there.
 
 mod description;
 mod served;

@@ -9,6 +9,7 @@ use super::description::Description;
 use crate::coprocess::Coprocess;
 use crate::decode::decode;
 use crate::registry::{Handlers, Server};
+use crate::reply::Reply;
 
 /// What a server of an interface will handle.
 #[doc(hidden)]
@@ -34,6 +35,26 @@ impl Served {
             name: name.into(),
             serve: Arc::new(move |end, id, method, args| match decode(args) {
                 Ok(args) => end.settle(id, method, Ok(handler(args))),
+                Err(error) => end.refuse_arguments(id, method, &error),
+            }),
+        };
+        self.handlers.methods.insert(name.as_bytes().into(), server);
+    }
+
+    /// Adds a method that is answered later, as [`Coprocess::serve_deferred`] does.
+    pub fn deferred<A: DeserializeOwned + 'static, R: Serialize + 'static>(
+        &mut self,
+        name: &str,
+        handler: impl Fn(A, Reply<R>) + Send + Sync + 'static,
+    ) {
+        let server = Server {
+            name: name.into(),
+            serve: Arc::new(move |end, id, method, args| match decode(args) {
+                Ok(args) => {
+                    if let Some(reply) = Reply::admit(end, id, method) {
+                        handler(args, reply);
+                    }
+                }
                 Err(error) => end.refuse_arguments(id, method, &error),
             }),
         };

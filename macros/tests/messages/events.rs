@@ -1,4 +1,4 @@
-//! An event has no result.
+//! An event has no result, and what is answered later is a call.
 
 #[coprocess::interface]
 trait Clock {
@@ -8,6 +8,13 @@ trait Clock {
     fn tock(&self);
     #[cfg_attr(all(), event)]
     fn perhaps(&self);
+    #[event]
+    #[deferred]
+    fn never(&self);
+    #[deferred(async)]
+    fn later(&self) -> u64;
+    #[cfg_attr(all(), deferred)]
+    fn perhaps_later(&self) -> u64;
 }
 
 fn main() {}
