@@ -599,9 +599,11 @@ trait Index {
     fn wanted(&self) -> Vec<bool>;
 }
 
+type Find = (u64, Reply<Result<u64, String>>);
+
 #[derive(Default)]
 struct Shelf {
-    finds: Mutex<Vec<(u64, Reply<Result<u64, String>>)>>,
+    finds: Mutex<Vec<Find>>,
     waits: Mutex<Vec<Reply<()>>>,
 }
 

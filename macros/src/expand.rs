@@ -151,6 +151,7 @@ fn description(interface: &Interface) -> TokenStream {
         #(#attributes)*
         #[automatically_derived]
         #[allow(deprecated)]
+        #[doc(hidden)]
         impl ::coprocess::interface::Described for #client {
             fn description() -> &'static ::coprocess::interface::Description {
                 static DESCRIPTION: ::coprocess::interface::Description = ::coprocess::interface::Description::new(#name, &[#(#methods),*]);
