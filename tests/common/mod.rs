@@ -15,7 +15,7 @@ use std::sync::{Arc, Mutex, OnceLock};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use coprocess::{Coprocess, Reply};
+use coprocess::{Builder, Coprocess, Reply};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use serde::de::DeserializeOwned;
@@ -39,7 +39,7 @@ pub(crate) fn within<T: Send + 'static>(limit: Duration, body: impl FnOnce() -> 
     let runner = thread::Builder::new().name(name).spawn(move || done.send(body())).unwrap();
     match result.recv_timeout(limit) {
         Ok(value) => value,
-        Err(RecvTimeoutError::Timeout) => panic!("the test is not over after {limit:?}"),
+        Err(RecvTimeoutError::Timeout) => panic!("the test is not over after {limit:?}:\n{}", doings(process::id())),
         Err(RecvTimeoutError::Disconnected) => match runner.join() {
             Err(panic) => panic::resume_unwind(panic),
             Ok(_) => unreachable!("the body sends unless it panics"),
@@ -78,17 +78,34 @@ macro_rules! assert_matches {
 }
 pub(crate) use assert_matches;
 
+/// Makes pairs whose worker has all the time that a test has to end by itself, however busy the machine is: for those who look at how it ends.
+pub(crate) fn patient() -> Builder {
+    Builder::new().close_timeout(LIMIT / 2)
+}
+
 /// Runs a block in a process of its own, where no other test disturbs counts; its panic is a panic here.
 macro_rules! alone {
     ($body:block) => {
         $crate::common::alone!($crate::common::LIMIT, $body)
     };
     ($limit:expr, $body:block) => {{
-        let process = coprocess::fork(|parent| {
-            parent.serve("test", |(): ()| -> () { $body });
-        })
-        .unwrap();
-        process.call_timeout::<()>("test", (), $limit).unwrap();
+        // What is left for it to do may take its time: on a busy machine, too, it is not told to end in the midst of it.
+        let process = $crate::common::patient()
+            .fork(|parent| {
+                parent.serve("test", |(): ()| -> () { $body });
+            })
+            .unwrap();
+        let ended = process.call_timeout::<()>("test", (), $limit);
+        if ended.is_err() {
+            // It may hang: then it would for as long as that.
+            drop(process.kill());
+        }
+        match ended {
+            Ok(()) => {}
+            // Of many lines, some of them.
+            Err(coprocess::Error::Remote { message, .. }) => panic!("{message}"),
+            Err(other) => panic!("{other:?}"),
+        }
         assert!(process.close().unwrap().unwrap().success());
     }};
 }
@@ -244,8 +261,9 @@ impl Held {
         while now != *self {
             assert!(
                 Instant::now() < deadline,
-                "left over after {after}: {now:?}, before: {self:?}, open: {:?}",
-                descriptors(process::id())
+                "left over after {after}: {now:?}, before: {self:?}, open: {:?}\n{}",
+                descriptors(process::id()),
+                doings(process::id())
             );
             thread::sleep(Duration::from_millis(1));
             now = Held::now();
@@ -285,6 +303,23 @@ fn stat(pid: u32) -> Option<(char, u32)> {
     let mut fields = stat.rsplit_once(')')?.1.split_whitespace();
     let state = fields.next()?.chars().next()?;
     Some((state, fields.next()?.parse().ok()?))
+}
+
+/// What the threads of a process do, and those of all processes below it: for whoever has to say why something is not over.
+pub(crate) fn doings(pid: u32) -> String {
+    let task = |task: PathBuf| {
+        let read = |name: &str| fs::read_to_string(task.join(name)).unwrap_or_default().trim().to_owned();
+        let stat = read("stat");
+        let fields: Vec<&str> = stat.rsplit_once(')').map_or("", |(_, fields)| fields).split_whitespace().collect();
+        let field = |at: usize| *fields.get(at).unwrap_or(&"?");
+        let id = task.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        let (comm, wchan) = (read("comm"), read("wchan"));
+        format!("  {id} {comm}: {}, has run {}+{} ticks, in {wchan}\n", field(0), field(11), field(12))
+    };
+    let tasks = fs::read_dir(format!("/proc/{pid}/task")).into_iter().flatten();
+    let tasks: String = tasks.filter_map(|entry| Some(task(entry.ok()?.path()))).collect();
+    let below: String = children(pid).into_iter().map(doings).collect();
+    format!("process {pid}\n{tasks}{below}")
 }
 
 /// Sends a signal to the other side.

@@ -3,33 +3,38 @@
 use std::collections::{BTreeMap, HashMap};
 use std::fmt;
 use std::fs;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, Once};
-use std::thread;
+use std::panic::{self, AssertUnwindSafe};
+use std::process;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::mpsc::{self, RecvTimeoutError, Sender};
+use std::sync::{Arc, Mutex, MutexGuard, Once, OnceLock, PoisonError};
+use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use coprocess::serde_bytes::ByteBuf;
 use coprocess::{Backpressure, Builder, Coprocess, Error, ForkError, Reply, Result};
 
-use crate::common::{AT_ONCE, Held, program};
+use crate::common::{AT_ONCE, Held, LIMIT, doings, program};
 
 /// The deadline of every operation that has one.
 const DEADLINE: Duration = Duration::from_millis(25);
-const FORK: Duration = Duration::from_millis(500);
+/// For those who never attach. All others have all the time that they need on a busy machine.
+pub(crate) const NEVER: Duration = Duration::from_millis(500);
 const CLOSE: Duration = Duration::from_millis(25);
 /// What a parent holds at most: what has come and was not handled, 64 MiB, answers that are not read, 128 MiB, and half as much again for what the allocator makes of
 /// pieces that several threads take and give back.
 pub(crate) const MEMORY_KIB: u64 = 288 << 10;
 
-static PANICS: AtomicU64 = AtomicU64::new(0);
+/// What the panics of this process have said.
+static PANICS: Mutex<Vec<String>> = Mutex::new(Vec::new());
 
-/// Counts the panics of this process.
-pub(crate) fn count_panics() {
+/// Takes note of the panics of this process.
+pub(crate) fn note_panics() {
     static ONCE: Once = Once::new();
     ONCE.call_once(|| {
-        let before = std::panic::take_hook();
-        std::panic::set_hook(Box::new(move |info| {
-            PANICS.fetch_add(1, Ordering::Relaxed);
+        let before = panic::take_hook();
+        panic::set_hook(Box::new(move |info| {
+            PANICS.lock().unwrap().push(info.to_string());
             before(info);
         }));
     });
@@ -46,6 +51,13 @@ pub(crate) struct Seen {
     pub(crate) closed_in: Duration,
     /// The most memory this process had, above what it had before.
     pub(crate) grown_kib: u64,
+}
+
+impl Seen {
+    /// Whether an operation has ended so, or so and with more to say.
+    pub(crate) fn has(&self, how: &str) -> bool {
+        self.ended.keys().any(|ended| ended.starts_with(how))
+    }
 }
 
 impl fmt::Display for Seen {
@@ -102,95 +114,154 @@ pub(crate) struct Parent {
     pub(crate) time: Duration,
     /// Whether a thread of the program is in `run`; else the library's own dispatches.
     pub(crate) runs: bool,
+    /// How long it waits for the worker to attach.
+    pub(crate) fork: Duration,
+    /// An ending that is to be seen: on a busy machine it goes on a little longer until it is.
+    pub(crate) wants: Option<&'static str>,
 }
 
 impl Default for Parent {
     fn default() -> Parent {
-        Parent { ring_capacity: 4096, time: Duration::from_millis(120), runs: false }
+        Parent { ring_capacity: 4096, time: Duration::from_millis(120), runs: false, fork: LIMIT / 4, wants: None }
     }
 }
 
 /// One parent's dealings with one worker.
 struct Dealings {
     end: Coprocess,
-    over: AtomicBool,
-    seen: Mutex<Seen>,
+    /// Since when the pair is being closed.
+    closing: OnceLock<Instant>,
+    seen: Arc<Mutex<Seen>>,
 }
 
 impl Dealings {
-    /// Does something again and again that has to end within `limit`, until the pair is over.
-    fn again_and_again<T>(&self, limit: Duration, mut operation: impl FnMut(u64) -> Result<T>) {
+    /// Does something again and again that has to end within `limit`, or when the pair is closed if there is none, until the pair is over.
+    fn again_and_again<T>(&self, limit: Option<Duration>, mut operation: impl FnMut(u64) -> Result<T>) {
         for number in 0.. {
             let start = Instant::now();
             let outcome = operation(number);
-            let late = start.elapsed().saturating_sub(limit);
+            let now = Instant::now();
+            let due = match limit {
+                Some(limit) => start + limit,
+                None => self.closing.get().map_or(now, |closing| start.max(*closing) + CLOSE),
+            };
+            let late = now.saturating_duration_since(due);
             let how = how(&outcome);
-            assert!(late < AT_ONCE, "{how} came {late:?} too late");
-            let mut seen = self.seen.lock().unwrap();
+            assert!(late < AT_ONCE, "{how} came {late:?} too late\n{}", doings(process::id()));
+            let mut seen = locked(&self.seen);
             seen.late = seen.late.max(late);
             *seen.ended.entry(how).or_default() += 1;
             drop(seen);
-            if is_final(&outcome) || self.over.load(Ordering::Relaxed) {
+            if is_final(&outcome) || self.closing.get().is_some() {
                 return;
             }
         }
     }
 }
 
+/// What was seen is of interest above all after a panic.
+fn locked(seen: &Mutex<Seen>) -> MutexGuard<'_, Seen> {
+    seen.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Ends the process if the dealings with a worker do not, and says what was seen until then: nobody else can, once a thread of it hangs.
+struct Watchdog {
+    over: Option<Sender<()>>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Watchdog {
+    fn new(role: &str, seen: &Arc<Mutex<Seen>>) -> Watchdog {
+        let (role, seen) = (role.to_owned(), seen.clone());
+        let (over, is_over) = mpsc::channel();
+        let watch = move || {
+            // Longer than all that has a limit, and not as long as the test has.
+            if is_over.recv_timeout(LIMIT / 2) == Err(RecvTimeoutError::Timeout) {
+                eprintln!("{role} is not over after {:?}\n{}seen: {}", LIMIT / 2, doings(process::id()), locked(&seen));
+                process::abort();
+            }
+        };
+        Watchdog { over: Some(over), thread: Some(thread::spawn(watch)) }
+    }
+}
+
+impl Drop for Watchdog {
+    fn drop(&mut self) {
+        self.over = None;
+        // It ends with that.
+        drop(self.thread.take().map(JoinHandle::join));
+    }
+}
+
 impl Parent {
     /// Starts the worker that plays `role`, and deals with it. Checks everything that must hold whatever the worker does.
     pub(crate) fn meets(&self, role: &str) -> Seen {
-        count_panics();
+        note_panics();
+        let seen = Arc::<Mutex<Seen>>::default();
+        let met = panic::catch_unwind(AssertUnwindSafe(|| self.meet(role, &seen)));
+        let seen = std::mem::take(&mut *locked(&seen));
+        if met.is_err() {
+            // Of a thread that has panicked its scope does not tell what it said.
+            panic!("{}\n{role}: {seen}", PANICS.lock().unwrap().join("\n"));
+        }
+        seen
+    }
+
+    fn meet(&self, role: &str, seen: &Arc<Mutex<Seen>>) {
         // Everything that is made once is there.
         let before = Held::now();
+        let watchdog = Watchdog::new(role, seen);
         let base_kib = reset_peak();
         let start = Instant::now();
         let started = self.builder().spawn(program(role));
         let started_in = start.elapsed();
-        assert!(started_in < FORK + AT_ONCE, "{role}: {started:?} after {started_in:?}");
-        let seen = match started {
-            Err(error) => Seen { ended: [(how::<()>(&Err(error)), 1)].into(), ..Seen::default() },
-            Ok(end) => self.deal(end),
-        };
+        locked(seen).started_in = started_in;
+        assert!(started_in < self.fork + AT_ONCE, "{role}: {started:?} after {started_in:?}");
+        match started {
+            Err(error) => drop(locked(seen).ended.insert(how::<()>(&Err(error)), 1)),
+            Ok(end) => self.deal(end, seen),
+        }
+        drop(watchdog);
         before.again(role);
-        assert_eq!(PANICS.load(Ordering::Relaxed), 0, "panics after {role}");
-        let seen = Seen { started_in, grown_kib: peak_kib().saturating_sub(base_kib), ..seen };
-        assert!(seen.grown_kib < MEMORY_KIB, "{role}: {seen}");
-        seen
+        let panics = PANICS.lock().unwrap().clone();
+        assert!(panics.is_empty(), "panics after {role}");
+        let grown_kib = peak_kib().saturating_sub(base_kib);
+        locked(seen).grown_kib = grown_kib;
+        assert!(grown_kib < MEMORY_KIB, "too much memory");
     }
 
     pub(crate) fn builder(&self) -> Builder {
-        Builder::new().ring_capacity(self.ring_capacity).max_message(1 << 20).fork_timeout(FORK).close_timeout(CLOSE)
+        Builder::new().ring_capacity(self.ring_capacity).max_message(1 << 20).fork_timeout(self.fork).close_timeout(CLOSE)
     }
 
-    fn deal(&self, end: Coprocess) -> Seen {
+    fn deal(&self, end: Coprocess, seen: &Arc<Mutex<Seen>>) {
         register(&end);
-        let dealings = Dealings { end, over: AtomicBool::new(false), seen: Mutex::default() };
+        let dealings = Dealings { end, closing: OnceLock::new(), seen: seen.clone() };
         let (told, tellable) = (Arc::new(AtomicU64::new(0)), AtomicU64::new(0));
         let (middling, large) = (ByteBuf::from(vec![7; 5_000]), ByteBuf::from(vec![7; 200_000]));
         thread::scope(|scope| {
             let end = &dealings.end;
             let dealings = &dealings;
             let mut threads = vec![
-                scope.spawn(|| dealings.again_and_again(DEADLINE, |n| end.call_timeout::<u64>("echo", n, DEADLINE))),
-                scope.spawn(|| dealings.again_and_again(DEADLINE, |_| end.call_timeout::<ByteBuf>("echo", &middling, DEADLINE))),
-                scope.spawn(|| dealings.again_and_again(DEADLINE, |n| end.emit_timeout("event", (n, "text"), DEADLINE))),
-                scope.spawn(|| dealings.again_and_again(DEADLINE, |_| end.emit_timeout("large", &large, DEADLINE))),
+                scope.spawn(|| dealings.again_and_again(Some(DEADLINE), |n| end.call_timeout::<u64>("echo", n, DEADLINE))),
+                scope.spawn(|| dealings.again_and_again(Some(DEADLINE), |_| end.call_timeout::<ByteBuf>("echo", &middling, DEADLINE))),
+                scope.spawn(|| dealings.again_and_again(Some(DEADLINE), |n| end.emit_timeout("event", (n, "text"), DEADLINE))),
+                scope.spawn(|| dealings.again_and_again(Some(DEADLINE), |_| end.emit_timeout("large", &large, DEADLINE))),
                 scope.spawn(|| {
-                    dealings.again_and_again(Duration::ZERO, |n| {
+                    dealings.again_and_again(Some(Duration::ZERO), |n| {
                         thread::yield_now();
                         end.try_emit("event", n)
                     });
                 }),
                 scope.spawn(|| {
                     let latest = end.event("latest").backpressure(Backpressure::KeepLatest);
-                    dealings.again_and_again(Duration::ZERO, |n| {
+                    dealings.again_and_again(Some(Duration::ZERO), |n| {
                         thread::yield_now();
                         latest.emit(n)
                     });
                 }),
                 scope.spawn(|| {
-                    dealings.again_and_again(DEADLINE, |n| {
+                    dealings.again_and_again(Some(DEADLINE), |n| {
                         // A call's own deadline holds from the start: the wait for room for it, and the wait for its answer.
                         let started = Instant::now();
                         match end.call_timeout::<String>("echo", format!("number {n}"), DEADLINE) {
@@ -200,10 +271,10 @@ impl Parent {
                     });
                 }),
                 // Without deadlines: these end with the pair.
-                scope.spawn(|| dealings.again_and_again(self.time + CLOSE, |n| end.call::<u64>("echo", n))),
+                scope.spawn(|| dealings.again_and_again(None, |n| end.call::<u64>("echo", n))),
                 scope.spawn(|| {
                     let told = told.clone();
-                    dealings.again_and_again(self.time + CLOSE, |n| {
+                    dealings.again_and_again(None, |n| {
                         let told = told.clone();
                         let sent = end.call_with("echo", n, move |answer: Result<u64>| {
                             how(&answer);
@@ -218,29 +289,29 @@ impl Parent {
                 }),
             ];
             if self.runs {
-                threads.push(scope.spawn(|| dealings.again_and_again(self.time + CLOSE, |_| end.run().and(Err::<(), _>(Error::Closed)))));
+                threads.push(scope.spawn(|| dealings.again_and_again(None, |_| end.run().and(Err::<(), _>(Error::Closed)))));
             }
             let until = Instant::now() + self.time;
-            while Instant::now() < until && !threads.iter().all(|thread| thread.is_finished()) {
+            let is_missing = || self.wants.is_some_and(|wants| !locked(seen).has(wants));
+            let goes_on = |now: Instant| now < until || now < until + AT_ONCE && is_missing();
+            while goes_on(Instant::now()) && !threads.iter().all(|thread| thread.is_finished()) {
                 thread::sleep(Duration::from_millis(1));
             }
-            dealings.over.store(true, Ordering::Relaxed);
             end.stats();
             let start = Instant::now();
+            dealings.closing.set(start).unwrap();
             let closed = end.close();
             let took = start.elapsed();
+            locked(seen).closed_in = took;
             assert!(matches!(closed, Ok(Some(_))), "{closed:?}");
-            assert!(took < 3 * CLOSE + AT_ONCE, "closing took {took:?}");
-            dealings.seen.lock().unwrap().closed_in = took;
+            assert!(took < 3 * CLOSE + AT_ONCE, "closing took {took:?}\n{}", doings(process::id()));
         });
-        let seen = dealings.seen.into_inner().unwrap();
         drop(dealings.end);
         let patience = Instant::now() + AT_ONCE;
         while told.load(Ordering::Relaxed) != tellable.load(Ordering::Relaxed) {
-            assert!(Instant::now() < patience, "{told:?} of {tellable:?} callbacks were called");
+            assert!(Instant::now() < patience, "{told:?} of {tellable:?} callbacks were called\n{}", doings(process::id()));
             thread::sleep(Duration::from_millis(1));
         }
-        seen
     }
 }
 

@@ -1,12 +1,17 @@
 //! What comes after the end: from a worker that has said that nothing will follow, and from a process that a worker has left behind.
 
+use std::process;
 use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use coprocess::{Error, Reason};
+use nix::sys::prctl::set_child_subreaper;
+use nix::sys::signal::{Signal, kill};
+use nix::sys::wait::waitpid;
+use nix::unistd::Pid;
 
-use crate::common::{AT_ONCE, LIMIT, alone, assert_matches, eventually, program, within};
+use crate::common::{AT_ONCE, LIMIT, alone, assert_matches, children, eventually, program, within};
 use crate::kit::Captive;
 use crate::kit::memory::{CLOSED, CONTROL};
 use crate::kit::wire::{ABORT, ANSWER, Envelope, MORE, Writer};
@@ -20,15 +25,13 @@ fn flood(writer: &mut Writer, what: &str) {
     let event = Envelope::event("slow", b"").encode();
     let answer = Envelope { kind: ANSWER, entry: 9, serial: 9, name: Vec::new(), value: Vec::new() }.encode();
     while Instant::now() < until {
-        for _ in 0..100 {
-            match what {
-                "events" => writer.message(&event),
-                "answers" => writer.message(&answer),
-                "fragments" => writer.frame(&[1; 15], 120, MORE),
-                "aborts" => writer.frame(&[], 0, ABORT),
-                other => unreachable!("{other}"),
-            };
-        }
+        match what {
+            "events" => writer.message(&event),
+            "answers" => writer.message(&answer),
+            "fragments" => writer.frame(&[1; 15], 120, MORE),
+            "aborts" => writer.frame(&[], 0, ABORT),
+            other => unreachable!("{other}"),
+        };
     }
 }
 
@@ -40,7 +43,7 @@ pub(crate) fn goes_on(closes: bool, what: &str) -> ! {
     captive.call();
     captive.memory.half(CONTROL[1] + CLOSED).store(closes.into(), SeqCst);
     flood(&mut captive.writer, what);
-    std::process::exit(0)
+    process::exit(0)
 }
 
 /// Leaves a process behind that has the segment and the socket, and goes on where the worker has ended.
@@ -63,9 +66,35 @@ pub(crate) fn leaves_an_heir(what: &str) -> ! {
     }
 }
 
+/// Who was a child of this process before it adopted what its workers leave behind: what comes later is ended with this, or it would go on beside other tests.
+struct Adopted(Vec<u32>);
+
+impl Adopted {
+    /// Nothing of other tests comes here: this process is alone.
+    fn from_now_on() -> Adopted {
+        set_child_subreaper(true).unwrap();
+        Adopted(children(process::id()))
+    }
+}
+
+impl Drop for Adopted {
+    fn drop(&mut self) {
+        for child in children(process::id()).into_iter().filter(|child| !self.0.contains(child)) {
+            let child = Pid::from_raw(child.cast_signed());
+            let killed = kill(child, Signal::SIGKILL);
+            // After a panic it may be the worker, whom the library waits for.
+            if !thread::panicking() {
+                killed.unwrap();
+                waitpid(child, None).unwrap();
+            }
+        }
+    }
+}
+
 /// Starts a worker, and lets a call of it and `run` wait for its end. The handler of its events takes longer than it takes to send them.
 fn all_waits_end(role: &str) {
     for runs in [false, true] {
+        let adopted = Adopted::from_now_on();
         let base = reset_peak();
         let parent = Parent { ring_capacity: 64 << 10, ..Parent::default() };
         let end = parent.builder().spawn(program(role)).unwrap();
@@ -89,6 +118,7 @@ fn all_waits_end(role: &str) {
         assert!(took < AT_ONCE, "{role}: took {took:?}");
         assert!(grown < MEMORY_KIB, "{role}: {grown} KiB more");
         end.close().unwrap();
+        drop(adopted);
     }
 }
 

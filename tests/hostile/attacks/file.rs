@@ -143,5 +143,5 @@ fn a_worker_that_seals_it_first_is_refused() {
 /// A hole that is punched in the last moment is filled like all others; what was written there is gone, for both.
 #[test]
 fn holes_punched_all_the_time() {
-    survives!("punches for ever", Parent { ring_capacity: 64 << 10, time: Duration::from_millis(200), runs: false }, |_| {});
+    survives!("punches for ever", Parent { ring_capacity: 64 << 10, time: Duration::from_millis(200), ..Parent::default() }, |_| {});
 }

@@ -62,7 +62,7 @@ pub(crate) fn floods(what: &str) -> ! {
 
 /// A large ring lets the parent fall far behind.
 fn patient() -> Parent {
-    Parent { ring_capacity: 1 << 20, time: Duration::from_millis(1000), runs: false }
+    Parent { ring_capacity: 1 << 20, time: Duration::from_millis(1000), ..Parent::default() }
 }
 
 macro_rules! floods {

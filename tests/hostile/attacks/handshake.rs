@@ -13,7 +13,7 @@ use super::survives;
 use crate::common::LIMIT;
 use crate::kit::lifeline::{Lifeline, verdict};
 use crate::kit::{Captive, for_ever};
-use crate::parent::Parent;
+use crate::parent::{NEVER, Parent};
 
 /// Answers the hello, or does not.
 pub(crate) fn answers(how: &str) -> ! {
@@ -96,11 +96,16 @@ pub(crate) fn afterwards(how: &str) -> ! {
     for_ever()
 }
 
+/// How long to wait for a worker that ends so.
+fn patience(expected: &str) -> Duration {
+    if expected == "never attached" { NEVER } else { Parent::default().fork }
+}
+
 macro_rules! handshakes {
     ($($test:ident: $how:literal => $expected:literal;)*) => {
         $(#[test] fn $test() {
-            survives!(concat!("handshake/", $how), Parent::default(), |seen| {
-                assert!(seen.ended.keys().any(|how| how.starts_with($expected)), "{seen}");
+            survives!(concat!("handshake/", $how), Parent { fork: patience($expected), wants: Some($expected), ..Parent::default() }, |seen| {
+                assert!(seen.has($expected), "{seen}");
             });
         })*
     };
@@ -141,7 +146,10 @@ afterwards! {
 /// The parent gives a worker that has left the pair a second to end by itself.
 #[test]
 fn a_lifeline_shut_down_by_a_living_worker() {
-    survives!("afterwards/shuts it down", Parent { time: Duration::from_millis(1500), ..Parent::default() }, |seen| {
-        assert!(seen.ended.contains_key("disconnected (Closed)"), "{seen}");
+    fn parent() -> Parent {
+        Parent { time: Duration::from_millis(1500), wants: Some("disconnected (Closed)"), ..Parent::default() }
+    }
+    survives!("afterwards/shuts it down", parent(), |seen| {
+        assert!(seen.has("disconnected (Closed)"), "{seen}");
     });
 }
