@@ -9,10 +9,9 @@ use std::task::{Context, Poll, Waker};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use common::{AT_ONCE, LIMIT, SMALL_RING, alone, assert_matches, eventually, inbox, later_worker, next, pattern, signal, within};
+use common::{AT_ONCE, LIMIT, SMALL_RING, Stopped, alone, assert_matches, eventually, inbox, later_worker, next, pattern, within};
 use coprocess::serde_bytes::ByteBuf;
 use coprocess::{Backpressure, Builder, Call, Coprocess, Error, Reason, Reply, WaitStrategy};
-use nix::sys::signal::Signal;
 use serde::de::DeserializeOwned;
 
 coprocess::init_in_tests!();
@@ -112,7 +111,7 @@ fn a_full_ring_stops_no_thread_and_keeps_the_order() {
                     .serve("seen", |()| seen.lock().unwrap().clone());
             })
             .unwrap();
-        signal(&worker, Signal::SIGSTOP);
+        let stopped = Stopped::new(&worker);
         let start = Instant::now();
         // Many times what the ring holds; some are larger than all of it.
         let calls: Vec<_> = (0..500_u64)
@@ -123,7 +122,7 @@ fn a_full_ring_stops_no_thread_and_keeps_the_order() {
             .collect();
         assert!(start.elapsed() < AT_ONCE, "nobody waited for the worker, which is stopped");
         assert_matches!(worker.try_emit("unheard", ()), Err(Error::Full));
-        signal(&worker, Signal::SIGCONT);
+        drop(stopped);
         let seen: Vec<u64> = worker.call("seen", ()).unwrap();
         assert_eq!(seen, (0..500).collect::<Vec<_>>());
         block_on(async {
@@ -146,7 +145,7 @@ fn given_up_before_there_was_room() {
                     parent.serve("count", |_: ByteBuf| *count.lock().unwrap() += 1).serve("counted", |()| *count.lock().unwrap());
                 })
                 .unwrap();
-            signal(&worker, Signal::SIGSTOP);
+            let stopped = Stopped::new(&worker);
             let bytes = ByteBuf::from(pattern(0, 1000));
             let before = common::resident_kib();
             for _ in 0..30_000 {
@@ -154,7 +153,7 @@ fn given_up_before_there_was_room() {
             }
             let grown = common::resident_kib().saturating_sub(before);
             assert!(grown < 10_000, "{grown} KiB for calls that nobody waits for");
-            signal(&worker, Signal::SIGCONT);
+            drop(stopped);
             let counted: u64 = worker.call("counted", ()).unwrap();
             assert!(counted < 100, "{counted} calls were sent that nobody waited for");
         });
@@ -176,10 +175,10 @@ fn deadlines() {
             assert_matches!(worker.call_async_timeout::<()>("never", (), Duration::ZERO).await, Err(Error::Timeout));
 
             // Also of calls that could not be sent in time.
-            signal(&worker, Signal::SIGSTOP);
+            let stopped = Stopped::new(&worker);
             let bytes = ByteBuf::from(pattern(0, 100_000));
             assert_matches!(worker.call_async_timeout::<usize>("length", &bytes, SHORT).await, Err(Error::Timeout));
-            signal(&worker, Signal::SIGCONT);
+            drop(stopped);
             assert_eq!(worker.call_async::<usize>("length", &bytes).await.unwrap(), 100_000);
         });
     });
@@ -209,7 +208,7 @@ fn the_end_while_calls_wait_for_room() {
     within(LIMIT, || {
         for _ in 0..5 {
             let worker = Builder::new().ring_capacity(SMALL_RING).fork(served).unwrap();
-            signal(&worker, Signal::SIGSTOP);
+            let _stopped = Stopped::new(&worker);
             let bytes = ByteBuf::from(pattern(0, 500));
             block_on(async {
                 let calls: Vec<_> = (0..200).map(|_| tokio::spawn(worker.call_async::<usize>("length", &bytes))).collect();
@@ -298,7 +297,7 @@ fn a_poll_is_short() {
                 let call = pin!(worker.call_async::<()>("never", ()));
                 assert_matches!(call.poll(&mut Context::from_waker(Waker::noop())), Poll::Pending);
             }
-            assert!(start.elapsed() < AT_ONCE / 2, "{:?}", start.elapsed());
+            assert!(start.elapsed() < AT_ONCE, "{:?}", start.elapsed());
             eventually("the other end heard of it", || worker.stats().cancels_sent == 100);
         }
     });

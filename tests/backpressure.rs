@@ -128,7 +128,7 @@ fn the_handles_of_one_gauge_share_it_and_no_value_is_lost_uncounted() {
 fn the_last_value_of_a_gauge_is_not_lost_when_this_end_closes() {
     for drop_only in [false, true] {
         within(LIMIT, move || {
-            let co = coprocess::fork(reader).unwrap();
+            let co = common::patient().fork(reader).unwrap();
             let journal = fresh_path("journal");
             co.emit("journal", journal.to_str().unwrap()).unwrap();
             // Not opened: the first value is handled until the pair is closed.

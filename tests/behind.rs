@@ -27,16 +27,17 @@ fn fill(co: &Coprocess) {
 #[test]
 fn large_values_of_gauges_are_kept() {
     within(LIMIT, || {
-        let worker = coprocess::fork(|parent| {
-            parent.serve("ready", |()| ());
-            for number in 0..4_usize {
-                let end = parent.downgrade();
-                parent.listen(&format!("gauge {number}"), move |value: ByteBuf| {
-                    end.upgrade().unwrap().emit("seen", (number, value.len(), value[0])).unwrap();
-                });
-            }
-        })
-        .unwrap();
+        let worker = common::patient()
+            .fork(|parent| {
+                parent.serve("ready", |()| ());
+                for number in 0..4_usize {
+                    let end = parent.downgrade();
+                    parent.listen(&format!("gauge {number}"), move |value: ByteBuf| {
+                        end.upgrade().unwrap().emit("seen", (number, value.len(), value[0])).unwrap();
+                    });
+                }
+            })
+            .unwrap();
         worker.call::<()>("ready", ()).unwrap();
         let seen = inbox::<(usize, usize, u8)>(&worker, "seen");
         let gauges: Vec<_> = (0..4).map(|n| worker.event(&format!("gauge {n}")).backpressure(Backpressure::KeepLatest)).collect();
@@ -195,7 +196,7 @@ fn large_answers_of_tasks_at_once_do_not_end_the_pair() {
         std::mem::forget(runtime);
     }
     within(LIMIT, || {
-        let worker = coprocess::fork(serve).unwrap();
+        let worker = common::patient().fork(serve).unwrap();
         worker.call::<()>("ready", ()).unwrap();
         let calls: Vec<_> = (0..8).map(|_| worker.start::<ByteBuf>("large", 30 * MIB).unwrap()).collect();
         for call in calls {

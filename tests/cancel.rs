@@ -10,10 +10,9 @@ use std::task::{Context, Poll, Waker};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use common::{AT_ONCE, LIMIT, SMALL_RING, Stopped, assert_matches, eventually, pattern, signal, within};
+use common::{AT_ONCE, LIMIT, SMALL_RING, Stopped, assert_matches, eventually, pattern, within};
 use coprocess::serde_bytes::ByteBuf;
 use coprocess::{Builder, Coprocess, Error, Reply, current_deadline};
-use nix::sys::signal::Signal;
 
 coprocess::init_in_tests!();
 
@@ -126,12 +125,12 @@ fn without_room_it_is_sent_later() {
         let worker = Builder::new().ring_capacity(SMALL_RING).fork(served).unwrap();
         let pending = worker.start::<()>("hold", ()).unwrap();
         worker.call::<()>("sleep", 0_u64).unwrap();
-        signal(&worker, Signal::SIGSTOP);
+        let stopped = Stopped::new(&worker);
         while worker.try_emit("unheard", ByteBuf::from(pattern(0, 10))).is_ok() {}
         let start = Instant::now();
         drop(pending);
         assert!(start.elapsed() < AT_ONCE);
-        signal(&worker, Signal::SIGCONT);
+        drop(stopped);
         assert_eq!(worker.call::<(usize, usize)>("wanted", ()).unwrap(), (0, 1));
         assert_eq!(worker.stats().cancels_sent, 1);
     });

@@ -10,7 +10,7 @@ use std::ptr;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant, SystemTime};
 
-use common::{AT_ONCE, LIMIT, SMALL_RING, assert_matches, within};
+use common::{AT_ONCE, LIMIT, SMALL_RING, assert_matches, eventually, fresh_path, touch, within};
 use coprocess::serde_bytes::ByteBuf;
 use coprocess::{Builder, Coprocess, Error, WaitStrategy};
 
@@ -73,6 +73,7 @@ fn sleeper(parent: Coprocess) {
         .serve("double", |x: u64| x * 2)
         .serve("looks", |()| looks())
         .listen("sleep", |millis: u64| std::thread::sleep(Duration::from_millis(millis)))
+        .listen("wait for", |file: PathBuf| eventually("the file is there", || file.exists()))
         .serve("be called", |()| ());
     let end = parent.downgrade();
     parent.serve("call back", move |()| end.upgrade().unwrap().call_timeout::<u64>("double", 4_u64, AT_ONCE).unwrap());
@@ -107,10 +108,13 @@ fn deadlines_hold_and_nobody_looks() {
                 &|timeout| worker.emit_timeout("unheard", ByteBuf::from(vec![0; 100_000]), timeout).map(|()| 0),
             ];
             for operation in operations {
-                // Many times the deadline, however busy the machine is.
-                worker.emit("sleep", 300_u64).unwrap();
+                // Past the deadline, however busy the machine is.
+                let over = fresh_path("over");
+                worker.emit("wait for", &over).unwrap();
                 assert_times_out(operation);
+                touch(&over);
                 assert_eq!(worker.call::<u64>("double", 5_u64).unwrap(), 10);
+                fs::remove_file(over).unwrap();
             }
             // Events do, to wait for a second; no deadline hangs on it.
             if !cfg!(coprocess_second_backend) {

@@ -54,16 +54,16 @@ fn plain(parent: Coprocess) {
 #[test]
 fn gives_the_exit_status() {
     within(LIMIT, || {
-        let worker = coprocess::fork(plain).unwrap();
+        let worker = common::patient().fork(plain).unwrap();
         assert_eq!(worker.close().unwrap().unwrap().code(), Some(0));
         assert!(is_gone(worker.peer_id()));
 
-        let dead = coprocess::fork(plain).unwrap();
+        let dead = common::patient().fork(plain).unwrap();
         dead.emit("exit", 9).unwrap();
         eventually("the worker has exited", || !dead.is_connected());
         assert_eq!(dead.close().unwrap().unwrap().code(), Some(9));
 
-        let killed = coprocess::fork(plain).unwrap();
+        let killed = common::patient().fork(plain).unwrap();
         killed.kill().unwrap();
         assert_eq!(killed.close().unwrap().unwrap().signal(), Some(9));
     });
@@ -72,7 +72,7 @@ fn gives_the_exit_status() {
 #[test]
 fn again_and_from_several_threads() {
     within(LIMIT, || {
-        let worker = coprocess::fork(plain).unwrap();
+        let worker = common::patient().fork(plain).unwrap();
         thread::scope(|scope| {
             let closes: Vec<_> = (0..4).map(|_| scope.spawn(|| worker.close().unwrap())).collect();
             for close in closes {
@@ -89,7 +89,7 @@ fn again_and_from_several_threads() {
 fn delivers_what_was_sent_before() {
     within(LIMIT, || {
         for count in [0_u32, 1, 100, 20_000] {
-            let worker = Builder::new()
+            let worker = common::patient()
                 .ring_capacity(16 * 1024)
                 .env("COUNT", count.to_string())
                 .fork(|parent| {
@@ -119,7 +119,7 @@ fn delivers_what_was_sent_before() {
 fn ends_calls_in_flight() {
     within(LIMIT, || {
         let path = fresh_path("outcome");
-        let worker = Builder::new()
+        let worker = common::patient()
             .env("OUTCOME", &path)
             .fork(|parent| {
                 plain(parent.clone());
@@ -170,7 +170,7 @@ fn ends_calls_in_flight() {
 fn at_once_while_others_wait_for_answers() {
     within(LIMIT, || {
         for callers in [1, 3] {
-            let worker = Builder::new().close_timeout(LIMIT / 2).fork(plain).unwrap();
+            let worker = common::patient().fork(plain).unwrap();
             thread::scope(|scope| {
                 let calls: Vec<_> = (0..callers).map(|_| scope.spawn(|| worker.call::<()>("never", ()))).collect();
                 eventually("all have called", || worker.stats().messages_sent >= callers);
@@ -186,7 +186,7 @@ fn at_once_while_others_wait_for_answers() {
 #[test]
 fn by_the_worker() {
     within(LIMIT, || {
-        let worker = coprocess::fork(plain).unwrap();
+        let worker = common::patient().fork(plain).unwrap();
         let pending = worker.start::<()>("never", ()).unwrap();
         worker.emit("close", ()).unwrap();
         assert_matches!(at_once(|| pending.wait()), Err(Error::Disconnected(Reason::Closed)));
@@ -201,10 +201,11 @@ fn by_the_worker() {
 #[test]
 fn inside_a_handler() {
     within(LIMIT, || {
-        let worker = coprocess::fork(|parent| {
-            parent.clone().serve("go", move |()| parent.emit("close me", ()).unwrap());
-        })
-        .unwrap();
+        let worker = common::patient()
+            .fork(|parent| {
+                parent.clone().serve("go", move |()| parent.emit("close me", ()).unwrap());
+            })
+            .unwrap();
         let end = worker.downgrade();
         let (sender, status) = mpsc::channel();
         worker.listen("close me", move |()| {
@@ -265,31 +266,40 @@ fn with_a_full_ring() {
     });
 }
 
-/// A listener that is far behind and a worker that never stops sending: closing does not wait for either.
+/// A listener that is far behind and a worker that never stops sending: closing waits for neither, but for as long as it may handle what has arrived.
 #[test]
 fn with_a_slow_listener_and_a_flood() {
+    fn with(capacity: usize) {
+        // The worker, too, has so long, and no busy machine keeps it from its end.
+        let timeout = AT_ONCE;
+        let worker = Builder::new()
+            .ring_capacity(capacity)
+            .close_timeout(timeout)
+            .fork(|parent| {
+                parent.clone().listen("flood", move |()| {
+                    let parent = parent.clone();
+                    thread::spawn(move || while parent.emit("slow", ByteBuf::from(vec![0; 50])).is_ok() {});
+                });
+            })
+            .unwrap();
+        let (sender, handled) = mpsc::channel();
+        worker.listen("slow", move |_: ByteBuf| {
+            sender.send(()).unwrap_or(());
+            thread::sleep(Duration::from_millis(100));
+        });
+        worker.emit("flood", ()).unwrap();
+        next(&handled);
+        let start = Instant::now();
+        assert_eq!(worker.close().unwrap().unwrap().code(), Some(0));
+        assert!(start.elapsed() < timeout + AT_ONCE, "{:?}", start.elapsed());
+        assert_matches!(worker.emit("event", ()), Err(Error::Closed));
+    }
     within(LIMIT, || {
-        for capacity in [common::SMALL_RING, 256 * 1024] {
-            let worker = Builder::new()
-                .ring_capacity(capacity)
-                .close_timeout(Duration::from_millis(500))
-                .fork(|parent| {
-                    parent.clone().listen("flood", move |()| {
-                        let parent = parent.clone();
-                        thread::spawn(move || while parent.emit("slow", ByteBuf::from(vec![0; 50])).is_ok() {});
-                    });
-                })
-                .unwrap();
-            let (sender, handled) = mpsc::channel();
-            worker.listen("slow", move |_: ByteBuf| {
-                sender.send(()).unwrap_or(());
-                thread::sleep(Duration::from_millis(100));
-            });
-            worker.emit("flood", ()).unwrap();
-            next(&handled);
-            assert_eq!(at_once(|| worker.close()).unwrap().unwrap().code(), Some(0));
-            assert_matches!(worker.emit("event", ()), Err(Error::Closed));
-        }
+        thread::scope(|scope| {
+            for capacity in [common::SMALL_RING, 256 * 1024] {
+                scope.spawn(move || with(capacity));
+            }
+        });
     });
 }
 

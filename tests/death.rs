@@ -10,7 +10,7 @@ use std::sync::Mutex;
 use std::sync::mpsc;
 use std::thread;
 
-use common::{LIMIT, SMALL_RING, assert_matches, at_once, eventually, fresh_path, inbox, is_gone, next, pattern, touch, within};
+use common::{LIMIT, SMALL_RING, Stopped, assert_matches, at_once, eventually, fresh_path, inbox, is_gone, next, pattern, touch, within};
 use coprocess::serde_bytes::ByteBuf;
 use coprocess::{Builder, Coprocess, Error, Reason, Reply};
 use nix::sys::signal::{Signal, kill};
@@ -264,12 +264,11 @@ fn a_stopped_worker_is_alive() {
             parent.serve("double", |x: i64| x * 2);
         })
         .unwrap();
-        let pid = Pid::from_raw(worker.peer_id() as i32);
-        kill(pid, Signal::SIGSTOP).unwrap();
+        let stopped = Stopped::new(&worker);
         let timeout = Duration::from_millis(100);
         assert_matches!(worker.call_timeout::<i64>("double", 1, timeout), Err(Error::Timeout));
         assert!(worker.is_connected());
-        kill(pid, Signal::SIGCONT).unwrap();
+        drop(stopped);
         assert_eq!(worker.call::<i64>("double", 2).unwrap(), 4);
     });
 }
@@ -278,10 +277,11 @@ fn a_stopped_worker_is_alive() {
 fn of_the_thread_that_forked_is_no_death() {
     within(LIMIT, || {
         let worker = thread::spawn(|| {
-            coprocess::fork(|parent| {
-                parent.serve("double", |x: i64| x * 2);
-            })
-            .unwrap()
+            common::patient()
+                .fork(|parent| {
+                    parent.serve("double", |x: i64| x * 2);
+                })
+                .unwrap()
         })
         .join()
         .unwrap();

@@ -16,10 +16,11 @@ coprocess::init_in_tests!();
 #[test]
 fn the_worker_runs_after_its_function_and_exits_with_zero() {
     within(LIMIT, || {
-        let worker = coprocess::fork(|parent| {
-            parent.serve("pid", |()| process::id());
-        })
-        .unwrap();
+        let worker = common::patient()
+            .fork(|parent| {
+                parent.serve("pid", |()| process::id());
+            })
+            .unwrap();
         assert_eq!(worker.call::<u32>("pid", ()).unwrap(), worker.peer_id());
         assert_eq!(worker.close().unwrap().unwrap().code(), Some(0));
     });
@@ -28,7 +29,7 @@ fn the_worker_runs_after_its_function_and_exits_with_zero() {
 #[test]
 fn a_function_that_does_nothing_is_a_worker_too() {
     within(LIMIT, || {
-        let worker = coprocess::fork(|_| ()).unwrap();
+        let worker = common::patient().fork(|_| ()).unwrap();
         assert_matches!(worker.call::<()>("anything", ()), Err(Error::MethodNotFound { .. }));
         assert_eq!(worker.close().unwrap().unwrap().code(), Some(0));
     });
@@ -172,11 +173,16 @@ fn a_thread_inside_a_call_takes_the_lead() {
                 count.fetch_add(1, Ordering::SeqCst);
             }
         });
-        for _ in 0..500 {
-            worker.call::<()>("work", ()).unwrap();
+        // Whether the library's own thread or this one is there first depends, too, on who gets a processor.
+        let mut attempts = Vec::new();
+        while attempts.iter().all(|here| *here <= 250) {
+            assert!(attempts.len() < 5, "of 500 events the calling thread has handled {attempts:?}");
+            here.store(0, Ordering::SeqCst);
+            for _ in 0..500 {
+                worker.call::<()>("work", ()).unwrap();
+            }
+            attempts.push(here.load(Ordering::SeqCst));
         }
-        let here = here.load(Ordering::SeqCst);
-        assert!(here > 250, "only {here} of 500 events were handled by the calling thread");
     });
 }
 

@@ -13,7 +13,7 @@ use std::thread;
 use common::meant::{MEANT, alive, panics, quiet, remote};
 use common::{LIMIT, SMALL_RING, alone, assert_matches, eventually, next, resident_kib, within};
 use coprocess::serde_bytes::{ByteBuf, Bytes};
-use coprocess::{Builder, Coprocess, Error, Reply};
+use coprocess::{Coprocess, Error, Reply};
 use serde::{Deserialize, Serialize, Serializer};
 
 coprocess::init_in_tests!();
@@ -44,7 +44,7 @@ impl Drop for Spring {
 }
 
 fn worker(capacity: usize) -> Coprocess {
-    let worker = Builder::new().ring_capacity(capacity).fork(|parent| {
+    let worker = common::patient().ring_capacity(capacity).fork(|parent| {
         quiet();
         parent
             .serve("length", |bytes: ByteBuf| bytes.len())

@@ -12,10 +12,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::Duration;
 
-use common::{LIMIT, SMALL_RING, assert_matches, at_once, check_error, eventually, program, role, within};
+use common::{LIMIT, SMALL_RING, Stopped, assert_matches, at_once, check_error, eventually, program, role, within};
 use coprocess::{Builder, Coprocess, Error, ForkError, Reason, Reply};
-use nix::sys::signal::{SigHandler, Signal, kill, signal};
-use nix::unistd::Pid;
+use nix::sys::signal::{SigHandler, Signal, signal};
 use serde::{Serialize, Serializer};
 
 coprocess::init_in_tests!();
@@ -143,7 +142,7 @@ fn children_die_unseen() {
 #[test]
 fn disconnected_for_an_unknown_reason() {
     within(LIMIT, || {
-        let middle = coprocess::spawn(program("children die unseen")).unwrap();
+        let middle = common::patient().spawn(program("children die unseen")).unwrap();
         middle.call::<()>("test", ()).unwrap();
         assert!(middle.close().unwrap().unwrap().success());
     });
@@ -182,8 +181,7 @@ fn full() {
                 parent.serve("one", |()| 1).listen("count", |_: u64| ());
             })
             .unwrap();
-        let pid = Pid::from_raw(worker.peer_id() as i32);
-        kill(pid, Signal::SIGSTOP).unwrap();
+        let stopped = Stopped::new(&worker);
         let mut sent = 0_u64;
         let error = loop {
             match worker.try_emit("count", sent) {
@@ -196,7 +194,7 @@ fn full() {
         check_error(&error, "full");
         assert!(error.source().is_none());
         assert_eq!(worker.stats().messages_sent, sent, "the refused one was not sent");
-        kill(pid, Signal::SIGCONT).unwrap();
+        drop(stopped);
         assert_eq!(worker.call::<i32>("one", ()).unwrap(), 1);
         worker.try_emit("count", 0_u64).unwrap();
     });

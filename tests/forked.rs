@@ -16,7 +16,7 @@ use std::time::Duration;
 
 use common::{Held, LIMIT, SMALL_RING, alone, assert_matches, at_once, check_error, eventually, inbox, is_gone, next, within};
 use coprocess::serde_bytes::ByteBuf;
-use coprocess::{Backpressure, Builder, Coprocess, Error, Reason, Reply, Result, Stats};
+use coprocess::{Backpressure, Coprocess, Error, Reason, Reply, Result, Stats};
 use nix::sys::signal::{Signal, kill};
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::{ForkResult, Pid, fork};
@@ -125,7 +125,7 @@ fn use_handle(co: &Coprocess) {
 fn the_child_gets_errors() {
     within(LIMIT, || {
         for capacity in [SMALL_RING, 256 * 1024] {
-            let worker = Builder::new().ring_capacity(capacity).fork(plain).unwrap();
+            let worker = common::patient().ring_capacity(capacity).fork(plain).unwrap();
             let echoed = inbox::<u64>(&worker, "echoed");
             let over = AtomicBool::new(false);
             let busy = || !over.load(Ordering::Relaxed);
@@ -199,7 +199,7 @@ fn the_child_gets_errors_for_what_was_under_way() {
 #[test]
 fn what_was_under_way_goes_on() {
     within(LIMIT, || {
-        let worker = coprocess::fork(plain).unwrap();
+        let worker = common::patient().fork(plain).unwrap();
         let echoed = inbox::<u64>(&worker, "echoed");
         let calls: Vec<_> = (0..100_u64).map(|x| worker.start::<u64>("double", x).unwrap()).collect();
         let mut in_the_child = Some(calls);
@@ -228,7 +228,7 @@ fn the_child_ends() {
     }
     within(LIMIT, || {
         alone!({
-            let worker = coprocess::fork(plain).unwrap();
+            let worker = common::patient().fork(plain).unwrap();
             worker.listen("echoed", |_: u64| ());
             let pid: u32 = worker.call("pid", ()).unwrap();
             let before = Held::settled();
@@ -269,7 +269,7 @@ fn the_child_ends() {
 #[test]
 fn the_child_starts_pairs() {
     within(LIMIT, || {
-        let workers: Vec<Coprocess> = (0..4).map(|_| coprocess::fork(plain).unwrap()).collect();
+        let workers: Vec<Coprocess> = (0..4).map(|_| common::patient().fork(plain).unwrap()).collect();
         let child = in_child(
             || {
                 let own: Vec<Coprocess> = (0..8).map(|_| coprocess::fork(plain).unwrap()).collect();
@@ -317,7 +317,7 @@ fn the_child_starts_pairs() {
 fn the_child_unmaps_nothing() {
     within(LIMIT, || {
         alone!({
-            let worker = coprocess::fork(plain).unwrap();
+            let worker = common::patient().fork(plain).unwrap();
             let maps = fs::read_to_string("/proc/self/maps").unwrap();
             let lines: Vec<&str> = maps.lines().filter(|line| common::is_shared_memory(line)).collect();
             // The segment towards this process's own parent is there, too.

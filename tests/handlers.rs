@@ -141,21 +141,22 @@ fn nested_calls_from_several_threads() {
 #[test]
 fn a_panic_stays_in_its_handler() {
     within(LIMIT, || {
-        let worker = coprocess::fork(|parent| {
-            let reports = Arc::new(AtomicU64::new(0));
-            let count = reports.clone();
-            panic::set_hook(Box::new(move |_| {
-                count.fetch_add(1, Ordering::SeqCst);
-            }));
-            parent.serve("text", |()| -> () { panic!("in the text") });
-            parent.serve("formatted", |x: i32| -> () { panic!("number {x}") });
-            parent.serve("other", |()| -> () { panic::panic_any(17) });
-            parent.listen("event", |()| panic!("in an event"));
-            parent.serve("reports", move |()| reports.load(Ordering::SeqCst));
-            let end = parent.downgrade();
-            parent.serve("event panics", move |()| end.upgrade().unwrap().stats().event_panics);
-        })
-        .unwrap();
+        let worker = common::patient()
+            .fork(|parent| {
+                let reports = Arc::new(AtomicU64::new(0));
+                let count = reports.clone();
+                panic::set_hook(Box::new(move |_| {
+                    count.fetch_add(1, Ordering::SeqCst);
+                }));
+                parent.serve("text", |()| -> () { panic!("in the text") });
+                parent.serve("formatted", |x: i32| -> () { panic!("number {x}") });
+                parent.serve("other", |()| -> () { panic::panic_any(17) });
+                parent.listen("event", |()| panic!("in an event"));
+                parent.serve("reports", move |()| reports.load(Ordering::SeqCst));
+                let end = parent.downgrade();
+                parent.serve("event panics", move |()| end.upgrade().unwrap().stats().event_panics);
+            })
+            .unwrap();
         for (round, (name, says)) in [("text", "in the text"), ("other", ""), ("text", "in the text")].into_iter().enumerate() {
             match worker.call::<()>(name, ()) {
                 Err(Error::Remote { method, message }) => {

@@ -12,7 +12,7 @@ use std::thread;
 
 use common::{LIMIT, SMALL_RING, alone, assert_matches, at_once, eventually, peak_kib, within};
 use coprocess::serde_bytes::{ByteBuf, Bytes};
-use coprocess::{Builder, Coprocess, Error, Pending, Reply, WaitStrategy};
+use coprocess::{Coprocess, Error, Pending, Reply, WaitStrategy};
 use serde::de::DeserializeOwned;
 use serde::ser::SerializeTuple;
 use serde::{Deserialize, Serialize, Serializer};
@@ -173,7 +173,7 @@ type Kind = fn(&Coprocess, &str);
 
 /// A worker that takes every type, and sends back what it is given.
 fn worker(capacity: usize, strategy: WaitStrategy) -> Coprocess {
-    let worker = Builder::new().ring_capacity(capacity).wait(strategy).fork(|parent| {
+    let worker = common::patient().ring_capacity(capacity).wait(strategy).fork(|parent| {
         for_each_type(|name, kind, _| kind(&parent, name));
         parent.serve("answer", |raw: (Raw,)| raw.0);
         parent.serve_deferred("answer later", |raw: (Raw,), reply: Reply<Raw>| drop(thread::spawn(move || reply.send(raw.0))));

@@ -239,7 +239,7 @@ fn worker_program() {
 }
 
 fn calculator() -> (Coprocess, CalculatorClient) {
-    let co = coprocess::fork(|parent| Plain::default().serve(&parent)).unwrap();
+    let co = common::patient().fork(|parent| Plain::default().serve(&parent)).unwrap();
     let client = CalculatorClient::new(&co).unwrap();
     (co, client)
 }
@@ -1010,7 +1010,7 @@ fn differs(method: &'static str, place: &str, ours: &str, theirs: &str) -> Inter
 #[test]
 fn a_worker_program_whose_interface_differs_in_one_method() {
     within(LIMIT, || {
-        let worker = coprocess::spawn(program("serves another clock")).unwrap();
+        let worker = common::patient().spawn(program("serves another clock")).unwrap();
         let error = ClockClient::new(&worker).unwrap_err();
         check_error(&error, "the interface `Clock` does not fit");
         check_error(&error, "in `set`, `seconds` is `u64` here, and `u32` at the other end");

@@ -123,7 +123,7 @@ fn of_commands_that_a_worker_starts() {
 #[test]
 fn the_end_of_one_pair_beside_others() {
     within(LIMIT, || {
-        let workers: Vec<Coprocess> = (0..6).map(|_| coprocess::fork(open).unwrap()).collect();
+        let workers: Vec<Coprocess> = (0..6).map(|_| common::patient().fork(open).unwrap()).collect();
         let mut sleeper = Command::new("sleep").arg("1000").spawn().unwrap();
         for worker in &workers {
             assert!(common::at_once(|| worker.close()).unwrap().unwrap().success());

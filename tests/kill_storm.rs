@@ -15,7 +15,7 @@ use std::sync::{Arc, Mutex, mpsc};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use common::{Held, Random, SMALL_RING, alone, fresh_path, pattern, rounds, within};
+use common::{AT_ONCE, Held, Random, SMALL_RING, alone, fresh_path, pattern, rounds, within};
 use coprocess::serde_bytes::{ByteBuf, Bytes};
 use coprocess::{Builder, Coprocess, Error, Reason, Reply, Result, WaitStrategy};
 use nix::sys::signal::{Signal, kill};
@@ -26,8 +26,6 @@ coprocess::init_in_tests!();
 
 /// A wait ends so soon after the death.
 const SOON: Duration = Duration::from_millis(50);
-/// However busy the machine is.
-const AT_THE_LATEST: Duration = Duration::from_secs(2);
 /// The storm rages for so long at most before the kill.
 const LONGEST: Duration = Duration::from_millis(40);
 const LARGE: usize = 10 << 20;
@@ -160,7 +158,7 @@ fn callbacks(worker: &Coprocess) -> Error {
 
 fn drop_all(results: &mpsc::Receiver<Result<u64>>, in_flight: usize) {
     for _ in 0..in_flight {
-        results.recv_timeout(AT_THE_LATEST).expect("every callback is called").ok();
+        results.recv_timeout(AT_ONCE).expect("every callback is called").ok();
     }
     assert!(results.try_recv().is_err(), "called once too often");
 }
@@ -176,6 +174,8 @@ fn ending(activity: impl FnOnce() -> Error) -> (Instant, Error) {
 struct Tally {
     lags: Vec<Duration>,
     lags_of_spinners: Vec<Duration>,
+    /// Of each round the longest lag, beyond what the machine makes of a wait. The waits of a round are not independent: they want the same processors.
+    longest: Vec<Duration>,
     published: u64,
     /// Rounds in which the kill came while the pair was being closed, and those that it came too late for.
     closing: u32,
@@ -218,7 +218,7 @@ fn round(number: u64, random: &Random, large: &[u8], tally: &mut Tally) {
         ("never", &|| worker.call::<()>("never", ()).unwrap_err()),
         ("run", &|| if somebody_runs { worker.run().err().unwrap_or(Error::Closed) } else { calls(&worker) }),
     ];
-    let (death, closed, endings) = thread::scope(|scope| {
+    let ((death, seen_by_all), closed, endings) = thread::scope(|scope| {
         let threads = activities.map(|(name, activity)| {
             let started = &started;
             let thread = scope.spawn(move || {
@@ -227,11 +227,13 @@ fn round(number: u64, random: &Random, large: &[u8], tally: &mut Tally) {
             });
             (name, thread)
         });
-        // What an ordinary thread that waits in the kernel sees of the death is the measure for the others.
-        let witness = scope.spawn(|| {
-            // Reaped by the library meanwhile: it has ended, too.
-            let _ = waitid(Id::Pid(pid), WaitPidFlag::WEXITED | WaitPidFlag::WNOWAIT);
-            Instant::now()
+        // What ordinary threads that wait in the kernel see of the death is the measure for the others: when it was, and how long it takes here to learn of it.
+        let witnesses = activities.map(|_| {
+            scope.spawn(|| {
+                // Reaped by the library meanwhile: it has ended, too.
+                let _ = waitid(Id::Pid(pid), WaitPidFlag::WEXITED | WaitPidFlag::WNOWAIT);
+                Instant::now()
+            })
         });
         let closer = close_after.map(|delay| {
             let worker = &worker;
@@ -246,13 +248,14 @@ fn round(number: u64, random: &Random, large: &[u8], tally: &mut Tally) {
         thread::sleep(kill_after);
         if number.is_multiple_of(3) {
             worker.kill().unwrap();
-        } else if witness.is_finished() {
+        } else if witnesses.iter().any(|witness| witness.is_finished()) {
             assert!(close_after.is_some());
         } else {
             // As anybody else would. If it has just ended there is nobody to kill, and nobody else has its number yet.
             let _ = kill(pid, Signal::SIGKILL);
         }
-        let death = witness.join().unwrap();
+        let seen = witnesses.map(|witness| witness.join().unwrap());
+        let death = (*seen.iter().min().unwrap(), *seen.iter().max().unwrap());
         let closed = closer.map(|closer| closer.join().unwrap());
         (death, closed, threads.map(|(name, thread)| (name, thread.join().unwrap())))
     });
@@ -262,6 +265,7 @@ fn round(number: u64, random: &Random, large: &[u8], tally: &mut Tally) {
         assert!(status.success() || status.signal() == Some(9), "{status}");
         status.signal().is_some()
     });
+    let mut longest = Duration::ZERO;
     for (name, (at, error)) in endings {
         let what = format!("round {number}, {name}, {capacity} bytes, {strategy:?}");
         match error {
@@ -270,9 +274,14 @@ fn round(number: u64, random: &Random, large: &[u8], tally: &mut Tally) {
             other => panic!("{what}: {other:?}"),
         }
         let lag = at.saturating_duration_since(death);
-        assert!(lag < AT_THE_LATEST, "{what}: {lag:?} after the death");
+        assert!(lag < AT_ONCE, "{what}: {lag:?} after the death");
         // Where a dozen threads spin for a processor, the one that brings the news must wait for it, too.
         if strategy == WaitStrategy::Spin { &mut tally.lags_of_spinners } else { &mut tally.lags }.push(lag);
+        longest = longest.max(lag);
+    }
+    if strategy != WaitStrategy::Spin {
+        // Who brings the news has to be woken first, and then whoever waits for it.
+        tally.longest.push(longest.saturating_sub(2 * (seen_by_all - death)));
     }
     let noted = u64::from_ne_bytes(std::fs::read(&published).unwrap().try_into().unwrap());
     tally.published += noted;
@@ -296,7 +305,13 @@ fn round(number: u64, random: &Random, large: &[u8], tally: &mut Tally) {
 fn part(what: &str, mut lags: Vec<Duration>, percent: usize) -> Duration {
     lags.sort_unstable();
     let by = |percent: usize| lags.get(lags.len().saturating_sub(1) * percent / 100).copied().unwrap_or_default();
-    eprintln!("{} {what} ended by {:.1?} after the death (half), {:.1?} (99 %), {:.1?} (all)", lags.len(), by(50), by(99), by(100));
+    eprintln!(
+        "{} {what} ended by {:.1?} after the death (half), {:.1?} ({percent} %), {:.1?} (all)",
+        lags.len(),
+        by(50),
+        by(percent),
+        by(100)
+    );
     by(percent)
 }
 
@@ -307,7 +322,7 @@ fn of_kills() {
             let random = Random::for_test("of_kills");
             let large = pattern(1, LARGE);
             // Untouched by what goes on beside it; and it keeps what the library has for the whole process.
-            let bystander = coprocess::fork(victim).unwrap();
+            let bystander = common::patient().fork(victim).unwrap();
             bystander.listen("number", |_: (u64, ByteBuf)| ());
             let before = Held::settled();
             let mut tally = Tally::default();
@@ -319,15 +334,16 @@ fn of_kills() {
             }
             assert!(bystander.close().unwrap().unwrap().success());
 
-            let Tally { lags, lags_of_spinners, published, closing, closed_before } = tally;
+            let Tally { lags, lags_of_spinners, longest, published, closing, closed_before } = tally;
             eprintln!(
                 "{} rounds in {:.1?}: {published} numbers published, killed in {closing} closes and after {closed_before}",
                 rounds(200),
                 start.elapsed()
             );
-            // Of threads that want two processors at once, one in a hundred may have to wait for one.
-            assert!(part("waits", lags, 99) < SOON);
+            part("waits", lags, 99);
             part("waits of those who spin", lags_of_spinners, 99);
+            // The machine may have something else to do in one round of twenty.
+            assert!(part("rounds, less what any thread waits,", longest, 95) < SOON);
             assert!(published > rounds(200), "the workers have hardly lived");
         });
     });

@@ -79,7 +79,7 @@ fn after_close() {
             let before = warm_up();
             for strategy in [WaitStrategy::Adaptive, WaitStrategy::Spin, WaitStrategy::Block] {
                 for _ in 0..10 {
-                    let worker = Builder::new().wait(strategy).fork(plain).unwrap();
+                    let worker = common::patient().wait(strategy).fork(plain).unwrap();
                     worker.listen("number", |_: (u32, ByteBuf)| ());
                     worker.emit("emit", 20_u32).unwrap();
                     assert_eq!(worker.call::<i64>("double", 1).unwrap(), 2);
@@ -263,7 +263,7 @@ fn after_spawn() {
         alone!({
             let before = warm_up();
             for _ in 0..5 {
-                let worker = coprocess::spawn(program("plain")).unwrap();
+                let worker = common::patient().spawn(program("plain")).unwrap();
                 assert_eq!(worker.call::<i64>("double", 1).unwrap(), 2);
                 assert!(worker.close().unwrap().unwrap().success());
                 drop(worker);
@@ -352,7 +352,8 @@ fn after_a_worker_that_cannot_be_killed() {
     }
     within(LIMIT, || {
         let (other, release) = (fresh_path("other"), fresh_path("release"));
-        fs::copy(env::current_exe().unwrap(), &other).unwrap();
+        // By another process: what is started beside this test would inherit a descriptor for writing, and nobody can execute the copy until it is closed.
+        assert!(Command::new("cp").arg(env::current_exe().unwrap()).arg(&other).status().unwrap().success());
         fs::set_permissions(&other, Permissions::from_mode(0o4755)).unwrap();
         let output = program("unprivileged").env("OTHER", &other).env("RELEASE", &release).stderr(Stdio::piped()).output().unwrap();
         for path in [other, release] {

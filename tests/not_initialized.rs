@@ -49,7 +49,7 @@ fn fork_says_what_to_do() {
 #[test]
 fn spawn_needs_no_init() {
     within(LIMIT, || {
-        let worker = coprocess::spawn(program("worker")).unwrap();
+        let worker = common::patient().spawn(program("worker")).unwrap();
         assert_eq!(worker.call::<i64>("double", 21).unwrap(), 42);
         assert!(worker.close().unwrap().unwrap().success());
     });

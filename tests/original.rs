@@ -4,6 +4,7 @@
 mod common;
 
 use std::env;
+use std::fs;
 use std::os::unix::process::ExitStatusExt;
 use std::path::PathBuf;
 use std::process::{self, Command, Stdio};
@@ -11,7 +12,10 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, mpsc};
 use std::time::Duration;
 
-use common::{LIMIT, alone, assert_matches, at_once, eventually, inbox, is_gone, next, program, resident_kib, role, serve_parent, within};
+use common::{
+    LIMIT, alone, assert_matches, at_once, eventually, fresh_path, inbox, is_gone, next, program, resident_kib, role, serve_parent, touch,
+    within,
+};
 use coprocess::{Builder, Coprocess, Error, Reason, Reply, WaitStrategy};
 
 coprocess::init_in_tests!();
@@ -67,7 +71,7 @@ fn spawn_of_a_program_relative_to_the_working_directory() {
         for (key, value) in absolute.get_envs() {
             command.env(key, value.unwrap());
         }
-        let worker = coprocess::spawn(command).unwrap();
+        let worker = common::patient().spawn(command).unwrap();
         assert_eq!(worker.call::<i64>("add", (1, 2)).unwrap(), 3);
         assert!(worker.close().unwrap().unwrap().success());
     });
@@ -134,7 +138,7 @@ fn killed_when_the_parent_exits() {
 #[test]
 fn close_disconnects_or_kills() {
     within(LIMIT, || {
-        let worker = coprocess::fork(calculator).unwrap();
+        let worker = common::patient().fork(calculator).unwrap();
         let pid = worker.peer_id();
         let status = worker.close().unwrap().expect("the parent learns the status");
         assert_eq!(status.code(), Some(0));
@@ -351,8 +355,9 @@ fn bogus_messages_are_no_crash() {
                 .wait(WaitStrategy::Spin)
                 .close_timeout(Duration::from_millis(20))
                 .fork(|parent| {
-                    parent.serve("scribble", |(from, byte): (f64, u8)| -> () {
+                    parent.serve("scribble", |(from, byte, done): (f64, u8, PathBuf)| -> () {
                         common::scribble(from, |_, _| byte);
+                        touch(&done);
                         loop {
                             std::thread::park();
                         }
@@ -360,11 +365,15 @@ fn bogus_messages_are_no_crash() {
                 })
                 .unwrap();
             let timeout = Duration::from_millis(100);
+            let done = fresh_path("done");
             for _ in 0..2 {
-                let error = hostile.call_timeout::<()>("scribble", (from, byte), timeout).unwrap_err();
+                let error = hostile.call_timeout::<()>("scribble", (from, byte, &done), timeout).unwrap_err();
                 assert_matches!(error, Error::Misbehaved(_) | Error::Disconnected(_) | Error::Timeout);
             }
             drop(hostile.emit_timeout("event", vec![0_u8; 1 << 20], timeout));
+            // One that has not come to it yet would end by itself.
+            eventually("it has overwritten everything", || done.exists());
+            fs::remove_file(done).unwrap();
             let status = hostile.close().unwrap().unwrap();
             assert_eq!(status.signal(), Some(15));
         }

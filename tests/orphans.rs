@@ -11,7 +11,7 @@ use std::sync::{Mutex, Once};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use common::{LIMIT, Random, SMALL_RING, eventually, fresh_path, is_gone, rounds, state, touch, within};
+use common::{AT_ONCE, LIMIT, Random, SMALL_RING, eventually, fresh_path, is_gone, rounds, state, touch, within};
 use coprocess::serde_bytes::ByteBuf;
 use coprocess::{Builder, Coprocess, Reply};
 use nix::sys::signal::{Signal, kill};
@@ -19,8 +19,14 @@ use nix::unistd::Pid;
 
 coprocess::init_in_tests!();
 
+/// How long a process is given that is stuck when its parent is gone.
+const GRACE: Duration = Duration::from_millis(250);
 /// All processes below the one that was killed are gone by then: two generations, each of which may be stuck.
 const SOON: Duration = Duration::from_secs(1);
+/// However busy the machine is.
+fn at_the_latest() -> Duration {
+    2 * GRACE + AT_ONCE
+}
 
 /// What a worker is doing while its parent dies.
 const OCCUPATIONS: [&str; 14] = [
@@ -195,6 +201,7 @@ fn until_gone(processes: &[u32]) -> Duration {
 fn end_whatever_they_do() {
     within(LIMIT, || {
         let random = Random::for_test("end_whatever_they_do");
+        let mut all = Vec::new();
         for occupation in OCCUPATIONS {
             let mut longest = Duration::ZERO;
             for _ in 0..rounds(3) {
@@ -203,11 +210,15 @@ fn end_whatever_they_do() {
                 thread::sleep(random.moment(Duration::from_millis(5)));
                 assert!(workers.iter().all(|worker| !is_gone(*worker)), "{occupation}: gone before their parent");
                 parent.kill().unwrap();
-                longest = longest.max(until_gone(&workers));
-                assert!(longest < SOON, "{occupation}: {longest:?}");
+                let took = until_gone(&workers);
+                assert!(took < at_the_latest(), "{occupation}: {took:?}");
+                longest = longest.max(took);
+                all.push(took);
             }
             eprintln!("{occupation:>18}: the worker and its worker are gone after {longest:.1?} at most");
         }
+        all.sort_unstable();
+        assert!(all[all.len() / 2] < SOON, "half of them take {:?} and more", all[all.len() / 2]);
     });
 }
 
@@ -225,7 +236,7 @@ fn end_when_they_are_continued() {
             eventually("the parent is gone", || is_gone(pid));
             signal_all(Signal::SIGCONT);
             let took = until_gone(&workers);
-            assert!(took < SOON, "{took:?}");
+            assert!(took < at_the_latest(), "{took:?}");
         }
     });
 }
@@ -273,7 +284,7 @@ fn end_wherever_they_were_in_their_start() {
             eventually("the parent is gone", || is_gone(pid));
             let start = Instant::now();
             while !marked(&mark).iter().all(|process| is_gone(*process)) {
-                assert!(start.elapsed() < SOON, "round {round}: {:?} live on", marked(&mark));
+                assert!(start.elapsed() < at_the_latest(), "round {round}: {:?} live on", marked(&mark));
                 thread::sleep(Duration::from_millis(1));
             }
         }
@@ -310,7 +321,7 @@ fn end_in_the_midst_of_a_close() {
             fs::remove_file(&closing).unwrap();
             parent.kill().unwrap();
             let took = until_gone(&[worker]);
-            assert!(took < SOON, "{took:?}");
+            assert!(took < at_the_latest(), "{took:?}");
         }
     });
 }

@@ -13,7 +13,7 @@ use std::thread;
 use common::meant::{MEANT, alive, panics, quiet, remote};
 use common::{LIMIT, assert_matches, at_once, eventually, within};
 use coprocess::serde_bytes::ByteBuf;
-use coprocess::{Builder, Coprocess, Error, Pending, Reply};
+use coprocess::{Coprocess, Error, Pending, Reply};
 use serde::de::{Deserializer, Error as _};
 use serde::ser::{SerializeSeq, Serializer};
 use serde::{Deserialize, Serialize};
@@ -68,7 +68,7 @@ fn bait(size: u64, kind: u8) -> (ByteBuf, u8, &'static str) {
 }
 
 fn worker(capacity: usize) -> Coprocess {
-    let worker = Builder::new().ring_capacity(capacity).fork(|parent| {
+    let worker = common::patient().ring_capacity(capacity).fork(|parent| {
         quiet();
         parent
             .serve("length", |bytes: ByteBuf| bytes.len())

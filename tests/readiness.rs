@@ -150,13 +150,11 @@ fn with_a_runtime() {
 #[test]
 fn answers_and_deadlines_come_through_poll() {
     within(LIMIT, || {
-        let worker = Builder::new()
-            .call_timeout(Duration::from_millis(50))
-            .fork(|parent| {
-                let held: Mutex<Vec<coprocess::Reply<()>>> = Mutex::default();
-                parent.serve_deferred("never", move |(), reply| held.lock().unwrap().push(reply)).serve("double", |x: u64| x * 2);
-            })
-            .unwrap();
+        fn served(parent: Coprocess) {
+            let held: Mutex<Vec<coprocess::Reply<()>>> = Mutex::default();
+            parent.serve_deferred("never", move |(), reply| held.lock().unwrap().push(reply)).serve("double", |x: u64| x * 2);
+        }
+        let worker = coprocess::fork(served).unwrap();
         let events = Loop::new(&worker);
         let told: Arc<Mutex<Vec<coprocess::Result<u64>>>> = Arc::default();
         let tell = || {
@@ -171,6 +169,9 @@ fn answers_and_deadlines_come_through_poll() {
         }
         let first = told.lock().unwrap().pop();
         assert_matches!(first, Some(Ok(8)));
+
+        let worker = Builder::new().call_timeout(Duration::from_millis(50)).fork(served).unwrap();
+        let events = Loop::new(&worker);
         let start = Instant::now();
         worker.call_with("never", (), tell()).unwrap();
         while told.lock().unwrap().is_empty() {

@@ -15,7 +15,7 @@ use common::{
     within,
 };
 use coprocess::serde_bytes::Bytes;
-use coprocess::{Builder, Coprocess, Error, ForkError};
+use coprocess::{Coprocess, Error, ForkError};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::unistd::Uid;
 
@@ -86,13 +86,13 @@ fn size_of_files() {
             let (unlimited, _) = getrlimit(Resource::RLIMIT_FSIZE).unwrap();
             for _ in 0..20 {
                 limit(Resource::RLIMIT_FSIZE, 64 * 1024);
-                let cause = attempt(|| coprocess::fork(plain));
+                let cause = attempt(|| common::patient().fork(plain));
                 assert_matches!(cause, Some(ForkError::Setup { ref source, .. }) if source.raw_os_error() == Some(libc::EFBIG));
                 before.again("a refused file");
                 // A smaller one is not refused, and what goes through it is no file.
-                assert_matches!(attempt(|| Builder::new().ring_capacity(SMALL_RING).fork(plain)), None);
+                assert_matches!(attempt(|| common::patient().ring_capacity(SMALL_RING).fork(plain)), None);
                 limit(Resource::RLIMIT_FSIZE, unlimited);
-                assert_matches!(attempt(|| coprocess::fork(plain)), None);
+                assert_matches!(attempt(|| common::patient().fork(plain)), None);
                 before.again("the others");
             }
         });
@@ -111,7 +111,7 @@ fn address_space() {
                 let (mut refused, mut worked) = (0, 0);
                 for step in 0..40 {
                     limit(Resource::RLIMIT_AS, virtual_kib() * 1024 + step * 128 * 1024);
-                    let cause = attempt(|| Builder::new().ring_capacity(1 << 20).fork(plain));
+                    let cause = attempt(|| common::patient().ring_capacity(1 << 20).fork(plain));
                     limit(Resource::RLIMIT_AS, unlimited);
                     match cause {
                         None => worked += 1,
@@ -145,7 +145,7 @@ fn few_processes() {
     for _ in 0..10 {
         for spare in 0..=ENOUGH {
             limit(Resource::RLIMIT_NPROC, own + spare);
-            let cause = attempt(|| coprocess::fork(plain));
+            let cause = attempt(|| common::patient().fork(plain));
             match spare {
                 0 => assert_matches!(cause, Some(ForkError::Exec(ref source)) if source.raw_os_error() == Some(libc::EAGAIN)),
                 ENOUGH => assert_matches!(cause, None),

@@ -26,7 +26,7 @@ fn each_memory_goes_with_each_wake_up() {
                     (_, Wakeup::Event) if !cfg!(feature = "raw-sync") => Some("raw-sync"),
                     _ => None,
                 };
-                match (Builder::new().backend(backend).wakeup(wakeup).fork(double), missing) {
+                match (common::patient().backend(backend).wakeup(wakeup).fork(double), missing) {
                     (Ok(worker), None) => {
                         for x in 0..1000 {
                             assert_eq!(worker.call::<u64>("double", x).unwrap(), 2 * x);
@@ -109,7 +109,7 @@ mod shortened {
     fn by_another_process() {
         within(LIMIT, || {
             for named in [false, true] {
-                let ward = coprocess::fork(ward).unwrap();
+                let ward = common::patient().fork(ward).unwrap();
                 let before = ways_in(ward.peer_id());
                 assert_eq!(ward.call::<u64>("start", named).unwrap(), 2);
                 let after = ways_in(ward.peer_id());

@@ -100,7 +100,7 @@ fn times_out<T: std::fmt::Debug>(deadline: Duration, wait: impl FnOnce() -> copr
 
 /// All that a pair can do, once.
 fn exercise(strategy: WaitStrategy, capacity: usize) {
-    let worker = Builder::new().wait(strategy).ring_capacity(capacity).fork(worker).unwrap();
+    let worker = common::patient().wait(strategy).ring_capacity(capacity).fork(worker).unwrap();
     let end = worker.downgrade();
     worker.try_serve("nested", move |depth: u64| match depth {
         0 => Ok(0),
@@ -165,7 +165,7 @@ fn while_pairs_begin_and_end() {
             let storm = Storm::begin();
             for round in 0..30 {
                 let capacity = if round % 10 == 0 { 64 << 20 } else { 1 << 20 };
-                let pair = Builder::new().ring_capacity(capacity).fork(worker).unwrap();
+                let pair = common::patient().ring_capacity(capacity).fork(worker).unwrap();
                 assert_eq!(pair.call::<u64>("double", 4_u64).unwrap(), 8);
                 match round % 3 {
                     0 => assert!(at_once(|| pair.close()).unwrap().unwrap().success()),

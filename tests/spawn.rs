@@ -103,7 +103,7 @@ fn serve(parent: &Coprocess) {
 fn both_ways() {
     within(LIMIT, || {
         for role in ["service", "background"] {
-            let worker = coprocess::spawn(program(role)).unwrap();
+            let worker = common::patient().spawn(program(role)).unwrap();
             worker.serve("triple", |x: i64| x * 3);
             assert_eq!(worker.call::<i64>("double", 4).unwrap(), 8);
             assert_eq!(worker.call::<i64>("ask back", 5).unwrap(), 15);
@@ -147,7 +147,7 @@ fn the_standard_streams_are_the_commands() {
         let mut command = program("waits for a line first");
         command.stdin(input.try_clone().unwrap()).stdout(sink);
         writeln!(feed, "go").unwrap();
-        let worker = coprocess::spawn(command).unwrap();
+        let worker = common::patient().spawn(command).unwrap();
         assert_eq!(worker.call::<i64>("double", 4).unwrap(), 8);
         assert!(worker.close().unwrap().unwrap().success());
         drop(feed);
@@ -188,15 +188,16 @@ fn a_child_of_a_worker_is_no_worker() {
 #[test]
 fn a_worker_program_forks_in_turn() {
     within(LIMIT, || {
-        let worker = coprocess::fork(|parent| {
-            let service = coprocess::spawn(program("service")).unwrap();
-            let function = coprocess::fork(|parent| serve(&parent)).unwrap();
-            parent.serve("quadruple", move |x: i64| -> i64 {
-                let twice: i64 = service.call("double", x).unwrap();
-                function.call("double", twice).unwrap()
-            });
-        })
-        .unwrap();
+        let worker = common::patient()
+            .fork(|parent| {
+                let service = coprocess::spawn(program("service")).unwrap();
+                let function = coprocess::fork(|parent| serve(&parent)).unwrap();
+                parent.serve("quadruple", move |x: i64| -> i64 {
+                    let twice: i64 = service.call("double", x).unwrap();
+                    function.call("double", twice).unwrap()
+                });
+            })
+            .unwrap();
         assert_eq!(worker.call::<i64>("quadruple", 5).unwrap(), 20);
         assert!(worker.close().unwrap().unwrap().success());
     });
@@ -205,7 +206,7 @@ fn a_worker_program_forks_in_turn() {
 #[test]
 fn a_program_that_attaches_and_returns() {
     within(LIMIT, || {
-        let worker = coprocess::spawn(program("attaches and returns")).unwrap();
+        let worker = common::patient().spawn(program("attaches and returns")).unwrap();
         let error = at_once(|| worker.call::<()>("anything", ())).unwrap_err();
         assert_matches!(error, Error::Disconnected(Reason::Closed | Reason::Exited(0)));
         assert_eq!(worker.close().unwrap().unwrap().code(), Some(0));
@@ -275,7 +276,7 @@ fn many_at_once() {
             for _ in 0..4 {
                 scope.spawn(|| {
                     for _ in 0..4 {
-                        let worker = coprocess::spawn(program("service")).unwrap();
+                        let worker = common::patient().spawn(program("service")).unwrap();
                         assert_eq!(worker.call::<u32>("pid", ()).unwrap(), worker.peer_id());
                         pids.lock().unwrap().push(worker.peer_id());
                         assert!(worker.close().unwrap().unwrap().success());
@@ -291,7 +292,7 @@ fn many_at_once() {
 #[test]
 fn a_program_that_a_wrapper_runs_twice() {
     within(LIMIT, || {
-        let worker = coprocess::spawn(program_after("\"$0\" \"$@\"", "serves if it may")).unwrap();
+        let worker = common::patient().spawn(program_after("\"$0\" \"$@\"", "serves if it may")).unwrap();
         worker.emit("exit", 7).unwrap();
         // The second run ends by itself, and with it the wrapper, which is the process that counts.
         assert_matches!(worker.call::<i64>("double", 1), Err(Error::Disconnected(Reason::Exited(0))));

@@ -11,7 +11,7 @@ use std::thread;
 
 use common::{Held, LIMIT, alone, at_once, eventually, is_gone, program, role, serve_parent, within};
 use coprocess::serde_bytes::{ByteBuf, Bytes};
-use coprocess::{Builder, Coprocess, Pending, WaitStrategy};
+use coprocess::{Coprocess, Pending, WaitStrategy};
 
 coprocess::init_in_tests!();
 
@@ -45,7 +45,7 @@ impl Baton {
     /// In a thread that will end right after.
     fn begin(number: u64) -> Baton {
         let strategy = [WaitStrategy::Adaptive, WaitStrategy::Block][number as usize % 2];
-        let builder = Builder::new().ring_capacity(common::SMALL_RING).wait(strategy);
+        let builder = common::patient().ring_capacity(common::SMALL_RING).wait(strategy);
         let co = if number.is_multiple_of(3) { builder.spawn(program("plain")) } else { builder.fork(plain) }.unwrap();
         let received = Arc::new(AtomicU64::new(0));
         let count = received.clone();
@@ -122,15 +122,16 @@ fn of_a_parent() {
 #[test]
 fn of_a_worker() {
     within(LIMIT, || {
-        let worker = coprocess::fork(|parent| {
-            thread::spawn(move || {
-                // The thread that registers ends at once.
-                parent.serve("pass around", |()| thread::spawn(pass_around).join().is_ok());
+        let worker = common::patient()
+            .fork(|parent| {
+                thread::spawn(move || {
+                    // The thread that registers ends at once.
+                    parent.serve("pass around", |()| thread::spawn(pass_around).join().is_ok());
+                })
+                .join()
+                .unwrap();
             })
-            .join()
             .unwrap();
-        })
-        .unwrap();
         assert!(worker.call::<bool>("pass around", ()).unwrap());
         assert!(worker.close().unwrap().unwrap().success());
     });
@@ -147,7 +148,7 @@ fn that_fork_and_end() {
                     let threads: Vec<_> = (0..12_u64)
                         .map(|number| {
                             scope.spawn(move || {
-                                let co = coprocess::fork(plain).unwrap();
+                                let co = common::patient().fork(plain).unwrap();
                                 assert_eq!(co.call::<u64>("double", number).unwrap(), number * 2);
                                 match number % 3 {
                                     0 => assert!(co.close().unwrap().unwrap().success()),

@@ -340,13 +340,20 @@ impl<'a> Stopped<'a> {
 
 impl Drop for Stopped<'_> {
     fn drop(&mut self) {
-        signal(self.0, Signal::SIGCONT);
+        // It may have been killed meanwhile.
+        let _ = kill(Pid::from_raw(self.0.peer_id().cast_signed()), Signal::SIGCONT);
     }
 }
 
 /// The state letter of a process that exists.
 pub(crate) fn state(pid: u32) -> Option<char> {
     stat(pid).map(|(state, _)| state)
+}
+
+/// Whether every thread of a process sleeps: none runs, and none would if it got a processor.
+pub(crate) fn all_sleep(pid: u32) -> bool {
+    let tasks = fs::read_dir(format!("/proc/{pid}/task")).unwrap();
+    tasks.filter_map(|task| task.ok()?.file_name().to_str()?.parse().ok()).all(|task| state(task) == Some('S'))
 }
 
 /// Whether a process runs no more. An orphan may stay a zombie: whose duty it is to reap it is not ours to choose.

@@ -361,7 +361,7 @@ fn a_sleep_ends_at_its_deadline_whatever_is_in_the_bells() {
                     watch.sleep_for_room(Some(deadline)).expect("futex");
                 }
             }
-            assert!(deadline.elapsed() < Duration::from_secs(1));
+            assert!(deadline.elapsed() < Duration::from_secs(4));
         }
         over.store(true, Relaxed);
     });
