@@ -8,7 +8,7 @@ use std::process;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{self, RecvTimeoutError, Sender};
 use std::sync::{Arc, Mutex, MutexGuard, Once, OnceLock, PoisonError};
-use std::thread::{self, JoinHandle};
+use std::thread::{self, JoinHandle, Scope, ScopedJoinHandle};
 use std::time::{Duration, Instant};
 
 use coprocess::serde_bytes::ByteBuf;
@@ -159,6 +159,11 @@ impl Dealings {
     }
 }
 
+/// Starts a thread whose name says what it does, for those who look at it from outside.
+fn named<'scope>(scope: &'scope Scope<'scope, '_>, name: &str, body: impl FnOnce() + Send + 'scope) -> ScopedJoinHandle<'scope, ()> {
+    thread::Builder::new().name(name.to_owned()).spawn_scoped(scope, body).unwrap()
+}
+
 /// What was seen is of interest above all after a panic.
 fn locked(seen: &Mutex<Seen>) -> MutexGuard<'_, Seen> {
     seen.lock().unwrap_or_else(PoisonError::into_inner)
@@ -202,7 +207,8 @@ impl Parent {
         let seen = std::mem::take(&mut *locked(&seen));
         if met.is_err() {
             // Of a thread that has panicked its scope does not tell what it said.
-            panic!("{}\n{role}: {seen}", PANICS.lock().unwrap().join("\n"));
+            let said = PANICS.lock().unwrap().join("\n");
+            panic!("{said}\n{role}: {seen}");
         }
         seen
     }
@@ -243,24 +249,26 @@ impl Parent {
             let end = &dealings.end;
             let dealings = &dealings;
             let mut threads = vec![
-                scope.spawn(|| dealings.again_and_again(Some(DEADLINE), |n| end.call_timeout::<u64>("echo", n, DEADLINE))),
-                scope.spawn(|| dealings.again_and_again(Some(DEADLINE), |_| end.call_timeout::<ByteBuf>("echo", &middling, DEADLINE))),
-                scope.spawn(|| dealings.again_and_again(Some(DEADLINE), |n| end.emit_timeout("event", (n, "text"), DEADLINE))),
-                scope.spawn(|| dealings.again_and_again(Some(DEADLINE), |_| end.emit_timeout("large", &large, DEADLINE))),
-                scope.spawn(|| {
+                named(scope, "calls", || dealings.again_and_again(Some(DEADLINE), |n| end.call_timeout::<u64>("echo", n, DEADLINE))),
+                named(scope, "large calls", || {
+                    dealings.again_and_again(Some(DEADLINE), |_| end.call_timeout::<ByteBuf>("echo", &middling, DEADLINE))
+                }),
+                named(scope, "emits", || dealings.again_and_again(Some(DEADLINE), |n| end.emit_timeout("event", (n, "text"), DEADLINE))),
+                named(scope, "large emits", || dealings.again_and_again(Some(DEADLINE), |_| end.emit_timeout("large", &large, DEADLINE))),
+                named(scope, "tries", || {
                     dealings.again_and_again(Some(Duration::ZERO), |n| {
                         thread::yield_now();
                         end.try_emit("event", n)
                     });
                 }),
-                scope.spawn(|| {
+                named(scope, "gauge", || {
                     let latest = end.event("latest").backpressure(Backpressure::KeepLatest);
                     dealings.again_and_again(Some(Duration::ZERO), |n| {
                         thread::yield_now();
                         latest.emit(n)
                     });
                 }),
-                scope.spawn(|| {
+                named(scope, "calls of text", || {
                     dealings.again_and_again(Some(DEADLINE), |n| {
                         // A call's own deadline holds from the start: the wait for room for it, and the wait for its answer.
                         let started = Instant::now();
@@ -271,8 +279,8 @@ impl Parent {
                     });
                 }),
                 // Without deadlines: these end with the pair.
-                scope.spawn(|| dealings.again_and_again(None, |n| end.call::<u64>("echo", n))),
-                scope.spawn(|| {
+                named(scope, "calls for ever", || dealings.again_and_again(None, |n| end.call::<u64>("echo", n))),
+                named(scope, "callbacks", || {
                     let told = told.clone();
                     dealings.again_and_again(None, |n| {
                         let told = told.clone();
@@ -289,7 +297,7 @@ impl Parent {
                 }),
             ];
             if self.runs {
-                threads.push(scope.spawn(|| dealings.again_and_again(None, |_| end.run().and(Err::<(), _>(Error::Closed)))));
+                threads.push(named(scope, "runs", || dealings.again_and_again(None, |_| end.run().and(Err::<(), _>(Error::Closed)))));
             }
             let until = Instant::now() + self.time;
             let is_missing = || self.wants.is_some_and(|wants| !locked(seen).has(wants));
