@@ -8,7 +8,7 @@ mod common;
 
 use std::collections::HashMap;
 use std::env;
-use std::fs::{DirEntry, File};
+use std::fs::File;
 use std::os::unix::fs::FileExt;
 use std::os::unix::process::ExitStatusExt;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
@@ -16,7 +16,7 @@ use std::sync::{Arc, Mutex, mpsc};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use common::{AT_ONCE, Held, Random, SMALL_RING, alone, fresh_path, pattern, rounds, within};
+use common::{AT_ONCE, Held, Random, SMALL_RING, alone, fresh_path, pattern, rounds, starved, within};
 use coprocess::serde_bytes::{ByteBuf, Bytes};
 use coprocess::{Builder, Coprocess, Error, Reason, Reply, Result, WaitStrategy};
 use nix::sys::signal::{Signal, kill};
@@ -164,25 +164,23 @@ fn drop_all(results: &mpsc::Receiver<Result<u64>>, in_flight: usize) {
     assert!(results.try_recv().is_err(), "called once too often");
 }
 
-/// For how long each thread of this process could have run and had no processor, since its start.
-fn waited() -> HashMap<String, Duration> {
-    let directories = std::fs::read_dir("/proc/self/task").unwrap();
-    let waited = |thread: DirEntry| {
-        let times = std::fs::read_to_string(thread.path().join("schedstat")).ok()?;
-        let nanoseconds = times.split_whitespace().nth(1)?.parse().ok()?;
-        Some((thread.file_name().into_string().ok()?, Duration::from_nanos(nanoseconds)))
-    };
-    directories.filter_map(|thread| waited(thread.ok()?)).collect()
+/// For how long each thread of this process has been without a processor.
+fn all_starved() -> HashMap<String, Duration> {
+    let tasks = std::fs::read_dir("/proc/self/task").unwrap();
+    tasks
+        .filter_map(|task| Some(task.ok()?.path()))
+        .filter_map(|task| Some((task.file_name()?.to_str()?.to_owned(), starved(&task)?)))
+        .collect()
 }
 
-/// When and how something ended, and for how long its thread had waited for a processor.
+/// When and how something ended, and for how long its thread had been without a processor.
 type Ending = (Instant, Error, Option<(String, Duration)>);
 
 /// Runs `activity` and notes how it ended.
 fn ending(activity: impl FnOnce() -> Error) -> Ending {
     let error = activity();
     let at = Instant::now();
-    (at, error, waited().remove_entry(&gettid().to_string()))
+    (at, error, starved("/proc/thread-self").map(|starved| (gettid().to_string(), starved)))
 }
 
 /// What was found out in all rounds.
@@ -234,7 +232,7 @@ fn round(number: u64, random: &Random, large: &[u8], tally: &mut Tally) {
         ("never", &|| worker.call::<()>("never", ()).unwrap_err()),
         ("run", &|| if somebody_runs { worker.run().err().unwrap_or(Error::Closed) } else { calls(&worker) }),
     ];
-    let (death, waited_before, closed, endings) = thread::scope(|scope| {
+    let (death, starved_before, closed, endings) = thread::scope(|scope| {
         let threads = activities.map(|(name, activity)| {
             let started = &started;
             let thread = scope.spawn(move || {
@@ -260,7 +258,7 @@ fn round(number: u64, random: &Random, large: &[u8], tally: &mut Tally) {
             thread::yield_now();
         }
         thread::sleep(kill_after);
-        let waited_before = waited();
+        let starved_before = all_starved();
         if number.is_multiple_of(3) {
             worker.kill().unwrap();
         } else if witness.is_finished() {
@@ -271,7 +269,7 @@ fn round(number: u64, random: &Random, large: &[u8], tally: &mut Tally) {
         }
         let death = witness.join().unwrap();
         let closed = closer.map(|closer| closer.join().unwrap());
-        (death, waited_before, closed, threads.map(|(name, thread)| (name, thread.join().unwrap())))
+        (death, starved_before, closed, threads.map(|(name, thread)| (name, thread.join().unwrap())))
     });
 
     let by_signal = closed.as_ref().map(|status| {
@@ -281,9 +279,9 @@ fn round(number: u64, random: &Random, large: &[u8], tally: &mut Tally) {
     });
     let mut longest = Duration::ZERO;
     // The library's own threads are there still.
-    let mut waited_since = waited();
-    for (name, (at, error, waited)) in endings {
-        waited_since.extend(waited);
+    let mut starved_since = all_starved();
+    for (name, (at, error, starved)) in endings {
+        starved_since.extend(starved);
         let what = format!("round {number}, {name}, {capacity} bytes, {strategy:?}");
         match error {
             Error::Disconnected(Reason::Killed(9)) => {}
@@ -297,8 +295,8 @@ fn round(number: u64, random: &Random, large: &[u8], tally: &mut Tally) {
         longest = longest.max(lag);
     }
     if strategy != WaitStrategy::Spin {
-        let delay = |(thread, waited): (&String, &Duration)| Some(waited.saturating_sub(*waited_before.get(thread)?));
-        let delay = waited_since.iter().filter_map(delay).max().unwrap_or_default();
+        let delay = |(thread, starved): (&String, &Duration)| Some(starved.saturating_sub(*starved_before.get(thread)?));
+        let delay = starved_since.iter().filter_map(delay).max().unwrap_or_default();
         // Who brings the news has to get a processor first, and then whoever waits for it.
         tally.longest.push(longest.saturating_sub(2 * delay));
     }

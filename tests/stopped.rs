@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-use common::{AT_ONCE, LIMIT, Random, SMALL_RING, patient, pattern, rounds, within};
+use common::{AT_ONCE, LIMIT, Random, SMALL_RING, patient, pattern, rounds, starved, within};
 use coprocess::serde_bytes::{ByteBuf, Bytes};
 use coprocess::{Builder, Coprocess, Error, Reply, Result};
 use nix::sys::signal::{Signal, kill};
@@ -85,12 +85,16 @@ struct Sent {
 impl Sent {
     /// Does something that has [`TIMEOUT`]; returns `None` if that passed.
     fn timed<T>(&mut self, canary: &Mutex<Canary>, operation: impl FnOnce() -> Result<T>) -> Option<T> {
+        let starved = || starved("/proc/thread-self").unwrap_or_default();
+        let starved_before = starved();
         let start = Instant::now();
         let result = operation();
         let end = Instant::now();
         let mut late = (end - start).saturating_sub(TIMEOUT);
         if late > Canary::TURN {
-            late = late.saturating_sub(canary.lock().unwrap().overslept(start, end));
+            // No thread of this process had a processor, or this one had none.
+            let overslept = canary.lock().unwrap().overslept(start, end);
+            late = late.saturating_sub(overslept.max(starved() - starved_before));
         }
         self.late.push(late);
         match result {

@@ -370,6 +370,12 @@ pub(crate) fn voluntary_switches(pid: u32) -> u64 {
         .sum()
 }
 
+/// For how long a thread, `/proc/.../task/...`, could have run and had no processor, since its start.
+pub(crate) fn starved(task: impl AsRef<Path>) -> Option<Duration> {
+    let times = fs::read_to_string(task.as_ref().join("schedstat")).ok()?;
+    Some(Duration::from_nanos(times.split_whitespace().nth(1)?.parse().ok()?))
+}
+
 /// Resident memory of this process that is its own, in KiB.
 pub(crate) fn resident_kib() -> u64 {
     number_after(&fs::read_to_string("/proc/self/status").unwrap(), "RssAnon:")
