@@ -86,13 +86,14 @@ impl End {
         let mut count = 0;
         self.attend();
         self.mind_the_end();
-        self.expire();
         while count < limit && !self.is_over() && !has_passed(deadline) {
             if self.receive_one(None, SpinFor::Nothing, desk)? != Received::Dispatched {
                 break;
             }
             count = count.saturating_add(1);
         }
+        // Not before: an answer that has come in time is in time, although this thread may be late.
+        self.expire();
         if count == 0 && !self.is_over() && self.is_gone() && !self.has_something() {
             self.drained();
         }

@@ -2,13 +2,15 @@
 
 mod common;
 
+use std::future::Future;
 use std::os::fd::AsRawFd;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
+use std::task::{Context, Poll, Waker};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use common::{AT_ONCE, Held, LIMIT, alone, assert_matches, at_once, eventually, fresh_path, inbox, next, touch, within};
+use common::{AT_ONCE, Held, LIMIT, Stopped, alone, assert_matches, at_once, eventually, fresh_path, inbox, next, touch, within};
 use coprocess::{Builder, Coprocess, Error, Readiness, Reason};
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
 use tokio::io::Interest;
@@ -185,6 +187,40 @@ fn answers_and_deadlines_come_through_poll() {
 }
 
 /// Calls of other threads go on, and what they leave is announced.
+/// What has come in time is in time, although nobody has polled until it was too late.
+#[test]
+fn a_poll_that_is_late() {
+    within(LIMIT, || {
+        let worker = coprocess::fork(served).unwrap();
+        assert_eq!(worker.call::<u64>("double", 1_u64).unwrap(), 2);
+        let events = Loop::new(&worker);
+        // If the machine is so slow that the answer does not come in time, with more of it.
+        let mut timeout = Duration::from_millis(250);
+        let mut context = Context::from_waker(Waker::noop());
+        let (start, mut call) = loop {
+            // Else it may be answered while it is polled for the first time.
+            let stopped = Stopped::new(&worker);
+            let start = Instant::now();
+            let mut call = Box::pin(worker.call_async_timeout::<u64>("double", 21_u64, timeout));
+            assert!(call.as_mut().poll(&mut context).is_pending());
+            drop(stopped);
+            events.wait();
+            if start.elapsed() < timeout {
+                break (start, call);
+            }
+            timeout *= 2;
+            drop(call);
+            while worker.poll().unwrap() > 0 {}
+        };
+        std::thread::sleep(timeout.saturating_sub(start.elapsed()) + Duration::from_millis(10));
+        while worker.poll().unwrap() > 0 {}
+        match call.as_mut().poll(&mut context) {
+            Poll::Ready(answer) => assert_eq!(answer.unwrap(), 42),
+            Poll::Pending => panic!("it is not answered"),
+        }
+    });
+}
+
 #[test]
 fn beside_calls_of_other_threads() {
     within(LIMIT, || {

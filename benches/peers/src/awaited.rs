@@ -7,6 +7,7 @@ use std::io;
 
 use coprocess_bench::Result;
 use coprocess_bench::subjects::pair::Pair;
+use futures::future::join_all;
 use tokio::runtime::{Builder, Runtime};
 
 use crate::contender::{Contender, Started};
@@ -45,6 +46,23 @@ pub(crate) const IN_FLIGHT: Contender = Contender {
                     }
                     Ok(())
                 })
+            })
+        }))
+    },
+};
+
+/// As many calls at once, joined as tarpc's must be, whose calls are not sent before they are polled.
+pub(crate) const JOINED: Contender = Contender {
+    name: "1,000 in flight: join_all of call_async, u64",
+    note: "",
+    start: |_| {
+        let (pair, runtime) = (Pair::start()?, runtime()?);
+        Ok(Started::new(Some(pair.peer_id()), move |count, timing| {
+            let co = pair.co();
+            timing.laps(count, |turn| {
+                let first = EPOCH + turn;
+                let calls = async { join_all((first..first + AT_ONCE).map(|value| co.call_async::<u64>("echo", value))).await };
+                (first..).zip(runtime.block_on(calls)).try_for_each(|(value, answer)| same(answer?, value))
             })
         }))
     },

@@ -35,8 +35,16 @@ const STREAMS: [Contender; 6] =
     [rtrb::STREAM, rtrb::STREAM_OF_CHUNKS, shmem_ipc::STREAM, shmem_ipc::STREAM_SPINNING, iceoryx2::STREAM, ipc_channel::STREAM];
 
 /// Calls that are awaited: one at a time, and many.
-const AWAITED: [Contender; 7] =
-    [awaited::CALL, tarpc::CALL, awaited::IN_FLIGHT, tarpc::IN_FLIGHT, awaited::CALLS, tarpc::CALLS, awaited::TASKS];
+const AWAITED: [Contender; 8] = [
+    awaited::CALL,
+    tarpc::CALL,
+    awaited::IN_FLIGHT,
+    awaited::JOINED,
+    tarpc::IN_FLIGHT,
+    awaited::CALLS,
+    tarpc::CALLS,
+    awaited::TASKS,
+];
 
 /// The rows of coprocess.
 const CALL: &str = "call, u64";
@@ -73,12 +81,14 @@ fn measure(plan: &Plan, host: &Host) -> Result<Outcome> {
         against("emit, per second over ipc-channel, 64 bytes", emit, &[ipc_channel::STREAM], 60.0, 100.0)?,
         against("call_async, times as fast as tarpc over a UNIX socket", (&tasks, awaited::CALL.name), &[tarpc::CALL], 10.0, 50.0)?,
         against(
-            "1,000 awaited calls in flight, times as fast as tarpc",
+            "1,000 calls in flight, started and then awaited, times as fast as tarpc",
             (&tasks, awaited::IN_FLIGHT.name),
             &[tarpc::IN_FLIGHT],
             10.0,
             20.0,
         )?,
+        against("1,000 call_async, joined, times as fast as tarpc", (&tasks, awaited::JOINED.name), &[tarpc::IN_FLIGHT], 10.0, 20.0)?,
+        against("1,000 tasks, each with a call_async, times as fast as tarpc", (&tasks, awaited::CALLS.name), &[tarpc::CALLS], 10.0, 20.0)?,
     ];
     verdicts.extend(missing.iter().map(|absent| {
         Verdict::new(format!("{}: no row", absent.name), f64::NAN, "").detail(format!("could not be started: {}", absent.reason))
