@@ -82,8 +82,8 @@ fn read_outcome<R>(outcome: Outcome, method: &str, read: impl FnOnce(&[u8]) -> s
 
 /// A call that was sent and whose result was not taken yet, by [`Coprocess::start`](crate::Coprocess::start).
 ///
-/// Wait for it with [`wait`](Self::wait), or await it: it is a future that needs no particular runtime. Dropping it cancels the call: the answer is forgotten, and the other end is told, if the ring has
-/// room for that.
+/// Wait for it with [`wait`](Self::wait), or await it: it is a future that needs no particular runtime. Dropping it forgets the answer, and the other end is told once the ring has room for
+/// that: the call is served, and its handler can [ask](crate::Reply::is_wanted). If it was awaited before, or its deadline has passed, the call is cancelled: it is not served if its turn has not come.
 ///
 /// As a future it must not be blocked on in a handler of the same pair, where [`wait`](Self::wait) is right: see [`call_async`](crate::Coprocess::call_async).
 ///
