@@ -311,6 +311,39 @@ fn the_child_starts_pairs() {
     });
 }
 
+/// Whatever other threads are in the midst of when the process is forked: the child can start pairs.
+#[test]
+fn the_child_starts_pairs_amid_others() {
+    within(LIMIT, || {
+        alone!({
+            let over = std::sync::atomic::AtomicBool::new(false);
+            thread::scope(|scope| {
+                for _ in 0..3 {
+                    scope.spawn(|| {
+                        while !over.load(std::sync::atomic::Ordering::Relaxed) {
+                            let worker = common::patient().fork(plain).unwrap();
+                            assert_eq!(worker.call::<u64>("double", 4_u64).unwrap(), 8);
+                            worker.close().unwrap();
+                        }
+                    });
+                }
+                for _ in 0..40 {
+                    let child = in_child(
+                        || {
+                            let worker = common::patient().fork(plain).unwrap();
+                            assert_eq!(worker.call::<u64>("double", 4_u64).unwrap(), 8);
+                            assert!(worker.close().unwrap().unwrap().success());
+                        },
+                        || (),
+                    );
+                    assert_fine(child);
+                }
+                over.store(true, std::sync::atomic::Ordering::Relaxed);
+            });
+        });
+    });
+}
+
 /// Dropping the last handle of a closed pair in the child leaves alone what may be at the address of its memory by then.
 #[test]
 #[expect(unsafe_code, reason = "memory at a given address")]

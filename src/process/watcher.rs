@@ -5,6 +5,8 @@
 use std::collections::HashMap;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::ptr;
+use std::sync::atomic::{AtomicPtr, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
@@ -27,7 +29,37 @@ const LINGER: Duration = Duration::from_millis(50);
 /// The exit status of a worker that was ended because its parent is gone: that of a shell for SIGKILL. Nobody is left to read it.
 const ORPHANED: i32 = 128 + libc::SIGKILL;
 
-static WATCHER: Mutex<Option<Arc<Watcher>>> = Mutex::new(None);
+/// Where the watcher of a process is. A child of fork(2) gets a place of its own: the lock of its parent's may have been held by another thread, and
+/// then it is held for ever there.
+struct Place {
+    generation: Generation,
+    watcher: Mutex<Option<Arc<Watcher>>>,
+}
+
+/// That of this process.
+fn place() -> &'static Mutex<Option<Arc<Watcher>>> {
+    static PLACE: AtomicPtr<Place> = AtomicPtr::new(ptr::null_mut());
+    // Acquire: pairs with the Release below.
+    let known = PLACE.load(Ordering::Acquire);
+    // SAFETY: null, or a place that was made below and is never freed; only shared references to it are made.
+    if let Some(place) = unsafe { known.as_ref() }
+        && !place.generation.is_foreign()
+    {
+        return &place.watcher;
+    }
+    let new = Box::into_raw(Box::new(Place { generation: Generation::watched(), watcher: Mutex::new(None) }));
+    // Release: whoever finds it sees what is in it. Acquire: as above. What was there before is left alone: to drop it would run code of the program that
+    // belongs to the process which this one was forked from.
+    match PLACE.compare_exchange(known, new, Ordering::AcqRel, Ordering::Acquire) {
+        // SAFETY: as above.
+        Ok(_) => unsafe { &(*new).watcher },
+        Err(_) => {
+            // SAFETY: made above, and nobody else has seen it.
+            drop(unsafe { Box::from_raw(new) });
+            place()
+        }
+    }
+}
 
 struct Watcher {
     /// The process that its thread runs in: in no other is there such a thread. Both, since a child may have been made without the C library's
@@ -77,7 +109,7 @@ pub(crate) fn watch_parent(end: &Arc<End>, lifeline: Arc<OwnedFd>, pidfd: Option
 
 /// Makes the watcher look at the deadlines of closing workers.
 pub(crate) fn look_again() {
-    if let Some(watcher) = &*lock(&WATCHER)
+    if let Some(watcher) = &*lock(place())
         && !watcher.is_foreign()
     {
         // Fails only if the counter is full: then the watcher is about to look anyway.
@@ -86,10 +118,10 @@ pub(crate) fn look_again() {
 }
 
 fn watch(watched: Watched) -> io::Result<()> {
-    let mut current = lock(&WATCHER);
+    let mut current = lock(place());
     if let Some(inherited) = current.take_if(|watcher| watcher.is_foreign()) {
-        // Of the process that this one was forked from: the thread is not here, and the set of descriptors is still that process's own. What
-        // the watcher holds is left alone: to drop it would run code of the program that belongs there.
+        // Of the process that this one is a clone of, without the C library's knowledge: the thread is not here, and the set of descriptors is still that process's
+        // own. What the watcher holds is left alone: to drop it would run code of the program that belongs there.
         std::mem::forget(inherited);
     }
     let watcher = match &*current {
@@ -227,7 +259,7 @@ impl Watcher {
         let mut earliest: Option<Instant> = None;
         let mut deserted = Vec::new();
         // The order of the locks is that of `watch`.
-        let mut current = lock(&WATCHER);
+        let mut current = lock(place());
         let mut pairs = lock(&self.pairs);
         if pairs.watched.is_empty() {
             let leaving = *pairs.leaving.get_or_insert(now + LINGER);
