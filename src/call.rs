@@ -11,11 +11,11 @@ use std::time::{Duration, Instant};
 use serde::de::DeserializeOwned;
 
 use crate::decode::{DecodeError, decode};
-use crate::deferred::GivenUp;
 use crate::dispatch::Desk;
 use crate::end::End;
 use crate::envelope::{CallId, as_bytes, keep_spare};
 use crate::error::{Error, Result};
+use crate::lookahead::GivenUp;
 use crate::pending::{Notify, Outcome};
 use crate::timers::Due;
 use crate::waiting::Arrived;
@@ -83,7 +83,8 @@ fn read_outcome<R>(outcome: Outcome, method: &str, read: impl FnOnce(&[u8]) -> s
 /// A call that was sent and whose result was not taken yet, by [`Coprocess::start`](crate::Coprocess::start).
 ///
 /// Wait for it with [`wait`](Self::wait), or await it: it is a future that needs no particular runtime. Dropping it forgets the answer, and the other end is told once the ring has room for
-/// that: the call is served, and its handler can [ask](crate::Reply::is_wanted). If it was awaited before, or its deadline has passed, the call is cancelled: it is not served if its turn has not come.
+/// that: the call is served nevertheless, and its handler can [ask](crate::Reply::is_wanted). If [`Builder::call_timeout`](crate::Builder::call_timeout) passes before it is the
+/// call's turn, it is not served.
 ///
 /// As a future it must not be blocked on in a handler of the same pair, where [`wait`](Self::wait) is right: see [`call_async`](crate::Coprocess::call_async).
 ///
@@ -110,6 +111,8 @@ pub struct Pending<R> {
     timed: bool,
     /// Whether a task has asked for notice.
     polled: bool,
+    /// What it means to drop it.
+    dropped: GivenUp,
     /// What reads the result, if it is not to be decoded.
     read: Option<Read<R>>,
 }
@@ -127,8 +130,14 @@ impl<R> fmt::Debug for Pending<R> {
 }
 
 impl<R: DeserializeOwned> Pending<R> {
+    /// One whose call is withdrawn if it is dropped.
+    pub(crate) fn withdrawn_if_dropped(mut self) -> Pending<R> {
+        self.dropped = GivenUp::Withdrawn;
+        self
+    }
+
     pub(crate) fn new(end: Arc<End>, id: CallId, method: Box<str>, deadline: Option<Instant>) -> Pending<R> {
-        Pending { end, id: Some(id), method, deadline, timed: false, polled: false, read: None }
+        Pending { end, id: Some(id), method, deadline, timed: false, polled: false, dropped: GivenUp::Forgotten, read: None }
     }
 
     /// Has the result read in another way.
@@ -283,7 +292,7 @@ impl<R> Drop for Pending<R> {
         if let Some(id) = self.id
             && !self.end.is_foreign()
         {
-            self.end.give_up(id, if self.polled { GivenUp::Withdrawn } else { GivenUp::Forgotten });
+            self.end.give_up(id, self.dropped);
         }
     }
 }

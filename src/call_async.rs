@@ -187,7 +187,7 @@ impl<R: DeserializeOwned> Call<R> {
     fn new(co: &Coprocess, method: &str, args: impl Serialize, deadline: Option<Instant>) -> Call<R> {
         let end = co.end();
         let mut message = Message::new();
-        let encoded = end.check_own().and_then(|()| message.encode(call_head(end, method, deadline), &args, end.terms.max_message, method));
+        let encoded = end.check_own().and_then(|()| message.encode(call_head(method, deadline), &args, end.terms.max_message, method));
         let state = match encoded {
             Ok(()) => State::Unsent(Box::new(Unsent { end: end.clone(), method: method.into(), message, deadline })),
             Err(error) => State::Failed(error),
@@ -203,7 +203,7 @@ impl Unsent {
             return Err(Error::Timeout.into());
         }
         match self.end.outbox.send_call(&self.end, &mut self.message, Patience::Task, |_| ()) {
-            Ok(id) => Ok(Pending::new(self.end, id, self.method, self.deadline)),
+            Ok(id) => Ok(Pending::new(self.end, id, self.method, self.deadline).withdrawn_if_dropped()),
             Err(unsent) => Err(unsent.error),
         }
     }

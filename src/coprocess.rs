@@ -10,11 +10,12 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use crate::call::{Pending, decode_outcome, wait_for_result};
+use crate::clock::as_number;
 use crate::decode::decode;
-use crate::deferred::GivenUp;
 use crate::end::End;
 use crate::envelope::{CallId, Head, Message};
 use crate::error::{Error, Result, Step};
+use crate::lookahead::GivenUp;
 use crate::outbox::{Patience, Unsent};
 use crate::pending::{Completion, Notify, Outcome};
 use crate::registry::{Handlers, Serve, Server};
@@ -91,10 +92,10 @@ impl Drop for Handle {
 
 /// The head of a call: only one that has a deadline says so.
 #[inline]
-pub(crate) fn call_head<'a>(end: &End, method: &'a str, deadline: Option<Instant>) -> Head<'a> {
+pub(crate) fn call_head(method: &str, deadline: Option<Instant>) -> Head<'_> {
     match deadline {
         None => Head::Call(CallId::NONE, method.as_bytes()),
-        Some(at) => Head::CallBy(CallId::NONE, end.terms.clock.number(at), method.as_bytes()),
+        Some(at) => Head::CallBy(CallId::NONE, as_number(at), method.as_bytes()),
     }
 }
 
@@ -108,7 +109,7 @@ struct Unclaimed<'a> {
 impl Drop for Unclaimed<'_> {
     fn drop(&mut self) {
         if let Some(id) = self.id {
-            self.end.give_up(id, GivenUp::Withdrawn);
+            self.end.give_up(id, GivenUp::Forgotten);
         }
     }
 }
@@ -230,7 +231,7 @@ impl Coprocess {
     fn send_call(&self, method: &str, args: impl Serialize, deadline: Option<Instant>) -> Step<CallId> {
         let end = self.own_end()?;
         let mut message = Message::new();
-        let head = call_head(end, method, deadline);
+        let head = call_head(method, deadline);
         let mut unclaimed = Unclaimed { end, id: None };
         let sent = message.deliver(head, &args, end.terms.max_message, method, |message| {
             let sent = end.outbox.send_call(end, message, Patience::Until(deadline), |_| ());
@@ -300,7 +301,7 @@ impl Coprocess {
         end.need_background()?;
         let deadline = end.default_deadline();
         let mut message = Message::new();
-        let head = call_head(end, method, deadline);
+        let head = call_head(method, deadline);
         let name: Box<str> = method.into();
         // If a hostile end has answered a call that it cannot know of yet.
         let mut early = None;
@@ -319,7 +320,13 @@ impl Coprocess {
         };
         if let Some(Notify::Callback(callback)) = early {
             let outcome = end.pending.take(id).unwrap_or_else(|| Outcome::Failed(end.failure()));
-            end.conclude(Completion::Run(callback, outcome));
+            end.inbox().completions.push_back(Completion::Run(callback, outcome));
+            if end.is_over() {
+                end.conclude_last();
+            } else {
+                // Whoever dispatches calls it.
+                end.disturb();
+            }
         } else if end.is_over() && end.pending.is_known(id) {
             // The end came to its end after the callback was registered, and perhaps before it was looked for.
             end.complete(id, Outcome::Failed(end.failure()));

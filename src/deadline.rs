@@ -1,6 +1,6 @@
 //! By when a call is to be answered, and how that travels: with the call to its handler, and on to the calls that the handler makes.
 //!
-//! What travels is the moment, by the [clock of the pair](crate::clock): however long a call is on its way, or waits for its turn, what is left of its time is
+//! What travels is the moment, by the [clock of the host](crate::clock): however long a call is on its way, or waits for its turn, what is left of its time is
 //! what is left of it for its caller. Whatever a hostile side says, it is a deadline for what is done on its behalf.
 
 use std::cell::Cell;

@@ -4,38 +4,23 @@
 //! The other end chooses the numbers: in a tree, since no choice of them makes that slow. It can only cancel calls of its own.
 
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex};
 use std::task::Waker;
 
 use crate::end::End;
 use crate::envelope::{CallId, Head, Message};
+use crate::lookahead::GivenUp;
 use crate::outbox::Patience;
 use crate::pending::Forgotten;
 use crate::stats::Counters;
 use crate::sync::lock;
 
-/// How a call is given up.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum GivenUp {
-    /// Its answer is of no interest: what it does may still be.
-    Forgotten,
-    /// Nothing of it is, if it has not begun.
-    Withdrawn,
-}
-
 #[derive(Debug, Default)]
 pub(crate) struct Deferred {
-    calls: Mutex<Calls>,
-    pub(crate) counters: CancelCounters,
-}
-
-#[derive(Debug, Default)]
-struct Calls {
     /// Who is to be told if the caller gives up.
-    open: BTreeMap<CallId, Option<Waker>>,
-    /// The call that is about to be served was given up already.
-    unwanted: Option<CallId>,
+    calls: Mutex<BTreeMap<CallId, Option<Waker>>>,
+    pub(crate) counters: CancelCounters,
 }
 
 /// What is counted about cancelling.
@@ -49,37 +34,25 @@ pub(crate) struct CancelCounters {
 impl Deferred {
     pub(crate) fn open(&self, id: CallId) {
         // A waker in its place would be that of a call with the same number, which no honest end makes. It is dropped under no lock.
-        let mut calls = lock(&self.calls);
-        if calls.unwanted == Some(id) {
-            // It seemed to have come to nothing. Relaxed: a statistic.
-            self.counters.ignored.fetch_sub(1, Ordering::Relaxed);
-            return;
-        }
-        let replaced = calls.open.insert(id, None);
-        drop(calls);
+        let replaced = lock(&self.calls).insert(id, None);
         drop(replaced);
-    }
-
-    /// The call that is about to be served, if it is this one, was given up already: it is not opened.
-    pub(crate) fn expect_unwanted(&self, id: Option<CallId>) {
-        lock(&self.calls).unwanted = id;
     }
 
     /// The call is about to be answered. Returns whether its caller waits for that.
     pub(crate) fn close(&self, id: CallId) -> bool {
-        let closed = lock(&self.calls).open.remove(&id);
+        let closed = lock(&self.calls).remove(&id);
         closed.is_some()
     }
 
     pub(crate) fn is_open(&self, id: CallId) -> bool {
-        lock(&self.calls).open.contains_key(&id)
+        lock(&self.calls).contains_key(&id)
     }
 
     /// Has a task woken if the caller gives up. Returns false if it has.
     #[cfg(feature = "tokio")]
     pub(crate) fn tell(&self, id: CallId, waker: &Waker) -> bool {
         let mut calls = lock(&self.calls);
-        let Some(told) = calls.open.get_mut(&id) else { return false };
+        let Some(told) = calls.get_mut(&id) else { return false };
         if !told.as_ref().is_some_and(|told| told.will_wake(waker)) {
             let replaced = told.replace(waker.clone());
             drop(calls);
@@ -93,6 +66,7 @@ impl End {
     /// The other end has given up a call.
     pub(crate) fn cancelled(&self, id: CallId) {
         Counters::add(&self.deferred.counters.received);
+        self.cancel_received(id);
         if !self.unwanted(id) {
             // It was answered at once, or meanwhile; or its deadline has passed here, too; or it never was.
             Counters::add(&self.deferred.counters.ignored);
@@ -101,7 +75,7 @@ impl End {
 
     /// Nobody waits for the answer to a call of the other end. Returns whether it was to be answered.
     pub(crate) fn unwanted(&self, id: CallId) -> bool {
-        let call = lock(&self.deferred.calls).open.remove(&id);
+        let call = lock(&self.deferred.calls).remove(&id);
         let was_open = call.is_some();
         if let Some(Some(waker)) = call {
             self.contain(|| waker.wake());
@@ -111,7 +85,7 @@ impl End {
 
     /// The end is over, and nobody waits any more.
     pub(crate) fn abandon_deferred(&self) {
-        let calls = std::mem::take(&mut lock(&self.deferred.calls).open);
+        let calls = std::mem::take(&mut *lock(&self.deferred.calls));
         for waker in calls.into_values().flatten() {
             self.contain(|| waker.wake());
         }

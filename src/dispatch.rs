@@ -12,13 +12,13 @@ use std::time::Instant;
 
 use serde::Serialize;
 
+use crate::clock::from_number;
 use crate::contain::{contain, forget_panic};
 use crate::deadline::Serving;
 use crate::decode::DecodeError;
 use crate::end::End;
 use crate::envelope::{CallId, Failure, Head, Message, keep_spare, split, split_frequent, take_spare};
 use crate::error::{Error, Result, Step};
-use crate::lookahead::Wanted;
 use crate::outbox::Patience;
 use crate::pending::{Completion, Outcome};
 use crate::registry::Snapshot;
@@ -198,9 +198,12 @@ impl End {
                 taken?;
             }
             Head::CallBy(id, at, method) => {
-                let deadline = self.terms.clock.moment(at);
-                if self.is_urged() && self.heed(Some(id))? == Wanted::NotAtAll || has_passed(deadline) {
+                let deadline = from_number(at);
+                if has_passed(deadline) {
                     self.skip();
+                    return Ok(Received::Dispatched);
+                }
+                if self.is_urged() && self.skip_if_withdrawn(id) {
                     return Ok(Received::Dispatched);
                 }
                 let _serving = Serving::next(deadline);
@@ -210,10 +213,8 @@ impl End {
                 self.arrived();
                 self.cancelled(id);
             }
-            Head::Call(id, method) => match self.heed(Some(id))? {
-                Wanted::NotAtAll => self.skip(),
-                Wanted::Yes | Wanted::NotItsAnswer => self.dispatch_call(id, method, payload, &mut desk.handlers)?,
-            },
+            Head::Call(id, _) if self.skip_if_withdrawn(id) => {}
+            Head::Call(id, method) => self.dispatch_call(id, method, payload, &mut desk.handlers)?,
             // The frequent ones, which are dispatched where they are received.
             Head::Event(_) | Head::Answer(_) => {
                 self.arrived();

@@ -7,7 +7,6 @@ use std::time::{Duration, Instant};
 use coprocess_ring::{ChannelError, Misbehaved, Receiver, Region, Sender, Side, Sleeper, Spin, WaitStrategy, Watch};
 
 use crate::call_async::Looks;
-use crate::clock::PairClock;
 use crate::deadline::of_a_call;
 use crate::deferred::Deferred;
 use crate::error::{Error, Reason, Result, Step};
@@ -28,7 +27,6 @@ use crate::timers::Timers;
 /// What both ends of a pair agree on.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Terms {
-    pub(crate) clock: PairClock,
     pub(crate) max_message: usize,
     pub(crate) strategy: WaitStrategy,
     pub(crate) call_timeout: Option<Duration>,
@@ -393,9 +391,9 @@ impl End {
 
     pub(crate) fn stats(&self) -> Stats {
         let sent = self.outbox.counters();
-        let (messages_received, bytes_received, wakeups, skipped) = {
+        let (messages_received, bytes_received, wakeups) = {
             let inbox = self.inbox();
-            (inbox.messages, inbox.bytes, inbox.wakeups(), inbox.skipped)
+            (inbox.messages, inbox.bytes, inbox.wakeups())
         };
         let get = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
         Stats {
@@ -416,9 +414,8 @@ impl End {
             events_replaced: get(&self.counters.events_replaced),
             cancels_sent: get(&self.deferred.counters.sent),
             cancels_received: get(&self.deferred.counters.received),
-            // For each call that was left out of the backlog a cancel had come to nothing first.
-            cancels_ignored: get(&self.deferred.counters.ignored).saturating_sub(skipped),
-            calls_skipped: get(&self.counters.calls_skipped).wrapping_add(skipped),
+            cancels_ignored: get(&self.deferred.counters.ignored),
+            calls_skipped: get(&self.counters.calls_skipped),
         }
     }
 }

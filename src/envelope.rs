@@ -17,7 +17,7 @@
 //! withdraw   10     | 0             | entry       | serial     |
 //! ```
 //!
-//! A call that has a deadline says when that is, by the [clock of the pair](crate::clock). Only such calls pay for it.
+//! A call that has a deadline says when that is, by the [clock of the host](crate::clock). Only such calls pay for it.
 //! The receipt says that an event with the number of a gauge was handled.
 //!
 //! The head is not postcard's: numbers of variable length, a byte at a time, took as long as everything else about a small call.
@@ -50,7 +50,7 @@ pub(crate) enum Head<'a> {
     Receipt(u32),
     /// A call; its arguments follow.
     Call(CallId, &'a [u8]),
-    /// A call that is of use until then only, in nanoseconds of the pair's clock; its arguments follow.
+    /// A call that is of use until then only, in nanoseconds of the host's clock; its arguments follow.
     CallBy(CallId, u64, &'a [u8]),
     /// The other end wants no answer to this call of its own any more. Nothing follows.
     Cancel(CallId),
@@ -83,6 +83,9 @@ const CALL_BY: u64 = 7;
 const RECEIPT: u64 = 8;
 const OVERLOADED: u64 = 9;
 const WITHDRAW: u64 = 10;
+
+/// Words of a cancel, and of a withdrawal.
+pub(crate) const CANCEL_WORDS: usize = 2;
 
 const KIND_MASK: u64 = 0xff;
 const NAME_SHIFT: u32 = 8;

@@ -8,7 +8,6 @@ use std::time::Duration;
 
 use coprocess_ring::{Region, Side, WaitStrategy};
 
-use crate::clock::PairClock;
 use crate::coprocess::Coprocess;
 use crate::end::{End, Terms};
 use crate::process;
@@ -16,7 +15,6 @@ use crate::process;
 /// One end of a pair over `region`, that nobody watches over and nobody dispatches for in the background.
 pub fn end(region: &Region, side: Side, max_message: usize) -> Coprocess {
     let terms = Terms {
-        clock: PairClock::PARENT,
         max_message,
         strategy: WaitStrategy::Block,
         call_timeout: None,

@@ -4,15 +4,15 @@ use std::collections::{BTreeMap, VecDeque};
 
 use coprocess_ring::{ChannelError, Receiver, Watch};
 
-use crate::deferred::GivenUp;
-use crate::envelope::{CallId, Head, split};
+use crate::envelope::{CANCEL_WORDS, CallId, Head, split};
+use crate::lookahead::GivenUp;
 use crate::pending::Completion;
 
 /// Bytes of messages that may wait in the process for a thread to dispatch them.
 pub(crate) const BACKLOG_BYTES: usize = 64 << 20;
 
-/// Bytes of memory for the number of a call that was given up, about: a place in a tree.
-const GIVEN_UP: usize = 4 * size_of::<CallId>();
+/// Calls that may be known to be given up before their cancels are received.
+const MOST_GIVEN_UP: usize = 1 << 16;
 
 /// A message that waits in the process.
 #[derive(Debug)]
@@ -47,14 +47,12 @@ pub(crate) struct Inbox {
     /// The first so many of the backlog are no answers.
     sifted: usize,
     backlog_bytes: usize,
-    /// The first so many of the backlog are no cancels.
+    /// The first so many of the backlog were looked at for cancels.
     looked_at: usize,
-    /// Calls that were given up while, for all that is known, they waited in the backlog; each counts as [`GIVEN_UP`] bytes of it.
-    given_up: BTreeMap<CallId, GivenUp>,
-    /// The call that was taken last, if its answer is not wanted.
-    pub(crate) unwanted: Option<CallId>,
-    /// Calls of the backlog that were left out, since they had been given up.
-    pub(crate) skipped: u64,
+    /// What the other end had said to be urgent when it was last looked for that.
+    pub(crate) urged: u32,
+    /// Calls that were given up by cancels which are still in the backlog or in the ring.
+    pub(crate) given_up: BTreeMap<CallId, GivenUp>,
     /// Events that came while handlers were nested as deep as they may.
     deferred: VecDeque<Stowed>,
     /// Calls that were completed by a thread which must not run the user's code: tasks to wake and callbacks to run.
@@ -71,9 +69,8 @@ impl Inbox {
             sifted: 0,
             backlog_bytes: 0,
             looked_at: 0,
+            urged: 0,
             given_up: BTreeMap::new(),
-            unwanted: None,
-            skipped: 0,
             deferred: VecDeque::new(),
             completions: VecDeque::new(),
             messages: 0,
@@ -131,78 +128,37 @@ impl Inbox {
         let deferred = if at_bound { None } else { self.deferred.pop_front() };
         let stowed = match deferred {
             Some(deferred) => deferred,
-            None => self.first_wanted()?,
+            None => {
+                self.sifted = self.sifted.saturating_sub(1);
+                self.looked_at = self.looked_at.saturating_sub(1);
+                self.backlog.pop_front()?
+            }
         };
         self.backlog_bytes = self.backlog_bytes.saturating_sub(stowed.cost());
         *buffer = stowed.words;
         Some(stowed.bytes)
     }
 
-    /// Takes the first of the backlog that is not a call which was given up.
-    fn first_wanted(&mut self) -> Option<Stowed> {
-        loop {
-            self.sifted = self.sifted.saturating_sub(1);
-            self.looked_at = self.looked_at.saturating_sub(1);
-            let first = self.backlog.pop_front();
-            if self.given_up.is_empty() {
-                return first;
-            }
-            let call = match first.as_ref().and_then(|stowed| split(&stowed.words, stowed.bytes)) {
-                Some((Head::Call(id, _) | Head::CallBy(id, ..), _)) => self.given_up.remove_entry(&id),
-                _ => None,
-            };
-            if call.is_some() {
-                self.backlog_bytes = self.backlog_bytes.saturating_sub(GIVEN_UP);
-            }
-            if self.backlog.is_empty() {
-                // The others were not in it, and what comes from now on comes behind the news of them.
-                self.backlog_bytes = self.backlog_bytes.saturating_sub(self.given_up.len().saturating_mul(GIVEN_UP));
-                self.given_up.clear();
-            }
-            match (first, call) {
-                (Some(stowed), Some((_, GivenUp::Withdrawn))) => {
-                    self.backlog_bytes = self.backlog_bytes.saturating_sub(stowed.cost());
-                    self.skipped = self.skipped.wrapping_add(1);
-                }
-                (first, call) => {
-                    self.unwanted = call.map(|(id, _)| id);
-                    return first;
-                }
-            }
-        }
-    }
-
-    /// Whether it has calls, for all that is known, that were given up.
-    pub(crate) fn has_unwanted(&self) -> bool {
-        !self.given_up.is_empty() || self.unwanted.is_some()
-    }
-
-    /// Takes all cancels that have arrived, and sees to it that calls which wait in front of them are left out, or known to be unwanted.
-    pub(crate) fn take_cancels(&mut self) -> Result<Vec<(CallId, GivenUp)>, ChannelError> {
-        self.stow()?;
-        let mut cancels = Vec::new();
-        let sifted = self.sifted;
-        // Each is looked at once, as in `take_answers`.
-        for (place, stowed) in (self.looked_at..).zip(self.backlog.split_off(self.looked_at)) {
-            let (id, how) = match split(&stowed.words, stowed.bytes) {
+    /// Looks for cancels in all that has arrived.
+    pub(crate) fn look_ahead(&mut self) {
+        let Inbox { receiver, backlog, looked_at, given_up, .. } = self;
+        let mut see = |words: &[u64], bytes| {
+            let (id, how) = match split(words, bytes) {
                 Some((Head::Cancel(id), _)) => (id, GivenUp::Forgotten),
                 Some((Head::Withdraw(id), _)) => (id, GivenUp::Withdrawn),
-                _ => {
-                    self.backlog.push_back(stowed);
-                    continue;
-                }
+                _ => return,
             };
-            self.backlog_bytes = self.backlog_bytes.saturating_sub(stowed.cost());
-            if place < sifted {
-                self.sifted = self.sifted.saturating_sub(1);
+            // An honest side cancels a call once, and has no more in flight than it keeps itself. Those beyond are found when they are received.
+            if given_up.len() < MOST_GIVEN_UP {
+                given_up.insert(id, how);
             }
-            if !self.backlog.is_empty() && self.given_up.insert(id, how).is_none() {
-                self.backlog_bytes = self.backlog_bytes.saturating_add(GIVEN_UP);
-            }
-            cancels.push((id, how));
+        };
+        // Each is looked at once, as in `take_answers`.
+        for stowed in backlog.range(*looked_at..) {
+            see(&stowed.words, stowed.bytes);
         }
-        self.looked_at = self.backlog.len();
-        Ok(cancels)
+        *looked_at = backlog.len();
+        receiver.look_ahead(CANCEL_WORDS, |words| see(words, CANCEL_WORDS.wrapping_mul(8)));
     }
 
     /// Puts an event back, for when handlers are less deeply nested.

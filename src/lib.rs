@@ -97,9 +97,9 @@
 //!
 //! # Deadlines and cancellation
 //!
-//! A call that has a deadline takes the time that is left along: its handler can ask for it ([`current_deadline`], [`Reply::deadline`]), and
-//! the calls that the handler makes have it, too. A call whose caller has given up, at its deadline or by dropping its future or [`Pending`], is cancelled on the other end
-//! ([`Reply::is_wanted`]).
+//! A call takes its deadline along: its handler can ask for it ([`current_deadline`], [`Reply::deadline`]), and the calls that the handler makes have it, too. A call
+//! whose caller has given up, at its deadline or by dropping its future, is cancelled on the other end: it is not served if its turn has not come, and else its handler
+//! can ask ([`Reply::is_wanted`]). Of a [`Pending`] that is dropped only the answer is forgotten.
 //!
 //! # What is trusted
 //!

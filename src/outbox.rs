@@ -85,6 +85,12 @@ impl Out {
     }
 }
 
+/// A message that may not wait, and has no room even in an empty ring: that is not a matter of time.
+fn check_at_once(out: &Out, message: &Message<'_>) -> Step<()> {
+    let (size, max) = (message.bytes(), out.sender.most_at_once());
+    if size > max { Err(Error::TooLarge { size, max }.into()) } else { Ok(()) }
+}
+
 /// Bytes of memory for answers that may be kept until the other end has room for them, before no more calls are taken from it.
 pub(crate) const CROWDED_BYTES: usize = BACKLOG_BYTES;
 
@@ -217,6 +223,9 @@ impl Outbox {
     ) -> Step<()> {
         let mut out = lock(&self.out);
         if out.busy {
+            if patience == Patience::None {
+                check_at_once(&out, message)?;
+            }
             if matches!(patience, Patience::None | Patience::Until(_)) {
                 out = self.wait_in_line(end, out, patience)?;
             }
@@ -379,9 +388,8 @@ impl Outbox {
         }
         let Patience::Until(deadline) = patience else {
             out.sender.abandon();
-            let (size, max) = (message.bytes(), out.sender.most_at_once());
-            // Not a matter of time.
-            return Err(if size > max { Error::TooLarge { size, max } } else { Error::Full }.into());
+            check_at_once(&out, message)?;
+            return Err(Error::Full.into());
         };
         out.busy = true;
         let (out, sent) = self.send_in_turns(end, out, message, deadline, Some(room));

@@ -112,8 +112,8 @@ impl<R> Reply<R> {
     /// Whether the caller still waits for the answer, as far as this end knows: it has not given up, its [`deadline`](Self::deadline) has not passed,
     /// and the pair is open.
     ///
-    /// A caller that gives up says so as soon as its ring has room for that. It can be asked in the handler itself, although that keeps its thread from receiving
-    /// anything else; a thread that the handler has started knows once the handler is over. What is asked here is worth an answer as long as it is true. If it is not,
+    /// A caller that gives up says so as soon as its ring has room for that. It can be asked in the handler itself, and while another one keeps the thread that
+    /// dispatches from receiving anything. What is asked here is worth an answer as long as it is true. If it is not,
     /// an answer does no harm: one to a call that was cancelled is not even sent.
     ///
     /// A call that timed out before it was its turn, or whose future was dropped, is not served at all.
@@ -136,14 +136,11 @@ impl<R> Reply<R> {
     /// ```
     pub fn is_wanted(&self) -> bool {
         let Some((id, _)) = &self.call else { return false };
-        if self.end.is_foreign() {
-            return false;
-        }
-        if self.end.is_urged() && self.end.lead.is_mine() {
-            // If the other end has misbehaved, this one is over.
-            let _ = self.end.heed(None);
-        }
-        self.end.check_open().is_ok() && self.end.deferred.is_open(*id) && !has_passed(self.deadline)
+        !self.end.is_foreign()
+            && self.end.check_open().is_ok()
+            && self.end.deferred.is_open(*id)
+            && !has_passed(self.deadline)
+            && !(self.end.is_urged() && self.end.given_up(*id).is_some())
     }
 
     /// By when the caller wants the answer; `None` if it has not said so.
@@ -180,6 +177,7 @@ impl<R> Reply<R> {
             self.end.timers.remove(at, Due::Served(*id));
         }
         let wanted = self.end.deferred.close(*id) || self.end.check_open().is_err();
+        let wanted = wanted && !(self.end.is_urged() && self.end.given_up(*id).is_some());
         if !wanted {
             self.call = None;
         }

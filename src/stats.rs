@@ -54,7 +54,8 @@ pub struct Stats {
     pub cancels_sent: u64,
     /// Calls that the other end says it has given up.
     pub cancels_received: u64,
-    /// Those of them that were answered already, as all are that [`serve`](crate::Coprocess::serve) has begun with, that were dropped at their deadline, or that were never made.
+    /// Those of them that came to nothing: their calls were answered already, as all are that [`serve`](crate::Coprocess::serve) has begun with, were dropped at their
+    /// deadline, or not served, or were never made.
     pub cancels_ignored: u64,
     /// Calls of the other end that were not served, since they had been given up, or their deadline had passed, before it was their turn.
     pub calls_skipped: u64,

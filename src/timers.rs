@@ -5,10 +5,10 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use crate::deferred::GivenUp;
 use crate::end::End;
 use crate::envelope::CallId;
 use crate::error::Error;
+use crate::lookahead::GivenUp;
 use crate::pending::Outcome;
 use crate::sync::lock;
 
@@ -142,7 +142,7 @@ impl End {
             match due {
                 Due::Call(id) if self.pending.is_unanswered(id) => {
                     self.complete(id, Outcome::Failed(Error::Timeout));
-                    self.cancel(id, GivenUp::Withdrawn);
+                    self.cancel(id, GivenUp::Forgotten);
                 }
                 Due::Call(_) => {}
                 #[cfg(feature = "tokio")]

@@ -8,12 +8,12 @@ use std::time::{Duration, Instant};
 
 use coprocess_ring::Sleeper;
 
-use crate::deferred::GivenUp;
 use crate::dispatch::{Desk, Received, SpinFor};
 use crate::end::End;
 use crate::envelope::{CallId, Head, split};
 use crate::error::{Error, Result, Step};
 use crate::lead::Turn;
+use crate::lookahead::GivenUp;
 use crate::outbox::CROWDED_BYTES;
 use crate::parker::Parker;
 use crate::pending::{Completion, Notify, Outcome};
@@ -72,7 +72,7 @@ impl End {
             self.queue_for_answer(id, deadline, desk)
         };
         if outcome.is_err() {
-            self.give_up(id, GivenUp::Withdrawn);
+            self.give_up(id, GivenUp::Forgotten);
         }
         outcome
     }

@@ -175,6 +175,6 @@ fn the_sources_name_no_wall_clock() {
         }
     }
     assert!(files.len() > 30, "the sources are elsewhere: {files:?}");
-    // The one wait of the ring: absolute, of the monotonic clock, since the flag for the other is not given. And the clock of a pair, with its tests.
+    // The one wait of the ring: absolute, of the monotonic clock, since the flag for the other is not given. And the clock of a host, with its tests.
     assert_eq!(monotonic, 2 + 3);
 }

@@ -304,7 +304,7 @@ fn a_program_that_a_wrapper_runs_twice() {
 #[test]
 fn a_worker_with_a_clock_of_its_own() {
     within(LIMIT, || {
-        for ahead in ["100000", "-20"] {
+        for ahead in ["100000", "-20", "3"] {
             let mut wrapper = Command::new("unshare");
             wrapper.args(["--time", "--monotonic", ahead, "--fork"]);
             let may = Command::new(wrapper.get_program()).args(wrapper.get_args()).arg("true").output();
@@ -318,11 +318,10 @@ fn a_worker_with_a_clock_of_its_own() {
             let worker = coprocess::spawn(wrapper).unwrap();
             worker.serve("left", |()| left());
             let (here, there) = (now(), worker.call::<Duration>("now", ()).unwrap());
-            assert!(there.abs_diff(here) > Duration::from_secs(15), "{here:?} here, {there:?} there");
-            // As exact as the start of the worker was quick.
+            assert!(there.abs_diff(here) > Duration::from_secs(1), "{here:?} here, {there:?} there");
             let about = |left: Option<Duration>| {
                 let left = left.expect("a deadline");
-                assert!(left > LIMIT / 2 && left < LIMIT + LIMIT / 2, "{left:?} left of {LIMIT:?}");
+                assert!(left > LIMIT / 2 && left <= LIMIT, "{left:?} left of {LIMIT:?}");
             };
             about(worker.call_timeout("left", (), LIMIT).unwrap());
             about(worker.call("left over there", LIMIT).unwrap());

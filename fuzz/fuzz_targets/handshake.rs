@@ -19,7 +19,7 @@ use nix::sys::socket::{AddressFamily, ControlMessage, MsgFlags, SockFlag, SockTy
 use nix::unistd::ftruncate;
 
 const MAGIC: u64 = u64::from_le_bytes(*b"coproces");
-const HELLO: usize = 80;
+const HELLO: usize = 72;
 const VERDICT: usize = 128;
 /// Bytes of a segment's header.
 const HEADER: usize = 48;
@@ -64,7 +64,6 @@ struct Hello {
     parent: u32,
     close_timeout: u64,
     max_calls: [u32; 2],
-    now: u64,
 }
 
 /// A descriptor that goes with it.
@@ -192,7 +191,6 @@ fn fuzz(input: Input) {
             bytes.extend(u64::from(said.parent).to_le_bytes());
             bytes.extend(said.close_timeout.to_le_bytes());
             bytes.extend(said.max_calls.map(u32::to_le_bytes).concat());
-            bytes.extend(said.now.to_le_bytes());
             assert_eq!(bytes.len(), HELLO);
             let good = bytes[..24].to_vec();
             let bytes = changed(bytes, &changes, length);

@@ -9,7 +9,7 @@ use std::time::Instant;
 use crate::bell::{Bell, Sleeper};
 use crate::error::Misbehaved;
 use crate::region::{Region, Side};
-use crate::ring::{self, Consumer, Expected, Frame, Kind, Producer};
+use crate::ring::{self, Consumer, Expected, Frame, Kind, Producer, Scout};
 use crate::sync::atomic::Ordering;
 
 /// Why a send or receive at this level failed.
@@ -189,6 +189,8 @@ pub struct Receiver {
     consumer: Consumer,
     region: Region,
     ring: usize,
+    /// Looks at what has come behind that.
+    scout: Scout,
     /// Fragments of a message that is not complete.
     partial: Vec<u64>,
     max_message: usize,
@@ -200,7 +202,8 @@ impl Receiver {
     pub fn new(region: &Region, side: Side, max_message: usize) -> Receiver {
         let ring = side.incoming();
         let consumer = Consumer::new(region.clone(), ring);
-        Receiver { consumer, region: region.clone(), ring, partial: Vec::new(), max_message, wakeups: 0 }
+        let scout = consumer.scout(false);
+        Receiver { consumer, scout, region: region.clone(), ring, partial: Vec::new(), max_message, wakeups: 0 }
     }
 
     /// Takes the next complete message, if there is one, into `message`, whose former content is lost. Returns its length in bytes; the
@@ -258,6 +261,14 @@ impl Receiver {
                 return Ok(None);
             }
         }
+    }
+
+    /// Looks at what has arrived behind the next message, without taking it: `see` is shown each message of so many words that came in one frame. Each is shown once,
+    /// unless it was taken by then, and at most a lap of them at once.
+    ///
+    /// A hostile side may have something else there when it is taken.
+    pub fn look_ahead(&mut self, words: usize, see: impl FnMut(&[u64])) {
+        self.consumer.look_ahead(&mut self.scout, !self.partial.is_empty(), words, see);
     }
 
     #[inline]

@@ -6,7 +6,6 @@ use std::time::Duration;
 
 use coprocess_ring::{Backend, WaitStrategy, Wakeup};
 
-use crate::clock::PairClock;
 use crate::coprocess::Coprocess;
 use crate::end::Terms;
 use crate::error::{Error, ForkError, Result};
@@ -307,7 +306,6 @@ impl Builder {
 
     fn launch(self, program: Program) -> Result<Coprocess> {
         let terms = Terms {
-            clock: PairClock::PARENT,
             max_message: self.max_message,
             strategy: self.strategy,
             call_timeout: self.call_timeout,

@@ -7,14 +7,13 @@
 
 use std::io::{self, IoSlice, IoSliceMut};
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use bytemuck::{Pod, Zeroable};
 use coprocess_ring::{ABI_VERSION, MAX_NAME, Region, Segment, SegmentError, WaitStrategy};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::socket::{ControlMessage, ControlMessageOwned, MsgFlags, recvmsg, sendmsg};
 
-use crate::clock::PairClock;
 use crate::end::Terms;
 
 /// "coproces", read as a little-endian number: the same as the segment's.
@@ -43,8 +42,6 @@ pub(crate) struct Hello {
     close_timeout: u64,
     max_calls_in_flight: u32,
     max_calls_served: u32,
-    /// What time it is there: nanoseconds of the monotonic clock.
-    now: u64,
 }
 
 /// What leads to the segment.
@@ -73,7 +70,7 @@ pub(crate) struct Verdict {
     reason: [u8; 112],
 }
 
-const _: () = assert!(size_of::<Hello>() == 80 && size_of::<Verdict>() == 128);
+const _: () = assert!(size_of::<Hello>() == 72 && size_of::<Verdict>() == 128);
 
 const ATTACHED: u32 = 1;
 const REFUSED: u32 = 2;
@@ -143,7 +140,6 @@ impl Hello {
             close_timeout: nanos(terms.close_timeout),
             max_calls_in_flight: terms.max_calls_in_flight,
             max_calls_served: terms.max_calls_served,
-            now: terms.clock.number(Instant::now()),
         }
     }
 
@@ -206,7 +202,6 @@ impl Hello {
 
     pub(crate) fn terms(&self) -> Terms {
         Terms {
-            clock: PairClock::of_a_worker(self.now),
             max_message: usize::try_from(self.max_message).unwrap_or(usize::MAX),
             strategy: match self.strategy {
                 1 => WaitStrategy::Spin,
@@ -294,7 +289,6 @@ mod tests {
 
     fn hello(region: &Region, segment: &Segment) -> Hello {
         let terms = Terms {
-            clock: PairClock::PARENT,
             max_message: 1000,
             strategy: WaitStrategy::Block,
             call_timeout: None,

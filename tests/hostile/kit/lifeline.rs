@@ -47,7 +47,7 @@ impl Lifeline {
         let mut claim = [0; 8];
         recvmsg::<()>(self.socket.as_raw_fd(), &mut [IoSliceMut::new(&mut claim)], None, MsgFlags::empty()).expect("a claim");
         assert_eq!(u64::from_le_bytes(claim), MAGIC);
-        let mut hello = [0; 80];
+        let mut hello = [0; 72];
         let mut space = nix::cmsg_space!([RawFd; 1]);
         let mut buffer = [IoSliceMut::new(&mut hello)];
         let received = recvmsg::<()>(self.socket.as_raw_fd(), &mut buffer, Some(&mut space), MsgFlags::empty()).expect("a hello");
@@ -101,8 +101,6 @@ impl Hello {
         }
         // The limits on calls.
         bytes.extend([u32::MAX.to_le_bytes(); 2].concat());
-        // What time it is: as if by another clock.
-        bytes.extend(0_u64.to_le_bytes());
         bytes
     }
 }
