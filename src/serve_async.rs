@@ -21,7 +21,7 @@ impl Coprocess {
     ///
     /// The handler itself is called where handlers are called, one at a time and in the order of the calls; its futures run at the same time as each
     /// other, and as other handlers. When a caller gives up by dropping its future or [`Pending`](crate::Pending), which this end hears of as soon as there is room in the
-    /// ring, when its deadline has passed, or when the pair is over, the future is dropped at its next `await`. Inside of it [`current_deadline`](crate::current_deadline) is the call's, and the calls that it makes have it, too.
+    /// ring, when its deadline has passed, or when the pair is over, the future is dropped at its next `await`, or before it is first polled. Inside of it [`current_deadline`](crate::current_deadline) is the call's, and the calls that it makes have it, too.
     ///
     /// A panic becomes [`Error::Remote`](crate::Error::Remote) for the caller; so does a runtime that shuts down. Answers for which the ring has no room are kept
     /// and sent in their turn, so no thread of the runtime waits for it; beyond 64 MiB of them the futures wait, each with the answer that it has.
