@@ -3,7 +3,6 @@
 //! serde hands over a `Vec<f32>` one number at a time, and takes it back one at a time. As a byte string the whole array is copied at once; and
 //! an array that is all there is to a message goes into the ring from where it lies.
 
-#[cfg(feature = "interface")]
 use std::any::type_name;
 use std::fmt;
 use std::marker::PhantomData;
@@ -20,7 +19,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 ///
 /// Encoded it is a byte string: [`block()`] of a slice and a field with `#[serde(with = "coprocess::block")]` are the same on the wire, and so
 /// is a [`serde_bytes`] type. So the other end must take a block of the same `T`: a `Block<u32>` is received as a `Block<f32>` without
-/// complaint, unless a typed interface compares them, while a block whose bytes are not a whole number of `T`s does not decode. Types without a size, such as `()`, do not compile.
+/// complaint, unless a method of a typed interface has it as an argument or result and compares them, while a block whose bytes are not a whole number of `T`s does not decode. Types without a size, such as `()`, do not compile.
 ///
 /// # Examples
 ///
@@ -238,19 +237,27 @@ const fn assert_sized<T>() {
 
 struct Values<T>(PhantomData<T>);
 
-/// What the numbers of a block are, if this is what reads one: by their own name, wherever the type comes from.
+/// Whether this is what reads a block.
 #[cfg(feature = "interface")]
-pub(crate) fn numbers_of<V>() -> Option<&'static str> {
-    let (ours, of) = (type_name::<Values<()>>().strip_suffix("()>")?, type_name::<V>());
-    let number = of.strip_prefix(ours)?.strip_suffix('>')?;
-    // Of what is made of others, all.
-    if number.contains(['[', '(', '<']) { Some(number) } else { number.rsplit("::").next() }
+pub(crate) fn reads_block<V>() -> bool {
+    type_name::<Values<()>>().strip_suffix("()>").is_some_and(|ours| type_name::<V>().starts_with(ours))
+}
+
+/// What a type is called, wherever it and what it is made of come from.
+fn unqualified(name: &str) -> String {
+    let ends_path = |mark: char| !(mark.is_alphanumeric() || matches!(mark, '_' | ':' | '{' | '}' | '#'));
+    name.split_inclusive(ends_path).filter_map(|path| path.rsplit("::").next()).collect()
 }
 
 impl<'de, T: Pod> Visitor<'de> for Values<T> {
     type Value = Vec<T>;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if f.alternate() {
+            // For people and other ends that must have the same.
+            let name = unqualified(type_name::<T>());
+            return write!(f, "block of {name}, {} bytes at multiples of {}", size_of::<T>(), align_of::<T>());
+        }
         write!(f, "a block of whole values of {} bytes each", size_of::<T>())
     }
 

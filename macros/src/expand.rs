@@ -36,6 +36,7 @@ fn server(interface: &Interface) -> TokenStream {
     let ident = &item.ident;
     let client = client_name(interface);
     let registrations = interface.methods.iter().map(|method| registration(interface, method));
+    let (server, served) = (local("server"), local("served"));
     let about = format!(
         " Serves the methods of this interface on one end of a pair, until that is over: the other end calls them by a [`{ident}Client`]."
     );
@@ -53,10 +54,10 @@ fn server(interface: &Interface) -> TokenStream {
         where
             Self: ::core::marker::Sized + ::core::marker::Send + ::core::marker::Sync + 'static,
         {
-            let server = ::std::sync::Arc::new(self);
-            let mut served = <::coprocess::interface::Served as ::core::default::Default>::default();
+            let #server = ::std::sync::Arc::new(self);
+            let mut #served = <::coprocess::interface::Served as ::core::default::Default>::default();
             #(#registrations)*
-            ::coprocess::interface::Served::on(served, on, <#client as ::coprocess::interface::Described>::description());
+            ::coprocess::interface::Served::on(#served, on, <#client as ::coprocess::interface::Described>::description());
         }
     });
     let attributes = conditions(&interface.attributes);
@@ -89,13 +90,17 @@ fn server(interface: &Interface) -> TokenStream {
     }
 }
 
+/// A variable that those of the user's arguments cannot hide. A constant of that name, wherever it is, would be meant in its place: there is none.
+fn local(name: &str) -> Ident {
+    Ident::new(&format!("__{name}"), Span::mixed_site())
+}
+
 /// Adds a method of the server.
 fn registration(interface: &Interface, method: &Method) -> TokenStream {
     let conditions = conditions(&method.attributes);
     let wire = wire_name(interface, method);
     let (trait_name, called, result) = (&interface.item.ident, &method.ident, &method.result);
-    // Names that those of the user's arguments cannot hide.
-    let names: Vec<Ident> = (0..method.arguments.len()).map(|at| Ident::new(&format!("argument_{at}"), Span::mixed_site())).collect();
+    let names: Vec<Ident> = (0..method.arguments.len()).map(|at| local(&format!("argument_{at}"))).collect();
     let types = method.arguments.iter().map(Argument::received);
     let passed = names.iter().zip(&method.arguments).map(|(name, argument)| match argument.passed {
         Passed::Value => name.to_token_stream(),
@@ -115,12 +120,13 @@ fn registration(interface: &Interface, method: &Method) -> TokenStream {
         Some(reply) => (quote!(, #reply: ::coprocess::Reply<#result>), quote!(())),
         None => (TokenStream::new(), result.clone()),
     };
+    let (server, served) = (local("server"), local("served"));
     // Which `clone` is meant has to be said: the interface, which an `Arc` of a server implements, may have another.
     quote! {
         #(#conditions)*
         {
-            let server = <::std::sync::Arc<Self> as ::core::clone::Clone>::clone(&server);
-            served.#register(#wire, move |#parameter #typed_reply| -> #returned { <Self as #trait_name>::#called(&server #(, #passed)* #reply) });
+            let #server = <::std::sync::Arc<Self> as ::core::clone::Clone>::clone(&#server);
+            #served.#register(#wire, move |#parameter #typed_reply| -> #returned { <Self as #trait_name>::#called(&#server #(, #passed)* #reply) });
         }
     }
 }
@@ -132,21 +138,17 @@ fn description(interface: &Interface) -> TokenStream {
     let methods = interface.methods.iter().map(|method| {
         let conditions = conditions(&method.attributes);
         let (name, signature) = (method.ident.unraw().to_string(), &method.signature);
-        let arguments = method.arguments.iter().map(|argument| {
-            let (name, shape) = (argument.ident.unraw().to_string(), trace(&argument.received(), argument.declared.span()));
-            quote!(::coprocess::interface::Argument { name: #name, shape: #shape })
-        });
-        let result = if method.is_event {
-            quote!(::core::option::Option::None)
-        } else {
-            let shape = trace(&method.result, method.result.span());
-            quote!(::core::option::Option::Some(#shape))
-        };
+        let arguments = method.arguments.iter().map(|argument| (argument.ident.unraw().to_string(), argument.received()));
+        let result = (!method.is_event).then(|| ("result".to_owned(), method.result.clone()));
+        let types = arguments
+            .chain(result)
+            .map(|(name, of)| quote!(::coprocess::interface::Typed { name: #name, shape: ::coprocess::interface::Named::<#of>::shape }));
         quote! {
             #(#conditions)*
-            ::coprocess::interface::Method { name: #name, signature: #signature, arguments: &[#(#arguments),*], result: #result }
+            ::coprocess::interface::Method { name: #name, signature: #signature, types: &[#(#types),*] }
         }
     });
+    // The import is for types that nobody can read: of those it is said elsewhere.
     quote! {
         #(#attributes)*
         #[automatically_derived]
@@ -154,15 +156,12 @@ fn description(interface: &Interface) -> TokenStream {
         #[doc(hidden)]
         impl ::coprocess::interface::Described for #client {
             fn description() -> &'static ::coprocess::interface::Description {
-                static DESCRIPTION: ::coprocess::interface::Description = ::coprocess::interface::Description::new(#name, &[#(#methods),*]);
-                &DESCRIPTION
+                #[allow(unused_imports)]
+                use ::coprocess::interface::Unreadable as _;
+                const { &::coprocess::interface::Description::new(#name, &[#(#methods),*]) }
             }
         }
     }
-}
-
-fn trace(of: &TokenStream, span: Span) -> TokenStream {
-    quote_spanned!(span=> ::coprocess::interface::trace::<#of>)
 }
 
 // ---- the client ----------------------------------------------------------------------------------------------------------------------
@@ -204,6 +203,7 @@ fn client(interface: &Interface) -> TokenStream {
     let conditions: Vec<_> = conditions(&interface.attributes).collect();
     let attributes = &interface.attributes;
     let description = description(interface);
+    let (made, checked) = (local("client"), local("checked"));
     let about = format!(" The client of [`{ident}`]: calls what the other end of a pair serves.");
     let methods = forms().into_iter().map(|form| {
         let methods = interface.methods.iter().filter_map(|method| client_method(interface, method, &form));
@@ -253,11 +253,11 @@ fn client(interface: &Interface) -> TokenStream {
             #vis fn new_async(
                 co: &::coprocess::Coprocess,
             ) -> impl ::core::future::Future<Output = ::coprocess::Result<Self>> + ::core::marker::Send + use<> {
-                let client = Self::unchecked(co);
-                let checked = ::coprocess::interface::check_async(co, <Self as ::coprocess::interface::Described>::description());
+                let #made = Self::unchecked(co);
+                let #checked = ::coprocess::interface::check_async(co, <Self as ::coprocess::interface::Described>::description());
                 async move {
-                    checked.await?;
-                    ::core::result::Result::Ok(client)
+                    #checked.await?;
+                    ::core::result::Result::Ok(#made)
                 }
             }
 

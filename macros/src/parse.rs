@@ -329,6 +329,9 @@ fn marked(function: &mut TraitItemFn, marker: &str, complaints: &mut Complaints)
         if marks && attribute.meta.require_path_only().is_err() {
             complaints.add(attribute.span(), &format!("`#[{marker}]` takes nothing"));
         }
+        if marks && is_marked {
+            complaints.add(attribute.span(), &format!("`#[{marker}]` once is enough"));
+        }
         is_marked |= marks;
         !marks
     });

@@ -1,17 +1,14 @@
 //! What an end serves, as text: how two ends find out whether they mean the same by a name.
 //!
 //! An end that serves an interface serves two methods besides, which no method of an interface is called. `Calculator::interface` answers with the whole interface,
-//! a method a line: `add fn(i64, i64) -> i64 #1f0c6b2a9d3e4857`, or `tick event(u64) #..`. The number at the end is a hash of the shapes of its types, and that alone
-//! is compared: what is written in the sources is for people, since it is the same for types that differ, and different for a type and its alias. Where a
-//! shape was not seen to its end, the hash is one of the sources, too.
+//! a method a line: `add fn(i64, i64) -> i64 #0f6cd2d4 #0f6cd2d4 #0f6cd2d4`, or `tick event(u64) #1f0c6b2a`. The numbers at the end are hashes of the shapes of its
+//! types, in their order, and `#?` is a shape that nobody knows. The client looks up its own methods in it.
 //!
-//! A hash does not say what differs. So where one does, the client asks `Calculator::types` for the shapes of that method, and compares them line by line.
+//! Shapes can be long, and a hash does not say what differs. So where one does, the client asks `Calculator::types` for that shape.
 
 use std::fmt::Write;
-use std::sync::OnceLock;
 
 use super::InterfaceError;
-use super::shape::Shape;
 use crate::coprocess::Coprocess;
 use crate::error::{Error, Result};
 
@@ -21,8 +18,6 @@ use crate::error::{Error, Result};
 pub struct Description {
     interface: &'static str,
     methods: &'static [Method],
-    /// Of each method, once somebody has asked.
-    types: OnceLock<Vec<Types>>,
 }
 
 /// A method of an interface.
@@ -31,17 +26,16 @@ pub struct Description {
 pub struct Method {
     pub name: &'static str,
     pub signature: &'static str,
-    pub arguments: &'static [Argument],
-    /// `None` for an event.
-    pub result: Option<fn() -> Shape>,
+    /// Its arguments and its result, if it is not an event.
+    pub types: &'static [Typed],
 }
 
-/// An argument of a method.
+/// An argument of a method, or its result.
 #[doc(hidden)]
 #[derive(Debug)]
-pub struct Argument {
+pub struct Typed {
     pub name: &'static str,
-    pub shape: fn() -> Shape,
+    pub shape: fn() -> Option<String>,
 }
 
 /// What is described: the client of an interface.
@@ -50,27 +44,13 @@ pub trait Described {
     fn description() -> &'static Description;
 }
 
-/// The shapes of a method's types.
-#[derive(Debug)]
-struct Types {
-    text: String,
-    hash: u64,
-}
-
-/// The longest part of the other end's text that an error repeats, in characters.
+/// The longest part of a text that an error repeats, in characters.
 const MAX_REPEATED: usize = 300;
-
-/// The label of a result among arguments, which have numbers.
-const RESULT: &str = "=";
 
 impl Description {
     #[doc(hidden)]
     pub const fn new(interface: &'static str, methods: &'static [Method]) -> Description {
-        Description { interface, methods, types: OnceLock::new() }
-    }
-
-    fn types(&self) -> &[Types] {
-        self.types.get_or_init(|| self.methods.iter().map(Types::of).collect())
+        Description { interface, methods }
     }
 
     /// What the other end asks first, and where.
@@ -85,17 +65,24 @@ impl Description {
 
     pub(super) fn answer(&self) -> String {
         let mut text = String::new();
-        for (Method { name, signature, .. }, types) in self.methods.iter().zip(self.types()) {
+        for Method { name, signature, types } in self.methods {
             // A string has room for everything.
-            let _ = writeln!(text, "{name} {signature} #{:016x}", types.hash);
+            let _ = write!(text, "{name} {signature}");
+            for typed in *types {
+                let _ = match (typed.shape)() {
+                    Some(shape) => write!(text, " #{:08x}", hash(&shape)),
+                    None => write!(text, " #?"),
+                };
+            }
+            text.push('\n');
         }
         text
     }
 
-    /// Nothing, of a method that there is not.
-    pub(super) fn answer_of_types(&self, method: &str) -> String {
-        let known = self.methods.iter().zip(self.types()).find(|(known, _)| known.name == method);
-        known.map(|(_, types)| types.text.clone()).unwrap_or_default()
+    /// Nothing, of what there is not.
+    pub(super) fn answer_of_types(&self, method: &str, place: usize) -> String {
+        let known = self.methods.iter().find(|known| known.name == method);
+        known.and_then(|method| method.types.get(place)).and_then(|typed| (typed.shape)()).unwrap_or_default()
     }
 
     fn misfit(&self, cause: InterfaceError) -> Error {
@@ -120,111 +107,74 @@ impl Description {
                 place.get_or_insert(rest);
             }
         }
-        for ((method, types), theirs) in self.methods.iter().zip(self.types()).zip(found) {
-            let Method { name, signature, .. } = *method;
+        for (method, theirs) in self.methods.iter().zip(found) {
+            let Method { name, signature, types } = *method;
             let Some(theirs) = theirs else { return Err(InterfaceError::Missing { method: name, ours: signature }) };
-            let (theirs, hash) = theirs.rsplit_once(" #").unwrap_or((theirs, ""));
-            if hash != format!("{:016x}", types.hash) {
-                return Ok(Some(Difference { method, types, theirs: repeated(theirs) }));
+            let (theirs, hashes) = theirs.split_once(" #").unwrap_or((theirs, ""));
+            if theirs != signature {
+                return Err(InterfaceError::Differs { method: name, ours: signature, theirs: repeated(theirs) });
+            }
+            let mut hashes = hashes.split(" #");
+            for (place, typed) in types.iter().enumerate() {
+                let theirs = hashes.next().unwrap_or_default();
+                if let Some(ours) = (typed.shape)()
+                    && theirs != "?"
+                    && theirs != format!("{:08x}", hash(&ours))
+                {
+                    return Ok(Some(Difference { method, place, typed, ours }));
+                }
             }
         }
         Ok(None)
     }
 }
 
-impl Method {
-    fn is_event(&self) -> bool {
-        self.result.is_none()
-    }
-}
-
-impl Types {
-    fn of(method: &Method) -> Types {
-        let mut text = String::new();
-        let mut complete = true;
-        for (number, argument) in method.arguments.iter().enumerate() {
-            complete &= (argument.shape)().write(&number.to_string(), &mut text);
-        }
-        if let Some(result) = method.result {
-            complete &= result().write(RESULT, &mut text);
-        }
-        let source = if complete { "" } else { method.signature };
-        let hash = hash(&[if method.is_event() { "event" } else { "fn" }, &text, source]);
-        Types { text, hash }
-    }
-}
-
 /// FNV-1a: it is to tell mistakes, not to stand against malice, from which an end that can lie about its types has nothing to gain.
-fn hash(parts: &[&str]) -> u64 {
-    let bytes = parts.iter().flat_map(|part| part.bytes().chain([0xff]));
-    bytes.fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3))
+fn hash(shape: &str) -> u32 {
+    shape.bytes().fold(0x811c_9dc5, |hash, byte| (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193))
 }
 
-/// Part of what the other end says, as it can be part of an error.
-fn repeated(theirs: &str) -> String {
-    theirs.chars().take(MAX_REPEATED).flat_map(char::escape_debug).collect()
+/// Part of what an end says, as it can be part of an error.
+fn repeated(text: &str) -> String {
+    text.chars().take(MAX_REPEATED).flat_map(char::escape_debug).collect()
 }
 
-/// A method that the other end has, but not as we do.
+/// A type of a method that the other end has, but not as we do.
 struct Difference {
     method: &'static Method,
-    types: &'static Types,
-    /// Its signature there.
-    theirs: String,
+    place: usize,
+    typed: &'static Typed,
+    ours: String,
 }
 
 impl Difference {
-    /// Says what differs, given the shapes at the other end, which may be anything as well.
+    /// What the other end is asked: nothing but what it said itself.
+    fn question(&self) -> (&'static str, usize) {
+        (self.method.name, self.place)
+    }
+
+    /// Says what differs, given the shape at the other end, which may be anything as well.
     fn explain(self, theirs: &str) -> InterfaceError {
         let Method { name, signature, .. } = *self.method;
-        let place = if self.theirs.starts_with("event(") == self.method.is_event() { self.place(theirs) } else { None };
-        place.unwrap_or_else(|| {
-            let mut theirs = self.theirs;
-            if theirs == signature {
-                theirs.push_str(", with other types of the same names");
-            }
-            InterfaceError::Differs { method: name, ours: signature, theirs }
-        })
-    }
-
-    /// The first place whose type differs, if that can be said in a few words.
-    fn place(&self, theirs: &str) -> Option<InterfaceError> {
-        let mut path = Vec::new();
-        let mut theirs = theirs.lines();
-        for ours in self.types.text.lines() {
-            let theirs = theirs.next()?;
-            let (depth, label, what) = parts(ours)?;
-            path.truncate(depth);
-            path.push(label);
-            if ours == theirs {
-                continue;
-            }
-            let (its_depth, its_label, its_what) = parts(theirs)?;
-            if (depth, label) != (its_depth, its_label) {
-                return None;
-            }
-            return Some(InterfaceError::TypeDiffers {
-                method: self.method.name,
-                place: self.name_of(&path),
-                ours: what.to_owned(),
-                theirs: repeated(its_what),
-            });
+        if theirs.is_empty() || theirs == self.ours {
+            let theirs = format!("{signature}, with other types of the same names");
+            return InterfaceError::Differs { method: name, ours: signature, theirs };
         }
-        None
-    }
-
-    fn name_of(&self, path: &[&str]) -> String {
-        let argument = |number: &&str| number.parse().ok().and_then(|number: usize| self.method.arguments.get(number));
-        let first = path.first().and_then(argument).map_or("result", |argument| argument.name);
-        path.iter().skip(1).fold(first.to_owned(), |path, label| path + label)
+        let (ours, theirs) = where_they_differ(&self.ours, theirs);
+        InterfaceError::TypeDiffers { method: name, place: self.typed.name.to_owned(), ours, theirs }
     }
 }
 
-/// Of a line: how deep it is, what it is about, and what it says.
-fn parts(line: &str) -> Option<(usize, &str, &str)> {
-    let rest = line.trim_start_matches(' ');
-    let (label, what) = rest.split_once(' ')?;
-    Some((line.len().checked_sub(rest.len())?, label, what))
+/// Parts of two texts that an error can repeat, and that differ.
+fn where_they_differ(ours: &str, theirs: &str) -> (String, String) {
+    let same = ours.chars().zip(theirs.chars()).take_while(|(ours, theirs)| ours == theirs).count();
+    // With what comes before, which says where that is.
+    let skipped = if same < MAX_REPEATED / 2 { 0 } else { same.saturating_sub(MAX_REPEATED / 4) };
+    let part = |text: &str| {
+        let part = repeated(&text.chars().skip(skipped).collect::<String>());
+        if skipped == 0 { part } else { format!("..{part}") }
+    };
+    (part(ours), part(theirs))
 }
 
 /// Asks the other end whether it serves what a client of `ours` will call.
@@ -232,8 +182,8 @@ fn parts(line: &str) -> Option<(usize, &str, &str)> {
 pub fn check(co: &Coprocess, ours: &'static Description) -> Result<()> {
     let Some(difference) = ours.judge(co.call(&ours.question(), ()))? else { return Ok(()) };
     // Whatever becomes of this question, it is known that they differ.
-    let types: Result<String> = co.call(&ours.question_of_types(), difference.method.name);
-    Err(ours.misfit(difference.explain(&types.unwrap_or_default())))
+    let theirs: Result<String> = co.call(&ours.question_of_types(), difference.question());
+    Err(ours.misfit(difference.explain(&theirs.unwrap_or_default())))
 }
 
 /// As [`check`], for a task.
@@ -242,8 +192,8 @@ pub fn check_async(co: &Coprocess, ours: &'static Description) -> impl Future<Ou
     let co = co.clone();
     async move {
         let Some(difference) = ours.judge(co.call_async(&ours.question(), ()).await)? else { return Ok(()) };
-        let types: Result<String> = co.call_async(&ours.question_of_types(), difference.method.name).await;
-        Err(ours.misfit(difference.explain(&types.unwrap_or_default())))
+        let theirs: Result<String> = co.call_async(&ours.question_of_types(), difference.question()).await;
+        Err(ours.misfit(difference.explain(&theirs.unwrap_or_default())))
     }
 }
 

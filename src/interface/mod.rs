@@ -190,18 +190,25 @@
 //! # What is compared
 //!
 //! `CalculatorClient::new` asks the other end what it serves under this name, once, and compares: the name of each method, whether it is an
-//! event, and its types. Where they differ it fails with [`Error::Interface`](crate::Error::Interface), which names the method and the place in its types. The other
-//! end may serve more methods than the client has. It must serve the interface before the client asks.
+//! event, and its types. Where they differ it fails with [`Error::Interface`](crate::Error::Interface), which names the method and says what
+//! it is at either end. The other end may serve more methods than the client has. It must serve the interface before the client asks.
 //!
-//! Types are compared by their shapes, which are what `Deserialize` asks for: the names of structs and enums, of their fields and variants, in their order, and
-//! the types of those, down to numbers and text. An error says `` `result.points[].x` is `f64` here, and `f32` at the other end ``. What is the same on the wire
-//! and holds the same is the same: a type and its alias, `usize` and `u64`, `Vec<T>` and `HashSet<T>`, `T` and `Box<T>`, `Vec<u8>` and the types of [`serde_bytes`]. What
-//! arguments are called does not matter, nor whether they are borrowed.
+//! Types are compared as they are written in the trait, apart from spaces, and from whether an argument is borrowed: so `u64` and an alias of it differ. What
+//! arguments are called does not matter. Of each type that is written there, its outline is compared as well:
 //!
-//! To learn a shape, values are made up and read, and dropped: with ones and `false`, then zeros and some common texts where those are refused. That is done once for each
-//! interface, the first time that a client or the other end asks. A type that refuses all of them (or panics, which is contained) hides the types of the fields
-//! behind it, not their names; so does one that postcard cannot read, and a type too large for all of it to be seen (10,000 places, 64 levels). Of such a method the
-//! types are compared as they are written in the trait, too, apart from spaces. What nobody sees is what a type means by its bytes, if its code reads the same otherwise.
+//! | compared | not compared |
+//! |---|---|
+//! | the name of a struct or enum, the names of its fields or variants, and their order: as serde has them, `rename` and all | the types of fields, and what variants contain; so nothing of the structs in a struct |
+//! | how many fields a tuple struct has | their types |
+//! | what is inside of an `Option`, a `Vec` or the like, a `Box`, a newtype, 32 deep | |
+//! | the first type of a tuple, and how many there are; the key of a map | the others; the value of a map |
+//! | numbers, text, bytes; of a [`Block`](crate::Block) the name, the size and the alignment of its elements | the fields of those |
+//!
+//! So it is found out that two fields have changed places, and not that one has become an `f32`, or that a struct within has changed; nor what a `Result` is of, which is
+//! an enum like others. **Change the name of a type or method when its meaning changes**: that is always found out.
+//!
+//! To learn an outline, `Deserialize` is asked what it would read, and given nothing: no value is made or dropped, and no conversion (`#[serde(from)]`, `try_from`) is run. One
+//! that panics even so, or makes a value without reading any, has an outline that nobody knows, which fits any; so have types behind it.
 //!
 //! `CalculatorClient::new_async` is the same for a task. `CalculatorClient::unchecked` does not ask.
 //!
@@ -210,26 +217,18 @@
 //! Ordinary calls and events: the method `add` of `Calculator` is `"Calculator.add"`, its arguments are those of [`call`](crate::Coprocess::call), `()` for
 //! none, the value for one, a tuple for several. `co.call::<i64>("Calculator.add", (1_i64, 2_i64))` is the same call. What is served by that name after `serve`
 //! replaces the one method: so one that is `async` can be served by `serve_async` (feature `tokio`). [`emit`](crate::Coprocess::emit) and its variants
-//! send the events. The description is the answer to `"Calculator::interface"`, and the shapes of a method's types to `"Calculator::types"`. Where two interfaces of the same
+//! send the events. The description is the answer to `"Calculator::interface"`, and the outline of a method's type to `"Calculator::types"`. Where two interfaces of the same
 //! name meet on one end, `#[interface(name = "other.Calculator")]` gives one another name there.
 
 mod description;
 mod served;
-#[expect(
-    clippy::arithmetic_side_effects,
-    clippy::indexing_slicing,
-    reason = "of this program's own types: nothing that the other end says comes here"
-)]
 mod shape;
 mod through;
-#[expect(clippy::arithmetic_side_effects, clippy::indexing_slicing, reason = "as for shapes")]
-mod trace;
 
-pub use description::{Argument, Described, Description, Method, check, check_async};
+pub use description::{Described, Description, Method, Typed, check, check_async};
 pub use served::Served;
-pub use shape::Shape;
+pub use shape::{Named, Unreadable};
 pub use through::{Asynchronous, Emit, Pipelined, Through, Within, call, emit};
-pub use trace::trace;
 
 /// Why an interface cannot be used as the client has it; see [`mod@crate::interface`].
 ///
@@ -265,7 +264,7 @@ pub enum InterfaceError {
         /// What it is at this end.
         ours: &'static str,
     },
-    /// A method is something else at the other end: an event, or it has more arguments.
+    /// A method is something else at the other end.
     #[error("`{method}` is `{ours}` here, and `{theirs}` at the other end; build both from the same interface")]
     Differs {
         /// The method.
@@ -275,16 +274,16 @@ pub enum InterfaceError {
         /// What the other end says it is there.
         theirs: String,
     },
-    /// An argument or the result of a method is of another type at the other end, or something in it is.
+    /// An argument or the result of a method has another outline at the other end, though its type is written the same.
     #[error("in `{method}`, `{place}` is `{ours}` here, and `{theirs}` at the other end; build both from the same types")]
     TypeDiffers {
         /// The method.
         method: &'static str,
-        /// Where the first difference is: the name of the argument or `result`, and what is to be followed from there, as in `result.points[].x`.
+        /// The name of the argument, or `result`.
         place: String,
-        /// What is there at this end.
+        /// Its outline at this end, as `struct Point {x, y}`; of a long one the part that differs.
         ours: String,
-        /// What the other end says it is there.
+        /// And what the other end says it is there.
         theirs: String,
     },
 }

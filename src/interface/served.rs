@@ -73,7 +73,7 @@ impl Served {
     /// Adds the description, and registers everything.
     pub fn on(mut self, co: &Coprocess, description: &'static Description) {
         self.method(&description.question(), |()| description.answer());
-        self.method(&description.question_of_types(), |method: String| description.answer_of_types(&method));
+        self.method(&description.question_of_types(), |(method, place): (String, usize)| description.answer_of_types(&method, place));
         let mut added = self.handlers;
         co.register(|handlers| {
             handlers.events.extend(added.events.drain());

@@ -1,141 +1,213 @@
-//! The shape of a type, as text: what of it both ends must agree on.
+//! The shape of a type, as text: what of it both ends compare, besides how it is written.
 //!
-//! postcard sends neither names nor types, so two structs of one name with their fields in another order read each other without complaint. A shape has the names,
-//! in their order, and the types of what is in it, down to what has no parts. It is found by [`trace`](super::trace).
+//! postcard sends neither names nor types, so two structs of one name with their fields in another order read each other without complaint. A shape has those names,
+//! as far as they are to be had for nothing: `Deserialize` is run on a deserializer that writes down what it is asked for, and gives nothing. It goes inward where
+//! nobody has to be given anything before, and it ends in an error always. So no value of the user's comes into being, none is converted, checked or dropped: how
+//! two programs read a type is compared, not what they do with it, which may be different each time.
+//!
+//! For the same reason the fields of tuple structs are not looked at: one that is skipped would be made by its `Default`.
 
-use std::collections::HashMap;
-use std::fmt::Write;
+use std::fmt::{self, Display, Write};
+use std::marker::PhantomData;
 
-/// What of a type both ends compare.
+use serde::de::{DeserializeOwned, DeserializeSeed, Deserializer, Error, Expected, MapAccess, SeqAccess, Visitor};
+
+use crate::block::reads_block;
+use crate::contain::contain;
+
+/// How deep types may be nested: one can contain itself.
+const MAX_DEPTH: usize = 32;
+/// How much of a name is taken, in characters.
+const MAX_NAME: usize = 200;
+
+/// A type that an interface names. One that cannot be read has no shape, and the compiler says so where it is used, once.
 #[doc(hidden)]
 #[derive(Debug)]
-pub struct Shape {
-    pub(super) nodes: Vec<Node>,
+pub struct Named<T>(PhantomData<T>);
+
+impl<T: DeserializeOwned> Named<T> {
+    /// `None` if it is not known. An associated function goes before one of a trait.
+    pub fn shape() -> Option<String> {
+        let mut text = String::new();
+        let recorder = Recorder { text: &mut text, left: MAX_DEPTH };
+        let panicked = contain(|| drop(T::deserialize(recorder)));
+        // Nothing was asked for by a type that is made of nothing, or by some computation.
+        let known = !panicked && !text.is_empty();
+        // Bytes one by one are the same on the wire. No name has spaces.
+        known.then(|| text.replace("[u8, ..]", "bytes"))
+    }
 }
 
-/// Has one part: the type.
-pub(super) const ROOT: usize = 0;
+#[doc(hidden)]
+pub trait Unreadable {
+    fn shape() -> Option<String> {
+        None
+    }
+}
 
-/// A place in a type, and what is read there.
+impl<T> Unreadable for Named<T> {}
+
+/// Enough has been seen.
 #[derive(Debug)]
-pub(super) struct Node {
-    pub(super) what: String,
-    pub(super) kind: Kind,
-    pub(super) labels: Labels,
-    pub(super) parts: Vec<Part>,
-}
+struct Seen;
 
-#[derive(Debug, Clone, Copy)]
-pub(super) enum Kind {
-    /// One value of a list, which is what its type accepts: the first that was not refused.
-    Given { refused: usize, left: usize },
-    /// Each value has all parts.
-    All,
-    /// A value has all parts, or none.
-    Optional,
-    /// A value has one of the parts.
-    OneOf,
-}
-
-/// What parts are called in a path.
-#[derive(Debug, Clone, Copy)]
-pub(super) enum Labels {
-    Numbers,
-    Fields(&'static [&'static str]),
-    Variants(&'static [&'static str]),
-    Fixed(&'static [&'static str]),
-}
-
-#[derive(Debug, Clone, Copy, Default)]
-pub(super) struct Part {
-    pub(super) node: Option<usize>,
-    /// For what a value can do without; of an optional node the first part speaks for all.
-    pub(super) tried: Tried,
-}
-
-#[derive(Debug, Clone, Copy, Default, PartialEq)]
-pub(super) enum Tried {
-    #[default]
-    No,
-    /// The value that is being made has it.
-    Now,
-    Works,
-    Fails,
-}
-
-impl Node {
-    pub(super) fn new(what: String, kind: Kind, labels: Labels, parts: usize) -> Node {
-        Node { what, kind, labels, parts: vec![Part::default(); parts] }
-    }
-
-    fn label(&self, part: usize) -> String {
-        let name = |names: &[&str]| names.get(part).map_or_else(String::new, |name| escaped(name));
-        match self.labels {
-            // With other names for some of them there are more names than fields, and nobody knows which.
-            Labels::Fields(names) if names.len() == self.parts.len() => format!(".{}", name(names)),
-            Labels::Numbers | Labels::Fields(_) => format!(".{part}"),
-            Labels::Variants(names) => format!("::{}", name(names)),
-            Labels::Fixed(names) => name(names),
-        }
+impl Display for Seen {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("there is no value, only its type is looked at")
     }
 }
 
-impl Shape {
-    /// Writes the shape, a place a line, the parts of each below it and further to the right. Returns whether all of it was seen.
-    pub(super) fn write(&self, label: &str, out: &mut String) -> bool {
-        let mut written = HashMap::new();
-        self.write_part(ROOT, 0, label, 0, label, &mut written, out)
-    }
+impl std::error::Error for Seen {}
 
-    #[expect(clippy::too_many_arguments, reason = "where it is, what is above, and where it goes")]
-    fn write_part(
-        &self,
-        node: usize,
-        part: usize,
-        label: &str,
-        depth: usize,
-        path: &str,
-        written: &mut HashMap<usize, String>,
-        out: &mut String,
-    ) -> bool {
+impl Error for Seen {
+    fn custom<T: Display>(_: T) -> Seen {
+        Seen
+    }
+}
+
+type Result<T> = std::result::Result<T, Seen>;
+
+/// Writes down what is asked for.
+struct Recorder<'t> {
+    text: &'t mut String,
+    /// How much deeper it may go.
+    left: usize,
+}
+
+impl Recorder<'_> {
+    fn write<T>(self, what: impl Display) -> Result<T> {
         // A string has room for everything.
-        let _ = write!(out, "{:depth$}{label} ", "");
-        let Some(at) = self.nodes[node].parts[part].node else {
-            out.push_str("?\n");
-            return false;
-        };
-        let node = &self.nodes[at];
-        if self.is_bytes(node) {
-            out.push_str("bytes\n");
-            return true;
-        }
-        out.push_str(&node.what);
-        if let Some(path) = written.get(&at) {
-            let _ = writeln!(out, ", as {path}");
-            return true;
-        }
-        out.push('\n');
-        if !node.parts.is_empty() {
-            written.insert(at, path.to_owned());
-        }
-        let mut complete = true;
-        for part in 0..node.parts.len() {
-            let label = node.label(part);
-            complete &= self.write_part(at, part, &label, depth + 1, &format!("{path}{label}"), written, out);
-        }
-        complete
+        let _ = write!(self.text, "{what}");
+        Err(Seen)
     }
 
-    /// Bytes one by one are the same on the wire.
-    fn is_bytes(&self, node: &Node) -> bool {
-        let element = node.parts.first().and_then(|part| part.node);
-        node.what == SEQUENCE && element.is_some_and(|element| self.nodes[element].what == "u8")
+    /// Writes what is around something, and has that written.
+    fn around<T>(self, open: impl Display, close: impl Display, inside: impl FnOnce(Recorder<'_>) -> Result<T>) -> Result<T> {
+        let Some(left) = self.left.checked_sub(1) else { return self.write("..") };
+        let _ = write!(self.text, "{open}");
+        let read = inside(Recorder { text: self.text, left });
+        let _ = write!(self.text, "{close}");
+        read
     }
 }
-
-pub(super) const SEQUENCE: &str = "sequence";
 
 /// A name, which serde lets be any text, as one word of a line.
-pub(super) fn escaped(name: &str) -> String {
-    name.escape_default().to_string().replace(' ', "\\u{20}")
+fn word(name: &str) -> String {
+    let start: String = name.chars().take(MAX_NAME).collect();
+    start.escape_default().to_string().replace(' ', "\\u{20}")
 }
+
+fn words(names: &[&str]) -> String {
+    names.iter().map(|name| word(name)).collect::<Vec<_>>().join(", ")
+}
+
+macro_rules! written {
+    ($($deserialize:ident $what:literal)*) => {$(
+        fn $deserialize<V: Visitor<'static>>(self, _: V) -> Result<V::Value> {
+            self.write($what)
+        }
+    )*};
+}
+
+impl Deserializer<'static> for Recorder<'_> {
+    type Error = Seen;
+
+    fn is_human_readable(&self) -> bool {
+        false
+    }
+
+    written! {
+        deserialize_bool "bool"
+        deserialize_i8 "i8"
+        deserialize_i16 "i16"
+        deserialize_i32 "i32"
+        deserialize_i64 "i64"
+        deserialize_i128 "i128"
+        deserialize_u8 "u8"
+        deserialize_u16 "u16"
+        deserialize_u32 "u32"
+        deserialize_u64 "u64"
+        deserialize_u128 "u128"
+        deserialize_f32 "f32"
+        deserialize_f64 "f64"
+        deserialize_char "char"
+        deserialize_str "string"
+        deserialize_string "string"
+        deserialize_byte_buf "bytes"
+        deserialize_unit "()"
+        deserialize_any "any"
+        deserialize_identifier "identifier"
+        deserialize_ignored_any "ignored"
+    }
+
+    fn deserialize_bytes<V: Visitor<'static>>(self, visitor: V) -> Result<V::Value> {
+        // Blocks are all alike on the wire, and say of themselves what they are of.
+        if reads_block::<V>() { self.write(format_args!("{:#}", &visitor as &dyn Expected)) } else { self.write("bytes") }
+    }
+
+    fn deserialize_unit_struct<V: Visitor<'static>>(self, name: &'static str, _: V) -> Result<V::Value> {
+        self.write(format_args!("struct {}", word(name)))
+    }
+
+    fn deserialize_newtype_struct<V: Visitor<'static>>(self, name: &'static str, visitor: V) -> Result<V::Value> {
+        self.around(format_args!("struct {}(", word(name)), ")", |recorder| visitor.visit_newtype_struct(recorder))
+    }
+
+    fn deserialize_tuple_struct<V: Visitor<'static>>(self, name: &'static str, length: usize, _: V) -> Result<V::Value> {
+        self.write(format_args!("struct {}(..; {length})", word(name)))
+    }
+
+    fn deserialize_struct<V: Visitor<'static>>(self, name: &'static str, fields: &'static [&'static str], _: V) -> Result<V::Value> {
+        self.write(format_args!("struct {} {{{}}}", word(name), words(fields)))
+    }
+
+    fn deserialize_enum<V: Visitor<'static>>(self, name: &'static str, variants: &'static [&'static str], _: V) -> Result<V::Value> {
+        self.write(format_args!("enum {} {{{}}}", word(name), words(variants)))
+    }
+
+    fn deserialize_option<V: Visitor<'static>>(self, visitor: V) -> Result<V::Value> {
+        self.around("Option<", ">", |recorder| visitor.visit_some(recorder))
+    }
+
+    fn deserialize_seq<V: Visitor<'static>>(self, visitor: V) -> Result<V::Value> {
+        self.around("[", ", ..]", |recorder| visitor.visit_seq(First(Some(recorder))))
+    }
+
+    fn deserialize_tuple<V: Visitor<'static>>(self, length: usize, visitor: V) -> Result<V::Value> {
+        // One of nothing would be made.
+        if length == 0 {
+            return self.write("(..; 0)");
+        }
+        self.around("(", format_args!(", ..; {length})"), |recorder| visitor.visit_seq(First(Some(recorder))))
+    }
+
+    fn deserialize_map<V: Visitor<'static>>(self, visitor: V) -> Result<V::Value> {
+        self.around("{", ": ..}", |recorder| visitor.visit_map(First(Some(recorder))))
+    }
+}
+
+/// What comes first in something: nothing comes after it.
+struct First<'t>(Option<Recorder<'t>>);
+
+impl SeqAccess<'static> for First<'_> {
+    type Error = Seen;
+
+    fn next_element_seed<T: DeserializeSeed<'static>>(&mut self, seed: T) -> Result<Option<T::Value>> {
+        seed.deserialize(self.0.take().ok_or(Seen)?).map(Some)
+    }
+}
+
+impl MapAccess<'static> for First<'_> {
+    type Error = Seen;
+
+    fn next_key_seed<K: DeserializeSeed<'static>>(&mut self, seed: K) -> Result<Option<K::Value>> {
+        self.next_element_seed(seed)
+    }
+
+    fn next_value_seed<T: DeserializeSeed<'static>>(&mut self, _: T) -> Result<T::Value> {
+        Err(Seen)
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -15,6 +15,13 @@ trait Clock {
     fn later(&self) -> u64;
     #[cfg_attr(all(), deferred)]
     fn perhaps_later(&self) -> u64;
+    #[event]
+    #[event]
+    fn twice(&self);
+    #[deferred]
+    /// Whatever is between.
+    #[deferred]
+    fn twice_later(&self) -> u64;
 }
 
 fn main() {}
