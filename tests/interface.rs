@@ -1162,9 +1162,9 @@ mod values {
         renamed_variant "renamed variant" { kept!(pub(crate) enum Value { A, B(u8) }); } { kept!(pub(crate) enum Value { A, C(u8) }); }
         swapped_variants "swapped variants" { kept!(pub(crate) enum Value { A, B }); } { kept!(pub(crate) enum Value { B, A }); }
         inside "inside" {
-            kept!(pub(crate) struct Value(Option<Vec<Box<Inner>>>); pub(crate) struct Inner { a: u8, b: u8 });
+            kept!(pub(crate) struct Value(Option<Vec<Inner>>); pub(crate) struct Inner { a: u8, b: u8 });
         } {
-            kept!(pub(crate) struct Value(Option<Vec<Box<Inner>>>); pub(crate) struct Inner { b: u8, a: u8 });
+            kept!(pub(crate) struct Value(Option<Vec<Inner>>); pub(crate) struct Inner { b: u8, a: u8 });
         }
         optional "optional" { pub(crate) type Value = Option<u8>; } { pub(crate) type Value = u8; }
         unit "unit" { kept!(pub(crate) struct Value(Metres); struct Metres(f64);); } { kept!(pub(crate) struct Value(Feet); struct Feet(f64);); }

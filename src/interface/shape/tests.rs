@@ -129,36 +129,16 @@ fn no_value_is_made_or_converted() {
     read! {
         struct Fields { a: Loud, #[serde(skip)] b: Loud }
         struct Skipped(#[serde(skip)] Loud, Loud, u8);
-        #[serde(default)] struct Defaulted(Loud, Loud);
-        #[serde(default)] struct DefaultedFields { a: Loud }
+        #[derive(Default)] #[serde(default)] struct Defaulted(Loud, Loud);
+        #[derive(Default)] #[serde(default)] struct DefaultedFields { a: Loud }
         struct OneSkipped(#[serde(skip)] Loud);
-        #[serde(default)] struct OneDefaulted(Loud);
+        #[derive(Default)] #[serde(default)] struct OneDefaulted(Loud);
         #[serde(from = "u8")] struct Converted(Loud);
         #[serde(transparent)] struct Clear { inside: u8, #[serde(skip)] loud: Loud }
         struct Through(#[serde(deserialize_with = "lenient")] u8);
         enum Variants { A(Loud), #[serde(other)] B }
         struct Flat { #[serde(default)] a: Loud, #[serde(flatten)] inside: BTreeMap<String, Loud> }
-        #[serde(default)] struct DefaultedFlat { a: Loud, #[serde(flatten)] inside: BTreeMap<String, Loud> }
-    }
-    impl Default for Defaulted {
-        fn default() -> Self {
-            Self(Loud::new(), Loud::new())
-        }
-    }
-    impl Default for DefaultedFields {
-        fn default() -> Self {
-            Self { a: Loud::new() }
-        }
-    }
-    impl Default for OneDefaulted {
-        fn default() -> Self {
-            Self(Loud::new())
-        }
-    }
-    impl Default for DefaultedFlat {
-        fn default() -> Self {
-            Self { a: Loud::new(), inside: BTreeMap::new() }
-        }
+        #[derive(Default)] #[serde(default)] struct DefaultedFlat { a: Loud, #[serde(flatten)] inside: BTreeMap<String, Loud> }
     }
     impl From<u8> for Converted {
         fn from(_: u8) -> Self {
@@ -220,7 +200,7 @@ fn types_that_read_in_their_own_way() {
             }
         )*};
     }
-    struct Asks(&'static str);
+    struct Asks;
     impl<'de> Visitor<'de> for Asks {
         type Value = ();
         fn expecting(&self, _: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -240,21 +220,19 @@ fn types_that_read_in_their_own_way() {
     }
     by_hand! {
         Computed _deserializer Ok(Computed);
-        Careless deserializer Ok(drop(String::deserialize(deserializer))).map(|()| Careless);
+        Careless deserializer Ok(String::deserialize(deserializer).map_or(Careless, |_| Careless));
         Panics _deserializer panic!("in a Deserialize");
-        Twice deserializer deserializer.deserialize_seq(Asks("seq")).map(|()| Twice);
-        Pairs deserializer deserializer.deserialize_map(Asks("map")).map(|()| Pairs);
-        Huge deserializer deserializer.deserialize_tuple_struct("Huge", usize::MAX, Asks("tuple")).map(|()| Huge);
-        Blind deserializer deserializer.deserialize_newtype_struct("Blind", Asks("newtype")).map(|()| Blind);
+        Twice deserializer deserializer.deserialize_seq(Asks).map(|()| Twice);
+        Pairs deserializer deserializer.deserialize_map(Asks).map(|()| Pairs);
+        Huge deserializer deserializer.deserialize_tuple_struct("Huge", usize::MAX, Asks).map(|()| Huge);
+        Blind deserializer deserializer.deserialize_newtype_struct("Blind", Asks).map(|()| Blind);
         Human deserializer if deserializer.is_human_readable() { Err(de::Error::custom("it is not")) } else { u8::deserialize(deserializer).map(|_| Human) };
     }
-    assert_eq!(Asks("text").0, "text");
-    let quiet = std::panic::catch_unwind(|| shape::<Vec<Panics>>());
-    assert_eq!(quiet.unwrap(), "?");
     for (is, expected) in [
         (shape::<Computed>(), "?"),
         (shape::<Careless>(), "string"),
         (shape::<Panics>(), "?"),
+        (shape::<Vec<Panics>>(), "?"),
         (shape::<Twice>(), "bytes"),
         (shape::<Pairs>(), "{u16: ..}"),
         (shape::<Huge>(), "struct Huge(..; 18446744073709551615)"),
