@@ -205,10 +205,11 @@
 //! | numbers, text, bytes; of a [`Block`](crate::Block) the name, the size and the alignment of its elements | the fields of those |
 //!
 //! So it is found out that two fields have changed places, and not that one has become an `f32`, or that a struct within has changed; nor what a `Result` is of, which is
-//! an enum like others. **Change the name of a type or method when its meaning changes**: that is always found out.
+//! an enum like others. **Give a method, or a type that it names, another name when its meaning changes**: that is always found out.
 //!
-//! To learn an outline, `Deserialize` is asked what it would read, and given nothing: no value is made or dropped, and no conversion (`#[serde(from)]`, `try_from`) is run. One
-//! that panics even so, or makes a value without reading any, has an outline that nobody knows, which fits any; so have types behind it.
+//! To learn an outline, `Deserialize` is asked what it would read, and given nothing: no value is made or dropped, and no conversion (`#[serde(from)]`, `try_from`) is run. Code of
+//! one's own that makes a value in spite of that has it dropped again. A type whose code panics (which is contained, where panics unwind) or asks for nothing
+//! has an outline that nobody knows, and that fits any; so has a `Vec` of it.
 //!
 //! `CalculatorClient::new_async` is the same for a task. `CalculatorClient::unchecked` does not ask.
 //!
