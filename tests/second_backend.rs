@@ -6,7 +6,9 @@ mod common;
 use std::process;
 
 use common::{LIMIT, assert_matches, check_error, children, within};
-use coprocess::{Backend, Builder, Coprocess, Error, Wakeup};
+#[cfg(any(feature = "named", feature = "raw-sync"))]
+use coprocess::Builder;
+use coprocess::{Backend, Coprocess, Error, Wakeup};
 
 coprocess::init_in_tests!();
 
