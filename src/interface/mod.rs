@@ -200,12 +200,12 @@
 //! |---|---|
 //! | the name of a struct or enum, the names of its fields or variants, and their order: as serde has them, `rename` and all | the types of fields, and what variants contain; so nothing of the structs in a struct |
 //! | how many fields a tuple struct has | their types |
-//! | what is inside of an `Option`, a `Vec` or the like, a `Box`, a newtype, 32 deep | |
+//! | what is inside of an `Option`, a `Vec` or the like, a `Box`, a newtype, 32 deep; what a `Result` is of, both ways | |
 //! | the first type of a tuple, and how many there are; the key of a map | the others; the value of a map |
 //! | numbers, text, bytes; of a [`Block`](crate::Block) the name, the size and the alignment of its elements | the fields of those |
 //!
-//! So it is found out that two fields have changed places, and not that one has become an `f32`, or that a struct within has changed; nor what a `Result` is of, which is
-//! an enum like others. **Give a method, or a type that it names, another name when its meaning changes**: that is always found out.
+//! So it is found out that two fields have changed places, and not that one has become an `f32`, or that a struct within has changed.
+//! **Give a method, or a type that it names, another name when its meaning changes**: that is always found out.
 //!
 //! To learn an outline, `Deserialize` is asked what it would read, and given nothing: no value is made or dropped, and no conversion (`#[serde(from)]`, `try_from`) is run. Code of
 //! one's own that makes a value in spite of that has it dropped again. A type whose code panics (which is contained, where panics unwind) or asks for nothing

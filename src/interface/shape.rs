@@ -7,16 +7,24 @@
 //!
 //! For the same reason the fields of tuple structs are not looked at: one that is skipped would be made by its `Default`.
 
+use std::cell::Cell;
 use std::fmt::{self, Display, Write};
 use std::marker::PhantomData;
 
-use serde::de::{DeserializeOwned, DeserializeSeed, Deserializer, Error, Expected, MapAccess, SeqAccess, Visitor};
+use serde::de::value::U32Deserializer;
+use serde::de::{
+    DeserializeOwned, DeserializeSeed, Deserializer, EnumAccess, Error, Expected, IntoDeserializer, MapAccess, SeqAccess, VariantAccess,
+    Visitor,
+};
 
 use crate::block::reads_block;
 use crate::contain::contain;
 
 /// How deep types may be nested: one can contain itself.
 const MAX_DEPTH: usize = 32;
+/// The variants of `Result`.
+const OK: u32 = 0;
+const ERR: u32 = 1;
 /// How much of a name is taken, in characters.
 const MAX_NAME: usize = 200;
 
@@ -28,13 +36,19 @@ pub struct Named<T>(PhantomData<T>);
 impl<T: DeserializeOwned> Named<T> {
     /// `None` if it is not known. An associated function goes before one of a trait.
     pub fn shape() -> Option<String> {
-        let mut text = String::new();
-        let recorder = Recorder { text: &mut text, left: MAX_DEPTH };
+        let (text, of_a_result) = Self::path(OK)?;
+        Some(if of_a_result { format!("{text} or {}", Self::path(ERR)?.0) } else { text })
+    }
+
+    /// What is on one of two paths, and whether they part: `Result` is gone into one way or the other.
+    fn path(variant: u32) -> Option<(String, bool)> {
+        let (mut text, parted) = (String::new(), Cell::new(false));
+        let recorder = Recorder { text: &mut text, left: MAX_DEPTH, variant, parted: &parted };
         let panicked = contain(|| drop(T::deserialize(recorder)));
         // Nothing was asked for by a type that is made of nothing, or by some computation.
         let known = !panicked && !text.is_empty();
         // Bytes one by one are the same on the wire. No name has spaces.
-        known.then(|| text.replace("[u8, ..]", "bytes"))
+        known.then(|| (text.replace("[u8, ..]", "bytes"), parted.get()))
     }
 }
 
@@ -72,6 +86,9 @@ struct Recorder<'t> {
     text: &'t mut String,
     /// How much deeper it may go.
     left: usize,
+    /// The variant of `Result` that is gone into, and whether there was one.
+    variant: u32,
+    parted: &'t Cell<bool>,
 }
 
 impl Recorder<'_> {
@@ -85,7 +102,7 @@ impl Recorder<'_> {
     fn around<T>(self, open: impl Display, close: impl Display, inside: impl FnOnce(Recorder<'_>) -> Result<T>) -> Result<T> {
         let Some(left) = self.left.checked_sub(1) else { return self.write("..") };
         let _ = write!(self.text, "{open}");
-        let read = inside(Recorder { text: self.text, left });
+        let read = inside(Recorder { text: self.text, left, ..self });
         let _ = write!(self.text, "{close}");
         read
     }
@@ -161,8 +178,14 @@ impl Deserializer<'static> for Recorder<'_> {
         self.write(format_args!("struct {} {{{}}}", word(name), words(fields)))
     }
 
-    fn deserialize_enum<V: Visitor<'static>>(self, name: &'static str, variants: &'static [&'static str], _: V) -> Result<V::Value> {
-        self.write(format_args!("enum {} {{{}}}", word(name), words(variants)))
+    fn deserialize_enum<V: Visitor<'static>>(self, name: &'static str, variants: &'static [&'static str], visitor: V) -> Result<V::Value> {
+        if (name, variants) != ("Result", &["Ok", "Err"]) {
+            return self.write(format_args!("enum {} {{{}}}", word(name), words(variants)));
+        }
+        // What a call returns that can fail, and the one enum of which it is known that to choose a variant makes nothing of the user's.
+        self.parted.set(true);
+        let chosen = if self.variant == OK { "Ok" } else { "Err" };
+        self.around(format_args!("Result::{chosen}("), ")", |recorder| visitor.visit_enum(Chosen(recorder)))
     }
 
     fn deserialize_option<V: Visitor<'static>>(self, visitor: V) -> Result<V::Value> {
@@ -183,6 +206,39 @@ impl Deserializer<'static> for Recorder<'_> {
 
     fn deserialize_map<V: Visitor<'static>>(self, visitor: V) -> Result<V::Value> {
         self.around("{", ": ..}", |recorder| visitor.visit_map(First(Some(recorder))))
+    }
+}
+
+/// A variant of `Result`.
+struct Chosen<'t>(Recorder<'t>);
+
+impl<'t> EnumAccess<'static> for Chosen<'t> {
+    type Error = Seen;
+    type Variant = Chosen<'t>;
+
+    fn variant_seed<V: DeserializeSeed<'static>>(self, seed: V) -> Result<(V::Value, Chosen<'t>)> {
+        let index: U32Deserializer<Seen> = self.0.variant.into_deserializer();
+        Ok((seed.deserialize(index)?, self))
+    }
+}
+
+impl VariantAccess<'static> for Chosen<'_> {
+    type Error = Seen;
+
+    fn unit_variant(self) -> Result<()> {
+        Err(Seen)
+    }
+
+    fn newtype_variant_seed<T: DeserializeSeed<'static>>(self, seed: T) -> Result<T::Value> {
+        seed.deserialize(self.0)
+    }
+
+    fn tuple_variant<V: Visitor<'static>>(self, _: usize, _: V) -> Result<V::Value> {
+        Err(Seen)
+    }
+
+    fn struct_variant<V: Visitor<'static>>(self, _: &'static [&'static str], _: V) -> Result<V::Value> {
+        Err(Seen)
     }
 }
 

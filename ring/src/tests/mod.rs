@@ -9,6 +9,7 @@
 mod ahead;
 #[cfg(not(loom))]
 mod at_once;
+#[cfg(not(loom))]
 mod attach;
 #[cfg(not(loom))]
 mod bells;

@@ -112,7 +112,12 @@ fn what_is_compared_of_types() {
         (shape::<(Conf, u8)>(), "(struct Conf {a, b, name}, ..; 2)"),
         (shape::<[u8; 32]>(), "(u8, ..; 32)"),
         (shape::<[Loud; 0]>(), "(..; 0)"),
-        (shape::<std::result::Result<Conf, Mode>>(), "enum Result {Ok, Err}"),
+        (shape::<std::result::Result<Conf, Mode>>(), "Result::Ok(struct Conf {a, b, name}) or Result::Err(enum Mode {A, B, C})"),
+        (shape::<std::result::Result<u8, std::result::Result<u16, Loud>>>(), "Result::Ok(u8) or Result::Err(Result::Err(u8))"),
+        (
+            shape::<Vec<Option<std::result::Result<Conf, ()>>>>(),
+            "[Option<Result::Ok(struct Conf {a, b, name})>, ..] or [Option<Result::Err(())>, ..]",
+        ),
         (shape::<Duration>(), "struct Duration {secs, nanos}"),
         (shape::<IpAddr>(), "enum IpAddr {V4, V6}"),
     ] {
