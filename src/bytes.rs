@@ -126,7 +126,7 @@ impl Coprocess {
 
     fn send_call_bytes(&self, method: &str, args: &[u8], deadline: Option<Instant>) -> Step<CallId> {
         let end = self.own_end()?;
-        let sent = Message::new().deliver_bytes(call_head(method, deadline), args, end.terms.max_message, |message| {
+        let sent = Message::new().deliver_bytes(call_head(end, method, deadline), args, end.terms.max_message, |message| {
             end.outbox.send_call(end, message, Patience::Until(deadline), |_| ())
         })?;
         sent.map_err(|Unsent { error, .. }| {

@@ -18,7 +18,7 @@ use crate::error::{Error, Result};
 use crate::lookahead::GivenUp;
 use crate::pending::{Notify, Outcome};
 use crate::timers::Due;
-use crate::waiting::Arrived;
+use crate::waiting::{Arrived, has_passed};
 
 /// Waits for the result of a call that was sent; see [`End::wait_for_answer`].
 #[inline]
@@ -198,7 +198,7 @@ impl<R: DeserializeOwned> Pending<R> {
         wait_with(&self.end, id, self.polled, deadline, &self.method, |bytes| read.map_or_else(|| decode(bytes), |read| read(bytes)))
     }
 
-    /// Whether the result is there, so that [`wait`](Self::wait) would return at once.
+    /// Whether the result is there, or the deadline has passed, so that [`wait`](Self::wait) would return at once.
     ///
     /// # Examples
     ///
@@ -217,7 +217,7 @@ impl<R: DeserializeOwned> Pending<R> {
         if self.end.is_foreign() {
             return true;
         }
-        if self.end.pending.is_ready(id) || self.end.is_over() {
+        if self.end.pending.is_ready(id) || self.end.is_over() || has_passed(self.deadline) {
             return true;
         }
         // Without anybody who dispatches it would never be; without a thread for that, look here.

@@ -108,7 +108,7 @@ impl Coprocess {
     /// runtime is needed.
     ///
     /// The deadline is noticed by whoever dispatches. Where a [`Readiness`](crate::Readiness) exists that is the event loop, if no thread waits in a call: at the deadline
-    /// the descriptor becomes readable, and the future ends once [`poll`](Self::poll) is called; by then with [`Error::Timeout`](crate::Error::Timeout), even if its answer has come in time.
+    /// the descriptor becomes readable, and the future ends once [`poll`](Self::poll) is called; with its answer, if that has come by then.
     ///
     /// # Errors
     ///
@@ -187,7 +187,7 @@ impl<R: DeserializeOwned> Call<R> {
     fn new(co: &Coprocess, method: &str, args: impl Serialize, deadline: Option<Instant>) -> Call<R> {
         let end = co.end();
         let mut message = Message::new();
-        let encoded = end.check_own().and_then(|()| message.encode(call_head(method, deadline), &args, end.terms.max_message, method));
+        let encoded = end.check_own().and_then(|()| message.encode(call_head(end, method, deadline), &args, end.terms.max_message, method));
         let state = match encoded {
             Ok(()) => State::Unsent(Box::new(Unsent { end: end.clone(), method: method.into(), message, deadline })),
             Err(error) => State::Failed(error),

@@ -3,38 +3,18 @@
 //! A process in a time namespace of its own sees that clock with an offset, which the kernel tells it.
 
 use std::fs;
-use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
 use nix::time::{ClockId, clock_gettime};
 
-/// One moment, on the clock of this process and as a number.
-struct Anchor {
+/// The clock of the host as this process sees it: one moment, and its number.
+///
+/// Each end has its own, from when it was made: nothing is to be found out later, when the process may not look into `/proc` any more, and a forked child, which
+/// cannot use the ends of its parent, may have another clock.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Clock {
     at: Instant,
     nanos: i64,
-}
-
-fn anchor() -> &'static Anchor {
-    static ANCHOR: OnceLock<Anchor> = OnceLock::new();
-    ANCHOR.get_or_init(|| {
-        let read = || {
-            let before = Instant::now();
-            // An error would be a system without this clock, which `Instant` needs, too.
-            let time = clock_gettime(ClockId::CLOCK_MONOTONIC).unwrap_or(nix::sys::time::TimeSpec::new(0, 0));
-            let nanos = time.tv_sec().saturating_mul(1_000_000_000).saturating_add(time.tv_nsec());
-            (before.elapsed(), Anchor { at: before, nanos })
-        };
-        // The two are read one after the other, and this thread may have lost its processor in between: the best of some.
-        let mut best = read();
-        for _ in 0..7 {
-            let next = read();
-            if next.0 < best.0 {
-                best = next;
-            }
-        }
-        let Anchor { at, nanos } = best.1;
-        Anchor { at, nanos: nanos.saturating_sub(offset()) }
-    })
 }
 
 /// Nanoseconds by which the clock of this process is ahead of the host's.
@@ -62,23 +42,43 @@ fn nanos(time: Duration) -> i64 {
     i64::try_from(time.as_nanos()).unwrap_or(i64::MAX)
 }
 
-/// The moment as a number that another process knows.
-pub(crate) fn as_number(at: Instant) -> u64 {
-    let anchor = anchor();
-    let since = match at.checked_duration_since(anchor.at) {
-        Some(after) => nanos(after),
-        None => nanos(anchor.at.saturating_duration_since(at)).saturating_neg(),
-    };
-    anchor.nanos.saturating_add(since).max(0) as u64
-}
+impl Clock {
+    pub(crate) fn new() -> Clock {
+        let read = || {
+            let at = Instant::now();
+            // An error would be a system without this clock, which `Instant` needs, too.
+            let time = clock_gettime(ClockId::CLOCK_MONOTONIC).unwrap_or(nix::sys::time::TimeSpec::new(0, 0));
+            let nanos = time.tv_sec().saturating_mul(1_000_000_000).saturating_add(time.tv_nsec());
+            (at.elapsed(), Clock { at, nanos })
+        };
+        // The two are read one after the other, and this thread may have lost its processor in between: the best of some.
+        let mut best = read();
+        for _ in 0..3 {
+            let next = read();
+            if next.0 < best.0 {
+                best = next;
+            }
+        }
+        let Clock { at, nanos } = best.1;
+        Clock { at, nanos: nanos.saturating_sub(offset()) }
+    }
 
-/// The moment that a number means, whoever has said it. `None`: so late that it does not matter.
-pub(crate) fn from_number(number: u64) -> Option<Instant> {
-    let anchor = anchor();
-    let since = i64::try_from(number).ok()?.checked_sub(anchor.nanos)?;
-    let distance = Duration::from_nanos(since.unsigned_abs());
-    // What was before the clock began has passed as well as what was when it did.
-    if since < 0 { Some(anchor.at.checked_sub(distance).unwrap_or(anchor.at)) } else { anchor.at.checked_add(distance) }
+    /// The moment as a number that another process knows.
+    pub(crate) fn number(self, at: Instant) -> u64 {
+        let since = match at.checked_duration_since(self.at) {
+            Some(after) => nanos(after),
+            None => nanos(self.at.saturating_duration_since(at)).saturating_neg(),
+        };
+        self.nanos.saturating_add(since).max(0) as u64
+    }
+
+    /// The moment that a number means, whoever has said it. `None`: so late that it does not matter.
+    pub(crate) fn moment(self, number: u64) -> Option<Instant> {
+        let since = i64::try_from(number).ok()?.checked_sub(self.nanos)?;
+        let distance = Duration::from_nanos(since.unsigned_abs());
+        // What was before the clock began has passed as well as what was when it did.
+        if since < 0 { Some(self.at.checked_sub(distance).unwrap_or(self.at)) } else { self.at.checked_add(distance) }
+    }
 }
 
 #[cfg(test)]
@@ -87,17 +87,18 @@ mod tests {
 
     #[test]
     fn a_moment_comes_back() {
-        let now = Instant::now();
+        let (clock, now) = (Clock::new(), Instant::now());
         for at in [now, now + Duration::from_secs(100), now - Duration::from_millis(5)] {
-            assert_eq!(from_number(as_number(at)), Some(at));
+            assert_eq!(clock.moment(clock.number(at)), Some(at));
         }
     }
 
     #[test]
     fn numbers_are_those_of_the_hosts_clock() {
+        let clock = Clock::new();
         let host = |time: nix::sys::time::TimeSpec| Duration::from(time).as_nanos() as i128 - i128::from(offset());
         let before = host(clock_gettime(ClockId::CLOCK_MONOTONIC).unwrap());
-        let number = i128::from(as_number(Instant::now()));
+        let number = i128::from(clock.number(Instant::now()));
         let after = host(clock_gettime(ClockId::CLOCK_MONOTONIC).unwrap());
         // The anchor is as exact as the best of some.
         let exact = 1_000_000;
@@ -116,11 +117,11 @@ mod tests {
 
     #[test]
     fn any_number_is_a_moment_or_none() {
-        let now = Instant::now();
+        let (clock, now) = (Clock::new(), Instant::now());
         for number in [0, 1, 1 << 62, i64::MAX as u64, 1 << 63, u64::MAX] {
-            let _ = from_number(number);
+            let _ = clock.moment(number);
         }
-        assert!(from_number(0).unwrap() <= now);
-        assert!(from_number(u64::MAX).is_none());
+        assert!(clock.moment(0).unwrap() <= now);
+        assert!(clock.moment(u64::MAX).is_none());
     }
 }

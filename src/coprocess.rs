@@ -10,7 +10,6 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use crate::call::{Pending, decode_outcome, wait_for_result};
-use crate::clock::as_number;
 use crate::decode::decode;
 use crate::end::End;
 use crate::envelope::{CallId, Head, Message};
@@ -92,10 +91,10 @@ impl Drop for Handle {
 
 /// The head of a call: only one that has a deadline says so.
 #[inline]
-pub(crate) fn call_head(method: &str, deadline: Option<Instant>) -> Head<'_> {
+pub(crate) fn call_head<'m>(end: &End, method: &'m str, deadline: Option<Instant>) -> Head<'m> {
     match deadline {
         None => Head::Call(CallId::NONE, method.as_bytes()),
-        Some(at) => Head::CallBy(CallId::NONE, as_number(at), method.as_bytes()),
+        Some(at) => Head::CallBy(CallId::NONE, end.clock.number(at), method.as_bytes()),
     }
 }
 
@@ -231,7 +230,7 @@ impl Coprocess {
     fn send_call(&self, method: &str, args: impl Serialize, deadline: Option<Instant>) -> Step<CallId> {
         let end = self.own_end()?;
         let mut message = Message::new();
-        let head = call_head(method, deadline);
+        let head = call_head(end, method, deadline);
         let mut unclaimed = Unclaimed { end, id: None };
         let sent = message.deliver(head, &args, end.terms.max_message, method, |message| {
             let sent = end.outbox.send_call(end, message, Patience::Until(deadline), |_| ());
@@ -301,7 +300,7 @@ impl Coprocess {
         end.need_background()?;
         let deadline = end.default_deadline();
         let mut message = Message::new();
-        let head = call_head(method, deadline);
+        let head = call_head(end, method, deadline);
         let name: Box<str> = method.into();
         // If a hostile end has answered a call that it cannot know of yet.
         let mut early = None;

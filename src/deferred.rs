@@ -66,11 +66,12 @@ impl End {
     /// The other end has given up a call.
     pub(crate) fn cancelled(&self, id: CallId) {
         Counters::add(&self.deferred.counters.received);
-        self.cancel_received(id);
         if !self.unwanted(id) {
             // It was answered at once, or meanwhile; or its deadline has passed here, too; or it never was.
             Counters::add(&self.deferred.counters.ignored);
         }
+        // Not before: whoever asks whether the call is given up finds one or the other.
+        self.cancel_received(id);
     }
 
     /// Nobody waits for the answer to a call of the other end. Returns whether it was to be answered.

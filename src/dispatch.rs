@@ -12,7 +12,6 @@ use std::time::Instant;
 
 use serde::Serialize;
 
-use crate::clock::from_number;
 use crate::contain::{contain, forget_panic};
 use crate::deadline::Serving;
 use crate::decode::DecodeError;
@@ -198,7 +197,7 @@ impl End {
                 taken?;
             }
             Head::CallBy(id, at, method) => {
-                let deadline = from_number(at);
+                let deadline = self.clock.moment(at);
                 if has_passed(deadline) {
                     self.skip();
                     return Ok(Received::Dispatched);

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use coprocess_ring::{ChannelError, Misbehaved, Receiver, Region, Sender, Side, Sleeper, Spin, WaitStrategy, Watch};
 
 use crate::call_async::Looks;
+use crate::clock::Clock;
 use crate::deadline::of_a_call;
 use crate::deferred::Deferred;
 use crate::error::{Error, Reason, Result, Step};
@@ -14,6 +15,7 @@ use crate::gauge::Gauges;
 use crate::inbox::Inbox;
 use crate::inbox_lock::{InboxGuard, InboxLock};
 use crate::lead::Lead;
+use crate::lookahead::News;
 use crate::outbox::Outbox;
 use crate::pending::{Outcome, Pending};
 use crate::process::{Generation, Worker};
@@ -48,8 +50,9 @@ enum Ending {
 #[derive(Debug)]
 pub(crate) struct End {
     pub(crate) terms: Terms,
-    /// What the other end had said to be urgent when it was last looked for that.
-    pub(crate) heeded: AtomicU32,
+    pub(crate) news: News,
+    /// What moments are by the clock of the host.
+    pub(crate) clock: Clock,
     /// The process that this end belongs to.
     generation: Generation,
     pub(crate) peer: u32,
@@ -109,7 +112,8 @@ impl End {
         let (pending, claimer) = Pending::new(terms.max_calls_in_flight);
         Arc::new(End {
             terms,
-            heeded: AtomicU32::new(0),
+            news: News::default(),
+            clock: Clock::new(),
             generation: Generation::watched(),
             peer,
             watch: Watch::new(region, side),

@@ -1,6 +1,6 @@
 //! The receiving side of an end: what is in the ring, and what was moved out of it to make room.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::VecDeque;
 
 use coprocess_ring::{ChannelError, Receiver, Watch};
 
@@ -11,8 +11,8 @@ use crate::pending::Completion;
 /// Bytes of messages that may wait in the process for a thread to dispatch them.
 pub(crate) const BACKLOG_BYTES: usize = 64 << 20;
 
-/// Calls that may be known to be given up before their cancels are received.
-const MOST_GIVEN_UP: usize = 1 << 16;
+/// Messages that are looked at with the inbox in hand before others have it.
+const LOOKS: usize = 4096;
 
 /// A message that waits in the process.
 #[derive(Debug)]
@@ -49,10 +49,6 @@ pub(crate) struct Inbox {
     backlog_bytes: usize,
     /// The first so many of the backlog were looked at for cancels.
     looked_at: usize,
-    /// What the other end had said to be urgent when it was last looked for that.
-    pub(crate) urged: u32,
-    /// Calls that were given up by cancels which are still in the backlog or in the ring.
-    pub(crate) given_up: BTreeMap<CallId, GivenUp>,
     /// Events that came while handlers were nested as deep as they may.
     deferred: VecDeque<Stowed>,
     /// Calls that were completed by a thread which must not run the user's code: tasks to wake and callbacks to run.
@@ -69,8 +65,6 @@ impl Inbox {
             sifted: 0,
             backlog_bytes: 0,
             looked_at: 0,
-            urged: 0,
-            given_up: BTreeMap::new(),
             deferred: VecDeque::new(),
             completions: VecDeque::new(),
             messages: 0,
@@ -139,26 +133,21 @@ impl Inbox {
         Some(stowed.bytes)
     }
 
-    /// Looks for cancels in all that has arrived.
-    pub(crate) fn look_ahead(&mut self) {
-        let Inbox { receiver, backlog, looked_at, given_up, .. } = self;
-        let mut see = |words: &[u64], bytes| {
-            let (id, how) = match split(words, bytes) {
-                Some((Head::Cancel(id), _)) => (id, GivenUp::Forgotten),
-                Some((Head::Withdraw(id), _)) => (id, GivenUp::Withdrawn),
-                _ => return,
-            };
-            // An honest side cancels a call once, and has no more in flight than it keeps itself. Those beyond are found when they are received.
-            if given_up.len() < MOST_GIVEN_UP {
-                given_up.insert(id, how);
-            }
+    /// Looks for cancels in what has arrived since the last time, or in some of it: returns whether in all.
+    pub(crate) fn look_ahead(&mut self, mut found: impl FnMut(CallId, GivenUp)) -> bool {
+        let mut see = |words: &[u64], bytes| match split(words, bytes) {
+            Some((Head::Cancel(id), _)) => found(id, GivenUp::Forgotten),
+            Some((Head::Withdraw(id), _)) => found(id, GivenUp::Withdrawn),
+            _ => {}
         };
-        // Each is looked at once, as in `take_answers`.
-        for stowed in backlog.range(*looked_at..) {
+        let mut looks = LOOKS;
+        for stowed in self.backlog.range(self.looked_at..).take(LOOKS) {
             see(&stowed.words, stowed.bytes);
+            looks = looks.saturating_sub(1);
         }
-        *looked_at = backlog.len();
-        receiver.look_ahead(CANCEL_WORDS, |words| see(words, CANCEL_WORDS.wrapping_mul(8)));
+        self.looked_at = self.looked_at.saturating_add(LOOKS.wrapping_sub(looks));
+        self.looked_at >= self.backlog.len()
+            && self.receiver.look_ahead(looks, CANCEL_WORDS, |words| see(words, CANCEL_WORDS.wrapping_mul(8)))
     }
 
     /// Puts an event back, for when handlers are less deeply nested.

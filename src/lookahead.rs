@@ -4,13 +4,14 @@
 //! So who sends a cancel says beside the ring that something urgent is in it. As long as nobody does, to look for that is to read one word of memory that nobody
 //! writes. What is there is looked at where it is: nothing is taken out of its turn, or makes room for more.
 
-use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::collections::BTreeMap;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicU32, Ordering};
 
 use crate::end::End;
 use crate::envelope::CallId;
-use crate::inbox::Inbox;
 use crate::stats::Counters;
+use crate::sync::lock;
 
 /// How a call was given up.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -21,45 +22,77 @@ pub(crate) enum GivenUp {
     Withdrawn,
 }
 
+/// What is known of cancels that were not received yet.
+#[derive(Debug, Default)]
+pub(crate) struct News {
+    cancels: Mutex<Cancels>,
+    /// What the other end says to be urgent if there is no news.
+    heeded: AtomicU32,
+}
+
+#[derive(Debug, Default)]
+struct Cancels {
+    /// What the other end had said to be urgent when all that was there had been looked at.
+    urged: u32,
+    calls: BTreeMap<CallId, GivenUp>,
+}
+
+/// Calls that may be known to be given up before their cancels are received. Those beyond are found when they are.
+const MOST: usize = 1 << 16;
+
+impl News {
+    /// As long as calls are known to be given up, each that is served may be one of them.
+    fn settle(&self, cancels: &Cancels) {
+        let heeded = if cancels.calls.is_empty() { cancels.urged } else { cancels.urged.wrapping_sub(1) };
+        // Release: who finds no news sees where the last of it has gone. Pairs with the Acquire in `is_urged`.
+        self.heeded.store(heeded, Ordering::Release);
+    }
+}
+
 impl End {
     /// Whether cancels may have come that nobody has looked at, or are known that were not received yet.
     #[inline]
     pub(crate) fn is_urged(&self) -> bool {
-        // Relaxed: changed under the inbox's lock. At worst it is looked once more, or not yet.
-        self.watch.urged() != self.heeded.load(Ordering::Relaxed)
+        // Acquire: pairs with the Release in `settle`.
+        self.watch.urged() != self.news.heeded.load(Ordering::Acquire)
     }
 
-    /// How a call of the other end was given up, as far as that has arrived.
+    /// How a call of the other end was given up, as far as that has arrived and was not received.
     #[cold]
     pub(crate) fn given_up(&self, id: CallId) -> Option<GivenUp> {
-        let mut inbox = self.inbox();
         // Before what it tells of is looked at: what comes meanwhile is the next time's.
         let urged = self.watch.urged();
-        if inbox.urged != urged {
-            inbox.urged = urged;
-            inbox.look_ahead();
+        let cancels = lock(&self.news.cancels);
+        if cancels.urged == urged {
+            return cancels.calls.get(&id).copied();
         }
-        self.settle_urged(&inbox);
-        inbox.given_up.get(&id).copied()
-    }
-
-    /// A cancel has been received: it is no news any more.
-    pub(crate) fn cancel_received(&self, id: CallId) {
+        drop(cancels);
+        // In this order.
         let mut inbox = self.inbox();
-        if inbox.given_up.remove(&id).is_some() {
-            self.settle_urged(&inbox);
+        let mut cancels = lock(&self.news.cancels);
+        let all = inbox.look_ahead(|id, how| {
+            if cancels.calls.len() < MOST {
+                cancels.calls.insert(id, how);
+            }
+        });
+        if all {
+            cancels.urged = urged;
         }
+        self.news.settle(&cancels);
+        cancels.calls.get(&id).copied()
     }
 
-    /// As long as calls are known to be given up, each that is served may be one of them.
-    fn settle_urged(&self, inbox: &Inbox) {
-        let heeded = if inbox.given_up.is_empty() { inbox.urged } else { inbox.urged.wrapping_sub(1) };
-        self.heeded.store(heeded, Ordering::Relaxed);
+    /// A cancel has been received, and has had its effect: it is no news any more.
+    pub(crate) fn cancel_received(&self, id: CallId) {
+        let mut cancels = lock(&self.news.cancels);
+        if cancels.calls.remove(&id).is_some() {
+            self.news.settle(&cancels);
+        }
     }
 
     /// Whether a call, which is in the hands of this thread, need not be served. If so, it is done with.
     #[cold]
-    pub(crate) fn skip_if_withdrawn(self: &Arc<Self>, id: CallId) -> bool {
+    pub(crate) fn skip_if_withdrawn(&self, id: CallId) -> bool {
         let withdrawn = self.given_up(id) == Some(GivenUp::Withdrawn);
         if withdrawn {
             self.skip();

@@ -116,7 +116,7 @@ impl<R> Reply<R> {
     /// dispatches from receiving anything. What is asked here is worth an answer as long as it is true. If it is not,
     /// an answer does no harm: one to a call that was cancelled is not even sent.
     ///
-    /// A call that timed out before it was its turn, or whose future was dropped, is not served at all.
+    /// A call whose deadline has passed before it was its turn, or whose future was dropped by then, is not served at all.
     ///
     /// # Examples
     ///
@@ -136,11 +136,17 @@ impl<R> Reply<R> {
     /// ```
     pub fn is_wanted(&self) -> bool {
         let Some((id, _)) = &self.call else { return false };
+        // In this order: a cancel is news until the call is not open any more.
         !self.end.is_foreign()
+            && !self.is_given_up(*id)
             && self.end.check_open().is_ok()
             && self.end.deferred.is_open(*id)
             && !has_passed(self.deadline)
-            && !(self.end.is_urged() && self.end.given_up(*id).is_some())
+    }
+
+    /// Whether a cancel has arrived that was not received yet.
+    fn is_given_up(&self, id: CallId) -> bool {
+        self.end.is_urged() && self.end.given_up(id).is_some()
     }
 
     /// By when the caller wants the answer; `None` if it has not said so.
@@ -176,8 +182,9 @@ impl<R> Reply<R> {
         if let (true, Some(at)) = (self.timed, self.deadline) {
             self.end.timers.remove(at, Due::Served(*id));
         }
-        let wanted = self.end.deferred.close(*id) || self.end.check_open().is_err();
-        let wanted = wanted && !(self.end.is_urged() && self.end.given_up(*id).is_some());
+        // In the order of `is_wanted`.
+        let given_up = self.is_given_up(*id);
+        let wanted = (self.end.deferred.close(*id) || self.end.check_open().is_err()) && !given_up;
         if !wanted {
             self.call = None;
         }
@@ -302,6 +309,10 @@ impl<R: Serialize> Reply<R> {
 
 impl<R> Drop for Reply<R> {
     fn drop(&mut self) {
+        if self.end.is_foreign() {
+            // Nothing of the end is here.
+            return;
+        }
         let unanswered = self.call.is_some();
         if unanswered && std::thread::panicking() && self.end.lead.is_mine() && self.run == self.end.serving.load(Ordering::Relaxed) {
             self.leave();

@@ -536,6 +536,58 @@ fn asked_in_the_handler() {
     });
 }
 
+/// A call that is not served, since its deadline has passed, has no answer: that is its result.
+#[test]
+fn ready_at_the_deadline() {
+    within(LIMIT, || {
+        let worker = Builder::new().call_timeout(SHORT).fork(served).unwrap();
+        let stopped = Stopped::new(&worker);
+        let call = worker.start::<()>("sleep", 0_u64).unwrap();
+        thread::sleep(2 * SHORT);
+        drop(stopped);
+        eventually("it is ready", || call.is_ready());
+        assert_matches!(call.wait(), Err(Error::Timeout));
+    });
+}
+
+/// Once it was found that a call is not wanted, it stays so, whoever receives the cancel meanwhile, and nothing is sent.
+#[test]
+fn not_wanted_for_good() {
+    within(LIMIT, || {
+        let worker = coprocess::fork(|parent| {
+            let back: &'static AtomicU64 = Box::leak(Box::default());
+            parent
+                .serve_deferred("ask", move |(), reply: Reply<()>| {
+                    thread::spawn(move || {
+                        let mut gone = None::<Instant>;
+                        while gone.is_none_or(|at| at.elapsed() < Duration::from_millis(2)) {
+                            match (reply.is_wanted(), gone) {
+                                (true, None) | (false, Some(_)) => {}
+                                (true, Some(_)) => {
+                                    back.fetch_add(1, Ordering::Relaxed);
+                                }
+                                (false, None) => gone = Some(Instant::now()),
+                            }
+                        }
+                        reply.send(()).unwrap();
+                    });
+                })
+                .serve("busy", |()| thread::sleep(Duration::from_micros(300)))
+                .serve("back", move |()| back.load(Ordering::Relaxed));
+        })
+        .unwrap();
+        for _ in 0..200 {
+            let call = worker.start::<()>("ask", ()).unwrap();
+            // The cancel comes while the thread that dispatches is busy, and is found before it is received.
+            let busy = worker.start::<()>("busy", ()).unwrap();
+            drop(call);
+            busy.wait().unwrap();
+        }
+        assert_eq!(worker.call::<u64>("back", ()).unwrap(), 0);
+        assert_eq!(worker.stats().answers_dropped, 0);
+    });
+}
+
 /// That some calls are given up does not make room for more of the others: who sends more than is served waits.
 #[test]
 fn it_makes_no_room_for_others() {

@@ -311,6 +311,35 @@ fn the_child_starts_pairs() {
     });
 }
 
+/// A reply that the child unwinds with, in the handler that it was forked in.
+#[test]
+fn the_child_unwinds_with_a_reply() {
+    within(LIMIT, || {
+        let worker = common::patient()
+            .fork(|parent| {
+                parent.serve_deferred("fork", |(), reply: Reply<bool>| {
+                    let reply = Mutex::new(Some(reply));
+                    // Each of the two processes has its own.
+                    let take = || reply.lock().unwrap().take().unwrap();
+                    let child = in_child(
+                        || {
+                            let unwound = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+                                let _reply = take();
+                                std::panic::resume_unwind(Box::new(()));
+                            }));
+                            assert!(unwound.is_err());
+                        },
+                        || (),
+                    );
+                    take().send(status(child) == WaitStatus::Exited(child, 0)).unwrap();
+                });
+            })
+            .unwrap();
+        assert!(worker.call::<bool>("fork", ()).unwrap(), "the child has not just unwound");
+        assert!(worker.close().unwrap().unwrap().success());
+    });
+}
+
 /// Whatever other threads are in the midst of when the process is forked: the child can start pairs.
 #[test]
 fn the_child_starts_pairs_amid_others() {

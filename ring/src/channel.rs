@@ -263,12 +263,12 @@ impl Receiver {
         }
     }
 
-    /// Looks at what has arrived behind the next message, without taking it: `see` is shown each message of so many words that came in one frame. Each is shown once,
-    /// unless it was taken by then, and at most a lap of them at once.
+    /// Looks at what has arrived and was not received, without taking it: `see` is shown each message of so many words that came in one frame. Each is shown once,
+    /// unless it was taken by then. Looks at `most` frames, and returns whether nothing was left.
     ///
     /// A hostile side may have something else there when it is taken.
-    pub fn look_ahead(&mut self, words: usize, see: impl FnMut(&[u64])) {
-        self.consumer.look_ahead(&mut self.scout, !self.partial.is_empty(), words, see);
+    pub fn look_ahead(&mut self, most: usize, words: usize, see: impl FnMut(&[u64])) -> bool {
+        self.consumer.look_ahead(&mut self.scout, !self.partial.is_empty(), most, words, see)
     }
 
     #[inline]

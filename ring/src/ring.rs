@@ -504,19 +504,19 @@ impl Consumer {
         Scout { cursor: self.cursor, amid }
     }
 
-    /// Sends a scout over what has come since, at most a lap: `see` is shown each message of one frame of `words` words. The scout starts anew if this consumer has
-    /// overtaken it. What it finds wrong this consumer will find, too.
-    pub(crate) fn look_ahead(&self, scout: &mut Scout, amid: bool, words: usize, mut see: impl FnMut(&[u64])) {
+    /// Sends a scout over what has come since, at most so many frames: `see` is shown each message of one frame of `words` words. The scout starts anew if this consumer
+    /// has overtaken it. Returns whether it has come to an end. What it finds wrong this consumer will find, too.
+    pub(crate) fn look_ahead(&self, scout: &mut Scout, amid: bool, most: usize, words: usize, mut see: impl FnMut(&[u64])) -> bool {
         if reached(self.cursor.head, scout.cursor.head) {
             *scout = self.scout(amid);
         }
         let slots = self.region.slots(self.ring);
         let mut into = Vec::new();
-        for _ in 0..self.slots {
-            let Ok(Some(word)) = peek(slots, scout.cursor.expected()) else { return };
+        for _ in 0..most {
+            let Ok(Some(word)) = peek(slots, scout.cursor.expected()) else { return true };
             let (start, bytes, frame) = (scout.cursor.head, length(word), Frame(word));
             if bytes > max_frame_bytes(self.slots) || scout.cursor.step(word, bytes, self.slots).is_err() {
-                return;
+                return true;
             }
             if frame.kind() == Kind::Last && !scout.amid && bytes == words.saturating_mul(8) {
                 into.clear();
@@ -529,6 +529,7 @@ impl Consumer {
                 Kind::Skip => scout.amid,
             };
         }
+        false
     }
 
     /// The producer puts nothing in any more: what is there is less than two laps, the rest of one that a jump has left included.
