@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::call::{Pending, wait_with};
+use crate::call_async::Call;
 use crate::coprocess::{Coprocess, call_head};
 use crate::direct::MIN_BYTES;
 use crate::encode::Gather;
@@ -113,6 +114,28 @@ impl Coprocess {
         let deadline = self.end().default_deadline();
         let id = self.send_call_bytes(method, args, deadline)?;
         Ok(Pending::new(self.end().clone(), id, method.into(), deadline).reading(|bytes| Ok(bytes.to_vec())))
+    }
+
+    /// As [`call_async`](Self::call_async), with these bytes as the arguments, and for the bytes of the result.
+    ///
+    /// # Errors
+    ///
+    /// As [`call_async`](Self::call_async), without the errors of encoding and decoding.
+    ///
+    /// # Examples
+    ///
+    /// ```no_run
+    /// # coprocess::init();
+    /// # let co = coprocess::fork(|_| {})?;
+    /// # let _ = async {
+    /// let answer = co.call_bytes_async("reverse", b"abc").await?;
+    /// # Ok::<(), coprocess::Error>(())
+    /// # };
+    /// # Ok::<(), coprocess::Error>(())
+    /// ```
+    pub fn call_bytes_async(&self, method: &str, args: &[u8]) -> Call<Vec<u8>> {
+        let read = |bytes: &[u8]| Ok(bytes.to_vec());
+        Call::encoding(self, method, self.end().default_deadline(), Some(read), |message, head, max| message.encode_bytes(head, args, max))
     }
 
     fn call_bytes_until(&self, method: &str, args: &[u8], answer: &mut Vec<u8>, deadline: Option<Instant>) -> Result<()> {

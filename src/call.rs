@@ -117,7 +117,8 @@ pub struct Pending<R> {
     read: Option<Read<R>>,
 }
 
-type Read<R> = fn(&[u8]) -> std::result::Result<R, DecodeError>;
+/// What reads a result that is not to be decoded.
+pub(crate) type Read<R> = fn(&[u8]) -> std::result::Result<R, DecodeError>;
 
 impl<R> fmt::Debug for Pending<R> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

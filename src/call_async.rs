@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use crate::call::Pending;
+use crate::call::{Pending, Read};
 use crate::coprocess::{Coprocess, call_head};
 use crate::dispatch::Desk;
 use crate::end::End;
@@ -156,18 +156,19 @@ pub struct Call<R> {
 }
 
 enum State<R> {
-    Unsent(Box<Unsent>),
+    Unsent(Box<Unsent<R>>),
     Failed(Box<Error>),
     Sent(Pending<R>),
     /// It was ready.
     Done,
 }
 
-struct Unsent {
+struct Unsent<R> {
     end: Arc<End>,
     method: Box<str>,
     message: Message<'static>,
     deadline: Option<Instant>,
+    read: Option<Read<R>>,
 }
 
 impl<R> fmt::Debug for Call<R> {
@@ -183,27 +184,41 @@ impl<R> fmt::Debug for Call<R> {
     }
 }
 
-impl<R: DeserializeOwned> Call<R> {
+impl<R> Call<R> {
     fn new(co: &Coprocess, method: &str, args: impl Serialize, deadline: Option<Instant>) -> Call<R> {
+        Call::encoding(co, method, deadline, None, |message, head, max| message.encode(head, &args, max, method))
+    }
+
+    /// One whose message `encode` makes, within a number of bytes. `read`: what reads the result, if it is not to be decoded.
+    pub(crate) fn encoding(
+        co: &Coprocess,
+        method: &str,
+        deadline: Option<Instant>,
+        read: Option<Read<R>>,
+        encode: impl FnOnce(&mut Message<'static>, Head<'_>, usize) -> Step<()>,
+    ) -> Call<R> {
         let end = co.end();
         let mut message = Message::new();
-        let encoded = end.check_own().and_then(|()| message.encode(call_head(end, method, deadline), &args, end.terms.max_message, method));
+        let encoded = end.check_own().and_then(|()| encode(&mut message, call_head(end, method, deadline), end.terms.max_message));
         let state = match encoded {
-            Ok(()) => State::Unsent(Box::new(Unsent { end: end.clone(), method: method.into(), message, deadline })),
+            Ok(()) => State::Unsent(Box::new(Unsent { end: end.clone(), method: method.into(), message, deadline, read })),
             Err(error) => State::Failed(error),
         };
         Call { state }
     }
 }
 
-impl Unsent {
-    fn send<R: DeserializeOwned>(mut self) -> Step<Pending<R>> {
+impl<R: DeserializeOwned> Unsent<R> {
+    fn send(mut self) -> Step<Pending<R>> {
         self.end.check_own()?;
         if has_passed(self.deadline) {
             return Err(Error::Timeout.into());
         }
         match self.end.outbox.send_call(&self.end, &mut self.message, Patience::Task, |_| ()) {
-            Ok(id) => Ok(Pending::new(self.end, id, self.method, self.deadline).withdrawn_if_dropped()),
+            Ok(id) => {
+                let pending = Pending::new(self.end, id, self.method, self.deadline).withdrawn_if_dropped();
+                Ok(if let Some(read) = self.read { pending.reading(read) } else { pending })
+            }
             Err(unsent) => Err(unsent.error),
         }
     }

@@ -10,6 +10,7 @@ use std::task::Waker;
 
 use crate::end::End;
 use crate::envelope::{CallId, Head, Message};
+use crate::kept::Kind;
 use crate::lookahead::GivenUp;
 use crate::outbox::Patience;
 use crate::pending::Forgotten;
@@ -106,7 +107,7 @@ impl End {
         if self.check_open().is_err() {
             return;
         }
-        if self.outbox.take_back(id) {
+        if self.outbox.take_back(Kind::Call(id)) {
             // It was not sent yet, and will not be.
             return;
         }

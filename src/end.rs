@@ -283,6 +283,7 @@ impl End {
         self.wake_everybody();
         self.conclude_last();
         self.pending.abandon(|completion| self.conclude(completion), || Outcome::Failed(self.failure()));
+        self.outbox.abandon_emissions(self);
         self.abandon_deferred();
         self.registry.close();
     }

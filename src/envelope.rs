@@ -195,6 +195,16 @@ impl Message<'static> {
         self.check(outcome, max, what)
     }
 
+    /// Makes this a message that ends with a copy of `payload`.
+    pub(crate) fn encode_bytes(&mut self, head: Head<'_>, payload: &[u8], max: usize) -> Step<()> {
+        debug_assert_eq!(self.bytes, 0, "a message is encoded once");
+        let mut gather = Gather::new(self, max);
+        gather.put_head(head)?;
+        gather.extend(payload);
+        gather.finish();
+        self.check_size(max)
+    }
+
     #[inline]
     fn check(&self, outcome: std::result::Result<(), postcard::Error>, max: usize, what: &str) -> Step<()> {
         if let Err(error) = outcome {

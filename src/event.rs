@@ -6,6 +6,7 @@ use std::sync::Arc;
 use serde::Serialize;
 
 use crate::coprocess::Coprocess;
+use crate::emissions::EmissionId;
 use crate::end::End;
 use crate::envelope::{Head, Message};
 use crate::error::{Error, Result, Step};
@@ -144,6 +145,10 @@ impl Event {
         &self.name
     }
 
+    pub(crate) fn end(&self) -> &Arc<End> {
+        &self.end
+    }
+
     fn policy(&self) -> Backpressure {
         match self.policy {
             Policy::Wait => Backpressure::Wait,
@@ -190,11 +195,21 @@ impl Event {
         Ok(Message::new().deliver_bytes(self.head(), value, self.end.terms.max_message, send)??)
     }
 
-    fn head(&self) -> Head<'_> {
+    pub(crate) fn head(&self) -> Head<'_> {
         match &self.policy {
             Policy::KeepLatest(gauge) => gauge.head(),
             _ => Head::Event(self.name.as_bytes()),
         }
+    }
+
+    /// Sends a message, for a task. Returns whether it may have been kept, which [`Emissions`](crate::emissions::Emissions) know.
+    pub(crate) fn send_for_task(&self, message: &mut Message<'_>, id: EmissionId) -> Step<bool> {
+        if matches!(self.policy, Policy::Wait) {
+            self.end.outbox.send(&self.end, message, Patience::TaskEvent(id))?;
+            return Ok(true);
+        }
+        self.send(message)?;
+        Ok(false)
     }
 
     fn send(&self, message: &mut Message<'_>) -> Step<()> {

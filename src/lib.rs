@@ -156,6 +156,8 @@ mod deferred;
 mod direct;
 mod dispatch;
 mod driving;
+mod emissions;
+mod emit_async;
 #[expect(clippy::arithmetic_side_effects, reason = "it counts bytes of this process's own values, in memory")]
 mod encode;
 mod end;
@@ -203,6 +205,7 @@ pub use coprocess::{Coprocess, WeakCoprocess};
 pub use coprocess_macros::interface;
 pub use coprocess_ring::{Backend, Misbehaved, WaitStrategy, Wakeup};
 pub use deadline::current_deadline;
+pub use emit_async::Emission;
 pub use error::{Error, ForkError, Reason, Result};
 pub use event::{Backpressure, Event};
 pub use process::{Builder, fork, init, parent, spawn};

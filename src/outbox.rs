@@ -10,6 +10,7 @@ use std::time::Instant;
 
 use coprocess_ring::{ChannelError, Misbehaved, Progress, Room, Sender};
 
+use crate::emissions::{EmissionId, Emissions};
 use crate::end::End;
 use crate::envelope::{CallId, Message};
 use crate::error::{Error, Step};
@@ -38,6 +39,8 @@ pub(crate) enum Patience {
     Own,
     /// Not at all: the call of a task. It is kept as an answer is, for as long as the task waits for it.
     Task,
+    /// Likewise the event of a task, which waits until it is sent.
+    TaskEvent(EmissionId),
 }
 
 impl Patience {
@@ -57,6 +60,7 @@ impl Patience {
             Patience::TaskAnswer => Some(Kind::Answer),
             Patience::Own => Some(Kind::Own),
             Patience::Task => message.call().map(Kind::Call),
+            Patience::TaskEvent(id) => Some(Kind::Event(id)),
         }
     }
 }
@@ -105,6 +109,8 @@ pub(crate) struct Outbox {
     turn: Condvar,
     /// Bytes of memory of the answers that are kept.
     unread: AtomicUsize,
+    /// The events of tasks that are kept.
+    pub(crate) emissions: Emissions,
     /// Tasks that have an answer to send once fewer are kept.
     #[cfg(feature = "tokio")]
     crowd: Mutex<Vec<Waker>>,
@@ -141,6 +147,7 @@ impl Outbox {
             }),
             turn: Condvar::new(),
             unread: AtomicUsize::new(0),
+            emissions: Emissions::default(),
             #[cfg(feature = "tokio")]
             crowd: Mutex::default(),
         }
@@ -277,9 +284,16 @@ impl Outbox {
         }
     }
 
-    /// Takes back the call of a task that is not sent yet. Returns whether it was there.
-    pub(crate) fn take_back(&self, id: CallId) -> bool {
-        lock(&self.out).kept.give_up(id)
+    /// Takes back what is a task's, and not sent yet. Returns whether it was there.
+    pub(crate) fn take_back(&self, kind: Kind) -> bool {
+        lock(&self.out).kept.give_up(kind)
+    }
+
+    /// Lets the tasks know whose events were not sent: they will not be, because the other side is gone, or this end is over. Wakes tasks, which runs code of the program's.
+    pub(crate) fn abandon_emissions(&self, end: &End) {
+        for waker in self.emissions.wakers() {
+            end.contain(|| waker.wake());
+        }
     }
 
     /// Sends a message whose turn has come, or keeps it until it comes.
@@ -398,8 +412,13 @@ impl Outbox {
     }
 
     fn keep(&self, out: &mut Out, message: Message<'static>, kind: Kind) {
-        if kind == Kind::Answer {
-            self.unread.fetch_add(message.cost(), Ordering::Relaxed);
+        match kind {
+            Kind::Answer => {
+                self.unread.fetch_add(message.cost(), Ordering::Relaxed);
+            }
+            // Under the lock: nobody has sent it yet.
+            Kind::Event(id) => self.emissions.keep(id),
+            Kind::Call(_) | Kind::Own => {}
         }
         out.kept.push(message, kind);
     }
@@ -457,8 +476,18 @@ impl Outbox {
             if matches!(kind, Kind::Call(id) if !end.pending.is_unanswered(id)) {
                 continue;
             }
+            let deadline = if let Kind::Event(id) = kind { id.until } else { None };
             let sent;
-            (out, sent) = self.send_in_turns(end, out, &message, None, None);
+            (out, sent) = self.send_in_turns(end, out, &message, deadline, None);
+            if let Kind::Event(id) = kind {
+                drop(out);
+                end.emitted(id, sent);
+                out = lock(&self.out);
+                if end.check_open().is_err() {
+                    break;
+                }
+                continue;
+            }
             if let (Err(error), true) = (sent, end.check_open().is_ok()) {
                 if let Kind::Call(id) = kind {
                     drop(out);
@@ -497,6 +526,9 @@ impl Outbox {
         out.busy = false;
         drop(out);
         self.turn.notify_all();
+        if end.check_open().is_err() {
+            self.abandon_emissions(end);
+        }
         #[cfg(feature = "tokio")]
         self.disperse(end);
     }

@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
+use crate::emissions::EmissionId;
 use crate::end::End;
 use crate::envelope::CallId;
 use crate::error::Error;
@@ -17,6 +18,8 @@ use crate::sync::lock;
 pub(crate) enum Due {
     /// A call of this end.
     Call(CallId),
+    /// An event of this end that is kept. Taken back when it is sent, or not wanted any more.
+    Event(EmissionId),
     /// A call of the other end, that a task answers. Taken back when it is answered.
     #[cfg(feature = "tokio")]
     Served(CallId),
@@ -81,6 +84,7 @@ impl Timers {
         if all.len() >= (*clear_at).max(CLEAR) {
             all.retain(|(_, due)| match due {
                 Due::Call(id) => live(*id),
+                Due::Event(_) => true,
                 #[cfg(feature = "tokio")]
                 Due::Served(_) => true,
             });
@@ -92,7 +96,6 @@ impl Timers {
     }
 
     /// Takes a deadline back.
-    #[cfg(feature = "tokio")]
     pub(crate) fn remove(&self, at: Instant, due: Due) {
         let mut deadlines = lock(&self.deadlines);
         if deadlines.all.remove(&(at, due)) {
@@ -136,7 +139,7 @@ impl End {
         }
     }
 
-    /// Fails the calls of callbacks and futures whose deadline has passed, and lets the tasks know whose callers' has.
+    /// Fails the calls of callbacks and futures, and the events of futures, whose deadline has passed, and lets the tasks know whose callers' has.
     pub(crate) fn expire(self: &Arc<Self>) {
         while let Some(due) = self.timers.expired() {
             match due {
@@ -145,6 +148,7 @@ impl End {
                     self.cancel(id, GivenUp::Forgotten);
                 }
                 Due::Call(_) => {}
+                Due::Event(id) => self.emission_expired(id),
                 #[cfg(feature = "tokio")]
                 Due::Served(id) => {
                     self.unwanted(id);

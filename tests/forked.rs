@@ -14,7 +14,7 @@ use std::task::{Context, Poll, Waker};
 use std::thread;
 use std::time::Duration;
 
-use common::{Held, LIMIT, SMALL_RING, alone, assert_matches, at_once, check_error, eventually, inbox, is_gone, next, within};
+use common::{Held, LIMIT, SMALL_RING, Stopped, alone, assert_matches, at_once, check_error, eventually, inbox, is_gone, next, within};
 use coprocess::serde_bytes::ByteBuf;
 use coprocess::{Backpressure, Coprocess, Error, Reason, Reply, Result, Stats};
 use nix::sys::signal::{Signal, kill};
@@ -89,6 +89,13 @@ fn assert_forked<T: std::fmt::Debug>(result: Result<T>) {
     assert_matches!(result, Err(Error::Forked));
 }
 
+fn at_a_poll<T>(future: impl Future<Output = T>) -> T {
+    match pin!(future).poll(&mut Context::from_waker(Waker::noop())) {
+        Poll::Ready(result) => result,
+        Poll::Pending => panic!("it waits"),
+    }
+}
+
 /// All that a handle can do.
 fn use_handle(co: &Coprocess) {
     let forever = Duration::from_secs(1000);
@@ -103,10 +110,16 @@ fn use_handle(co: &Coprocess) {
     assert_forked(co.call_bytes("double", &[1]));
     assert_forked(co.start_bytes("double", &[1]));
     assert_forked(co.emit_bytes("echo", &[1]));
+    assert_forked(at_a_poll(co.emit_async("echo", 1_u64)));
+    assert_forked(at_a_poll(co.emit_async_timeout("echo", 1_u64, forever)));
+    assert_forked(at_a_poll(co.emit_bytes_async("echo", &[1])));
+    assert_forked(at_a_poll(co.call_async::<u64>("double", 1_u64)));
+    assert_forked(at_a_poll(co.call_bytes_async("double", &[1])));
     for choice in [Backpressure::Wait, Backpressure::Fail, Backpressure::DropNewest, Backpressure::KeepLatest] {
         let event = co.event("level").backpressure(choice);
         assert_forked(event.emit(1_u64));
         assert_forked(event.emit_bytes(&[1]));
+        assert_forked(at_a_poll(event.emit_async(1_u64)));
     }
     co.listen("echoed", |_: u64| ()).serve("new", |()| ()).serve_deferred("late", |(), _: Reply<()>| ());
     assert!(!co.unlisten("echoed"));
@@ -193,6 +206,43 @@ fn the_child_gets_errors_for_what_was_under_way() {
             || (),
         );
         assert_fine(child);
+    });
+}
+
+/// Events that are kept, and the thread that sends them, at the moment of the fork.
+#[test]
+fn the_child_gets_errors_for_events_that_wait() {
+    within(LIMIT, || {
+        let worker = common::patient().ring_capacity(SMALL_RING).fork(plain).unwrap();
+        let echoed = inbox::<u64>(&worker, "echoed");
+        let stopped = Stopped::new(&worker);
+        let mut count = 0;
+        while worker.try_emit("echo", count).is_ok() {
+            count += 1;
+        }
+        let kept = |value| {
+            let mut emission = worker.emit_async_timeout("echo", value, LIMIT);
+            assert_matches!(pin!(&mut emission).poll(&mut Context::from_waker(Waker::noop())), Poll::Pending);
+            emission
+        };
+        let mut copies = Some([kept(count), kept(count + 1)]);
+        let child = in_child(
+            || {
+                let [polled, dropped] = copies.take().unwrap();
+                drop(dropped);
+                assert_forked(at_a_poll(polled));
+            },
+            || (),
+        );
+        assert_fine(child);
+        drop(stopped);
+        for value in 0..count + 2 {
+            assert_eq!(next(&echoed), value);
+        }
+        for mut emission in copies.unwrap() {
+            eventually("it is told", || pin!(&mut emission).poll(&mut Context::from_waker(Waker::noop())).is_ready());
+        }
+        assert!(worker.close().unwrap().unwrap().success());
     });
 }
 

@@ -305,6 +305,13 @@ fn events_are_in_order_with_calls() {
         calculator.note("first", 2).unwrap();
         calculator.within(LIMIT).note("second", 1).unwrap();
         assert_eq!(calculator.noted().unwrap(), ["first", "first", "second"]);
+        let awaited = calculator.asynchronous();
+        block_on(async {
+            awaited.note("third", 1).await.unwrap();
+            calculator.within(LIMIT).asynchronous().note("fourth", 1).await.unwrap();
+            assert_eq!(awaited.noted().await.unwrap(), ["first", "first", "second", "third", "fourth"]);
+        });
+        assert_matches!(block_on(calculator.within(Duration::ZERO).asynchronous().forget()), Err(Error::Timeout));
         calculator.forget().unwrap();
         assert_eq!(calculator.noted().unwrap(), Vec::<String>::new());
     });

@@ -73,6 +73,9 @@ fn bytes_of_every_length_arrive_as_they_were_sent() {
             assert!(lines.recv_timeout(LIMIT / 2).unwrap() == bytes, "{length}");
             co.call_bytes_into("echo", &bytes, &mut answer).unwrap();
             assert!(answer == bytes, "{length}");
+            await_by_polling(co.emit_bytes_async("line", &bytes)).unwrap();
+            assert!(lines.recv_timeout(LIMIT / 2).unwrap() == bytes, "{length}, awaited");
+            assert!(await_by_polling(co.call_bytes_async("echo", &bytes)).unwrap() == bytes, "{length}, awaited");
         }
         assert_eq!(co.call_bytes("fixed", &[]).unwrap(), b"fixed");
         let pending: Vec<_> = (0..200_u8).map(|n| co.start_bytes("echo", &[n; 50]).unwrap()).collect();
@@ -101,6 +104,10 @@ fn handlers_of_bytes_fail_as_others_do() {
                 Err(Error::TooLarge { size, max: 50_000 }) if size == 24 + length
             );
             assert_matches!(co.emit_bytes("echo", &vec![0; length + 8]), Err(Error::TooLarge { .. }));
+            assert_matches!(
+                await_by_polling(co.call_bytes_async("echo", &vec![0; length])),
+                Err(Error::TooLarge { size, max: 50_000 }) if size == 24 + length
+            );
         }
         assert_eq!(co.call_bytes("echo", &vec![0; 49_976]).unwrap().len(), 49_976, "just not too large");
         assert_matches!(co.call_bytes_timeout("never", b"", Duration::from_millis(20)), Err(Error::Timeout));

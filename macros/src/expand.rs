@@ -16,8 +16,8 @@ struct Form {
     returns: fn(&TokenStream) -> TokenStream,
     /// What the documentation of a method says, besides what its author says.
     about_calls: &'static str,
-    /// What is said of events, if they are sent so.
-    about_events: Option<&'static str>,
+    /// What sending an event returns, and what is said of it, if they are sent so.
+    events: Option<(TokenStream, &'static str)>,
 }
 
 pub(crate) fn expand(interface: &Interface) -> TokenStream {
@@ -172,27 +172,34 @@ fn forms() -> [Form; 4] {
             through: quote!(::coprocess::Coprocess),
             returns: |result| quote!(::coprocess::Result<#result>),
             about_calls: "Waits for the result, as [`Coprocess::call`](::coprocess::Coprocess::call) does, with its errors.",
-            about_events: Some("Sends an event, as [`Coprocess::emit`](::coprocess::Coprocess::emit) does, with its errors."),
+            events: Some((
+                quote!(::coprocess::Result<()>),
+                "Sends an event, as [`Coprocess::emit`](::coprocess::Coprocess::emit) does, with its errors.",
+            )),
         },
         Form {
             through: quote!(::coprocess::interface::Within<'_>),
             returns: |result| quote!(::coprocess::Result<#result>),
             about_calls: "Waits for the result until the deadline, as [`Coprocess::call_timeout`](::coprocess::Coprocess::call_timeout) does, with its errors.",
-            about_events: Some(
+            events: Some((
+                quote!(::coprocess::Result<()>),
                 "Sends an event before the deadline, as [`Coprocess::emit_timeout`](::coprocess::Coprocess::emit_timeout) does, with its errors.",
-            ),
+            )),
         },
         Form {
             through: quote!(::coprocess::interface::Pipelined<'_>),
             returns: |result| quote!(::coprocess::Result<::coprocess::Pending<#result>>),
             about_calls: "Sends the call and does not wait for its result, as [`Coprocess::start`](::coprocess::Coprocess::start) does, with its errors.",
-            about_events: None,
+            events: None,
         },
         Form {
             through: quote!(::coprocess::interface::Asynchronous<'_>),
             returns: |result| quote!(::coprocess::Call<#result>),
             about_calls: "The call, to be awaited, as by [`Coprocess::call_async`](::coprocess::Coprocess::call_async), with its errors.",
-            about_events: None,
+            events: Some((
+                quote!(::coprocess::Emission),
+                "The event, to be awaited, as by [`Coprocess::emit_async`](::coprocess::Coprocess::emit_async), with its errors.",
+            )),
         },
     ]
 }
@@ -277,7 +284,7 @@ fn client(interface: &Interface) -> TokenStream {
                 #client { through: ::coprocess::interface::Pipelined::new(&self.through) }
             }
 
-            /// The same client, whose calls are awaited.
+            /// The same client, whose calls and events are awaited.
             #vis fn asynchronous(&self) -> #client<::coprocess::interface::Asynchronous<'_>> {
                 #client { through: ::coprocess::interface::Asynchronous::new(&self.through) }
             }
@@ -287,7 +294,7 @@ fn client(interface: &Interface) -> TokenStream {
         #[automatically_derived]
         #[allow(dead_code, deprecated)]
         impl<'a> #client<::coprocess::interface::Within<'a>> {
-            /// The same client, whose calls are awaited, with a deadline for each.
+            /// The same client, whose calls and events are awaited, with a deadline for each.
             #vis fn asynchronous(&self) -> #client<::coprocess::interface::Asynchronous<'a>> {
                 #client { through: ::core::convert::From::from(self.through) }
             }
@@ -307,7 +314,8 @@ fn client_method(interface: &Interface, method: &Method, form: &Form) -> Option<
     let (vis, ident, attributes, must_use) = (&interface.item.vis, &method.ident, &method.attributes, &method.must_use);
     let wire = wire_name(interface, method);
     let (call, returns, about) = if method.is_event {
-        (quote!(::coprocess::interface::emit), quote!(::coprocess::Result<()>), form.about_events?)
+        let (returns, about) = form.events.clone()?;
+        (quote!(::coprocess::interface::emit), returns, about)
     } else {
         // Where the result is written: there the compiler is to complain of it.
         let call = quote_spanned!(method.result.span()=> ::coprocess::interface::call);

@@ -185,7 +185,7 @@
 //! | `client.pipelined().add(1, 2)?` | returns a [`Pending`](crate::Pending), as [`start`](crate::Coprocess::start) |
 //! | `client.asynchronous().add(1, 2).await?` | a future, as [`call_async`](crate::Coprocess::call_async) |
 //! | `client.within(timeout).asynchronous().add(1, 2).await?` | with a deadline, as [`call_async_timeout`](crate::Coprocess::call_async_timeout) |
-//! | `client.note("..")?` | an event, as [`emit`](crate::Coprocess::emit); `within(timeout)` as [`emit_timeout`](crate::Coprocess::emit_timeout) |
+//! | `client.note("..")?` | an event, as [`emit`](crate::Coprocess::emit); `within(timeout)` as [`emit_timeout`](crate::Coprocess::emit_timeout), `asynchronous()` as [`emit_async`](crate::Coprocess::emit_async) |
 //!
 //! # What is compared
 //!

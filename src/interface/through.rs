@@ -8,6 +8,7 @@ use serde::de::DeserializeOwned;
 use crate::call::Pending;
 use crate::call_async::Call;
 use crate::coprocess::Coprocess;
+use crate::emit_async::Emission;
 use crate::error::Result;
 
 /// What a typed client calls through: it says how a call is waited for.
@@ -29,17 +30,22 @@ pub fn call<T: Through, A: Serialize, R: DeserializeOwned>(through: &T, method: 
 /// What a typed client sends events through.
 #[doc(hidden)]
 pub trait Emit {
-    fn emit(&self, event: &str, value: impl Serialize) -> Result<()>;
+    /// What sending an event returns.
+    type Returns;
+
+    fn emit(&self, event: &str, value: impl Serialize) -> Self::Returns;
 }
 
 /// As [`call`], for events.
 #[doc(hidden)]
 #[inline]
-pub fn emit<T: Emit, V: Serialize>(through: &T, event: &str, value: V) -> Result<()> {
+pub fn emit<T: Emit, V: Serialize>(through: &T, event: &str, value: V) -> T::Returns {
     through.emit(event, value)
 }
 
 impl Emit for Coprocess {
+    type Returns = Result<()>;
+
     #[inline]
     fn emit(&self, event: &str, value: impl Serialize) -> Result<()> {
         Coprocess::emit(self, event, value)
@@ -75,6 +81,8 @@ impl<'a> Within<'a> {
 }
 
 impl Emit for Within<'_> {
+    type Returns = Result<()>;
+
     #[inline]
     fn emit(&self, event: &str, value: impl Serialize) -> Result<()> {
         self.co.emit_timeout(event, value, self.timeout)
@@ -117,7 +125,7 @@ impl Through for Pipelined<'_> {
     }
 }
 
-/// Calls that are awaited: what a client's `asynchronous()` goes through.
+/// Calls and events that are awaited: what a client's `asynchronous()` goes through.
 ///
 /// # Examples
 ///
@@ -140,6 +148,18 @@ impl<'a> From<Within<'a>> for Asynchronous<'a> {
     #[inline]
     fn from(within: Within<'a>) -> Asynchronous<'a> {
         Asynchronous { co: within.co, timeout: Some(within.timeout) }
+    }
+}
+
+impl Emit for Asynchronous<'_> {
+    type Returns = Emission;
+
+    #[inline]
+    fn emit(&self, event: &str, value: impl Serialize) -> Emission {
+        match self.timeout {
+            None => self.co.emit_async(event, value),
+            Some(timeout) => self.co.emit_async_timeout(event, value, timeout),
+        }
     }
 }
 
