@@ -428,7 +428,7 @@ mod tests {
             ("Coprocess", "Waits for the result, as", Some("Sends an event, as")),
             ("Within", "Waits for the result until the deadline", Some("Sends an event before the deadline")),
             ("Pipelined", "Sends the call and does not wait", None),
-            ("Asynchronous", "The call, to be awaited", None),
+            ("Asynchronous", "The call, to be awaited", Some("The event, to be awaited")),
         ] {
             let said = |name: &str| {
                 let called = clients.iter().find(|method| method.0.contains(&format!(":: {through}")) && method.1 == name);
@@ -504,7 +504,7 @@ mod tests {
         assert_eq!(text.matches("should_implement_trait").count(), 5);
         // The trait, its implementation for Arc, the client, its functions in two forms, its methods in four, and the description.
         assert_eq!(text.matches(r#"feature = "sums""#).count(), 10);
-        // The method: in the trait, for Arc, when it is registered, in the description, and in two forms of the client.
-        assert_eq!(text.matches(r#"feature = "events""#).count(), 6);
+        // The method: in the trait, for Arc, when it is registered, in the description, and in three forms of the client.
+        assert_eq!(text.matches(r#"feature = "events""#).count(), 7);
     }
 }
