@@ -39,7 +39,8 @@ pub(crate) const LISTENING: &str = "listening";
 /// while it waits, a runtime does not. Where work takes long, answer later, from another thread, with [`serve_deferred`](Self::serve_deferred).
 ///
 /// In the worker of [`fork`](crate::fork) nothing is dispatched before the worker function has returned, except while a thread waits in
-/// `call`, [`run`](Self::run) or [`poll`](Self::poll), and once something needs a thread of the library: a callback, an awaited call whose answer does not come at once. Elsewhere a thread of the library dispatches when no thread of the program does.
+/// `call`, [`run`](Self::run) or [`poll`](Self::poll), and once something needs a thread of the library: a callback, an awaited call whose answer does not come at once, a gauge's value
+/// or an awaited event's deadline that is kept. Elsewhere a thread of the library dispatches when no thread of the program does.
 ///
 /// # In a child of fork(2)
 ///

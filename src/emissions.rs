@@ -12,16 +12,12 @@ use crate::sync::lock;
 
 /// An event of a task.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub(crate) struct EmissionId {
-    number: u64,
-    /// Its deadline.
-    pub(crate) until: Option<Instant>,
-}
+pub(crate) struct EmissionId(u64);
 
-/// Of an event that is kept.
+/// An event that is not sent.
 #[derive(Debug)]
 enum State {
-    Unsent(Option<Waker>),
+    Unsent { until: Option<Instant>, waker: Option<Waker> },
     Failed(Box<Error>),
 }
 
@@ -32,30 +28,55 @@ pub(crate) struct Emissions {
     kept: Mutex<FxHashMap<EmissionId, State>>,
 }
 
+impl State {
+    fn waker(self) -> Option<Waker> {
+        match self {
+            State::Unsent { waker, .. } => waker,
+            State::Failed(_) => None,
+        }
+    }
+}
+
 impl Emissions {
+    /// One that is about to be sent. If it has a deadline, it is to be [removed](Self::remove) again, should it not be kept.
     pub(crate) fn issue(&self, until: Option<Instant>) -> EmissionId {
         // Relaxed: only that they differ.
-        EmissionId { number: self.issued.fetch_add(1, Ordering::Relaxed), until }
+        let id = EmissionId(self.issued.fetch_add(1, Ordering::Relaxed));
+        if until.is_some() {
+            lock(&self.kept).insert(id, State::Unsent { until, waker: None });
+        }
+        id
     }
 
     /// It is kept from now on.
     pub(crate) fn keep(&self, id: EmissionId) {
-        lock(&self.kept).insert(id, State::Unsent(None));
+        lock(&self.kept).entry(id).or_insert(State::Unsent { until: None, waker: None });
     }
 
-    /// It is sent, or nobody wants to know. Returns who is to be told.
-    pub(crate) fn remove(&self, id: EmissionId) -> Option<Waker> {
-        match lock(&self.kept).remove(&id)? {
-            State::Unsent(waker) => waker,
+    pub(crate) fn deadline(&self, id: EmissionId) -> Option<Instant> {
+        match lock(&self.kept).get(&id)? {
+            State::Unsent { until, .. } => *until,
             State::Failed(_) => None,
         }
     }
 
-    /// It will not be sent. Returns who is to be told.
-    pub(crate) fn fail(&self, id: EmissionId, error: Box<Error>) -> Option<Waker> {
-        match std::mem::replace(lock(&self.kept).get_mut(&id)?, State::Failed(error)) {
-            State::Unsent(waker) => waker,
-            State::Failed(_) => None,
+    /// It is sent, or will not be. Returns who is to be told.
+    pub(crate) fn settle(&self, id: EmissionId, sent: Step<()>) -> Option<Waker> {
+        let mut kept = lock(&self.kept);
+        match sent {
+            Ok(()) => kept.remove(&id)?.waker(),
+            Err(error) => std::mem::replace(kept.get_mut(&id)?, State::Failed(error)).waker(),
+        }
+    }
+
+    /// What has become of it, asked for the last time: `None` if it is not sent.
+    pub(crate) fn remove(&self, id: EmissionId) -> Option<Step<()>> {
+        // Dropped without the lock: a waker is code of the program's.
+        let state = lock(&self.kept).remove(&id);
+        match state {
+            None => Some(Ok(())),
+            Some(State::Failed(error)) => Some(Err(error)),
+            Some(State::Unsent { .. }) => None,
         }
     }
 
@@ -64,7 +85,7 @@ impl Emissions {
         let mut kept = lock(&self.kept);
         let former = match kept.get_mut(&id) {
             None => return Poll::Ready(Ok(())),
-            Some(State::Unsent(former)) => former.replace(waker),
+            Some(State::Unsent { waker: former, .. }) => former.replace(waker),
             Some(State::Failed(_)) => {
                 return match kept.remove(&id) {
                     Some(State::Failed(error)) => Poll::Ready(Err(error)),
@@ -82,7 +103,7 @@ impl Emissions {
     pub(crate) fn wakers(&self) -> Vec<Waker> {
         let mut kept = lock(&self.kept);
         let unsent = kept.values_mut().filter_map(|state| match state {
-            State::Unsent(waker) => waker.take(),
+            State::Unsent { waker, .. } => waker.take(),
             State::Failed(_) => None,
         });
         unsent.collect()

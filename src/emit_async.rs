@@ -24,7 +24,7 @@ impl Coprocess {
     ///
     /// The value is encoded here, and sent when the future is first polled. Where the ring is full, the event is kept, in its turn among all that this end sends,
     /// and a thread of the library sends it; the future is ready once it is in the ring. So a task that awaits each event has no more than one kept, and
-    /// the slower end sets the pace.
+    /// the slower end sets the pace; many tasks have one each. Should the system refuse that thread, the one that polls sends, and waits.
     ///
     /// The future needs no particular runtime, and borrows nothing. If it is dropped before that, the event is not sent, unless that has begun. It ends, too, with the pair.
     ///
@@ -53,7 +53,8 @@ impl Coprocess {
 
     /// As [`emit_async`](Self::emit_async), with a deadline for the whole operation, which counts from here. No timer of a runtime is needed.
     ///
-    /// As that of [`call_async_timeout`](Self::call_async_timeout) it is noticed by whoever dispatches.
+    /// As that of [`call_async_timeout`](Self::call_async_timeout) it is noticed by whoever dispatches: where the event is kept, by a thread of the library if no other does,
+    /// in a worker function, too, that has not returned yet.
     ///
     /// # Errors
     ///
@@ -177,6 +178,7 @@ struct Unsent {
 struct Kept {
     end: Arc<End>,
     id: EmissionId,
+    until: Option<Instant>,
     /// Whether the deadline was handed to the timers.
     timed: bool,
 }
@@ -214,9 +216,12 @@ impl Unsent {
         if has_passed(self.until) {
             return Err(Error::Timeout.into());
         }
-        let id = end.outbox.emissions.issue(self.until);
-        let may_be_kept = self.event.send_for_task(&mut self.message, id)?;
-        Ok(may_be_kept.then(|| Kept { end: end.clone(), id, timed: false }))
+        let id = end.emissions.issue(self.until);
+        let is_kept = self.event.send_for_task(&mut self.message, id);
+        if !matches!(is_kept, Ok(true)) && self.until.is_some() {
+            end.emissions.remove(id);
+        }
+        Ok(is_kept?.then(|| Kept { end: end.clone(), id, until: self.until, timed: false }))
     }
 }
 
@@ -224,12 +229,16 @@ impl Kept {
     fn poll(&mut self, context: &Context<'_>) -> Poll<Step<()>> {
         let (end, id) = (&self.end, self.id);
         end.check_own()?;
-        if let Poll::Ready(sent) = end.outbox.emissions.poll(id, context.waker().clone()) {
+        if let Poll::Ready(sent) = end.emissions.poll(id, context.waker().clone()) {
             return Poll::Ready(sent);
         }
         // The waker is in place: whatever ends the pair from here on finds it. What ended it before is seen here.
-        end.check_open()?;
-        if let (Some(at), false) = (id.until, self.timed) {
+        if let Err(error) = end.check_open() {
+            // It may have been sent just before that: whoever sends says so before the lock is free that this takes.
+            end.outbox.take_back(Kind::Event(id));
+            return Poll::Ready(end.emissions.remove(id).unwrap_or(Err(error)));
+        }
+        if let (Some(at), false) = (self.until, self.timed) {
             self.timed = true;
             end.need_background()?;
             end.time(at, Due::Event(id));
@@ -243,11 +252,11 @@ impl Drop for Kept {
         if self.end.is_foreign() {
             return;
         }
-        self.end.outbox.take_back(Kind::Event(self.id));
-        self.end.outbox.emissions.remove(self.id);
-        if let (Some(at), true) = (self.id.until, self.timed) {
+        if let (Some(at), true) = (self.until, self.timed) {
             self.end.timers.remove(at, Due::Event(self.id));
         }
+        self.end.outbox.take_back(Kind::Event(self.id));
+        self.end.emissions.remove(self.id);
     }
 }
 
@@ -278,22 +287,20 @@ impl Future for Emission {
 }
 
 impl End {
-    /// Lets a task know what has become of its event, which was kept.
-    pub(crate) fn emitted(&self, id: EmissionId, sent: Step<()>) {
-        let emissions = &self.outbox.emissions;
-        let waker = match sent {
-            Ok(()) => emissions.remove(id),
-            Err(error) => emissions.fail(id, error),
-        };
-        if let Some(waker) = waker {
+    /// Lets the tasks know whose events were not sent: they will not be, because the other side is gone, or this end is over. Wakes tasks, which runs code of
+    /// the program's.
+    pub(crate) fn abandon_emissions(&self) {
+        for waker in self.emissions.wakers() {
             self.contain(|| waker.wake());
         }
     }
 
     /// The deadline of an event that is kept has passed. If it is being sent, that has the same deadline.
     pub(crate) fn emission_expired(&self, id: EmissionId) {
-        if self.outbox.take_back(Kind::Event(id)) {
-            self.emitted(id, Err(Error::Timeout.into()));
+        if self.outbox.take_back(Kind::Event(id))
+            && let Some(waker) = self.emissions.settle(id, Err(Error::Timeout.into()))
+        {
+            self.contain(|| waker.wake());
         }
     }
 }

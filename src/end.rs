@@ -10,6 +10,7 @@ use crate::call_async::Looks;
 use crate::clock::Clock;
 use crate::deadline::of_a_call;
 use crate::deferred::Deferred;
+use crate::emissions::Emissions;
 use crate::error::{Error, Reason, Result, Step};
 use crate::gauge::Gauges;
 use crate::inbox::Inbox;
@@ -63,6 +64,8 @@ pub(crate) struct End {
     pub(crate) pending: Pending,
     pub(crate) registry: Registry,
     pub(crate) gauges: Gauges,
+    /// The events of tasks that are kept.
+    pub(crate) emissions: Emissions,
     pub(crate) lead: Lead,
     pub(crate) seat: Seat,
     pub(crate) timers: Timers,
@@ -122,6 +125,7 @@ impl End {
             pending,
             registry: Registry::default(),
             gauges: Gauges::default(),
+            emissions: Emissions::default(),
             lead: Lead::new(Spin::new(terms.strategy, std::process::id())),
             seat: Seat::default(),
             timers: Timers::new(),
@@ -283,7 +287,7 @@ impl End {
         self.wake_everybody();
         self.conclude_last();
         self.pending.abandon(|completion| self.conclude(completion), || Outcome::Failed(self.failure()));
-        self.outbox.abandon_emissions(self);
+        self.abandon_emissions();
         self.abandon_deferred();
         self.registry.close();
     }

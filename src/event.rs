@@ -202,11 +202,10 @@ impl Event {
         }
     }
 
-    /// Sends a message, for a task. Returns whether it may have been kept, which [`Emissions`](crate::emissions::Emissions) know.
+    /// Sends a message, for a task. Returns whether it is kept, and the task is to wait until it is sent.
     pub(crate) fn send_for_task(&self, message: &mut Message<'_>, id: EmissionId) -> Step<bool> {
         if matches!(self.policy, Policy::Wait) {
-            self.end.outbox.send(&self.end, message, Patience::TaskEvent(id))?;
-            return Ok(true);
+            return self.end.outbox.send_event(&self.end, message, id);
         }
         self.send(message)?;
         Ok(false)

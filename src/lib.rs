@@ -60,7 +60,7 @@
 //! [`serve`](Coprocess::serve), or of events to [`listen`](Coprocess::listen), by [`emit`](Coprocess::emit) or [`event`](Coprocess::event); or of bytes, likewise, with
 //! [`call_bytes_into`](Coprocess::call_bytes_into). What outlives the method or handler that makes it takes a few small allocations for each call: the handle
 //! of [`start`](Coprocess::start), the reply of [`serve_deferred`](Coprocess::serve_deferred), the callback of [`call_with`](Coprocess::call_with), the future of
-//! [`call_async`](Coprocess::call_async), the task of `serve_async`.
+//! [`call_async`](Coprocess::call_async) and [`emit_async`](Coprocess::emit_async), the task of `serve_async`.
 //!
 //! ```
 //! use coprocess::serde_bytes::{ByteBuf, Bytes};
@@ -92,7 +92,7 @@
 //!
 //! # Tasks
 //!
-//! [`Coprocess::call_async`] is awaited in any runtime. With the feature `tokio`, `Coprocess::serve_async` takes handlers that are `async`.
+//! [`Coprocess::call_async`] is awaited in any runtime, and so is [`Coprocess::emit_async`], where the other end may be behind. With the feature `tokio`, `Coprocess::serve_async` takes handlers that are `async`.
 //! An event loop of another kind watches the descriptor of [`Coprocess::readiness`].
 //!
 //! # Deadlines and cancellation

@@ -10,7 +10,7 @@ use std::time::Instant;
 
 use coprocess_ring::{ChannelError, Misbehaved, Progress, Room, Sender};
 
-use crate::emissions::{EmissionId, Emissions};
+use crate::emissions::EmissionId;
 use crate::end::End;
 use crate::envelope::{CallId, Message};
 use crate::error::{Error, Step};
@@ -39,8 +39,6 @@ pub(crate) enum Patience {
     Own,
     /// Not at all: the call of a task. It is kept as an answer is, for as long as the task waits for it.
     Task,
-    /// Likewise the event of a task, which waits until it is sent.
-    TaskEvent(EmissionId),
 }
 
 impl Patience {
@@ -60,7 +58,6 @@ impl Patience {
             Patience::TaskAnswer => Some(Kind::Answer),
             Patience::Own => Some(Kind::Own),
             Patience::Task => message.call().map(Kind::Call),
-            Patience::TaskEvent(id) => Some(Kind::Event(id)),
         }
     }
 }
@@ -109,8 +106,6 @@ pub(crate) struct Outbox {
     turn: Condvar,
     /// Bytes of memory of the answers that are kept.
     unread: AtomicUsize,
-    /// The events of tasks that are kept.
-    pub(crate) emissions: Emissions,
     /// Tasks that have an answer to send once fewer are kept.
     #[cfg(feature = "tokio")]
     crowd: Mutex<Vec<Waker>>,
@@ -147,7 +142,6 @@ impl Outbox {
             }),
             turn: Condvar::new(),
             unread: AtomicUsize::new(0),
-            emissions: Emissions::default(),
             #[cfg(feature = "tokio")]
             crowd: Mutex::default(),
         }
@@ -179,7 +173,7 @@ impl Outbox {
         }
     }
 
-    /// Publishes a message, waiting for room as long as `patience` allows. Takes it away only if it is an answer that is kept.
+    /// Publishes a message, waiting for room as long as `patience` allows. Takes it away only if it is kept.
     ///
     /// # Errors
     ///
@@ -254,6 +248,27 @@ impl Outbox {
         }
     }
 
+    /// Sends the event of a task. Returns whether it is kept, and the task has to wait until it is sent: `id` says then how that went.
+    ///
+    /// # Errors
+    ///
+    /// As [`send`](Self::send).
+    pub(crate) fn send_event(&self, end: &Arc<End>, message: &mut Message<'_>, id: EmissionId) -> Step<bool> {
+        match self.send(end, message, Patience::None) {
+            // What is too large to be sent at once is sent in parts.
+            Err(error) if matches!(*error, Error::Full | Error::TooLarge { .. }) => {}
+            sent => return sent.map(|()| false),
+        }
+        let mut out = lock(&self.out);
+        end.check_open()?;
+        self.keep(end, &mut out, message.take(), Kind::Event(id));
+        if !out.busy {
+            out.busy = true;
+            self.send_queued_in_background(end, out);
+        }
+        Ok(true)
+    }
+
     /// Has the other end look ahead for what was sent last. For what is kept, this is done again when it is sent.
     pub(crate) fn urge(&self) {
         lock(&self.out).sender.urge();
@@ -289,13 +304,6 @@ impl Outbox {
         lock(&self.out).kept.give_up(kind)
     }
 
-    /// Lets the tasks know whose events were not sent: they will not be, because the other side is gone, or this end is over. Wakes tasks, which runs code of the program's.
-    pub(crate) fn abandon_emissions(&self, end: &End) {
-        for waker in self.emissions.wakers() {
-            end.contain(|| waker.wake());
-        }
-    }
-
     /// Sends a message whose turn has come, or keeps it until it comes.
     #[cold]
     fn send_in_line<'a>(
@@ -308,7 +316,7 @@ impl Outbox {
     ) -> Step<()> {
         if let Some(kind) = patience.keeps(message) {
             prepared?;
-            self.keep(&mut out, message.take(), kind);
+            self.keep(end, &mut out, message.take(), kind);
             return if patience == Patience::Answer { self.check_kept(end, out) } else { Ok(()) };
         }
         let (out, sent) = match prepared {
@@ -396,7 +404,7 @@ impl Outbox {
             // What is published of it is abandoned: it starts anew when its turn comes.
             out.sender.abandon();
             out.busy = true;
-            self.keep(&mut out, message.take(), kind);
+            self.keep(end, &mut out, message.take(), kind);
             self.send_queued_in_background(end, out);
             return Ok(());
         }
@@ -411,13 +419,13 @@ impl Outbox {
         sent
     }
 
-    fn keep(&self, out: &mut Out, message: Message<'static>, kind: Kind) {
+    fn keep(&self, end: &End, out: &mut Out, message: Message<'static>, kind: Kind) {
         match kind {
             Kind::Answer => {
                 self.unread.fetch_add(message.cost(), Ordering::Relaxed);
             }
             // Under the lock: nobody has sent it yet.
-            Kind::Event(id) => self.emissions.keep(id),
+            Kind::Event(id) => end.emissions.keep(id),
             Kind::Call(_) | Kind::Own => {}
         }
         out.kept.push(message, kind);
@@ -476,12 +484,16 @@ impl Outbox {
             if matches!(kind, Kind::Call(id) if !end.pending.is_unanswered(id)) {
                 continue;
             }
-            let deadline = if let Kind::Event(id) = kind { id.until } else { None };
+            let deadline = if let Kind::Event(id) = kind { end.emissions.deadline(id) } else { None };
             let sent;
             (out, sent) = self.send_in_turns(end, out, &message, deadline, None);
             if let Kind::Event(id) = kind {
+                // Before anybody else has the lock: who finds that the pair is over asks under it whether this was sent.
+                let waker = end.emissions.settle(id, sent);
                 drop(out);
-                end.emitted(id, sent);
+                if let Some(waker) = waker {
+                    end.contain(|| waker.wake());
+                }
                 out = lock(&self.out);
                 if end.check_open().is_err() {
                     break;
@@ -527,7 +539,7 @@ impl Outbox {
         drop(out);
         self.turn.notify_all();
         if end.check_open().is_err() {
-            self.abandon_emissions(end);
+            end.abandon_emissions();
         }
         #[cfg(feature = "tokio")]
         self.disperse(end);

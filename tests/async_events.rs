@@ -172,14 +172,17 @@ fn given_up_before_there_was_room() {
             let worker = worker();
             let stopped = Stopped::new(&worker);
             let first = fill(&worker);
-            // It is the next, and has begun: it is sent.
             let begun = kept(worker.emit_async("note", padded(first, 100)));
-            let before = common::resident_kib();
-            for number in 0..30_000 {
-                drop(kept(worker.emit_async("note", padded(number, 1000))));
+            // Large ones, of which nothing must stay; and many, with a deadline, too, of which not even what is known of them must.
+            for (count, size) in [(30_000, 1000), (200_000, 1)] {
+                let before = common::resident_kib();
+                for number in 0..count {
+                    drop(kept(worker.emit_async("note", padded(number, size))));
+                    drop(kept(worker.emit_async_timeout("note", padded(number, size), LIMIT)));
+                }
+                let grown = common::resident_kib().saturating_sub(before);
+                assert!(grown < 10_000, "{grown} KiB for events that were given up");
             }
-            let grown = common::resident_kib().saturating_sub(before);
-            assert!(grown < 10_000, "{grown} KiB for events that were given up");
             let last = kept(worker.emit_async("note", padded(first + 1, 100)));
             drop(stopped);
             block_on(async {
@@ -281,6 +284,72 @@ fn the_end_while_events_wait_for_room() {
     });
 }
 
+/// The same, while a thread has the turn, and nobody sends what is kept behind it.
+#[test]
+fn the_end_while_events_wait_behind_a_thread() {
+    within(LIMIT, || {
+        for close in [true, false] {
+            let worker = worker();
+            let stopped = Stopped::new(&worker);
+            fill(&worker);
+            let before = worker.stats().waits_for_room;
+            thread::scope(|scope| {
+                let thread = scope.spawn(|| worker.emit("note", padded(0, 100)));
+                eventually("the thread has the turn", || worker.stats().waits_for_room > before);
+                let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+                let task = runtime.spawn(kept(worker.emit_async("note", padded(0, 100))));
+                runtime.block_on(tokio::task::yield_now());
+                if close {
+                    let end = worker.clone();
+                    scope.spawn(move || drop(end.close()));
+                } else {
+                    worker.kill().unwrap();
+                }
+                for told in [runtime.block_on(task).unwrap(), thread.join().unwrap()] {
+                    match told {
+                        Err(Error::Closed) if close => {}
+                        Err(Error::Disconnected(Reason::Killed(9))) if !close => {}
+                        other => panic!("{other:?}"),
+                    }
+                }
+                worker.kill().unwrap();
+            });
+            drop(stopped);
+        }
+    });
+}
+
+/// What ends the other side was sent, however soon that ends.
+#[test]
+fn the_last_event() {
+    within(LIMIT, || {
+        for _ in 0..20 {
+            let worker = common::patient()
+                .ring_capacity(SMALL_RING)
+                .fork(|parent| {
+                    notes(parent.clone());
+                    parent.listen("exit", |status: i32| std::process::exit(status));
+                })
+                .unwrap();
+            // So that somebody dispatches, who notices the end at once.
+            worker.listen("anything", |()| ());
+            let stopped = Stopped::new(&worker);
+            let number = fill(&worker);
+            let last = [worker.emit_async("note", padded(number, 100)), worker.emit_async("exit", 42)].map(kept);
+            let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+            let last = last.map(|emission| runtime.spawn(emission));
+            runtime.block_on(async {
+                tokio::task::yield_now().await;
+                drop(stopped);
+                for emission in last {
+                    emission.await.unwrap().unwrap();
+                }
+            });
+            assert_eq!(worker.close().unwrap().unwrap().code(), Some(42));
+        }
+    });
+}
+
 /// By an event's handle a task does what that was told; only where it is to wait is there anything to await.
 #[test]
 fn handles_do_what_they_were_told() {
@@ -306,7 +375,9 @@ fn handles_do_what_they_were_told() {
             let waiting = kept(wait.emit_async(padded(count, 100)));
             drop(stopped);
             waiting.await.unwrap();
-            assert_eq!(noted(&worker).iter().filter(|number| **number == count).count(), 1);
+            let noted = || noted(&worker);
+            assert_eq!(noted().iter().filter(|number| **number == count).count(), 1);
+            eventually("the latest value arrives", || noted().last() == Some(&5));
         });
     });
 }
@@ -374,7 +445,9 @@ fn both_ways_at_once() {
             .fork(|parent| {
                 let heard: &'static AtomicUsize = Box::leak(Box::default());
                 parent
-                    .listen("flood", |_: (u64, ByteBuf)| drop(heard.fetch_add(1, Ordering::Relaxed)))
+                    .listen("flood", |_: (u64, ByteBuf)| {
+                        heard.fetch_add(1, Ordering::Relaxed);
+                    })
                     .serve("heard", |()| heard.load(Ordering::Relaxed))
                     .listen("begin", {
                         let weak = parent.downgrade();
