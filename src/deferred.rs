@@ -67,12 +67,13 @@ impl End {
     /// The other end has given up a call.
     pub(crate) fn cancelled(&self, id: CallId) {
         Counters::add(&self.deferred.counters.received);
-        if !self.unwanted(id) {
+        let was_open = self.unwanted(id);
+        // Not before: whoever asks whether the call is given up finds one or the other.
+        let had_effect = self.cancel_received(id);
+        if !was_open && !had_effect {
             // It was answered at once, or meanwhile; or its deadline has passed here, too; or it never was.
             Counters::add(&self.deferred.counters.ignored);
         }
-        // Not before: whoever asks whether the call is given up finds one or the other.
-        self.cancel_received(id);
     }
 
     /// Nobody waits for the answer to a call of the other end. Returns whether it was to be answered.

@@ -34,11 +34,25 @@ pub(crate) struct News {
 struct Cancels {
     /// What the other end had said to be urgent when all that was there had been looked at.
     urged: u32,
-    calls: BTreeMap<CallId, GivenUp>,
+    calls: BTreeMap<CallId, Known>,
+}
+
+/// A cancel that was not received yet.
+#[derive(Debug)]
+struct Known {
+    how: GivenUp,
+    /// Whether an answer was not sent because of it.
+    had_effect: bool,
 }
 
 /// Calls that may be known to be given up before their cancels are received. Those beyond are found when they are.
 const MOST: usize = 1 << 16;
+
+impl Cancels {
+    fn how(&self, id: CallId) -> Option<GivenUp> {
+        self.calls.get(&id).map(|known| known.how)
+    }
+}
 
 impl News {
     /// As long as calls are known to be given up, each that is served may be one of them.
@@ -64,7 +78,7 @@ impl End {
         let urged = self.watch.urged();
         let cancels = lock(&self.news.cancels);
         if cancels.urged == urged {
-            return cancels.calls.get(&id).copied();
+            return cancels.how(id);
         }
         drop(cancels);
         // In this order.
@@ -72,22 +86,30 @@ impl End {
         let mut cancels = lock(&self.news.cancels);
         let all = inbox.look_ahead(|id, how| {
             if cancels.calls.len() < MOST {
-                cancels.calls.insert(id, how);
+                cancels.calls.entry(id).or_insert(Known { how, had_effect: false }).how = how;
             }
         });
         if all {
             cancels.urged = urged;
         }
         self.news.settle(&cancels);
-        cancels.calls.get(&id).copied()
+        cancels.how(id)
     }
 
-    /// A cancel has been received, and has had its effect: it is no news any more.
-    pub(crate) fn cancel_received(&self, id: CallId) {
-        let mut cancels = lock(&self.news.cancels);
-        if cancels.calls.remove(&id).is_some() {
-            self.news.settle(&cancels);
+    /// A call that is [given up](Self::given_up) is not answered because of that. Before it is closed: a cancel that is received meanwhile has had its effect, too.
+    #[cold]
+    pub(crate) fn heed(&self, id: CallId) {
+        if let Some(known) = lock(&self.news.cancels).calls.get_mut(&id) {
+            known.had_effect = true;
         }
+    }
+
+    /// A cancel has been received: it is no news any more. Returns whether it has had its effect before.
+    pub(crate) fn cancel_received(&self, id: CallId) -> bool {
+        let mut cancels = lock(&self.news.cancels);
+        let Some(known) = cancels.calls.remove(&id) else { return false };
+        self.news.settle(&cancels);
+        known.had_effect
     }
 
     /// Whether a call, which is in the hands of this thread, need not be served. If so, it is done with.

@@ -184,6 +184,9 @@ impl<R> Reply<R> {
         }
         // In the order of `is_wanted`.
         let given_up = self.is_given_up(*id);
+        if given_up {
+            self.end.heed(*id);
+        }
         let wanted = (self.end.deferred.close(*id) || self.end.check_open().is_err()) && !given_up;
         if !wanted {
             self.call = None;

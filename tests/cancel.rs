@@ -70,7 +70,7 @@ fn a_call_that_is_given_up_is_not_wanted() {
         assert_eq!((is_wanted, held + skipped), (1, 5));
         assert_eq!(worker.stats().cancels_sent, 4);
         let (received, ignored, before) = worker.call::<(u64, u64, u64)>("stats", ()).unwrap();
-        assert_eq!((received, ignored), (4, 0));
+        assert_eq!((received, ignored), (4, skipped as u64), "each but that has had its effect");
         // To answer what nobody waits for is no error, and nothing is sent.
         assert_eq!(worker.call::<usize>("answer", ()).unwrap(), held);
         kept.wait().unwrap();
@@ -440,6 +440,13 @@ fn forgotten_before_its_turn() {
                 .serve("asked", move |()| {
                     let stats = weak.upgrade().unwrap().stats();
                     (std::mem::take(&mut *wanted.lock().unwrap()), stats.calls_skipped, stats.messages_sent)
+                })
+                .serve("cancels", {
+                    let weak = parent.downgrade();
+                    move |()| {
+                        let stats = weak.upgrade().unwrap().stats();
+                        (stats.cancels_received, stats.cancels_ignored)
+                    }
                 });
         })
         .unwrap();
@@ -453,6 +460,7 @@ fn forgotten_before_its_turn() {
         let (asked, skipped, after) = worker.call::<(Vec<(u64, bool)>, u64, u64)>("asked", ()).unwrap();
         assert_eq!(asked, [(0, false), (1, true), (2, true), (3, false), (4, true), (5, false)]);
         assert_eq!((skipped, after - before), (0, 3 + 1), "nothing is sent that nobody waits for");
+        assert_eq!(worker.call::<(u64, u64)>("cancels", ()).unwrap(), (3, 0), "each has had its effect before it was received");
         for (number, call) in calls.into_iter().enumerate() {
             assert!(call.is_none_or(|call| call.wait().unwrap() == number as u64));
         }
