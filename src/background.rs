@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use crate::driving::Seated;
 use crate::end::End;
 use crate::error::{Error, Result};
+use crate::process::prepare_thread;
 use crate::seat::Holder;
 
 /// Registrations usually come in a burst. The background dispatcher lets a burst be complete before it delivers anything, so that what
@@ -64,7 +65,10 @@ impl End {
             return Ok(());
         }
         let end = self.clone();
-        let started = std::thread::Builder::new().name("coprocess".to_owned()).spawn(move || end.dispatch_in_background());
+        let started = std::thread::Builder::new().name("coprocess".to_owned()).spawn(move || {
+            prepare_thread("coprocess");
+            end.dispatch_in_background();
+        });
         if let Err(source) = started {
             self.background.store(false, Ordering::Relaxed);
             return Err(Error::Os { action: "start the background dispatcher's thread", source });

@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::io;
+use std::path::PathBuf;
 use std::process::ExitStatus;
 use std::time::Duration;
 
@@ -117,7 +118,9 @@ pub enum Error {
     #[error("not initialized: call coprocess::init() as the first line of main() (in tests: coprocess::init_in_tests!())")]
     NotInitialized,
     /// [`parent`](crate::parent) was called in a process that no parent started.
-    #[error("not a worker: no parent process started this program through coprocess")]
+    #[error(
+        "not a worker: no parent process started this program through coprocess, or its socket was closed, or another process has become the worker"
+    )]
     NotAWorker,
     /// [`kill`](crate::Coprocess::kill) was called on the worker's end.
     #[error("not the parent: only the parent's end can kill the other side")]
@@ -199,9 +202,27 @@ pub enum ForkError {
     /// The [`Builder`](crate::Builder) asks for something that this program's coprocess was built without: the name of the feature of this package.
     #[error("this program's coprocess was built without its feature `{0}`; add it to the features of the dependency")]
     FeatureMissing(&'static str),
-    /// The worker function is not part of the executable itself, so that a new process cannot find it.
-    #[error("the worker function is not in the program's own executable; use spawn() with a worker program instead")]
+    /// The worker function is not part of the executable itself, or this library is not: in a plug-in, for one. A new process would run the
+    /// `main` of the executable, which knows nothing of the function.
+    #[error(
+        "the worker function, or this copy of coprocess, is not in the program's own executable, but in a library that it has loaded; use spawn() with a worker program instead"
+    )]
     ForeignFunction,
+    /// The program was started through another one, such as the dynamic linker, which a new process would run in its place.
+    #[error(
+        "the program was started through `{}`, which would run in its place; start it directly, or use spawn() with a worker program", .0.display()
+    )]
+    ForeignExecutable(PathBuf),
+    /// This process was itself started by [`spawn`](crate::spawn), and has not called [`parent`](crate::parent) yet. A program that starts
+    /// itself and forgets to call it would do so for ever.
+    #[error("this process was itself started by spawn() and has not called coprocess::parent() yet; call that first")]
+    Unclaimed,
+    /// The worker would run, or does run, in the system's secure-execution mode, since the program gains rights by being executed (file
+    /// capabilities, a set-user-ID bit), or its effective user is not its real one. It must not trust its environment, which tells it that it is a worker.
+    #[error(
+        "its executable gains rights when it is executed (file capabilities, set-user-ID), or its effective user or group is not the real one: such a process must not trust what starts it; give up the rights, or use spawn() with a program that has none"
+    )]
+    SecureExecution,
 }
 
 impl ForkError {

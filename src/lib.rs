@@ -208,6 +208,8 @@ pub use deadline::current_deadline;
 pub use emit_async::Emission;
 pub use error::{Error, ForkError, Reason, Result};
 pub use event::{Backpressure, Event};
+#[doc(hidden)]
+pub use process::init_before_main;
 pub use process::{Builder, fork, init, parent, spawn};
 pub use readiness::Readiness;
 pub use reply::Reply;
@@ -261,7 +263,7 @@ macro_rules! init_in_tests {
     () => {
         const _: () = {
             extern "C" fn init_before_main() {
-                $crate::init();
+                $crate::init_before_main();
             }
             #[allow(
                 unsafe_code,

@@ -11,7 +11,7 @@ use crate::end::Terms;
 use crate::error::{Error, ForkError, Result};
 use crate::process::execute::{ITSELF, Program};
 use crate::process::launch::Launch;
-use crate::process::{entry, function};
+use crate::process::{entry, function, privileges};
 
 /// Starts `worker` in a process of its own, with default settings: [`Builder::fork`].
 ///
@@ -279,12 +279,15 @@ impl Builder {
     ///
     /// See [`Builder`].
     pub fn fork(mut self, worker: fn(Coprocess)) -> Result<Coprocess> {
+        let failed = |cause| Error::Fork { program: ITSELF.to_owned(), cause };
+        entry::check_claimed().map_err(failed)?;
         if !entry::is_initialized() {
             return Err(Error::NotInitialized);
         }
-        let Some(function) = function::distance(worker) else {
-            return Err(Error::Fork { program: ITSELF.to_owned(), cause: ForkError::ForeignFunction });
-        };
+        let function = function::distance(worker).map_err(failed)?;
+        if privileges::worker_is_secure() {
+            return Err(failed(ForkError::SecureExecution));
+        }
         let environment = std::mem::take(&mut self.environment);
         self.launch(Program::Itself { function, environment })
     }
@@ -301,6 +304,7 @@ impl Builder {
     ///
     /// See [`spawn`].
     pub fn spawn(self, program: Command) -> Result<Coprocess> {
+        entry::check_claimed().map_err(|cause| Error::Fork { program: program.get_program().to_string_lossy().into_owned(), cause })?;
         self.launch(Program::Other(program))
     }
 

@@ -1,34 +1,38 @@
 //! How a process becomes a worker: `init` for functions, `parent` for programs.
 
 use std::ffi::CString;
-use std::os::fd::{AsFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
-use std::os::unix::process::parent_id;
+#[cfg(fuzzing)]
+use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, BorrowedFd};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 
 use coprocess_ring::{SegmentError, Side};
-use nix::fcntl::{FcntlArg, FdFlag, fcntl};
 use nix::sys::signal::{SigSet, Signal};
-use nix::sys::stat::{SFlag, fstat};
 
 use crate::coprocess::Coprocess;
 use crate::end::End;
 use crate::error::{Error, ForkError, Result};
-use crate::process::handshake::{Hello, Unacceptable, send_verdict};
-use crate::process::{FUNCTION, LIFELINE_VARIABLE, PROGRAM, function, pidfd, watcher};
+use crate::process::handshake::{Hello, Unacceptable, send_secure, send_verdict};
+#[cfg(fuzzing)]
+use crate::process::mark::Nonce;
+use crate::process::mark::{Found, Lifeline, Mark};
+use crate::process::{before_main, execute, function, privileges, watcher};
 use crate::sync::lock;
 
 /// Whether `init` has run.
 static INITIALIZED: AtomicBool = AtomicBool::new(false);
+/// Whether this process knows what it was started to be.
+static LOOKED: AtomicBool = AtomicBool::new(false);
+/// Whether it was started by `spawn`, and `parent` has not run.
+static UNCLAIMED: AtomicBool = AtomicBool::new(false);
 /// The end towards the parent.
-static PARENT: Mutex<Parent> = Mutex::new(Parent { lifeline: None, tried: false, co: None });
+static PARENT: Mutex<Parent> = Mutex::new(Parent { lifeline: None, co: None });
 
 struct Parent {
-    /// What `init` has found and `parent` is to use.
+    /// What was found and `parent` is to use.
     lifeline: Option<Lifeline>,
-    /// Whether `parent` has taken it.
-    tried: bool,
     /// Kept for good: the pair lives as long as this process.
     co: Option<Coprocess>,
 }
@@ -44,6 +48,9 @@ const PANICKED: i32 = 101;
 /// # Exits
 ///
 /// A worker whose parent is gone ends by itself; one that does not, stuck in code of its own, is ended after 250 ms, with status 137.
+///
+/// In a process that was started to be a worker and cannot become one, this does not return, either: one
+/// line on its standard error says why, and the process ends with status 1. Its `main` does not go on.
 ///
 /// In a worker of [`fork`](crate::fork) this does not return: the process ends with status 0 once the other end has closed, with 101 if
 /// the worker function panicked, with 1 if the pair ended otherwise or the worker could not attach.
@@ -61,17 +68,75 @@ const PANICKED: i32 = 101;
 /// }
 /// ```
 pub fn init() {
-    if INITIALIZED.swap(true, Ordering::Relaxed) {
-        return;
+    if let Some(lifeline) = worker_lifeline() {
+        look_like_the_program();
+        become_worker(lifeline);
     }
-    let lifeline = match find_lifeline() {
-        Found::Nothing => return,
-        // For `parent`; nobody else is to inherit it.
-        Found::Program(lifeline) => return lock(&PARENT).lifeline = Some(lifeline),
-        Found::Function(lifeline) => lifeline,
-        Found::Lost => give_up("the parent's socket was closed before init() was called: it must be the first line of main"),
-    };
-    look_like_the_program();
+}
+
+/// Becomes the worker of a program that has no `main` of its own, before the C library calls `main`:
+/// what [`init_in_tests!`](crate::init_in_tests) stands for.
+#[doc(hidden)]
+pub fn init_before_main() {
+    if let Some(lifeline) = worker_lifeline() {
+        look_like_the_program();
+        before_main::run_as_main(|| become_worker(lifeline));
+    }
+}
+
+/// What leads to the parent, if this process was started to run a worker function. Ends the process if
+/// it was, and cannot.
+fn worker_lifeline() -> Option<Lifeline> {
+    let first = !INITIALIZED.swap(true, Ordering::Relaxed);
+    if first { look(&mut lock(&PARENT)) } else { None }
+}
+
+/// Finds out what this process was started to be, once.
+fn look(parent: &mut Parent) -> Option<Lifeline> {
+    // Relaxed, as the next: ordered by the lock of `parent`.
+    if LOOKED.swap(true, Ordering::Relaxed) {
+        return None;
+    }
+    match Mark::examine() {
+        Found::Nothing => None,
+        Found::Function(lifeline) => Some(lifeline),
+        // For `parent`.
+        Found::Program(lifeline) => {
+            parent.lifeline = Some(lifeline);
+            UNCLAIMED.store(true, Ordering::Relaxed);
+            None
+        }
+        Found::Lost(why) => give_up(why),
+    }
+}
+
+/// As [`look`], where `init` has had its chance.
+fn look_without_init(parent: &mut Parent) {
+    if look(parent).is_some() {
+        give_up("coprocess::init() has not run: it must be the first line of main()");
+    }
+}
+
+/// Makes sure that this process may start workers: not if it was started to be one and has not become
+/// one. Otherwise a program that starts itself, and forgets that it was started, would do so for ever.
+///
+/// # Errors
+///
+/// [`ForkError::Unclaimed`] in a program that has not called `parent`.
+pub(crate) fn check_claimed() -> std::result::Result<(), ForkError> {
+    // Not under the lock once that is known: in a child of fork(2) it may be locked for ever.
+    if !LOOKED.load(Ordering::Relaxed) {
+        look_without_init(&mut lock(&PARENT));
+    }
+    if UNCLAIMED.load(Ordering::Relaxed) { Err(ForkError::Unclaimed) } else { Ok(()) }
+}
+
+fn become_worker(lifeline: Lifeline) -> ! {
+    if privileges::is_secure() {
+        // The parent is told; if it is gone, the line that follows is all there is.
+        let _ = send_secure(lifeline.socket.as_fd());
+        give_up(&ForkError::SecureExecution.to_string());
+    }
     let (end, worker) =
         attach(lifeline, |hello| function::at(hello.function).ok_or_else(|| "the executable does not have the function".to_owned()))
             .unwrap_or_else(|error| give_up(&error.to_string()));
@@ -95,10 +160,11 @@ fn give_up(why: &str) -> ! {
     std::process::exit(1);
 }
 
-/// Undoes what executing `/proc/self/exe` from any thread leaves behind.
+/// Undoes what executing `/proc/self/exe` from any thread leaves behind. Called on the first thread,
+/// whose name the process has.
 fn look_like_the_program() {
     // The kernel calls the process `exe`; show the program's name where processes are listed.
-    if let Some(name) = std::env::args_os().next() {
+    if let Some(name) = execute::own_name() {
         let name = std::path::Path::new(&name).file_name().unwrap_or(&name);
         if let Ok(name) = CString::new(name.as_encoded_bytes()) {
             // A matter of looks: if the system refuses, the name stays.
@@ -123,7 +189,7 @@ pub(crate) fn is_initialized() -> bool {
 /// # Errors
 ///
 /// [`Error::NotAWorker`] if no parent started this program through this library. [`Error::Fork`] if the parent's segment
-/// cannot be attached; the parent gets an error, too.
+/// cannot be attached, or with [`ForkError::SecureExecution`]; the parent gets an error, too.
 ///
 /// # Examples
 ///
@@ -140,75 +206,17 @@ pub fn parent() -> Result<Coprocess> {
     if let Some(co) = &parent.co {
         return Ok(co.clone());
     }
-    let lifeline = match (parent.lifeline.take(), INITIALIZED.load(Ordering::Relaxed)) {
-        (Some(lifeline), _) => lifeline,
-        // `init` has looked already.
-        (None, true) => return Err(Error::NotAWorker),
-        (None, false) if parent.tried => return Err(Error::NotAWorker),
-        (None, false) => match find_lifeline() {
-            Found::Program(lifeline) => lifeline,
-            _ => return Err(Error::NotAWorker),
-        },
-    };
-    parent.tried = true;
+    look_without_init(&mut parent);
+    UNCLAIMED.store(false, Ordering::Relaxed);
+    let lifeline = parent.lifeline.take().ok_or(Error::NotAWorker)?;
     let program = std::env::args_os().next().unwrap_or_default().to_string_lossy().into_owned();
+    if privileges::is_secure() {
+        // The parent is told; if it is gone, the error is all there is.
+        let _ = send_secure(lifeline.socket.as_fd());
+        return Err(Error::Fork { program, cause: ForkError::SecureExecution });
+    }
     let (end, ()) = attach(lifeline, |_| Ok(())).map_err(|cause| Error::Fork { program, cause })?;
     Ok(parent.co.insert(Coprocess::new(end)).clone())
-}
-
-/// What leads to the parent.
-struct Lifeline {
-    socket: OwnedFd,
-    /// The parent itself. In another process id namespace, or behind a wrapper, it has another number; the socket alone must do then.
-    parent: Option<OwnedFd>,
-}
-
-/// What the environment says of a parent.
-enum Found {
-    /// There is none.
-    Nothing,
-    /// A worker function is wanted.
-    Function(Lifeline),
-    /// This program is wanted.
-    Program(Lifeline),
-    /// A worker function is wanted, and what leads to the parent is gone.
-    Lost,
-}
-
-/// Finds the socket that the environment names, and makes sure that nobody inherits it.
-fn find_lifeline() -> Found {
-    // SAFETY: reads a number that the kernel gave this process when it was executed.
-    if unsafe { libc::getauxval(libc::AT_SECURE) } != 0 {
-        // Executed with more rights than its caller has: the environment is not to be trusted.
-        return Found::Nothing;
-    }
-    let Ok(value) = std::env::var(LIFELINE_VARIABLE) else { return Found::Nothing };
-    let parts: Vec<&str> = value.split(':').collect();
-    let [role, fd, inode, parent] = parts[..] else { return Found::Nothing };
-    let parent = parent.parse().ok().filter(|id| *id == parent_id());
-    let lifeline = open_socket(fd, inode).map(|socket| Lifeline { socket, parent: parent.and_then(|id| pidfd::open(id).ok()) });
-    match (role, lifeline) {
-        (FUNCTION, Some(lifeline)) => Found::Function(lifeline),
-        (PROGRAM, Some(lifeline)) => Found::Program(lifeline),
-        // Not a process that merely inherited the variable: its parent is the one that is named. If it went on as if it were no worker, it would
-        // run the program once more, workers and all.
-        (FUNCTION, None) if parent.is_some() => Found::Lost,
-        _ => Found::Nothing,
-    }
-}
-
-fn open_socket(fd: &str, inode: &str) -> Option<OwnedFd> {
-    let fd: RawFd = fd.parse().ok().filter(|fd| *fd >= 0)?;
-    // SAFETY: whether it is open is what fstat finds out; nothing closes it meanwhile.
-    let borrowed = unsafe { BorrowedFd::borrow_raw(fd) };
-    let stat = fstat(borrowed).ok()?;
-    // A process that merely inherits the variable, a worker's own child, does not have the socket: the inode differs, or nothing is open.
-    if SFlag::from_bits_truncate(stat.st_mode) & SFlag::S_IFMT != SFlag::S_IFSOCK || inode.parse() != Ok(stat.st_ino) {
-        return None;
-    }
-    fcntl(borrowed, FcntlArg::F_SETFD(FdFlag::FD_CLOEXEC)).ok()?;
-    // SAFETY: the descriptor was inherited for this library alone, which takes it once: `init` or `parent`, under the lock of the latter.
-    Some(unsafe { OwnedFd::from_raw_fd(fd) })
 }
 
 /// Attaches to the parent's segment. `ready` says whether this process can be what the parent wants.
@@ -216,11 +224,12 @@ fn attach<T>(
     lifeline: Lifeline,
     ready: impl FnOnce(&Hello) -> std::result::Result<T, String>,
 ) -> std::result::Result<(Arc<End>, T), ForkError> {
-    match prepare(&lifeline, ready) {
+    let parent = lifeline.parent();
+    match prepare(&lifeline, parent.as_ref().map(AsFd::as_fd), ready) {
         Ok((end, what)) => {
             let socket = Arc::new(lifeline.socket);
             // Before the parent hears that all is well: this can fail, for want of a thread or of descriptors.
-            if let Err(source) = watcher::watch_parent(&end, socket.clone(), lifeline.parent) {
+            if let Err(source) = watcher::watch_parent(&end, socket.clone(), parent) {
                 let _ = send_verdict(socket.as_fd(), Err(&format!("the worker cannot start its process watcher: {source}")));
                 return Err(ForkError::setup("start the process watcher")(source));
             }
@@ -238,10 +247,10 @@ fn attach<T>(
 
 fn prepare<T>(
     lifeline: &Lifeline,
+    parent: Option<BorrowedFd<'_>>,
     ready: impl FnOnce(&Hello) -> std::result::Result<T, String>,
 ) -> std::result::Result<(Arc<End>, T), String> {
-    let hello = Hello::receive(lifeline.socket.as_fd(), lifeline.parent.as_ref().map(AsFd::as_fd))
-        .map_err(|e| format!("cannot read the parent's hello: {e}"))?;
+    let hello = Hello::receive(lifeline, parent).map_err(|e| format!("cannot read the parent's hello: {e}"))?;
     let (hello, access) = hello.map_err(|unacceptable| match unacceptable {
         Unacceptable::Nonsense => "the parent's hello makes no sense".to_owned(),
         Unacceptable::Abi => "the parent speaks another version of the protocol".to_owned(),
@@ -252,7 +261,6 @@ fn prepare<T>(
         SegmentError::FeatureMissing(feature) => format!("the worker was built without the feature `{feature}` of coprocess"),
         other => other.to_string(),
     })?;
-    let parent = lifeline.parent.as_ref().map(AsFd::as_fd);
     region.mind(parent, lifeline.socket.as_fd()).map_err(|e| format!("cannot copy a descriptor: {e}"))?;
     let what = ready(&hello)?;
     let end = End::new(&region, Side::Worker, hello.parent, hello.terms());
@@ -262,5 +270,5 @@ fn prepare<T>(
 /// As [`attach`], without an answer, and with nobody who watches over the parent.
 #[cfg(fuzzing)]
 pub(crate) fn attach_unwatched(socket: OwnedFd) -> std::result::Result<Arc<End>, String> {
-    prepare(&Lifeline { socket, parent: None }, |_| Ok(())).map(|(end, ())| end)
+    prepare(&Lifeline { socket, nonce: Nonce::from_bytes([0; 8]) }, None, |_| Ok(())).map(|(end, ())| end)
 }

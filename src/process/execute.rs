@@ -7,15 +7,16 @@ use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd, RawFd};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::os::unix::process::CommandExt;
+use std::path::Path;
 use std::process::{Child, Command};
 
 use nix::fcntl::{FcntlArg, FdFlag, fcntl};
 use nix::spawn::{PosixSpawnAttr, PosixSpawnFileActions, PosixSpawnFlags, posix_spawn};
 use nix::sys::signal::{SigSet, Signal};
-use nix::sys::stat::fstat;
 
 use crate::error::ForkError;
-use crate::process::{FUNCTION, LIFELINE_VARIABLE, PROGRAM, above_streams};
+use crate::process::above_streams;
+use crate::process::mark::{self, Mark, Nonce, Role};
 
 /// The program itself, whatever has become of its file since it was started.
 pub(crate) const ITSELF: &str = "/proc/self/exe";
@@ -46,24 +47,23 @@ impl Program {
     }
 
     /// Executes it.
-    pub(crate) fn execute(&mut self, lifeline: BorrowedFd<'_>) -> Result<Started, ForkError> {
-        // The inode tells the socket from whatever may later have the same number in a process that inherits the variable only.
-        let inode = fstat(lifeline).map_err(io::Error::from).map_err(ForkError::setup("look at the socket pair"))?.st_ino;
-        let whereabouts = |role, fd: RawFd| format!("{role}:{fd}:{inode}:{}", std::process::id());
+    pub(crate) fn execute(&mut self, lifeline: BorrowedFd<'_>, nonce: Nonce) -> Result<Started, ForkError> {
+        let mark = |role, fd| Mark::new(role, fd, nonce, Path::new(ITSELF)).map_err(ForkError::Exec);
         match self {
             Program::Itself { environment, .. } => {
                 // Its number is the one that the lifeline gets in the new process.
                 let place = above_streams::copied(lifeline).map_err(ForkError::setup("reserve a descriptor for the worker"))?;
-                let whereabouts = whereabouts(FUNCTION, place.as_raw_fd());
+                let mark = mark(Role::Function, place.as_raw_fd())?.to_string();
                 // The last of several values counts.
                 let mut variables: BTreeMap<_, _> = environment.iter().map(|(key, value)| (key.as_os_str(), value.as_os_str())).collect();
-                variables.insert(OsStr::new(LIFELINE_VARIABLE), OsStr::new(&whereabouts));
+                variables.insert(OsStr::new(mark::VARIABLE), OsStr::new(&mark));
                 let id = execute_itself(lifeline.as_raw_fd(), place.as_raw_fd(), &variables).map_err(ForkError::Exec)?;
                 Ok(Started { id, child: None })
             }
             Program::Other(command) => {
                 let fd = lifeline.as_raw_fd();
-                let child = execute_other(fd, command.env(LIFELINE_VARIABLE, whereabouts(PROGRAM, fd))).map_err(ForkError::Exec)?;
+                let mark = mark(Role::Program, fd)?.to_string();
+                let child = execute_other(fd, command.env(mark::VARIABLE, mark)).map_err(ForkError::Exec)?;
                 Ok(Started { id: child.id(), child: Some(child) })
             }
         }
@@ -79,7 +79,7 @@ pub(crate) struct Started {
 
 /// By `posix_spawn`, for which the kernel need not copy this process, however much memory it has.
 fn execute_itself(lifeline: RawFd, place: RawFd, variables: &BTreeMap<&OsStr, &OsStr>) -> io::Result<u32> {
-    let name = std::env::args_os().next().unwrap_or_else(|| ITSELF.into());
+    let name = own_name().unwrap_or_else(|| ITSELF.into());
     let arguments = [CString::new(name.into_vec())?];
     let own = std::env::vars_os().filter(|(key, _)| !variables.contains_key(key.as_os_str()));
     let mut environment = own.map(|(key, value)| variable(&key, &value)).collect::<Result<Vec<_>, _>>()?;
@@ -98,6 +98,15 @@ fn execute_itself(lifeline: RawFd, place: RawFd, variables: &BTreeMap<&OsStr, &O
     attributes.set_sigdefault(&reset)?;
     let id = posix_spawn(ITSELF, &actions, &attributes, &arguments, &environment)?;
     Ok(id.as_raw().cast_unsigned())
+}
+
+/// The name that this program was started by.
+pub(crate) fn own_name() -> Option<OsString> {
+    // Before `main` the standard library does not know it with every C library; the kernel does.
+    std::env::args_os().next().or_else(|| {
+        let line = std::fs::read("/proc/self/cmdline").ok()?;
+        line.split(|byte| *byte == 0).next().filter(|name| !name.is_empty()).map(|name| OsString::from_vec(name.to_vec()))
+    })
 }
 
 fn variable(key: &OsStr, value: &OsStr) -> Result<CString, NulError> {

@@ -1,44 +1,38 @@
-//! How a worker function is found in another process that runs the same executable: by its distance from the start of the executable,
-//! since the executable lies at another address in each process.
+//! How a worker function is found in another process that runs the same executable: by its distance
+//! from where the executable lies, which differs from process to process.
 
 use std::ffi::c_void;
 
 use crate::coprocess::Coprocess;
+use crate::error::ForkError;
+use crate::process::executable;
 
-/// Where the object file that holds `address` starts in this process's memory.
-fn object_of(address: *const c_void) -> Option<usize> {
-    // SAFETY: all zeros is a valid `Dl_info`: null pointers.
-    let mut info: libc::Dl_info = unsafe { std::mem::zeroed() };
-    // SAFETY: dladdr only compares the address with the list of loaded objects, and writes to `info`, which outlives the call.
-    let found = unsafe { libc::dladdr(address, &mut info) };
-    (found != 0 && !info.dli_fbase.is_null()).then(|| info.dli_fbase.addr())
-}
-
-/// A place in the executable to measure from.
-fn anchor() -> *const c_void {
-    crate::init as fn() as *const c_void
-}
-
-/// Where distances are measured from: the start of the object that holds this library, or, in an executable without a dynamic linker,
-/// a function of it.
-fn base() -> usize {
-    object_of(anchor()).unwrap_or_else(|| anchor().addr())
-}
-
-/// The distance of a worker function, if it is in the same object file as this library.
-pub(crate) fn distance(worker: fn(Coprocess)) -> Option<u64> {
-    let address = worker as *const c_void;
-    (object_of(address) == object_of(anchor())).then(|| address.addr().wrapping_sub(base()) as u64)
-}
-
-/// The worker function at a distance that [`distance`] found in another process of the same executable.
-pub(crate) fn at(distance: u64) -> Option<fn(Coprocess)> {
-    let address = usize::try_from(distance).ok()?.wrapping_add(base());
-    let pointer = std::ptr::with_exposed_provenance::<c_void>(address);
-    if pointer.is_null() || object_of(pointer) != object_of(anchor()) {
-        return None;
+/// The distance of a worker function from the start of the executable.
+///
+/// # Errors
+///
+/// [`ForkError::ForeignFunction`] if the function, or this library, is not in the executable;
+/// [`ForkError::ForeignExecutable`] if another file would be executed.
+pub(crate) fn distance(worker: fn(Coprocess)) -> Result<u64, ForkError> {
+    let address = (worker as *const c_void).addr();
+    // Whose `main` calls the `init` of this copy of the library becomes the worker: no other does.
+    let library = (crate::init as fn() as *const c_void).addr();
+    if executable::code_at(library).is_none() {
+        return Err(ForkError::ForeignFunction);
     }
-    // SAFETY: the parent took the distance from a `fn(Coprocess)` in the object file that holds this library, and executed
-    // `/proc/self/exe`, which is the very same file; so at the same distance there is the same function.
+    let object = executable::code_at(address).ok_or(ForkError::ForeignFunction)?;
+    if let Some(path) = executable::stand_in() {
+        return Err(ForkError::ForeignExecutable(path));
+    }
+    Ok(address.wrapping_sub(object.base) as u64)
+}
+
+/// The worker function at a distance that [`distance`] found in another process of this executable.
+pub(crate) fn at(distance: u64) -> Option<fn(Coprocess)> {
+    let address = usize::try_from(distance).ok()?.wrapping_add(executable::base()?);
+    executable::code_at(address)?;
+    let pointer = std::ptr::with_exposed_provenance::<c_void>(address);
+    // SAFETY: the parent took the distance from a `fn(Coprocess)` in the file that it executed, and
+    // this process runs that file: its mark says so. At the same distance there is the same function.
     Some(unsafe { std::mem::transmute::<*const c_void, fn(Coprocess)>(pointer) })
 }

@@ -1,12 +1,13 @@
 //! What the two sides say to each other over the socket pair before they share memory: the layout of it, and sending and receiving.
 //!
-//! Before the worker starts, the parent puts a claim into the socket: the process that takes it out is the worker, and any other that inherits
-//! the socket, such as a second run by a wrapper, is not. The hello follows, with what leads to the segment, its descriptor or its name behind the
+//! Before the worker starts, the parent puts a claim into the socket, with the nonce of the worker's
+//! mark: the process that takes it out is the worker, and any other that inherits the socket, such as
+//! a second run by a wrapper, is not. The hello follows, with what leads to the segment, its descriptor or its name behind the
 //! hello, while the worker starts. The worker answers with a verdict. Then nothing is sent any more, and the socket serves as a lifeline: its end says that the other process is
 //! gone.
 
 use std::io::{self, IoSlice, IoSliceMut};
-use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use std::time::Duration;
 
 use bytemuck::{Pod, Zeroable};
@@ -15,6 +16,7 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::socket::{ControlMessage, ControlMessageOwned, MsgFlags, recvmsg, sendmsg};
 
 use crate::end::Terms;
+use crate::process::mark::{Lifeline, Nonce};
 
 /// "coproces", read as a little-endian number: the same as the segment's.
 const MAGIC: u64 = u64::from_le_bytes(*b"coproces");
@@ -74,6 +76,8 @@ const _: () = assert!(size_of::<Hello>() == 72 && size_of::<Verdict>() == 128);
 
 const ATTACHED: u32 = 1;
 const REFUSED: u32 = 2;
+/// The worker is in secure execution.
+const SECURE: u32 = 3;
 
 /// What the worker said.
 #[derive(Debug)]
@@ -81,6 +85,8 @@ pub(crate) enum Answer {
     Attached,
     OtherAbi(u32),
     Refused(String),
+    /// It must not trust its environment.
+    Secure,
 }
 
 /// Why a hello cannot be accepted.
@@ -96,26 +102,65 @@ pub(crate) enum Unacceptable {
     Taken,
 }
 
-/// Lets one process be the worker, whichever takes it.
-pub(crate) fn send_claim(socket: BorrowedFd<'_>) -> io::Result<()> {
-    sendmsg::<()>(socket.as_raw_fd(), &[IoSlice::new(&MAGIC.to_le_bytes())], &[], MsgFlags::MSG_NOSIGNAL, None)?;
+/// What stands first in a socket.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Claim {
+    /// The claim of the start that the nonce is of.
+    Ours,
+    /// Nothing: another process has taken it.
+    Taken,
+    /// Nothing will come.
+    Gone,
+    /// Something else: of this length at least.
+    Other { is_longer: bool },
+}
+
+fn claim_of(nonce: Nonce) -> [u8; 16] {
+    let mut claim = [0; 16];
+    let (magic, number) = claim.split_at_mut(8);
+    magic.copy_from_slice(&MAGIC.to_le_bytes());
+    number.copy_from_slice(&nonce.to_bytes());
+    claim
+}
+
+/// Lets one process be the worker: the one that takes the claim.
+pub(crate) fn send_claim(socket: BorrowedFd<'_>, nonce: Nonce) -> io::Result<()> {
+    sendmsg::<()>(socket.as_raw_fd(), &[IoSlice::new(&claim_of(nonce))], &[], MsgFlags::MSG_NOSIGNAL, None)?;
     Ok(())
 }
 
-fn take_claim(socket: BorrowedFd<'_>) -> io::Result<Result<(), Unacceptable>> {
-    let mut claim = [0; 8];
+/// Looks whether the claim is there, and leaves it there.
+pub(crate) fn look_at_claim(socket: BorrowedFd<'_>, nonce: Nonce) -> Claim {
+    // What cannot be read does not confirm anything.
+    receive_claim(socket, nonce, MsgFlags::MSG_PEEK).unwrap_or(Claim::Other { is_longer: false })
+}
+
+fn receive_claim(socket: BorrowedFd<'_>, nonce: Nonce, flags: MsgFlags) -> io::Result<Claim> {
+    let expected = claim_of(nonce);
+    let mut claim = [0; 16];
     let mut buffer = [IoSliceMut::new(&mut claim)];
-    let (bytes, flags) = match recvmsg::<()>(socket.as_raw_fd(), &mut buffer, None, MsgFlags::MSG_DONTWAIT) {
+    let (bytes, flags) = match recvmsg::<()>(socket.as_raw_fd(), &mut buffer, None, flags | MsgFlags::MSG_DONTWAIT) {
         Ok(received) => (received.bytes, received.flags),
-        Err(nix::Error::EAGAIN) => return Ok(Err(Unacceptable::Taken)),
+        Err(nix::Error::EAGAIN) => return Ok(Claim::Taken),
+        Err(nix::Error::ECONNRESET) => return Ok(Claim::Gone),
         Err(error) => return Err(error.into()),
     };
+    let is_longer = flags.contains(MsgFlags::MSG_TRUNC);
     Ok(match bytes {
-        0 => Err(Unacceptable::Gone),
-        _ if claim != MAGIC.to_le_bytes() => Err(Unacceptable::Nonsense),
+        0 => Claim::Gone,
+        16 if claim == expected && !is_longer => Claim::Ours,
+        _ => Claim::Other { is_longer },
+    })
+}
+
+fn take_claim(socket: BorrowedFd<'_>, nonce: Nonce) -> io::Result<Result<(), Unacceptable>> {
+    Ok(match receive_claim(socket, nonce, MsgFlags::empty())? {
+        Claim::Ours => Ok(()),
+        Claim::Taken => Err(Unacceptable::Taken),
+        Claim::Gone => Err(Unacceptable::Gone),
         // A hello, from a version without claims.
-        _ if flags.contains(MsgFlags::MSG_TRUNC) => Err(Unacceptable::Abi),
-        _ => Ok(()),
+        Claim::Other { is_longer: true } => Err(Unacceptable::Abi),
+        Claim::Other { is_longer: false } => Err(Unacceptable::Nonsense),
     })
 }
 
@@ -154,8 +199,9 @@ impl Hello {
 
     /// Waits for it, and receives it, with what leads to the segment. The wait ends, too, when the other end of the socket is closed, or when the
     /// parent ends, if that can be told: somebody else may have a copy of its end.
-    pub(crate) fn receive(socket: BorrowedFd<'_>, parent: Option<BorrowedFd<'_>>) -> io::Result<Result<(Hello, Access), Unacceptable>> {
-        if let Err(unacceptable) = take_claim(socket)? {
+    pub(crate) fn receive(lifeline: &Lifeline, parent: Option<BorrowedFd<'_>>) -> io::Result<Result<(Hello, Access), Unacceptable>> {
+        let socket = lifeline.socket.as_fd();
+        if let Err(unacceptable) = take_claim(socket, lifeline.nonce)? {
             return Ok(Err(unacceptable));
         }
         let mut fds = [socket, parent.unwrap_or(socket)].map(|fd| PollFd::new(fd, PollFlags::POLLIN));
@@ -218,12 +264,21 @@ impl Hello {
 
 /// Tells the parent that the worker has attached, or why not.
 pub(crate) fn send_verdict(socket: BorrowedFd<'_>, outcome: Result<(), &str>) -> io::Result<()> {
-    let mut verdict = Verdict { magic: MAGIC, abi: ABI_VERSION, verdict: ATTACHED, reason: [0; 112] };
-    if let Err(reason) = outcome {
-        verdict.verdict = REFUSED;
-        for (to, from) in verdict.reason.iter_mut().zip(reason.bytes()) {
-            *to = from;
-        }
+    match outcome {
+        Ok(()) => say(socket, ATTACHED, ""),
+        Err(reason) => say(socket, REFUSED, reason),
+    }
+}
+
+/// Tells the parent that the worker is in secure execution.
+pub(crate) fn send_secure(socket: BorrowedFd<'_>) -> io::Result<()> {
+    say(socket, SECURE, "")
+}
+
+fn say(socket: BorrowedFd<'_>, verdict: u32, reason: &str) -> io::Result<()> {
+    let mut verdict = Verdict { magic: MAGIC, abi: ABI_VERSION, verdict, reason: [0; 112] };
+    for (to, from) in verdict.reason.iter_mut().zip(reason.bytes()) {
+        *to = from;
     }
     let buffer = [IoSlice::new(bytemuck::bytes_of(&verdict))];
     sendmsg::<()>(socket.as_raw_fd(), &buffer, &[], MsgFlags::MSG_NOSIGNAL, None)?;
@@ -249,6 +304,7 @@ pub(crate) fn receive_verdict(socket: BorrowedFd<'_>) -> io::Result<Option<Answe
     }
     Ok(Some(match verdict.verdict {
         ATTACHED => Answer::Attached,
+        SECURE => Answer::Secure,
         _ => {
             let reason = verdict.reason.split(|b| *b == 0).next().unwrap_or_default();
             // It ends up in an error, of one line, and on somebody's terminal.
@@ -264,6 +320,7 @@ pub(crate) fn read_verdict(socket: BorrowedFd<'_>) -> io::Result<Option<Result<(
         Answer::Attached => Ok(()),
         Answer::OtherAbi(abi) => Err(format!("version {abi}")),
         Answer::Refused(reason) => Err(reason),
+        Answer::Secure => Err("secure execution".to_owned()),
     }))
 }
 
@@ -279,8 +336,12 @@ mod tests {
     use super::*;
     use crate::process::pidfd;
 
-    fn sockets() -> (OwnedFd, OwnedFd) {
-        socketpair(AddressFamily::Unix, SockType::SeqPacket, None, SockFlag::SOCK_CLOEXEC).unwrap()
+    const NONCE: Nonce = Nonce::from_bytes([7; 8]);
+
+    /// What is in these tests is the worker's end of a socket pair.
+    fn sockets() -> (OwnedFd, Lifeline) {
+        let (ours, socket) = socketpair(AddressFamily::Unix, SockType::SeqPacket, None, SockFlag::SOCK_CLOEXEC).unwrap();
+        (ours, Lifeline { socket, nonce: NONCE })
     }
 
     fn segment() -> (Region, Segment) {
@@ -302,13 +363,13 @@ mod tests {
     #[test]
     fn a_hello_may_come_late() {
         let (ours, theirs) = sockets();
-        send_claim(ours.as_fd()).unwrap();
+        send_claim(ours.as_fd(), NONCE).unwrap();
         let sender = thread::spawn(move || {
             thread::sleep(Duration::from_millis(20));
             let (region, segment) = segment();
             hello(&region, &segment).send(ours.as_fd(), &segment).unwrap();
         });
-        let (received, segment) = Hello::receive(theirs.as_fd(), None).unwrap().unwrap();
+        let (received, segment) = Hello::receive(&theirs, None).unwrap().unwrap();
         assert_eq!((received.capacity, received.function, received.terms().max_message), (4096, 7, 1000));
         segment.attach(4096).unwrap();
         sender.join().unwrap();
@@ -325,10 +386,10 @@ mod tests {
             let (mut end, passed) = std::io::pipe().unwrap();
             let fds = vec![passed.as_raw_fd(); count];
             let rights = [ControlMessage::ScmRights(&fds)];
-            send_claim(ours.as_fd()).unwrap();
+            send_claim(ours.as_fd(), NONCE).unwrap();
             sendmsg::<()>(ours.as_raw_fd(), &[IoSlice::new(said)], &rights, MsgFlags::empty(), None).unwrap();
             drop(passed);
-            assert!(Hello::receive(theirs.as_fd(), None).unwrap().is_err(), "{said:?} with {count} descriptors");
+            assert!(Hello::receive(&theirs, None).unwrap().is_err(), "{said:?} with {count} descriptors");
             // Ends only once nobody has the other end of the pipe any more; the sockets are still open. A process that another test starts has a
             // copy of everything until it runs its program, so this may take a moment.
             let mut poll_fd = [PollFd::new(end.as_fd(), PollFlags::POLLIN)];
@@ -341,18 +402,18 @@ mod tests {
     #[test]
     fn a_closed_socket_ends_the_wait_for_a_hello() {
         let (ours, theirs) = sockets();
-        send_claim(ours.as_fd()).unwrap();
+        send_claim(ours.as_fd(), NONCE).unwrap();
         drop(ours);
-        assert!(matches!(Hello::receive(theirs.as_fd(), None), Ok(Err(Unacceptable::Gone))));
+        assert!(matches!(Hello::receive(&theirs, None), Ok(Err(Unacceptable::Gone))));
     }
 
     /// A second run of the program by a wrapper, while the parent lives.
     #[test]
     fn a_hello_is_for_one_process() {
         let (ours, theirs) = sockets();
-        send_claim(ours.as_fd()).unwrap();
-        take_claim(theirs.as_fd()).unwrap().unwrap();
-        assert!(matches!(Hello::receive(theirs.as_fd(), None), Ok(Err(Unacceptable::Taken))));
+        send_claim(ours.as_fd(), NONCE).unwrap();
+        take_claim(theirs.socket.as_fd(), NONCE).unwrap().unwrap();
+        assert!(matches!(Hello::receive(&theirs, None), Ok(Err(Unacceptable::Taken))));
     }
 
     #[test]
@@ -360,17 +421,17 @@ mod tests {
         let (ours, theirs) = sockets();
         let (region, segment) = segment();
         hello(&region, &segment).send(ours.as_fd(), &segment).unwrap();
-        assert!(matches!(Hello::receive(theirs.as_fd(), None), Ok(Err(Unacceptable::Abi))));
+        assert!(matches!(Hello::receive(&theirs, None), Ok(Err(Unacceptable::Abi))));
     }
 
     /// Although somebody else has a copy of its end of the socket.
     #[test]
     fn the_end_of_the_parent_ends_the_wait_for_a_hello() {
         let (copy, theirs) = sockets();
-        send_claim(copy.as_fd()).unwrap();
+        send_claim(copy.as_fd(), NONCE).unwrap();
         let mut parent = Command::new("sleep").arg("0.02").spawn().unwrap();
         let pidfd = pidfd::open(parent.id()).unwrap();
-        assert!(matches!(Hello::receive(theirs.as_fd(), Some(pidfd.as_fd())), Ok(Err(Unacceptable::Gone))));
+        assert!(matches!(Hello::receive(&theirs, Some(pidfd.as_fd())), Ok(Err(Unacceptable::Gone))));
         parent.wait().unwrap();
     }
 }

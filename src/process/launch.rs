@@ -17,6 +17,7 @@ use crate::end::{End, Terms};
 use crate::error::{Error, ForkError, Result};
 use crate::process::execute::Program;
 use crate::process::handshake::{Answer, Hello, receive_verdict, send_claim};
+use crate::process::mark::Nonce;
 use crate::process::worker::Worker;
 use crate::process::{above_streams, pidfd, watcher};
 
@@ -42,9 +43,10 @@ impl Launch {
         Segment::check(self.backend, self.wakeup).map_err(no_segment)?;
         let deadline = Instant::now().checked_add(self.fork_timeout);
         let (lifeline, theirs) = socket_pair().map_err(ForkError::setup("make a socket pair"))?;
-        send_claim(lifeline.as_fd()).map_err(ForkError::setup("send through the socket pair"))?;
+        let nonce = Nonce::new();
+        send_claim(lifeline.as_fd(), nonce).map_err(ForkError::setup("send through the socket pair"))?;
         // Before the segment is made: the kernel and the dynamic linker are busy with the new process for longer than the rest takes.
-        let started = self.program.execute(theirs.as_fd())?;
+        let started = self.program.execute(theirs.as_fd(), nonce)?;
         drop(theirs);
         let pidfd = process_descriptor(started.id)?;
         let worker = Worker::new(started.child, pidfd, lifeline, self.terms.close_timeout);
@@ -102,6 +104,7 @@ impl Launch {
                 match receive_verdict(lifeline) {
                     Ok(Some(Answer::Attached)) => return Ok(true),
                     Ok(Some(Answer::OtherAbi(theirs))) => return Err(ForkError::AbiMismatch { ours: ABI_VERSION, theirs }),
+                    Ok(Some(Answer::Secure)) => return Err(ForkError::SecureExecution),
                     Ok(Some(Answer::Refused(reason))) => return Err(ForkError::Handshake(reason)),
                     Ok(None) => listening = false,
                     // It ended, or closed the socket, without having read the hello.

@@ -2,9 +2,12 @@
 
 #[expect(unsafe_code, reason = "a descriptor that was copied")]
 mod above_streams;
+#[expect(unsafe_code, reason = "what the standard library does before main")]
+mod before_main;
 mod builder;
-#[expect(unsafe_code, reason = "a descriptor that is known by its number")]
 mod entry;
+#[expect(unsafe_code, reason = "the objects that the dynamic linker knows")]
+mod executable;
 #[expect(unsafe_code, reason = "code between fork and exec")]
 mod execute;
 #[expect(unsafe_code, reason = "a handler that the C library calls in forked children")]
@@ -14,25 +17,24 @@ mod function;
 #[expect(unsafe_code, reason = "a descriptor that was received")]
 mod handshake;
 mod launch;
+#[expect(unsafe_code, reason = "a descriptor that is known by its number, and the environment")]
+mod mark;
 #[expect(unsafe_code, reason = "system calls that no package wraps")]
 mod pidfd;
+#[expect(unsafe_code, reason = "what the kernel says of this process and its file")]
+mod privileges;
 #[expect(unsafe_code, reason = "ending the process at once")]
 #[expect(clippy::arithmetic_side_effects, reason = "the clock tells of far more than the six centuries that a timeout can be")]
 mod watcher;
 #[expect(clippy::arithmetic_side_effects, reason = "the clock tells of far more than the six centuries that a timeout can be")]
 mod worker;
 
+pub(crate) use before_main::prepare_thread;
 pub use builder::{Builder, fork, spawn};
 #[cfg(fuzzing)]
 pub(crate) use entry::attach_unwatched;
-pub use entry::{init, parent};
+pub use entry::{init, init_before_main, parent};
 pub(crate) use forked::Generation;
 #[cfg(fuzzing)]
 pub(crate) use handshake::read_verdict;
 pub(crate) use worker::Worker;
-
-/// Tells a worker where its lifeline is: role, descriptor, inode, process id of the parent.
-const LIFELINE_VARIABLE: &str = "COPROCESS_LIFELINE";
-/// The roles: the same executable, to run a function; a program that calls `parent`.
-const FUNCTION: &str = "function";
-const PROGRAM: &str = "program";

@@ -15,6 +15,14 @@ use crate::common::LIMIT;
 
 pub(crate) const MAGIC: u64 = u64::from_le_bytes(*b"coproces");
 
+/// What lets a process be the worker whose mark has this nonce.
+pub(crate) fn claim(nonce: u64) -> [u8; 16] {
+    let mut claim = [0; 16];
+    claim[..8].copy_from_slice(&MAGIC.to_le_bytes());
+    claim[8..].copy_from_slice(&nonce.to_le_bytes());
+    claim
+}
+
 /// The way to the parent.
 #[derive(Debug)]
 pub(crate) struct Lifeline {
@@ -35,7 +43,10 @@ impl Lifeline {
             thread::sleep(LIMIT);
             std::process::exit(99);
         });
-        let value = std::env::var("COPROCESS_LIFELINE").expect("started as a worker");
+        // What this process was executed with: the library has removed it since.
+        let environment = std::fs::read("/proc/self/environ").expect("its environment");
+        let value = environment.split(|byte| *byte == 0).find_map(|variable| variable.strip_prefix(b"COPROCESS_LIFELINE="));
+        let value = String::from_utf8(value.expect("started as a worker").to_vec()).expect("text");
         let fd: RawFd = value.split(':').nth(1).and_then(|fd| fd.parse().ok()).expect("a descriptor");
         // SAFETY: nothing closes it in this process. A copy, since the library has taken the original, if only to forget it.
         let socket = unsafe { BorrowedFd::borrow_raw(fd) }.try_clone_to_owned().expect("it is open");
@@ -44,9 +55,9 @@ impl Lifeline {
 
     /// Takes the claim, and waits for the hello.
     pub(crate) fn hello(&self) -> Given {
-        let mut claim = [0; 8];
+        let mut claim = [0; 16];
         recvmsg::<()>(self.socket.as_raw_fd(), &mut [IoSliceMut::new(&mut claim)], None, MsgFlags::empty()).expect("a claim");
-        assert_eq!(u64::from_le_bytes(claim), MAGIC);
+        assert_eq!(claim[..8], MAGIC.to_le_bytes());
         let mut hello = [0; 72];
         let mut space = nix::cmsg_space!([RawFd; 1]);
         let mut buffer = [IoSliceMut::new(&mut hello)];

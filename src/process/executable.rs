@@ -1,0 +1,146 @@
+//! The program's own executable: which object file in memory it is, and whether executing
+//! `/proc/self/exe` would run it again.
+//!
+//! A worker of `fork` is the executable, run again, so its function must be in there, and so must the
+//! copy of this library that its `main` calls. In a plug-in that is not so: the executable is then a
+//! foreign host.
+
+use std::ffi::{c_int, c_void};
+use std::ops::Range;
+use std::os::unix::ffi::OsStrExt;
+use std::path::PathBuf;
+use std::sync::OnceLock;
+use std::{fs, io};
+
+use crate::process::execute::ITSELF;
+
+/// An object file in the memory of this process, and a segment of it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Object {
+    /// What is added to the addresses that are in the file.
+    pub(crate) base: usize,
+    /// Which of the objects it is.
+    index: usize,
+    /// Whether the segment holds code.
+    pub(crate) is_code: bool,
+}
+
+/// A search for the object that holds an address.
+struct Search {
+    address: usize,
+    index: usize,
+    found: Option<Object>,
+}
+
+/// Finds the object that holds an address. That takes no lock but the dynamic linker's.
+pub(crate) fn object_of(address: usize) -> Option<Object> {
+    let mut search = Search { address, index: 0, found: None };
+    // SAFETY: the C library calls `look` with `search`, before this returns, and keeps neither.
+    unsafe { libc::dl_iterate_phdr(Some(look), (&raw mut search).cast()) };
+    search.found
+}
+
+/// Looks at one object: returns nonzero to end the search.
+unsafe extern "C" fn look(info: *mut libc::dl_phdr_info, _: libc::size_t, search: *mut c_void) -> c_int {
+    // SAFETY: `object_of` passes its own search, which nothing else uses meanwhile.
+    let search = unsafe { &mut *search.cast::<Search>() };
+    // SAFETY: the C library passes a description that is valid during the call.
+    let info = unsafe { &*info };
+    let base = usize::try_from(info.dlpi_addr).unwrap_or(0);
+    // SAFETY: these are the program headers of an object that stays loaded during the call.
+    let headers = unsafe { std::slice::from_raw_parts(info.dlpi_phdr, usize::from(info.dlpi_phnum)) };
+    for header in headers.iter().filter(|header| header.p_type == libc::PT_LOAD) {
+        let from = base.wrapping_add(usize::try_from(header.p_vaddr).unwrap_or(0));
+        let size = usize::try_from(header.p_memsz).unwrap_or(0);
+        if search.address.wrapping_sub(from) < size {
+            search.found = Some(Object { base, index: search.index, is_code: header.p_flags & libc::PF_X != 0 });
+            return 1;
+        }
+    }
+    search.index = search.index.wrapping_add(1);
+    0
+}
+
+/// Where the program begins to run: an address in the executable, wherever this library is.
+fn entry_point() -> usize {
+    // SAFETY: reads a number that the kernel gave this process when it was executed.
+    usize::try_from(unsafe { libc::getauxval(libc::AT_ENTRY) }).unwrap_or(0)
+}
+
+/// Finds the code of the executable at this address.
+pub(crate) fn code_at(address: usize) -> Option<Object> {
+    let executable = object_of(entry_point())?;
+    object_of(address).filter(|object| object.index == executable.index && object.is_code)
+}
+
+/// Where the executable's own addresses begin.
+pub(crate) fn base() -> Option<usize> {
+    object_of(entry_point()).map(|executable| executable.base)
+}
+
+/// Another file that would run in place of the executable, if `/proc/self/exe` is one: such as the
+/// dynamic linker, where the program was started through it.
+pub(crate) fn stand_in() -> Option<PathBuf> {
+    static STAND_IN: OnceLock<Option<PathBuf>> = OnceLock::new();
+    // What cannot be read is no reason to refuse: executing it says more.
+    STAND_IN.get_or_init(|| find_stand_in().unwrap_or(None)).clone()
+}
+
+fn find_stand_in() -> io::Result<Option<PathBuf>> {
+    let link = fs::read_link(ITSELF)?;
+    let maps = fs::read("/proc/self/maps")?;
+    let Some(mapped) = file_mapped_at(&maps, entry_point()) else { return Ok(None) };
+    // Both are what the kernel says of the same kind of reference: a file that was removed, or that
+    // is out of reach by its name, is named alike. In a table of lines a line's end is escaped.
+    let linked: Vec<u8> = link.as_os_str().as_bytes().iter().flat_map(escaped).copied().collect();
+    Ok((mapped != linked).then_some(link))
+}
+
+fn escaped(byte: &u8) -> &[u8] {
+    if *byte == b'\n' { b"\\012" } else { std::slice::from_ref(byte) }
+}
+
+/// The name of the file that is mapped at an address, in the form of `/proc/self/maps`. Code that was
+/// copied to memory without a file, for larger pages, has none.
+fn file_mapped_at(maps: &[u8], address: usize) -> Option<&[u8]> {
+    let name = maps.split(|byte| *byte == b'\n').find_map(|line| {
+        // The range, the rights, the offset, the device, the inode; spaces; the name.
+        let mut fields = line.splitn(6, |byte| *byte == b' ');
+        let range = range(fields.next()?)?;
+        range.contains(&address).then(|| fields.nth(4).unwrap_or_default().trim_ascii_start())
+    })?;
+    name.starts_with(b"/").then_some(name)
+}
+
+fn range(text: &[u8]) -> Option<Range<usize>> {
+    let (from, to) = std::str::from_utf8(text).ok()?.split_once('-')?;
+    Some(usize::from_str_radix(from, 16).ok()?..usize::from_str_radix(to, 16).ok()?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MAPS: &[u8] = b"1000-2000 r-xp 00000000 08:01 17      /usr/bin/a b\\012c (deleted)\n\
+        2000-3000 rw-p 00000000 00:00 0 \n\
+        3000-4000 r-xp 00000000 00:00 0       [vdso]";
+
+    #[test]
+    fn what_is_mapped_where() {
+        assert_eq!(file_mapped_at(MAPS, 0x1000), Some(&b"/usr/bin/a b\\012c (deleted)"[..]));
+        for address in [0xfff, 0x2000, 0x3000, 0x4000] {
+            assert_eq!(file_mapped_at(MAPS, address), None, "{address:#x}");
+        }
+    }
+
+    #[test]
+    fn this_test_is_in_the_executable() {
+        let here = what_is_mapped_where as fn() as *const c_void;
+        assert!(code_at(here.addr()).is_some());
+        // The heap, and the C library, unless it is a part of the executable.
+        assert_eq!(code_at(Box::into_raw(Box::new(0)).addr()), None);
+        #[cfg(target_env = "gnu")]
+        assert_eq!(code_at((libc::getpid as unsafe extern "C" fn() -> libc::pid_t as *const c_void).addr()), None);
+        assert_eq!(stand_in(), None);
+    }
+}

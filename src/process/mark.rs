@@ -1,0 +1,261 @@
+//! How a process is told that it was started to be a worker: a variable of its environment that names
+//! a socket, and a number that only the socket at the other end of the parent's lifeline confirms.
+//!
+//! The environment is inherited by every process that a worker starts, the socket is not. So the
+//! variable alone means nothing: see [`Mark::examine`]. The worker removes it before it runs any code
+//! of the program's, so that nothing it starts ever sees it.
+
+use std::fmt;
+use std::fs;
+use std::hash::{BuildHasher, RandomState};
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
+use std::os::unix::fs::MetadataExt;
+use std::os::unix::process::parent_id;
+use std::path::Path;
+
+use nix::fcntl::{FcntlArg, FdFlag, fcntl};
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::socket::{SockType, getsockopt, sockopt};
+
+use crate::process::execute::ITSELF;
+use crate::process::handshake::{Claim, look_at_claim};
+use crate::process::pidfd;
+
+/// Carries the mark: role, descriptor, nonce, device and inode of the executable.
+pub(crate) const VARIABLE: &str = "COPROCESS_LIFELINE";
+
+/// What a worker is started to be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Role {
+    /// The same executable, to run a function.
+    Function,
+    /// A program that calls `parent`.
+    Program,
+}
+
+/// A number that the claim in the socket repeats.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Nonce(u64);
+
+impl Nonce {
+    /// Makes one that no other start of a worker has.
+    pub(crate) fn new() -> Nonce {
+        // Chance tells sockets apart here; it keeps no secret. The keys of the standard library's
+        // hasher are random for each process and differ for each hasher.
+        Nonce(RandomState::new().hash_one(std::process::id()))
+    }
+
+    pub(crate) fn to_bytes(self) -> [u8; 8] {
+        self.0.to_le_bytes()
+    }
+
+    #[cfg(any(test, fuzzing))]
+    pub(crate) const fn from_bytes(bytes: [u8; 8]) -> Nonce {
+        Nonce(u64::from_le_bytes(bytes))
+    }
+}
+
+/// Which file an executable is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct FileId {
+    device: u64,
+    inode: u64,
+}
+
+impl FileId {
+    fn of(path: impl AsRef<Path>) -> io::Result<FileId> {
+        let metadata = fs::metadata(path)?;
+        Ok(FileId { device: metadata.dev(), inode: metadata.ino() })
+    }
+
+    /// Whether this process runs this file.
+    fn is_ours(self) -> bool {
+        let is = |path: &Path| FileId::of(path).is_ok_and(|own| own == self);
+        // An emulator or a checker that runs the program as its guest answers the second form with the
+        // guest's file, and the first one with its own.
+        is(Path::new(ITSELF)) || fs::read_link(ITSELF).is_ok_and(|path| is(&path))
+    }
+}
+
+/// What the variable says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Mark {
+    role: Role,
+    fd: RawFd,
+    nonce: Nonce,
+    executable: FileId,
+}
+
+/// What leads to the parent.
+#[derive(Debug)]
+pub(crate) struct Lifeline {
+    pub(crate) socket: OwnedFd,
+    /// What the claim in the socket must repeat.
+    pub(crate) nonce: Nonce,
+}
+
+impl Lifeline {
+    /// Opens a descriptor of the process that made the socket, if it is the parent of this one.
+    /// Behind a wrapper, or in another process id namespace, there is none: the socket alone must do.
+    pub(crate) fn parent(&self) -> Option<OwnedFd> {
+        let pidfd = is_child_of_peer(self.socket.as_fd()).then(|| pidfd::open(parent_id()).ok()).flatten();
+        // Again: if the parent has ended in between, another process may have its number.
+        pidfd.filter(|_| is_child_of_peer(self.socket.as_fd()))
+    }
+}
+
+/// What this process is, by its mark.
+#[derive(Debug)]
+pub(crate) enum Found {
+    /// It was not started to be a worker: it has no mark, or has inherited one.
+    Nothing,
+    /// It was started to run a worker function.
+    Function(Lifeline),
+    /// It was started to be a worker program.
+    Program(Lifeline),
+    /// It was started to run a worker function, and can not: why.
+    Lost(&'static str),
+}
+
+impl Mark {
+    /// Makes the mark of a worker that finds its socket at `fd`.
+    ///
+    /// # Errors
+    ///
+    /// What the system says of the file of this program.
+    pub(crate) fn new(role: Role, fd: RawFd, nonce: Nonce, executable: &Path) -> io::Result<Mark> {
+        let executable = match role {
+            Role::Function => FileId::of(executable)?,
+            // Any program may be the worker, behind any wrapper.
+            Role::Program => FileId { device: 0, inode: 0 },
+        };
+        Ok(Mark { role, fd, nonce, executable })
+    }
+
+    fn parse(value: &str) -> Option<Mark> {
+        let mut parts = value.split(':');
+        let role = match parts.next()? {
+            "function" => Role::Function,
+            "program" => Role::Program,
+            _ => return None,
+        };
+        let fd = parts.next()?.parse().ok().filter(|fd| *fd >= 0)?;
+        let nonce = Nonce(u64::from_str_radix(parts.next()?, 16).ok()?);
+        let executable = FileId { device: parts.next()?.parse().ok()?, inode: parts.next()?.parse().ok()? };
+        Some(Mark { role, fd, nonce, executable })
+    }
+
+    /// Finds out what this process is, and takes the socket if it is a worker's: neither the socket
+    /// nor the variable is inherited any more then.
+    pub(crate) fn examine() -> Found {
+        let Some(mark) = std::env::var(VARIABLE).ok().as_deref().and_then(Mark::parse) else { return Found::Nothing };
+        if mark.role == Role::Function && !mark.executable.is_ours() {
+            // Started by a worker before its `init`, or executed in its place: another program.
+            return Found::Nothing;
+        }
+        let found = mark.claimed();
+        if let Found::Function(_) | Found::Program(_) = found {
+            forget_variable();
+        }
+        found
+    }
+
+    fn claimed(self) -> Found {
+        // SAFETY: whether it is open is what the first look finds out; nothing closes it meanwhile.
+        let socket = unsafe { BorrowedFd::borrow_raw(self.fd) };
+        let is_socket = matches!(getsockopt(&socket, sockopt::SockType), Ok(SockType::SeqPacket));
+        match self.role {
+            Role::Function => {
+                if !is_socket {
+                    return Found::Lost("the parent's socket was closed before init() was called: it must be the first line of main()");
+                }
+                if !is_child_of_peer(socket) {
+                    // A process of this program's that the worker has started before its own `init`.
+                    return if has_hung_up(socket) { Found::Lost("the parent is gone") } else { Found::Nothing };
+                }
+                match look_at_claim(socket, self.nonce) {
+                    Claim::Ours => {}
+                    Claim::Gone => return Found::Lost("the parent is gone"),
+                    Claim::Taken => return Found::Lost("another process has become the worker already"),
+                    Claim::Other { .. } => return Found::Lost("the parent's socket does not confirm that it is one"),
+                }
+            }
+            // One that was only inherited, or that another process has claimed, is none of ours.
+            Role::Program if !is_socket || look_at_claim(socket, self.nonce) != Claim::Ours => return Found::Nothing,
+            Role::Program => {}
+        }
+        if fcntl(socket, FcntlArg::F_SETFD(FdFlag::FD_CLOEXEC)).is_err() {
+            return Found::Lost("the parent's socket cannot be kept from other programs");
+        }
+        // SAFETY: the descriptor was inherited for this library alone, which takes it once: the
+        // variable that names it is removed, and `entry` looks under a lock.
+        let socket = unsafe { OwnedFd::from_raw_fd(self.fd) };
+        let lifeline = Lifeline { socket, nonce: self.nonce };
+        match self.role {
+            Role::Function => Found::Function(lifeline),
+            Role::Program => Found::Program(lifeline),
+        }
+    }
+}
+
+/// The value of the variable.
+impl fmt::Display for Mark {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let role = match self.role {
+            Role::Function => "function",
+            Role::Program => "program",
+        };
+        write!(f, "{role}:{}:{:016x}:{}:{}", self.fd, self.nonce.0, self.executable.device, self.executable.inode)
+    }
+}
+
+/// Whether the process that made the socket is the parent of this one. Where it is in an outer process
+/// id namespace both are unknown, zero.
+fn is_child_of_peer(socket: BorrowedFd<'_>) -> bool {
+    // Where the system does not tell, the nonce alone must do.
+    getsockopt(&socket, sockopt::PeerCredentials).map_or(true, |peer| peer.pid().cast_unsigned() == parent_id())
+}
+
+fn has_hung_up(socket: BorrowedFd<'_>) -> bool {
+    let mut fds = [PollFd::new(socket.as_fd(), PollFlags::POLLHUP)];
+    poll(&mut fds, PollTimeout::ZERO).is_ok_and(|ready| ready > 0)
+}
+
+fn forget_variable() {
+    // SAFETY: `init` is the first line of main, and `parent` is called early. Where other threads run
+    // nevertheless, Rust's own accesses share a lock with this one; and removal, unlike a change,
+    // frees no memory that C code beside it may read.
+    unsafe { std::env::remove_var(VARIABLE) };
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_mark_is_what_the_variable_says() {
+        for role in [Role::Function, Role::Program] {
+            let mark = Mark::new(role, 7, Nonce::new(), Path::new(ITSELF)).unwrap();
+            assert_eq!(Mark::parse(&mark.to_string()), Some(mark));
+        }
+    }
+
+    #[test]
+    fn what_is_no_mark_is_none() {
+        for value in ["", "function", "function:7", "function:-1:0:0:0", "other:7:0:0:0", "program:7:x:0:0", "function:7:0:0:"] {
+            assert_eq!(Mark::parse(value), None, "{value:?}");
+        }
+    }
+
+    #[test]
+    fn no_two_starts_have_one_nonce() {
+        assert_ne!(Nonce::new(), Nonce::new());
+    }
+
+    #[test]
+    fn the_executable_is_told_from_others() {
+        assert!(FileId::of(ITSELF).unwrap().is_ours());
+        assert!(!FileId::of("/").unwrap().is_ours());
+    }
+}

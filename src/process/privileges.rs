@@ -1,0 +1,40 @@
+//! Secure execution: a program that gains rights by being executed is told by the kernel not to trust
+//! its environment, and so cannot be told by it that it is a worker.
+//!
+//! What an unprivileged process can say to such a program, with a socket of its own, cannot be told
+//! from what its parent says: the worker function, and its arguments, would be the attacker's choice.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+
+use nix::unistd::{getegid, geteuid, getgid, getuid};
+
+use crate::process::execute::ITSELF;
+
+const SET_ID: u32 = libc::S_ISUID | libc::S_ISGID;
+
+/// Whether this process was executed with other rights than its caller has.
+pub(crate) fn is_secure() -> bool {
+    // SAFETY: reads a number that the kernel gave this process when it was executed.
+    unsafe { libc::getauxval(libc::AT_SECURE) != 0 }
+}
+
+/// Whether this program, executed by this process now, is sure to be executed so. Where only the
+/// kernel knows, such as where a security module decides, the worker finds out and says so.
+pub(crate) fn worker_is_secure() -> bool {
+    // The system call compares the effective user with the real one of before.
+    if getuid() != geteuid() || getgid() != getegid() {
+        return true;
+    }
+    // What the file gave this process, it gives the worker again, unless this process renounced it.
+    is_secure() && !nix::sys::prctl::get_no_new_privs().unwrap_or(false) && file_gives_rights()
+}
+
+fn file_gives_rights() -> bool {
+    if fs::metadata(ITSELF).is_ok_and(|file| file.permissions().mode() & SET_ID != 0) {
+        return true;
+    }
+    // SAFETY: both are C strings; with a size of zero nothing is written through the null pointer.
+    let size = unsafe { libc::getxattr(c"/proc/self/exe".as_ptr(), c"security.capability".as_ptr(), std::ptr::null_mut(), 0) };
+    size > 0
+}

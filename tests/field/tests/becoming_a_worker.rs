@@ -1,0 +1,249 @@
+//! A program's `main` never runs in a process that was started to be a worker; and a process that was
+//! not started to be one is never touched.
+
+mod common;
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use common::{Scratch, count, is_root, run, skipped};
+
+const FORKS: &str = env!("CARGO_BIN_EXE_forks");
+const STARTS_ITSELF: &str = env!("CARGO_BIN_EXE_starts_itself");
+const STRAYS: &str = env!("CARGO_BIN_EXE_strays");
+const BEFORE_INIT: &str = env!("CARGO_BIN_EXE_before_init");
+const SPAWNS: &str = env!("CARGO_BIN_EXE_spawns");
+const WORKER_PROGRAM: &str = env!("CARGO_BIN_EXE_worker_program");
+/// An ordinary user, who owns nothing.
+const NOBODY: u32 = 65_534;
+
+/// `main` has run once, and this is what came of it.
+#[track_caller]
+fn runs_once(command: &mut Command, outcome: &str) {
+    let said = run(command);
+    assert_eq!(count(&said.out, "main runs"), 1, "{said}");
+    assert!(said.out.contains(outcome), "{said} does not say {outcome:?}");
+}
+
+#[test]
+fn as_it_should_be() {
+    runs_once(&mut Command::new(FORKS), "Ok(1)");
+}
+
+// ---- secure execution ----------------------------------------------------------------------------
+
+/// Gives a file a capability, as `setcap cap_net_bind_service+ep` does.
+fn give_capability(path: &Path) -> std::io::Result<()> {
+    // Version 2, effective; then what is permitted and what is inheritable, in two halves.
+    let data: [u32; 5] = [0x0200_0001, 1 << 10, 0, 0, 0];
+    let bytes: Vec<u8> = data.iter().flat_map(|word| word.to_le_bytes()).collect();
+    common::set_attribute(path, c"security.capability", &bytes)
+}
+
+/// A copy of a program that everybody may execute, with rights of its own. `None` if those cannot be had here.
+fn privileged(scratch: &Scratch, program: &str, how: &str) -> Option<PathBuf> {
+    if !is_root() {
+        skipped(&format!("{how}: only root can give a program rights"));
+        return None;
+    }
+    let copy = scratch.copy(program);
+    let given = match how {
+        "capability" => give_capability(&copy),
+        _ => fs::set_permissions(&copy, fs::Permissions::from_mode(0o4755)),
+    };
+    if let Err(error) = given {
+        skipped(&format!("{how}: {error}"));
+        return None;
+    }
+    Some(copy)
+}
+
+#[test]
+fn a_program_with_capabilities() {
+    let scratch = Scratch::new("capability");
+    let Some(program) = privileged(&scratch, FORKS, "capability") else { return };
+    let mut command = Command::new(&program);
+    command.uid(NOBODY).gid(NOBODY);
+    runs_once(&mut command, "file capabilities");
+    // Root gains nothing by it.
+    runs_once(&mut Command::new(&program), "Ok(1)");
+}
+
+#[test]
+fn a_program_of_another_user() {
+    let scratch = Scratch::new("setuid");
+    let Some(program) = privileged(&scratch, FORKS, "setuid") else { return };
+    let mut command = Command::new(&program);
+    command.uid(NOBODY).gid(NOBODY);
+    runs_once(&mut command, "set-user-ID");
+    // It gives up what it has: its worker would gain it again.
+    command.args(["setuid", &NOBODY.to_string()]);
+    runs_once(&mut command, "set-user-ID");
+}
+
+/// The parent was executed in the ordinary way; its worker would not be.
+#[test]
+fn root_as_another_user() {
+    if !is_root() {
+        return skipped("only root can be another user");
+    }
+    runs_once(Command::new(FORKS).args(["seteuid", &NOBODY.to_string()]), "effective user");
+    // All of it: the worker is an ordinary process of that user.
+    let scratch = Scratch::new("setuid-all");
+    runs_once(Command::new(scratch.copy(FORKS)).args(["setuid", &NOBODY.to_string()]), "Ok(1)");
+}
+
+/// The worker finds out, where its parent could not know: it says so before it ends.
+#[test]
+fn a_worker_program_with_capabilities() {
+    let scratch = Scratch::new("worker-capability");
+    let Some(program) = privileged(&scratch, WORKER_PROGRAM, "capability") else { return };
+    let parent = scratch.copy(SPAWNS);
+    let said = run(Command::new(parent).arg(&program).uid(NOBODY).gid(NOBODY));
+    // Both ends say it.
+    assert_eq!(count(&said.out, "file capabilities"), 2, "{said}");
+    let said = run(Command::new(SPAWNS).arg(WORKER_PROGRAM));
+    assert_eq!(said.out, "Ok(1)\n", "{said}");
+}
+
+// ---- strays --------------------------------------------------------------------------------------
+
+#[track_caller]
+fn a_stray_runs(how: &str) {
+    a_stray_runs_in(&mut Command::new(STRAYS), how);
+}
+
+#[track_caller]
+fn a_stray_runs_in(command: &mut Command, how: &str) {
+    let scratch = Scratch::new(how);
+    let file = scratch.path("ran");
+    let said = run(command.arg(how).arg(&file));
+    assert!(said.out.ends_with("Ok(1) false\n"), "{said}");
+}
+
+#[test]
+fn a_program_that_a_worker_starts() {
+    a_stray_runs("child");
+}
+
+#[test]
+fn a_program_that_is_adopted_by_the_parent() {
+    a_stray_runs("adopted");
+}
+
+#[test]
+fn a_program_that_takes_the_place_of_a_worker() {
+    a_stray_runs("in its place");
+}
+
+/// A parent that is process 1, as in a container, with a worker that is process 1 of a namespace of its own:
+/// what the worker leaves behind has a parent of that number, too.
+#[test]
+fn a_program_in_the_namespace_of_a_worker() {
+    let unshare = |program: &str| {
+        let mut command = Command::new("unshare");
+        command.args(["--pid", "--fork", "--mount-proc", program]);
+        command
+    };
+    if !unshare("true").output().is_ok_and(|output| output.status.success()) {
+        return skipped("namespaces cannot be made here");
+    }
+    a_stray_runs_in(&mut unshare(STRAYS), "namespace");
+}
+
+/// By a worker that has not called `init` yet: then it has the variable, and the socket.
+#[test]
+fn a_program_that_is_started_before_init() {
+    // Another one,
+    let said = run(Command::new(BEFORE_INIT).arg("helps itself").env("HELPER", FORKS));
+    assert!(said.err.contains("helper: exit status: 0 main runs; Ok(1);"), "{said}");
+    assert!(said.out.ends_with("main runs\nOk(1)\n"), "{said}");
+    // and the same.
+    let said = run(Command::new(BEFORE_INIT).arg("helps itself").env("HELPER", BEFORE_INIT));
+    assert!(said.err.contains("helper: exit status: 0 main runs; Ok(1);"), "{said}");
+    assert!(said.out.ends_with("main runs\nOk(1)\n"), "{said}");
+}
+
+// ---- foreign executables -------------------------------------------------------------------------
+
+/// A plug-in of a host in C, whose `main` is not to run twice, and whose input is not to be read.
+#[test]
+fn a_plug_in() {
+    let scratch = Scratch::new("plug-in");
+    let (source, host) = (scratch.path("host.c"), scratch.path("host"));
+    fs::write(&source, HOST).unwrap();
+    let compiled = Command::new("cc").arg("-o").arg(&host).arg(&source).arg("-ldl").status();
+    if !compiled.is_ok_and(|status| status.success()) {
+        return skipped("there is no C compiler");
+    }
+    let plugin = common::library("plugin");
+    let input = scratch.path("input");
+    fs::write(&input, "the host's own input\n").unwrap();
+    let said = run(Command::new(&host).arg(&plugin).stdin(fs::File::open(&input).unwrap()));
+    assert_eq!(count(&said.out, "main runs"), 1, "{said}");
+    assert!(said.out.contains("plug-in: ") && said.out.contains("not in the program's own executable"), "{said}");
+    assert!(said.out.ends_with("the host's own input\n"), "{said}");
+}
+
+const HOST: &str = r#"
+#include <dlfcn.h>
+#include <stdio.h>
+int main(int count, char **arguments) {
+    printf("main runs\n");
+    fflush(stdout);
+    if (count < 2) {
+        return 1;
+    }
+    void *plugin = dlopen(arguments[1], RTLD_NOW);
+    if (!plugin) {
+        printf("%s\n", dlerror());
+        return 1;
+    }
+    ((void (*)(void)) dlsym(plugin, "plugin_run"))();
+    char line[100];
+    printf("%s", fgets(line, sizeof line, stdin) ? line : "nothing\n");
+    return 0;
+}
+"#;
+
+#[test]
+#[cfg(target_env = "gnu")]
+fn a_program_that_the_dynamic_linker_starts() {
+    let linker = fs::read_to_string("/proc/self/maps").unwrap();
+    let linker =
+        linker.lines().find_map(|line| line.find("/ld-linux").map(|_| &line[line.find('/').unwrap()..])).expect("a dynamic linker");
+    runs_once(Command::new(linker).arg(FORKS), "was started through");
+}
+
+// ---- what forgets --------------------------------------------------------------------------------
+
+/// The first process, and the one that it starts: that one does not start any more.
+#[test]
+fn a_program_that_starts_itself() {
+    for arguments in [&[][..], &["late"]] {
+        let said = run(Command::new(STARTS_ITSELF).args(arguments));
+        assert_eq!(count(&said.out, "main runs"), 2, "{said}");
+        assert!(said.out.contains("has not called coprocess::parent() yet"), "{said}");
+        assert!(said.out.contains("before it attached"), "{said}");
+    }
+}
+
+#[test]
+fn a_worker_that_closes_the_socket_before_init() {
+    let said = run(Command::new(BEFORE_INIT).arg("closes"));
+    assert_eq!(count(&said.out, "main runs"), 1, "{said}");
+    assert!(said.err.contains("coprocess: the worker ends: the parent's socket was closed before init()"), "{said}");
+    assert!(said.out.contains("exited with code 1 before it attached"), "{said}");
+}
+
+/// Its `main` has gone on, as it did not call `init`; but it starts nothing.
+#[test]
+fn a_worker_that_forgets_init() {
+    let said = run(Command::new(BEFORE_INIT).arg("forgets"));
+    assert_eq!(count(&said.out, "main runs"), 2, "{said}");
+    assert!(said.err.contains("coprocess::init() has not run: it must be the first line of main()"), "{said}");
+    assert!(said.out.contains("exited with code 1 before it attached"), "{said}");
+}
