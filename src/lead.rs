@@ -84,6 +84,14 @@ impl Lead {
         self.leader.load(Ordering::Relaxed) == thread_token()
     }
 
+    /// Returns the thread that leads, as [`thread_token`]; zero if none does.
+    ///
+    /// That may have changed already, unless the leader is known to be asleep.
+    pub(crate) fn leader(&self) -> usize {
+        // Relaxed: the reader has synchronised with a leader that sleeps; see `crossing`.
+        self.leader.load(Ordering::Relaxed)
+    }
+
     /// Takes the lead if nobody has it, or if only a dozing resident has.
     #[inline]
     pub(crate) fn try_enter(&self, watch: &Watch) -> bool {
@@ -217,7 +225,20 @@ impl Lead {
     }
 
     /// Waits until the lead is ours or `done` says that it is not needed any more. Whoever makes `done` true notifies `parker`.
-    pub(crate) fn wait_turn(&self, watch: &Watch, parker: &Arc<Parker>, deadline: Option<Instant>, mut done: impl FnMut() -> bool) -> Turn {
+    pub(crate) fn wait_turn(&self, watch: &Watch, parker: &Arc<Parker>, deadline: Option<Instant>, done: impl FnMut() -> bool) -> Turn {
+        self.wait_turn_unless(watch, parker, deadline, done, || false)
+    }
+
+    /// As [`wait_turn`](Self::wait_turn). `awake` is called before this thread goes to sleep: if it
+    /// returns `true`, the thread looks at `done` again instead.
+    pub(crate) fn wait_turn_unless(
+        &self,
+        watch: &Watch,
+        parker: &Arc<Parker>,
+        deadline: Option<Instant>,
+        mut done: impl FnMut() -> bool,
+        mut awake: impl FnMut() -> bool,
+    ) -> Turn {
         loop {
             if done() {
                 return Turn::Done;
@@ -237,7 +258,7 @@ impl Lead {
                 }
             }
             // Again, now that a notification can reach us.
-            let notified = done() || self.wait_for_notice(parker, deadline);
+            let notified = done() || self.wait_for_notice(parker, deadline, &mut awake);
             let nominated = !self.remove(&mut lock(&self.queue), parker);
             if nominated && self.try_enter(watch) {
                 return Turn::Lead;
@@ -249,9 +270,12 @@ impl Lead {
     }
 
     /// The lead often changes hands within a call's time, much less than it takes to go to sleep and be woken.
-    fn wait_for_notice(&self, parker: &Parker, deadline: Option<Instant>) -> bool {
+    fn wait_for_notice(&self, parker: &Parker, deadline: Option<Instant>, awake: &mut impl FnMut() -> bool) -> bool {
         if self.spin.spin(deadline, || parker.is_notified()) {
             return parker.wait(deadline);
+        }
+        if awake() {
+            return true;
         }
         let start = Instant::now();
         let notified = parker.wait(deadline);

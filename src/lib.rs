@@ -150,6 +150,7 @@ mod call_async;
 mod clock;
 mod contain;
 mod coprocess;
+mod crossing;
 mod deadline;
 mod decode;
 mod deferred;

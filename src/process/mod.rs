@@ -14,6 +14,8 @@ mod function;
 #[expect(unsafe_code, reason = "a descriptor that was received")]
 mod handshake;
 mod launch;
+#[expect(unsafe_code, reason = "a pointer to a value that is never freed")]
+mod own;
 #[expect(unsafe_code, reason = "system calls that no package wraps")]
 mod pidfd;
 #[expect(unsafe_code, reason = "ending the process at once")]
@@ -29,6 +31,7 @@ pub use entry::{init, parent};
 pub(crate) use forked::Generation;
 #[cfg(fuzzing)]
 pub(crate) use handshake::read_verdict;
+pub(crate) use own::Own;
 pub(crate) use worker::Worker;
 
 /// Tells a worker where its lifeline is: role, descriptor, inode, process id of the parent.
