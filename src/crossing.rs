@@ -15,6 +15,10 @@
 //!
 //! Threads that are not on a cycle wait as ever: the leader of their end goes on, sooner or later.
 //!
+//! Other waits need no place in the list. A wait for room ends without help: a peer that waits
+//! itself moves what has arrived out of its ring (see `room`). A thread that closes has a deadline.
+//! A handler that waits by other means, such as a mutex, cannot be seen here.
+//!
 //! # Why no cycle is missed, and none is seen that is not there
 //!
 //! A cycle is a row of threads, each asleep in an end that the next one leads. Two kinds of links
@@ -40,8 +44,8 @@ use crate::sync::{lock, thread_token};
 struct Sleeping {
     thread: usize,
     end: Arc<End>,
-    /// What tells the thread that it is on a cycle. `None`: it can do nothing about it.
-    parker: Option<Arc<Parker>>,
+    /// What tells the thread that it is on a cycle.
+    parker: Arc<Parker>,
 }
 
 #[derive(Default)]
@@ -71,21 +75,21 @@ fn way_back(list: &[Sleeping], thread: usize) -> Option<(Vec<&Sleeping>, &Arc<En
 /// Tells the other threads on the cycle of this thread, if there is one, that it is now, or ends.
 fn tell_others(list: &[Sleeping]) {
     if let Some((others, _)) = way_back(list, thread_token()) {
-        others.iter().filter_map(|other| other.parker.as_ref()).for_each(|parker| parker.notify());
+        others.iter().for_each(|other| other.parker.notify());
     }
 }
 
 /// One thread's wait in an end, for the list.
 pub(crate) struct Crossing<'a> {
     end: &'a Arc<End>,
-    parker: Option<&'a Arc<Parker>>,
+    parker: &'a Arc<Parker>,
     /// Whether the thread is in the list.
     entered: Cell<bool>,
 }
 
 impl<'a> Crossing<'a> {
     /// A wait of this thread, not yet in the list. `parker` tells the thread that it has to act.
-    pub(crate) fn new(end: &'a Arc<End>, parker: Option<&'a Arc<Parker>>) -> Crossing<'a> {
+    pub(crate) fn new(end: &'a Arc<End>, parker: &'a Arc<Parker>) -> Crossing<'a> {
         Crossing { end, parker, entered: Cell::new(false) }
     }
 
@@ -95,7 +99,7 @@ impl<'a> Crossing<'a> {
             return;
         }
         let mut list = lock(&LIST.get().0);
-        list.push(Sleeping { thread: thread_token(), end: self.end.clone(), parker: self.parker.cloned() });
+        list.push(Sleeping { thread: thread_token(), end: self.end.clone(), parker: self.parker.clone() });
         tell_others(&list);
     }
 

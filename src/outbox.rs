@@ -10,7 +10,6 @@ use std::time::Instant;
 
 use coprocess_ring::{ChannelError, Misbehaved, Progress, Room, Sender};
 
-use crate::crossing::Crossing;
 use crate::emissions::EmissionId;
 use crate::end::End;
 use crate::envelope::{CallId, Message};
@@ -355,8 +354,6 @@ impl Outbox {
                 return Err(error.into());
             }
             ticket = Some(held.unwrap_or_else(|| out.kept.line.enter()));
-            let crossing = Crossing::new(end, None);
-            crossing.enter();
             out = self.wait_for_turn(out, patience.deadline());
         }
     }

@@ -3,12 +3,10 @@
 //! Two ends that wait for room at once must not wait for each other: whoever waits moves what has arrived out of the ring, into the
 //! process. That makes room for the other side, which is woken by it.
 
-use std::sync::Arc;
 use std::time::Instant;
 
 use coprocess_ring::Room;
 
-use crate::crossing::Crossing;
 use crate::end::End;
 use crate::error::{Error, Result};
 use crate::stats::Counters;
@@ -23,7 +21,7 @@ impl End {
 
     /// Waits until there is room, moving what has arrived out of the way of the other side, which may be waiting for room, too. `crowded` is
     /// called while the bound of that is reached.
-    pub(crate) fn wait_for_room(self: &Arc<Self>, room: Room, deadline: Option<Instant>, crowded: impl Fn()) -> Result<()> {
+    pub(crate) fn wait_for_room(&self, room: Room, deadline: Option<Instant>, crowded: impl Fn()) -> Result<()> {
         loop {
             if self.watch.has_room(room) {
                 return Ok(());
@@ -58,8 +56,6 @@ impl End {
             }
             let start = Instant::now();
             let slept = {
-                let crossing = Crossing::new(self, None);
-                crossing.enter();
                 let _sleeping = self.sleeping_for_room();
                 self.watch.arm_for_room();
                 let slept = if ready() {

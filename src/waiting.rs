@@ -190,7 +190,7 @@ impl End {
         // If the outcome is there already there is nothing to be told, and the loop finds it.
         let _ = self.pending.notify(id, Notify::Thread(parker.clone()));
         let over = || self.pending.is_ready(id) || self.is_over();
-        let crossing = Crossing::new(self, Some(&parker));
+        let crossing = Crossing::new(self, &parker);
         let turn = loop {
             let done = || over() || self.is_gone() || crossing.led().is_some();
             let on_a_cycle = || {
