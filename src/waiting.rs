@@ -65,18 +65,24 @@ impl End {
         deadline: Option<Instant>,
         desk: &mut Desk,
     ) -> Step<Arrived> {
-        let outcome = if self.lead.is_mine() {
+        let outcome = self.wait_and_keep(id, noticed, deadline, desk);
+        if outcome.is_err() {
+            self.give_up(id, GivenUp::Forgotten);
+        }
+        outcome
+    }
+
+    /// As [`wait_for_answer`](Self::wait_for_answer), but the call stays in flight if this fails. After that, notice counts as asked for.
+    #[inline]
+    pub(crate) fn wait_and_keep(self: &Arc<Self>, id: CallId, noticed: bool, deadline: Option<Instant>, desk: &mut Desk) -> Step<Arrived> {
+        if self.lead.is_mine() {
             self.lead_until_answer(id, noticed, deadline, desk)
         } else if self.lead.try_enter(&self.watch) {
             let _leading = Leading(self);
             self.lead_until_answer(id, noticed, deadline, desk)
         } else {
             self.queue_for_answer(id, deadline, desk)
-        };
-        if outcome.is_err() {
-            self.give_up(id, GivenUp::Forgotten);
         }
-        outcome
     }
 
     #[inline]

@@ -184,13 +184,14 @@ fn the_child_gets_errors_for_what_was_under_way() {
             worker.emit("ask", ()).unwrap();
         }
         eventually("it has asked", || owed.lock().unwrap().len() == 3);
-        let calls: Vec<_> = (0..6).map(|_| worker.start::<()>("never", ()).unwrap()).collect();
+        let calls: Vec<_> = (0..7).map(|_| worker.start::<()>("never", ()).unwrap()).collect();
         let child = in_child(
             || {
                 let mut calls = calls.into_iter();
                 let mut call = || calls.next().unwrap();
                 assert_forked(call().wait());
                 assert_forked(call().wait_timeout(Duration::from_secs(1000)));
+                assert_forked(call().wait_for(Duration::from_secs(1000)));
                 assert!(call().is_ready());
                 let mut polled = pin!(call());
                 assert_matches!(polled.as_mut().poll(&mut Context::from_waker(Waker::noop())), Poll::Ready(Err(Error::Forked)));
