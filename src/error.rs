@@ -202,6 +202,9 @@ pub enum ForkError {
     /// The worker function is not part of the executable itself, so that a new process cannot find it.
     #[error("the worker function is not in the program's own executable; use spawn() with a worker program instead")]
     ForeignFunction,
+    /// The [`Builder`](crate::Builder) has variables for the environment, and [`spawn`](crate::Builder::spawn) does not use them. Nothing was started.
+    #[error("variables of Builder::env are for fork(); give the Command for spawn() its own, by Command::env")]
+    EnvironmentOfSpawn,
 }
 
 impl ForkError {
