@@ -225,7 +225,7 @@ pub use stats::Stats;
 pub mod _guide {}
 
 #[cfg(all(doc, not(doctest), feature = "interface", feature = "tokio"))]
-#[doc = "[guide]: crate::_guide\n"]
+#[doc = "[guide]: crate::_guide\n[migration]: crate::_migration\n"]
 #[doc = include_str!("../docs/cookbook.md")]
 pub mod _cookbook {}
 

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use common::{LIMIT, Random, SMALL_RING, assert_matches, eventually, inbox, next, seed, within};
 use coprocess::serde_bytes::ByteBuf;
-use coprocess::{Builder, Coprocess, Error};
+use coprocess::{Builder, Coprocess, Error, Reply};
 
 coprocess::init_in_tests!();
 
@@ -37,7 +37,19 @@ fn relay(from: &Coprocess, to: &Coprocess, name: &'static str) {
     from.try_serve(&format!("other.{name}"), move |n: u64| to.upgrade().ok_or(Error::Closed)?.call::<u64>(name, n));
 }
 
-fn relayed_both_ways(threads: u64, calls: u64) {
+/// The same, with no thread that waits.
+fn relay_later(from: &Coprocess, to: &Coprocess, name: &'static str) {
+    let to = to.downgrade();
+    from.serve_deferred(&format!("other.{name}"), move |n: u64, reply: Reply<u64>| {
+        let answer = |result: Result<u64, Error>| match result {
+            Ok(doubled) => reply.send(doubled).unwrap(),
+            Err(error) => reply.fail(error).unwrap(),
+        };
+        to.upgrade().unwrap().call_with(name, n, answer).unwrap();
+    });
+}
+
+fn relayed_both_ways(threads: u64, calls: u64, relay: fn(&Coprocess, &Coprocess, &'static str)) {
     within(LIMIT, move || {
         let pair = [coprocess::fork(doubler).unwrap(), coprocess::fork(doubler).unwrap()];
         let done = pair.each_ref().map(|co| inbox::<u64>(co, "done"));
@@ -59,13 +71,19 @@ fn relayed_both_ways(threads: u64, calls: u64) {
 
 #[test]
 fn both_ways_at_once() {
-    relayed_both_ways(1, 2000);
+    relayed_both_ways(1, 2000, relay);
 }
 
 /// About as many calls at once as handlers may nest.
 #[test]
 fn many_at_once() {
-    relayed_both_ways(50, 20);
+    relayed_both_ways(50, 20, relay);
+}
+
+/// More calls at once than handlers may nest: answered later, none of them fails.
+#[test]
+fn answered_later_any_number_at_once() {
+    relayed_both_ways(200, 20, relay_later);
 }
 
 /// Pairs, and a handler of each that meets the others before it calls through the next pair. All
@@ -106,7 +124,7 @@ fn crosser(parent: Coprocess) {
     let weak = parent.downgrade();
     parent.listen("begin", move |()| weak.upgrade().unwrap().emit("cross", ()).unwrap());
     parent.serve("double", |n: u64| 2 * n);
-    parent.serve_deferred("never", |(): (), reply: coprocess::Reply<u64>| {
+    parent.serve_deferred("never", |(): (), reply: Reply<u64>| {
         thread::spawn(move || {
             thread::sleep(Duration::from_secs(3600));
             reply.send(0)
