@@ -30,15 +30,15 @@
 //! Therefore a cycle is complete when the last of its threads enters. That thread finds all others
 //! in the list, with the leads that they have. It tells the others on the cycle. What is found in
 //! the list is a cycle at that moment; it ends when one of its threads leaves the list.
+//! `tests/crossing_model.rs` checks with loom that the threads of a cycle learn of it.
 
 use std::cell::Cell;
-use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use crate::end::End;
 use crate::parker::Parker;
 use crate::process::Own;
-use crate::sync::{lock, thread_token};
+use crate::sync::{Arc, Mutex, lock, thread_token};
 
 /// A thread that sleeps, or is about to, in an end that it does not lead.
 struct Sleeping {
