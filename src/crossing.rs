@@ -147,5 +147,5 @@ pub(crate) fn patience(depth: u32) -> Duration {
 pub(crate) fn pause(elapsed: Duration) -> Duration {
     const SHORTEST: Duration = Duration::from_micros(50);
     const LONGEST: Duration = Duration::from_millis(10);
-    (elapsed / 8).clamp(SHORTEST, LONGEST)
+    elapsed.checked_div(8).unwrap_or(LONGEST).clamp(SHORTEST, LONGEST)
 }
