@@ -139,7 +139,8 @@ impl Drop for Crossing<'_> {
 /// Nesting is only needed where answers depend on it, and is bounded, beyond which calls fail. Many
 /// calls that are relayed at once must not reach that bound: the deeper, the longer is waited.
 pub(crate) fn patience(depth: u32) -> Duration {
-    Duration::from_millis(u64::from(depth).saturating_mul(depth.into()))
+    let depth = u64::from(depth.max(1));
+    Duration::from_millis(depth.saturating_mul(depth))
 }
 
 /// How long a thread that has acted for `elapsed` sleeps before it looks again: so that a wait gets

@@ -268,9 +268,12 @@ impl End {
             if start.elapsed() >= patience(depth) && led.has_something() && !led.is_over() {
                 crossing.leave();
                 // If it fails, that end is over, which is for the handler of that end to find.
-                let _ = led.dispatch(&mut Desk::new(), 1, deadline);
+                let dispatched = led.dispatch(&mut Desk::new(), 1, deadline);
                 crossing.enter();
-                continue;
+                // Else there is a part of a message only, or that end has too many answers to send.
+                if matches!(dispatched, Ok(1..)) {
+                    continue;
+                }
             }
             let until = earlier(deadline, Instant::now().checked_add(pause(start.elapsed())));
             let (next, full) = {
