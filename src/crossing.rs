@@ -4,7 +4,7 @@
 //! queues there, and receives nothing of A meanwhile. If that other thread is in a handler of B
 //! which queues in A, neither would receive the other's answer: both would wait for ever.
 //!
-//! So each thread that is about to sleep in an end that another thread leads enters a list of this
+//! So each thread that is about to sleep, or spins for long, while another thread leads enters a list of this
 //! process. A thread that finds itself on a cycle acts, until it has its answer:
 //!
 //! - It takes answers out of the inbox of the end in which it queues, its own among them, as far as

@@ -43,6 +43,10 @@ const TAKEN: u32 = 3;
 /// Somebody queues for the lead.
 const QUEUE: u32 = 4;
 
+/// How often a thread that queues looks whether it was notified, before it is treated as one that
+/// is about to sleep: some tens of microseconds, about as long as a spin lasts that ends in a sleep.
+const LOOKS: u32 = 1 << 14;
+
 /// How waiting for a turn ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Turn {
@@ -229,8 +233,8 @@ impl Lead {
         self.wait_turn_unless(watch, parker, deadline, done, || false)
     }
 
-    /// As [`wait_turn`](Self::wait_turn). `awake` is called before this thread goes to sleep: if it
-    /// returns `true`, the thread looks at `done` again instead.
+    /// As [`wait_turn`](Self::wait_turn). `awake` is called before this thread goes to sleep, or while
+    /// it spins for long: if it returns `true`, the thread looks at `done` again instead.
     pub(crate) fn wait_turn_unless(
         &self,
         watch: &Watch,
@@ -271,8 +275,14 @@ impl Lead {
 
     /// The lead often changes hands within a call's time, much less than it takes to go to sleep and be woken.
     fn wait_for_notice(&self, parker: &Parker, deadline: Option<Instant>, awake: &mut impl FnMut() -> bool) -> bool {
-        if self.spin.spin(deadline, || parker.is_notified()) {
-            return parker.wait(deadline);
+        // A strategy that never sleeps spins for as long as it takes: that is no reason not to ask.
+        let mut looks = 0_u32;
+        let mut is_awake = || {
+            looks = looks.saturating_add(1);
+            looks == LOOKS && awake()
+        };
+        if self.spin.spin(deadline, || parker.is_notified() || is_awake()) {
+            return !parker.is_notified() || parker.wait(deadline);
         }
         if awake() {
             return true;

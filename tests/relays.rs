@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use common::{LIMIT, Random, SMALL_RING, assert_matches, eventually, inbox, next, seed, within};
 use coprocess::serde_bytes::ByteBuf;
-use coprocess::{Builder, Coprocess, Error, Reply};
+use coprocess::{Builder, Coprocess, Error, Reply, WaitStrategy};
 
 coprocess::init_in_tests!();
 
@@ -155,7 +155,10 @@ fn crosser(parent: Coprocess) {
 #[test]
 fn a_cross_wait_ends_with_both_answers() {
     within(LIMIT, || {
-        assert_eq!(crossed(&Builder::new(), crosser, |other, own| other.call("double", own as u64)).next(), [0, 2]);
+        for strategy in [WaitStrategy::Adaptive, WaitStrategy::Spin, WaitStrategy::Block] {
+            let builder = Builder::new().wait(strategy);
+            assert_eq!(crossed(&builder, crosser, |other, own| other.call("double", own as u64)).next(), [0, 2]);
+        }
         assert_eq!(crossed(&Builder::new(), crosser, |other, own| other.call("double", own as u64)).next(), [0, 2, 4, 6, 8]);
     });
 }
