@@ -4,8 +4,8 @@
 //! queues there, and receives nothing of A meanwhile. If that other thread is in a handler of B
 //! which queues in A, neither would receive the other's answer: both would wait for ever.
 //!
-//! So each thread that is about to sleep, or spins for long, while another thread leads enters a list of this
-//! process. A thread that finds itself on a cycle acts, until it has its answer:
+//! So each thread that queues enters a list of this process, before it sleeps or once it has spun
+//! for long. A thread that finds itself on a cycle acts, until it has its answer:
 //!
 //! - It takes answers out of the inbox of the end in which it queues, its own among them, as far as
 //!   no event comes before them. That runs no code of the program.
@@ -25,7 +25,9 @@
 //! make it: "sleeps in", which changes under the lock of the list, and "leads", which does not. But
 //! a thread changes what it leads only while it is awake, which is before it enters the list or
 //! after it has left it. Entering and leaving take the lock, so if a thread is found in the list,
-//! then what it led when it entered is seen (the lock orders the two), and still holds.
+//! then what it led when it entered is seen (the lock orders the two), and still holds. There is
+//! one exception: a thread may get the lead of the end it queues in just before it leaves the
+//! list. Then the row goes from that thread to itself, and is on the way to no other thread.
 //!
 //! Therefore a cycle is complete when the last of its threads enters. That thread finds all others
 //! in the list, with the leads that they have. It tells the others on the cycle. What is found in
