@@ -18,7 +18,7 @@ use crate::error::{Error, Result};
 use crate::lookahead::GivenUp;
 use crate::pending::{Notify, Outcome};
 use crate::timers::Due;
-use crate::waiting::{Arrived, has_passed};
+use crate::waiting::{Arrived, earlier, has_passed};
 
 /// Waits for the result of a call that was sent; see [`End::wait_for_answer`].
 #[inline]
@@ -43,7 +43,18 @@ pub(crate) fn wait_with<R>(
     read: impl FnOnce(&[u8]) -> std::result::Result<R, DecodeError>,
 ) -> Result<R> {
     let mut desk = Desk::new();
-    match end.wait_for_answer(id, noticed, deadline, &mut desk)? {
+    let arrived = end.wait_for_answer(id, noticed, deadline, &mut desk)?;
+    read_arrived(arrived, &mut desk, method, read)
+}
+
+#[inline]
+fn read_arrived<R>(
+    arrived: Arrived,
+    desk: &mut Desk,
+    method: &str,
+    read: impl FnOnce(&[u8]) -> std::result::Result<R, DecodeError>,
+) -> Result<R> {
+    match arrived {
         Arrived::Here => read_answer(&desk.buffer, desk.answer.clone(), method, read),
         // It is there: see `Arrived::Elsewhere`.
         Arrived::Elsewhere => desk.outcome.take().map_or(Err(Error::Closed), |outcome| read_outcome(outcome, method, read)),
@@ -82,7 +93,7 @@ fn read_outcome<R>(outcome: Outcome, method: &str, read: impl FnOnce(&[u8]) -> s
 
 /// A call that was sent and whose result was not taken yet, by [`Coprocess::start`](crate::Coprocess::start).
 ///
-/// Wait for it with [`wait`](Self::wait), or await it: it is a future that needs no particular runtime. Dropping it forgets the answer, and the other end is told once the ring has room for
+/// Wait for it with [`wait`](Self::wait), or for a time with [`wait_for`](Self::wait_for), or await it: it is a future that needs no particular runtime. Dropping it forgets the answer, and the other end is told once the ring has room for
 /// that: the call is served nevertheless, and its handler can [ask](crate::Reply::is_wanted). If [`Builder::call_timeout`](crate::Builder::call_timeout) passes before it is the
 /// call's turn, it is not served.
 ///
@@ -109,8 +120,8 @@ pub struct Pending<R> {
     deadline: Option<Instant>,
     /// Whether the deadline was handed to the timers.
     timed: bool,
-    /// Whether a task has asked for notice.
-    polled: bool,
+    /// Whether a task, or a thread that waited for a time, has asked for notice.
+    noticed: bool,
     /// What it means to drop it.
     dropped: GivenUp,
     /// What reads the result, if it is not to be decoded.
@@ -138,7 +149,7 @@ impl<R: DeserializeOwned> Pending<R> {
     }
 
     pub(crate) fn new(end: Arc<End>, id: CallId, method: Box<str>, deadline: Option<Instant>) -> Pending<R> {
-        Pending { end, id: Some(id), method, deadline, timed: false, polled: false, dropped: GivenUp::Forgotten, read: None }
+        Pending { end, id: Some(id), method, deadline, timed: false, noticed: false, dropped: GivenUp::Forgotten, read: None }
     }
 
     /// Has the result read in another way.
@@ -170,6 +181,8 @@ impl<R: DeserializeOwned> Pending<R> {
 
     /// Waits for the result for at most `timeout`; the call's own deadline, if it has one, holds besides. `Duration::MAX` adds none.
     ///
+    /// This gives the call up if the time is over. [`wait_for`](Self::wait_for) does not.
+    ///
     /// # Errors
     ///
     /// As [`wait`](Self::wait); after [`Error::Timeout`] the answer is forgotten.
@@ -183,12 +196,67 @@ impl<R: DeserializeOwned> Pending<R> {
     /// # Ok::<(), coprocess::Error>(())
     /// ```
     pub fn wait_timeout(self, timeout: Duration) -> Result<R> {
-        let until = Instant::now().checked_add(timeout);
-        let deadline = match (self.deadline, until) {
-            (Some(a), Some(b)) => Some(a.min(b)),
-            (a, b) => a.or(b),
-        };
+        let deadline = earlier(self.deadline, Instant::now().checked_add(timeout));
         self.wait_until(deadline)
+    }
+
+    /// Waits for the result for at most `timeout`, and returns `None` if that passes first: the call goes on.
+    ///
+    /// After `None` the handle is as good as before: wait again, await it, or drop it. Any other
+    /// outcome is the result of the call, which is taken by this. `Duration::ZERO` takes a result
+    /// that has arrived. `Duration::MAX` is no limit.
+    ///
+    /// # Blocking
+    ///
+    /// Ends as [`wait`](Self::wait) does, or after `timeout`. While this waits it dispatches what
+    /// arrives, as [`Coprocess::call`](crate::Coprocess::call) does; a handler may make it late.
+    ///
+    /// # Errors
+    ///
+    /// As [`wait`](Self::wait). [`Error::Timeout`] means that the call's own deadline has passed,
+    /// and that its answer is forgotten. After the result was taken: [`Error::Closed`].
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use std::time::Duration;
+    ///
+    /// coprocess::init_in_tests!();
+    ///
+    /// # fn main() -> coprocess::Result<()> {
+    /// let co = coprocess::fork(|co| {
+    ///     co.serve("square", |n: u64| n * n);
+    /// })?;
+    /// let mut square = co.start::<u64>("square", 3_u64)?;
+    /// let result = loop {
+    ///     if let Some(result) = square.wait_for(Duration::from_millis(100))? {
+    ///         break result;
+    ///     }
+    ///     println!("not yet"); // or draw a spinner, or look whether the user has cancelled
+    /// };
+    /// assert_eq!(result, 9);
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn wait_for(&mut self, timeout: Duration) -> Result<Option<R>> {
+        let Some(id) = self.id else { return Err(Error::Closed) };
+        self.end.check_own()?;
+        let deadline = earlier(self.deadline, Instant::now().checked_add(timeout));
+        let mut desk = Desk::new();
+        let waited = self.end.wait_and_keep(id, self.noticed, deadline, &mut desk);
+        self.noticed = true;
+        match waited {
+            Ok(arrived) => {
+                self.id = None;
+                read_arrived(arrived, &mut desk, &self.method, self.read.unwrap_or(decode)).map(Some)
+            }
+            Err(error) if matches!(*error, Error::Timeout) && !has_passed(self.deadline) => Ok(None),
+            Err(error) => {
+                self.id = None;
+                self.end.give_up(id, GivenUp::Forgotten);
+                Err(*error)
+            }
+        }
     }
 
     fn wait_until(mut self, deadline: Option<Instant>) -> Result<R> {
@@ -196,7 +264,7 @@ impl<R: DeserializeOwned> Pending<R> {
         let Some(id) = self.id.take() else { return Err(Error::Closed) };
         self.end.check_own()?;
         let read = self.read;
-        wait_with(&self.end, id, self.polled, deadline, &self.method, |bytes| read.map_or_else(|| decode(bytes), |read| read(bytes)))
+        wait_with(&self.end, id, self.noticed, deadline, &self.method, |bytes| read.map_or_else(|| decode(bytes), |read| read(bytes)))
     }
 
     /// Whether the result is there, or the deadline has passed, so that [`wait`](Self::wait) would return at once.
@@ -244,7 +312,7 @@ impl<R: DeserializeOwned> Future for Pending<R> {
             this.id = None;
             return Poll::Ready(Err(error.into()));
         }
-        if !this.polled {
+        if !this.noticed {
             let mut desk = Desk::new();
             match end.look_for_answer(id, &mut desk) {
                 Ok(None) => {}
@@ -263,7 +331,7 @@ impl<R: DeserializeOwned> Future for Pending<R> {
                 }
             }
         }
-        this.polled = true;
+        this.noticed = true;
         let finished = match end.pending.notify(id, Notify::Task(cx.waker().clone())) {
             // The waker is in place: whatever ends the call from here on finds it. What ended it before is seen here.
             Ok(()) if end.is_over() => Some(Err(end.failure())),

@@ -34,9 +34,16 @@ pub(crate) const LISTENING: &str = "listening";
 ///
 /// Handlers of one end never run at the same time as each other, except nested: while a handler waits in a `call` of its own, what
 /// arrives is dispatched on its thread. Messages are received in the order they were sent, and a handler has returned, or waits, before
-/// the next message is received. So a handler must not wait for another thread that waits for the same pair, nor may the handlers of two
-/// pairs call across: each would wait for what the other has to receive. Nor may it block on a future of the same pair ([`call_async`](Self::call_async)): `call` receives
+/// the next message is received. So a handler must not wait for another thread that waits for the same pair. Nor may it block on a future of the same pair ([`call_async`](Self::call_async)): `call` receives
 /// while it waits, a runtime does not. Where work takes long, answer later, from another thread, with [`serve_deferred`](Self::serve_deferred).
+///
+/// Handlers of several pairs may call across, each through a pair whose handler calls through
+/// another one of them. Threads that would wait for each other receive for each other: each takes the
+/// answers that it waits for, and dispatches, nested, for the pair whose handler it is in. A handler
+/// that passes calls on keeps its pair waiting, though, and nests: to relay, use
+/// [`serve_deferred`](Self::serve_deferred) and [`call_with`](Self::call_with), as shown there.
+/// Waits by other means, such as a mutex or a channel, are not seen: two handlers that wait for each
+/// other by those wait for ever.
 ///
 /// In the worker of [`fork`](crate::fork) nothing is dispatched before the worker function has returned, except while a thread waits in
 /// `call`, [`run`](Self::run) or [`poll`](Self::poll), and once something needs a thread of the library: a callback, an awaited call whose answer does not come at once, a gauge's value
@@ -519,6 +526,45 @@ impl Coprocess {
     ///     std::thread::spawn(move || reply.send(n * n));
     /// });
     /// # Ok::<(), coprocess::Error>(())
+    /// ```
+    ///
+    /// A relay passes calls on to another pair, and no thread waits for the answers:
+    ///
+    /// ```
+    /// use coprocess::{Coprocess, Error, Reply};
+    ///
+    /// coprocess::init_in_tests!();
+    ///
+    /// fn relay(from: &Coprocess, to: &Coprocess) {
+    ///     let to = to.downgrade(); // a handler that kept the other pair open would be a surprise
+    ///     from.serve_deferred("other.double", move |n: u64, reply: Reply<u64>| {
+    ///         let Some(to) = to.upgrade() else { return drop(reply.fail(Error::Closed)) };
+    ///         // If the call cannot be sent, the reply is dropped: the caller gets Error::Remote.
+    ///         let _ = to.call_with("double", n, move |result| {
+    ///             drop(match result {
+    ///                 Ok(doubled) => reply.send(doubled),
+    ///                 Err(error) => reply.fail(error),
+    ///             });
+    ///         });
+    ///     });
+    /// }
+    ///
+    /// fn worker(parent: Coprocess) {
+    ///     parent.serve("double", |n: u64| 2 * n);
+    ///     let weak = parent.downgrade();
+    ///     parent.try_serve("ask", move |n: u64| {
+    ///         weak.upgrade().ok_or(Error::Closed)?.call::<u64>("other.double", n)
+    ///     });
+    /// }
+    ///
+    /// # fn main() -> coprocess::Result<()> {
+    /// let (a, b) = (coprocess::fork(worker)?, coprocess::fork(worker)?);
+    /// relay(&a, &b);
+    /// relay(&b, &a);
+    /// let (to_b, to_a) = (a.start::<u64>("ask", 1_u64)?, b.start::<u64>("ask", 2_u64)?);
+    /// assert_eq!((to_b.wait()?, to_a.wait()?), (2, 4));
+    /// # Ok(())
+    /// # }
     /// ```
     pub fn serve_deferred<A: DeserializeOwned + 'static, R: Serialize + 'static>(
         &self,

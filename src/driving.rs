@@ -82,7 +82,7 @@ impl End {
     }
 
     /// Dispatches at most `limit` messages, until `deadline`. Returns how many.
-    fn dispatch(self: &Arc<Self>, desk: &mut Desk, limit: usize, deadline: Option<Instant>) -> Result<usize> {
+    pub(crate) fn dispatch(self: &Arc<Self>, desk: &mut Desk, limit: usize, deadline: Option<Instant>) -> Result<usize> {
         let mut count = 0;
         self.attend();
         self.mind_the_end();

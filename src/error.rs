@@ -223,6 +223,9 @@ pub enum ForkError {
         "its executable gains rights when it is executed (file capabilities, set-user-ID), or its effective user or group is not the real one: such a process must not trust what starts it; give up the rights, or use spawn() with a program that has none"
     )]
     SecureExecution,
+    /// The [`Builder`](crate::Builder) has variables for the environment, and [`spawn`](crate::Builder::spawn) does not use them. Nothing was started.
+    #[error("variables of Builder::env are for fork(); give the Command for spawn() its own, by Command::env")]
+    EnvironmentOfSpawn,
 }
 
 impl ForkError {

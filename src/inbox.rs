@@ -40,6 +40,17 @@ pub(crate) enum Popped {
     Other,
 }
 
+/// Which answers a thread takes ahead of the messages before them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Ahead {
+    /// All, since nothing more will come: whatever the bound of the backlog.
+    Last,
+    /// All.
+    Any,
+    /// Those that no event comes before, nor the value of a gauge.
+    OfCalls,
+}
+
 #[derive(Debug)]
 pub(crate) struct Inbox {
     receiver: Receiver,
@@ -47,6 +58,8 @@ pub(crate) struct Inbox {
     /// The first so many of the backlog are no answers.
     sifted: usize,
     backlog_bytes: usize,
+    /// The first so many of the backlog are no events, and no values of gauges.
+    eventless: usize,
     /// The first so many of the backlog were looked at for cancels.
     looked_at: usize,
     /// Events that came while handlers were nested as deep as they may.
@@ -64,6 +77,7 @@ impl Inbox {
             backlog: VecDeque::new(),
             sifted: 0,
             backlog_bytes: 0,
+            eventless: 0,
             looked_at: 0,
             deferred: VecDeque::new(),
             completions: VecDeque::new(),
@@ -125,6 +139,7 @@ impl Inbox {
             None => {
                 self.sifted = self.sifted.saturating_sub(1);
                 self.looked_at = self.looked_at.saturating_sub(1);
+                self.eventless = self.eventless.saturating_sub(1);
                 self.backlog.pop_front()?
             }
         };
@@ -198,9 +213,9 @@ impl Inbox {
         self.receiver.expect_end();
     }
 
-    /// Takes all answers that have arrived, leaving calls and events in their order. `last`: nothing more will come, so all of it is looked at,
-    /// whatever the bound.
-    pub(crate) fn take_answers(&mut self, last: bool, mut take: impl FnMut(Vec<u64>, usize)) -> Result<(), ChannelError> {
+    /// Takes answers that have arrived, leaving calls and events in their order.
+    pub(crate) fn take_answers(&mut self, ahead: Ahead, mut take: impl FnMut(Vec<u64>, usize)) -> Result<(), ChannelError> {
+        let last = ahead == Ahead::Last;
         if last {
             self.expect_end();
         }
@@ -214,16 +229,23 @@ impl Inbox {
             let was_full = self.is_full();
             // Those behind change their places.
             self.looked_at = self.looked_at.min(self.sifted);
-            // Each is looked at once: what a side has sent that fills the backlog must not be gone through by everybody who waits.
-            for stowed in self.backlog.split_off(self.sifted) {
-                if matches!(split(&stowed.words, stowed.bytes), Some((Head::Answer(_) | Head::Failure(..), _))) {
-                    self.backlog_bytes = self.backlog_bytes.saturating_sub(stowed.cost());
-                    take(stowed.words, stowed.bytes);
-                } else {
-                    self.backlog.push_back(stowed);
+            let until = if ahead == Ahead::OfCalls { self.before_events() } else { self.backlog.len() };
+            if until >= self.sifted {
+                let behind = self.backlog.split_off(until);
+                // Each is looked at once: what a side has sent that fills the backlog must not be gone through by everybody who waits.
+                for stowed in self.backlog.split_off(self.sifted) {
+                    if matches!(split(&stowed.words, stowed.bytes), Some((Head::Answer(_) | Head::Failure(..), _))) {
+                        self.backlog_bytes = self.backlog_bytes.saturating_sub(stowed.cost());
+                        take(stowed.words, stowed.bytes);
+                    } else {
+                        self.backlog.push_back(stowed);
+                    }
                 }
+                // Those behind have changed their places.
+                self.eventless = if ahead == Ahead::OfCalls { self.backlog.len() } else { self.eventless.min(self.sifted) };
+                self.sifted = self.backlog.len();
+                self.backlog.extend(behind);
             }
-            self.sifted = self.backlog.len();
             // There may be more in the ring, if it was left there for want of room: what was there when this began, and not what a side that
             // sends nothing but answers adds all the time.
             let all = self.receiver.position().wrapping_sub(start) >= (self.receiver.slots() as u64).wrapping_mul(2);
@@ -231,6 +253,19 @@ impl Inbox {
                 return Ok(());
             }
         }
+    }
+
+    /// How many messages of the backlog come before the first event, or value of a gauge.
+    fn before_events(&mut self) -> usize {
+        if !self.deferred.is_empty() {
+            return 0;
+        }
+        while let Some(stowed) = self.backlog.get(self.eventless)
+            && !matches!(split(&stowed.words, stowed.bytes), Some((Head::Event(_) | Head::Gauge(..), _)))
+        {
+            self.eventless = self.eventless.saturating_add(1);
+        }
+        self.eventless
     }
 
     /// Changes whenever a message is taken.

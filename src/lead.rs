@@ -43,6 +43,10 @@ const TAKEN: u32 = 3;
 /// Somebody queues for the lead.
 const QUEUE: u32 = 4;
 
+/// How often a thread that queues looks whether it was notified, before it is treated as one that
+/// is about to sleep: some tens of microseconds, about as long as a spin lasts that ends in a sleep.
+const LOOKS: u32 = 1 << 14;
+
 /// How waiting for a turn ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Turn {
@@ -82,6 +86,14 @@ impl Lead {
     pub(crate) fn is_mine(&self) -> bool {
         // Relaxed: only this thread ever stores its own token.
         self.leader.load(Ordering::Relaxed) == thread_token()
+    }
+
+    /// Returns the thread that leads, as [`thread_token`]; zero if none does.
+    ///
+    /// That may have changed already, unless the leader is known to be asleep.
+    pub(crate) fn leader(&self) -> usize {
+        // Relaxed: the reader has synchronised with a leader that sleeps; see `crossing`.
+        self.leader.load(Ordering::Relaxed)
     }
 
     /// Takes the lead if nobody has it, or if only a dozing resident has.
@@ -217,7 +229,20 @@ impl Lead {
     }
 
     /// Waits until the lead is ours or `done` says that it is not needed any more. Whoever makes `done` true notifies `parker`.
-    pub(crate) fn wait_turn(&self, watch: &Watch, parker: &Arc<Parker>, deadline: Option<Instant>, mut done: impl FnMut() -> bool) -> Turn {
+    pub(crate) fn wait_turn(&self, watch: &Watch, parker: &Arc<Parker>, deadline: Option<Instant>, done: impl FnMut() -> bool) -> Turn {
+        self.wait_turn_unless(watch, parker, deadline, done, || false)
+    }
+
+    /// As [`wait_turn`](Self::wait_turn). `awake` is called before this thread goes to sleep, or while
+    /// it spins for long: if it returns `true`, the thread looks at `done` again instead.
+    pub(crate) fn wait_turn_unless(
+        &self,
+        watch: &Watch,
+        parker: &Arc<Parker>,
+        deadline: Option<Instant>,
+        mut done: impl FnMut() -> bool,
+        mut awake: impl FnMut() -> bool,
+    ) -> Turn {
         loop {
             if done() {
                 return Turn::Done;
@@ -237,7 +262,7 @@ impl Lead {
                 }
             }
             // Again, now that a notification can reach us.
-            let notified = done() || self.wait_for_notice(parker, deadline);
+            let notified = done() || self.wait_for_notice(parker, deadline, &mut awake);
             let nominated = !self.remove(&mut lock(&self.queue), parker);
             if nominated && self.try_enter(watch) {
                 return Turn::Lead;
@@ -249,9 +274,18 @@ impl Lead {
     }
 
     /// The lead often changes hands within a call's time, much less than it takes to go to sleep and be woken.
-    fn wait_for_notice(&self, parker: &Parker, deadline: Option<Instant>) -> bool {
-        if self.spin.spin(deadline, || parker.is_notified()) {
-            return parker.wait(deadline);
+    fn wait_for_notice(&self, parker: &Parker, deadline: Option<Instant>, awake: &mut impl FnMut() -> bool) -> bool {
+        // A strategy that never sleeps spins for as long as it takes: that is no reason not to ask.
+        let mut looks = 0_u32;
+        let mut is_awake = || {
+            looks = looks.saturating_add(1);
+            looks == LOOKS && awake()
+        };
+        if self.spin.spin(deadline, || parker.is_notified() || is_awake()) {
+            return !parker.is_notified() || parker.wait(deadline);
+        }
+        if awake() {
+            return true;
         }
         let start = Instant::now();
         let notified = parker.wait(deadline);

@@ -150,6 +150,7 @@ mod call_async;
 mod clock;
 mod contain;
 mod coprocess;
+mod crossing;
 mod deadline;
 mod decode;
 mod deferred;
@@ -226,7 +227,7 @@ pub use stats::Stats;
 pub mod _guide {}
 
 #[cfg(all(doc, not(doctest), feature = "interface", feature = "tokio"))]
-#[doc = "[guide]: crate::_guide\n"]
+#[doc = "[guide]: crate::_guide\n[migration]: crate::_migration\n"]
 #[doc = include_str!("../docs/cookbook.md")]
 pub mod _cookbook {}
 

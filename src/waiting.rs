@@ -8,10 +8,12 @@ use std::time::{Duration, Instant};
 
 use coprocess_ring::Sleeper;
 
+use crate::crossing::{Crossing, patience, pause};
 use crate::dispatch::{Desk, Received, SpinFor};
 use crate::end::End;
 use crate::envelope::{CallId, Head, split};
 use crate::error::{Error, Result, Step};
+use crate::inbox::Ahead;
 use crate::lead::Turn;
 use crate::lookahead::GivenUp;
 use crate::outbox::CROWDED_BYTES;
@@ -63,18 +65,24 @@ impl End {
         deadline: Option<Instant>,
         desk: &mut Desk,
     ) -> Step<Arrived> {
-        let outcome = if self.lead.is_mine() {
+        let outcome = self.wait_and_keep(id, noticed, deadline, desk);
+        if outcome.is_err() {
+            self.give_up(id, GivenUp::Forgotten);
+        }
+        outcome
+    }
+
+    /// As [`wait_for_answer`](Self::wait_for_answer), but the call stays in flight if this fails. After that, notice counts as asked for.
+    #[inline]
+    pub(crate) fn wait_and_keep(self: &Arc<Self>, id: CallId, noticed: bool, deadline: Option<Instant>, desk: &mut Desk) -> Step<Arrived> {
+        if self.lead.is_mine() {
             self.lead_until_answer(id, noticed, deadline, desk)
         } else if self.lead.try_enter(&self.watch) {
             let _leading = Leading(self);
             self.lead_until_answer(id, noticed, deadline, desk)
         } else {
             self.queue_for_answer(id, deadline, desk)
-        };
-        if outcome.is_err() {
-            self.give_up(id, GivenUp::Forgotten);
         }
-        outcome
     }
 
     #[inline]
@@ -188,11 +196,27 @@ impl End {
         // If the outcome is there already there is nothing to be told, and the loop finds it.
         let _ = self.pending.notify(id, Notify::Thread(parker.clone()));
         let over = || self.pending.is_ready(id) || self.is_over();
-        let turn = self.lead.wait_turn(&self.watch, &parker, deadline, || over() || self.is_gone());
-        if turn == Turn::Lead {
-            let _leading = Leading(self);
-            return self.lead_until_answer(id, true, deadline, desk);
-        }
+        let crossing = Crossing::new(self, &parker);
+        let turn = loop {
+            let done = || over() || self.is_gone() || crossing.led().is_some();
+            let on_a_cycle = || {
+                crossing.enter();
+                crossing.led().is_some()
+            };
+            match self.lead.wait_turn_unless(&self.watch, &parker, deadline, done, on_a_cycle) {
+                Turn::Lead => {
+                    crossing.leave();
+                    let _leading = Leading(self);
+                    return self.lead_until_answer(id, true, deadline, desk);
+                }
+                Turn::Done if !over() && !self.is_gone() => self.wait_on_a_cycle(&crossing, &parker, deadline, over)?,
+                turn => break turn,
+            }
+            if has_passed(deadline) {
+                break Turn::TimedOut;
+            }
+        };
+        drop(crossing);
         if turn == Turn::Done && self.is_gone() {
             self.last_deliveries(deadline, over);
         }
@@ -223,6 +247,45 @@ impl End {
             }
         }
         Err(Error::Timeout.into())
+    }
+
+    /// Waits as long as the thread that leads this end waits for this thread; see [`crossing`](crate::crossing).
+    fn wait_on_a_cycle(
+        self: &Arc<Self>,
+        crossing: &Crossing<'_>,
+        parker: &Parker,
+        deadline: Option<Instant>,
+        done: impl Fn() -> bool,
+    ) -> Result<()> {
+        let start = Instant::now();
+        while let Some(led) = crossing.led() {
+            self.salvage(Ahead::OfCalls)?;
+            if done() || self.is_gone() || has_passed(deadline) {
+                break;
+            }
+            // Relaxed: this thread leads that end.
+            let depth = led.depth.load(Ordering::Relaxed);
+            if start.elapsed() >= patience(depth) && led.has_something() && !led.is_over() {
+                crossing.leave();
+                // If it fails, that end is over, which is for the handler of that end to find.
+                let dispatched = led.dispatch(&mut Desk::new(), 1, deadline);
+                crossing.enter();
+                // Else there is a part of a message only, or that end has too many answers to send.
+                if matches!(dispatched, Ok(1..)) {
+                    continue;
+                }
+            }
+            let until = earlier(deadline, Instant::now().checked_add(pause(start.elapsed())));
+            let (next, full) = {
+                let inbox = self.inbox();
+                (inbox.next(), inbox.is_full())
+            };
+            let has_come = || !full && self.watch.has_come(next);
+            if !self.spin_for_data.spin(until, || has_come() || parker.is_notified()) || !has_come() {
+                parker.wait(until);
+            }
+        }
+        Ok(())
     }
 
     /// After a call that could not be sent, as if it had been in flight: what the other side has sent before it was gone comes before the error.
@@ -260,6 +323,10 @@ impl End {
     ///
     /// Runs none of the user's code, unless the end is over: tasks and callbacks are left for a thread that dispatches.
     pub(crate) fn salvage_answers(&self) -> Result<()> {
+        self.salvage(if self.is_gone() { Ahead::Last } else { Ahead::Any })
+    }
+
+    fn salvage(&self, ahead: Ahead) -> Result<()> {
         let outcome = {
             let mut inbox = self.inbox();
             let mut completions = Vec::new();
@@ -269,7 +336,7 @@ impl End {
                 Completion::Unknown => Counters::add(&self.counters.answers_dropped),
                 other => completions.push(other),
             };
-            let outcome = inbox.take_answers(self.is_gone(), |words, bytes| match split(&words, bytes) {
+            let outcome = inbox.take_answers(ahead, |words, bytes| match split(&words, bytes) {
                 Some((Head::Answer(id), payload)) => {
                     let from = bytes.wrapping_sub(payload.len());
                     keep(self.pending.complete(id, Outcome::Answer { words, from, to: bytes }));

@@ -361,6 +361,7 @@ fn text_of_the_others() {
         (ForkError::Setup { action: "reserve memory", source: refused() }, "cannot reserve memory", true),
         (ForkError::AbiMismatch { ours: 1, theirs: 2 }, "version 2", false),
         (ForkError::ForeignFunction, "spawn()", false),
+        (ForkError::EnvironmentOfSpawn, "Command::env", false),
         (ForkError::Ended(ExitStatus::from_raw(0x100)), "exited with code 1", false),
     ] {
         assert_eq!(cause.source().is_some(), source, "{cause:?}");

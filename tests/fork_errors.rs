@@ -120,3 +120,19 @@ fn fork_with_a_bad_handshake() {
         assert_matches!(cause, ForkError::Handshake(_));
     });
 }
+
+/// The variables of the builder are for `fork`: they would be lost, so nothing is started.
+#[test]
+fn spawn_with_an_environment_of_the_builder() {
+    within(LIMIT, || {
+        let path = fresh_path("started");
+        let start = || shell(&format!("touch '{}'", path.display()));
+        let cause = cause(Builder::new().env("COLOUR", "mauve").spawn(start()), "`sh`");
+        assert_matches!(cause, ForkError::EnvironmentOfSpawn);
+        assert!(cause.to_string().contains("Command::env"));
+        assert!(!path.exists(), "nothing was started");
+        // Without them, the same program is.
+        assert_matches!(self::cause(Builder::new().spawn(start()), "`sh`"), ForkError::Ended(_));
+        std::fs::remove_file(path).unwrap();
+    });
+}

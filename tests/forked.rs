@@ -184,13 +184,14 @@ fn the_child_gets_errors_for_what_was_under_way() {
             worker.emit("ask", ()).unwrap();
         }
         eventually("it has asked", || owed.lock().unwrap().len() == 3);
-        let calls: Vec<_> = (0..6).map(|_| worker.start::<()>("never", ()).unwrap()).collect();
+        let calls: Vec<_> = (0..7).map(|_| worker.start::<()>("never", ()).unwrap()).collect();
         let child = in_child(
             || {
                 let mut calls = calls.into_iter();
                 let mut call = || calls.next().unwrap();
                 assert_forked(call().wait());
                 assert_forked(call().wait_timeout(Duration::from_secs(1000)));
+                assert_forked(call().wait_for(Duration::from_secs(1000)));
                 assert!(call().is_ready());
                 let mut polled = pin!(call());
                 assert_matches!(polled.as_mut().poll(&mut Context::from_waker(Waker::noop())), Poll::Ready(Err(Error::Forked)));
@@ -518,5 +519,59 @@ fn the_worker_dies_while_the_child_lives() {
         assert!(!is_gone(child.as_raw().cast_unsigned()));
         kill(child, Signal::SIGKILL).unwrap();
         assert_eq!(status(child), WaitStatus::Signaled(child, Signal::SIGKILL, false));
+    });
+}
+
+/// Calls that are relayed between two workers, both ways at once, by handlers that wait.
+fn relay_both_ways(calls: u64) -> [Coprocess; 2] {
+    fn caller(parent: Coprocess) {
+        parent.serve("double", |x: u64| x * 2);
+        let end = parent.downgrade();
+        parent.listen("go", move |calls: u64| {
+            let end = end.clone();
+            thread::spawn(move || {
+                let parent = end.upgrade().unwrap();
+                for x in 0..calls {
+                    match parent.call::<u64>("other.double", x) {
+                        Ok(doubled) => assert_eq!(doubled, 2 * x),
+                        Err(_) => return,
+                    }
+                }
+                parent.emit("done", calls).unwrap();
+            });
+        });
+    }
+    let pair = [coprocess::fork(caller).unwrap(), coprocess::fork(caller).unwrap()];
+    for (from, to) in [(&pair[0], &pair[1]), (&pair[1], &pair[0])] {
+        let to = to.downgrade();
+        from.try_serve("other.double", move |x: u64| to.upgrade().ok_or(Error::Closed)?.call::<u64>("double", x));
+    }
+    for worker in &pair {
+        worker.emit("go", calls).unwrap();
+    }
+    pair
+}
+
+/// Children are forked while handlers wait across, and wait across in pairs of their own: what they have copies of does not matter.
+#[test]
+fn the_child_relays() {
+    alone!({
+        let _busy = relay_both_ways(u64::MAX);
+        for _ in 0..20 {
+            let child = in_child(
+                || {
+                    let own = relay_both_ways(0);
+                    let done = own.each_ref().map(|worker| inbox::<u64>(worker, "done"));
+                    for worker in &own {
+                        worker.emit("go", 50_u64).unwrap();
+                    }
+                    for done in &done {
+                        while next(done) != 50 {}
+                    }
+                },
+                || (),
+            );
+            assert_fine(child);
+        }
     });
 }

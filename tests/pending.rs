@@ -2,13 +2,19 @@
 
 mod common;
 
+use std::future::Future;
+use std::pin::Pin;
 use std::sync::{Arc, Mutex, mpsc};
+use std::task::{Context, Poll, Wake, Waker};
 use std::thread;
+use std::time::{Duration, Instant};
 
-use common::{LIMIT, assert_matches, eventually, later_worker, next, within};
-use coprocess::Error;
+use common::{LIMIT, assert_matches, eventually, later_worker, next, serve_later, within};
+use coprocess::{Builder, Error, Reply};
 
 coprocess::init_in_tests!();
+
+const SHORT: Duration = Duration::from_millis(20);
 
 #[test]
 fn waits_in_any_order() {
@@ -157,5 +163,150 @@ fn callbacks() {
         for result in results.lock().unwrap().iter() {
             assert_matches!(result, Err(Error::Disconnected(_)));
         }
+    });
+}
+
+/// Waited for in vain, a call goes on: it can be waited for again, in every way.
+#[test]
+fn wait_for_can_be_tried_again() {
+    within(LIMIT, || {
+        let worker = later_worker();
+        let later = |x: u64| {
+            let mut call = worker.start::<u64>("later", x).unwrap();
+            let start = Instant::now();
+            for _ in 0..3 {
+                assert_matches!(call.wait_for(SHORT), Ok(None));
+            }
+            assert!(start.elapsed() >= 3 * SHORT);
+            assert_matches!(call.wait_for(Duration::ZERO), Ok(None));
+            assert!(!call.is_ready());
+            call
+        };
+        let [mut again, waited, bounded, mut awaited, mut moved] = [1, 2, 3, 4, 5].map(later);
+        let dropped = later(6);
+        assert_eq!(worker.stats().cancels_sent, 0, "a call that is waited for in vain is not given up");
+        drop(dropped);
+        assert_eq!(worker.stats().cancels_sent, 1);
+        let (woken, told) = mpsc::channel();
+        let waker = Waker::from(Arc::new(Tell(woken)));
+        assert!(Pin::new(&mut awaited).poll(&mut Context::from_waker(&waker)).is_pending());
+        // A wait takes the place of the task; a poll afterwards that of the wait.
+        assert_matches!(awaited.wait_for(SHORT), Ok(None));
+        assert!(Pin::new(&mut awaited).poll(&mut Context::from_waker(&waker)).is_pending());
+        let moved = thread::spawn(move || moved.wait_for(LIMIT).unwrap());
+        worker.call::<usize>("now", ()).unwrap();
+        assert_eq!(again.wait_for(LIMIT).unwrap(), Some(2));
+        assert_matches!(again.wait_for(LIMIT), Err(Error::Closed));
+        assert!(again.is_ready());
+        assert_eq!(waited.wait().unwrap(), 4);
+        assert_eq!(bounded.wait_timeout(LIMIT).unwrap(), 6);
+        next(&told);
+        assert_matches!(Pin::new(&mut awaited).poll(&mut Context::from_waker(&waker)), Poll::Ready(Ok(8)));
+        assert_eq!(moved.join().unwrap(), Some(10));
+
+        let mut missing = worker.start::<u64>("missing", ()).unwrap();
+        assert_matches!(missing.wait_for(LIMIT), Err(Error::MethodNotFound { .. }));
+    });
+}
+
+/// Says that a task was woken.
+struct Tell(mpsc::Sender<()>);
+
+impl Wake for Tell {
+    fn wake(self: Arc<Self>) {
+        let _ = self.0.send(());
+    }
+}
+
+/// Many threads wait for a moment, again and again, and lead in turns: every answer reaches its call.
+#[test]
+fn wait_for_of_many_threads_at_once() {
+    within(LIMIT, || {
+        let worker = later_worker();
+        let threads: Vec<_> = (0..8_u64)
+            .map(|thread| {
+                let worker = worker.clone();
+                thread::spawn(move || {
+                    let mut in_vain = 0;
+                    for n in 0..300 {
+                        let x = 1000 * thread + n;
+                        let mut quick = worker.start::<u64>("double", x).unwrap();
+                        let mut late = worker.start::<u64>("later", x).unwrap();
+                        worker.emit("now", ()).unwrap();
+                        for call in [&mut late, &mut quick] {
+                            loop {
+                                match call.wait_for(Duration::from_micros(x % 7)).unwrap() {
+                                    Some(doubled) => break assert_eq!(doubled, 2 * x),
+                                    None => in_vain += 1,
+                                }
+                            }
+                        }
+                    }
+                    in_vain
+                })
+            })
+            .collect();
+        let in_vain: u64 = threads.into_iter().map(|thread| thread.join().unwrap()).sum();
+        assert!(in_vain > 0, "no wait was ever too short");
+        let stats = worker.stats();
+        assert_eq!((stats.cancels_sent, stats.answers_dropped), (0, 0));
+    });
+}
+
+/// The call's own deadline ends it, and so does the end of the pair, after what had arrived.
+#[test]
+fn wait_for_ends_with_the_call() {
+    within(LIMIT, || {
+        let timed = Builder::new().call_timeout(4 * SHORT).fork(|parent| {
+            let held: Mutex<Vec<Reply<()>>> = Mutex::default();
+            parent.serve_deferred("never", move |(): (), reply: Reply<()>| held.lock().unwrap().push(reply));
+        });
+        let timed = timed.unwrap();
+        let start = Instant::now();
+        let mut call = timed.start::<()>("never", ()).unwrap();
+        assert_matches!(call.wait_for(SHORT), Ok(None));
+        assert_matches!(call.wait_for(LIMIT), Err(Error::Timeout));
+        assert!(start.elapsed() >= 4 * SHORT);
+        assert_matches!(call.wait_for(LIMIT), Err(Error::Closed));
+        assert_eq!(timed.stats().cancels_sent, 1);
+
+        let worker = later_worker();
+        let mut answered = worker.start::<u64>("double", 1_u64).unwrap();
+        let mut unanswered = worker.start::<u64>("later", 1_u64).unwrap();
+        worker.call::<u64>("double", 2_u64).unwrap();
+        assert_matches!(unanswered.wait_for(SHORT), Ok(None));
+        worker.kill().unwrap();
+        assert_matches!(unanswered.wait_for(LIMIT), Err(Error::Disconnected(_)));
+        assert_eq!(answered.wait_for(LIMIT).unwrap(), Some(2));
+
+        let worker = later_worker();
+        let mut closed = worker.start::<u64>("later", 1_u64).unwrap();
+        assert_matches!(closed.wait_for(SHORT), Ok(None));
+        worker.close().unwrap();
+        assert_matches!(closed.wait_for(LIMIT), Err(Error::Closed));
+    });
+}
+
+/// In a handler of the same pair, which leads already.
+#[test]
+fn wait_for_in_a_handler() {
+    within(LIMIT, || {
+        let worker = coprocess::fork(|parent| {
+            serve_later(&parent);
+            let end = parent.downgrade();
+            parent.listen("say done", move |()| end.upgrade().unwrap().emit("done", ()).unwrap());
+        })
+        .unwrap();
+        let (sender, results) = mpsc::channel();
+        let end = worker.downgrade();
+        worker.listen("done", move |()| {
+            let co = end.upgrade().unwrap();
+            let mut call = co.start::<u64>("later", 21_u64).unwrap();
+            assert_matches!(call.wait_for(SHORT), Ok(None));
+            co.emit("now", ()).unwrap();
+            sender.send(call.wait_for(LIMIT)).unwrap();
+        });
+        worker.emit("say done", ()).unwrap();
+        assert_eq!(next(&results).unwrap(), Some(42));
     });
 }

@@ -7,7 +7,7 @@ mod common;
 use std::fs::File;
 use std::hint::black_box;
 use std::io::{Read, Write};
-use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::thread;
 
 use common::{LIMIT, alone, assert_matches, within};
@@ -65,6 +65,12 @@ fn its_thread_is_named_main() {
     });
 }
 
+/// A copy of a stream.
+fn copy(fd: RawFd) -> OwnedFd {
+    // SAFETY: the process is the test's own, and nothing in it closes a stream meanwhile.
+    unsafe { BorrowedFd::borrow_raw(fd) }.try_clone_to_owned().unwrap()
+}
+
 /// What a descriptor's number stands for, with another file in its place until this is dropped.
 struct Replaced {
     fd: RawFd,
@@ -73,8 +79,7 @@ struct Replaced {
 
 impl Replaced {
     fn new(fd: RawFd, by: &impl AsRawFd) -> Replaced {
-        // SAFETY: a copy, which nothing else knows of.
-        let before = unsafe { OwnedFd::from_raw_fd(libc::fcntl(fd, libc::F_DUPFD_CLOEXEC, 3)) };
+        let before = copy(fd);
         // SAFETY: the process is this test's own: see `alone!`.
         assert_eq!(unsafe { libc::dup2(by.as_raw_fd(), fd) }, fd);
         Replaced { fd, before }
@@ -144,9 +149,8 @@ fn its_panics_are_those_of_main() {
 fn closed_streams_are_open() {
     alone!({
         for fd in 0..=2 {
+            let before = copy(fd);
             // SAFETY: the process is this test's own.
-            let before = unsafe { OwnedFd::from_raw_fd(libc::fcntl(fd, libc::F_DUPFD_CLOEXEC, 3)) };
-            // SAFETY: as above.
             assert_eq!(unsafe { libc::close(fd) }, 0);
             let co = coprocess::fork(worker);
             // SAFETY: as above.

@@ -253,7 +253,10 @@ impl Builder {
         self
     }
 
-    /// Adds a variable to the environment of a worker of [`fork`](Self::fork). A [`Command`] for [`spawn`](Self::spawn) brings its own.
+    /// Adds a variable to the environment of a worker of [`fork`](Self::fork).
+    ///
+    /// A [`Command`] brings its own environment: with variables set here, [`spawn`](Self::spawn)
+    /// fails with [`ForkError::EnvironmentOfSpawn`].
     ///
     /// # Examples
     ///
@@ -299,12 +302,17 @@ impl Builder {
     /// # Errors
     ///
     /// [`Error::Fork`] says why the worker could not be started. Nothing is left behind; but the program may have run for a moment.
+    /// It has not if variables were set by [`env`](Self::env), which are for [`fork`](Self::fork): [`ForkError::EnvironmentOfSpawn`].
     ///
     /// # Examples
     ///
     /// See [`spawn`].
     pub fn spawn(self, program: Command) -> Result<Coprocess> {
         entry::check_claimed().map_err(|cause| Error::Fork { program: program.get_program().to_string_lossy().into_owned(), cause })?;
+        if !self.environment.is_empty() {
+            let program = program.get_program().to_string_lossy().into_owned();
+            return Err(Error::Fork { program, cause: ForkError::EnvironmentOfSpawn });
+        }
         self.launch(Program::Other(program))
     }
 

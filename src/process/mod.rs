@@ -19,6 +19,8 @@ mod handshake;
 mod launch;
 #[expect(unsafe_code, reason = "a descriptor that is known by its number, and the environment")]
 mod mark;
+#[expect(unsafe_code, reason = "a pointer to a value that is never freed")]
+mod own;
 #[expect(unsafe_code, reason = "system calls that no package wraps")]
 mod pidfd;
 #[expect(unsafe_code, reason = "what the kernel says of this process and its file")]
@@ -37,4 +39,5 @@ pub use entry::{init, init_before_main, parent};
 pub(crate) use forked::Generation;
 #[cfg(fuzzing)]
 pub(crate) use handshake::read_verdict;
+pub(crate) use own::Own;
 pub(crate) use worker::Worker;

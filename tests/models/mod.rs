@@ -58,9 +58,12 @@ pub(crate) mod sync {
         }
     }
 
-    /// The models do not nest: nobody asks whose the lead is.
+    /// A number that no other thread of an execution has.
     pub(crate) fn thread_token() -> usize {
-        1
+        use std::sync::atomic::{AtomicUsize, Ordering};
+        static NEXT: AtomicUsize = AtomicUsize::new(1);
+        loom::thread_local!(static TOKEN: usize = NEXT.fetch_add(1, Ordering::Relaxed));
+        TOKEN.with(|token| *token)
     }
 }
 

@@ -13,9 +13,10 @@ fn main() {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     if let [how, user] = &arguments[..] {
         let user: libc::uid_t = user.parse().expect("a number");
-        // SAFETY: takes a number.
         let changed = match how.as_str() {
+            // SAFETY: takes a number.
             "seteuid" => unsafe { libc::seteuid(user) },
+            // SAFETY: takes numbers.
             _ => unsafe { libc::setresuid(user, user, user) },
         };
         assert_eq!(changed, 0, "{}", std::io::Error::last_os_error());

@@ -1,0 +1,151 @@
+//! Loom models of waits that cross: the threads on a cycle learn of it, whichever completes it.
+//!
+//! Run with `RUSTFLAGS="--cfg loom" cargo test --release --test crossing_model`. The files under test
+//! are the library's own, compiled into this test over loom's locks and atomics.
+#![cfg(loom)]
+#![allow(dead_code, reason = "the models use a part of the files they include")]
+
+#[path = "../src/crossing.rs"]
+mod crossing;
+#[path = "../src/lead.rs"]
+mod lead;
+mod models;
+#[path = "../src/parker.rs"]
+mod parker;
+
+use coprocess_ring::{Region, Side, Watch};
+use crossing::Crossing;
+use end::End;
+use lead::{Lead, Turn};
+use loom::sync::Arc;
+use loom::sync::atomic::{AtomicBool, Ordering};
+use loom::thread;
+use models::{DEADLOCK, caught, check, sync};
+use parker::Parker;
+
+/// As much of an end as the waits need.
+mod end {
+    pub(crate) struct End {
+        pub(crate) lead: super::Lead,
+        pub(crate) watch: super::Watch,
+    }
+}
+
+/// One list for each execution of a model.
+mod process {
+    use std::sync::Mutex;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    static EXECUTION: AtomicUsize = AtomicUsize::new(0);
+
+    pub(crate) fn next_execution() {
+        EXECUTION.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(crate) struct Own<T: 'static>(Mutex<Option<(usize, &'static T)>>);
+
+    impl<T: Default> Own<T> {
+        pub(crate) const fn new() -> Own<T> {
+            Own(Mutex::new(None))
+        }
+
+        pub(crate) fn get(&self) -> &'static T {
+            let now = EXECUTION.load(Ordering::Relaxed);
+            let mut own = self.0.lock().unwrap();
+            match *own {
+                Some((execution, value)) if execution == now => value,
+                _ => own.insert((now, Box::leak(Box::default()))).1,
+            }
+        }
+    }
+}
+
+struct World {
+    ends: Vec<Arc<End>>,
+    parkers: Vec<Arc<Parker>>,
+    answered: Vec<AtomicBool>,
+}
+
+impl World {
+    fn new(ends: usize) -> Arc<World> {
+        process::next_execution();
+        let end = |_| {
+            let region = Region::heap(8);
+            Arc::new(End { lead: Lead::new(sync::Spin), watch: Watch::new(&region, Side::Parent) })
+        };
+        Arc::new(World {
+            ends: (0..ends).map(end).collect(),
+            parkers: (0..ends).map(|_| Parker::new()).collect(),
+            answered: (0..ends).map(|_| AtomicBool::new(false)).collect(),
+        })
+    }
+
+    fn answer(&self, whom: usize) {
+        self.answered[whom].store(true, Ordering::SeqCst);
+        self.parkers[whom].notify();
+    }
+
+    /// Waits in the end after that of `me`, as the leader of its own. `acts`: what it does on a cycle.
+    fn wait(&self, me: usize, enter: impl Fn(&Crossing<'_>), acts: impl Fn()) {
+        let end = &self.ends[(me + 1) % self.ends.len()];
+        let parker = &self.parkers[me];
+        let answered = || self.answered[me].load(Ordering::SeqCst);
+        let crossing = Crossing::new(end, parker);
+        loop {
+            let done = || answered() || crossing.led().is_some();
+            let on_a_cycle = || {
+                enter(&crossing);
+                crossing.led().is_some()
+            };
+            if end.lead.wait_turn_unless(&end.watch, parker, None, done, on_a_cycle) == Turn::Lead {
+                crossing.leave();
+                end.lead.leave(&end.watch, || false);
+                return;
+            }
+            if answered() {
+                return;
+            }
+            acts();
+            // Its answer, or the end of the cycle.
+            while !answered() && crossing.led().is_some() {
+                parker.wait(None);
+            }
+        }
+    }
+}
+
+/// Two threads, each in a handler of an end that the other waits in. The answer of the first takes
+/// a nested handler of the second; the second is answered when the first is done.
+fn crossed(enter: fn(&Crossing<'_>)) {
+    let world = World::new(2);
+    // The other thread may have it for a moment.
+    let lead = |world: &World, me: usize| {
+        let end = &world.ends[me];
+        assert_eq!(end.lead.wait_turn(&end.watch, &world.parkers[me], None, || false), Turn::Lead);
+    };
+    let leave = |world: &World, me: usize| world.ends[me].lead.leave(&world.ends[me].watch, || false);
+    let second = {
+        let world = world.clone();
+        thread::spawn(move || {
+            lead(&world, 1);
+            world.wait(1, enter, || world.answer(0));
+            leave(&world, 1);
+        })
+    };
+    lead(&world, 0);
+    world.wait(0, enter, || ());
+    world.answer(1);
+    leave(&world, 0);
+    second.join().unwrap();
+}
+
+#[test]
+fn both_learn_that_their_waits_cross() {
+    check(|| crossed(|crossing| crossing.enter()));
+}
+
+/// The model bites: a thread that does not enter the list is not found.
+#[test]
+fn sleeping_without_entering_is_caught() {
+    caught("sleeping_without_entering_is_caught", DEADLOCK, || crossed(|_| ()));
+}
