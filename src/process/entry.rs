@@ -18,7 +18,7 @@ use crate::process::handshake::{Hello, Unacceptable, send_secure, send_verdict};
 #[cfg(fuzzing)]
 use crate::process::mark::Nonce;
 use crate::process::mark::{Found, Lifeline, Mark};
-use crate::process::{before_main, execute, function, privileges, watcher};
+use crate::process::{before_main, executable, execute, function, privileges, watcher};
 use crate::sync::lock;
 
 /// Whether `init` has run.
@@ -87,6 +87,7 @@ pub fn init_before_main() {
 /// What leads to the parent, if this process was started to run a worker function. Ends the process if
 /// it was, and cannot.
 fn worker_lifeline() -> Option<Lifeline> {
+    executable::learn();
     let first = !INITIALIZED.swap(true, Ordering::Relaxed);
     if first { look(&mut lock(&PARENT)) } else { None }
 }

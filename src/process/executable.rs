@@ -12,53 +12,51 @@ use std::path::PathBuf;
 use std::sync::OnceLock;
 use std::{fs, io};
 
+use crate::process::Own;
 use crate::process::execute::ITSELF;
 
-/// An object file in the memory of this process, and a segment of it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Object {
+/// The executable in the memory of this process.
+#[derive(Debug, Default)]
+struct Executable {
     /// What is added to the addresses that are in the file.
-    pub(crate) base: usize,
-    /// Which of the objects it is.
-    index: usize,
-    /// Whether the segment holds code.
-    pub(crate) is_code: bool,
+    base: usize,
+    /// Where its code is.
+    code: Vec<Range<usize>>,
 }
 
-/// A search for the object that holds an address.
-struct Search {
-    address: usize,
-    index: usize,
-    found: Option<Object>,
-}
+static EXECUTABLE: OnceLock<Executable> = OnceLock::new();
 
-/// Finds the object that holds an address. That takes no lock but the dynamic linker's.
-pub(crate) fn object_of(address: usize) -> Option<Object> {
-    let mut search = Search { address, index: 0, found: None };
-    // SAFETY: the C library calls `look` with `search`, before this returns, and keeps neither.
-    unsafe { libc::dl_iterate_phdr(Some(look), (&raw mut search).cast()) };
-    search.found
+/// Finds out where the executable is. `init` does so, before there are threads: the search takes a lock
+/// of the dynamic linker that a child of fork(2) may find locked for ever.
+pub(crate) fn learn() {
+    EXECUTABLE.get_or_init(|| {
+        let mut executable = Executable::default();
+        // SAFETY: the C library calls `look` with `executable`, before this returns, and keeps neither.
+        unsafe { libc::dl_iterate_phdr(Some(look), (&raw mut executable).cast()) };
+        executable
+    });
 }
 
 /// Looks at one object: returns nonzero to end the search.
-unsafe extern "C" fn look(info: *mut libc::dl_phdr_info, _: libc::size_t, search: *mut c_void) -> c_int {
-    // SAFETY: `object_of` passes its own search, which nothing else uses meanwhile.
-    let search = unsafe { &mut *search.cast::<Search>() };
+unsafe extern "C" fn look(info: *mut libc::dl_phdr_info, _: libc::size_t, found: *mut c_void) -> c_int {
     // SAFETY: the C library passes a description that is valid during the call.
     let info = unsafe { &*info };
-    let base = usize::try_from(info.dlpi_addr).unwrap_or(0);
     // SAFETY: these are the program headers of an object that stays loaded during the call.
     let headers = unsafe { std::slice::from_raw_parts(info.dlpi_phdr, usize::from(info.dlpi_phnum)) };
-    for header in headers.iter().filter(|header| header.p_type == libc::PT_LOAD) {
+    let base = usize::try_from(info.dlpi_addr).unwrap_or(0);
+    let loaded = headers.iter().filter(|header| header.p_type == libc::PT_LOAD).map(|header| {
         let from = base.wrapping_add(usize::try_from(header.p_vaddr).unwrap_or(0));
-        let size = usize::try_from(header.p_memsz).unwrap_or(0);
-        if search.address.wrapping_sub(from) < size {
-            search.found = Some(Object { base, index: search.index, is_code: header.p_flags & libc::PF_X != 0 });
-            return 1;
-        }
+        let to = from.wrapping_add(usize::try_from(header.p_memsz).unwrap_or(0));
+        (from..to, header.p_flags & libc::PF_X != 0)
+    });
+    let entry = entry_point();
+    if !loaded.clone().any(|(range, _)| range.contains(&entry)) {
+        return 0;
     }
-    search.index = search.index.wrapping_add(1);
-    0
+    // SAFETY: `learn` passes its own, which nothing else uses meanwhile.
+    let found = unsafe { &mut *found.cast::<Executable>() };
+    *found = Executable { base, code: loaded.filter(|(_, is_code)| *is_code).map(|(range, _)| range).collect() };
+    1
 }
 
 /// Where the program begins to run: an address in the executable, wherever this library is.
@@ -67,23 +65,30 @@ fn entry_point() -> usize {
     usize::try_from(unsafe { libc::getauxval(libc::AT_ENTRY) }).unwrap_or(0)
 }
 
-/// Finds the code of the executable at this address.
-pub(crate) fn code_at(address: usize) -> Option<Object> {
-    let executable = object_of(entry_point())?;
-    object_of(address).filter(|object| object.index == executable.index && object.is_code)
+/// Whether the executable has code at this address. Nothing has before [`learn`].
+pub(crate) fn has_code_at(address: usize) -> bool {
+    EXECUTABLE.get().is_some_and(|executable| executable.code.iter().any(|range| range.contains(&address)))
 }
 
 /// Where the executable's own addresses begin.
-pub(crate) fn base() -> Option<usize> {
-    object_of(entry_point()).map(|executable| executable.base)
+pub(crate) fn base() -> usize {
+    EXECUTABLE.get().map_or(0, |executable| executable.base)
 }
 
 /// Another file that would run in place of the executable, if `/proc/self/exe` is one: such as the
 /// dynamic linker, where the program was started through it.
 pub(crate) fn stand_in() -> Option<PathBuf> {
-    static STAND_IN: OnceLock<Option<PathBuf>> = OnceLock::new();
-    // What cannot be read is no reason to refuse: executing it says more.
-    STAND_IN.get_or_init(|| find_stand_in().unwrap_or(None)).clone()
+    static FOUND: Own<StandIn> = Own::new();
+    FOUND.get().0.clone()
+}
+
+struct StandIn(Option<PathBuf>);
+
+impl Default for StandIn {
+    fn default() -> StandIn {
+        // What cannot be read is no reason to refuse: executing it says more.
+        StandIn(find_stand_in().unwrap_or(None))
+    }
 }
 
 fn find_stand_in() -> io::Result<Option<PathBuf>> {
@@ -135,12 +140,17 @@ mod tests {
 
     #[test]
     fn this_test_is_in_the_executable() {
+        learn();
         let here = what_is_mapped_where as fn() as *const c_void;
-        assert!(code_at(here.addr()).is_some());
-        // The heap, and the C library, unless it is a part of the executable.
-        assert_eq!(code_at(Box::into_raw(Box::new(0)).addr()), None);
-        #[cfg(target_env = "gnu")]
-        assert_eq!(code_at((libc::getpid as unsafe extern "C" fn() -> libc::pid_t as *const c_void).addr()), None);
+        assert!(has_code_at(here.addr()));
+        assert!(!has_code_at((&raw const EXECUTABLE).addr()), "that is data");
+        // The C library, unless it is a part of the executable.
+        #[cfg(not(target_feature = "crt-static"))]
+        {
+            // SAFETY: both are what the function takes.
+            let there = unsafe { libc::dlsym(libc::RTLD_DEFAULT, c"atoi".as_ptr()) };
+            assert!(!there.is_null() && !has_code_at(there.addr()));
+        }
         assert_eq!(stand_in(), None);
     }
 }

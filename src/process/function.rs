@@ -17,20 +17,21 @@ pub(crate) fn distance(worker: fn(Coprocess)) -> Result<u64, ForkError> {
     let address = (worker as *const c_void).addr();
     // Whose `main` calls the `init` of this copy of the library becomes the worker: no other does.
     let library = (crate::init as fn() as *const c_void).addr();
-    if executable::code_at(library).is_none() {
+    if !executable::has_code_at(library) || !executable::has_code_at(address) {
         return Err(ForkError::ForeignFunction);
     }
-    let object = executable::code_at(address).ok_or(ForkError::ForeignFunction)?;
     if let Some(path) = executable::stand_in() {
         return Err(ForkError::ForeignExecutable(path));
     }
-    Ok(address.wrapping_sub(object.base) as u64)
+    Ok(address.wrapping_sub(executable::base()) as u64)
 }
 
 /// The worker function at a distance that [`distance`] found in another process of this executable.
 pub(crate) fn at(distance: u64) -> Option<fn(Coprocess)> {
-    let address = usize::try_from(distance).ok()?.wrapping_add(executable::base()?);
-    executable::code_at(address)?;
+    let address = usize::try_from(distance).ok()?.wrapping_add(executable::base());
+    if !executable::has_code_at(address) {
+        return None;
+    }
     let pointer = std::ptr::with_exposed_provenance::<c_void>(address);
     // SAFETY: the parent took the distance from a `fn(Coprocess)` in the file that it executed, and
     // this process runs that file: its mark says so. At the same distance there is the same function.
