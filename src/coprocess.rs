@@ -16,6 +16,7 @@ use crate::envelope::{CallId, Head, Message};
 use crate::error::{Error, Result, Step};
 use crate::lookahead::GivenUp;
 use crate::outbox::{Patience, Unsent};
+use crate::panicked::note_panics;
 use crate::pending::{Completion, Notify, Outcome};
 use crate::registry::{Handlers, Serve, Server};
 use crate::reply::Reply;
@@ -340,11 +341,16 @@ impl Coprocess {
 
     /// Sends an event: one way, no answer. Waits for room in the ring if there is none.
     ///
-    /// Ends when the event is in the ring, or with the pair. Never runs handlers.
+    /// Ends when the event is in the ring, or with the pair. Never runs handlers. Where the other end has registered no handler at all, and takes nothing, it ends
+    /// after 5 seconds.
+    ///
+    /// `Ok` says that the event is on its way. Events that the other end has no handler for, or cannot decode, are dropped there:
+    /// [`Stats::events_unheard_by_peer`] and [`Stats::events_undecodable_by_peer`] count them.
     ///
     /// # Errors
     ///
-    /// [`Error::Encode`], [`Error::TooLarge`]: nothing was sent. [`Error::Closed`], [`Error::Disconnected`], [`Error::Misbehaved`]: the pair is over.
+    /// [`Error::Encode`], [`Error::TooLarge`]: nothing was sent. [`Error::Unheard`]: the ring is full, the other end has registered nothing and has taken nothing for
+    /// 5 seconds; nothing was sent. [`Error::Closed`], [`Error::Disconnected`], [`Error::Misbehaved`]: the pair is over.
     /// [`Error::Full`]: only inside a handler, when both ends flood each other and 64 MiB wait to be handled here.
     ///
     /// # Examples
@@ -414,7 +420,8 @@ impl Coprocess {
     ///
     /// The first registration on an end sends the event `"listening"` to the other, as [`emit`](Self::emit) does: it waits for room.
     ///
-    /// A panic in the handler stays there; a value that is not a `T` is dropped. Both are counted in [`stats`](Self::stats).
+    /// A panic in the handler stays there; a value that is not a `T` is dropped. Both are counted in [`stats`](Self::stats). The emitter sees the values that were
+    /// dropped in its own: [`Stats::events_undecodable_by_peer`].
     ///
     /// # Panics
     ///
@@ -549,6 +556,11 @@ impl Coprocess {
     pub(crate) fn register(&self, change: impl FnOnce(&mut Handlers)) -> &Self {
         // There is nobody to handle anything in a child of fork(2).
         let Ok(end) = self.own_end() else { return self };
+        if end.worker().is_none() {
+            // This process is a worker, and its parent wants to know where a handler panics.
+            note_panics();
+        }
+        end.watch.report_registered();
         if end.registry.add(change) {
             // A courtesy: if the pair is over, there is nobody to tell.
             let _ = self.emit(LISTENING, ());

@@ -5,6 +5,11 @@ use std::io;
 use std::process::ExitStatus;
 use std::time::Duration;
 
+use crate::envelope::MAX_NAME;
+use crate::one_line::OneLine;
+use crate::panicked::without_backtrace;
+use crate::unheard::PATIENCE;
+
 /// The result of everything in this crate that can fail.
 ///
 /// # Examples
@@ -47,7 +52,10 @@ pub enum Error {
         method: String,
     },
     /// The handler on the other end returned an error, panicked, or dropped its [`Reply`](crate::Reply) unanswered.
-    #[error("`{method}` failed on the other end: {message}")]
+    ///
+    /// Its `message` is the handler's own, of any number of lines; `Display` escapes what is not of one. Of a panic it has the place and the backtrace,
+    /// too, where they are known: [`remote_panic`](Error::remote_panic) takes them apart.
+    #[error("`{method}` failed on the other end: {}", OneLine(without_backtrace(message)))]
     Remote {
         /// The name that was called.
         method: String,
@@ -75,17 +83,28 @@ pub enum Error {
     /// There is no room in the ring right now, and the operation may not wait for it. Nothing was sent.
     #[error("the ring is full: try again later, or use the waiting form")]
     Full,
+    /// The ring is full, the other end has registered no handler, and for 5 seconds it has taken nothing: nothing says that it will ever take this event. Nothing was sent.
+    /// The event can be emitted again: that fails at once, until the other end takes something or registers a handler.
+    ///
+    /// A worker that prepares for long should register its handlers before. [`Stats::events_unheard_by_peer`](crate::Stats::events_unheard_by_peer) counts the events that
+    /// an end without a handler for them has taken and dropped.
+    #[error(
+        "`{event}` was not sent: the ring is full, the other end has registered no handler and has taken nothing for {} s; \
+         it must listen, or call run or poll", PATIENCE.as_secs()
+    )]
+    Unheard {
+        /// The name of the event.
+        event: String,
+    },
     /// As many calls of this end as [`Builder::max_calls_in_flight`](crate::Builder::max_calls_in_flight) allows are in flight. Nothing was sent.
     #[error("too many calls: {limit} are in flight, as many as Builder::max_calls_in_flight allows; wait for one of them")]
     TooManyCalls {
         /// Calls allowed.
         limit: usize,
     },
-    /// The encoded message exceeds [`Builder::max_message`](crate::Builder::max_message), or a name is longer than 16 MiB, or the operation may not wait and the
-    /// ring, even if it is empty, does not take as much at once. Nothing was sent.
-    #[error(
-        "message too large: {size} bytes or more where {max} are allowed; raise Builder::max_message, or Builder::ring_capacity for what may not wait"
-    )]
+    /// The encoded message, name included, exceeds [`Builder::max_message`](crate::Builder::max_message), or a name is longer than 16 MiB less one byte, or the operation may
+    /// not wait and the ring, even if it is empty, does not take as much at once. Nothing was sent.
+    #[error("{}", too_large(*size, *max))]
     TooLarge {
         /// Bytes needed, as far as they were counted: encoding stops at the bound.
         size: usize,
@@ -153,6 +172,17 @@ pub enum Error {
         #[source]
         source: io::Error,
     },
+}
+
+/// What there is to do is another thing where a name is longer than any may be: no setting helps then.
+fn too_large(size: usize, max: usize) -> String {
+    if max == MAX_NAME {
+        return format!("name too long: {size} bytes where the name of a method or event may have {max}; shorten it");
+    }
+    format!(
+        "message too large: {size} bytes or more, its name included, where {max} are allowed; \
+         raise Builder::max_message, or Builder::ring_capacity for what may not wait, or shorten the name or the value"
+    )
 }
 
 /// Why a worker could not be started.

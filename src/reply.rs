@@ -17,12 +17,12 @@ use serde::Serialize;
 #[cfg(feature = "tokio")]
 use crate::contain::forget_panic;
 use crate::deadline::current_deadline;
-#[cfg(feature = "tokio")]
-use crate::dispatch::panic_message;
 use crate::end::End;
 use crate::envelope::{CallId, Failure};
 use crate::error::Result;
 use crate::outbox::Patience;
+#[cfg(feature = "tokio")]
+use crate::panicked::panic_message;
 use crate::stats::Counters;
 #[cfg(feature = "tokio")]
 use crate::timers::Due;

@@ -1,0 +1,76 @@
+//! Events for an end that has registered nothing: how long one of them waits for room, and what counts of them the two ends share.
+//!
+//! Where an end has registered no handler and takes nothing out of the ring either, the ring fills up, and nothing says that this will ever change. An event that finds
+//! it full then waits for [`PATIENCE`] only. What an end takes out, in whatever it does, is a sign of life: the time starts anew.
+
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+use coprocess_ring::Watch;
+
+use crate::end::End;
+use crate::envelope::{Head, Message, split};
+use crate::error::Error;
+use crate::stats::Counters;
+
+/// How long an event waits for an end that has registered no handler, and takes nothing.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(5);
+
+/// What is known of the other end by those that wait for room.
+#[derive(Debug, Default)]
+pub(crate) struct Standstill {
+    /// Since when it has taken nothing, and how much it had taken by then.
+    since: Option<(Instant, u64)>,
+}
+
+impl Standstill {
+    /// Returns when the wait of an event ends for want of handlers on the other end. `None`: it waits as long as it takes.
+    #[cold]
+    pub(crate) fn ends_at(&mut self, watch: &Watch) -> Option<Instant> {
+        if watch.peer_report().has_registered {
+            return None;
+        }
+        let taken = watch.taken();
+        let since = match self.since {
+            Some((since, before)) if before == taken => since,
+            _ => Instant::now(),
+        };
+        self.since = Some((since, taken));
+        since.checked_add(PATIENCE)
+    }
+}
+
+impl Message<'_> {
+    /// Returns the name of the event, if it is one that waits for room.
+    #[cold]
+    pub(crate) fn event(&self) -> Option<String> {
+        // The name is never among what was not copied.
+        match split(self.words(), self.bytes) {
+            Some((Head::Event(name), _)) => Some(String::from_utf8_lossy(name).into_owned()),
+            _ => None,
+        }
+    }
+
+    #[cold]
+    pub(crate) fn unheard(&self) -> Box<Error> {
+        Box::new(Error::Unheard { event: self.event().unwrap_or_default() })
+    }
+}
+
+impl End {
+    /// Counts an event that no handler is registered for, and tells its sender.
+    #[cold]
+    pub(crate) fn count_unheard(&self) {
+        Counters::add(&self.counters.events_unheard);
+        // Relaxed: a statistic. Only the thread that leads gets here.
+        self.watch.report_unheard(self.counters.events_unheard.load(Ordering::Relaxed));
+    }
+
+    /// Counts an event whose value is not what its handler takes, and tells its sender.
+    #[cold]
+    pub(crate) fn count_undecodable(&self) {
+        Counters::add(&self.counters.events_undecodable);
+        // Relaxed: as above.
+        self.watch.report_undecodable(self.counters.events_undecodable.load(Ordering::Relaxed));
+    }
+}
