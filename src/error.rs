@@ -32,7 +32,7 @@ impl From<Box<Error>> for Error {
 
 /// Why an operation failed.
 ///
-/// Each variant says what was and what was not done. `Display` is one lower-case line that tells everything, causes included;
+/// Each variant says what was and what was not done. `Display` is one lower-case line that tells everything, causes included, but for the backtrace of a [panic](Error::remote_panic);
 /// [`source`](std::error::Error::source) is the underlying error where there is one, for programs to look at.
 ///
 /// # Examples

@@ -21,6 +21,7 @@ use crate::error::Error;
 use crate::one_line::clip;
 
 const PREFIX: &str = "its handler panicked";
+const NO_TEXT: &str = "(no message)";
 const BACKTRACE: &str = "\nstack backtrace:\n";
 
 /// The most bytes of a panic's message, and of its backtrace, that the caller is told. Both fit into one answer.
@@ -35,6 +36,21 @@ struct Note {
     /// `file:line:column`
     place: Option<String>,
     backtrace: Backtrace,
+}
+
+impl Note {
+    fn message(&self) -> String {
+        let text = self.text.as_deref().unwrap_or(NO_TEXT);
+        let mut message = match &self.place {
+            Some(place) => format!("{PREFIX} at {place}: {text}"),
+            None => format!("{PREFIX}: {text}"),
+        };
+        if self.backtrace.status() == BacktraceStatus::Captured {
+            message.push_str(BACKTRACE);
+            message.push_str(clip(&self.backtrace.to_string(), MAX_BACKTRACE));
+        }
+        message
+    }
 }
 
 thread_local! {
@@ -82,18 +98,27 @@ fn text_of(payload: &(dyn Any + Send)) -> Option<&str> {
 pub(crate) fn panic_message(payload: &(dyn Any + Send)) -> String {
     let text = text_of(payload).map(|text| clip(text, MAX_MESSAGE));
     let noted = LAST.try_with(Cell::take).ok().flatten();
-    let noted = noted.filter(|note| note.payload == payload.type_id() && note.text.as_deref() == text);
-    let text = text.unwrap_or("(no message)");
-    let Some(Note { place, backtrace, .. }) = noted else { return format!("{PREFIX}: {text}") };
-    let mut message = match place {
-        Some(place) => format!("{PREFIX} at {place}: {text}"),
-        None => format!("{PREFIX}: {text}"),
-    };
-    if backtrace.status() == BacktraceStatus::Captured {
-        message.push_str(BACKTRACE);
-        message.push_str(clip(&backtrace.to_string(), MAX_BACKTRACE));
+    match noted.filter(|note| note.payload == payload.type_id() && note.text.as_deref() == text) {
+        Some(note) => note.message(),
+        None => format!("{PREFIX}: {}", text.unwrap_or(NO_TEXT)),
     }
-    message
+}
+
+/// What the caller is told of the panic that unwinds this thread, as far as it was noted.
+#[cold]
+pub(crate) fn unwinding_message() -> Option<String> {
+    if !std::thread::panicking() {
+        return None;
+    }
+    LAST.try_with(|last| {
+        let noted = last.take();
+        let message = noted.as_ref().map(Note::message);
+        // For others that the same panic drops, and for the thread that catches it.
+        last.set(noted);
+        message
+    })
+    .ok()
+    .flatten()
 }
 
 /// Splits what the caller is told into what is of one line, more or less, and the backtrace.

@@ -74,3 +74,34 @@ impl End {
         self.watch.report_undecodable(self.counters.events_undecodable.load(Ordering::Relaxed));
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use coprocess_ring::{Backend, Receiver, Segment, Sender, Side, Wakeup};
+
+    use super::*;
+
+    #[test]
+    fn what_is_taken_is_a_sign_of_life() {
+        let (region, _segment) = Segment::create(Backend::Memfd, Wakeup::Futex, 4096).expect("memory");
+        let (mut sender, watch) = (Sender::new(&region, Side::Parent), Watch::new(&region, Side::Parent));
+        let (mut receiver, theirs) = (Receiver::new(&region, Side::Worker, 1024), Watch::new(&region, Side::Worker));
+        let mut standstill = Standstill::default();
+        let later = |than: Option<Instant>| while than.is_some_and(|than| Instant::now() + PATIENCE <= than) {};
+        let first = standstill.ends_at(&watch);
+        assert!(first.is_some());
+        later(first);
+        for _ in 0..20 {
+            sender.send(&[1], 8).expect("room");
+        }
+        assert_eq!(standstill.ends_at(&watch), first, "nothing was taken");
+        let mut message = Vec::new();
+        // The receiver says from time to time how far it has got.
+        while receiver.receive(&mut message).expect("honest").is_some() {}
+        let second = standstill.ends_at(&watch);
+        assert!(second > first, "{second:?} {first:?}");
+        assert_eq!(standstill.ends_at(&watch), second);
+        theirs.report_registered();
+        assert_eq!(standstill.ends_at(&watch), None);
+    }
+}

@@ -296,12 +296,13 @@ fn what_to_do_about_a_name_that_is_too_long() {
 // ---- panics ----------------------------------------------------------------------------------------------------------
 
 /// Where each of the methods of [`panicking`] panics.
-const PLACES: [(&str, u32); 5] = [
-    ("serve", line!() + 8),
-    ("try_serve", line!() + 8),
-    ("serve_deferred", line!() + 8),
-    ("serve_bytes", line!() + 8),
-    ("again", line!() + 10),
+const PLACES: [(&str, u32); 6] = [
+    ("serve", line!() + 9),
+    ("try_serve", line!() + 9),
+    ("serve_deferred", line!() + 9),
+    ("serve_bytes", line!() + 9),
+    ("again", line!() + 11),
+    ("a thread", line!() + 23),
 ];
 fn panicking(parent: Coprocess) {
     parent
@@ -321,6 +322,13 @@ fn panicking(parent: Coprocess) {
             let panic = std::thread::spawn(|| panic!("in of another thread")).join().unwrap_err();
             panic::resume_unwind(panic)
         })
+        .serve_deferred("a thread", |(), reply: Reply<()>| {
+            std::thread::spawn(move || {
+                let _reply = reply;
+                panic!("in a thread");
+            });
+        })
+        .serve_deferred("dropped", |(), reply: Reply<()>| drop(reply))
         .serve("no text", |()| -> () { panic::panic_any(7) });
 }
 
@@ -365,6 +373,8 @@ fn where_a_handler_panicked() {
             let panic = error.remote_panic().unwrap();
             assert_eq!((panic.message(), panic.place()), (format!("in {method}").as_str(), None));
         }
+        // The library's own words, although this thread has panicked before.
+        assert_eq!(worker.call::<()>("dropped", ()).unwrap_err().remote_panic(), None);
         let error = worker.call::<()>("no text", ()).unwrap_err();
         assert_eq!(error.remote_panic().unwrap().message(), "(no message)");
         assert_eq!(error.remote_panic().unwrap().place().unwrap().file(), file!());
