@@ -230,21 +230,21 @@ fn what_an_interface_says() {
     #[coprocess::interface]
     trait Paths {
         fn of(&self, number: NonZeroU32) -> PathBuf;
-        fn check(&self, path: &PathBuf) -> bool;
+        fn check(&self, path: PathBuf) -> bool;
     }
     struct Server;
     impl Paths for Server {
         fn of(&self, _: NonZeroU32) -> PathBuf {
             invalid_path()
         }
-        fn check(&self, _: &PathBuf) -> bool {
+        fn check(&self, _: PathBuf) -> bool {
             true
         }
     }
     within(LIMIT, || {
         let worker = coprocess::fork(|parent| Server.serve(&parent)).unwrap();
         let paths = PathsClient::new(&worker).unwrap();
-        says_once(&paths.check(&invalid_path()).unwrap_err(), INVALID_PATH);
+        says_once(&paths.check(invalid_path()).unwrap_err(), INVALID_PATH);
         says_once(&paths.of(NonZeroU32::MIN).unwrap_err(), INVALID_PATH);
         says_once(&worker.call::<()>("Paths.of", 0_u32).unwrap_err(), "expected a nonzero u32");
     });
