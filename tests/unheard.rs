@@ -186,6 +186,28 @@ fn a_program_that_does_not_run() {
     });
 }
 
+/// A call waits for as long as it takes; an event that waits for its turn behind the call does not.
+#[test]
+fn behind_a_call() {
+    within(LIMIT, || {
+        let gate = common::fresh_path("gate");
+        let worker = small().env(GATE, &gate).fork(|_| wait_for_gate()).unwrap();
+        fill(&worker);
+        let before = worker.stats().waits_for_room;
+        thread::scope(|scope| {
+            let call = scope.spawn(|| worker.call_timeout::<()>("missing", (), LIMIT));
+            eventually("the call waits for room", || worker.stats().waits_for_room > before);
+            let ((), took) = timed(|| is_unheard(worker.emit("number", 1), "number"));
+            assert!(took > PATIENCE / 2 && took < PATIENCE + AT_ONCE, "{took:?}");
+            assert!(!call.is_finished());
+            common::touch(&gate);
+            assert_matches!(call.join().unwrap(), Err(Error::MethodNotFound { .. }));
+        });
+        assert!(worker.close().unwrap().unwrap().success());
+        std::fs::remove_file(gate).unwrap();
+    });
+}
+
 #[cfg(feature = "tokio")]
 #[test]
 fn events_that_are_awaited() {

@@ -328,7 +328,10 @@ fn panicking(parent: Coprocess) {
                 panic!("in a thread");
             });
         })
-        .serve_deferred("dropped", |(), reply: Reply<()>| drop(reply))
+        .serve_deferred("dropped", |(), reply: Reply<()>| {
+            drop(panic::catch_unwind(|| panic!("caught")));
+            drop(reply);
+        })
         .serve("no text", |()| -> () { panic::panic_any(7) });
 }
 
@@ -373,7 +376,7 @@ fn where_a_handler_panicked() {
             let panic = error.remote_panic().unwrap();
             assert_eq!((panic.message(), panic.place()), (format!("in {method}").as_str(), None));
         }
-        // The library's own words, although this thread has panicked before.
+        // The library's own words, although this thread has panicked just before.
         assert_eq!(worker.call::<()>("dropped", ()).unwrap_err().remote_panic(), None);
         let error = worker.call::<()>("no text", ()).unwrap_err();
         assert_eq!(error.remote_panic().unwrap().message(), "(no message)");
