@@ -341,16 +341,18 @@ impl Coprocess {
 
     /// Sends an event: one way, no answer. Waits for room in the ring if there is none.
     ///
-    /// Ends when the event is in the ring, or with the pair. Never runs handlers. Where the other end has registered no handler at all, and takes nothing, it ends
-    /// after 5 seconds.
+    /// Ends when the event is in the ring, or with the pair. If the other end has registered no
+    /// handler at all, and takes nothing, the wait ends after 5 seconds. Never runs handlers.
     ///
-    /// `Ok` says that the event is on its way. Events that the other end has no handler for, or cannot decode, are dropped there:
-    /// [`Stats::events_unheard_by_peer`] and [`Stats::events_undecodable_by_peer`] count them.
+    /// `Ok` says that the event is on its way. The other end drops an event for which it has no
+    /// handler, and one that it cannot decode. [`Stats::events_unheard_by_peer`] and
+    /// [`Stats::events_undecodable_by_peer`] count them.
     ///
     /// # Errors
     ///
-    /// [`Error::Encode`], [`Error::TooLarge`]: nothing was sent. [`Error::Unheard`]: the ring is full, the other end has registered nothing and has taken nothing for
-    /// 5 seconds; nothing was sent. [`Error::Closed`], [`Error::Disconnected`], [`Error::Misbehaved`]: the pair is over.
+    /// [`Error::Encode`], [`Error::TooLarge`]: nothing was sent. [`Error::Unheard`]: the ring is
+    /// full, and the other end has registered no handler; nothing was sent.
+    /// [`Error::Closed`], [`Error::Disconnected`], [`Error::Misbehaved`]: the pair is over.
     /// [`Error::Full`]: only inside a handler, when both ends flood each other and 64 MiB wait to be handled here.
     ///
     /// # Examples
@@ -420,8 +422,8 @@ impl Coprocess {
     ///
     /// The first registration on an end sends the event `"listening"` to the other, as [`emit`](Self::emit) does: it waits for room.
     ///
-    /// A panic in the handler stays there; a value that is not a `T` is dropped. Both are counted in [`stats`](Self::stats). The emitter sees the values that were
-    /// dropped in its own: [`Stats::events_undecodable_by_peer`].
+    /// A panic in the handler stays there; a value that is not a `T` is dropped. Both are counted in [`stats`](Self::stats).
+    /// The emitter sees how many values were dropped: [`Stats::events_undecodable_by_peer`].
     ///
     /// # Panics
     ///

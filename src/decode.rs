@@ -63,7 +63,7 @@ enum Cause {
     Malformed(postcard::Error),
 }
 
-/// What is wrong with a message, for a reader who knows its types and not postcard.
+/// Says what is wrong with a message, to a reader of its types and not of postcard.
 fn words(error: &postcard::Error) -> String {
     use postcard::Error::*;
     let words = match error {

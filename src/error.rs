@@ -32,7 +32,8 @@ impl From<Box<Error>> for Error {
 
 /// Why an operation failed.
 ///
-/// Each variant says what was and what was not done. `Display` is one lower-case line that tells everything, causes included, but for the backtrace of a [panic](Error::remote_panic);
+/// Each variant says what was and what was not done. `Display` is one lower-case line that tells
+/// everything, causes included, but for the backtrace of a [panic](Error::remote_panic);
 /// [`source`](std::error::Error::source) is the underlying error where there is one, for programs to look at.
 ///
 /// # Examples
@@ -53,8 +54,9 @@ pub enum Error {
     },
     /// The handler on the other end returned an error, panicked, or dropped its [`Reply`](crate::Reply) unanswered.
     ///
-    /// Its `message` is the handler's own, of any number of lines; `Display` escapes what is not of one. Of a panic it has the place and the backtrace,
-    /// too, where they are known: [`remote_panic`](Error::remote_panic) takes them apart.
+    /// `message` is the handler's own text, of any number of lines. `Display` shows it as one line, with
+    /// control characters escaped. For a panic, `message` holds the place and the backtrace, too,
+    /// as far as they are known: [`remote_panic`](Error::remote_panic) takes them apart.
     #[error("`{method}` failed on the other end: {}", OneLine(without_backtrace(message)))]
     Remote {
         /// The name that was called.
@@ -83,11 +85,14 @@ pub enum Error {
     /// There is no room in the ring right now, and the operation may not wait for it. Nothing was sent.
     #[error("the ring is full: try again later, or use the waiting form")]
     Full,
-    /// The ring is full, the other end has registered no handler, and for 5 seconds it has taken nothing: nothing says that it will ever take this event. Nothing was sent.
-    /// The event can be emitted again: that fails at once, until the other end takes something or registers a handler.
+    /// The ring is full, the other end has registered no handler, and it has taken nothing for
+    /// 5 seconds. Nothing was sent.
     ///
-    /// A worker that prepares for long should register its handlers before. [`Stats::events_unheard_by_peer`](crate::Stats::events_unheard_by_peer) counts the events that
-    /// an end without a handler for them has taken and dropped.
+    /// The event can be emitted again. Until the other end takes something or registers a handler,
+    /// that fails at once. A worker that prepares for long should register its handlers first.
+    ///
+    /// Events that the other end takes and drops, for want of a handler, are no error:
+    /// [`Stats::events_unheard_by_peer`](crate::Stats::events_unheard_by_peer) counts them.
     #[error(
         "`{event}` was not sent: the ring is full, the other end has registered no handler and has taken nothing for {} s; \
          it must listen, or call run or poll", PATIENCE.as_secs()
@@ -102,8 +107,10 @@ pub enum Error {
         /// Calls allowed.
         limit: usize,
     },
-    /// The encoded message, name included, exceeds [`Builder::max_message`](crate::Builder::max_message), or a name is longer than 16 MiB less one byte, or the operation may
-    /// not wait and the ring, even if it is empty, does not take as much at once. Nothing was sent.
+    /// The encoded message, name included, exceeds
+    /// [`Builder::max_message`](crate::Builder::max_message); or the name has 16 MiB or more; or
+    /// the operation may not wait, and even an empty ring does not take as much at once. Nothing
+    /// was sent.
     #[error("{}", too_large(*size, *max))]
     TooLarge {
         /// Bytes needed, as far as they were counted: encoding stops at the bound.
@@ -174,7 +181,7 @@ pub enum Error {
     },
 }
 
-/// What there is to do is another thing where a name is longer than any may be: no setting helps then.
+/// Says what to do. For a name that is longer than any may be, no setting helps.
 fn too_large(size: usize, max: usize) -> String {
     if max == MAX_NAME {
         return format!("name too long: {size} bytes where the name of a method or event may have {max}; shorten it");

@@ -2,7 +2,7 @@
 
 use std::fmt::{self, Display, Formatter, Write};
 
-/// The most bytes that are kept of a text that serde or an implementation of its traits has written.
+/// The most bytes that are kept of a text of serde, or of an implementation of its traits.
 const MAX_TEXT: usize = 4096;
 
 /// Shows a text with its control characters, line ends included, escaped.
@@ -23,7 +23,7 @@ impl Display for OneLine<'_> {
     }
 }
 
-/// Makes one bounded line of what somebody's code has to say.
+/// Makes one line, of a bounded length, of a text.
 pub(crate) fn one_line(text: impl Display) -> Box<str> {
     let text = text.to_string();
     OneLine(clip(&text, MAX_TEXT)).to_string().into()

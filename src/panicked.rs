@@ -1,4 +1,5 @@
-//! Panics of handlers, as their callers see them: the message, and where it is known the place and the backtrace.
+//! Panics of handlers, as their callers see them: the message, and as far as they are known the
+//! place and the backtrace.
 //!
 //! All of it travels as the text of a failed call, which [`Error::Remote`] has as its `message`:
 //!
@@ -8,7 +9,8 @@
 //!    0: ...
 //! ```
 //!
-//! Only the panic hook learns of the place and the stack. A worker process has a hook of this library, in front of the one that was there; see [`note_panics`].
+//! Only the panic hook learns of the place and the stack. A worker process has a hook of this
+//! library, in front of the one that was there; see [`note_panics`].
 
 use std::any::{Any, TypeId};
 use std::backtrace::{Backtrace, BacktraceStatus};
@@ -24,7 +26,8 @@ const PREFIX: &str = "its handler panicked";
 const NO_TEXT: &str = "(no message)";
 const BACKTRACE: &str = "\nstack backtrace:\n";
 
-/// The most bytes of a panic's message, and of its backtrace, that the caller is told. Both fit into one answer.
+/// The most bytes of a panic's message, and of its backtrace, that the caller is told. An answer
+/// has room for both.
 const MAX_MESSAGE: usize = 16 << 10;
 const MAX_BACKTRACE: usize = 32 << 10;
 
@@ -58,7 +61,8 @@ thread_local! {
     static LAST: Cell<Option<Note>> = const { Cell::new(None) };
 }
 
-/// Has the place of each panic of this process noted from now on. What the panic hook did so far is done as before, after that.
+/// Has the place of each panic of this process noted from now on. The hook that was there is called
+/// afterwards.
 ///
 /// Called in workers only: in the parent's process the hook is the program's own affair.
 pub(crate) fn note_panics() {
@@ -135,9 +139,11 @@ pub(crate) fn without_backtrace(message: &str) -> &str {
 }
 
 impl Error {
-    /// Returns what is known of the panic, if this is the [`Error::Remote`] of a handler that panicked.
+    /// Returns what is known of the panic, if this is the [`Error::Remote`] of a handler that
+    /// panicked.
     ///
-    /// All of it is read from the error's `message`, which an untrusted peer can write as it likes: it may be wrong, and it is never anything but text.
+    /// All of it is read from the error's `message`. An untrusted peer writes there what it likes,
+    /// so it may be wrong.
     ///
     /// # Examples
     ///
@@ -165,11 +171,14 @@ impl Error {
 
 /// A panic of a handler on the other end, by [`Error::remote_panic`].
 ///
-/// The place is known where the handler ran in a worker: from its first registration of a handler on, a worker process notes the place of panics, by a panic hook that
-/// calls the one before it. A program that replaces the hook later, without a call of the former, takes the place away. A handler of the parent's end tells the message only.
+/// The place is known if the handler ran in a worker process. When such a process registers its
+/// first handler, the library puts a panic hook in front of the one that is there. If the program
+/// replaces the hook later, and does not call the former one, the place is not known any more. A
+/// handler of the parent's end tells the message only.
 ///
-/// The backtrace is there if the environment of that process asks for it, as for [`Backtrace::capture`]: `RUST_LIB_BACKTRACE`, or else `RUST_BACKTRACE`, is set to
-/// something but `0`. Of a message 16 KiB are kept, and of a backtrace 32 KiB.
+/// The backtrace is there if the environment of the worker asks for it, as for
+/// [`Backtrace::capture`]: `RUST_LIB_BACKTRACE`, or else `RUST_BACKTRACE`, is set and not `0`. The
+/// message is cut after 16 KiB, and the backtrace after 32 KiB.
 ///
 /// # Examples
 ///
@@ -191,7 +200,9 @@ pub struct RemotePanic<'a> {
     backtrace: Option<&'a str>,
 }
 
-/// Where a handler on the other end has panicked, by [`RemotePanic::place`]. `Display` is `file:line:column`.
+/// Where a handler on the other end has panicked, by [`RemotePanic::place`].
+///
+/// `Display` is `file:line:column`.
 ///
 /// # Examples
 ///

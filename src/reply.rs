@@ -34,8 +34,9 @@ pub(crate) const DROPPED: &str = "its handler dropped the reply without an answe
 
 /// The answer that a call still waits for, by [`Coprocess::serve_deferred`](crate::Coprocess::serve_deferred).
 ///
-/// It can go to any thread. Dropped unanswered, the caller gets [`Error::Remote`](crate::Error::Remote). If the panic of a thread drops it in a worker, the error
-/// has the message and the place of that panic: [`Error::remote_panic`](crate::Error::remote_panic).
+/// It can go to any thread. Dropped unanswered, the caller gets [`Error::Remote`](crate::Error::Remote).
+/// If a panic drops it in a worker, the error has the message and the place of that panic:
+/// [`Error::remote_panic`](crate::Error::remote_panic).
 ///
 /// # Examples
 ///

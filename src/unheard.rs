@@ -1,7 +1,10 @@
-//! Events for an end that has registered nothing: how long one of them waits for room, and what counts of them the two ends share.
+//! Events that are not heard: how long one of them waits for room, and which counts the ends share.
 //!
-//! Where an end has registered no handler and takes nothing out of the ring either, the ring fills up, and nothing says that this will ever change. An event that finds
-//! it full then waits for [`PATIENCE`] only. What an end takes out, in whatever it does, is a sign of life: the time starts anew.
+//! If an end has registered no handler, and takes nothing out of the ring either, the ring fills
+//! up, and nothing says that this will ever change. An event that finds the ring full then waits
+//! for [`PATIENCE`] only. If the end takes something, whatever for, the time starts anew.
+//!
+//! The wait of a call is not cut short: its caller waits for an answer anyway, and has deadlines.
 
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
@@ -24,7 +27,8 @@ pub(crate) struct Standstill {
 }
 
 impl Standstill {
-    /// Returns when the wait of an event ends for want of handlers on the other end. `None`: it waits as long as it takes.
+    /// Returns when the wait of an event ends for want of a handler on the other end. `None`: it
+    /// does not.
     #[cold]
     pub(crate) fn ends_at(&mut self, watch: &Watch) -> Option<Instant> {
         if watch.peer_report().has_registered {

@@ -1,5 +1,5 @@
-//! Events that do not arrive: the sender learns of those that were dropped, and an end that has registered nothing and takes
-//! nothing does not fill up silently.
+//! Events that do not arrive: the sender learns of those that were dropped, and an end that has
+//! registered nothing and takes nothing does not fill up silently.
 
 mod common;
 
@@ -30,7 +30,7 @@ fn worker_program() {
     }
 }
 
-// ---- counts ----------------------------------------------------------------------------------------------------------
+// ---- counts ------------------------------------------------------------------------------------
 
 #[test]
 fn the_sender_sees_how_many_were_dropped() {
@@ -66,7 +66,7 @@ fn the_sender_sees_how_many_were_dropped() {
     });
 }
 
-// ---- an end that takes nothing ---------------------------------------------------------------------------------------
+// ---- an end that takes nothing -----------------------------------------------------------------
 
 fn gate() -> PathBuf {
     std::env::var_os(GATE).unwrap().into()
@@ -105,7 +105,8 @@ fn timed<T>(body: impl FnOnce() -> T) -> (T, Duration) {
     (value, start.elapsed())
 }
 
-/// A worker whose function does not return, or a program that does not run: an event ends with an error in its time, and nothing of it was sent.
+/// The worker's function does not return, or its program does not run: an event ends with an error
+/// in its time, and nothing of it was sent.
 fn is_an_error(worker: &Coprocess, gate: &Path) {
     let filled = fill(worker);
     assert_matches!(worker.emit_timeout("number", u64::MAX, Duration::from_millis(20)), Err(Error::Timeout));

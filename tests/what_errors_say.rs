@@ -1,5 +1,5 @@
-//! What errors say: the text of serde and of the program's own implementations of its traits, once; what to do about a name
-//! that is too long; and of a handler's panic its message, place and backtrace.
+//! What errors say: the text of serde and of the program's own implementations of its traits, once;
+//! what to do about a name that is too long; and the message, place and backtrace of a panic.
 
 mod common;
 
@@ -42,7 +42,7 @@ fn says_once(error: &Error, what: &str) {
     }
 }
 
-// ---- encoding --------------------------------------------------------------------------------------------------------
+// ---- encoding ----------------------------------------------------------------------------------
 
 const INVALID_PATH: &str = "path contains invalid UTF-8 characters";
 
@@ -135,7 +135,7 @@ fn what_a_result_says_that_cannot_be_encoded() {
     });
 }
 
-// ---- decoding --------------------------------------------------------------------------------------------------------
+// ---- decoding ----------------------------------------------------------------------------------
 
 #[derive(Debug, Deserialize)]
 enum Choice {
@@ -261,7 +261,7 @@ fn what_a_handler_says_in_many_lines() {
     });
 }
 
-// ---- sizes -----------------------------------------------------------------------------------------------------------
+// ---- sizes -------------------------------------------------------------------------------------
 
 #[test]
 fn what_to_do_about_a_name_that_is_too_long() {
@@ -293,7 +293,7 @@ fn what_to_do_about_a_name_that_is_too_long() {
     });
 }
 
-// ---- panics ----------------------------------------------------------------------------------------------------------
+// ---- panics ------------------------------------------------------------------------------------
 
 /// Where each of the methods of [`panicking`] panics.
 const PLACES: [(&str, u32); 6] = [
@@ -370,7 +370,8 @@ fn where_a_handler_panicked() {
         let error = worker.call::<()>("again", ()).unwrap_err();
         let panic = error.remote_panic().unwrap();
         assert_eq!((panic.message(), panic.backtrace()), ("in again\nof two lines", None));
-        // Text of a panic that has called no hook, or that of another thread: a wrong place would be worse than none.
+        // A panic that has called no hook, or that of another thread: a wrong place is worse than
+        // none.
         for method in ["passed on", "of another thread"] {
             let error = worker.call::<()>(method, ()).unwrap_err();
             let panic = error.remote_panic().unwrap();
@@ -405,7 +406,8 @@ fn the_backtrace_of_a_panic() {
     });
 }
 
-/// A hook of the program's own is called as before, and one that is set before the first registration does not take the place away.
+/// A hook of the program's own is called as before. If it is set before the first registration, the
+/// place is known.
 #[test]
 fn a_hook_of_the_program() {
     within(LIMIT, || {

@@ -8,16 +8,17 @@
 //!   byte 4096     slots of ring 0: `capacity` bytes
 //!   + capacity    slots of ring 1: `capacity` bytes
 //!
-//!   control block, one word to each 128 bytes, so that no two words that are busy share a line or a prefetched pair of lines:
+//!   control block, one word to each 128 bytes, so that no two busy words share a line or a
+//!   prefetched pair of lines:
 //!   +0    head       u64  written by the consumer: every slot before this position is free again
 //!   +128  data bell  u32  nonzero: who sleeps until a frame is published
 //!   +256  room bell  u32  nonzero: the producer sleeps until `head` moves
 //!   +384  closed     u32  written by the producer: nothing follows what is published
 //!   +512  urgent     u32  written by the producer, one more each time: what is published by then is worth a look before the next of it is acted on
-//!   +640  report     by the consumer, three words in one line, since all are written rarely and by one side:
+//!   +640  report     written by the consumer, rarely: three words in one line
 //!         +0  registered   u32  1 once the consumer has registered a handler
-//!         +8  unheard      u64  events that the consumer has dropped, because no handler was registered for them
-//!         +16 undecodable  u64  events whose values did not decode as the types that their handlers take
+//!         +8  unheard      u64  events that the consumer has dropped for want of a handler
+//!         +16 undecodable  u64  events whose values the consumer could not decode
 //!
 //!   event block, opaque to all but the package that implements events:
 //!   +0    event of the parent   256 bytes, initialized by the parent
