@@ -280,6 +280,11 @@ impl Message<'_> {
         }
     }
 
+    /// Whether it is an event other than that of a gauge.
+    pub(crate) fn is_event(&self) -> bool {
+        self.words().first().is_some_and(|first| first & KIND_MASK == EVENT && first >> ENTRY_SHIFT == 0)
+    }
+
     pub(crate) fn is_cancel(&self) -> bool {
         self.words().first().is_some_and(|first| matches!(first & KIND_MASK, CANCEL | WITHDRAW))
     }

@@ -343,7 +343,7 @@ impl Outbox {
         message: &Message<'_>,
         patience: Patience,
     ) -> Step<MutexGuard<'a, Out>> {
-        let is_event = message.event().is_some();
+        let is_event = message.is_event();
         let mut ticket = None::<Ticket>;
         loop {
             if ticket.is_some_and(|ticket| out.kept.line.come(ticket)) {
@@ -571,7 +571,7 @@ impl Outbox {
             let waited = match room {
                 None => Ok(()),
                 Some(room) => {
-                    let is_event = message.event().is_some();
+                    let is_event = message.is_event();
                     let in_vain_at = if is_event { out.standstill.ends_at(&end.watch) } else { None };
                     drop(out);
                     let waited = end.wait_for_room(room, earlier(deadline, in_vain_at), || self.stir());

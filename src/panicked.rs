@@ -23,6 +23,8 @@ use crate::error::Error;
 use crate::one_line::clip;
 
 const PREFIX: &str = "its handler panicked";
+/// The same, of a panic that has dropped the reply: not necessarily on a thread of the handler.
+const PREFIX_OF_DROPPED: &str = "its handler dropped the reply without an answer in a panic";
 const NO_TEXT: &str = "(no message)";
 const BACKTRACE: &str = "\nstack backtrace:\n";
 
@@ -42,11 +44,11 @@ struct Note {
 }
 
 impl Note {
-    fn message(&self) -> String {
+    fn message(&self, prefix: &str) -> String {
         let text = self.text.as_deref().unwrap_or(NO_TEXT);
         let mut message = match &self.place {
-            Some(place) => format!("{PREFIX} at {place}: {text}"),
-            None => format!("{PREFIX}: {text}"),
+            Some(place) => format!("{prefix} at {place}: {text}"),
+            None => format!("{prefix}: {text}"),
         };
         if self.backtrace.status() == BacktraceStatus::Captured {
             message.push_str(BACKTRACE);
@@ -103,7 +105,7 @@ pub(crate) fn panic_message(payload: &(dyn Any + Send)) -> String {
     let text = text_of(payload).map(|text| clip(text, MAX_MESSAGE));
     let noted = LAST.try_with(Cell::take).ok().flatten();
     match noted.filter(|note| note.payload == payload.type_id() && note.text.as_deref() == text) {
-        Some(note) => note.message(),
+        Some(note) => note.message(PREFIX),
         None => format!("{PREFIX}: {}", text.unwrap_or(NO_TEXT)),
     }
 }
@@ -116,7 +118,7 @@ pub(crate) fn unwinding_message() -> Option<String> {
     }
     LAST.try_with(|last| {
         let noted = last.take();
-        let message = noted.as_ref().map(Note::message);
+        let message = noted.as_ref().map(|note| note.message(PREFIX_OF_DROPPED));
         // For others that the same panic drops, and for the thread that catches it.
         last.set(noted);
         message
@@ -125,10 +127,15 @@ pub(crate) fn unwinding_message() -> Option<String> {
     .flatten()
 }
 
+/// What the text of a failed call says of a panic, if it is one.
+fn after_prefix(message: &str) -> Option<&str> {
+    message.strip_prefix(PREFIX).or_else(|| message.strip_prefix(PREFIX_OF_DROPPED))
+}
+
 /// Splits what the caller is told into what is of one line, more or less, and the backtrace.
 fn split(message: &str) -> (&str, Option<&str>) {
     match message.rsplit_once(BACKTRACE) {
-        Some((before, backtrace)) if message.starts_with(PREFIX) => (before, Some(backtrace)),
+        Some((before, backtrace)) if after_prefix(message).is_some() => (before, Some(backtrace)),
         _ => (message, None),
     }
 }
@@ -217,7 +224,7 @@ pub struct RemotePlace<'a> {
 impl<'a> RemotePanic<'a> {
     fn read(message: &'a str) -> Option<RemotePanic<'a>> {
         let (before, backtrace) = split(message);
-        let rest = before.strip_prefix(PREFIX)?;
+        let rest = after_prefix(before)?;
         if let Some(message) = rest.strip_prefix(": ") {
             return Some(RemotePanic { message, place: None, backtrace });
         }
@@ -311,6 +318,7 @@ mod tests {
         let place = |text: &str| Some(text.to_owned());
         for (message, panic) in [
             ("its handler panicked: boom", ("boom", None, None)),
+            ("its handler dropped the reply without an answer in a panic at a.rs:1:2: boom", ("boom", place("a.rs:1:2"), None)),
             ("its handler panicked: at a.rs:1:2: boom", ("at a.rs:1:2: boom", None, None)),
             ("its handler panicked at src/a.rs:10:5: boom: b\nc", ("boom: b\nc", place("src/a.rs:10:5"), None)),
             ("its handler panicked at odd: name.rs:1:2: ", ("", place("odd: name.rs:1:2"), None)),
@@ -326,6 +334,7 @@ mod tests {
         for message in [
             "",
             "boom",
+            crate::reply::DROPPED,
             "its handler panicked",
             "its handler panicked at ",
             "its handler panicked at a.rs:1: x",
@@ -336,6 +345,7 @@ mod tests {
         ] {
             assert_eq!(read(message), None, "{message:?}");
         }
+        assert!(PREFIX_OF_DROPPED.starts_with(crate::reply::DROPPED));
         assert_eq!(without_backtrace("no\nstack backtrace:\n0: main"), "no\nstack backtrace:\n0: main");
     }
 }

@@ -45,19 +45,15 @@ impl Standstill {
 }
 
 impl Message<'_> {
-    /// Returns the name of the event, if it is one that waits for room.
-    #[cold]
-    pub(crate) fn event(&self) -> Option<String> {
-        // The name is never among what was not copied.
-        match split(self.words(), self.bytes) {
-            Some((Head::Event(name), _)) => Some(String::from_utf8_lossy(name).into_owned()),
-            _ => None,
-        }
-    }
-
+    /// Returns the error for an event that was not sent because of that.
     #[cold]
     pub(crate) fn unheard(&self) -> Box<Error> {
-        Box::new(Error::Unheard { event: self.event().unwrap_or_default() })
+        // The name is never among what was not copied.
+        let event = match split(self.words(), self.bytes) {
+            Some((Head::Event(name), _)) => String::from_utf8_lossy(name).into_owned(),
+            _ => String::new(),
+        };
+        Box::new(Error::Unheard { event })
     }
 }
 
