@@ -68,7 +68,7 @@ fn found() -> Option<usize> {
         let reported = |at: usize| matches!(at % 1024, 640 | 648..664);
         let written = |at: usize| {
             at < 48
-                || at >= 1024 && at < 3072 && (at % 1024 < 640 && at % 128 < 8 || reported(at))
+                || (1024..3072).contains(&at) && (at % 1024 < 640 && at % 128 < 8 || reported(at))
                 || cfg!(coprocess_second_backend) && at >= 3072
         };
         let stray = segment[..SLOTS].iter().enumerate().find(|(at, byte)| **byte != 0 && !written(*at));
