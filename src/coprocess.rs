@@ -16,6 +16,7 @@ use crate::envelope::{CallId, Head, Message};
 use crate::error::{Error, Result, Step};
 use crate::lookahead::GivenUp;
 use crate::outbox::{Patience, Unsent};
+use crate::panicked::note_panics;
 use crate::pending::{Completion, Notify, Outcome};
 use crate::registry::{Handlers, Serve, Server};
 use crate::reply::Reply;
@@ -347,11 +348,18 @@ impl Coprocess {
 
     /// Sends an event: one way, no answer. Waits for room in the ring if there is none.
     ///
-    /// Ends when the event is in the ring, or with the pair. Never runs handlers.
+    /// Ends when the event is in the ring, or with the pair. If the other end has registered no
+    /// handler at all, and takes nothing, the wait ends after 5 seconds. Never runs handlers.
+    ///
+    /// `Ok` says that the event is on its way. The other end drops an event for which it has no
+    /// handler, and one that it cannot decode. [`Stats::events_unheard_by_peer`] and
+    /// [`Stats::events_undecodable_by_peer`] count them.
     ///
     /// # Errors
     ///
-    /// [`Error::Encode`], [`Error::TooLarge`]: nothing was sent. [`Error::Closed`], [`Error::Disconnected`], [`Error::Misbehaved`]: the pair is over.
+    /// [`Error::Encode`], [`Error::TooLarge`]: nothing was sent. [`Error::Unheard`]: the ring is
+    /// full, and the other end has registered no handler; nothing was sent.
+    /// [`Error::Closed`], [`Error::Disconnected`], [`Error::Misbehaved`]: the pair is over.
     /// [`Error::Full`]: only inside a handler, when both ends flood each other and 64 MiB wait to be handled here.
     ///
     /// # Examples
@@ -422,6 +430,7 @@ impl Coprocess {
     /// The first registration on an end sends the event `"listening"` to the other, as [`emit`](Self::emit) does: it waits for room.
     ///
     /// A panic in the handler stays there; a value that is not a `T` is dropped. Both are counted in [`stats`](Self::stats).
+    /// The emitter sees how many values were dropped: [`Stats::events_undecodable_by_peer`].
     ///
     /// # Panics
     ///
@@ -595,6 +604,11 @@ impl Coprocess {
     pub(crate) fn register(&self, change: impl FnOnce(&mut Handlers)) -> &Self {
         // There is nobody to handle anything in a child of fork(2).
         let Ok(end) = self.own_end() else { return self };
+        if end.worker().is_none() {
+            // This process is a worker, and its parent wants to know where a handler panics.
+            note_panics();
+        }
+        end.watch.report_registered();
         if end.registry.add(change) {
             // A courtesy: if the pair is over, there is nobody to tell.
             let _ = self.emit(LISTENING, ());

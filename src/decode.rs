@@ -4,14 +4,18 @@
 //! that a message can ask for grow without it. A type that contains itself asks for a stack frame per level, and for each level a message needs
 //! one byte: a stack that overflows is the end of the process. And elements that take no bytes can be announced by the quintillion.
 
+use std::fmt::Display;
+
 use serde::Deserialize;
+use serde::de::value::U32Deserializer;
 use serde::de::{
-    DeserializeOwned, DeserializeSeed, Deserializer, EnumAccess, IntoDeserializer, MapAccess, SeqAccess, VariantAccess, Visitor,
+    self, DeserializeOwned, DeserializeSeed, Deserializer, EnumAccess, IntoDeserializer, MapAccess, SeqAccess, VariantAccess, Visitor,
 };
 
 use crate::error::Error;
+use crate::one_line::one_line;
 
-type Result<T> = std::result::Result<T, postcard::Error>;
+type Result<T> = std::result::Result<T, DecodeError>;
 
 /// How deeply options, enums, sequences and maps may be nested in a value. A cycle of types without any of them has no values.
 const MAX_NESTING: u32 = 128;
@@ -22,38 +26,78 @@ const SPARE_ELEMENTS: usize = 64 * 1024;
 
 /// Decodes a value that must take all of `bytes`.
 #[inline]
-pub(crate) fn decode<T: DeserializeOwned>(bytes: &[u8]) -> std::result::Result<T, DecodeError> {
+pub(crate) fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<T> {
     let mut decoder = Decoder {
         input: postcard::Deserializer::from_bytes(bytes),
         levels: MAX_NESTING,
         elements: bytes.len().saturating_add(SPARE_ELEMENTS),
-        exceeded: None,
     };
-    let value = T::deserialize(&mut decoder);
-    match (value, decoder.exceeded) {
-        (Ok(value), _) => match decoder.input.finalize().map_err(DecodeError::Postcard)? {
-            [] => Ok(value),
-            rest => Err(DecodeError::Trailing(rest.len())),
-        },
-        (Err(_), Some(exceeded)) => Err(exceeded),
-        (Err(error), None) => Err(DecodeError::Postcard(error)),
+    let value = T::deserialize(&mut decoder)?;
+    match decoder.input.finalize().map_err(DecodeError::malformed)? {
+        [] => Ok(value),
+        rest => Err(Cause::Trailing(rest.len()).into()),
     }
 }
 
-/// Why a value did not decode.
+/// Why a value did not decode. Boxed, so that it costs the results of single steps nothing.
 #[derive(Debug, thiserror::Error)]
-pub(crate) enum DecodeError {
+#[error(transparent)]
+pub(crate) struct DecodeError(Box<Cause>);
+
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+enum Cause {
+    /// What an implementation of `Deserialize` says, or serde itself.
+    #[error("{0}")]
+    Custom(Box<str>),
     #[error("{0} bytes are left over: the other end sent more than this type has")]
     Trailing(usize),
     #[error("values are nested in it more than {MAX_NESTING} deep")]
     TooDeep,
     #[error("it announces more elements than it can have")]
     TooMany,
-    #[error(transparent)]
-    Postcard(postcard::Error),
+    #[error(
+        "its type asks what comes next, which messages do not say; without serde's `untagged`, `flatten` and internal `tag` it would not"
+    )]
+    NotSelfDescribing,
+    #[error("{}", words(.0))]
+    Malformed(postcard::Error),
+}
+
+/// Says what is wrong with a message, to a reader of its types and not of postcard.
+fn words(error: &postcard::Error) -> String {
+    use postcard::Error::*;
+    let words = match error {
+        DeserializeUnexpectedEnd => "it ends early: the other end sent less than this type has",
+        DeserializeBadVarint => "a number is too large for its type",
+        DeserializeBadBool => "a bool is neither 0 nor 1",
+        DeserializeBadChar => "a char is no character",
+        DeserializeBadUtf8 => "a text is not UTF-8",
+        DeserializeBadOption => "an option is neither none nor some",
+        other => return other.to_string(),
+    };
+    words.to_owned()
+}
+
+impl From<Cause> for DecodeError {
+    #[cold]
+    fn from(cause: Cause) -> DecodeError {
+        DecodeError(Box::new(cause))
+    }
+}
+
+impl de::Error for DecodeError {
+    #[cold]
+    fn custom<T: Display>(text: T) -> DecodeError {
+        Cause::Custom(one_line(text)).into()
+    }
 }
 
 impl DecodeError {
+    #[cold]
+    fn malformed(error: postcard::Error) -> DecodeError {
+        Cause::Malformed(error).into()
+    }
+
     pub(crate) fn into_error(self, what: &str) -> Error {
         Error::Decode { what: what.to_owned(), source: Box::new(self) }
     }
@@ -65,16 +109,20 @@ struct Decoder<'de> {
     levels: u32,
     /// How many elements may still be announced.
     elements: usize,
-    /// Why it was given up: postcard's errors have no place for that.
-    exceeded: Option<DecodeError>,
 }
 
 impl<'de> Decoder<'de> {
+    /// Takes a value that holds no others, and has nothing to say of its own.
+    #[inline]
+    fn take<T: Deserialize<'de>>(&mut self) -> Result<T> {
+        T::deserialize(&mut self.input).map_err(DecodeError::malformed)
+    }
+
     /// Decodes what lies one level deeper.
     #[inline]
     fn deeper<T>(&mut self, inside: impl FnOnce(&mut Self) -> Result<T>) -> Result<T> {
         let before = self.levels;
-        let Some(levels) = before.checked_sub(1) else { return Err(self.refuse(DecodeError::TooDeep)) };
+        let Some(levels) = before.checked_sub(1) else { return Err(Cause::TooDeep.into()) };
         self.levels = levels;
         let value = inside(self);
         self.levels = before;
@@ -84,49 +132,74 @@ impl<'de> Decoder<'de> {
     /// Decodes the length of a sequence or map.
     #[inline]
     fn length(&mut self) -> Result<usize> {
-        let length = usize::deserialize(&mut self.input)?;
-        let Some(elements) = self.elements.checked_sub(length) else { return Err(self.refuse(DecodeError::TooMany)) };
+        let length = self.take::<usize>()?;
+        let Some(elements) = self.elements.checked_sub(length) else { return Err(Cause::TooMany.into()) };
         self.elements = elements;
         Ok(length)
     }
-
-    #[cold]
-    fn refuse(&mut self, exceeded: DecodeError) -> postcard::Error {
-        self.exceeded = Some(exceeded);
-        postcard::Error::DeserializeBadEncoding
-    }
 }
 
-/// What holds no other values is postcard's.
-macro_rules! leave_to_postcard {
-    ($($method:ident)*) => {$(
+/// Reads what holds no other values as postcard does. The visitor is called here, since what it has
+/// to say would be lost in an error of postcard's.
+macro_rules! read_by_postcard {
+    ($($method:ident $type:ty => $visit:ident),* $(,)?) => {$(
         #[inline]
         fn $method<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value> {
-            self.input.$method(visitor)
+            visitor.$visit(self.take::<$type>()?)
+        }
+    )*};
+}
+
+/// Refuses what takes a format that says of each value what it is.
+macro_rules! refuse {
+    ($($method:ident)*) => {$(
+        fn $method<V: Visitor<'de>>(self, _: V) -> Result<V::Value> {
+            Err(Cause::NotSelfDescribing.into())
         }
     )*};
 }
 
 impl<'de> Deserializer<'de> for &mut Decoder<'de> {
-    type Error = postcard::Error;
+    type Error = DecodeError;
 
     fn is_human_readable(&self) -> bool {
         false
     }
 
-    leave_to_postcard! {
-        deserialize_bool deserialize_i8 deserialize_i16 deserialize_i32 deserialize_i64 deserialize_i128
-        deserialize_u8 deserialize_u16 deserialize_u32 deserialize_u64 deserialize_u128 deserialize_f32 deserialize_f64
-        deserialize_char deserialize_str deserialize_string deserialize_bytes deserialize_byte_buf deserialize_unit
-        deserialize_any deserialize_identifier deserialize_ignored_any
+    read_by_postcard! {
+        deserialize_bool bool => visit_bool,
+        deserialize_i8 i8 => visit_i8,
+        deserialize_i16 i16 => visit_i16,
+        deserialize_i32 i32 => visit_i32,
+        deserialize_i64 i64 => visit_i64,
+        deserialize_i128 i128 => visit_i128,
+        deserialize_u8 u8 => visit_u8,
+        deserialize_u16 u16 => visit_u16,
+        deserialize_u32 u32 => visit_u32,
+        deserialize_u64 u64 => visit_u64,
+        deserialize_u128 u128 => visit_u128,
+        deserialize_f32 f32 => visit_f32,
+        deserialize_f64 f64 => visit_f64,
+        deserialize_char char => visit_char,
+        deserialize_str &'de str => visit_borrowed_str,
+        deserialize_string &'de str => visit_str,
+        deserialize_bytes &'de [u8] => visit_borrowed_bytes,
+        deserialize_byte_buf &'de [u8] => visit_bytes,
+    }
+
+    refuse! { deserialize_any deserialize_identifier deserialize_ignored_any }
+
+    #[inline]
+    fn deserialize_unit<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value> {
+        visitor.visit_unit()
     }
 
     #[inline]
     fn deserialize_option<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value> {
-        match u8::deserialize(&mut self.input)? {
+        match self.take::<u8>()? {
             0 => visitor.visit_none(),
             1 => self.deeper(|inside| visitor.visit_some(inside)),
-            _ => Err(postcard::Error::DeserializeBadOption),
+            _ => Err(DecodeError::malformed(postcard::Error::DeserializeBadOption)),
         }
     }
 
@@ -180,7 +253,7 @@ struct Parts<'d, 'de> {
 }
 
 impl<'de> SeqAccess<'de> for Parts<'_, 'de> {
-    type Error = postcard::Error;
+    type Error = DecodeError;
 
     #[inline]
     fn next_element_seed<T: DeserializeSeed<'de>>(&mut self, seed: T) -> Result<Option<T::Value>> {
@@ -196,7 +269,7 @@ impl<'de> SeqAccess<'de> for Parts<'_, 'de> {
 }
 
 impl<'de> MapAccess<'de> for Parts<'_, 'de> {
-    type Error = postcard::Error;
+    type Error = DecodeError;
 
     #[inline]
     fn next_key_seed<K: DeserializeSeed<'de>>(&mut self, seed: K) -> Result<Option<K::Value>> {
@@ -215,18 +288,18 @@ impl<'de> MapAccess<'de> for Parts<'_, 'de> {
 }
 
 impl<'de> EnumAccess<'de> for &mut Decoder<'de> {
-    type Error = postcard::Error;
+    type Error = DecodeError;
     type Variant = Self;
 
     #[inline]
     fn variant_seed<T: DeserializeSeed<'de>>(self, seed: T) -> Result<(T::Value, Self)> {
-        let index = u32::deserialize(&mut self.input)?;
-        Ok((seed.deserialize(index.into_deserializer())?, self))
+        let index: U32Deserializer<DecodeError> = self.take::<u32>()?.into_deserializer();
+        Ok((seed.deserialize(index)?, self))
     }
 }
 
 impl<'de> VariantAccess<'de> for &mut Decoder<'de> {
-    type Error = postcard::Error;
+    type Error = DecodeError;
 
     #[inline]
     fn unit_variant(self) -> Result<()> {

@@ -8,7 +8,7 @@ use std::fmt::Display;
 
 use serde::ser::{Error as _, Serialize, Serializer};
 
-use crate::encode::Gather;
+use crate::encode::{EncodeError, Gather};
 use crate::envelope::Message;
 
 /// Shorter byte strings are encoded: copying them costs less than the frame of their own that the head needs otherwise.
@@ -37,13 +37,13 @@ impl<'w, 'm, S: FnOnce(&mut Message<'_>) -> R, R> Whole<'w, 'm, S, R> {
     }
 
     #[cold]
-    fn deliver(self, bytes: &[u8]) -> Result<(), postcard::Error> {
+    fn deliver(self, bytes: &[u8]) -> Result<(), EncodeError> {
         self.gather.announce(bytes);
         let Some(mut message) = self.gather.complete_with(bytes) else { return Ok(()) };
         match std::mem::replace(self.delivery, Delivery::Unwound) {
             Delivery::Pending(send) => *self.delivery = Delivery::Done(send(&mut message)),
             // serde's serializers are used up by the first value.
-            Delivery::Done(_) | Delivery::Unwound => return Err(postcard::Error::custom("one value is one value")),
+            Delivery::Done(_) | Delivery::Unwound => return Err(EncodeError::custom("one value is one value")),
         }
         Ok(())
     }
@@ -53,7 +53,7 @@ impl<'w, 'm, S: FnOnce(&mut Message<'_>) -> R, R> Whole<'w, 'm, S, R> {
 macro_rules! encode {
     ($($method:ident($($argument:ident: $type:ty),*) -> $ok:ty;)*) => {$(
         #[inline]
-        fn $method(self, $($argument: $type),*) -> Result<$ok, postcard::Error> {
+        fn $method(self, $($argument: $type),*) -> Result<$ok, EncodeError> {
             self.gather.$method($($argument),*)
         }
     )*};
@@ -61,7 +61,7 @@ macro_rules! encode {
 
 impl<'w, 'm, S: FnOnce(&mut Message<'_>) -> R, R> Serializer for Whole<'w, 'm, S, R> {
     type Ok = ();
-    type Error = postcard::Error;
+    type Error = EncodeError;
     type SerializeSeq = &'w mut Gather<'m>;
     type SerializeTuple = &'w mut Gather<'m>;
     type SerializeTupleStruct = &'w mut Gather<'m>;
@@ -75,22 +75,22 @@ impl<'w, 'm, S: FnOnce(&mut Message<'_>) -> R, R> Serializer for Whole<'w, 'm, S
     }
 
     #[inline]
-    fn serialize_bytes(self, value: &[u8]) -> Result<(), postcard::Error> {
+    fn serialize_bytes(self, value: &[u8]) -> Result<(), EncodeError> {
         if value.len() < MIN_BYTES { self.gather.serialize_bytes(value) } else { self.deliver(value) }
     }
 
     #[inline]
-    fn serialize_str(self, value: &str) -> Result<(), postcard::Error> {
+    fn serialize_str(self, value: &str) -> Result<(), EncodeError> {
         self.serialize_bytes(value.as_bytes())
     }
 
     #[inline]
-    fn serialize_newtype_struct<T: Serialize + ?Sized>(self, _: &'static str, value: &T) -> Result<(), postcard::Error> {
+    fn serialize_newtype_struct<T: Serialize + ?Sized>(self, _: &'static str, value: &T) -> Result<(), EncodeError> {
         value.serialize(self)
     }
 
     #[inline]
-    fn serialize_some<T: Serialize + ?Sized>(self, value: &T) -> Result<(), postcard::Error> {
+    fn serialize_some<T: Serialize + ?Sized>(self, value: &T) -> Result<(), EncodeError> {
         self.gather.serialize_some(value)
     }
 
@@ -101,11 +101,11 @@ impl<'w, 'm, S: FnOnce(&mut Message<'_>) -> R, R> Serializer for Whole<'w, 'm, S
         index: u32,
         variant: &'static str,
         value: &T,
-    ) -> Result<(), postcard::Error> {
+    ) -> Result<(), EncodeError> {
         self.gather.serialize_newtype_variant(name, index, variant, value)
     }
 
-    fn collect_str<T: Display + ?Sized>(self, value: &T) -> Result<(), postcard::Error> {
+    fn collect_str<T: Display + ?Sized>(self, value: &T) -> Result<(), EncodeError> {
         self.gather.collect_str(value)
     }
 

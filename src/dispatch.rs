@@ -18,7 +18,9 @@ use crate::decode::DecodeError;
 use crate::end::End;
 use crate::envelope::{CallId, Failure, Head, Message, keep_spare, split, split_frequent, take_spare};
 use crate::error::{Error, Result, Step};
+use crate::one_line::clip;
 use crate::outbox::Patience;
+use crate::panicked::panic_message;
 use crate::pending::{Completion, Outcome};
 use crate::registry::Snapshot;
 use crate::reply::DROPPED;
@@ -255,11 +257,11 @@ impl End {
             None => {
                 self.arrived();
                 std::str::from_utf8(name).map_err(|_| self.nonsense())?;
-                Counters::add(&self.counters.events_unheard);
+                self.count_unheard();
             }
             Some(listener) => match self.nested(|| catch_unwind(AssertUnwindSafe(|| listener(value)))) {
                 Ok(Ok(())) => {}
-                Ok(Err(_)) => Counters::add(&self.counters.events_undecodable),
+                Ok(Err(_)) => self.count_undecodable(),
                 Err(panic) => {
                     // The panic hook has reported it.
                     Counters::add(&self.counters.event_panics);
@@ -385,7 +387,7 @@ impl End {
     pub(crate) fn answer_failed(self: &Arc<Self>, id: CallId, method: &str, error: Error, patience: Patience) -> Result<()> {
         if matches!(error, Error::Encode { .. } | Error::TooLarge { .. }) {
             // The caller must hear of it, and so must the one who answers.
-            self.refuse(id, method, Failure::Remote(&format!("its result cannot be sent: {}", full_text(&error))), patience)?;
+            self.refuse(id, method, Failure::Remote(&format!("its result cannot be sent: {error}")), patience)?;
         }
         Err(error)
     }
@@ -432,26 +434,4 @@ impl End {
     pub(crate) fn refuse_arguments(self: &Arc<Self>, id: CallId, method: &str, error: &DecodeError) {
         self.fail(id, method, Failure::Remote(&format!("its arguments do not decode: {error}; do both ends use the same types?")));
     }
-}
-
-/// An error and its causes, in one line.
-fn full_text(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        text.push_str(": ");
-        text.push_str(&cause.to_string());
-        source = cause.source();
-    }
-    text
-}
-
-pub(crate) fn panic_message(panic: &(dyn std::any::Any + Send)) -> String {
-    let text = panic.downcast_ref::<&str>().copied().or_else(|| panic.downcast_ref::<String>().map(String::as_str));
-    format!("its handler panicked: {}", text.unwrap_or("(no message)"))
-}
-
-/// The longest prefix of at most `max` bytes.
-fn clip(text: &str, max: usize) -> &str {
-    &text[..text.floor_char_boundary(max)]
 }

@@ -26,6 +26,10 @@ impl Coprocess {
     /// and a thread of the library sends it; the future is ready once it is in the ring. So a task that awaits each event has no more than one kept, and
     /// the slower end sets the pace; many tasks have one each. Should the system refuse that thread, the one that polls sends, and waits.
     ///
+    /// If the other end has registered no handler at all, and takes nothing, the future ends after
+    /// 5 seconds, as [`emit`](Self::emit) does. But an event that is kept behind a call, an answer
+    /// or the value of a gauge waits for as long as these wait for room.
+    ///
     /// The future needs no particular runtime, and borrows nothing. If it is dropped before that, the event is not sent, unless that has begun. It ends, too, with the pair.
     ///
     /// A handler must not block on it, by the `block_on` of a runtime: [`emit`](Self::emit) knows what may not wait there.

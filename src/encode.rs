@@ -9,8 +9,39 @@ use std::fmt::{self, Display, Write};
 use serde::ser::{self, Serialize};
 
 use crate::envelope::{INLINE_WORDS, Message, take_spare};
+use crate::one_line::one_line;
 
-type Result = std::result::Result<(), postcard::Error>;
+type Result = std::result::Result<(), EncodeError>;
+
+/// Why a value could not be encoded. Boxed, so that the result of each step takes one register.
+#[derive(Debug, thiserror::Error)]
+#[error(transparent)]
+pub(crate) struct EncodeError(Box<EncodeCause>);
+
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+enum EncodeCause {
+    /// What an implementation of `Serialize` says, or serde itself.
+    #[error("{0}")]
+    Custom(Box<str>),
+    #[error("the length of a sequence or map must be known before its elements; collect them first")]
+    UnknownLength,
+    #[error("the `Display` of a value fails, or is another one each time")]
+    Unsteady,
+}
+
+impl From<EncodeCause> for EncodeError {
+    #[cold]
+    fn from(cause: EncodeCause) -> EncodeError {
+        EncodeError(Box::new(cause))
+    }
+}
+
+impl ser::Error for EncodeError {
+    #[cold]
+    fn custom<T: Display>(text: T) -> EncodeError {
+        EncodeCause::Custom(one_line(text)).into()
+    }
+}
 
 /// Collects encoded bytes in a register and stores whole words.
 pub(crate) struct Gather<'a> {
@@ -214,7 +245,7 @@ fn zigzag(value: i64) -> u64 {
 
 impl ser::Serializer for &mut Gather<'_> {
     type Ok = ();
-    type Error = postcard::Error;
+    type Error = EncodeError;
     type SerializeSeq = Self;
     type SerializeTuple = Self;
     type SerializeTupleStruct = Self;
@@ -358,45 +389,40 @@ impl ser::Serializer for &mut Gather<'_> {
     }
 
     #[inline]
-    fn serialize_seq(self, length: Option<usize>) -> std::result::Result<Self, postcard::Error> {
-        self.varint(length.ok_or(postcard::Error::SerializeSeqLengthUnknown)? as u64);
+    fn serialize_seq(self, length: Option<usize>) -> std::result::Result<Self, EncodeError> {
+        let Some(length) = length else { return Err(EncodeCause::UnknownLength.into()) };
+        self.varint(length as u64);
         Ok(self)
     }
 
     #[inline]
-    fn serialize_tuple(self, _: usize) -> std::result::Result<Self, postcard::Error> {
+    fn serialize_tuple(self, _: usize) -> std::result::Result<Self, EncodeError> {
         Ok(self)
     }
 
     #[inline]
-    fn serialize_tuple_struct(self, _: &'static str, _: usize) -> std::result::Result<Self, postcard::Error> {
+    fn serialize_tuple_struct(self, _: &'static str, _: usize) -> std::result::Result<Self, EncodeError> {
         Ok(self)
     }
 
     #[inline]
-    fn serialize_tuple_variant(self, _: &'static str, index: u32, _: &'static str, _: usize) -> std::result::Result<Self, postcard::Error> {
+    fn serialize_tuple_variant(self, _: &'static str, index: u32, _: &'static str, _: usize) -> std::result::Result<Self, EncodeError> {
         self.varint(index.into());
         Ok(self)
     }
 
     #[inline]
-    fn serialize_map(self, length: Option<usize>) -> std::result::Result<Self, postcard::Error> {
+    fn serialize_map(self, length: Option<usize>) -> std::result::Result<Self, EncodeError> {
         self.serialize_seq(length)
     }
 
     #[inline]
-    fn serialize_struct(self, _: &'static str, _: usize) -> std::result::Result<Self, postcard::Error> {
+    fn serialize_struct(self, _: &'static str, _: usize) -> std::result::Result<Self, EncodeError> {
         Ok(self)
     }
 
     #[inline]
-    fn serialize_struct_variant(
-        self,
-        _: &'static str,
-        index: u32,
-        _: &'static str,
-        _: usize,
-    ) -> std::result::Result<Self, postcard::Error> {
+    fn serialize_struct_variant(self, _: &'static str, index: u32, _: &'static str, _: usize) -> std::result::Result<Self, EncodeError> {
         self.varint(index.into());
         Ok(self)
     }
@@ -404,11 +430,11 @@ impl ser::Serializer for &mut Gather<'_> {
     fn collect_str<T: Display + ?Sized>(self, value: &T) -> Result {
         // The length goes first: formatted twice, rather than kept.
         let mut length = Length(0);
-        write!(length, "{value}").map_err(|_| postcard::Error::CollectStrError)?;
+        write!(length, "{value}").map_err(|_| EncodeCause::Unsteady)?;
         self.varint(length.0 as u64);
         let mut rest = Exactly { gather: self, left: length.0 };
-        write!(rest, "{value}").map_err(|_| postcard::Error::CollectStrError)?;
-        if rest.left == 0 { Ok(()) } else { Err(postcard::Error::CollectStrError) }
+        write!(rest, "{value}").map_err(|_| EncodeCause::Unsteady)?;
+        if rest.left == 0 { Ok(()) } else { Err(EncodeCause::Unsteady.into()) }
     }
 }
 
@@ -441,7 +467,7 @@ macro_rules! compound {
     ($($kind:ident $method:ident ($($key:ty)?)),* $(,)?) => {$(
         impl ser::$kind for &mut Gather<'_> {
             type Ok = ();
-            type Error = postcard::Error;
+            type Error = EncodeError;
 
             #[inline]
             fn $method<T: Serialize + ?Sized>(&mut self, $(_: $key,)? value: &T) -> Result {
@@ -467,7 +493,7 @@ compound! {
 
 impl ser::SerializeMap for &mut Gather<'_> {
     type Ok = ();
-    type Error = postcard::Error;
+    type Error = EncodeError;
 
     #[inline]
     fn serialize_key<T: Serialize + ?Sized>(&mut self, key: &T) -> Result {
@@ -559,8 +585,9 @@ mod tests {
         }
         let mut message = Message::new();
         let mut gather = Gather::new(&mut message, usize::MAX);
-        assert_eq!(Endless.serialize(&mut gather), Err(postcard::Error::SerializeSeqLengthUnknown));
+        let cause = |result: Result| *result.expect_err("refused").0;
+        assert_eq!(cause(Endless.serialize(&mut gather)), EncodeCause::UnknownLength);
         let fickle = Fickle(std::cell::Cell::new(1));
-        assert_eq!(ser::Serializer::collect_str(&mut gather, &fickle), Err(postcard::Error::CollectStrError));
+        assert_eq!(cause(ser::Serializer::collect_str(&mut gather, &fickle)), EncodeCause::Unsteady);
     }
 }

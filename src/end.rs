@@ -404,6 +404,7 @@ impl End {
             let inbox = self.inbox();
             (inbox.messages, inbox.bytes, inbox.wakeups())
         };
+        let peer = self.watch.peer_report();
         let get = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
         Stats {
             messages_sent: sent.messages,
@@ -415,6 +416,8 @@ impl End {
             wakeups_sent: sent.wakeups.wrapping_add(wakeups),
             events_unheard: get(&self.counters.events_unheard),
             events_undecodable: get(&self.counters.events_undecodable),
+            events_unheard_by_peer: peer.unheard,
+            events_undecodable_by_peer: peer.undecodable,
             event_panics: get(&self.counters.event_panics),
             answers_dropped: get(&self.counters.answers_dropped),
             calls_refused: get(&self.counters.calls_refused),

@@ -29,7 +29,7 @@ use serde::Serialize;
 use coprocess_ring::{ChannelError, Progress, Sender};
 
 use crate::direct::{Delivery, Whole};
-use crate::encode::{Gather, partial_word};
+use crate::encode::{EncodeError, Gather, partial_word};
 use crate::error::{Error, Step};
 
 /// Names a call that is in flight: an entry of the caller's table, and a number that no other call of that entry ever has.
@@ -90,7 +90,7 @@ pub(crate) const CANCEL_WORDS: usize = 2;
 const KIND_MASK: u64 = 0xff;
 const NAME_SHIFT: u32 = 8;
 /// The longest name of a method or event, in bytes.
-const MAX_NAME: usize = 0xff_ffff;
+pub(crate) const MAX_NAME: usize = 0xff_ffff;
 const ENTRY_SHIFT: u32 = 32;
 
 /// Payload words that fit into one slot of the ring: such a message is encoded without touching the heap.
@@ -206,7 +206,7 @@ impl Message<'static> {
     }
 
     #[inline]
-    fn check(&self, outcome: std::result::Result<(), postcard::Error>, max: usize, what: &str) -> Step<()> {
+    fn check(&self, outcome: std::result::Result<(), EncodeError>, max: usize, what: &str) -> Step<()> {
         if let Err(error) = outcome {
             return Err(Error::Encode { what: what.to_owned(), source: Box::new(error) }.into());
         }
@@ -278,6 +278,11 @@ impl Message<'_> {
             }
             _ => None,
         }
+    }
+
+    /// Whether it is an event other than that of a gauge.
+    pub(crate) fn is_event(&self) -> bool {
+        self.words().first().is_some_and(|first| first & KIND_MASK == EVENT && first >> ENTRY_SHIFT == 0)
     }
 
     pub(crate) fn is_cancel(&self) -> bool {

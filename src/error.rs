@@ -6,6 +6,11 @@ use std::path::PathBuf;
 use std::process::ExitStatus;
 use std::time::Duration;
 
+use crate::envelope::MAX_NAME;
+use crate::one_line::OneLine;
+use crate::panicked::without_backtrace;
+use crate::unheard::PATIENCE;
+
 /// The result of everything in this crate that can fail.
 ///
 /// # Examples
@@ -28,7 +33,8 @@ impl From<Box<Error>> for Error {
 
 /// Why an operation failed.
 ///
-/// Each variant says what was and what was not done. `Display` is one lower-case line that tells everything, causes included;
+/// Each variant says what was and what was not done. `Display` is one lower-case line that tells
+/// everything, causes included, but for the backtrace of a [panic](Error::remote_panic);
 /// [`source`](std::error::Error::source) is the underlying error where there is one, for programs to look at.
 ///
 /// # Examples
@@ -48,7 +54,11 @@ pub enum Error {
         method: String,
     },
     /// The handler on the other end returned an error, panicked, or dropped its [`Reply`](crate::Reply) unanswered.
-    #[error("`{method}` failed on the other end: {message}")]
+    ///
+    /// `message` is the handler's own text, of any number of lines. `Display` shows one line, with
+    /// control characters escaped. For a panic, `message` holds the place and the backtrace, too,
+    /// as far as they are known: [`remote_panic`](Error::remote_panic) takes them apart.
+    #[error("`{method}` failed on the other end: {}", OneLine(without_backtrace(message)))]
     Remote {
         /// The name that was called.
         method: String,
@@ -76,17 +86,33 @@ pub enum Error {
     /// There is no room in the ring right now, and the operation may not wait for it. Nothing was sent.
     #[error("the ring is full: try again later, or use the waiting form")]
     Full,
+    /// The ring is full, the other end has registered no handler, and it has taken nothing for
+    /// 5 seconds. Nothing was sent.
+    ///
+    /// The event can be emitted again. Until the other end takes something or registers a handler,
+    /// that fails at once. A worker that prepares for long should register its handlers first.
+    ///
+    /// Events that the other end takes and drops, for want of a handler, are no error:
+    /// [`Stats::events_unheard_by_peer`](crate::Stats::events_unheard_by_peer) counts them.
+    #[error(
+        "`{event}` was not sent: the ring is full, the other end has registered no handler and has taken nothing for {} s; \
+         it must listen, or call run or poll", PATIENCE.as_secs()
+    )]
+    Unheard {
+        /// The name of the event.
+        event: String,
+    },
     /// As many calls of this end as [`Builder::max_calls_in_flight`](crate::Builder::max_calls_in_flight) allows are in flight. Nothing was sent.
     #[error("too many calls: {limit} are in flight, as many as Builder::max_calls_in_flight allows; wait for one of them")]
     TooManyCalls {
         /// Calls allowed.
         limit: usize,
     },
-    /// The encoded message exceeds [`Builder::max_message`](crate::Builder::max_message), or a name is longer than 16 MiB, or the operation may not wait and the
-    /// ring, even if it is empty, does not take as much at once. Nothing was sent.
-    #[error(
-        "message too large: {size} bytes or more where {max} are allowed; raise Builder::max_message, or Builder::ring_capacity for what may not wait"
-    )]
+    /// The encoded message, name included, exceeds
+    /// [`Builder::max_message`](crate::Builder::max_message); or the name has 16 MiB or more; or
+    /// the operation may not wait, and even an empty ring does not take as much at once. Nothing
+    /// was sent.
+    #[error("{}", too_large(*size, *max))]
     TooLarge {
         /// Bytes needed, as far as they were counted: encoding stops at the bound.
         size: usize,
@@ -156,6 +182,17 @@ pub enum Error {
         #[source]
         source: io::Error,
     },
+}
+
+/// Says what to do. For a name that is longer than any may be, no setting helps.
+fn too_large(size: usize, max: usize) -> String {
+    if max == MAX_NAME {
+        return format!("name too long: {size} bytes where the name of a method or event may have {max}; shorten it");
+    }
+    format!(
+        "message too large: {size} bytes or more, its name included, where {max} are allowed; \
+         raise Builder::max_message, or Builder::ring_capacity for what may not wait, or shorten the name or the value"
+    )
 }
 
 /// Why a worker could not be started.

@@ -179,7 +179,9 @@ mod latch;
 mod lead;
 mod line;
 mod lookahead;
+mod one_line;
 mod outbox;
+mod panicked;
 mod parker;
 mod pending;
 mod process;
@@ -193,6 +195,7 @@ mod serve_async;
 mod stats;
 mod sync;
 mod timers;
+mod unheard;
 mod waiting;
 
 pub use block::{Block, BlockRef, block};
@@ -209,6 +212,7 @@ pub use deadline::current_deadline;
 pub use emit_async::Emission;
 pub use error::{Error, ForkError, Reason, Result};
 pub use event::{Backpressure, Event};
+pub use panicked::{RemotePanic, RemotePlace};
 #[doc(hidden)]
 pub use process::init_before_main;
 pub use process::{Builder, fork, init, parent, spawn};

@@ -19,7 +19,8 @@ use crate::kept::{Kept, Kind, Queued};
 use crate::line::{Next, Ticket};
 use crate::pending::{Claimer, Forgotten, Outcome};
 use crate::sync::lock;
-use crate::waiting::has_passed;
+use crate::unheard::Standstill;
+use crate::waiting::{earlier, has_passed};
 
 /// How long a sender is prepared to wait.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -71,6 +72,8 @@ struct Out {
     busy: bool,
     /// What found no room, and threads that wait for their turn. While a message is in it, `busy` is true, and it is somebody's to go on with it.
     kept: Kept,
+    /// For how long the other end has taken nothing.
+    standstill: Standstill,
     /// The thread that goes on with it waits while a thread in the line has its turn.
     resting: bool,
     messages: u64,
@@ -135,6 +138,7 @@ impl Outbox {
                 claimer,
                 busy: false,
                 kept: Kept::new(),
+                standstill: Standstill::default(),
                 resting: false,
                 messages: 0,
                 bytes: 0,
@@ -228,7 +232,7 @@ impl Outbox {
                 check_at_once(&out, message)?;
             }
             if matches!(patience, Patience::None | Patience::Until(_)) {
-                out = self.wait_in_line(end, out, patience)?;
+                out = self.wait_in_line(end, out, message, patience)?;
             }
             let prepared = end.check_open().and_then(|()| prepare(&mut out.claimer, message));
             return self.send_in_line(end, out, message, patience, prepared);
@@ -332,7 +336,14 @@ impl Outbox {
 
     /// Waits for the turn to send. It is to be [passed on](Self::pass_on).
     #[cold]
-    fn wait_in_line<'a>(&'a self, end: &Arc<End>, mut out: MutexGuard<'a, Out>, patience: Patience) -> Step<MutexGuard<'a, Out>> {
+    fn wait_in_line<'a>(
+        &'a self,
+        end: &Arc<End>,
+        mut out: MutexGuard<'a, Out>,
+        message: &Message<'_>,
+        patience: Patience,
+    ) -> Step<MutexGuard<'a, Out>> {
+        let is_event = message.is_event();
         let mut ticket = None::<Ticket>;
         loop {
             if ticket.is_some_and(|ticket| out.kept.line.come(ticket)) {
@@ -342,10 +353,12 @@ impl Outbox {
                 out.busy = true;
                 return Ok(out);
             }
+            let in_vain_at = if is_event { out.standstill.ends_at(&end.watch) } else { None };
             let must_go = match end.check_open() {
                 Err(error) => Some(*error),
                 Ok(()) if patience == Patience::None || end.must_not_wait_here() => Some(Error::Full),
                 Ok(()) if has_passed(patience.deadline()) => Some(Error::Timeout),
+                Ok(()) if has_passed(in_vain_at) => Some(*message.unheard()),
                 Ok(()) => None,
             };
             let held = ticket.filter(|ticket| out.kept.line.knows(*ticket));
@@ -354,7 +367,7 @@ impl Outbox {
                 return Err(error.into());
             }
             ticket = Some(held.unwrap_or_else(|| out.kept.line.enter()));
-            out = self.wait_for_turn(out, patience.deadline());
+            out = self.wait_for_turn(out, earlier(patience.deadline(), in_vain_at));
         }
     }
 
@@ -558,10 +571,21 @@ impl Outbox {
             let waited = match room {
                 None => Ok(()),
                 Some(room) => {
+                    let is_event = message.is_event();
+                    let in_vain_at = if is_event { out.standstill.ends_at(&end.watch) } else { None };
                     drop(out);
-                    let waited = end.wait_for_room(room, deadline, || self.stir());
+                    let waited = end.wait_for_room(room, earlier(deadline, in_vain_at), || self.stir());
                     out = lock(&self.out);
-                    waited.map_err(Box::new)
+                    match waited {
+                        Err(Error::Timeout) if is_event && !has_passed(deadline) => {
+                            // It may have taken something meanwhile, or registered a handler.
+                            if !has_passed(in_vain_at.and(out.standstill.ends_at(&end.watch))) {
+                                continue;
+                            }
+                            Err(message.unheard())
+                        }
+                        waited => waited.map_err(Box::new),
+                    }
                 }
             };
             let sent = match waited.and_then(|()| end.check_open()) {

@@ -17,12 +17,13 @@ use serde::Serialize;
 #[cfg(feature = "tokio")]
 use crate::contain::forget_panic;
 use crate::deadline::current_deadline;
-#[cfg(feature = "tokio")]
-use crate::dispatch::panic_message;
 use crate::end::End;
 use crate::envelope::{CallId, Failure};
 use crate::error::Result;
 use crate::outbox::Patience;
+#[cfg(feature = "tokio")]
+use crate::panicked::panic_message;
+use crate::panicked::unwinding_message;
 use crate::stats::Counters;
 #[cfg(feature = "tokio")]
 use crate::timers::Due;
@@ -34,6 +35,8 @@ pub(crate) const DROPPED: &str = "its handler dropped the reply without an answe
 /// The answer that a call still waits for, by [`Coprocess::serve_deferred`](crate::Coprocess::serve_deferred).
 ///
 /// It can go to any thread. Dropped unanswered, the caller gets [`Error::Remote`](crate::Error::Remote).
+/// If a panic drops it in a worker, the error has the message and the place of that panic:
+/// [`Error::remote_panic`](crate::Error::remote_panic).
 ///
 /// # Examples
 ///
@@ -325,7 +328,8 @@ impl<R> Drop for Reply<R> {
             }
             return;
         }
-        // If the pair is over, nobody waits for it.
-        let _ = self.refuse(DROPPED, self.end.patience_of_answers());
+        let panicked = if unanswered { unwinding_message() } else { None };
+        // If the pair is over, no caller waits for it.
+        let _ = self.refuse(panicked.as_deref().unwrap_or(DROPPED), self.end.patience_of_answers());
     }
 }

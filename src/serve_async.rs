@@ -13,7 +13,7 @@ use tokio::runtime::Handle;
 use crate::contain::forget_panic;
 use crate::coprocess::Coprocess;
 use crate::deadline::Serving;
-use crate::dispatch::panic_message;
+use crate::panicked::panic_message;
 use crate::reply::{DROPPED, Reply};
 
 impl Coprocess {

@@ -37,6 +37,16 @@ pub struct Stats {
     pub events_unheard: u64,
     /// Events that did not decode as what their listener takes.
     pub events_undecodable: u64,
+    /// Events of this end that the other end has dropped because it had no handler for them. The
+    /// other end reports this number, which is its own `events_unheard`. The event
+    /// [`"listening"`](crate::Coprocess::listen), which the library sends, is one of them.
+    ///
+    /// An event that was sent and not received yet is in no count. A call that is made after the
+    /// event is answered once the event was handled or dropped.
+    pub events_unheard_by_peer: u64,
+    /// Events of this end whose values the other end could not decode as what its handlers take.
+    /// The other end reports this number, which is its own `events_undecodable`.
+    pub events_undecodable_by_peer: u64,
     /// Panics in listeners and callbacks, and of results when they are dropped.
     pub event_panics: u64,
     /// Answers that came too late, or to no call of this end.

@@ -45,6 +45,18 @@ pub struct Next {
     expected: Expected,
 }
 
+/// What the other side reports about what this side has sent, by [`Watch::peer_report`]. A hostile
+/// side reports what it likes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PeerReport {
+    /// Whether it has registered a handler.
+    pub has_registered: bool,
+    /// Events that it has dropped, because no handler was registered for them.
+    pub unheard: u64,
+    /// Events that did not decode.
+    pub undecodable: u64,
+}
+
 /// The sending end of a pair. One producer: whoever has the `&mut` may send.
 #[derive(Debug)]
 pub struct Sender {
@@ -380,6 +392,43 @@ impl Watch {
     #[inline]
     pub fn urged(&self) -> u32 {
         ring::urged(&self.region, self.incoming)
+    }
+
+    /// Tells the other side that this one has registered a handler.
+    pub fn report_registered(&self) {
+        // Relaxed: a hint for people and for a wait that has lasted for seconds.
+        self.region.control(self.incoming).report.registered.store(1, Ordering::Relaxed);
+    }
+
+    /// Tells the other side how many of its events this side has dropped, because no handler was
+    /// registered for them.
+    pub fn report_unheard(&self, events: u64) {
+        // Relaxed: a statistic.
+        self.region.control(self.incoming).report.unheard.store(events, Ordering::Relaxed);
+    }
+
+    /// Tells the other side how many of its events did not decode.
+    pub fn report_undecodable(&self, events: u64) {
+        // Relaxed: a statistic.
+        self.region.control(self.incoming).report.undecodable.store(events, Ordering::Relaxed);
+    }
+
+    /// Returns what the other side reports about what this side has sent.
+    pub fn peer_report(&self) -> PeerReport {
+        let report = &self.region.control(self.outgoing).report;
+        // Relaxed: pairs with nothing; see the methods that write these.
+        PeerReport {
+            has_registered: report.registered.load(Ordering::Relaxed) != 0,
+            unheard: report.unheard.load(Ordering::Relaxed),
+            undecodable: report.undecodable.load(Ordering::Relaxed),
+        }
+    }
+
+    /// Returns a number that changes when the other side takes something out of the ring. A hostile
+    /// side makes it what it likes.
+    pub fn taken(&self) -> u64 {
+        // Relaxed: only compared with what it was seconds before.
+        self.region.control(self.outgoing).head.word.load(Ordering::Relaxed)
     }
 
     /// Whether there is room now, or an error to be found by sending.

@@ -8,12 +8,17 @@
 //!   byte 4096     slots of ring 0: `capacity` bytes
 //!   + capacity    slots of ring 1: `capacity` bytes
 //!
-//!   control block, one word to each 128 bytes, so that no two words share a line or a prefetched pair of lines:
+//!   control block, one word to each 128 bytes, so that no two busy words share a line or a
+//!   prefetched pair of lines:
 //!   +0    head       u64  written by the consumer: every slot before this position is free again
 //!   +128  data bell  u32  nonzero: who sleeps until a frame is published
 //!   +256  room bell  u32  nonzero: the producer sleeps until `head` moves
 //!   +384  closed     u32  written by the producer: nothing follows what is published
 //!   +512  urgent     u32  written by the producer, one more each time: what is published by then is worth a look before the next of it is acted on
+//!   +640  report     written by the consumer, rarely: three words in one line
+//!         +0  registered   u32  1 once the consumer has registered a handler
+//!         +8  unheard      u64  events that the consumer has dropped for want of a handler
+//!         +16 undecodable  u64  events whose values the consumer could not decode
 //!
 //!   event block, opaque to all but the package that implements events:
 //!   +0    event of the parent   256 bytes, initialized by the parent
@@ -93,6 +98,14 @@ pub(crate) struct Lone<T> {
     pub(crate) word: T,
 }
 
+/// What the consumer of a ring tells its producer, beside the position.
+#[repr(C, align(128))]
+pub(crate) struct Report {
+    pub(crate) registered: AtomicU32,
+    pub(crate) unheard: AtomicU64,
+    pub(crate) undecodable: AtomicU64,
+}
+
 /// The control block of one ring.
 #[repr(C)]
 pub(crate) struct Control {
@@ -101,6 +114,7 @@ pub(crate) struct Control {
     pub(crate) room_bell: Lone<AtomicU32>,
     pub(crate) closed: Lone<AtomicU32>,
     pub(crate) urgent: Lone<AtomicU32>,
+    pub(crate) report: Report,
 }
 
 /// What belongs to the events, see `event`.
@@ -126,6 +140,7 @@ impl Control {
             room_bell: Lone { word: AtomicU32::new(0) },
             closed: Lone { word: AtomicU32::new(0) },
             urgent: Lone { word: AtomicU32::new(0) },
+            report: Report { registered: AtomicU32::new(0), unheard: AtomicU64::new(0), undecodable: AtomicU64::new(0) },
         }
     }
 }
@@ -174,12 +189,16 @@ const _: () = {
     assert!(size_of::<Header>() == 48);
     assert!(size_of::<HeaderWords>() == size_of::<Header>());
     assert!(size_of::<Slot>() == SLOT_BYTES && align_of::<Slot>() == 128);
-    assert!(size_of::<Control>() == 640 && align_of::<Control>() == 128);
+    assert!(size_of::<Control>() == 768 && align_of::<Control>() == 128);
     assert!(std::mem::offset_of!(Control, head) == 0);
     assert!(std::mem::offset_of!(Control, data_bell) == 128);
     assert!(std::mem::offset_of!(Control, room_bell) == 256);
     assert!(std::mem::offset_of!(Control, closed) == 384);
     assert!(std::mem::offset_of!(Control, urgent) == 512);
+    assert!(std::mem::offset_of!(Control, report) == 640 && size_of::<Report>() == 128);
+    assert!(std::mem::offset_of!(Report, registered) == 0);
+    assert!(std::mem::offset_of!(Report, unheard) == 8);
+    assert!(std::mem::offset_of!(Report, undecodable) == 16);
     assert!(size_of::<HeaderWords>() <= CONTROL_OFFSET[0]);
     assert!(CONTROL_OFFSET[0] + size_of::<Control>() <= CONTROL_OFFSET[1]);
     assert!(CONTROL_OFFSET[1] + size_of::<Control>() <= EVENTS_OFFSET);

@@ -90,7 +90,7 @@ mod wakeup;
 mod yielding;
 
 pub use bell::Sleeper;
-pub use channel::{ChannelError, Next, Progress, Receiver, Room, Sender, Watch};
+pub use channel::{ChannelError, Next, PeerReport, Progress, Receiver, Room, Sender, Watch};
 pub use error::{Misbehaved, SegmentError};
 pub use layout::{ABI_VERSION, MAX_CAPACITY, MIN_CAPACITY};
 pub use region::{Region, Side};

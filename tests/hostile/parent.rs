@@ -87,7 +87,13 @@ fn how<T>(outcome: &Result<T>) -> String {
         Err(Error::Full) => "full".to_owned(),
         Err(Error::Closed) => "closed".to_owned(),
         Err(Error::Decode { .. }) => "decode".to_owned(),
-        Err(Error::Remote { .. }) => "remote".to_owned(),
+        Err(error @ Error::Remote { .. }) => {
+            // Whatever its text is, this takes it apart.
+            let panic = error.remote_panic().map(|panic| (panic.place(), panic.backtrace()));
+            assert!(!error.to_string().contains(char::is_control), "{error:?} is not for a terminal: {panic:?}");
+            "remote".to_owned()
+        }
+        Err(Error::Unheard { .. }) => "unheard".to_owned(),
         Err(Error::Overloaded { .. }) => "overloaded".to_owned(),
         Err(Error::MethodNotFound { .. }) => "method not found".to_owned(),
         Err(Error::Fork { cause: ForkError::NeverAttached(_), .. }) => "never attached".to_owned(),

@@ -70,7 +70,7 @@ pub(crate) fn honest_worker() -> ! {
                 match outcome {
                     Err(Error::Disconnected(_) | Error::Misbehaved(_) | Error::Closed) => return,
                     Ok(()) | Err(Error::Timeout | Error::Full | Error::Decode { .. } | Error::Remote { .. }) => {}
-                    Err(Error::MethodNotFound { .. } | Error::TooLarge { .. }) => {}
+                    Err(Error::MethodNotFound { .. } | Error::TooLarge { .. } | Error::Unheard { .. }) => {}
                     Err(other) => panic!("nothing that a parent does may lead to this: {other:?}"),
                 }
             }

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use super::survives;
 use crate::common::{LIMIT, alone, within};
-use crate::kit::memory::{CLOSED, CONTROL, DATA_BELL, Memory, ROOM_BELL, SLOT, URGENT};
+use crate::kit::memory::{CLOSED, CONTROL, DATA_BELL, Memory, REGISTERED, ROOM_BELL, SLOT, UNDECODABLE, UNHEARD, URGENT};
 use crate::kit::random::{Numbers, rounds, seed};
 use crate::kit::wire::{ABORT, Envelope, JUMP, MORE, SERIAL_SHIFT};
 use crate::kit::{Captive, for_ever};
@@ -18,7 +18,7 @@ pub(crate) fn sabotage(kind: &str, memory: Memory, own: usize, numbers: &mut Num
     match kind {
         "anywhere" => memory.word(numbers.below(memory.bytes())).store(numbers.word(), Relaxed),
         "controls" => {
-            let at = control + [0, DATA_BELL, ROOM_BELL, CLOSED, URGENT][numbers.below(5)];
+            let at = control + [0, DATA_BELL, ROOM_BELL, CLOSED, URGENT, REGISTERED, UNHEARD, UNDECODABLE][numbers.below(8)];
             memory.word(at).store(numbers.word(), Relaxed);
         }
         "frames" => {

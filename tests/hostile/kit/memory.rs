@@ -17,6 +17,7 @@ use nix::sys::mman::{MRemapFlags, MapFlags, MmapAdvise, ProtFlags, madvise, mmap
 ///   4096  slots of ring 0                                            4096 + capacity  slots of ring 1
 ///
 ///   control: +0 head u64 (by the consumer) · +128 data bell u32 · +256 room bell u32 · +384 closed u32 (by the producer) · +512 urgent u32 (by the producer)
+///            +640 registered u32 · +648 unheard u64 · +656 undecodable u64 (by the consumer)
 ///   slot of 128 bytes: frame word = length | marks << 16 | serial << 19, and 15 words of payload
 /// ```
 pub(crate) const CONTROL: [usize; 2] = [1024, 2048];
@@ -24,6 +25,9 @@ pub(crate) const DATA_BELL: usize = 128;
 pub(crate) const ROOM_BELL: usize = 256;
 pub(crate) const CLOSED: usize = 384;
 pub(crate) const URGENT: usize = 512;
+pub(crate) const REGISTERED: usize = 640;
+pub(crate) const UNHEARD: usize = 648;
+pub(crate) const UNDECODABLE: usize = 656;
 pub(crate) const SLOTS: usize = 4096;
 pub(crate) const SLOT: usize = 128;
 

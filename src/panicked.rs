@@ -1,0 +1,351 @@
+//! Panics of handlers, as their callers see them: the message, and as far as they are known the
+//! place and the backtrace.
+//!
+//! All of it travels as the text of a failed call, which [`Error::Remote`] has as its `message`:
+//!
+//! ```text
+//! its handler panicked at src/main.rs:10:5: the message
+//! stack backtrace:
+//!    0: ...
+//! ```
+//!
+//! Only the panic hook learns of the place and the stack. A worker process has a hook of this
+//! library, in front of the one that was there; see [`note_panics`].
+
+use std::any::{Any, TypeId};
+use std::backtrace::{Backtrace, BacktraceStatus};
+use std::cell::Cell;
+use std::fmt;
+use std::panic::{PanicHookInfo, set_hook, take_hook};
+use std::sync::Once;
+
+use crate::error::Error;
+use crate::one_line::clip;
+
+const PREFIX: &str = "its handler panicked";
+/// The same, of a panic that has dropped the reply: not necessarily on a thread of the handler.
+const PREFIX_OF_DROPPED: &str = "its handler dropped the reply without an answer in a panic";
+const NO_TEXT: &str = "(no message)";
+const BACKTRACE: &str = "\nstack backtrace:\n";
+
+/// The most bytes of a panic's message, and of its backtrace, that the caller is told. An answer
+/// has room for both.
+const MAX_MESSAGE: usize = 16 << 10;
+const MAX_BACKTRACE: usize = 32 << 10;
+
+/// What the hook has learned of a panic.
+struct Note {
+    /// What the panic carries, to know it again: code that passes a panic on calls no hook.
+    payload: TypeId,
+    text: Option<String>,
+    /// `file:line:column`
+    place: Option<String>,
+    backtrace: Backtrace,
+}
+
+impl Note {
+    fn message(&self, prefix: &str) -> String {
+        let text = self.text.as_deref().unwrap_or(NO_TEXT);
+        let mut message = match &self.place {
+            Some(place) => format!("{prefix} at {place}: {text}"),
+            None => format!("{prefix}: {text}"),
+        };
+        if self.backtrace.status() == BacktraceStatus::Captured {
+            message.push_str(BACKTRACE);
+            message.push_str(clip(&self.backtrace.to_string(), MAX_BACKTRACE));
+        }
+        message
+    }
+}
+
+thread_local! {
+    /// The last panic of this thread.
+    static LAST: Cell<Option<Note>> = const { Cell::new(None) };
+}
+
+/// Has the place of each panic of this process noted from now on. The hook that was there is called
+/// afterwards.
+///
+/// Called in workers only: in the parent's process the hook is the program's own affair.
+pub(crate) fn note_panics() {
+    static INSTALLED: Once = Once::new();
+    // A thread that panics must not change the hook.
+    if std::thread::panicking() {
+        return;
+    }
+    INSTALLED.call_once(|| {
+        let before = take_hook();
+        set_hook(Box::new(move |info| {
+            note(info);
+            before(info);
+        }));
+    });
+}
+
+/// Runs while its thread panics: a panic in here would end the process.
+fn note(info: &PanicHookInfo<'_>) {
+    let note = Note {
+        payload: info.payload().type_id(),
+        text: text_of(info.payload()).map(|text| clip(text, MAX_MESSAGE).to_owned()),
+        place: info.location().map(ToString::to_string),
+        // Captures nothing unless the environment asks for it.
+        backtrace: Backtrace::capture(),
+    };
+    // A thread that is ending has no handler left to panic.
+    let _ = LAST.try_with(|last| last.set(Some(note)));
+}
+
+fn text_of(payload: &(dyn Any + Send)) -> Option<&str> {
+    payload.downcast_ref::<&str>().copied().or_else(|| payload.downcast_ref::<String>().map(String::as_str))
+}
+
+/// What the caller is told of the panic of a handler, which this thread has just caught.
+#[cold]
+pub(crate) fn panic_message(payload: &(dyn Any + Send)) -> String {
+    let text = text_of(payload).map(|text| clip(text, MAX_MESSAGE));
+    let noted = LAST.try_with(Cell::take).ok().flatten();
+    match noted.filter(|note| note.payload == payload.type_id() && note.text.as_deref() == text) {
+        Some(note) => note.message(PREFIX),
+        None => format!("{PREFIX}: {}", text.unwrap_or(NO_TEXT)),
+    }
+}
+
+/// What the caller is told of the panic that unwinds this thread, as far as it was noted.
+#[cold]
+pub(crate) fn unwinding_message() -> Option<String> {
+    if !std::thread::panicking() {
+        return None;
+    }
+    LAST.try_with(|last| {
+        let noted = last.take();
+        let message = noted.as_ref().map(|note| note.message(PREFIX_OF_DROPPED));
+        // For others that the same panic drops, and for the thread that catches it.
+        last.set(noted);
+        message
+    })
+    .ok()
+    .flatten()
+}
+
+/// What the text of a failed call says of a panic, if it is one.
+fn after_prefix(message: &str) -> Option<&str> {
+    message.strip_prefix(PREFIX).or_else(|| message.strip_prefix(PREFIX_OF_DROPPED))
+}
+
+/// Splits what the caller is told into what is of one line, more or less, and the backtrace.
+fn split(message: &str) -> (&str, Option<&str>) {
+    match message.rsplit_once(BACKTRACE) {
+        Some((before, backtrace)) if after_prefix(message).is_some() => (before, Some(backtrace)),
+        _ => (message, None),
+    }
+}
+
+/// The text of a failed call without a backtrace, for `Display`.
+pub(crate) fn without_backtrace(message: &str) -> &str {
+    split(message).0
+}
+
+impl Error {
+    /// Returns what is known of the panic, if this is the [`Error::Remote`] of a handler that
+    /// panicked.
+    ///
+    /// All of it is read from the error's `message`. An untrusted peer writes there what it likes,
+    /// so it may be wrong.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// coprocess::init_in_tests!();
+    ///
+    /// # fn main() -> coprocess::Result<()> {
+    /// let co = coprocess::fork(|co| {
+    ///     co.serve("head", |list: Vec<u64>| list[0]);
+    /// })?;
+    /// let error = co.call::<u64>("head", Vec::<u64>::new()).unwrap_err();
+    /// let panic = error.remote_panic().expect("it has panicked");
+    /// assert!(panic.message().starts_with("index out of bounds"));
+    /// assert!(panic.place().expect("a worker tells it").file().ends_with(".rs"));
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn remote_panic(&self) -> Option<RemotePanic<'_>> {
+        match self {
+            Error::Remote { message, .. } => RemotePanic::read(message),
+            _ => None,
+        }
+    }
+}
+
+/// A panic of a handler on the other end, by [`Error::remote_panic`].
+///
+/// The place is known if the handler ran in a worker process. When such a process registers its
+/// first handler, the library puts a panic hook in front of the one that is there. If the program
+/// replaces the hook later, and does not call the former one, the place is not known any more. A
+/// handler of the parent's end tells the message only.
+///
+/// The backtrace is there if the environment of the worker asks for it, as for
+/// [`Backtrace::capture`]: `RUST_LIB_BACKTRACE`, or else `RUST_BACKTRACE`, is set and not `0`. The
+/// message is cut after 16 KiB, and the backtrace after 32 KiB.
+///
+/// # Examples
+///
+/// ```no_run
+/// # coprocess::init();
+/// # let co = coprocess::fork(|_| {})?;
+/// if let Err(error) = co.call::<()>("parse", "text") {
+///     eprintln!("{error}");
+///     if let Some(backtrace) = error.remote_panic().and_then(|panic| panic.backtrace()) {
+///         eprintln!("{backtrace}");
+///     }
+/// }
+/// # Ok::<(), coprocess::Error>(())
+/// ```
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RemotePanic<'a> {
+    message: &'a str,
+    place: Option<RemotePlace<'a>>,
+    backtrace: Option<&'a str>,
+}
+
+/// Where a handler on the other end has panicked, by [`RemotePanic::place`].
+///
+/// `Display` is `file:line:column`.
+///
+/// # Examples
+///
+/// See [`RemotePanic`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RemotePlace<'a> {
+    file: &'a str,
+    line: u32,
+    column: u32,
+}
+
+impl<'a> RemotePanic<'a> {
+    fn read(message: &'a str) -> Option<RemotePanic<'a>> {
+        let (before, backtrace) = split(message);
+        let rest = after_prefix(before)?;
+        if let Some(message) = rest.strip_prefix(": ") {
+            return Some(RemotePanic { message, place: None, backtrace });
+        }
+        let rest = rest.strip_prefix(" at ")?;
+        // The name of a file may have a colon and a space in it, too.
+        let (place, message) = rest
+            .match_indices(": ")
+            .find_map(|(at, mark)| Some((RemotePlace::read(rest.get(..at)?)?, rest.get(at.checked_add(mark.len())?..)?)))?;
+        Some(RemotePanic { message, place: Some(place), backtrace })
+    }
+
+    /// Returns the message of the panic.
+    ///
+    /// # Examples
+    ///
+    /// See [`Error::remote_panic`].
+    pub fn message(&self) -> &'a str {
+        self.message
+    }
+
+    /// Returns where in its source the handler panicked, if that is known.
+    ///
+    /// # Examples
+    ///
+    /// See [`Error::remote_panic`].
+    pub fn place(&self) -> Option<RemotePlace<'a>> {
+        self.place
+    }
+
+    /// Returns the backtrace, of many lines, if the environment of the other process asks for one.
+    ///
+    /// # Examples
+    ///
+    /// See [`RemotePanic`].
+    pub fn backtrace(&self) -> Option<&'a str> {
+        self.backtrace
+    }
+}
+
+impl<'a> RemotePlace<'a> {
+    fn read(text: &'a str) -> Option<RemotePlace<'a>> {
+        let mut parts = text.rsplitn(3, ':');
+        let (column, line, file) = (parts.next()?, parts.next()?, parts.next()?);
+        Some(RemotePlace { file, line: line.parse().ok()?, column: column.parse().ok()? })
+    }
+
+    /// Returns the file, as the compiler of the other program was told it.
+    ///
+    /// # Examples
+    ///
+    /// See [`Error::remote_panic`].
+    pub fn file(&self) -> &'a str {
+        self.file
+    }
+
+    /// Returns the line, counted from 1.
+    ///
+    /// # Examples
+    ///
+    /// See [`Error::remote_panic`].
+    pub fn line(&self) -> u32 {
+        self.line
+    }
+
+    /// Returns the column, counted from 1.
+    ///
+    /// # Examples
+    ///
+    /// See [`Error::remote_panic`].
+    pub fn column(&self) -> u32 {
+        self.column
+    }
+}
+
+impl fmt::Display for RemotePlace<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:{}:{}", self.file, self.line, self.column)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(message: &str) -> Option<(&str, Option<String>, Option<&str>)> {
+        RemotePanic::read(message).map(|panic| (panic.message(), panic.place().map(|place| place.to_string()), panic.backtrace()))
+    }
+
+    #[test]
+    fn what_is_told_is_read_again() {
+        let place = |text: &str| Some(text.to_owned());
+        for (message, panic) in [
+            ("its handler panicked: boom", ("boom", None, None)),
+            ("its handler dropped the reply without an answer in a panic at a.rs:1:2: boom", ("boom", place("a.rs:1:2"), None)),
+            ("its handler panicked: at a.rs:1:2: boom", ("at a.rs:1:2: boom", None, None)),
+            ("its handler panicked at src/a.rs:10:5: boom: b\nc", ("boom: b\nc", place("src/a.rs:10:5"), None)),
+            ("its handler panicked at odd: name.rs:1:2: ", ("", place("odd: name.rs:1:2"), None)),
+            ("its handler panicked at a.rs:1:2: x\nstack backtrace:\n 0: main\n", ("x", place("a.rs:1:2"), Some(" 0: main\n"))),
+            ("its handler panicked: x\nstack backtrace:\ny\nstack backtrace:\nz", ("x\nstack backtrace:\ny", None, Some("z"))),
+        ] {
+            assert_eq!(read(message), Some(panic), "{message:?}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_panic_is_not_read_as_one() {
+        for message in [
+            "",
+            "boom",
+            crate::reply::DROPPED,
+            "its handler panicked",
+            "its handler panicked at ",
+            "its handler panicked at a.rs:1: x",
+            "its handler panicked at a.rs:1:99999999999: x",
+            "its handler panicked at ä:ö:ü: ß",
+            "the call failed: its handler panicked: boom",
+            "no\nstack backtrace:\n0: main",
+        ] {
+            assert_eq!(read(message), None, "{message:?}");
+        }
+        assert!(PREFIX_OF_DROPPED.starts_with(crate::reply::DROPPED));
+        assert_eq!(without_backtrace("no\nstack backtrace:\n0: main"), "no\nstack backtrace:\n0: main");
+    }
+}
