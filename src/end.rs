@@ -210,9 +210,13 @@ impl End {
         }
     }
 
+    #[cold]
     fn reason(&self) -> Reason {
         // The other end's orderly close, unless the kernel has told more before.
-        self.gone.get().copied().unwrap_or(Reason::Closed)
+        self.gone.get().copied().unwrap_or_else(|| {
+            // A worker whose lifeline this process has closed closes its end in turn, perhaps before the watcher has found out.
+            if self.worker().is_some_and(|worker| worker.has_lost_descriptors()) { Reason::DescriptorsClosed } else { Reason::Closed }
+        })
     }
 
     /// Fails if there is nobody to send to.
@@ -234,7 +238,7 @@ impl End {
     /// The other side is gone: whoever waits takes what is left and then fails.
     pub(crate) fn peer_gone(&self, reason: Reason) {
         // The first reason stands.
-        if self.gone.set(if self.watch.is_closed() { Reason::Closed } else { reason }).is_ok() {
+        if self.gone.set(if self.watch.is_closed() { self.reason() } else { reason }).is_ok() {
             self.wake_everybody();
         }
     }

@@ -15,7 +15,7 @@ use nix::sys::signal::{SigSet, Signal};
 use nix::sys::stat::fstat;
 
 use crate::error::ForkError;
-use crate::process::{FUNCTION, LIFELINE_VARIABLE, PROGRAM, above_streams};
+use crate::process::{FUNCTION, LIFELINE_VARIABLE, PROGRAM, above_streams, executable};
 
 /// The program itself, whatever has become of its file since it was started.
 pub(crate) const ITSELF: &str = "/proc/self/exe";
@@ -96,7 +96,7 @@ fn execute_itself(lifeline: RawFd, place: RawFd, variables: &BTreeMap<&OsStr, &O
     let mut reset = SigSet::empty();
     reset.add(Signal::SIGPIPE);
     attributes.set_sigdefault(&reset)?;
-    let id = posix_spawn(ITSELF, &actions, &attributes, &arguments, &environment)?;
+    let id = posix_spawn(executable::path().as_path(), &actions, &attributes, &arguments, &environment)?;
     Ok(id.as_raw().cast_unsigned())
 }
 

@@ -2,9 +2,14 @@
 
 #[expect(unsafe_code, reason = "a descriptor that was copied")]
 mod above_streams;
+mod bell;
 mod builder;
+mod child;
+#[expect(unsafe_code, reason = "a descriptor that is not closed where its value ends")]
+mod descriptor;
 #[expect(unsafe_code, reason = "a descriptor that is known by its number")]
 mod entry;
+mod executable;
 #[expect(unsafe_code, reason = "code between fork and exec")]
 mod execute;
 #[expect(unsafe_code, reason = "a handler that the C library calls in forked children")]

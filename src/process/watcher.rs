@@ -1,21 +1,27 @@
 //! The process watcher: one thread of the library that waits in the kernel for the ends of all the processes this one is paired with.
 //!
 //! It starts with the first pair and ends soon after the last. While nothing happens it is never woken.
+//!
+//! The program may close the watcher's descriptors, as daemons and sandboxes do with all that they
+//! do not know. The thread is woken by its [bell](super::bell) then. All its pairs end, and it goes
+//! on without descriptors until the last of its workers was reaped. A new pair gets a new watcher.
 
 use std::collections::HashMap;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::mem::ManuallyDrop;
 use std::ptr;
-use std::sync::atomic::{AtomicPtr, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::atomic::{AtomicBool, AtomicPtr, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
-use nix::sys::eventfd::{EfdFlags, EventFd};
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
 use crate::end::End;
 use crate::error::Reason;
 use crate::process::Generation;
+use crate::process::bell::{Listener, Ringer, bell};
 use crate::process::worker::Worker;
 use crate::sync::lock;
 
@@ -25,6 +31,8 @@ const LAST_BREATH: Duration = Duration::from_secs(1);
 const GRACE: Duration = Duration::from_millis(250);
 /// Programs that start one worker after the other do not need a new thread for each.
 const LINGER: Duration = Duration::from_millis(50);
+/// How often a watcher without descriptors looks whether its workers have ended: at first, and at last.
+const GLANCES: [Duration; 2] = [Duration::from_millis(1), Duration::from_millis(50)];
 
 /// The exit status of a worker that was ended because its parent is gone: that of a shell for SIGKILL. Nobody is left to read it.
 const ORPHANED: i32 = 128 + libc::SIGKILL;
@@ -66,11 +74,22 @@ struct Watcher {
     /// knowledge, and a number may come again.
     generation: Generation,
     process: u32,
-    epoll: Epoll,
-    /// Makes the thread look at its deadlines.
-    bell: EventFd,
+    ears: Ears,
+    /// The program has closed some of its descriptors: none of them is used any more.
+    deaf: AtomicBool,
     pairs: Mutex<Pairs>,
 }
+
+/// What the thread waits with.
+struct Ears {
+    epoll: ManuallyDrop<Epoll>,
+    /// Makes the thread look at its deadlines.
+    ringer: Ringer,
+    listener: Listener,
+}
+
+/// The program has closed descriptors of the watcher.
+struct Deaf;
 
 #[derive(Default)]
 struct Pairs {
@@ -109,32 +128,37 @@ pub(crate) fn watch_parent(end: &Arc<End>, lifeline: Arc<OwnedFd>, pidfd: Option
 
 /// Makes the watcher look at the deadlines of closing workers.
 pub(crate) fn look_again() {
-    if let Some(watcher) = &*lock(place())
-        && !watcher.is_foreign()
+    let current = lock(place()).clone();
+    if let Some(watcher) = current.filter(|watcher| !watcher.is_foreign())
+        && !watcher.ears.ringer.ring()
     {
-        // Fails only if the counter is full: then the watcher is about to look anyway.
-        let _ = watcher.bell.write(1);
+        // The thread was woken by that, too, unless a child of a plain fork(2) keeps the bell's other copy.
+        watcher.take_over();
     }
 }
 
 fn watch(watched: Watched) -> io::Result<()> {
-    let mut current = lock(place());
-    if let Some(inherited) = current.take_if(|watcher| watcher.is_foreign()) {
-        // Of the process that this one is a clone of, without the C library's knowledge: the thread is not here, and the set of descriptors is still that process's
-        // own. What the watcher holds is left alone: to drop it would run code of the program that belongs there.
-        std::mem::forget(inherited);
-    }
+    let mut current = loop {
+        let mut current = lock(place());
+        if let Some(inherited) = current.take_if(|watcher| watcher.is_foreign()) {
+            // Of the process that this one is a clone of, without the C library's knowledge: the thread is not here, and the set of descriptors is still that process's
+            // own. What the watcher holds is left alone: to drop it would run code of the program that belongs there.
+            std::mem::forget(inherited);
+        }
+        let Some(deaf) = current.take_if(|watcher| !watcher.ears.are_intact()) else { break current };
+        drop(current);
+        deaf.take_over();
+    };
     let watcher = match &*current {
         Some(watcher) => watcher.clone(),
         None => {
             let watcher = Arc::new(Watcher {
                 generation: Generation::watched(),
                 process: std::process::id(),
-                epoll: Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC)?,
-                bell: EventFd::from_flags(EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK)?,
+                ears: Ears::new()?,
+                deaf: AtomicBool::new(false),
                 pairs: Mutex::default(),
             });
-            watcher.epoll.add(&watcher.bell, EpollEvent::new(EpollFlags::EPOLLIN, BELL))?;
             let thread = watcher.clone();
             std::thread::Builder::new().name("coprocess-watch".to_owned()).spawn(move || thread.run())?;
             *current = Some(watcher.clone());
@@ -148,26 +172,81 @@ fn watch(watched: Watched) -> io::Result<()> {
     let add = |process: Option<BorrowedFd<'_>>, lifeline: Option<BorrowedFd<'_>>| -> io::Result<()> {
         if let Some(lifeline) = lifeline {
             // It carries no data after the handshake; what a hostile side sends on it is not even looked at.
-            watcher.epoll.add(lifeline, EpollEvent::new(EpollFlags::EPOLLRDHUP, key + 1))?;
+            watcher.ears.epoll.add(lifeline, EpollEvent::new(EpollFlags::EPOLLRDHUP, key + 1))?;
         }
         if let Some(process) = process {
-            watcher.epoll.add(process, EpollEvent::new(EpollFlags::EPOLLIN, key))?;
+            watcher.ears.epoll.add(process, EpollEvent::new(EpollFlags::EPOLLIN, key))?;
         }
         Ok(())
     };
     let added = match &watched {
-        Watched::Worker { worker, .. } => worker.with_descriptors(|pidfd, lifeline| add(Some(pidfd), Some(lifeline))).unwrap_or(Ok(())),
-        Watched::Remains { worker } => worker.with_descriptors(|pidfd, _| add(Some(pidfd), None)).unwrap_or(Ok(())),
-        Watched::Parent { lifeline, pidfd, .. } => add(pidfd.as_ref().map(AsFd::as_fd), Some(lifeline.as_fd())),
+        Watched::Worker { worker, .. } => worker.with_descriptors(|process, lifeline| add(Some(process), Some(lifeline))),
+        Watched::Remains { worker } => worker.with_descriptors(|process, _| add(Some(process), None)),
+        Watched::Parent { lifeline, pidfd, .. } => Ok(Some(add(pidfd.as_ref().map(AsFd::as_fd), Some(lifeline.as_fd())))),
     };
-    if let Err(error) = added {
+    if let Err(error) = added.and_then(|added| added.unwrap_or(Ok(()))) {
         // The caller closes the descriptors, and they leave the set with that. The thread ends if it has nothing else to watch.
         drop(pairs);
-        let _ = watcher.bell.write(1);
+        let _ = watcher.ears.ringer.ring();
         return Err(error);
     }
     pairs.watched.insert(key, watched);
     Ok(())
+}
+
+impl Ears {
+    fn new() -> io::Result<Ears> {
+        let (listener, ringer) = bell()?;
+        let epoll = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC)?;
+        epoll.add(&listener, EpollEvent::new(EpollFlags::EPOLLIN, BELL))?;
+        Ok(Ears { epoll: ManuallyDrop::new(epoll), ringer, listener })
+    }
+
+    /// Returns `false` if the program has closed the bell, and the epoll with it, as far as can be told: one epoll looks like another.
+    fn are_intact(&self) -> bool {
+        self.listener.is_intact() && self.ringer.is_intact()
+    }
+
+    /// Waits until something happens.
+    fn listen(&self, events: &mut [EpollEvent], timeout: Option<Duration>) -> Result<usize, Deaf> {
+        if !self.are_intact() {
+            return Err(Deaf);
+        }
+        let mut fds = [self.listener.as_fd(), self.epoll.0.as_fd()].map(|fd| PollFd::new(fd, PollFlags::POLLIN));
+        // A poll, unlike an epoll, keeps what it waits for open, so that the bell can tell that its other end was closed. Too long a timeout is the longest.
+        let polled = poll(&mut fds, timeout.map_or(PollTimeout::NONE, |time| PollTimeout::try_from(time).unwrap_or(PollTimeout::MAX)));
+        let at_once = match polled {
+            Ok(_) => true,
+            // A signal, too, is a reason to look at the deadlines.
+            Err(nix::Error::EINTR) => return Ok(0),
+            // A sandbox may allow no descriptors at all, and then no poll of any: those that are open stay in the epoll.
+            Err(nix::Error::EINVAL) => false,
+            Err(_) => return Err(Deaf),
+        };
+        let broken = PollFlags::POLLHUP | PollFlags::POLLNVAL | PollFlags::POLLERR;
+        if fds.iter().any(|fd| fd.revents().is_some_and(|happened| happened.intersects(broken))) || !self.are_intact() {
+            return Err(Deaf);
+        }
+        let timeout = match timeout {
+            _ if at_once => EpollTimeout::ZERO,
+            None => EpollTimeout::NONE,
+            Some(time) => EpollTimeout::try_from(time).unwrap_or(EpollTimeout::MAX),
+        };
+        match self.epoll.wait(events, timeout) {
+            Ok(count) => Ok(count),
+            Err(nix::Error::EINTR) => Ok(0),
+            Err(_) => Err(Deaf),
+        }
+    }
+}
+
+impl Drop for Ears {
+    fn drop(&mut self) {
+        if self.are_intact() {
+            // SAFETY: dropped once, here, where the value ends.
+            unsafe { ManuallyDrop::drop(&mut self.epoll) };
+        }
+    }
 }
 
 impl Watcher {
@@ -178,21 +257,13 @@ impl Watcher {
     fn run(&self) {
         let mut next: Option<Instant> = None;
         loop {
-            let timeout = match next {
-                None => EpollTimeout::NONE,
-                // Rounded up, so as not to wake just before.
-                Some(at) => EpollTimeout::try_from(at.saturating_duration_since(Instant::now()) + Duration::from_millis(1))
-                    .unwrap_or(EpollTimeout::MAX),
-            };
+            // Rounded up, so as not to wake just before.
+            let timeout = next.map(|at| at.saturating_duration_since(Instant::now()) + Duration::from_millis(1));
             let mut events = [EpollEvent::empty(); 16];
-            // A signal, too, is a reason to look at the deadlines; nothing else can fail here.
-            let count = self.epoll.wait(&mut events, timeout).unwrap_or(0);
+            let Ok(count) = self.ears.listen(&mut events, timeout) else { return self.go_on_deaf() };
             for event in events.iter().take(count) {
                 match event.data() {
-                    BELL => {
-                        // Nonblocking: resets the counter.
-                        let _ = self.bell.read();
-                    }
+                    BELL => self.ears.listener.hush(),
                     key => self.happened(key & !1, key & 1 == 1),
                 }
             }
@@ -203,6 +274,81 @@ impl Watcher {
         }
     }
 
+    /// Goes on without descriptors in a thread of its own: the watcher's does not know that they are gone.
+    #[cold]
+    fn take_over(self: Arc<Self>) {
+        let successor = self.clone();
+        let started = std::thread::Builder::new().name("coprocess-watch".to_owned()).spawn(move || successor.go_on_deaf());
+        if started.is_err() {
+            // With no thread to be had, this one ends what there is.
+            self.go_on_deaf();
+        }
+    }
+
+    /// Ends all pairs, since the program has closed descriptors by which they were watched. Returns when the last worker was reaped; a worker process exits.
+    #[cold]
+    fn go_on_deaf(&self) {
+        // Of several threads that found out, one is enough. Relaxed: nothing is read that depends on it.
+        if self.deaf.swap(true, Ordering::Relaxed) {
+            return;
+        }
+        // The order of the locks is that of `watch`.
+        let mut current = lock(place());
+        current.take_if(|current| ptr::eq(&raw const **current, self));
+        let mut pairs = lock(&self.pairs);
+        drop(current);
+        let mut ends = Vec::new();
+        for watched in pairs.watched.values_mut() {
+            match watched {
+                Watched::Worker { end, worker, hung_up } => {
+                    *hung_up = None;
+                    worker.forgo_descriptors();
+                    ends.push((end.clone(), Some(worker.clone())));
+                }
+                Watched::Remains { worker } => worker.forgo_descriptors(),
+                Watched::Parent { end, died, .. } => {
+                    died.get_or_insert_with(|| Instant::now() + GRACE);
+                    ends.push((end.clone(), None));
+                }
+            }
+        }
+        drop(pairs);
+        for (end, worker) in ends {
+            end.peer_gone(Reason::DescriptorsClosed);
+            match worker {
+                Some(worker) => worker.begin_close(),
+                None => eprintln!("coprocess: the worker ends: {}", Reason::DescriptorsClosed),
+            }
+        }
+        let [mut glance, longest] = GLANCES;
+        while self.reap_deaf() {
+            std::thread::sleep(glance);
+            glance = (glance * 2).min(longest);
+        }
+    }
+
+    /// Does what is due, and reaps what has ended, without descriptors. Returns whether anything is left.
+    fn reap_deaf(&self) -> bool {
+        self.attend_to_deadlines(lock(&self.pairs));
+        let workers: Vec<_> = lock(&self.pairs)
+            .watched
+            .iter()
+            .filter_map(|(key, watched)| match watched {
+                Watched::Worker { worker, .. } | Watched::Remains { worker } => Some((*key, worker.clone())),
+                Watched::Parent { .. } => None,
+            })
+            .collect();
+        for (key, worker) in workers {
+            if worker.reap(false, |_, _| {}).is_some() {
+                let removed = lock(&self.pairs).watched.remove(&key);
+                // May run code of the program, what handlers have captured: not under the lock.
+                drop(removed);
+                worker.tell_ended();
+            }
+        }
+        !lock(&self.pairs).watched.is_empty()
+    }
+
     /// The lifeline of a pair hung up, or its process ended.
     fn happened(&self, key: u64, is_lifeline: bool) {
         let mut pairs = lock(&self.pairs);
@@ -211,14 +357,14 @@ impl Watcher {
             Watched::Worker { worker, hung_up, .. } if is_lifeline => {
                 *hung_up = Some(Instant::now() + LAST_BREATH);
                 // It would be reported for ever.
-                let _ = worker.with_descriptors(|_, lifeline| self.epoll.delete(lifeline));
+                let _ = worker.with_descriptors(|_, lifeline| self.ears.epoll.delete(lifeline));
             }
             Watched::Worker { end, worker, .. } => {
                 let Some(status) = worker.reap(false, |pidfd, lifeline| {
                     // A child of a plain fork(2) may hold copies of them: closing alone would not take them out of the set. The lifeline may be
                     // out already.
-                    let _ = self.epoll.delete(pidfd);
-                    let _ = self.epoll.delete(lifeline);
+                    let _ = self.ears.epoll.delete(pidfd);
+                    let _ = self.ears.epoll.delete(lifeline);
                 }) else {
                     return;
                 };
@@ -232,7 +378,7 @@ impl Watcher {
             }
             Watched::Remains { worker } => {
                 let reaped = worker.reap(false, |pidfd, _| {
-                    let _ = self.epoll.delete(pidfd);
+                    let _ = self.ears.epoll.delete(pidfd);
                 });
                 if reaped.is_some() {
                     pairs.watched.remove(&key);
@@ -242,9 +388,9 @@ impl Watcher {
                 // After an orderly close it may still be busy with what it was sent.
                 let grace = if end.watch.is_closed() { GRACE.max(end.terms.close_timeout) } else { GRACE };
                 died.get_or_insert_with(|| Instant::now() + grace);
-                let _ = self.epoll.delete(&*lifeline);
+                let _ = self.ears.epoll.delete(&*lifeline);
                 if let Some(pidfd) = pidfd {
-                    let _ = self.epoll.delete(&*pidfd);
+                    let _ = self.ears.epoll.delete(&*pidfd);
                 }
                 let end = end.clone();
                 drop(pairs);
@@ -255,21 +401,28 @@ impl Watcher {
 
     /// Does what is due. Returns the next deadline, or `None` if there is nothing left to watch.
     fn deadlines(&self) -> Option<Option<Instant>> {
-        let now = Instant::now();
-        let mut earliest: Option<Instant> = None;
-        let mut deserted = Vec::new();
         // The order of the locks is that of `watch`.
         let mut current = lock(place());
         let mut pairs = lock(&self.pairs);
         if pairs.watched.is_empty() {
+            let now = Instant::now();
             let leaving = *pairs.leaving.get_or_insert(now + LINGER);
             if now < leaving {
                 return Some(Some(leaving));
             }
-            *current = None;
+            // Unless it was given up for another one.
+            current.take_if(|current| ptr::eq(&raw const **current, self));
             return None;
         }
         drop(current);
+        Some(self.attend_to_deadlines(pairs))
+    }
+
+    /// Does what is due. Returns the next deadline.
+    fn attend_to_deadlines(&self, mut pairs: MutexGuard<'_, Pairs>) -> Option<Instant> {
+        let now = Instant::now();
+        let mut earliest: Option<Instant> = None;
+        let mut deserted = Vec::new();
         for watched in pairs.watched.values_mut() {
             let next = match watched {
                 Watched::Worker { end, worker, hung_up } => {
@@ -297,6 +450,6 @@ impl Watcher {
             // It lives on without its lifeline: it has left the pair.
             end.peer_gone(Reason::Closed);
         }
-        Some(earliest)
+        earliest
     }
 }
