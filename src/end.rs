@@ -278,10 +278,14 @@ impl End {
         if self.ended.set(ending).is_err() {
             return;
         }
-        // The other side: nothing will follow, and nothing will be received. A wake-up that fails leaves it to the watcher of
-        // the other side's process to notice.
-        let told = self.outbox.close().and_then(|()| self.inbox().close());
-        debug_assert!(told.is_ok(), "waking cannot fail: {told:?}");
+        // A worker that has closed its own descriptors exits, and the parent learns that: nothing of it is in good order.
+        let exits = self.worker().is_none() && matches!(ending, Ending::Gone(Reason::DescriptorsClosed));
+        if !exits {
+            // The other side: nothing will follow, and nothing will be received. A wake-up that fails leaves it to the watcher of
+            // the other side's process to notice.
+            let told = self.outbox.close().and_then(|()| self.inbox().close());
+            debug_assert!(told.is_ok(), "waking cannot fail: {told:?}");
+        }
         self.watch.retire();
         // A worker that has closed its end in good order may go on with what it has to do; every other must end.
         let stays = matches!(ending, Ending::Gone(Reason::Closed));

@@ -4,10 +4,14 @@
 //! open while it waits, even if the program closes the number. The other one is closed then, and
 //! the thread is woken by its hang-up. So a thread that waits for nothing but its bell finds out at
 //! once when the program closes all descriptors that it does not know.
+//!
+//! The kernel looks the number up again then, and must not find a file there that the program has
+//! opened meanwhile. The kernel gives new files the lowest free numbers, so this one is a high one.
 
 use std::io;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 
+use nix::fcntl::{FcntlArg, fcntl};
 use nix::sys::socket::{AddressFamily, MsgFlags, SockFlag, SockType, recv, send, socketpair};
 
 use crate::process::above_streams;
@@ -25,8 +29,25 @@ pub(crate) struct Ringer(Descriptor);
 pub(crate) fn bell() -> io::Result<(Listener, Ringer)> {
     let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
     let (listens, rings) = socketpair(AddressFamily::Unix, SockType::SeqPacket, None, flags)?;
-    let [listens, rings] = [listens, rings].map(|fd| above_streams::moved(fd).and_then(Descriptor::new));
-    Ok((Listener(listens?), Ringer(rings?)))
+    Ok((Listener(Descriptor::new(high_up(above_streams::moved(listens)?))?), Ringer(Descriptor::new(above_streams::moved(rings)?)?)))
+}
+
+/// The most numbers that a process has by default. A higher one would make its table of files larger.
+const USUAL_LIMIT: libc::rlim_t = 1024;
+
+/// A copy of the descriptor at a high number, or the descriptor itself if there is none to be had.
+fn high_up(fd: OwnedFd) -> OwnedFd {
+    // SAFETY: all zeros is a valid rlimit: numbers.
+    let mut limit: libc::rlimit = unsafe { std::mem::zeroed() };
+    // SAFETY: the kernel writes to `limit`, which outlives the call, and to nothing else.
+    unsafe { libc::getrlimit(libc::RLIMIT_NOFILE, &mut limit) };
+    let limit = limit.rlim_cur.min(USUAL_LIMIT);
+    let least = RawFd::try_from(limit.saturating_sub(limit / 16)).unwrap_or(0);
+    match fcntl(&fd, FcntlArg::F_DUPFD_CLOEXEC(least)) {
+        // SAFETY: the kernel has just made this descriptor for us, and nothing else knows of it.
+        Ok(copy) => unsafe { OwnedFd::from_raw_fd(copy) },
+        Err(_) => fd,
+    }
 }
 
 impl Listener {

@@ -7,7 +7,8 @@
 use std::fmt;
 use std::io;
 use std::mem::ManuallyDrop;
-use std::os::fd::{AsFd, BorrowedFd, IntoRawFd, OwnedFd};
+use std::ops::Deref;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use nix::sys::stat::fstat;
 
@@ -17,8 +18,8 @@ use nix::sys::stat::fstat;
 /// process descriptors since Linux 6.9. Epolls, eventfds, and older process descriptors share one:
 /// one of these is not told from another. Between the look and the use, another thread of the
 /// program can still close the number and open another file there.
-pub(crate) struct Descriptor {
-    fd: ManuallyDrop<OwnedFd>,
+pub(crate) struct Descriptor<T: AsFd = OwnedFd> {
+    fd: ManuallyDrop<T>,
     file: (u64, u64),
 }
 
@@ -29,8 +30,8 @@ fn file_of(fd: BorrowedFd<'_>) -> io::Result<(u64, u64)> {
     Ok((stat.st_dev.into(), stat.st_ino.into()))
 }
 
-impl Descriptor {
-    pub(crate) fn new(fd: OwnedFd) -> io::Result<Descriptor> {
+impl<T: AsFd> Descriptor<T> {
+    pub(crate) fn new(fd: T) -> io::Result<Descriptor<T>> {
         let file = file_of(fd.as_fd())?;
         Ok(Descriptor { fd: ManuallyDrop::new(fd), file })
     }
@@ -46,19 +47,27 @@ impl Descriptor {
     }
 }
 
-impl AsFd for Descriptor {
+impl<T: AsFd> Deref for Descriptor<T> {
+    type Target = T;
+
+    fn deref(&self) -> &T {
+        &self.fd
+    }
+}
+
+impl<T: AsFd> AsFd for Descriptor<T> {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.fd.as_fd()
     }
 }
 
-impl fmt::Debug for Descriptor {
+impl<T: AsFd + fmt::Debug> fmt::Debug for Descriptor<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.fd.fmt(f)
     }
 }
 
-impl Drop for Descriptor {
+impl<T: AsFd> Drop for Descriptor<T> {
     /// Closes the file, unless the program has: the number may be another file's by now.
     fn drop(&mut self) {
         let is_intact = self.is_intact();
@@ -67,7 +76,7 @@ impl Drop for Descriptor {
         if is_intact {
             drop(fd);
         } else {
-            let _ = fd.into_raw_fd();
+            std::mem::forget(fd);
         }
     }
 }
@@ -82,7 +91,7 @@ mod tests {
     #[test]
     fn a_number_that_was_reused_is_left_alone() {
         let (ours, theirs) = io::pipe().unwrap();
-        let descriptor = Descriptor::new(ours.into()).unwrap();
+        let descriptor = Descriptor::new(OwnedFd::from(ours)).unwrap();
         assert!(descriptor.is_intact());
         let number = descriptor.as_fd().as_raw_fd();
         // Puts another file there, as a program does that closes the number and opens a file.

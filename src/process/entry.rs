@@ -255,6 +255,7 @@ fn prepare<T>(
     let parent = lifeline.parent.as_ref().map(AsFd::as_fd);
     region.mind(parent, lifeline.socket.as_fd()).map_err(|e| format!("cannot copy a descriptor: {e}"))?;
     let what = ready(&hello)?;
+    hello.terminal_signals().apply();
     let end = End::new(&region, Side::Worker, hello.parent, hello.terms());
     Ok((end, what))
 }

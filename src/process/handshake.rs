@@ -15,6 +15,7 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::socket::{ControlMessage, ControlMessageOwned, MsgFlags, recvmsg, sendmsg};
 
 use crate::end::Terms;
+use crate::process::terminal::TerminalSignals;
 
 /// "coproces", read as a little-endian number: the same as the segment's.
 const MAGIC: u64 = u64::from_le_bytes(*b"coproces");
@@ -28,7 +29,8 @@ const MOST_DESCRIPTORS: usize = 253;
 pub(crate) struct Hello {
     magic: u64,
     abi: u32,
-    strategy: u32,
+    strategy: u16,
+    terminal_signals: u16,
     pub(crate) capacity: u64,
     max_message: u64,
     /// Nanoseconds.
@@ -120,7 +122,7 @@ fn take_claim(socket: BorrowedFd<'_>) -> io::Result<Result<(), Unacceptable>> {
 }
 
 impl Hello {
-    pub(crate) fn new(capacity: usize, segment: &Segment, terms: &Terms, function: u64) -> Hello {
+    pub(crate) fn new(capacity: usize, segment: &Segment, terms: &Terms, terminal_signals: TerminalSignals, function: u64) -> Hello {
         let strategy = match terms.strategy {
             WaitStrategy::Spin => 1,
             WaitStrategy::Block => 2,
@@ -131,6 +133,10 @@ impl Hello {
             magic: MAGIC,
             abi: ABI_VERSION,
             strategy,
+            terminal_signals: match terminal_signals {
+                TerminalSignals::LeftToParent => 0,
+                TerminalSignals::EndWorker => 1,
+            },
             capacity: capacity as u64,
             max_message: terms.max_message as u64,
             call_timeout: terms.call_timeout.map_or(NO_TIMEOUT, nanos),
@@ -198,6 +204,13 @@ impl Hello {
             (Some(name), file, true) if is_whole => Ok((hello, Access { kind: hello.kind, name: name.to_vec(), file })),
             _ => Err(Unacceptable::Nonsense),
         })
+    }
+
+    pub(crate) fn terminal_signals(&self) -> TerminalSignals {
+        match self.terminal_signals {
+            1 => TerminalSignals::EndWorker,
+            _ => TerminalSignals::LeftToParent,
+        }
     }
 
     pub(crate) fn terms(&self) -> Terms {
@@ -296,7 +309,7 @@ mod tests {
             max_calls_in_flight: 3,
             max_calls_served: 4,
         };
-        Hello::new(region.capacity(), segment, &terms, 7)
+        Hello::new(region.capacity(), segment, &terms, TerminalSignals::EndWorker, 7)
     }
 
     #[test]
@@ -310,6 +323,7 @@ mod tests {
         });
         let (received, segment) = Hello::receive(theirs.as_fd(), None).unwrap().unwrap();
         assert_eq!((received.capacity, received.function, received.terms().max_message), (4096, 7, 1000));
+        assert_eq!(received.terminal_signals(), TerminalSignals::EndWorker);
         segment.attach(4096).unwrap();
         sender.join().unwrap();
     }

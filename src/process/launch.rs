@@ -19,6 +19,7 @@ use crate::process::child::Child;
 use crate::process::descriptor::Descriptor;
 use crate::process::execute::Program;
 use crate::process::handshake::{Answer, Hello, receive_verdict, send_claim};
+use crate::process::terminal::TerminalSignals;
 use crate::process::worker::Worker;
 use crate::process::{above_streams, watcher};
 
@@ -29,6 +30,7 @@ pub(crate) struct Launch {
     pub(crate) backend: Backend,
     pub(crate) wakeup: Wakeup,
     pub(crate) terms: Terms,
+    pub(crate) terminal_signals: TerminalSignals,
     pub(crate) fork_timeout: Duration,
 }
 
@@ -56,7 +58,8 @@ impl Launch {
     fn attach(&self, id: u32, mut unattached: Unattached, deadline: Option<Instant>) -> std::result::Result<Coprocess, ForkError> {
         let worker = &unattached.worker;
         let (region, segment) = Segment::create(self.backend, self.wakeup, self.capacity).map_err(no_segment)?;
-        let hello = Hello::new(region.capacity(), &segment, &self.terms, self.program.function().unwrap_or(0));
+        let function = self.program.function().unwrap_or(0);
+        let hello = Hello::new(region.capacity(), &segment, &self.terms, self.terminal_signals, function);
         let attached = worker.with_descriptors(|process, lifeline| {
             region.mind(Some(process), lifeline).map_err(ForkError::setup("copy the descriptor of the worker process"))?;
             match hello.send(lifeline, &segment) {

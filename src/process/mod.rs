@@ -2,6 +2,7 @@
 
 #[expect(unsafe_code, reason = "a descriptor that was copied")]
 mod above_streams;
+#[expect(unsafe_code, reason = "a descriptor that was copied, and a limit that was asked for")]
 mod bell;
 mod builder;
 mod child;
@@ -21,6 +22,8 @@ mod handshake;
 mod launch;
 #[expect(unsafe_code, reason = "system calls that no package wraps")]
 mod pidfd;
+#[expect(unsafe_code, reason = "handlers of signals")]
+mod terminal;
 #[expect(unsafe_code, reason = "ending the process at once")]
 #[expect(clippy::arithmetic_side_effects, reason = "the clock tells of far more than the six centuries that a timeout can be")]
 mod watcher;
@@ -34,6 +37,7 @@ pub use entry::{init, parent};
 pub(crate) use forked::Generation;
 #[cfg(fuzzing)]
 pub(crate) use handshake::read_verdict;
+pub use terminal::TerminalSignals;
 pub(crate) use worker::Worker;
 
 /// Tells a worker where its lifeline is: role, descriptor, inode, process id of the parent.

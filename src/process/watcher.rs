@@ -9,19 +9,19 @@
 use std::collections::HashMap;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::mem::ManuallyDrop;
 use std::ptr;
 use std::sync::atomic::{AtomicBool, AtomicPtr, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
-use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
 
 use crate::end::End;
 use crate::error::Reason;
 use crate::process::Generation;
 use crate::process::bell::{Listener, Ringer, bell};
+use crate::process::descriptor::Descriptor;
 use crate::process::worker::Worker;
 use crate::sync::lock;
 
@@ -31,8 +31,8 @@ const LAST_BREATH: Duration = Duration::from_secs(1);
 const GRACE: Duration = Duration::from_millis(250);
 /// Programs that start one worker after the other do not need a new thread for each.
 const LINGER: Duration = Duration::from_millis(50);
-/// How often a watcher without descriptors looks whether its workers have ended: at first, and at last.
-const GLANCES: [Duration; 2] = [Duration::from_millis(1), Duration::from_millis(50)];
+/// How often the watcher looks whether a worker has ended that no descriptor tells of.
+const GLANCE: Duration = Duration::from_millis(20);
 
 /// The exit status of a worker that was ended because its parent is gone: that of a shell for SIGKILL. Nobody is left to read it.
 const ORPHANED: i32 = 128 + libc::SIGKILL;
@@ -82,10 +82,19 @@ struct Watcher {
 
 /// What the thread waits with.
 struct Ears {
-    epoll: ManuallyDrop<Epoll>,
+    epoll: Descriptor<Set>,
     /// Makes the thread look at its deadlines.
     ringer: Ringer,
     listener: Listener,
+}
+
+/// What the thread waits for.
+struct Set(Epoll);
+
+impl AsFd for Set {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.0.as_fd()
+    }
 }
 
 /// The program has closed descriptors of the watcher.
@@ -101,9 +110,15 @@ struct Pairs {
 
 enum Watched {
     /// On the parent's side.
-    Worker { end: Arc<End>, worker: Arc<Worker>, hung_up: Option<Instant> },
+    Worker {
+        end: Arc<End>,
+        worker: Arc<Worker>,
+        hung_up: Option<Instant>,
+        /// It is about to end, and the program has closed the descriptor that would tell.
+        unheard: bool,
+    },
     /// A worker that never became one, and cannot be killed: to be reaped when it ends.
-    Remains { worker: Arc<Worker> },
+    Remains { worker: Arc<Worker>, unheard: bool },
     /// On the worker's side.
     Parent { end: Arc<End>, lifeline: Arc<OwnedFd>, pidfd: Option<OwnedFd>, died: Option<Instant> },
 }
@@ -113,12 +128,12 @@ const BELL: u64 = 0;
 
 /// Watches a worker of this process.
 pub(crate) fn watch_worker(end: &Arc<End>, worker: &Arc<Worker>) -> io::Result<()> {
-    watch(Watched::Worker { end: end.clone(), worker: worker.clone(), hung_up: None })
+    watch(Watched::Worker { end: end.clone(), worker: worker.clone(), hung_up: None, unheard: false })
 }
 
 /// Reaps a worker once it ends.
 pub(crate) fn watch_remains(worker: &Arc<Worker>) -> io::Result<()> {
-    watch(Watched::Remains { worker: worker.clone() })
+    watch(Watched::Remains { worker: worker.clone(), unheard: false })
 }
 
 /// Watches the parent of this process.
@@ -172,16 +187,16 @@ fn watch(watched: Watched) -> io::Result<()> {
     let add = |process: Option<BorrowedFd<'_>>, lifeline: Option<BorrowedFd<'_>>| -> io::Result<()> {
         if let Some(lifeline) = lifeline {
             // It carries no data after the handshake; what a hostile side sends on it is not even looked at.
-            watcher.ears.epoll.add(lifeline, EpollEvent::new(EpollFlags::EPOLLRDHUP, key + 1))?;
+            watcher.ears.epoll.0.add(lifeline, EpollEvent::new(EpollFlags::EPOLLRDHUP, key + 1))?;
         }
         if let Some(process) = process {
-            watcher.ears.epoll.add(process, EpollEvent::new(EpollFlags::EPOLLIN, key))?;
+            watcher.ears.epoll.0.add(process, EpollEvent::new(EpollFlags::EPOLLIN, key))?;
         }
         Ok(())
     };
     let added = match &watched {
         Watched::Worker { worker, .. } => worker.with_descriptors(|process, lifeline| add(Some(process), Some(lifeline))),
-        Watched::Remains { worker } => worker.with_descriptors(|process, _| add(Some(process), None)),
+        Watched::Remains { worker, .. } => worker.with_descriptors(|process, _| add(Some(process), None)),
         Watched::Parent { lifeline, pidfd, .. } => Ok(Some(add(pidfd.as_ref().map(AsFd::as_fd), Some(lifeline.as_fd())))),
     };
     if let Err(error) = added.and_then(|added| added.unwrap_or(Ok(()))) {
@@ -199,12 +214,12 @@ impl Ears {
         let (listener, ringer) = bell()?;
         let epoll = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC)?;
         epoll.add(&listener, EpollEvent::new(EpollFlags::EPOLLIN, BELL))?;
-        Ok(Ears { epoll: ManuallyDrop::new(epoll), ringer, listener })
+        Ok(Ears { epoll: Descriptor::new(Set(epoll))?, ringer, listener })
     }
 
-    /// Returns `false` if the program has closed the bell, and the epoll with it, as far as can be told: one epoll looks like another.
+    /// Returns `false` if the program has closed one of them. The bell tells more than the epoll, which looks like any other.
     fn are_intact(&self) -> bool {
-        self.listener.is_intact() && self.ringer.is_intact()
+        self.listener.is_intact() && self.ringer.is_intact() && self.epoll.is_intact()
     }
 
     /// Waits until something happens.
@@ -212,7 +227,7 @@ impl Ears {
         if !self.are_intact() {
             return Err(Deaf);
         }
-        let mut fds = [self.listener.as_fd(), self.epoll.0.as_fd()].map(|fd| PollFd::new(fd, PollFlags::POLLIN));
+        let mut fds = [self.listener.as_fd(), self.epoll.as_fd()].map(|fd| PollFd::new(fd, PollFlags::POLLIN));
         // A poll, unlike an epoll, keeps what it waits for open, so that the bell can tell that its other end was closed. Too long a timeout is the longest.
         let polled = poll(&mut fds, timeout.map_or(PollTimeout::NONE, |time| PollTimeout::try_from(time).unwrap_or(PollTimeout::MAX)));
         let at_once = match polled {
@@ -232,19 +247,10 @@ impl Ears {
             None => EpollTimeout::NONE,
             Some(time) => EpollTimeout::try_from(time).unwrap_or(EpollTimeout::MAX),
         };
-        match self.epoll.wait(events, timeout) {
+        match self.epoll.0.wait(events, timeout) {
             Ok(count) => Ok(count),
             Err(nix::Error::EINTR) => Ok(0),
             Err(_) => Err(Deaf),
-        }
-    }
-}
-
-impl Drop for Ears {
-    fn drop(&mut self) {
-        if self.are_intact() {
-            // SAFETY: dropped once, here, where the value ends.
-            unsafe { ManuallyDrop::drop(&mut self.epoll) };
         }
     }
 }
@@ -300,12 +306,15 @@ impl Watcher {
         let mut ends = Vec::new();
         for watched in pairs.watched.values_mut() {
             match watched {
-                Watched::Worker { end, worker, hung_up } => {
-                    *hung_up = None;
+                Watched::Worker { end, worker, hung_up, unheard } => {
+                    (*hung_up, *unheard) = (None, true);
                     worker.forgo_descriptors();
                     ends.push((end.clone(), Some(worker.clone())));
                 }
-                Watched::Remains { worker } => worker.forgo_descriptors(),
+                Watched::Remains { worker, unheard } => {
+                    *unheard = true;
+                    worker.forgo_descriptors();
+                }
                 Watched::Parent { end, died, .. } => {
                     died.get_or_insert_with(|| Instant::now() + GRACE);
                     ends.push((end.clone(), None));
@@ -320,33 +329,9 @@ impl Watcher {
                 None => eprintln!("coprocess: the worker ends: {}", Reason::DescriptorsClosed),
             }
         }
-        let [mut glance, longest] = GLANCES;
-        while self.reap_deaf() {
-            std::thread::sleep(glance);
-            glance = (glance * 2).min(longest);
+        while self.attend_to_deadlines(lock(&self.pairs)).is_some() {
+            std::thread::sleep(GLANCE);
         }
-    }
-
-    /// Does what is due, and reaps what has ended, without descriptors. Returns whether anything is left.
-    fn reap_deaf(&self) -> bool {
-        self.attend_to_deadlines(lock(&self.pairs));
-        let workers: Vec<_> = lock(&self.pairs)
-            .watched
-            .iter()
-            .filter_map(|(key, watched)| match watched {
-                Watched::Worker { worker, .. } | Watched::Remains { worker } => Some((*key, worker.clone())),
-                Watched::Parent { .. } => None,
-            })
-            .collect();
-        for (key, worker) in workers {
-            if worker.reap(false, |_, _| {}).is_some() {
-                let removed = lock(&self.pairs).watched.remove(&key);
-                // May run code of the program, what handlers have captured: not under the lock.
-                drop(removed);
-                worker.tell_ended();
-            }
-        }
-        !lock(&self.pairs).watched.is_empty()
     }
 
     /// The lifeline of a pair hung up, or its process ended.
@@ -354,49 +339,50 @@ impl Watcher {
         let mut pairs = lock(&self.pairs);
         let Some(watched) = pairs.watched.get_mut(&key) else { return };
         match watched {
-            Watched::Worker { worker, hung_up, .. } if is_lifeline => {
+            Watched::Worker { worker, hung_up, unheard, .. } if is_lifeline => {
                 *hung_up = Some(Instant::now() + LAST_BREATH);
                 // It would be reported for ever.
-                let _ = worker.with_descriptors(|_, lifeline| self.ears.epoll.delete(lifeline));
-            }
-            Watched::Worker { end, worker, .. } => {
-                let Some(status) = worker.reap(false, |pidfd, lifeline| {
-                    // A child of a plain fork(2) may hold copies of them: closing alone would not take them out of the set. The lifeline may be
-                    // out already.
-                    let _ = self.ears.epoll.delete(pidfd);
-                    let _ = self.ears.epoll.delete(lifeline);
-                }) else {
-                    return;
-                };
-                let (end, worker) = (end.clone(), worker.clone());
-                let removed = pairs.watched.remove(&key);
-                drop((pairs, removed));
-                end.peer_gone(status.map_or(Reason::Unknown, Reason::from_status));
-                // Who waits for the end of the worker is to have the pair to himself then, and not to wait for this thread again.
-                drop(end);
-                worker.tell_ended();
-            }
-            Watched::Remains { worker } => {
-                let reaped = worker.reap(false, |pidfd, _| {
-                    let _ = self.ears.epoll.delete(pidfd);
+                *unheard |= worker.look_at_descriptors(|[process, lifeline]| {
+                    let _ = lifeline.map(|lifeline| self.ears.epoll.0.delete(lifeline));
+                    process.is_none()
                 });
-                if reaped.is_some() {
-                    pairs.watched.remove(&key);
-                }
+            }
+            Watched::Worker { worker, .. } | Watched::Remains { worker, .. } => {
+                let worker = worker.clone();
+                drop(pairs);
+                self.reap(key, &worker);
             }
             Watched::Parent { end, lifeline, pidfd, died } => {
                 // After an orderly close it may still be busy with what it was sent.
                 let grace = if end.watch.is_closed() { GRACE.max(end.terms.close_timeout) } else { GRACE };
                 died.get_or_insert_with(|| Instant::now() + grace);
-                let _ = self.ears.epoll.delete(&*lifeline);
+                let _ = self.ears.epoll.0.delete(&*lifeline);
                 if let Some(pidfd) = pidfd {
-                    let _ = self.ears.epoll.delete(&*pidfd);
+                    let _ = self.ears.epoll.0.delete(&*pidfd);
                 }
                 let end = end.clone();
                 drop(pairs);
                 end.peer_gone(Reason::ParentDied);
             }
         }
+    }
+
+    /// Reaps a worker if it has ended, and tells its end.
+    fn reap(&self, key: u64, worker: &Worker) {
+        let reaped = worker.reap(false, |descriptors| {
+            // A child of a plain fork(2) may hold copies of them: closing alone would not take them out of the set. The lifeline may be out already.
+            for descriptor in descriptors.into_iter().flatten() {
+                let _ = self.ears.epoll.0.delete(descriptor);
+            }
+        });
+        let Some(status) = reaped else { return };
+        let removed = lock(&self.pairs).watched.remove(&key);
+        if let Some(Watched::Worker { end, .. }) = &removed {
+            end.peer_gone(status.map_or(Reason::Unknown, Reason::from_status));
+        }
+        // Who waits for the end of the worker is to have the pair to himself then, and not to wait for this thread again.
+        drop(removed);
+        worker.tell_ended();
     }
 
     /// Does what is due. Returns the next deadline, or `None` if there is nothing left to watch.
@@ -422,17 +408,26 @@ impl Watcher {
     fn attend_to_deadlines(&self, mut pairs: MutexGuard<'_, Pairs>) -> Option<Instant> {
         let now = Instant::now();
         let mut earliest: Option<Instant> = None;
-        let mut deserted = Vec::new();
-        for watched in pairs.watched.values_mut() {
+        let (mut deserted, mut unseen) = (Vec::new(), Vec::new());
+        for (key, watched) in &mut pairs.watched {
             let next = match watched {
-                Watched::Worker { end, worker, hung_up } => {
+                Watched::Worker { end, worker, hung_up, unheard } => {
                     if hung_up.is_some_and(|at| now >= at) {
                         *hung_up = None;
                         deserted.push(end.clone());
                     }
-                    [*hung_up, worker.escalate()].into_iter().flatten().min()
+                    let signal = worker.escalate();
+                    *unheard |= signal.is_some() && worker.has_lost_descriptors();
+                    let glance = unheard.then(|| {
+                        unseen.push((*key, worker.clone()));
+                        now + GLANCE
+                    });
+                    [*hung_up, signal, glance].into_iter().flatten().min()
                 }
-                Watched::Remains { .. } => None,
+                Watched::Remains { worker, unheard } => unheard.then(|| {
+                    unseen.push((*key, worker.clone()));
+                    now + GLANCE
+                }),
                 Watched::Parent { died, .. } => {
                     if died.is_some_and(|at| now >= at) {
                         // Stuck in user code, and nobody is left who could ask it to end. Not `exit`: that would run what the stuck code
@@ -449,6 +444,9 @@ impl Watcher {
         for end in deserted {
             // It lives on without its lifeline: it has left the pair.
             end.peer_gone(Reason::Closed);
+        }
+        for (key, worker) in unseen {
+            self.reap(key, &worker);
         }
         earliest
     }

@@ -46,11 +46,14 @@ enum Life {
 }
 
 impl Life {
-    /// The descriptors to watch, of the process and the lifeline, unless one of them is gone.
-    fn descriptors(&self) -> Option<(BorrowedFd<'_>, BorrowedFd<'_>)> {
-        let Life::Alive { process, lifeline, .. } = self else { return None };
-        let lifeline = lifeline.as_ref().filter(|lifeline| lifeline.is_intact())?;
-        Some((process.notice()?, lifeline.as_fd()))
+    /// The descriptors to watch, of the process and the lifeline: those that the program has not closed.
+    fn descriptors(&self) -> [Option<BorrowedFd<'_>>; 2] {
+        match self {
+            Life::Alive { process, lifeline, .. } => {
+                [process.notice(), lifeline.as_ref().filter(|lifeline| lifeline.is_intact()).map(AsFd::as_fd)]
+            }
+            Life::Ended { .. } => [None, None],
+        }
     }
 }
 
@@ -77,8 +80,13 @@ impl Worker {
         if let Life::Ended { .. } = &*life {
             return Ok(None);
         }
-        let (process, lifeline) = life.descriptors().ok_or_else(|| io::Error::from_raw_os_error(libc::EBADF))?;
+        let [Some(process), Some(lifeline)] = life.descriptors() else { return Err(io::Error::from_raw_os_error(libc::EBADF)) };
         Ok(Some(f(process, lifeline)))
+    }
+
+    /// The same with those, of the process and the lifeline, that the program has not closed.
+    pub(crate) fn look_at_descriptors<T>(&self, f: impl FnOnce([Option<BorrowedFd<'_>>; 2]) -> T) -> T {
+        f(lock(&self.life).descriptors())
     }
 
     /// Goes on without descriptors: the program has closed some of them, or of the watcher's. A lifeline that is still there is closed, so that the worker ends.
@@ -93,10 +101,11 @@ impl Worker {
         }
     }
 
-    /// Returns `true` if the worker was not reaped yet, and the program has closed its descriptors.
+    /// Returns `true` if the worker was not reaped yet, and the program has closed one of its descriptors.
+    #[cold]
     pub(crate) fn has_lost_descriptors(&self) -> bool {
         let life = lock(&self.life);
-        matches!(&*life, Life::Alive { .. }) && life.descriptors().is_none()
+        matches!(&*life, Life::Alive { .. }) && life.descriptors().iter().any(Option::is_none)
     }
 
     /// From now on the worker has `close_timeout` to end by itself, and again after SIGTERM.
@@ -130,8 +139,8 @@ impl Worker {
     }
 
     /// Reaps the worker if it has ended, or, with `wait`, once it has. Returns its status then; the inner `None` if somebody else has taken it.
-    /// `leave` sees the descriptors before they are closed, if the program has not closed them. Tell those who wait for it afterwards, with [`tell_ended`](Self::tell_ended).
-    pub(crate) fn reap(&self, wait: bool, leave: impl FnOnce(BorrowedFd<'_>, BorrowedFd<'_>)) -> Option<Option<ExitStatus>> {
+    /// `leave` sees the descriptors, of the process and the lifeline, before they are closed, unless the program has closed them. Tell those who wait for it afterwards, with [`tell_ended`](Self::tell_ended).
+    pub(crate) fn reap(&self, wait: bool, leave: impl FnOnce([Option<BorrowedFd<'_>>; 2])) -> Option<Option<ExitStatus>> {
         let mut life = lock(&self.life);
         let status = match &*life {
             Life::Ended { status, .. } => return Some(*status),
@@ -143,9 +152,7 @@ impl Worker {
                     // ECHILD: this program waits for any child, or ignores SIGCHLD.
                     Err(_) => None,
                 };
-                if let Some((process, lifeline)) = life.descriptors() {
-                    leave(process, lifeline);
-                }
+                leave(life.descriptors());
                 status
             }
         };
@@ -165,7 +172,7 @@ impl Worker {
     /// Waits for its end, and reaps it. Returns its status, unless somebody else has taken it.
     pub(crate) fn reap_at_last(&self) -> Option<ExitStatus> {
         loop {
-            if let Some(status) = self.reap(true, |_, _| {}) {
+            if let Some(status) = self.reap(true, |_| {}) {
                 return status;
             }
         }
