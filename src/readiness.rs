@@ -18,6 +18,7 @@ use crate::end::End;
 use crate::error::{Error, Result};
 use crate::lead::Turn;
 use crate::parker::Parker;
+use crate::process::Descriptor;
 use crate::seat::Holder;
 use crate::stats::Counters;
 use crate::sync::lock;
@@ -99,7 +100,7 @@ impl Drop for Readiness {
 
 /// What the handles of a descriptor share with the thread that raises it.
 pub(crate) struct Raised {
-    descriptor: EventFd,
+    descriptor: Descriptor<EventFd>,
     state: Mutex<State>,
     /// `up` has become false, or nobody watches any more.
     lowered: Condvar,
@@ -166,7 +167,9 @@ impl Coprocess {
             return Err(end.failure());
         }
         let descriptor = EventFd::from_flags(EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK)
-            .map_err(|errno| Error::Os { action: "make an eventfd", source: errno.into() })?;
+            .map_err(std::io::Error::from)
+            .and_then(Descriptor::new)
+            .map_err(|source| Error::Os { action: "make an eventfd", source })?;
         let raised = Arc::new(Raised {
             descriptor,
             state: Mutex::new(State { up: false, watchers: 1 }),
@@ -220,9 +223,14 @@ impl Raised {
         lock(&self.state).watchers > 0
     }
 
-    fn raise(&self) {
+    /// Returns `false` if the program has closed the descriptor: another file may have its number. That ends the pair, and is looked for afterwards only.
+    fn is_open(&self, end: &End) -> bool {
+        !end.is_gone() || self.descriptor.is_intact()
+    }
+
+    fn raise(&self, end: &End) {
         let mut state = lock(&self.state);
-        if !state.up {
+        if !state.up && self.is_open(end) {
             state.up = true;
             // Fails only if the counter is full: then it is readable.
             let _ = self.descriptor.write(1);
@@ -238,9 +246,9 @@ impl Raised {
     }
 
     /// Somebody is about to look at what is there.
-    fn lower(&self) {
+    fn lower(&self, end: &End) {
         let mut state = lock(&self.state);
-        if state.up {
+        if state.up && self.is_open(end) {
             state.up = false;
             // Nonblocking: resets the counter.
             let _ = self.descriptor.read();
@@ -259,10 +267,10 @@ impl End {
         let raised = self.readiness.get()?;
         // Once it is over the descriptor is to stay readable.
         if !self.is_over() {
-            raised.lower();
+            raised.lower(self);
             // Meanwhile it may have come to its end, and the thread that raises it have found it raised.
             if self.is_over() {
-                raised.raise();
+                raised.raise(self);
             }
         }
         Some(Lowered(raised))
@@ -299,7 +307,7 @@ impl End {
                 };
                 match ready {
                     Ok(true) => {
-                        raised.raise();
+                        raised.raise(&self);
                         raised.wait_until_lowered(|| self.is_over() || self.seat.is_wanted());
                     }
                     Ok(false) => {}
@@ -310,7 +318,7 @@ impl End {
         }
         if self.is_over() {
             // For ever.
-            raised.raise();
+            raised.raise(&self);
         }
     }
 

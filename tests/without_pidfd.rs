@@ -187,12 +187,18 @@ fn exercise() {
     assert_matches!(shell("exec sleep 1000"), Error::Fork { cause: ForkError::NeverAttached(_), .. });
     before.again("failed starts");
 
-    // It has a worker of its own, and dies.
-    let worker = start();
-    let below: u32 = worker.call("fork", ()).unwrap();
-    worker.kill().unwrap();
-    died(worker, Reason::Killed(libc::SIGKILL));
-    eventually("its worker has ended, too", || is_gone(below));
+    // It has a worker of its own, and dies; perhaps with a copy of everything left in a child.
+    for leaves_a_copy in [false, true] {
+        let worker = start();
+        let below: u32 = worker.call("fork", ()).unwrap();
+        let copy = leaves_a_copy.then(|| worker.call::<i32>("leave a copy", ()).unwrap());
+        worker.kill().unwrap();
+        died(worker, Reason::Killed(libc::SIGKILL));
+        at_once(|| eventually("its worker has ended, too", || is_gone(below)));
+        if let Some(copy) = copy {
+            kill(Pid::from_raw(copy), Signal::SIGKILL).unwrap();
+        }
+    }
 
     // Many at once.
     let workers: Vec<Coprocess> = (0..8).map(|_| start()).collect();

@@ -9,9 +9,8 @@
 //! opened meanwhile. The kernel gives new files the lowest free numbers, so this one is a high one.
 
 use std::io;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 
-use nix::fcntl::{FcntlArg, fcntl};
 use nix::sys::socket::{AddressFamily, MsgFlags, SockFlag, SockType, recv, send, socketpair};
 
 use crate::process::above_streams;
@@ -29,25 +28,8 @@ pub(crate) struct Ringer(Descriptor);
 pub(crate) fn bell() -> io::Result<(Listener, Ringer)> {
     let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
     let (listens, rings) = socketpair(AddressFamily::Unix, SockType::SeqPacket, None, flags)?;
-    Ok((Listener(Descriptor::new(high_up(above_streams::moved(listens)?))?), Ringer(Descriptor::new(above_streams::moved(rings)?)?)))
-}
-
-/// The most numbers that a process has by default. A higher one would make its table of files larger.
-const USUAL_LIMIT: libc::rlim_t = 1024;
-
-/// A copy of the descriptor at a high number, or the descriptor itself if there is none to be had.
-fn high_up(fd: OwnedFd) -> OwnedFd {
-    // SAFETY: all zeros is a valid rlimit: numbers.
-    let mut limit: libc::rlimit = unsafe { std::mem::zeroed() };
-    // SAFETY: the kernel writes to `limit`, which outlives the call, and to nothing else.
-    unsafe { libc::getrlimit(libc::RLIMIT_NOFILE, &mut limit) };
-    let limit = limit.rlim_cur.min(USUAL_LIMIT);
-    let least = RawFd::try_from(limit.saturating_sub(limit / 16)).unwrap_or(0);
-    match fcntl(&fd, FcntlArg::F_DUPFD_CLOEXEC(least)) {
-        // SAFETY: the kernel has just made this descriptor for us, and nothing else knows of it.
-        Ok(copy) => unsafe { OwnedFd::from_raw_fd(copy) },
-        Err(_) => fd,
-    }
+    let (listens, rings) = (above_streams::far_above(listens)?, above_streams::moved(rings)?);
+    Ok((Listener(Descriptor::new(listens)?), Ringer(Descriptor::new(rings)?)))
 }
 
 impl Listener {

@@ -1,8 +1,7 @@
 //! Processes: starting workers, being one, and watching over each other's life.
 
-#[expect(unsafe_code, reason = "a descriptor that was copied")]
+#[expect(unsafe_code, reason = "descriptors that were copied, and a limit that is asked for")]
 mod above_streams;
-#[expect(unsafe_code, reason = "a descriptor that was copied, and a limit that was asked for")]
 mod bell;
 mod builder;
 mod child;
@@ -31,6 +30,7 @@ mod watcher;
 mod worker;
 
 pub use builder::{Builder, fork, spawn};
+pub(crate) use descriptor::Descriptor;
 #[cfg(fuzzing)]
 pub(crate) use entry::attach_unwatched;
 pub use entry::{init, parent};

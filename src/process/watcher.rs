@@ -9,6 +9,7 @@
 use std::collections::HashMap;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::process::parent_id;
 use std::ptr;
 use std::sync::atomic::{AtomicBool, AtomicPtr, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -20,6 +21,7 @@ use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTime
 use crate::end::End;
 use crate::error::Reason;
 use crate::process::Generation;
+use crate::process::above_streams;
 use crate::process::bell::{Listener, Ringer, bell};
 use crate::process::descriptor::Descriptor;
 use crate::process::worker::Worker;
@@ -33,6 +35,8 @@ const GRACE: Duration = Duration::from_millis(250);
 const LINGER: Duration = Duration::from_millis(50);
 /// How often the watcher looks whether a worker has ended that no descriptor tells of.
 const GLANCE: Duration = Duration::from_millis(20);
+/// How often a worker looks whether its parent lives, of which it can have no descriptor: a child that the parent has forked may keep the lifeline.
+const GLANCE_AT_PARENT: Duration = Duration::from_millis(250);
 
 /// The exit status of a worker that was ended because its parent is gone: that of a shell for SIGKILL. Nobody is left to read it.
 const ORPHANED: i32 = 128 + libc::SIGKILL;
@@ -120,7 +124,14 @@ enum Watched {
     /// A worker that never became one, and cannot be killed: to be reaped when it ends.
     Remains { worker: Arc<Worker>, unheard: bool },
     /// On the worker's side.
-    Parent { end: Arc<End>, lifeline: Arc<OwnedFd>, pidfd: Option<OwnedFd>, died: Option<Instant> },
+    Parent {
+        end: Arc<End>,
+        lifeline: Arc<OwnedFd>,
+        pidfd: Option<OwnedFd>,
+        /// Without a descriptor of it, the parent is known by its number: that of this process's parent, until it has died.
+        by_number: bool,
+        died: Option<Instant>,
+    },
 }
 
 /// The bell's key; pairs have two keys each, from 2 on: even for the process, odd for the lifeline.
@@ -138,14 +149,15 @@ pub(crate) fn watch_remains(worker: &Arc<Worker>) -> io::Result<()> {
 
 /// Watches the parent of this process.
 pub(crate) fn watch_parent(end: &Arc<End>, lifeline: Arc<OwnedFd>, pidfd: Option<OwnedFd>) -> io::Result<()> {
-    watch(Watched::Parent { end: end.clone(), lifeline, pidfd, died: None })
+    let by_number = pidfd.is_none() && parent_id() == end.peer;
+    watch(Watched::Parent { end: end.clone(), lifeline, pidfd, by_number, died: None })
 }
 
 /// Makes the watcher look at the deadlines of closing workers.
 pub(crate) fn look_again() {
     let current = lock(place()).clone();
     if let Some(watcher) = current.filter(|watcher| !watcher.is_foreign())
-        && !watcher.ears.ringer.ring()
+        && !(watcher.ears.are_intact() && watcher.ears.ringer.ring())
     {
         // The thread was woken by that, too, unless a child of a plain fork(2) keeps the bell's other copy.
         watcher.take_over();
@@ -212,7 +224,7 @@ fn watch(watched: Watched) -> io::Result<()> {
 impl Ears {
     fn new() -> io::Result<Ears> {
         let (listener, ringer) = bell()?;
-        let epoll = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC)?;
+        let epoll = Epoll(above_streams::far_above(Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC)?.0)?);
         epoll.add(&listener, EpollEvent::new(EpollFlags::EPOLLIN, BELL))?;
         Ok(Ears { epoll: Descriptor::new(Set(epoll))?, ringer, listener })
     }
@@ -283,6 +295,8 @@ impl Watcher {
     /// Goes on without descriptors in a thread of its own: the watcher's does not know that they are gone.
     #[cold]
     fn take_over(self: Arc<Self>) {
+        // If it still can be rung, that thread finds out, and ends.
+        self.ears.ringer.ring();
         let successor = self.clone();
         let started = std::thread::Builder::new().name("coprocess-watch".to_owned()).spawn(move || successor.go_on_deaf());
         if started.is_err() {
@@ -352,7 +366,7 @@ impl Watcher {
                 drop(pairs);
                 self.reap(key, &worker);
             }
-            Watched::Parent { end, lifeline, pidfd, died } => {
+            Watched::Parent { end, lifeline, pidfd, died, .. } => {
                 // After an orderly close it may still be busy with what it was sent.
                 let grace = if end.watch.is_closed() { GRACE.max(end.terms.close_timeout) } else { GRACE };
                 died.get_or_insert_with(|| Instant::now() + grace);
@@ -408,7 +422,7 @@ impl Watcher {
     fn attend_to_deadlines(&self, mut pairs: MutexGuard<'_, Pairs>) -> Option<Instant> {
         let now = Instant::now();
         let mut earliest: Option<Instant> = None;
-        let (mut deserted, mut unseen) = (Vec::new(), Vec::new());
+        let (mut deserted, mut unseen, mut orphaned) = (Vec::new(), Vec::new(), Vec::new());
         for (key, watched) in &mut pairs.watched {
             let next = match watched {
                 Watched::Worker { end, worker, hung_up, unheard } => {
@@ -428,6 +442,12 @@ impl Watcher {
                     unseen.push((*key, worker.clone()));
                     now + GLANCE
                 }),
+                Watched::Parent { end, by_number: true, died: died @ None, .. } if parent_id() != end.peer => {
+                    *died = Some(now + GRACE);
+                    orphaned.push(end.clone());
+                    *died
+                }
+                Watched::Parent { by_number: true, died: None, .. } => Some(now + GLANCE_AT_PARENT),
                 Watched::Parent { died, .. } => {
                     if died.is_some_and(|at| now >= at) {
                         // Stuck in user code, and nobody is left who could ask it to end. Not `exit`: that would run what the stuck code
@@ -444,6 +464,9 @@ impl Watcher {
         for end in deserted {
             // It lives on without its lifeline: it has left the pair.
             end.peer_gone(Reason::Closed);
+        }
+        for end in orphaned {
+            end.peer_gone(Reason::ParentDied);
         }
         for (key, worker) in unseen {
             self.reap(key, &worker);
