@@ -1,6 +1,8 @@
 //! A process closes all descriptors that it does not know, as daemons and sandboxes do, and with
 //! them those of the library: its pairs end with a reason, nothing spins, nothing is left over, and
 //! the files that get the same numbers are left alone.
+// Events and named memory keep descriptors that nothing looks after: see "The second backend" in docs/safety.md.
+#![cfg(not(coprocess_second_backend))]
 #![expect(unsafe_code, reason = "closing descriptors that others own")]
 
 mod common;
@@ -33,6 +35,7 @@ fn worker_program() {
         Some("parent") => within(LIMIT / 2, the_parent),
         Some("parent of copies: a death") => within(LIMIT / 2, || the_parent_of_copies("a death")),
         Some("parent of copies: a close") => within(LIMIT / 2, || the_parent_of_copies("a close")),
+        Some("event loop") => within(LIMIT / 2, the_event_loop),
         Some("careless parent") => within(LIMIT / 2, the_careless_parent),
         Some(other) => unreachable!("{other}"),
     }
@@ -189,12 +192,7 @@ fn the_parent() {
     eventually("all are reaped", || children(process::id()).is_empty());
     assert!(pids.into_iter().all(is_gone));
     nothing_spins();
-    if (0..2000).all(|_| {
-        thread::sleep(Duration::from_millis(1));
-        threads() != before
-    }) {
-        panic!("{before}: {}", common::doings(process::id()));
-    }
+    eventually("the threads are gone", || threads() == before);
     strangers.are_unharmed();
 
     // The next pair is as any other.
@@ -242,6 +240,29 @@ fn the_parent_of_copies(first_of_all: &str) {
 fn of_the_parent_beside_copies() {
     apart("parent of copies: a death");
     apart("parent of copies: a close");
+}
+
+/// The descriptor of an event loop is one of those that are closed: nothing is written to what has its number.
+fn the_event_loop() {
+    let before = threads();
+    let worker = coprocess::fork(plain).unwrap();
+    worker.listen("never", |()| ());
+    let readiness = worker.readiness().unwrap();
+    let highest = highest();
+    assert!(readiness.as_raw_fd() <= highest);
+    close_all();
+    let mut strangers = Strangers::up_to(highest);
+    eventually("the pair ends", || worker.poll().is_err());
+    ended_for_it(worker.poll());
+    at_once(|| worker.close()).unwrap().expect("it was reaped");
+    drop((readiness, worker));
+    eventually("the threads are gone", || threads() == before);
+    strangers.are_unharmed();
+}
+
+#[test]
+fn of_an_event_loop() {
+    apart("event loop");
 }
 
 /// Closes the library's descriptors, one in each round, and puts a file there.
