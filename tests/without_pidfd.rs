@@ -174,17 +174,18 @@ fn exercise() {
     before.again("force");
 
     // It never becomes a worker.
-    let shell = |script: &str| {
+    let shell_within = |limit: Duration, script: &str| {
         let mut command = process::Command::new("sh");
         command.args(["-c", script]);
-        at_once(|| Builder::new().fork_timeout(Duration::from_millis(300)).spawn(command)).unwrap_err()
+        at_once(|| Builder::new().fork_timeout(limit).spawn(command)).unwrap_err()
     };
+    let shell = |script: &str| shell_within(LIMIT, script);
     assert_matches!(shell("exit 3"), Error::Fork { cause: ForkError::Ended(status), .. } if status.code() == Some(3));
     assert_matches!(
         shell("kill -KILL $$"),
         Error::Fork { cause: ForkError::Ended(status), .. } if std::os::unix::process::ExitStatusExt::signal(&status) == Some(libc::SIGKILL)
     );
-    assert_matches!(shell("exec sleep 1000"), Error::Fork { cause: ForkError::NeverAttached(_), .. });
+    assert_matches!(shell_within(Duration::from_millis(300), "exec sleep 1000"), Error::Fork { cause: ForkError::NeverAttached(_), .. });
     before.again("failed starts");
 
     // It has a worker of its own, and dies; perhaps with a copy of everything left in a child.

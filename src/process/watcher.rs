@@ -217,7 +217,12 @@ fn watch(watched: Watched) -> io::Result<()> {
         let _ = watcher.ears.ringer.ring();
         return Err(error);
     }
+    let has_deadlines = matches!(watched, Watched::Parent { by_number: true, .. });
     pairs.watched.insert(key, watched);
+    drop(pairs);
+    if has_deadlines {
+        watcher.ears.ringer.ring();
+    }
     Ok(())
 }
 
