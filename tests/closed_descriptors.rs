@@ -19,7 +19,7 @@ use std::time::Duration;
 use common::{
     Held, LIMIT, alone, assert_matches, at_once, children, eventually, fresh_path, is_gone, next, program, role, serve_parent, within,
 };
-use coprocess::{Coprocess, Error, Reason};
+use coprocess::{Builder, Coprocess, Error, Reason};
 use nix::sys::signal::{Signal, kill};
 use nix::sys::wait::waitpid;
 use nix::time::{ClockId, clock_gettime};
@@ -210,7 +210,10 @@ fn of_the_parent() {
 
 /// Although a child of a plain fork(2) keeps copies of everything, by which the watcher could not find out.
 fn the_parent_of_copies(first_of_all: &str) {
-    let (closed, dropped, dies) = (coprocess::fork(plain).unwrap(), coprocess::fork(plain).unwrap(), coprocess::fork(plain).unwrap());
+    // Only a watcher ends this one, by a signal.
+    let closed = Builder::new().close_timeout(Duration::from_millis(100)).fork(plain).unwrap();
+    closed.emit("park", ()).unwrap();
+    let (dropped, dies) = (coprocess::fork(plain).unwrap(), coprocess::fork(plain).unwrap());
     let call = dies.start::<()>("never", ()).unwrap();
     // SAFETY: the child makes system calls only.
     let child = unsafe { libc::fork() };

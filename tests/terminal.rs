@@ -50,8 +50,10 @@ fn handle(signal: Signal) {
 
 fn plain(parent: Coprocess) {
     parent.serve("done so far", |()| 42_u32).serve("struck", |()| STRUCK.load(Ordering::SeqCst)).serve("start", |()| {
-        let child = Command::new("sleep").arg("1000").spawn().unwrap();
-        child.id()
+        let mut child = Command::new("sleep").arg("1000").spawn().unwrap();
+        let id = child.id();
+        thread::spawn(move || child.wait());
+        id
     });
 }
 
@@ -163,16 +165,16 @@ impl Terminal {
         let mut command = program(role);
         let stream = || Stdio::from(theirs.try_clone().unwrap());
         command.stdin(stream()).stdout(stream()).stderr(stream());
-        // SAFETY: makes two system calls, and neither allocates nor locks.
-        unsafe {
-            command.pre_exec(|| {
-                nix::unistd::setsid()?;
-                match libc::ioctl(0, libc::TIOCSCTTY, 0) {
-                    0 => Ok(()),
-                    _ => Err(std::io::Error::last_os_error()),
-                }
-            })
+        let take_terminal = || {
+            nix::unistd::setsid()?;
+            // SAFETY: takes numbers only.
+            match unsafe { libc::ioctl(0, libc::TIOCSCTTY, 0) } {
+                0 => Ok(()),
+                _ => Err(std::io::Error::last_os_error()),
+            }
         };
+        // SAFETY: it makes two system calls, and neither allocates nor locks.
+        unsafe { command.pre_exec(take_terminal) };
         let job = command.spawn().unwrap();
         let keyboard = File::from(ours);
         Terminal { screen: BufReader::new(keyboard.try_clone().unwrap()), keyboard, job }
