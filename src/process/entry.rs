@@ -14,7 +14,7 @@ use nix::sys::stat::{SFlag, fstat};
 
 use crate::coprocess::Coprocess;
 use crate::end::End;
-use crate::error::{Error, ForkError, Result};
+use crate::error::{Error, ForkError, Reason, Result};
 use crate::process::handshake::{Hello, Unacceptable, send_verdict};
 use crate::process::{FUNCTION, LIFELINE_VARIABLE, PROGRAM, function, pidfd, watcher};
 use crate::sync::lock;
@@ -84,7 +84,7 @@ pub fn init() {
     }
     let code = match co.run() {
         Ok(()) => 0,
-        Err(Error::Disconnected(_)) => 1,
+        Err(Error::Disconnected(reason)) if reason != Reason::DescriptorsClosed => 1,
         Err(error) => give_up(&error.to_string()),
     };
     std::process::exit(code);

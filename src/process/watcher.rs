@@ -343,9 +343,9 @@ impl Watcher {
         drop(pairs);
         for (end, worker) in ends {
             end.peer_gone(Reason::DescriptorsClosed);
-            match worker {
-                Some(worker) => worker.begin_close(),
-                None => eprintln!("coprocess: the worker ends: {}", Reason::DescriptorsClosed),
+            // A worker process exits instead, as after the death of its parent.
+            if let Some(worker) = worker {
+                worker.begin_close();
             }
         }
         while self.attend_to_deadlines(lock(&self.pairs)).is_some() {
