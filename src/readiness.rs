@@ -223,14 +223,10 @@ impl Raised {
         lock(&self.state).watchers > 0
     }
 
-    /// Returns `false` if the program has closed the descriptor: another file may have its number. That ends the pair, and is looked for afterwards only.
-    fn is_open(&self, end: &End) -> bool {
-        !end.is_gone() || self.descriptor.is_intact()
-    }
-
-    fn raise(&self, end: &End) {
+    fn raise(&self) {
         let mut state = lock(&self.state);
-        if !state.up && self.is_open(end) {
+        // The program may have closed it, and another file have its number. That ends the pair, but a message may come before.
+        if !state.up && self.descriptor.is_intact() {
             state.up = true;
             // Fails only if the counter is full: then it is readable.
             let _ = self.descriptor.write(1);
@@ -246,9 +242,9 @@ impl Raised {
     }
 
     /// Somebody is about to look at what is there.
-    fn lower(&self, end: &End) {
+    fn lower(&self) {
         let mut state = lock(&self.state);
-        if state.up && self.is_open(end) {
+        if state.up && self.descriptor.is_intact() {
             state.up = false;
             // Nonblocking: resets the counter.
             let _ = self.descriptor.read();
@@ -267,10 +263,10 @@ impl End {
         let raised = self.readiness.get()?;
         // Once it is over the descriptor is to stay readable.
         if !self.is_over() {
-            raised.lower(self);
+            raised.lower();
             // Meanwhile it may have come to its end, and the thread that raises it have found it raised.
             if self.is_over() {
-                raised.raise(self);
+                raised.raise();
             }
         }
         Some(Lowered(raised))
@@ -307,7 +303,7 @@ impl End {
                 };
                 match ready {
                     Ok(true) => {
-                        raised.raise(&self);
+                        raised.raise();
                         raised.wait_until_lowered(|| self.is_over() || self.seat.is_wanted());
                     }
                     Ok(false) => {}
@@ -318,7 +314,7 @@ impl End {
         }
         if self.is_over() {
             // For ever.
-            raised.raise(&self);
+            raised.raise();
         }
     }
 
