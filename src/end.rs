@@ -210,9 +210,13 @@ impl End {
         }
     }
 
+    #[cold]
     fn reason(&self) -> Reason {
         // The other end's orderly close, unless the kernel has told more before.
-        self.gone.get().copied().unwrap_or(Reason::Closed)
+        self.gone.get().copied().unwrap_or_else(|| {
+            // A worker whose lifeline this process has closed closes its end in turn, perhaps before the watcher has found out.
+            if self.worker().is_some_and(|worker| worker.has_lost_descriptors()) { Reason::DescriptorsClosed } else { Reason::Closed }
+        })
     }
 
     /// Fails if there is nobody to send to.
@@ -234,7 +238,7 @@ impl End {
     /// The other side is gone: whoever waits takes what is left and then fails.
     pub(crate) fn peer_gone(&self, reason: Reason) {
         // The first reason stands.
-        if self.gone.set(if self.watch.is_closed() { Reason::Closed } else { reason }).is_ok() {
+        if self.gone.set(if self.watch.is_closed() { self.reason() } else { reason }).is_ok() {
             self.wake_everybody();
         }
     }
@@ -274,10 +278,14 @@ impl End {
         if self.ended.set(ending).is_err() {
             return;
         }
-        // The other side: nothing will follow, and nothing will be received. A wake-up that fails leaves it to the watcher of
-        // the other side's process to notice.
-        let told = self.outbox.close().and_then(|()| self.inbox().close());
-        debug_assert!(told.is_ok(), "waking cannot fail: {told:?}");
+        // A worker that has closed its own descriptors exits, and the parent learns that: nothing of it is in good order.
+        let exits = self.worker().is_none() && matches!(ending, Ending::Gone(Reason::DescriptorsClosed));
+        if !exits {
+            // The other side: nothing will follow, and nothing will be received. A wake-up that fails leaves it to the watcher of
+            // the other side's process to notice.
+            let told = self.outbox.close().and_then(|()| self.inbox().close());
+            debug_assert!(told.is_ok(), "waking cannot fail: {told:?}");
+        }
         self.watch.retire();
         // A worker that has closed its end in good order may go on with what it has to do; every other must end.
         let stays = matches!(ending, Ending::Gone(Reason::Closed));

@@ -292,6 +292,10 @@ pub enum Reason {
     Closed,
     /// The parent process ended without closing.
     ParentDied,
+    /// This process closed descriptors of the library, as daemons and sandboxes do with
+    /// `close_range`. Without them the other side cannot be watched: all pairs of this process ended.
+    /// Close descriptors before the first pair starts, or leave those of the library open.
+    DescriptorsClosed,
     /// It ended, and its exit status was taken by somebody else (a `wait` of this program for any child, or ignored SIGCHLD).
     Unknown,
 }
@@ -314,6 +318,9 @@ impl fmt::Display for Reason {
             Reason::Killed(signal) => write!(f, "the worker was killed by signal {signal}"),
             Reason::Closed => f.write_str("the other end closed"),
             Reason::ParentDied => f.write_str("the parent process died"),
+            Reason::DescriptorsClosed => f.write_str(
+                "this process closed descriptors of the library, and can no longer watch the other side; leave them open, or close before pairs start",
+            ),
             Reason::Unknown => f.write_str("the other side ended, its exit status is not known"),
         }
     }

@@ -18,6 +18,7 @@ use crate::end::End;
 use crate::error::{Error, Result};
 use crate::lead::Turn;
 use crate::parker::Parker;
+use crate::process::Descriptor;
 use crate::seat::Holder;
 use crate::stats::Counters;
 use crate::sync::lock;
@@ -99,7 +100,7 @@ impl Drop for Readiness {
 
 /// What the handles of a descriptor share with the thread that raises it.
 pub(crate) struct Raised {
-    descriptor: EventFd,
+    descriptor: Descriptor<EventFd>,
     state: Mutex<State>,
     /// `up` has become false, or nobody watches any more.
     lowered: Condvar,
@@ -166,7 +167,9 @@ impl Coprocess {
             return Err(end.failure());
         }
         let descriptor = EventFd::from_flags(EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK)
-            .map_err(|errno| Error::Os { action: "make an eventfd", source: errno.into() })?;
+            .map_err(std::io::Error::from)
+            .and_then(Descriptor::new)
+            .map_err(|source| Error::Os { action: "make an eventfd", source })?;
         let raised = Arc::new(Raised {
             descriptor,
             state: Mutex::new(State { up: false, watchers: 1 }),
@@ -222,7 +225,8 @@ impl Raised {
 
     fn raise(&self) {
         let mut state = lock(&self.state);
-        if !state.up {
+        // The program may have closed it, and another file have its number. That ends the pair, but a message may come before.
+        if !state.up && self.descriptor.is_intact() {
             state.up = true;
             // Fails only if the counter is full: then it is readable.
             let _ = self.descriptor.write(1);
@@ -240,7 +244,7 @@ impl Raised {
     /// Somebody is about to look at what is there.
     fn lower(&self) {
         let mut state = lock(&self.state);
-        if state.up {
+        if state.up && self.descriptor.is_intact() {
             state.up = false;
             // Nonblocking: resets the counter.
             let _ = self.descriptor.read();

@@ -11,6 +11,7 @@ use crate::end::Terms;
 use crate::error::{Error, ForkError, Result};
 use crate::process::execute::{ITSELF, Program};
 use crate::process::launch::Launch;
+use crate::process::terminal::TerminalSignals;
 use crate::process::{entry, function, privileges};
 
 /// Starts `worker` in a process of its own, with default settings: [`Builder::fork`].
@@ -80,6 +81,7 @@ pub struct Builder {
     close_timeout: Duration,
     max_calls_in_flight: usize,
     max_calls_served: usize,
+    terminal_signals: TerminalSignals,
     environment: Vec<(OsString, OsString)>,
 }
 
@@ -96,6 +98,7 @@ impl Default for Builder {
             close_timeout: Duration::from_secs(2),
             max_calls_in_flight: usize::MAX,
             max_calls_served: usize::MAX,
+            terminal_signals: TerminalSignals::default(),
             environment: Vec::new(),
         }
     }
@@ -253,6 +256,27 @@ impl Builder {
         self
     }
 
+    /// Sets what the worker does with the signals that a terminal sends, Ctrl-C above all. Default: [`TerminalSignals::LeftToParent`].
+    ///
+    /// It holds from the moment the worker attaches, for workers of [`fork`](Self::fork) and of [`spawn`](Self::spawn).
+    ///
+    /// # Examples
+    ///
+    /// ```no_run
+    /// # coprocess::init();
+    /// // The parent handles Ctrl-C, and can still ask the worker what it has done so far.
+    /// let co = coprocess::Builder::new()
+    ///     .terminal_signals(coprocess::TerminalSignals::LeftToParent)
+    ///     .fork(|co| {
+    ///         co.serve("done_so_far", |(): ()| 42);
+    ///     })?;
+    /// # Ok::<(), coprocess::Error>(())
+    /// ```
+    pub fn terminal_signals(mut self, signals: TerminalSignals) -> Builder {
+        self.terminal_signals = signals;
+        self
+    }
+
     /// Adds a variable to the environment of a worker of [`fork`](Self::fork).
     ///
     /// A [`Command`] brings its own environment: with variables set here, [`spawn`](Self::spawn)
@@ -325,8 +349,16 @@ impl Builder {
             max_calls_in_flight: at_least_one(self.max_calls_in_flight),
             max_calls_served: at_least_one(self.max_calls_served),
         };
-        Launch { program, capacity: self.ring_capacity, backend: self.backend, wakeup: self.wakeup, terms, fork_timeout: self.fork_timeout }
-            .start()
+        Launch {
+            program,
+            capacity: self.ring_capacity,
+            backend: self.backend,
+            wakeup: self.wakeup,
+            terms,
+            terminal_signals: self.terminal_signals,
+            fork_timeout: self.fork_timeout,
+        }
+        .start()
     }
 }
 

@@ -13,7 +13,7 @@ use nix::sys::signal::{SigSet, Signal};
 
 use crate::coprocess::Coprocess;
 use crate::end::End;
-use crate::error::{Error, ForkError, Result};
+use crate::error::{Error, ForkError, Reason, Result};
 use crate::process::handshake::{Hello, Unacceptable, send_secure, send_verdict};
 #[cfg(fuzzing)]
 use crate::process::mark::Nonce;
@@ -150,7 +150,7 @@ fn become_worker(lifeline: Lifeline) -> ! {
     }
     let code = match co.run() {
         Ok(()) => 0,
-        Err(Error::Disconnected(_)) => 1,
+        Err(Error::Disconnected(reason)) if reason != Reason::DescriptorsClosed => 1,
         Err(error) => give_up(&error.to_string()),
     };
     std::process::exit(code);
@@ -264,6 +264,7 @@ fn prepare<T>(
     })?;
     region.mind(parent, lifeline.socket.as_fd()).map_err(|e| format!("cannot copy a descriptor: {e}"))?;
     let what = ready(&hello)?;
+    hello.terminal_signals().apply();
     let end = End::new(&region, Side::Worker, hello.parent, hello.terms());
     Ok((end, what))
 }

@@ -8,7 +8,8 @@
 use std::ffi::{c_int, c_void};
 use std::ops::Range;
 use std::os::unix::ffi::OsStrExt;
-use std::path::PathBuf;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 use std::{fs, io};
 
@@ -75,46 +76,80 @@ pub(crate) fn base() -> usize {
     EXECUTABLE.get().map_or(0, |executable| executable.base)
 }
 
-/// Another file that would run in place of the executable, if `/proc/self/exe` is one: such as the
-/// dynamic linker, where the program was started through it.
-pub(crate) fn stand_in() -> Option<PathBuf> {
-    static FOUND: Own<StandIn> = Own::new();
-    FOUND.get().0.clone()
+/// What executing [`ITSELF`] would run.
+#[derive(Debug, PartialEq, Eq)]
+enum Itself {
+    /// The executable, whatever has become of its file since it was started.
+    Executable,
+    /// An emulator or a checker, such as valgrind, which runs the executable as its guest: at this path.
+    Host { guest: PathBuf },
+    /// Another file, such as the dynamic linker, where the program was started through it.
+    StandIn(PathBuf),
 }
 
-struct StandIn(Option<PathBuf>);
-
-impl Default for StandIn {
-    fn default() -> StandIn {
+impl Default for Itself {
+    fn default() -> Itself {
         // What cannot be read is no reason to refuse: executing it says more.
-        StandIn(find_stand_in().unwrap_or(None))
+        examine().unwrap_or(Itself::Executable)
     }
 }
 
-fn find_stand_in() -> io::Result<Option<PathBuf>> {
+fn itself() -> &'static Itself {
+    static ITSELF: Own<Itself> = Own::new();
+    ITSELF.get()
+}
+
+/// Another file that would run in place of the executable, if there is one.
+pub(crate) fn stand_in() -> Option<&'static Path> {
+    match itself() {
+        Itself::StandIn(path) => Some(path),
+        Itself::Executable | Itself::Host { .. } => None,
+    }
+}
+
+/// What to execute in order to run this program again.
+pub(crate) fn path() -> &'static Path {
+    match itself() {
+        Itself::Host { guest } => guest,
+        Itself::Executable | Itself::StandIn(_) => Path::new(ITSELF),
+    }
+}
+
+fn examine() -> io::Result<Itself> {
+    // A host answers this with the name of its guest, and leaves all else to the kernel.
     let link = fs::read_link(ITSELF)?;
     let maps = fs::read("/proc/self/maps")?;
-    let Some(mapped) = file_mapped_at(&maps, entry_point()) else { return Ok(None) };
+    let Some((inode, name)) = file_mapped_at(&maps, entry_point()) else { return Ok(Itself::Executable) };
     // Both are what the kernel says of the same kind of reference: a file that was removed, or that
     // is out of reach by its name, is named alike. In a table of lines a line's end is escaped.
     let linked: Vec<u8> = link.as_os_str().as_bytes().iter().flat_map(escaped).copied().collect();
-    Ok((mapped != linked).then_some(link))
+    if name != linked {
+        return Ok(Itself::StandIn(link));
+    }
+    // A guest's file is only executed by its name if it still is the one that was mapped. Some
+    // filesystems number devices in another way in the table of mappings.
+    let is_host = fs::metadata(ITSELF)?.ino() != inode && fs::metadata(&link).is_ok_and(|named| named.ino() == inode);
+    Ok(if is_host { Itself::Host { guest: link } } else { Itself::Executable })
 }
 
 fn escaped(byte: &u8) -> &[u8] {
     if *byte == b'\n' { b"\\012" } else { std::slice::from_ref(byte) }
 }
 
-/// The name of the file that is mapped at an address, in the form of `/proc/self/maps`. Code that was
-/// copied to memory without a file, for larger pages, has none.
-fn file_mapped_at(maps: &[u8], address: usize) -> Option<&[u8]> {
-    let name = maps.split(|byte| *byte == b'\n').find_map(|line| {
+/// The inode and the name of the file that is mapped at an address, in the form of `/proc/self/maps`.
+/// Code that was copied to memory without a file, for larger pages, has none.
+fn file_mapped_at(maps: &[u8], address: usize) -> Option<(u64, &[u8])> {
+    maps.split(|byte| *byte == b'\n').find_map(|line| {
         // The range, the rights, the offset, the device, the inode; spaces; the name.
         let mut fields = line.splitn(6, |byte| *byte == b' ');
         let range = range(fields.next()?)?;
-        range.contains(&address).then(|| fields.nth(4).unwrap_or_default().trim_ascii_start())
-    })?;
-    name.starts_with(b"/").then_some(name)
+        if !range.contains(&address) {
+            return None;
+        }
+        let inode = std::str::from_utf8(fields.nth(3)?).ok()?.parse().ok()?;
+        let name = fields.next()?.trim_ascii_start();
+        name.starts_with(b"/").then_some((inode, name))
+    })
 }
 
 fn range(text: &[u8]) -> Option<Range<usize>> {
@@ -132,7 +167,7 @@ mod tests {
 
     #[test]
     fn what_is_mapped_where() {
-        assert_eq!(file_mapped_at(MAPS, 0x1000), Some(&b"/usr/bin/a b\\012c (deleted)"[..]));
+        assert_eq!(file_mapped_at(MAPS, 0x1000), Some((17, &b"/usr/bin/a b\\012c (deleted)"[..])));
         for address in [0xfff, 0x2000, 0x3000, 0x4000] {
             assert_eq!(file_mapped_at(MAPS, address), None, "{address:#x}");
         }
@@ -151,6 +186,6 @@ mod tests {
             let there = unsafe { libc::dlsym(libc::RTLD_DEFAULT, c"atoi".as_ptr()) };
             assert!(!there.is_null() && !has_code_at(there.addr()));
         }
-        assert_eq!(stand_in(), None);
+        assert_eq!(*itself(), Itself::Executable);
     }
 }

@@ -7,7 +7,6 @@ use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd, RawFd};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::os::unix::process::CommandExt;
-use std::path::Path;
 use std::process::{Child, Command};
 
 use nix::fcntl::{FcntlArg, FdFlag, fcntl};
@@ -15,8 +14,8 @@ use nix::spawn::{PosixSpawnAttr, PosixSpawnFileActions, PosixSpawnFlags, posix_s
 use nix::sys::signal::{SigSet, Signal};
 
 use crate::error::ForkError;
-use crate::process::above_streams;
 use crate::process::mark::{self, Mark, Nonce, Role};
+use crate::process::{above_streams, executable};
 
 /// The program itself, whatever has become of its file since it was started.
 pub(crate) const ITSELF: &str = "/proc/self/exe";
@@ -48,7 +47,7 @@ impl Program {
 
     /// Executes it.
     pub(crate) fn execute(&mut self, lifeline: BorrowedFd<'_>, nonce: Nonce) -> Result<Started, ForkError> {
-        let mark = |role, fd| Mark::new(role, fd, nonce, Path::new(ITSELF)).map_err(ForkError::Exec);
+        let mark = |role, fd| Mark::new(role, fd, nonce, executable::path()).map_err(ForkError::Exec);
         match self {
             Program::Itself { environment, .. } => {
                 // Its number is the one that the lifeline gets in the new process.
@@ -96,7 +95,7 @@ fn execute_itself(lifeline: RawFd, place: RawFd, variables: &BTreeMap<&OsStr, &O
     let mut reset = SigSet::empty();
     reset.add(Signal::SIGPIPE);
     attributes.set_sigdefault(&reset)?;
-    let id = posix_spawn(ITSELF, &actions, &attributes, &arguments, &environment)?;
+    let id = posix_spawn(executable::path(), &actions, &attributes, &arguments, &environment)?;
     Ok(id.as_raw().cast_unsigned())
 }
 

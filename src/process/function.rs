@@ -21,7 +21,7 @@ pub(crate) fn distance(worker: fn(Coprocess)) -> Result<u64, ForkError> {
         return Err(ForkError::ForeignFunction);
     }
     if let Some(path) = executable::stand_in() {
-        return Err(ForkError::ForeignExecutable(path));
+        return Err(ForkError::ForeignExecutable(path.to_owned()));
     }
     Ok(address.wrapping_sub(executable::base()) as u64)
 }

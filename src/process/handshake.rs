@@ -17,6 +17,7 @@ use nix::sys::socket::{ControlMessage, ControlMessageOwned, MsgFlags, recvmsg, s
 
 use crate::end::Terms;
 use crate::process::mark::{Lifeline, Nonce};
+use crate::process::terminal::TerminalSignals;
 
 /// "coproces", read as a little-endian number: the same as the segment's.
 const MAGIC: u64 = u64::from_le_bytes(*b"coproces");
@@ -30,7 +31,8 @@ const MOST_DESCRIPTORS: usize = 253;
 pub(crate) struct Hello {
     magic: u64,
     abi: u32,
-    strategy: u32,
+    strategy: u16,
+    terminal_signals: u16,
     pub(crate) capacity: u64,
     max_message: u64,
     /// Nanoseconds.
@@ -165,7 +167,7 @@ fn take_claim(socket: BorrowedFd<'_>, nonce: Nonce) -> io::Result<Result<(), Una
 }
 
 impl Hello {
-    pub(crate) fn new(capacity: usize, segment: &Segment, terms: &Terms, function: u64) -> Hello {
+    pub(crate) fn new(capacity: usize, segment: &Segment, terms: &Terms, terminal_signals: TerminalSignals, function: u64) -> Hello {
         let strategy = match terms.strategy {
             WaitStrategy::Spin => 1,
             WaitStrategy::Block => 2,
@@ -176,6 +178,10 @@ impl Hello {
             magic: MAGIC,
             abi: ABI_VERSION,
             strategy,
+            terminal_signals: match terminal_signals {
+                TerminalSignals::LeftToParent => 0,
+                TerminalSignals::EndWorker => 1,
+            },
             capacity: capacity as u64,
             max_message: terms.max_message as u64,
             call_timeout: terms.call_timeout.map_or(NO_TIMEOUT, nanos),
@@ -244,6 +250,13 @@ impl Hello {
             (Some(name), file, true) if is_whole => Ok((hello, Access { kind: hello.kind, name: name.to_vec(), file })),
             _ => Err(Unacceptable::Nonsense),
         })
+    }
+
+    pub(crate) fn terminal_signals(&self) -> TerminalSignals {
+        match self.terminal_signals {
+            1 => TerminalSignals::EndWorker,
+            _ => TerminalSignals::LeftToParent,
+        }
     }
 
     pub(crate) fn terms(&self) -> Terms {
@@ -357,7 +370,7 @@ mod tests {
             max_calls_in_flight: 3,
             max_calls_served: 4,
         };
-        Hello::new(region.capacity(), segment, &terms, 7)
+        Hello::new(region.capacity(), segment, &terms, TerminalSignals::EndWorker, 7)
     }
 
     #[test]
@@ -371,6 +384,7 @@ mod tests {
         });
         let (received, segment) = Hello::receive(&theirs, None).unwrap().unwrap();
         assert_eq!((received.capacity, received.function, received.terms().max_message), (4096, 7, 1000));
+        assert_eq!(received.terminal_signals(), TerminalSignals::EndWorker);
         segment.attach(4096).unwrap();
         sender.join().unwrap();
     }

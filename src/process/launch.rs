@@ -15,11 +15,14 @@ use nix::unistd::Pid;
 use crate::coprocess::Coprocess;
 use crate::end::{End, Terms};
 use crate::error::{Error, ForkError, Result};
+use crate::process::child::Child;
+use crate::process::descriptor::Descriptor;
 use crate::process::execute::Program;
 use crate::process::handshake::{Answer, Hello, receive_verdict, send_claim};
 use crate::process::mark::Nonce;
+use crate::process::terminal::TerminalSignals;
 use crate::process::worker::Worker;
-use crate::process::{above_streams, pidfd, watcher};
+use crate::process::{above_streams, watcher};
 
 /// What to start, and how.
 pub(crate) struct Launch {
@@ -28,6 +31,7 @@ pub(crate) struct Launch {
     pub(crate) backend: Backend,
     pub(crate) wakeup: Wakeup,
     pub(crate) terms: Terms,
+    pub(crate) terminal_signals: TerminalSignals,
     pub(crate) fork_timeout: Duration,
 }
 
@@ -48,24 +52,26 @@ impl Launch {
         // Before the segment is made: the kernel and the dynamic linker are busy with the new process for longer than the rest takes.
         let started = self.program.execute(theirs.as_fd(), nonce)?;
         drop(theirs);
-        let pidfd = process_descriptor(started.id)?;
-        let worker = Worker::new(started.child, pidfd, lifeline, self.terms.close_timeout);
+        let process = take_charge(started.id)?;
+        let worker = Worker::new(started.child, process, lifeline, self.terms.close_timeout);
         self.attach(started.id, Unattached { worker: Arc::new(worker), attached: false }, deadline)
     }
 
     fn attach(&self, id: u32, mut unattached: Unattached, deadline: Option<Instant>) -> std::result::Result<Coprocess, ForkError> {
         let worker = &unattached.worker;
         let (region, segment) = Segment::create(self.backend, self.wakeup, self.capacity).map_err(no_segment)?;
-        let hello = Hello::new(region.capacity(), &segment, &self.terms, self.program.function().unwrap_or(0));
-        let attached = worker.with_descriptors(|pidfd, lifeline| {
-            region.mind(Some(pidfd), lifeline).map_err(ForkError::setup("copy the descriptor of the worker process"))?;
+        let function = self.program.function().unwrap_or(0);
+        let hello = Hello::new(region.capacity(), &segment, &self.terms, self.terminal_signals, function);
+        let attached = worker.with_descriptors(|process, lifeline| {
+            region.mind(Some(process), lifeline).map_err(ForkError::setup("copy the descriptor of the worker process"))?;
             match hello.send(lifeline, &segment) {
                 // It has closed the socket, or ended, with or without having read the claim: the handshake finds out which.
                 Err(error) if matches!(error.kind(), io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionReset) => {}
                 sent => sent.map_err(ForkError::setup("send the segment through the socket pair"))?,
             }
-            self.handshake(lifeline, pidfd, deadline)
+            self.handshake(lifeline, process, deadline)
         });
+        let attached = attached.map_err(ForkError::setup("wait for the worker"))?;
         if !attached.unwrap_or(Ok(false))? {
             return Err(worker.reap_at_last().map_or_else(status_taken, ForkError::Ended));
         }
@@ -82,7 +88,7 @@ impl Launch {
     fn handshake(
         &self,
         lifeline: BorrowedFd<'_>,
-        pidfd: BorrowedFd<'_>,
+        process: BorrowedFd<'_>,
         deadline: Option<Instant>,
     ) -> std::result::Result<bool, ForkError> {
         // Once the worker has closed its end of the socket, only its own end, or the clock, can tell more.
@@ -93,7 +99,7 @@ impl Launch {
                 // Rounded up to the next millisecond.
                 PollTimeout::try_from(left.saturating_add(Duration::from_micros(999))).unwrap_or(PollTimeout::MAX)
             });
-            let mut fds = [PollFd::new(pidfd, PollFlags::POLLIN), PollFd::new(lifeline, PollFlags::POLLIN)];
+            let mut fds = [PollFd::new(process, PollFlags::POLLIN), PollFd::new(lifeline, PollFlags::POLLIN)];
             let watched = if listening { &mut fds[..] } else { fds.split_at_mut(1).0 };
             match poll(watched, timeout) {
                 Ok(_) | Err(nix::Error::EINTR) => {}
@@ -161,9 +167,9 @@ fn status_taken() -> ForkError {
     ForkError::Handshake("it ended before it attached, and its exit status was taken by somebody else".to_owned())
 }
 
-/// Opens a descriptor for a child that nobody else knows of yet. If that fails, the child is killed and reaped.
-fn process_descriptor(id: u32) -> std::result::Result<OwnedFd, ForkError> {
-    pidfd::open(id).and_then(above_streams::moved).map_err(|error| {
+/// Takes charge of a child that nothing else knows of yet. If that fails, the child is killed and reaped.
+fn take_charge(id: u32) -> std::result::Result<Child, ForkError> {
+    Child::new(id).map_err(|error| {
         if error.raw_os_error() == Some(libc::ESRCH) {
             return status_taken();
         }
@@ -172,12 +178,12 @@ fn process_descriptor(id: u32) -> std::result::Result<OwnedFd, ForkError> {
         if kill(id, Signal::SIGKILL).is_ok() {
             while waitpid(id, None) == Err(nix::Error::EINTR) {}
         }
-        ForkError::setup("open a descriptor for the worker process")(error)
+        ForkError::setup("watch over the worker process")(error)
     })
 }
 
 /// Two ends, close-on-exec, neither of them where a process has its standard streams.
-fn socket_pair() -> io::Result<(OwnedFd, OwnedFd)> {
+fn socket_pair() -> io::Result<(Descriptor, OwnedFd)> {
     let (ours, theirs) = socketpair(AddressFamily::Unix, SockType::SeqPacket, None, SockFlag::SOCK_CLOEXEC)?;
-    Ok((above_streams::moved(ours)?, above_streams::moved(theirs)?))
+    Ok((above_streams::moved(ours).and_then(Descriptor::new)?, above_streams::moved(theirs)?))
 }

@@ -1,10 +1,14 @@
 //! Processes: starting workers, being one, and watching over each other's life.
 
-#[expect(unsafe_code, reason = "a descriptor that was copied")]
+#[expect(unsafe_code, reason = "descriptors that were copied, and a limit that is asked for")]
 mod above_streams;
 #[expect(unsafe_code, reason = "what the standard library does before main")]
 mod before_main;
+mod bell;
 mod builder;
+mod child;
+#[expect(unsafe_code, reason = "a descriptor that is not closed where its value ends")]
+mod descriptor;
 mod entry;
 #[expect(unsafe_code, reason = "the objects that the dynamic linker knows")]
 mod executable;
@@ -25,6 +29,8 @@ mod own;
 mod pidfd;
 #[expect(unsafe_code, reason = "what the kernel says of this process and its file")]
 mod privileges;
+#[expect(unsafe_code, reason = "handlers of signals")]
+mod terminal;
 #[expect(unsafe_code, reason = "ending the process at once")]
 #[expect(clippy::arithmetic_side_effects, reason = "the clock tells of far more than the six centuries that a timeout can be")]
 mod watcher;
@@ -33,6 +39,7 @@ mod worker;
 
 pub(crate) use before_main::prepare_thread;
 pub use builder::{Builder, fork, spawn};
+pub(crate) use descriptor::Descriptor;
 #[cfg(fuzzing)]
 pub(crate) use entry::attach_unwatched;
 pub use entry::{init, init_before_main, parent};
@@ -40,4 +47,5 @@ pub(crate) use forked::Generation;
 #[cfg(fuzzing)]
 pub(crate) use handshake::read_verdict;
 pub(crate) use own::Own;
+pub use terminal::TerminalSignals;
 pub(crate) use worker::Worker;

@@ -1,4 +1,5 @@
-//! A descriptor that stands for a process: readable once it has ended, and immune to the reuse of process ids.
+//! System calls about a process: by a descriptor that stands for it, readable once it has ended and immune to the reuse of process ids; or, of a child,
+//! by its number.
 
 use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
@@ -36,15 +37,8 @@ pub(crate) fn signal(pidfd: BorrowedFd<'_>, signal: Signal) -> io::Result<()> {
 
 /// Reaps the process: its exit status, or `None` if it has not ended and `wait` is false.
 pub(crate) fn reap(pidfd: BorrowedFd<'_>, wait: bool) -> io::Result<Option<ExitStatus>> {
-    // Not by the package's `waitid`, which does not know the real-time signals.
-    let flags = libc::WEXITED | if wait { 0 } else { libc::WNOHANG };
     let id = libc::id_t::try_from(pidfd.as_raw_fd()).map_err(|_| io::Error::from_raw_os_error(libc::EBADF))?;
-    // SAFETY: all zeros is a valid siginfo_t: numbers and null pointers.
-    let mut info: libc::siginfo_t = unsafe { std::mem::zeroed() };
-    // SAFETY: the kernel writes to `info`, which outlives the call, and to nothing else.
-    if unsafe { libc::waitid(libc::P_PIDFD, id, &mut info, flags) } != 0 {
-        return Err(io::Error::last_os_error());
-    }
+    let info = wait_id(libc::P_PIDFD, id, if wait { 0 } else { libc::WNOHANG })?;
     // SAFETY: waitid fills this field in, or leaves the zero.
     if unsafe { info.si_pid() } == 0 {
         return Ok(None);
@@ -57,4 +51,42 @@ pub(crate) fn reap(pidfd: BorrowedFd<'_>, wait: bool) -> io::Result<Option<ExitS
         libc::CLD_DUMPED => status | 0x80,
         _ => status,
     })))
+}
+
+/// Reaps a child by its number, as [`reap`] does by a descriptor.
+pub(crate) fn reap_by_number(id: u32, wait: bool) -> io::Result<Option<ExitStatus>> {
+    let mut status = 0;
+    let flags = if wait { 0 } else { libc::WNOHANG };
+    // SAFETY: the kernel writes to `status`, which outlives the call, and to nothing else.
+    match unsafe { libc::waitpid(id.cast_signed(), &mut status, flags) } {
+        -1 => Err(io::Error::last_os_error()),
+        0 => Ok(None),
+        _ => Ok(Some(ExitStatus::from_raw(status))),
+    }
+}
+
+/// Waits until a child has ended, or was reaped by something else. Does not reap it.
+pub(crate) fn wait_for_end(id: u32) {
+    while let Err(error) = wait_id(libc::P_PID, id, libc::WNOWAIT) {
+        if error.kind() != io::ErrorKind::Interrupted {
+            return;
+        }
+    }
+}
+
+/// Returns `false` if the number is not that of a child of this process, which something else has reaped then.
+pub(crate) fn is_child(id: u32) -> bool {
+    let looked = wait_id(libc::P_PID, id, libc::WNOWAIT | libc::WNOHANG);
+    !looked.is_err_and(|error| error.raw_os_error() == Some(libc::ECHILD))
+}
+
+/// Not by the package's `waitid`, which does not know the real-time signals.
+fn wait_id(kind: libc::idtype_t, id: libc::id_t, flags: i32) -> io::Result<libc::siginfo_t> {
+    // SAFETY: all zeros is a valid siginfo_t: numbers and null pointers.
+    let mut info: libc::siginfo_t = unsafe { std::mem::zeroed() };
+    // SAFETY: the kernel writes to `info`, which outlives the call, and to nothing else.
+    if unsafe { libc::waitid(kind, id, &mut info, libc::WEXITED | flags) } != 0 {
+        return Err(io::Error::last_os_error());
+    }
+    Ok(info)
 }

@@ -1,22 +1,29 @@
 //! The process watcher: one thread of the library that waits in the kernel for the ends of all the processes this one is paired with.
 //!
 //! It starts with the first pair and ends soon after the last. While nothing happens it is never woken.
+//!
+//! The program may close the watcher's descriptors, as daemons and sandboxes do with all that they
+//! do not know. The thread is woken by its [bell](super::bell) then. All its pairs end, and it goes
+//! on without descriptors until the last of its workers was reaped. A new pair gets a new watcher.
 
 use std::collections::HashMap;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::process::parent_id;
 use std::ptr;
-use std::sync::atomic::{AtomicPtr, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
-use nix::sys::eventfd::{EfdFlags, EventFd};
 
 use crate::end::End;
 use crate::error::Reason;
-use crate::process::Generation;
+use crate::process::bell::{Listener, Ringer, bell};
+use crate::process::descriptor::Descriptor;
 use crate::process::worker::Worker;
+use crate::process::{Generation, Own, above_streams, prepare_thread};
 use crate::sync::lock;
 
 /// A worker that has closed its lifeline is about to end, and the kernel will tell how, unless it lives on for this long.
@@ -25,40 +32,18 @@ const LAST_BREATH: Duration = Duration::from_secs(1);
 const GRACE: Duration = Duration::from_millis(250);
 /// Programs that start one worker after the other do not need a new thread for each.
 const LINGER: Duration = Duration::from_millis(50);
+/// How often the watcher looks whether a worker has ended that no descriptor tells of.
+const GLANCE: Duration = Duration::from_millis(20);
+/// How often a worker looks whether its parent lives, of which it can have no descriptor: a child that the parent has forked may keep the lifeline.
+const GLANCE_AT_PARENT: Duration = Duration::from_millis(250);
 
 /// The exit status of a worker that was ended because its parent is gone: that of a shell for SIGKILL. Nobody is left to read it.
 const ORPHANED: i32 = 128 + libc::SIGKILL;
 
-/// Where the watcher of a process is. A child of fork(2) gets a place of its own: the lock of its parent's may have been held by another thread, and
-/// then it is held for ever there.
-struct Place {
-    generation: Generation,
-    watcher: Mutex<Option<Arc<Watcher>>>,
-}
-
-/// That of this process.
+/// The watcher of this process.
 fn place() -> &'static Mutex<Option<Arc<Watcher>>> {
-    static PLACE: AtomicPtr<Place> = AtomicPtr::new(ptr::null_mut());
-    // Acquire: pairs with the Release below.
-    let known = PLACE.load(Ordering::Acquire);
-    // SAFETY: null, or a place that was made below and is never freed; only shared references to it are made.
-    if let Some(place) = unsafe { known.as_ref() }
-        && !place.generation.is_foreign()
-    {
-        return &place.watcher;
-    }
-    let new = Box::into_raw(Box::new(Place { generation: Generation::watched(), watcher: Mutex::new(None) }));
-    // Release: whoever finds it sees what is in it. Acquire: as above. What was there before is left alone: to drop it would run code of the program that
-    // belongs to the process which this one was forked from.
-    match PLACE.compare_exchange(known, new, Ordering::AcqRel, Ordering::Acquire) {
-        // SAFETY: as above.
-        Ok(_) => unsafe { &(*new).watcher },
-        Err(_) => {
-            // SAFETY: made above, and nobody else has seen it.
-            drop(unsafe { Box::from_raw(new) });
-            place()
-        }
-    }
+    static PLACE: Own<Mutex<Option<Arc<Watcher>>>> = Own::new();
+    PLACE.get()
 }
 
 struct Watcher {
@@ -66,11 +51,31 @@ struct Watcher {
     /// knowledge, and a number may come again.
     generation: Generation,
     process: u32,
-    epoll: Epoll,
-    /// Makes the thread look at its deadlines.
-    bell: EventFd,
+    ears: Ears,
+    /// The program has closed some of its descriptors: none of them is used any more.
+    deaf: AtomicBool,
     pairs: Mutex<Pairs>,
 }
+
+/// What the thread waits with.
+struct Ears {
+    epoll: Descriptor<Set>,
+    /// Makes the thread look at its deadlines.
+    ringer: Ringer,
+    listener: Listener,
+}
+
+/// What the thread waits for.
+struct Set(Epoll);
+
+impl AsFd for Set {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.0.as_fd()
+    }
+}
+
+/// The program has closed descriptors of the watcher.
+struct Deaf;
 
 #[derive(Default)]
 struct Pairs {
@@ -82,11 +87,24 @@ struct Pairs {
 
 enum Watched {
     /// On the parent's side.
-    Worker { end: Arc<End>, worker: Arc<Worker>, hung_up: Option<Instant> },
+    Worker {
+        end: Arc<End>,
+        worker: Arc<Worker>,
+        hung_up: Option<Instant>,
+        /// It is about to end, and the program has closed the descriptor that would tell.
+        unheard: bool,
+    },
     /// A worker that never became one, and cannot be killed: to be reaped when it ends.
-    Remains { worker: Arc<Worker> },
+    Remains { worker: Arc<Worker>, unheard: bool },
     /// On the worker's side.
-    Parent { end: Arc<End>, lifeline: Arc<OwnedFd>, pidfd: Option<OwnedFd>, died: Option<Instant> },
+    Parent {
+        end: Arc<End>,
+        lifeline: Arc<OwnedFd>,
+        pidfd: Option<OwnedFd>,
+        /// Without a descriptor of it, the parent is known by its number: that of this process's parent, until it has died.
+        by_number: bool,
+        died: Option<Instant>,
+    },
 }
 
 /// The bell's key; pairs have two keys each, from 2 on: even for the process, odd for the lifeline.
@@ -94,47 +112,53 @@ const BELL: u64 = 0;
 
 /// Watches a worker of this process.
 pub(crate) fn watch_worker(end: &Arc<End>, worker: &Arc<Worker>) -> io::Result<()> {
-    watch(Watched::Worker { end: end.clone(), worker: worker.clone(), hung_up: None })
+    watch(Watched::Worker { end: end.clone(), worker: worker.clone(), hung_up: None, unheard: false })
 }
 
 /// Reaps a worker once it ends.
 pub(crate) fn watch_remains(worker: &Arc<Worker>) -> io::Result<()> {
-    watch(Watched::Remains { worker: worker.clone() })
+    watch(Watched::Remains { worker: worker.clone(), unheard: false })
 }
 
 /// Watches the parent of this process.
 pub(crate) fn watch_parent(end: &Arc<End>, lifeline: Arc<OwnedFd>, pidfd: Option<OwnedFd>) -> io::Result<()> {
-    watch(Watched::Parent { end: end.clone(), lifeline, pidfd, died: None })
+    let by_number = pidfd.is_none() && parent_id() == end.peer;
+    watch(Watched::Parent { end: end.clone(), lifeline, pidfd, by_number, died: None })
 }
 
 /// Makes the watcher look at the deadlines of closing workers.
 pub(crate) fn look_again() {
-    if let Some(watcher) = &*lock(place())
-        && !watcher.is_foreign()
+    let current = lock(place()).clone();
+    if let Some(watcher) = current.filter(|watcher| !watcher.is_foreign())
+        && !(watcher.ears.are_intact() && watcher.ears.ringer.ring())
     {
-        // Fails only if the counter is full: then the watcher is about to look anyway.
-        let _ = watcher.bell.write(1);
+        // The thread was woken by that, too, unless a child of a plain fork(2) keeps the bell's other copy.
+        watcher.take_over();
     }
 }
 
 fn watch(watched: Watched) -> io::Result<()> {
-    let mut current = lock(place());
-    if let Some(inherited) = current.take_if(|watcher| watcher.is_foreign()) {
-        // Of the process that this one is a clone of, without the C library's knowledge: the thread is not here, and the set of descriptors is still that process's
-        // own. What the watcher holds is left alone: to drop it would run code of the program that belongs there.
-        std::mem::forget(inherited);
-    }
+    let mut current = loop {
+        let mut current = lock(place());
+        if let Some(inherited) = current.take_if(|watcher| watcher.is_foreign()) {
+            // Of the process that this one is a clone of, without the C library's knowledge: the thread is not here, and the set of descriptors is still that process's
+            // own. What the watcher holds is left alone: to drop it would run code of the program that belongs there.
+            std::mem::forget(inherited);
+        }
+        let Some(deaf) = current.take_if(|watcher| !watcher.ears.are_intact()) else { break current };
+        drop(current);
+        deaf.take_over();
+    };
     let watcher = match &*current {
         Some(watcher) => watcher.clone(),
         None => {
             let watcher = Arc::new(Watcher {
                 generation: Generation::watched(),
                 process: std::process::id(),
-                epoll: Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC)?,
-                bell: EventFd::from_flags(EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK)?,
+                ears: Ears::new()?,
+                deaf: AtomicBool::new(false),
                 pairs: Mutex::default(),
             });
-            watcher.epoll.add(&watcher.bell, EpollEvent::new(EpollFlags::EPOLLIN, BELL))?;
             let thread = watcher.clone();
             std::thread::Builder::new().name("coprocess-watch".to_owned()).spawn(move || thread.run())?;
             *current = Some(watcher.clone());
@@ -148,26 +172,77 @@ fn watch(watched: Watched) -> io::Result<()> {
     let add = |process: Option<BorrowedFd<'_>>, lifeline: Option<BorrowedFd<'_>>| -> io::Result<()> {
         if let Some(lifeline) = lifeline {
             // It carries no data after the handshake; what a hostile side sends on it is not even looked at.
-            watcher.epoll.add(lifeline, EpollEvent::new(EpollFlags::EPOLLRDHUP, key + 1))?;
+            watcher.ears.epoll.0.add(lifeline, EpollEvent::new(EpollFlags::EPOLLRDHUP, key + 1))?;
         }
         if let Some(process) = process {
-            watcher.epoll.add(process, EpollEvent::new(EpollFlags::EPOLLIN, key))?;
+            watcher.ears.epoll.0.add(process, EpollEvent::new(EpollFlags::EPOLLIN, key))?;
         }
         Ok(())
     };
     let added = match &watched {
-        Watched::Worker { worker, .. } => worker.with_descriptors(|pidfd, lifeline| add(Some(pidfd), Some(lifeline))).unwrap_or(Ok(())),
-        Watched::Remains { worker } => worker.with_descriptors(|pidfd, _| add(Some(pidfd), None)).unwrap_or(Ok(())),
-        Watched::Parent { lifeline, pidfd, .. } => add(pidfd.as_ref().map(AsFd::as_fd), Some(lifeline.as_fd())),
+        Watched::Worker { worker, .. } => worker.with_descriptors(|process, lifeline| add(Some(process), Some(lifeline))),
+        Watched::Remains { worker, .. } => worker.with_descriptors(|process, _| add(Some(process), None)),
+        Watched::Parent { lifeline, pidfd, .. } => Ok(Some(add(pidfd.as_ref().map(AsFd::as_fd), Some(lifeline.as_fd())))),
     };
-    if let Err(error) = added {
+    if let Err(error) = added.and_then(|added| added.unwrap_or(Ok(()))) {
         // The caller closes the descriptors, and they leave the set with that. The thread ends if it has nothing else to watch.
         drop(pairs);
-        let _ = watcher.bell.write(1);
+        let _ = watcher.ears.ringer.ring();
         return Err(error);
     }
+    let has_deadlines = matches!(watched, Watched::Parent { by_number: true, .. });
     pairs.watched.insert(key, watched);
+    drop(pairs);
+    if has_deadlines {
+        watcher.ears.ringer.ring();
+    }
     Ok(())
+}
+
+impl Ears {
+    fn new() -> io::Result<Ears> {
+        let (listener, ringer) = bell()?;
+        let epoll = Epoll(above_streams::far_above(Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC)?.0)?);
+        epoll.add(&listener, EpollEvent::new(EpollFlags::EPOLLIN, BELL))?;
+        Ok(Ears { epoll: Descriptor::new(Set(epoll))?, ringer, listener })
+    }
+
+    /// Returns `false` if the program has closed one of them. The bell tells more than the epoll, which looks like any other.
+    fn are_intact(&self) -> bool {
+        self.listener.is_intact() && self.ringer.is_intact() && self.epoll.is_intact()
+    }
+
+    /// Waits until something happens.
+    fn listen(&self, events: &mut [EpollEvent], timeout: Option<Duration>) -> Result<usize, Deaf> {
+        if !self.are_intact() {
+            return Err(Deaf);
+        }
+        let mut fds = [self.listener.as_fd(), self.epoll.as_fd()].map(|fd| PollFd::new(fd, PollFlags::POLLIN));
+        // A poll, unlike an epoll, keeps what it waits for open, so that the bell can tell that its other end was closed. Too long a timeout is the longest.
+        let polled = poll(&mut fds, timeout.map_or(PollTimeout::NONE, |time| PollTimeout::try_from(time).unwrap_or(PollTimeout::MAX)));
+        let at_once = match polled {
+            Ok(_) => true,
+            // A signal, too, is a reason to look at the deadlines.
+            Err(nix::Error::EINTR) => return Ok(0),
+            // A sandbox may allow no descriptors at all, and then no poll of any: those that are open stay in the epoll.
+            Err(nix::Error::EINVAL) => false,
+            Err(_) => return Err(Deaf),
+        };
+        let broken = PollFlags::POLLHUP | PollFlags::POLLNVAL | PollFlags::POLLERR;
+        if fds.iter().any(|fd| fd.revents().is_some_and(|happened| happened.intersects(broken))) || !self.are_intact() {
+            return Err(Deaf);
+        }
+        let timeout = match timeout {
+            _ if at_once => EpollTimeout::ZERO,
+            None => EpollTimeout::NONE,
+            Some(time) => EpollTimeout::try_from(time).unwrap_or(EpollTimeout::MAX),
+        };
+        match self.epoll.0.wait(events, timeout) {
+            Ok(count) => Ok(count),
+            Err(nix::Error::EINTR) => Ok(0),
+            Err(_) => Err(Deaf),
+        }
+    }
 }
 
 impl Watcher {
@@ -176,23 +251,17 @@ impl Watcher {
     }
 
     fn run(&self) {
+        // It completes calls whose callbacks are the program's.
+        prepare_thread("coprocess-watch");
         let mut next: Option<Instant> = None;
         loop {
-            let timeout = match next {
-                None => EpollTimeout::NONE,
-                // Rounded up, so as not to wake just before.
-                Some(at) => EpollTimeout::try_from(at.saturating_duration_since(Instant::now()) + Duration::from_millis(1))
-                    .unwrap_or(EpollTimeout::MAX),
-            };
+            // Rounded up, so as not to wake just before.
+            let timeout = next.map(|at| at.saturating_duration_since(Instant::now()) + Duration::from_millis(1));
             let mut events = [EpollEvent::empty(); 16];
-            // A signal, too, is a reason to look at the deadlines; nothing else can fail here.
-            let count = self.epoll.wait(&mut events, timeout).unwrap_or(0);
+            let Ok(count) = self.ears.listen(&mut events, timeout) else { return self.go_on_deaf() };
             for event in events.iter().take(count) {
                 match event.data() {
-                    BELL => {
-                        // Nonblocking: resets the counter.
-                        let _ = self.bell.read();
-                    }
+                    BELL => self.ears.listener.hush(),
                     key => self.happened(key & !1, key & 1 == 1),
                 }
             }
@@ -203,48 +272,87 @@ impl Watcher {
         }
     }
 
+    /// Goes on without descriptors in a thread of its own: the watcher's does not know that they are gone.
+    #[cold]
+    fn take_over(self: Arc<Self>) {
+        // If it still can be rung, that thread finds out, and ends.
+        self.ears.ringer.ring();
+        let successor = self.clone();
+        let started = std::thread::Builder::new().name("coprocess-watch".to_owned()).spawn(move || successor.go_on_deaf());
+        if started.is_err() {
+            // With no thread to be had, this one ends what there is.
+            self.go_on_deaf();
+        }
+    }
+
+    /// Ends all pairs, since the program has closed descriptors by which they were watched. Returns when the last worker was reaped; a worker process exits.
+    #[cold]
+    fn go_on_deaf(&self) {
+        // Of several threads that found out, one is enough. Relaxed: nothing is read that depends on it.
+        if self.deaf.swap(true, Ordering::Relaxed) {
+            return;
+        }
+        // The order of the locks is that of `watch`.
+        let mut current = lock(place());
+        current.take_if(|current| ptr::eq(&raw const **current, self));
+        let mut pairs = lock(&self.pairs);
+        drop(current);
+        let mut ends = Vec::new();
+        for watched in pairs.watched.values_mut() {
+            match watched {
+                Watched::Worker { end, worker, hung_up, unheard } => {
+                    (*hung_up, *unheard) = (None, true);
+                    worker.forgo_descriptors();
+                    ends.push((end.clone(), Some(worker.clone())));
+                }
+                Watched::Remains { worker, unheard } => {
+                    *unheard = true;
+                    worker.forgo_descriptors();
+                }
+                Watched::Parent { end, died, .. } => {
+                    died.get_or_insert_with(|| Instant::now() + GRACE);
+                    ends.push((end.clone(), None));
+                }
+            }
+        }
+        drop(pairs);
+        for (end, worker) in ends {
+            end.peer_gone(Reason::DescriptorsClosed);
+            // A worker process exits instead, as after the death of its parent.
+            if let Some(worker) = worker {
+                worker.begin_close();
+            }
+        }
+        while self.attend_to_deadlines(lock(&self.pairs)).is_some() {
+            std::thread::sleep(GLANCE);
+        }
+    }
+
     /// The lifeline of a pair hung up, or its process ended.
     fn happened(&self, key: u64, is_lifeline: bool) {
         let mut pairs = lock(&self.pairs);
         let Some(watched) = pairs.watched.get_mut(&key) else { return };
         match watched {
-            Watched::Worker { worker, hung_up, .. } if is_lifeline => {
+            Watched::Worker { worker, hung_up, unheard, .. } if is_lifeline => {
                 *hung_up = Some(Instant::now() + LAST_BREATH);
                 // It would be reported for ever.
-                let _ = worker.with_descriptors(|_, lifeline| self.epoll.delete(lifeline));
-            }
-            Watched::Worker { end, worker, .. } => {
-                let Some(status) = worker.reap(false, |pidfd, lifeline| {
-                    // A child of a plain fork(2) may hold copies of them: closing alone would not take them out of the set. The lifeline may be
-                    // out already.
-                    let _ = self.epoll.delete(pidfd);
-                    let _ = self.epoll.delete(lifeline);
-                }) else {
-                    return;
-                };
-                let (end, worker) = (end.clone(), worker.clone());
-                let removed = pairs.watched.remove(&key);
-                drop((pairs, removed));
-                end.peer_gone(status.map_or(Reason::Unknown, Reason::from_status));
-                // Who waits for the end of the worker is to have the pair to himself then, and not to wait for this thread again.
-                drop(end);
-                worker.tell_ended();
-            }
-            Watched::Remains { worker } => {
-                let reaped = worker.reap(false, |pidfd, _| {
-                    let _ = self.epoll.delete(pidfd);
+                *unheard |= worker.look_at_descriptors(|[process, lifeline]| {
+                    let _ = lifeline.map(|lifeline| self.ears.epoll.0.delete(lifeline));
+                    process.is_none()
                 });
-                if reaped.is_some() {
-                    pairs.watched.remove(&key);
-                }
             }
-            Watched::Parent { end, lifeline, pidfd, died } => {
+            Watched::Worker { worker, .. } | Watched::Remains { worker, .. } => {
+                let worker = worker.clone();
+                drop(pairs);
+                self.reap(key, &worker);
+            }
+            Watched::Parent { end, lifeline, pidfd, died, .. } => {
                 // After an orderly close it may still be busy with what it was sent.
                 let grace = if end.watch.is_closed() { GRACE.max(end.terms.close_timeout) } else { GRACE };
                 died.get_or_insert_with(|| Instant::now() + grace);
-                let _ = self.epoll.delete(&*lifeline);
+                let _ = self.ears.epoll.0.delete(&*lifeline);
                 if let Some(pidfd) = pidfd {
-                    let _ = self.epoll.delete(&*pidfd);
+                    let _ = self.ears.epoll.0.delete(&*pidfd);
                 }
                 let end = end.clone();
                 drop(pairs);
@@ -253,33 +361,73 @@ impl Watcher {
         }
     }
 
+    /// Reaps a worker if it has ended, and tells its end.
+    fn reap(&self, key: u64, worker: &Worker) {
+        let reaped = worker.reap(false, |descriptors| {
+            // A child of a plain fork(2) may hold copies of them: closing alone would not take them out of the set. The lifeline may be out already.
+            for descriptor in descriptors.into_iter().flatten() {
+                let _ = self.ears.epoll.0.delete(descriptor);
+            }
+        });
+        let Some(status) = reaped else { return };
+        let removed = lock(&self.pairs).watched.remove(&key);
+        if let Some(Watched::Worker { end, .. }) = &removed {
+            end.peer_gone(status.map_or(Reason::Unknown, Reason::from_status));
+        }
+        // Who waits for the end of the worker is to have the pair to himself then, and not to wait for this thread again.
+        drop(removed);
+        worker.tell_ended();
+    }
+
     /// Does what is due. Returns the next deadline, or `None` if there is nothing left to watch.
     fn deadlines(&self) -> Option<Option<Instant>> {
-        let now = Instant::now();
-        let mut earliest: Option<Instant> = None;
-        let mut deserted = Vec::new();
         // The order of the locks is that of `watch`.
         let mut current = lock(place());
         let mut pairs = lock(&self.pairs);
         if pairs.watched.is_empty() {
+            let now = Instant::now();
             let leaving = *pairs.leaving.get_or_insert(now + LINGER);
             if now < leaving {
                 return Some(Some(leaving));
             }
-            *current = None;
+            // Unless it was given up for another one.
+            current.take_if(|current| ptr::eq(&raw const **current, self));
             return None;
         }
         drop(current);
-        for watched in pairs.watched.values_mut() {
+        Some(self.attend_to_deadlines(pairs))
+    }
+
+    /// Does what is due. Returns the next deadline.
+    fn attend_to_deadlines(&self, mut pairs: MutexGuard<'_, Pairs>) -> Option<Instant> {
+        let now = Instant::now();
+        let mut earliest: Option<Instant> = None;
+        let (mut deserted, mut unseen, mut orphaned) = (Vec::new(), Vec::new(), Vec::new());
+        for (key, watched) in &mut pairs.watched {
             let next = match watched {
-                Watched::Worker { end, worker, hung_up } => {
+                Watched::Worker { end, worker, hung_up, unheard } => {
                     if hung_up.is_some_and(|at| now >= at) {
                         *hung_up = None;
                         deserted.push(end.clone());
                     }
-                    [*hung_up, worker.escalate()].into_iter().flatten().min()
+                    let signal = worker.escalate();
+                    *unheard |= signal.is_some() && worker.has_lost_descriptors();
+                    let glance = unheard.then(|| {
+                        unseen.push((*key, worker.clone()));
+                        now + GLANCE
+                    });
+                    [*hung_up, signal, glance].into_iter().flatten().min()
                 }
-                Watched::Remains { .. } => None,
+                Watched::Remains { worker, unheard } => unheard.then(|| {
+                    unseen.push((*key, worker.clone()));
+                    now + GLANCE
+                }),
+                Watched::Parent { end, by_number: true, died: died @ None, .. } if parent_id() != end.peer => {
+                    *died = Some(now + GRACE);
+                    orphaned.push(end.clone());
+                    *died
+                }
+                Watched::Parent { by_number: true, died: None, .. } => Some(now + GLANCE_AT_PARENT),
                 Watched::Parent { died, .. } => {
                     if died.is_some_and(|at| now >= at) {
                         // Stuck in user code, and nobody is left who could ask it to end. Not `exit`: that would run what the stuck code
@@ -297,6 +445,12 @@ impl Watcher {
             // It lives on without its lifeline: it has left the pair.
             end.peer_gone(Reason::Closed);
         }
-        Some(earliest)
+        for end in orphaned {
+            end.peer_gone(Reason::ParentDied);
+        }
+        for (key, worker) in unseen {
+            self.reap(key, &worker);
+        }
+        earliest
     }
 }

@@ -1,15 +1,17 @@
 //! The worker process, as its parent sees it: whether it still runs, how it ended, and how to make it end.
 
 use std::io;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::process::{Child, ExitStatus};
+use std::os::fd::{AsFd, BorrowedFd};
+use std::process::{self, ExitStatus};
 use std::sync::{Condvar, Mutex};
 use std::time::{Duration, Instant};
 
 use nix::sys::signal::Signal;
 
 use crate::error::{Error, Result};
-use crate::process::{pidfd, watcher};
+use crate::process::child::Child;
+use crate::process::descriptor::Descriptor;
+use crate::process::watcher;
 use crate::sync::lock;
 
 /// Beyond SIGKILL, how long a close waits for the kernel to be done with the process.
@@ -31,15 +33,28 @@ enum Stage {
 enum Life {
     Alive {
         stage: Stage,
-        /// Everything that concerns the process goes through this: its number may be another's as soon as somebody reaps it.
-        pidfd: OwnedFd,
-        /// Its end of file tells the worker, and whatever it has started and lent it to, that this process is gone.
-        lifeline: OwnedFd,
-        /// Of a [`Command`](std::process::Command). Never waited for by its number; its standard streams stay open with it.
-        _child: Option<Child>,
+        /// Everything that concerns the process goes through this.
+        process: Child,
+        /// Its end of file tells the worker, and whatever it has started and lent it to, that this process is gone. `None` once the program has closed it, or
+        /// the watcher's descriptors.
+        lifeline: Option<Descriptor>,
+        /// Of a [`Command`](process::Command). Never waited for by its number; its standard streams stay open with it.
+        command: Option<process::Child>,
     },
     /// Reaped. The status is unknown if somebody else has taken it. Those who wait for it are `told` when all is done that its end brings.
     Ended { status: Option<ExitStatus>, told: bool },
+}
+
+impl Life {
+    /// The descriptors to watch, of the process and the lifeline: those that the program has not closed.
+    fn descriptors(&self) -> [Option<BorrowedFd<'_>>; 2] {
+        match self {
+            Life::Alive { process, lifeline, .. } => {
+                [process.notice(), lifeline.as_ref().filter(|lifeline| lifeline.is_intact()).map(AsFd::as_fd)]
+            }
+            Life::Ended { .. } => [None, None],
+        }
+    }
 }
 
 #[derive(Debug)]
@@ -50,17 +65,47 @@ pub(crate) struct Worker {
 }
 
 impl Worker {
-    pub(crate) fn new(child: Option<Child>, pidfd: OwnedFd, lifeline: OwnedFd, close_timeout: Duration) -> Worker {
-        let life = Life::Alive { stage: Stage::Running, pidfd, lifeline, _child: child };
+    pub(crate) fn new(command: Option<process::Child>, process: Child, lifeline: Descriptor, close_timeout: Duration) -> Worker {
+        let life = Life::Alive { stage: Stage::Running, process, lifeline: Some(lifeline), command };
         Worker { life: Mutex::new(life), ended: Condvar::new(), close_timeout: close_timeout.min(LONGEST) }
     }
 
     /// Does something with the descriptors to watch, of the process and the lifeline, unless it has been reaped.
-    pub(crate) fn with_descriptors<T>(&self, f: impl FnOnce(BorrowedFd<'_>, BorrowedFd<'_>) -> T) -> Option<T> {
-        match &*lock(&self.life) {
-            Life::Alive { pidfd, lifeline, .. } => Some(f(pidfd.as_fd(), lifeline.as_fd())),
-            Life::Ended { .. } => None,
+    ///
+    /// # Errors
+    ///
+    /// `EBADF` if the program has closed one of them.
+    pub(crate) fn with_descriptors<T>(&self, f: impl FnOnce(BorrowedFd<'_>, BorrowedFd<'_>) -> T) -> io::Result<Option<T>> {
+        let life = lock(&self.life);
+        if let Life::Ended { .. } = &*life {
+            return Ok(None);
         }
+        let [Some(process), Some(lifeline)] = life.descriptors() else { return Err(io::Error::from_raw_os_error(libc::EBADF)) };
+        Ok(Some(f(process, lifeline)))
+    }
+
+    /// The same with those, of the process and the lifeline, that the program has not closed.
+    pub(crate) fn look_at_descriptors<T>(&self, f: impl FnOnce([Option<BorrowedFd<'_>>; 2]) -> T) -> T {
+        f(lock(&self.life).descriptors())
+    }
+
+    /// Goes on without descriptors: the program has closed some of them, or of the watcher's. A lifeline that is still there is closed, so that the worker ends.
+    pub(crate) fn forgo_descriptors(&self) {
+        if let Life::Alive { process, lifeline, command, .. } = &mut *lock(&self.life) {
+            let closed = lifeline.take().is_none_or(|lifeline| !lifeline.is_intact());
+            process.forgo_notice(closed);
+            if closed {
+                // Its standard streams have no better fate, and their numbers may be other files' by now.
+                std::mem::forget(command.take());
+            }
+        }
+    }
+
+    /// Returns `true` if the worker was not reaped yet, and the program has closed one of its descriptors.
+    #[cold]
+    pub(crate) fn has_lost_descriptors(&self) -> bool {
+        let life = lock(&self.life);
+        matches!(&*life, Life::Alive { .. }) && life.descriptors().iter().any(Option::is_none)
     }
 
     /// From now on the worker has `close_timeout` to end by itself, and again after SIGTERM.
@@ -76,14 +121,14 @@ impl Worker {
     /// Sends the signal that is due. Returns when the next will be.
     pub(crate) fn escalate(&self) -> Option<Instant> {
         let mut life = lock(&self.life);
-        let Life::Alive { stage, pidfd, .. } = &mut *life else { return None };
+        let Life::Alive { stage, process, .. } = &mut *life else { return None };
         let Stage::Closing { next, terminated } = *stage else { return None };
         if Instant::now() < next {
             return Some(next);
         }
         let signal = if terminated { Signal::SIGKILL } else { Signal::SIGTERM };
         // Refused only by a worker that has changed its user: then nothing can be done but wait.
-        let _ = pidfd::signal(pidfd.as_fd(), signal);
+        let _ = process.signal(signal);
         if terminated {
             *stage = Stage::Killed;
             return None;
@@ -94,20 +139,20 @@ impl Worker {
     }
 
     /// Reaps the worker if it has ended, or, with `wait`, once it has. Returns its status then; the inner `None` if somebody else has taken it.
-    /// `leave` sees the descriptors before they are closed. Tell those who wait for it afterwards, with [`tell_ended`](Self::tell_ended).
-    pub(crate) fn reap(&self, wait: bool, leave: impl FnOnce(BorrowedFd<'_>, BorrowedFd<'_>)) -> Option<Option<ExitStatus>> {
+    /// `leave` sees the descriptors, of the process and the lifeline, before they are closed, unless the program has closed them. Tell those who wait for it afterwards, with [`tell_ended`](Self::tell_ended).
+    pub(crate) fn reap(&self, wait: bool, leave: impl FnOnce([Option<BorrowedFd<'_>>; 2])) -> Option<Option<ExitStatus>> {
         let mut life = lock(&self.life);
         let status = match &*life {
             Life::Ended { status, .. } => return Some(*status),
-            Life::Alive { pidfd, lifeline, .. } => {
-                let status = match pidfd::reap(pidfd.as_fd(), wait) {
+            Life::Alive { process, .. } => {
+                let status = match process.reap(wait) {
                     Ok(None) => return None,
                     Ok(Some(status)) => Some(status),
                     Err(error) if error.kind() == io::ErrorKind::Interrupted => return None,
                     // ECHILD: this program waits for any child, or ignores SIGCHLD.
                     Err(_) => None,
                 };
-                leave(pidfd.as_fd(), lifeline.as_fd());
+                leave(life.descriptors());
                 status
             }
         };
@@ -127,7 +172,7 @@ impl Worker {
     /// Waits for its end, and reaps it. Returns its status, unless somebody else has taken it.
     pub(crate) fn reap_at_last(&self) -> Option<ExitStatus> {
         loop {
-            if let Some(status) = self.reap(true, |_, _| {}) {
+            if let Some(status) = self.reap(true, |_| {}) {
                 return status;
             }
         }
@@ -152,8 +197,8 @@ impl Worker {
     pub(crate) fn kill(&self) -> Result<()> {
         match &*lock(&self.life) {
             Life::Ended { .. } => Ok(()),
-            Life::Alive { pidfd, .. } => {
-                pidfd::signal(pidfd.as_fd(), Signal::SIGKILL).map_err(|source| Error::Os { action: "kill the worker", source })
+            Life::Alive { process, .. } => {
+                process.signal(Signal::SIGKILL).map_err(|source| Error::Os { action: "kill the worker", source })
             }
         }
     }
