@@ -249,6 +249,11 @@ pub mod _safety {}
 /// A test binary has no `main` of one's own to call [`init`] from. This line calls it before `main`, so that the binary, when executed again
 /// as a worker, becomes the worker instead of running the tests.
 ///
+/// Such a worker finds what a worker of a program with a `main` finds: its thread is named `main`,
+/// writes to closed pipes are errors, streams that were closed lead to `/dev/null`, and an overflow
+/// of its stack is reported. One difference is left: if a thread that the worker itself has started
+/// overflows its stack, that ends the worker by SIGSEGV, without a report.
+///
 /// # Examples
 ///
 /// ```

@@ -361,6 +361,9 @@ fn text_of_the_others() {
         (ForkError::Setup { action: "reserve memory", source: refused() }, "cannot reserve memory", true),
         (ForkError::AbiMismatch { ours: 1, theirs: 2 }, "version 2", false),
         (ForkError::ForeignFunction, "spawn()", false),
+        (ForkError::ForeignExecutable("/lib/ld.so".into()), "/lib/ld.so", false),
+        (ForkError::Unclaimed, "coprocess::parent()", false),
+        (ForkError::SecureExecution, "file capabilities", false),
         (ForkError::EnvironmentOfSpawn, "Command::env", false),
         (ForkError::Ended(ExitStatus::from_raw(0x100)), "exited with code 1", false),
     ] {

@@ -302,6 +302,11 @@ impl Builder {
     ///
     /// [`Error::NotInitialized`] if [`init`](crate::init) has not run; [`Error::Fork`] says why the worker could not be started. Nothing is left behind.
     ///
+    /// Before anything is started: [`ForkError::ForeignFunction`] and [`ForkError::ForeignExecutable`] if
+    /// the program, executed again, would not have the function; [`ForkError::SecureExecution`] if the
+    /// worker must not trust its parent; [`ForkError::Unclaimed`] in a program that was started by
+    /// [`spawn`](Self::spawn) and has not called [`parent`](crate::parent).
+    ///
     /// # Examples
     ///
     /// See [`Builder`].
