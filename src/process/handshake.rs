@@ -301,8 +301,16 @@ fn say(socket: BorrowedFd<'_>, verdict: u32, reason: &str) -> io::Result<()> {
 /// Receives what the worker says. `None` if it closed the socket.
 pub(crate) fn receive_verdict(socket: BorrowedFd<'_>) -> io::Result<Option<Answer>> {
     let mut verdict = Verdict::zeroed();
-    let mut buffer = [IoSliceMut::new(bytemuck::bytes_of_mut(&mut verdict))];
-    let bytes = recvmsg::<()>(socket.as_raw_fd(), &mut buffer, None, MsgFlags::MSG_DONTWAIT)?.bytes;
+    let mut receive = || {
+        let mut buffer = [IoSliceMut::new(bytemuck::bytes_of_mut(&mut verdict))];
+        recvmsg::<()>(socket.as_raw_fd(), &mut buffer, None, MsgFlags::MSG_DONTWAIT).map(|received| received.bytes)
+    };
+    // A worker that refuses without having read the hello resets the connection: the kernel tells that
+    // once, before it gives what the worker said.
+    let bytes = match receive() {
+        Err(nix::Error::ECONNRESET) => receive()?,
+        received => received?,
+    };
     if bytes == 0 {
         return Ok(None);
     }
@@ -436,6 +444,17 @@ mod tests {
         let (region, segment) = segment();
         hello(&region, &segment).send(ours.as_fd(), &segment).unwrap();
         assert!(matches!(Hello::receive(&theirs, None), Ok(Err(Unacceptable::Abi))));
+    }
+
+    /// Also if the worker says it, and ends, before it has read anything: the kernel resets the connection then.
+    #[test]
+    fn a_verdict_of_a_worker_that_reads_nothing() {
+        let (ours, theirs) = sockets();
+        send_claim(ours.as_fd(), NONCE).unwrap();
+        send_secure(theirs.socket.as_fd()).unwrap();
+        drop(theirs);
+        assert!(matches!(receive_verdict(ours.as_fd()), Ok(Some(Answer::Secure))));
+        assert!(matches!(receive_verdict(ours.as_fd()), Ok(None)));
     }
 
     /// Although somebody else has a copy of its end of the socket.
