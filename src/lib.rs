@@ -208,7 +208,7 @@ pub use deadline::current_deadline;
 pub use emit_async::Emission;
 pub use error::{Error, ForkError, Reason, Result};
 pub use event::{Backpressure, Event};
-pub use process::{Builder, fork, init, parent, spawn};
+pub use process::{Builder, Limit, Limits, Output, fork, fork_with, init, parent, spawn};
 pub use readiness::Readiness;
 pub use reply::Reply;
 /// Byte strings as one block: [`Bytes`](serde_bytes::Bytes) to send them, [`ByteBuf`](serde_bytes::ByteBuf) to send and to receive them, and

@@ -40,7 +40,7 @@
 use crate::sync::atomic::{AtomicU32, AtomicU64};
 
 /// Version of everything in this file and of the frames' meaning. Raised by any change of either.
-pub const ABI_VERSION: u32 = 5;
+pub const ABI_VERSION: u32 = 6;
 /// "coproces", read as a little-endian number.
 pub(crate) const MAGIC: u64 = u64::from_le_bytes(*b"coproces");
 

@@ -4,6 +4,7 @@
 use std::ffi::c_void;
 
 use crate::coprocess::Coprocess;
+use crate::process::arguments::Shim;
 
 /// Where the object file that holds `address` starts in this process's memory.
 fn object_of(address: *const c_void) -> Option<usize> {
@@ -25,20 +26,29 @@ fn base() -> usize {
     object_of(anchor()).unwrap_or_else(|| anchor().addr())
 }
 
-/// The distance of a worker function, if it is in the same object file as this library.
-pub(crate) fn distance(worker: fn(Coprocess)) -> Option<u64> {
-    let address = worker as *const c_void;
+/// The distance of a function, if it is in the same object file as this library.
+pub(crate) fn distance(address: *const c_void) -> Option<u64> {
     (object_of(address) == object_of(anchor())).then(|| address.addr().wrapping_sub(base()) as u64)
 }
 
-/// The worker function at a distance that [`distance`] found in another process of the same executable.
-pub(crate) fn at(distance: u64) -> Option<fn(Coprocess)> {
+/// The address of the function at a distance that [`distance`] found in another process of the same executable.
+pub(crate) fn address(distance: u64) -> Option<*const c_void> {
     let address = usize::try_from(distance).ok()?.wrapping_add(base());
     let pointer = std::ptr::with_exposed_provenance::<c_void>(address);
-    if pointer.is_null() || object_of(pointer) != object_of(anchor()) {
-        return None;
-    }
+    (!pointer.is_null() && object_of(pointer) == object_of(anchor())).then_some(pointer)
+}
+
+/// The worker function at a distance.
+pub(crate) fn at(distance: u64) -> Option<fn(Coprocess)> {
+    let pointer = address(distance)?;
     // SAFETY: the parent took the distance from a `fn(Coprocess)` in the object file that holds this library, and executed
     // `/proc/self/exe`, which is the very same file; so at the same distance there is the same function.
     Some(unsafe { std::mem::transmute::<*const c_void, fn(Coprocess)>(pointer) })
+}
+
+/// What makes a start of a worker function and its arguments, at a distance.
+pub(crate) fn shim_at(distance: u64) -> Option<Shim> {
+    let pointer = address(distance)?;
+    // SAFETY: as above: the parent took it from a `Shim`.
+    Some(unsafe { std::mem::transmute::<*const c_void, Shim>(pointer) })
 }

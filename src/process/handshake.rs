@@ -15,6 +15,7 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::socket::{ControlMessage, ControlMessageOwned, MsgFlags, recvmsg, sendmsg};
 
 use crate::end::Terms;
+use crate::process::arguments::Arguments;
 
 /// "coproces", read as a little-endian number: the same as the segment's.
 const MAGIC: u64 = u64::from_le_bytes(*b"coproces");
@@ -42,6 +43,12 @@ pub(crate) struct Hello {
     close_timeout: u64,
     max_calls_in_flight: u32,
     max_calls_served: u32,
+    /// Of what decodes the arguments of the worker function, from the start of the executable; zero if there are none.
+    pub(crate) shim: u64,
+    /// How many bytes of arguments follow.
+    pub(crate) arguments: u64,
+    /// Whether the worker has a limit on memory, and is to say so if it dies of it.
+    pub(crate) limits_memory: u64,
 }
 
 /// What leads to the segment.
@@ -70,7 +77,7 @@ pub(crate) struct Verdict {
     reason: [u8; 112],
 }
 
-const _: () = assert!(size_of::<Hello>() == 72 && size_of::<Verdict>() == 128);
+const _: () = assert!(size_of::<Hello>() == 96 && size_of::<Verdict>() == 128);
 
 const ATTACHED: u32 = 1;
 const REFUSED: u32 = 2;
@@ -140,7 +147,16 @@ impl Hello {
             close_timeout: nanos(terms.close_timeout),
             max_calls_in_flight: terms.max_calls_in_flight,
             max_calls_served: terms.max_calls_served,
+            shim: 0,
+            arguments: 0,
+            limits_memory: 0,
         }
+    }
+
+    /// The same, for a worker function with arguments, or for a worker with a limit on memory.
+    pub(crate) fn with(self, arguments: Option<&Arguments>, limits_memory: bool) -> Hello {
+        let (shim, length) = arguments.map_or((0, 0), |arguments| (arguments.shim, arguments.bytes.len() as u64));
+        Hello { shim, arguments: length, limits_memory: u64::from(limits_memory), ..self }
     }
 
     /// Sends it, with what leads to the segment.
@@ -198,6 +214,10 @@ impl Hello {
             (Some(name), file, true) if is_whole => Ok((hello, Access { kind: hello.kind, name: name.to_vec(), file })),
             _ => Err(Unacceptable::Nonsense),
         })
+    }
+
+    pub(crate) fn max_message(&self) -> u64 {
+        self.max_message
     }
 
     pub(crate) fn terms(&self) -> Terms {

@@ -15,8 +15,11 @@ use nix::unistd::Pid;
 use crate::coprocess::Coprocess;
 use crate::end::{End, Terms};
 use crate::error::{Error, ForkError, Result};
+use crate::process::arguments::send_piece;
 use crate::process::execute::Program;
 use crate::process::handshake::{Answer, Hello, receive_verdict, send_claim};
+use crate::process::limits::Limits;
+use crate::process::output::{Captured, Output};
 use crate::process::worker::Worker;
 use crate::process::{above_streams, pidfd, watcher};
 
@@ -28,6 +31,9 @@ pub(crate) struct Launch {
     pub(crate) wakeup: Wakeup,
     pub(crate) terms: Terms,
     pub(crate) fork_timeout: Duration,
+    /// Standard output, and standard error.
+    pub(crate) outputs: [Output; 2],
+    pub(crate) limits: Limits,
 }
 
 impl Launch {
@@ -43,18 +49,23 @@ impl Launch {
         let deadline = Instant::now().checked_add(self.fork_timeout);
         let (lifeline, theirs) = socket_pair().map_err(ForkError::setup("make a socket pair"))?;
         send_claim(lifeline.as_fd()).map_err(ForkError::setup("send through the socket pair"))?;
+        let [stdout, stderr] = &self.outputs;
+        let (captured, streams) = Captured::new([stdout, stderr]).map_err(ForkError::setup("capture the worker's output"))?;
         // Before the segment is made: the kernel and the dynamic linker are busy with the new process for longer than the rest takes.
-        let started = self.program.execute(theirs.as_fd())?;
+        let started = self.program.execute(theirs.as_fd(), streams)?;
         drop(theirs);
         let pidfd = process_descriptor(started.id)?;
-        let worker = Worker::new(started.child, pidfd, lifeline, self.terms.close_timeout);
+        let worker = Worker::new(started.child, pidfd, lifeline, self.terms.close_timeout, self.limits, captured);
         self.attach(started.id, Unattached { worker: Arc::new(worker), attached: false }, deadline)
     }
 
     fn attach(&self, id: u32, mut unattached: Unattached, deadline: Option<Instant>) -> std::result::Result<Coprocess, ForkError> {
         let worker = &unattached.worker;
+        // Before it hears what it is to do. The process is a child that was not reaped: the number is its own.
+        self.limits.set(id).map_err(ForkError::setup("set the limits of the worker process"))?;
         let (region, segment) = Segment::create(self.backend, self.wakeup, self.capacity).map_err(no_segment)?;
-        let hello = Hello::new(region.capacity(), &segment, &self.terms, self.program.function().unwrap_or(0));
+        let hello = Hello::new(region.capacity(), &segment, &self.terms, self.program.function().unwrap_or(0))
+            .with(self.program.arguments(), self.limits.limits_memory());
         let attached = worker.with_descriptors(|pidfd, lifeline| {
             region.mind(Some(pidfd), lifeline).map_err(ForkError::setup("copy the descriptor of the worker process"))?;
             match hello.send(lifeline, &segment) {
@@ -85,27 +96,34 @@ impl Launch {
     ) -> std::result::Result<bool, ForkError> {
         // Once the worker has closed its end of the socket, only its own end, or the clock, can tell more.
         let mut listening = true;
+        let mut unsent = self.program.arguments().map_or(&[][..], |arguments| &arguments.bytes);
         loop {
             let timeout = deadline.map_or(PollTimeout::NONE, |at| {
                 let left = at.saturating_duration_since(Instant::now());
                 // Rounded up to the next millisecond.
                 PollTimeout::try_from(left.saturating_add(Duration::from_micros(999))).unwrap_or(PollTimeout::MAX)
             });
-            let mut fds = [PollFd::new(pidfd, PollFlags::POLLIN), PollFd::new(lifeline, PollFlags::POLLIN)];
+            let interest = if unsent.is_empty() { PollFlags::POLLIN } else { PollFlags::POLLIN | PollFlags::POLLOUT };
+            let mut fds = [PollFd::new(pidfd, PollFlags::POLLIN), PollFd::new(lifeline, interest)];
             let watched = if listening { &mut fds[..] } else { fds.split_at_mut(1).0 };
             match poll(watched, timeout) {
                 Ok(_) | Err(nix::Error::EINTR) => {}
                 Err(e) => return Err(ForkError::setup("wait for the worker")(e.into())),
             }
-            let [ended, said] = fds.map(|fd| fd.any().unwrap_or(false));
+            let [ended, happened] = fds.map(|fd| fd.revents().unwrap_or(PollFlags::empty()));
+            let (ended, said) = (!ended.is_empty(), happened.intersects(!PollFlags::POLLOUT));
+            let has_room = happened.contains(PollFlags::POLLOUT);
+            if !said && has_room {
+                unsent = send_piece(lifeline, unsent).map_err(ForkError::setup("send the arguments of the worker function"))?;
+            }
             if said {
                 match receive_verdict(lifeline) {
                     Ok(Some(Answer::Attached)) => return Ok(true),
                     Ok(Some(Answer::OtherAbi(theirs))) => return Err(ForkError::AbiMismatch { ours: ABI_VERSION, theirs }),
                     Ok(Some(Answer::Refused(reason))) => return Err(ForkError::Handshake(reason)),
                     Ok(None) => listening = false,
-                    // It ended, or closed the socket, without having read the hello.
-                    Err(e) if e.kind() == io::ErrorKind::ConnectionReset => listening = false,
+                    // It ended, or closed the socket, without having read all. What it has said before is still there, and told of next.
+                    Err(e) if e.kind() == io::ErrorKind::ConnectionReset => unsent = &[],
                     Err(e) if matches!(e.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted) => {}
                     Err(e) => return Err(ForkError::setup("read the worker's answer")(e)),
                 }

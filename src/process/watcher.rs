@@ -225,7 +225,9 @@ impl Watcher {
                 let (end, worker) = (end.clone(), worker.clone());
                 let removed = pairs.watched.remove(&key);
                 drop((pairs, removed));
-                end.peer_gone(status.map_or(Reason::Unknown, Reason::from_status));
+                let reason = worker.last_things(status);
+                end.peer_gone(reason);
+                end.tell_ended_elsewhere(reason);
                 // Who waits for the end of the worker is to have the pair to himself then, and not to wait for this thread again.
                 drop(end);
                 worker.tell_ended();
@@ -249,6 +251,7 @@ impl Watcher {
                 let end = end.clone();
                 drop(pairs);
                 end.peer_gone(Reason::ParentDied);
+                end.tell_ended_elsewhere(end.how_it_went());
             }
         }
     }

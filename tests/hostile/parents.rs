@@ -156,6 +156,7 @@ fn hello() -> Hello {
         max_message: 1 << 20,
         call_timeout: u64::MAX,
         close_timeout: 20_000_000,
+        arguments: 0,
     }
 }
 
