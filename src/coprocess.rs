@@ -13,11 +13,12 @@ use crate::call::{Pending, decode_outcome, wait_for_result};
 use crate::decode::decode;
 use crate::end::End;
 use crate::envelope::{CallId, Head, Message};
-use crate::error::{Error, Result, Step};
+use crate::error::{Error, Reason, Result, Step};
 use crate::lookahead::GivenUp;
 use crate::outbox::{Patience, Unsent};
 use crate::panicked::note_panics;
 use crate::pending::{Completion, Notify, Outcome};
+use crate::process::Ended;
 use crate::registry::{Handlers, Serve, Server};
 use crate::reply::Reply;
 use crate::stats::Stats;
@@ -715,6 +716,75 @@ impl Coprocess {
     /// ```
     pub fn kill(&self) -> Result<()> {
         self.own_end()?.worker().ok_or(Error::NotTheParent)?.kill()
+    }
+
+    /// Calls `callback` once, when the pair is over.
+    ///
+    /// On the parent's end that is when the worker's *process* has ended and was reaped, whatever was the reason: it exited, was killed, this end was closed, or the last
+    /// handle was dropped. The callback gets how it ended: [`Reason::Exited`], [`Killed`](Reason::Killed), [`LimitExceeded`](Reason::LimitExceeded), or
+    /// [`Unknown`](Reason::Unknown). After a `close` in good order that is `Exited(0)`; a worker that misbehaved and had to be killed was `Killed`.
+    /// Its [`last_output`](Self::last_output) is complete by then.
+    ///
+    /// On the worker's end it is when the pair is over: [`Closed`](Reason::Closed) by either end, [`ParentDied`](Reason::ParentDied), or `Unknown` if the parent
+    /// broke the protocol. A close of the parent's is found by a thread that dispatches or waits in the pair. The process of [`fork`](crate::fork) exits only when callbacks have
+    /// returned, but is ended all the same when its time is up, as [`init`](crate::init) says.
+    ///
+    /// Each of several callbacks is called, in the order of registration. They run on a thread of the library, one for each pair that ends, or on the thread that finds the
+    /// worker's end over; after the end, on the thread that registers, at once. A panic is contained. In a child of fork(2) no callback is ever called.
+    ///
+    /// A callback does not keep the pair open, unless it captures a handle of it: use [`downgrade`](Self::downgrade).
+    ///
+    /// # Examples
+    ///
+    /// ```no_run
+    /// # coprocess::init();
+    /// # let co = coprocess::fork(|_| {})?;
+    /// let pid = co.peer_id();
+    /// co.on_end(move |reason| eprintln!("worker {pid}: {reason}"));
+    /// # Ok::<(), coprocess::Error>(())
+    /// ```
+    pub fn on_end(&self, callback: impl FnOnce(Reason) + Send + 'static) {
+        if let Ok(end) = self.own_end() {
+            end.endings.on_end(Box::new(callback));
+        }
+    }
+
+    /// Waits until the pair is over, as [`on_end`](Self::on_end) tells it, in any runtime. In a child of fork(2) it is [`Reason::Unknown`] at once.
+    ///
+    /// The future borrows the handle, and so keeps the pair open: wait for a worker that is expected to end, or close another handle.
+    ///
+    /// # Cancel safety
+    ///
+    /// To drop the future does nothing else; any number of tasks can wait.
+    ///
+    /// # Examples
+    ///
+    /// ```no_run
+    /// # async fn example(co: coprocess::Coprocess) {
+    /// println!("it is over: {}", co.ended().await);
+    /// # }
+    /// ```
+    pub async fn ended(&self) -> Reason {
+        Ended::new(self.end()).await
+    }
+
+    /// The last text that the worker has printed, of the streams that [`Output::Tail`](crate::Output::Tail) or [`Output::Lines`](crate::Output::Lines) keeps:
+    /// both together in the order in which they were read, with U+FFFD in place of what is not UTF-8. Empty if neither is kept, and on the worker's end.
+    ///
+    /// Once this end knows of the end of the worker's process, by [`on_end`](Self::on_end), [`close`](Self::close), or an [`Error::Disconnected`] that has its
+    /// exit status or signal, all that the worker had written is in it.
+    ///
+    /// # Examples
+    ///
+    /// ```no_run
+    /// # coprocess::init();
+    /// let co = coprocess::Builder::new().stderr(coprocess::Output::Tail(4096)).fork(|_| panic!("no luck"))?;
+    /// co.close()?;
+    /// assert!(co.last_output().contains("no luck"));
+    /// # Ok::<(), coprocess::Error>(())
+    /// ```
+    pub fn last_output(&self) -> String {
+        self.own_end().ok().and_then(|end| end.worker()).map_or_else(String::new, |worker| worker.captured.text())
     }
 
     /// Whether the pair is open, as far as this end knows: neither closed nor is the other side gone.

@@ -19,7 +19,7 @@ use crate::lead::Lead;
 use crate::lookahead::News;
 use crate::outbox::Outbox;
 use crate::pending::{Outcome, Pending};
-use crate::process::{Generation, Worker};
+use crate::process::{Endings, Generation, Worker};
 use crate::readiness::Place;
 use crate::registry::Registry;
 use crate::seat::Seat;
@@ -108,6 +108,8 @@ pub(crate) struct End {
     pub(crate) background_stays: AtomicBool,
     /// The worker process, on the parent's end.
     worker: OnceLock<Arc<Worker>>,
+    /// What is to be told of the end.
+    pub(crate) endings: Endings,
 }
 
 impl End {
@@ -150,6 +152,7 @@ impl End {
             background: AtomicBool::new(false),
             background_stays: AtomicBool::new(false),
             worker: OnceLock::new(),
+            endings: Endings::default(),
         })
     }
 
@@ -207,6 +210,16 @@ impl End {
                 Error::Os { action: "wait for the other side, or wake it", source: std::io::Error::from_raw_os_error(*errno) }
             }
             None => Error::Disconnected(self.reason()),
+        }
+    }
+
+    /// How the pair ended, on the worker's end.
+    pub(crate) fn how_it_went(&self) -> Reason {
+        match self.ended.get() {
+            Some(Ending::Closed) => Reason::Closed,
+            Some(Ending::Gone(reason)) => *reason,
+            Some(Ending::Misbehaved(_) | Ending::Os(_)) => Reason::Unknown,
+            None => self.reason(),
         }
     }
 
@@ -298,6 +311,10 @@ impl End {
         self.abandon_emissions();
         self.abandon_deferred();
         self.registry.close();
+        // The parent's end has one more thing to tell: how the worker ended.
+        if self.worker().is_none() {
+            self.endings.tell(self.how_it_went());
+        }
     }
 
     /// Tells of the calls that were completed and of which nobody was told yet: the end is over.

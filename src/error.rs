@@ -288,6 +288,10 @@ pub enum Reason {
     Exited(i32),
     /// It was killed by this signal.
     Killed(i32),
+    /// It was ended for having reached this limit of [`Limits`](crate::Limits), as far as that is certain: [`Killed`](Self::Killed) otherwise.
+    ///
+    /// Of processor time: by SIGXCPU. Of the size of a file: by SIGXFSZ. Of memory: it aborted where Rust gives up on an allocation that failed.
+    LimitExceeded(crate::Limit),
     /// It closed its end in good order.
     Closed,
     /// The parent process ended without closing.
@@ -296,7 +300,8 @@ pub enum Reason {
     /// `close_range`. Without them the other side cannot be watched: all pairs of this process ended.
     /// Close descriptors before the first pair starts, or leave those of the library open.
     DescriptorsClosed,
-    /// It ended, and its exit status was taken by somebody else (a `wait` of this program for any child, or ignored SIGCHLD).
+    /// It ended, and its exit status was taken by somebody else (a `wait` of this program for any child, or ignored SIGCHLD); or, told by
+    /// [`on_end`](crate::Coprocess::on_end) on the worker's end, the parent broke the protocol.
     Unknown,
 }
 
@@ -316,6 +321,7 @@ impl fmt::Display for Reason {
         match self {
             Reason::Exited(code) => write!(f, "the worker exited with code {code}"),
             Reason::Killed(signal) => write!(f, "the worker was killed by signal {signal}"),
+            Reason::LimitExceeded(limit) => write!(f, "the worker was ended by its limit of {limit}"),
             Reason::Closed => f.write_str("the other end closed"),
             Reason::ParentDied => f.write_str("the parent process died"),
             Reason::DescriptorsClosed => f.write_str(

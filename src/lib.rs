@@ -215,7 +215,7 @@ pub use event::{Backpressure, Event};
 pub use panicked::{RemotePanic, RemotePlace};
 #[doc(hidden)]
 pub use process::init_before_main;
-pub use process::{Builder, TerminalSignals, fork, init, parent, spawn};
+pub use process::{Builder, Limit, Limits, Output, TerminalSignals, fork, fork_with, init, parent, spawn};
 pub use readiness::Readiness;
 pub use reply::Reply;
 /// Byte strings as one block: [`Bytes`](serde_bytes::Bytes) to send them, [`ByteBuf`](serde_bytes::ByteBuf) to send and to receive them, and

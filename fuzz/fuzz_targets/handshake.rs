@@ -19,7 +19,7 @@ use nix::sys::socket::{AddressFamily, ControlMessage, MsgFlags, SockFlag, SockTy
 use nix::unistd::ftruncate;
 
 const MAGIC: u64 = u64::from_le_bytes(*b"coproces");
-const HELLO: usize = 72;
+const HELLO: usize = 96;
 const VERDICT: usize = 128;
 /// Bytes of a segment's header.
 const HEADER: usize = 48;
@@ -198,11 +198,13 @@ fn fuzz(input: Input) {
             bytes.extend(u64::from(said.parent).to_le_bytes());
             bytes.extend(said.close_timeout.to_le_bytes());
             bytes.extend(said.max_calls.map(u32::to_le_bytes).concat());
+            // No arguments, no limit on memory.
+            bytes.extend([0; 24]);
             assert_eq!(bytes.len(), HELLO);
             let good = bytes[..24].to_vec();
             let bytes = changed(bytes, &changes, length);
             // What comes behind it is a name, which a segment that is a file does not have. The strategy may be anything, the kind may not.
-            let essential = bytes.len() == HELLO && bytes[..12] == good[..12] && bytes[52..56] == [0; 4];
+            let essential = bytes.len() == HELLO && bytes[..12] == good[..12] && bytes[52..56] == [0; 4] && bytes[80..88] == [0; 8];
             let announced = bytes.get(16..24).map(|b| u64::from_le_bytes(b.try_into().unwrap()));
             let expected = essential && made.len() == 1 && capacity.is_some() && announced == capacity.map(|c| c as u64);
             let files: Vec<OwnedFd> = made.into_iter().map(|(file, _)| file).collect();

@@ -1,18 +1,23 @@
 //! Settings of a pair, and the two ways to start one.
 
-use std::ffi::{OsStr, OsString};
+use std::ffi::{OsStr, OsString, c_void};
 use std::process::Command;
 use std::time::Duration;
 
 use coprocess_ring::{Backend, WaitStrategy, Wakeup};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
 
 use crate::coprocess::Coprocess;
 use crate::end::Terms;
 use crate::error::{Error, ForkError, Result};
+use crate::process::arguments::{Arguments, Shim};
 use crate::process::execute::{ITSELF, Program};
 use crate::process::launch::Launch;
+use crate::process::limits::Limits;
+use crate::process::output::Output;
 use crate::process::terminal::TerminalSignals;
-use crate::process::{entry, function, privileges};
+use crate::process::{arguments, entry, function, privileges};
 
 /// Starts `worker` in a process of its own, with default settings: [`Builder::fork`].
 ///
@@ -34,6 +39,28 @@ use crate::process::{entry, function, privileges};
 /// ```
 pub fn fork(worker: fn(Coprocess)) -> Result<Coprocess> {
     Builder::new().fork(worker)
+}
+
+/// Starts `worker` in a process of its own, with arguments and default settings: [`Builder::fork_with`].
+///
+/// # Errors
+///
+/// As [`Builder::fork_with`].
+///
+/// # Examples
+///
+/// ```no_run
+/// fn main() -> coprocess::Result<()> {
+///     coprocess::init();
+///     let co = coprocess::fork_with(("greeting".to_owned(), 3_u64), |co, (name, times): (String, u64)| {
+///         co.serve("repeat", move |(): ()| name.repeat(times as usize));
+///     })?;
+///     assert_eq!(co.call::<String>("repeat", ())?, "greetinggreetinggreeting");
+///     Ok(())
+/// }
+/// ```
+pub fn fork_with<A: Serialize + DeserializeOwned>(args: A, worker: fn(Coprocess, A)) -> Result<Coprocess> {
+    Builder::new().fork_with(args, worker)
 }
 
 /// Starts a worker program, with default settings: [`Builder::spawn`].
@@ -83,6 +110,9 @@ pub struct Builder {
     max_calls_served: usize,
     terminal_signals: TerminalSignals,
     environment: Vec<(OsString, OsString)>,
+    stdout: Output,
+    stderr: Output,
+    limits: Limits,
 }
 
 impl Default for Builder {
@@ -100,6 +130,9 @@ impl Default for Builder {
             max_calls_served: usize::MAX,
             terminal_signals: TerminalSignals::default(),
             environment: Vec::new(),
+            stdout: Output::Inherit,
+            stderr: Output::Inherit,
+            limits: Limits::new(),
         }
     }
 }
@@ -292,6 +325,44 @@ impl Builder {
         self
     }
 
+    /// What becomes of the worker's standard output. Default: [`Output::Inherit`].
+    ///
+    /// For [`spawn`](Self::spawn), anything but that takes the place of what the [`Command`] says.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// let builder = coprocess::Builder::new().stdout(coprocess::Output::Null);
+    /// ```
+    pub fn stdout(mut self, output: Output) -> Builder {
+        self.stdout = output;
+        self
+    }
+
+    /// What becomes of the worker's standard error. Default: [`Output::Inherit`]; otherwise as [`stdout`](Self::stdout).
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// let builder = coprocess::Builder::new().stderr(coprocess::Output::Tail(4096));
+    /// ```
+    pub fn stderr(mut self, output: Output) -> Builder {
+        self.stderr = output;
+        self
+    }
+
+    /// What the worker process may use at most. Default: what the parent may.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// let builder = coprocess::Builder::new().limits(coprocess::Limits::new().memory(1 << 30));
+    /// ```
+    pub fn limits(mut self, limits: Limits) -> Builder {
+        self.limits = limits;
+        self
+    }
+
     /// Starts `worker`, a plain function or a closure that captures nothing, in a process of its own, and returns once it has attached.
     ///
     /// The process is made by executing the program again: it shares nothing with this one but what is sent. The function registers
@@ -311,22 +382,46 @@ impl Builder {
     ///
     /// See [`Builder`].
     pub fn fork(mut self, worker: fn(Coprocess)) -> Result<Coprocess> {
-        let failed = |cause| Error::Fork { program: ITSELF.to_owned(), cause };
-        entry::check_claimed().map_err(failed)?;
-        if !entry::is_initialized() {
-            return Err(Error::NotInitialized);
-        }
-        let function = function::distance(worker).map_err(failed)?;
-        if privileges::worker_is_secure() {
-            return Err(failed(ForkError::SecureExecution));
-        }
+        check_fork()?;
+        let function = distance(worker as *const c_void)?;
         let environment = std::mem::take(&mut self.environment);
-        self.launch(Program::Itself { function, environment })
+        self.launch(Program::Itself { function, arguments: None, environment })
+    }
+
+    /// Starts `worker` as [`fork`](Self::fork) does, and hands it `args`, which may take up to [`max_message`](Self::max_message) bytes.
+    ///
+    /// They are encoded before anything is started, and travel ahead of all messages. This returns once the worker has decoded them and has attached.
+    ///
+    /// # Errors
+    ///
+    /// As [`fork`](Self::fork). [`Error::Encode`], [`Error::TooLarge`]: nothing was started. [`Error::Fork`] with [`ForkError::Handshake`] says, too, that
+    /// the worker could not decode them: then the function was not run, and the worker is gone.
+    ///
+    /// # Panics
+    ///
+    /// If the arguments panic while they are encoded: nothing was started.
+    ///
+    /// # Blocking
+    ///
+    /// Until the worker has attached, has ended, or [`fork_timeout`](Self::fork_timeout) has passed.
+    ///
+    /// # Examples
+    ///
+    /// See [`fork_with`].
+    pub fn fork_with<A: Serialize + DeserializeOwned>(mut self, args: A, worker: fn(Coprocess, A)) -> Result<Coprocess> {
+        check_fork()?;
+        let function = distance(worker as *const c_void)?;
+        let shim: Shim = arguments::shim::<A>;
+        let shim = distance(shim as *const c_void)?;
+        let bytes = arguments::encode(&args, self.max_message)?;
+        let environment = std::mem::take(&mut self.environment);
+        self.launch(Program::Itself { function, arguments: Some(Arguments { shim, bytes }), environment })
     }
 
     /// Starts a program that calls [`parent`](crate::parent), and returns once it has attached.
     ///
-    /// Its standard streams are those of the [`Command`]; a piped one has no reader here, so give it a file, or let it be inherited.
+    /// Its standard streams are those of the [`Command`], unless [`stdout`](Self::stdout) or [`stderr`](Self::stderr) says otherwise. A piped one
+    /// has no reader here: use [`Output`] for that.
     ///
     /// # Errors
     ///
@@ -362,9 +457,25 @@ impl Builder {
             terms,
             terminal_signals: self.terminal_signals,
             fork_timeout: self.fork_timeout,
+            outputs: [self.stdout, self.stderr],
+            limits: self.limits,
         }
         .start()
     }
+}
+
+fn distance(function: *const c_void) -> Result<u64> {
+    function::distance(function).map_err(|cause| Error::Fork { program: ITSELF.to_owned(), cause })
+}
+
+/// Makes sure that this program, executed again, can be a worker, as far as that can be known before.
+fn check_fork() -> Result<()> {
+    let failed = |cause| Error::Fork { program: ITSELF.to_owned(), cause };
+    entry::check_claimed().map_err(failed)?;
+    if !entry::is_initialized() {
+        return Err(Error::NotInitialized);
+    }
+    if privileges::worker_is_secure() { Err(failed(ForkError::SecureExecution)) } else { Ok(()) }
 }
 
 fn at_least_one(calls: usize) -> u32 {

@@ -14,11 +14,12 @@ use nix::sys::signal::{SigSet, Signal};
 use crate::coprocess::Coprocess;
 use crate::end::End;
 use crate::error::{Error, ForkError, Reason, Result};
+use crate::process::arguments::Start;
 use crate::process::handshake::{Hello, Unacceptable, send_secure, send_verdict};
 #[cfg(fuzzing)]
 use crate::process::mark::Nonce;
 use crate::process::mark::{Found, Lifeline, Mark};
-use crate::process::{before_main, executable, execute, function, privileges, watcher};
+use crate::process::{arguments, before_main, executable, execute, function, out_of_memory, privileges, watcher};
 use crate::sync::lock;
 
 /// Whether `init` has run.
@@ -138,9 +139,7 @@ fn become_worker(lifeline: Lifeline) -> ! {
         let _ = send_secure(lifeline.socket.as_fd());
         give_up(&ForkError::SecureExecution.to_string());
     }
-    let (end, worker) =
-        attach(lifeline, |hello| function::at(hello.function).ok_or_else(|| "the executable does not have the function".to_owned()))
-            .unwrap_or_else(|error| give_up(&error.to_string()));
+    let (end, worker) = attach(lifeline, start).unwrap_or_else(|error| give_up(&error.to_string()));
     end.handlers_want_background.store(false, Ordering::Relaxed);
     let co = Coprocess::new(end);
     lock(&PARENT).co = Some(co.clone());
@@ -148,12 +147,25 @@ fn become_worker(lifeline: Lifeline) -> ! {
         // The panic hook has reported it.
         std::process::exit(PANICKED);
     }
-    let code = match co.run() {
+    let ran = co.run();
+    // Callbacks that were told of the end elsewhere.
+    co.end().endings.wait_until_told();
+    let code = match ran {
         Ok(()) => 0,
         Err(Error::Disconnected(reason)) if reason != Reason::DescriptorsClosed => 1,
         Err(error) => give_up(&error.to_string()),
     };
     std::process::exit(code);
+}
+
+/// What the parent wants to be run, with its arguments.
+fn start(hello: &Hello, arguments: &[u8]) -> std::result::Result<Start, String> {
+    let missing = || "the executable does not have the function".to_owned();
+    if hello.shim == 0 {
+        return Ok(Box::new(function::at(hello.function).ok_or_else(missing)?));
+    }
+    let shim = function::shim_at(hello.shim).ok_or_else(missing)?;
+    shim(function::address(hello.function).ok_or_else(missing)?.expose_provenance(), arguments)
 }
 
 fn give_up(why: &str) -> ! {
@@ -216,23 +228,27 @@ pub fn parent() -> Result<Coprocess> {
         let _ = send_secure(lifeline.socket.as_fd());
         return Err(Error::Fork { program, cause: ForkError::SecureExecution });
     }
-    let (end, ()) = attach(lifeline, |_| Ok(())).map_err(|cause| Error::Fork { program, cause })?;
+    let (end, ()) = attach(lifeline, |_, _| Ok(())).map_err(|cause| Error::Fork { program, cause })?;
     Ok(parent.co.insert(Coprocess::new(end)).clone())
 }
 
 /// Attaches to the parent's segment. `ready` says whether this process can be what the parent wants.
 fn attach<T>(
     lifeline: Lifeline,
-    ready: impl FnOnce(&Hello) -> std::result::Result<T, String>,
+    ready: impl FnOnce(&Hello, &[u8]) -> std::result::Result<T, String>,
 ) -> std::result::Result<(Arc<End>, T), ForkError> {
     let parent = lifeline.parent();
     match prepare(&lifeline, parent.as_ref().map(AsFd::as_fd), ready) {
-        Ok((end, what)) => {
+        Ok((end, what, limits_memory)) => {
             let socket = Arc::new(lifeline.socket);
             // Before the parent hears that all is well: this can fail, for want of a thread or of descriptors.
             if let Err(source) = watcher::watch_parent(&end, socket.clone(), parent) {
                 let _ = send_verdict(socket.as_fd(), Err(&format!("the worker cannot start its process watcher: {source}")));
                 return Err(ForkError::setup("start the process watcher")(source));
+            }
+            if limits_memory && let Err(source) = out_of_memory::tell_through(socket.as_fd()) {
+                let _ = send_verdict(socket.as_fd(), Err(&format!("the worker cannot handle SIGABRT: {source}")));
+                return Err(ForkError::setup("handle SIGABRT")(source));
             }
             let told = send_verdict(socket.as_fd(), Ok(()));
             told.map_err(ForkError::setup("answer the parent"))?;
@@ -249,8 +265,8 @@ fn attach<T>(
 fn prepare<T>(
     lifeline: &Lifeline,
     parent: Option<BorrowedFd<'_>>,
-    ready: impl FnOnce(&Hello) -> std::result::Result<T, String>,
-) -> std::result::Result<(Arc<End>, T), String> {
+    ready: impl FnOnce(&Hello, &[u8]) -> std::result::Result<T, String>,
+) -> std::result::Result<(Arc<End>, T, bool), String> {
     let hello = Hello::receive(lifeline, parent).map_err(|e| format!("cannot read the parent's hello: {e}"))?;
     let (hello, access) = hello.map_err(|unacceptable| match unacceptable {
         Unacceptable::Nonsense => "the parent's hello makes no sense".to_owned(),
@@ -258,19 +274,27 @@ fn prepare<T>(
         Unacceptable::Gone => "the parent is gone".to_owned(),
         Unacceptable::Taken => "another process has become the worker already".to_owned(),
     })?;
+    // Before all that can fail: what is not read stands before the answer in the parent's eyes.
+    let arguments = match usize::try_from(hello.arguments) {
+        Ok(0) => Vec::new(),
+        Ok(length) if hello.arguments <= hello.max_message() => arguments::receive(lifeline.socket.as_fd(), parent, length)
+            .map_err(|e| format!("cannot read the arguments of the worker function: {e}"))?
+            .ok_or("the arguments of the worker function do not come")?,
+        _ => return Err("the parent's hello makes no sense".to_owned()),
+    };
     let region = access.attach(hello.capacity).map_err(|error| match error {
         SegmentError::FeatureMissing(feature) => format!("the worker was built without the feature `{feature}` of coprocess"),
         other => other.to_string(),
     })?;
     region.mind(parent, lifeline.socket.as_fd()).map_err(|e| format!("cannot copy a descriptor: {e}"))?;
-    let what = ready(&hello)?;
+    let what = ready(&hello, &arguments)?;
     hello.terminal_signals().apply();
     let end = End::new(&region, Side::Worker, hello.parent, hello.terms());
-    Ok((end, what))
+    Ok((end, what, hello.limits_memory != 0))
 }
 
 /// As [`attach`], without an answer, and with nobody who watches over the parent.
 #[cfg(fuzzing)]
 pub(crate) fn attach_unwatched(socket: OwnedFd) -> std::result::Result<Arc<End>, String> {
-    prepare(&Lifeline { socket, nonce: Nonce::from_bytes([0; 8]) }, None, |_| Ok(())).map(|(end, ())| end)
+    prepare(&Lifeline { socket, nonce: Nonce::from_bytes([0; 8]) }, None, |_, _| Ok(())).map(|(end, (), _)| end)
 }

@@ -14,7 +14,9 @@ use nix::spawn::{PosixSpawnAttr, PosixSpawnFileActions, PosixSpawnFlags, posix_s
 use nix::sys::signal::{SigSet, Signal};
 
 use crate::error::ForkError;
+use crate::process::arguments::Arguments;
 use crate::process::mark::{self, Mark, Nonce, Role};
+use crate::process::output::{Streams, numbered};
 use crate::process::{above_streams, executable};
 
 /// The program itself, whatever has become of its file since it was started.
@@ -23,8 +25,8 @@ pub(crate) const ITSELF: &str = "/proc/self/exe";
 /// What to execute.
 #[derive(Debug)]
 pub(crate) enum Program {
-    /// The same executable, running the function at this distance, with these variables added to the environment.
-    Itself { function: u64, environment: Vec<(OsString, OsString)> },
+    /// The same executable, running the function at this distance, perhaps with arguments, with these variables added to the environment.
+    Itself { function: u64, arguments: Option<Arguments>, environment: Vec<(OsString, OsString)> },
     /// A program that calls `parent`.
     Other(Command),
 }
@@ -45,8 +47,16 @@ impl Program {
         }
     }
 
-    /// Executes it.
-    pub(crate) fn execute(&mut self, lifeline: BorrowedFd<'_>, nonce: Nonce) -> Result<Started, ForkError> {
+    /// The arguments of the worker function, if it takes any.
+    pub(crate) fn arguments(&self) -> Option<&Arguments> {
+        match self {
+            Program::Itself { arguments, .. } => arguments.as_ref(),
+            Program::Other(_) => None,
+        }
+    }
+
+    /// Executes it, with these streams in place of its standard ones.
+    pub(crate) fn execute(&mut self, lifeline: BorrowedFd<'_>, nonce: Nonce, streams: Streams) -> Result<Started, ForkError> {
         let mark = |role, fd| Mark::new(role, fd, nonce, executable::path()).map_err(ForkError::Exec);
         match self {
             Program::Itself { environment, .. } => {
@@ -56,11 +66,17 @@ impl Program {
                 // The last of several values counts.
                 let mut variables: BTreeMap<_, _> = environment.iter().map(|(key, value)| (key.as_os_str(), value.as_os_str())).collect();
                 variables.insert(OsStr::new(mark::VARIABLE), OsStr::new(&mark));
-                let id = execute_itself(lifeline.as_raw_fd(), place.as_raw_fd(), &variables).map_err(ForkError::Exec)?;
+                let id = execute_itself(lifeline.as_raw_fd(), place.as_raw_fd(), &streams, &variables).map_err(ForkError::Exec)?;
                 Ok(Started { id, child: None })
             }
             Program::Other(command) => {
                 let fd = lifeline.as_raw_fd();
+                if let Some(stdout) = streams.stdout {
+                    command.stdout(stdout);
+                }
+                if let Some(stderr) = streams.stderr {
+                    command.stderr(stderr);
+                }
                 let mark = mark(Role::Program, fd)?.to_string();
                 let child = execute_other(fd, command.env(mark::VARIABLE, mark)).map_err(ForkError::Exec)?;
                 Ok(Started { id: child.id(), child: Some(child) })
@@ -77,7 +93,7 @@ pub(crate) struct Started {
 }
 
 /// By `posix_spawn`, for which the kernel need not copy this process, however much memory it has.
-fn execute_itself(lifeline: RawFd, place: RawFd, variables: &BTreeMap<&OsStr, &OsStr>) -> io::Result<u32> {
+fn execute_itself(lifeline: RawFd, place: RawFd, streams: &Streams, variables: &BTreeMap<&OsStr, &OsStr>) -> io::Result<u32> {
     let name = own_name().unwrap_or_else(|| ITSELF.into());
     let arguments = [CString::new(name.into_vec())?];
     let own = std::env::vars_os().filter(|(key, _)| !variables.contains_key(key.as_os_str()));
@@ -89,6 +105,9 @@ fn execute_itself(lifeline: RawFd, place: RawFd, variables: &BTreeMap<&OsStr, &O
     let mut actions = PosixSpawnFileActions::init()?;
     // A copy has no close-on-exec flag. Not a copy onto itself: that loses the flag with some C libraries only (not with glibc before 2.29).
     actions.add_dup2(lifeline, place)?;
+    for (stream, number) in numbered(streams) {
+        actions.add_dup2(stream.as_raw_fd(), number)?;
+    }
     let mut attributes = PosixSpawnAttr::init()?;
     // As `Command` does: Rust programs ignore SIGPIPE, others should find it as usual.
     attributes.set_flags(PosixSpawnFlags::POSIX_SPAWN_SETSIGDEF)?;

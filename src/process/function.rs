@@ -5,16 +5,17 @@ use std::ffi::c_void;
 
 use crate::coprocess::Coprocess;
 use crate::error::ForkError;
+use crate::process::arguments::Shim;
 use crate::process::executable;
 
-/// The distance of a worker function from the start of the executable.
+/// The distance of a function from the start of the executable.
 ///
 /// # Errors
 ///
 /// [`ForkError::ForeignFunction`] if the function, or this library, is not in the executable;
 /// [`ForkError::ForeignExecutable`] if another file would be executed.
-pub(crate) fn distance(worker: fn(Coprocess)) -> Result<u64, ForkError> {
-    let address = (worker as *const c_void).addr();
+pub(crate) fn distance(function: *const c_void) -> Result<u64, ForkError> {
+    let address = function.addr();
     // Whose `main` calls the `init` of this copy of the library becomes the worker: no other does.
     let library = (crate::init as fn() as *const c_void).addr();
     if !executable::has_code_at(library) || !executable::has_code_at(address) {
@@ -26,14 +27,23 @@ pub(crate) fn distance(worker: fn(Coprocess)) -> Result<u64, ForkError> {
     Ok(address.wrapping_sub(executable::base()) as u64)
 }
 
-/// The worker function at a distance that [`distance`] found in another process of this executable.
-pub(crate) fn at(distance: u64) -> Option<fn(Coprocess)> {
+/// The address of the function at a distance that [`distance`] found in another process of this executable.
+pub(crate) fn address(distance: u64) -> Option<*const c_void> {
     let address = usize::try_from(distance).ok()?.wrapping_add(executable::base());
-    if !executable::has_code_at(address) {
-        return None;
-    }
-    let pointer = std::ptr::with_exposed_provenance::<c_void>(address);
+    executable::has_code_at(address).then(|| std::ptr::with_exposed_provenance(address))
+}
+
+/// The worker function at a distance.
+pub(crate) fn at(distance: u64) -> Option<fn(Coprocess)> {
+    let pointer = address(distance)?;
     // SAFETY: the parent took the distance from a `fn(Coprocess)` in the file that it executed, and
     // this process runs that file: its mark says so. At the same distance there is the same function.
     Some(unsafe { std::mem::transmute::<*const c_void, fn(Coprocess)>(pointer) })
+}
+
+/// What makes a start of a worker function and its arguments, at a distance.
+pub(crate) fn shim_at(distance: u64) -> Option<Shim> {
+    let pointer = address(distance)?;
+    // SAFETY: as above: the parent took it from a `Shim`.
+    Some(unsafe { std::mem::transmute::<*const c_void, Shim>(pointer) })
 }

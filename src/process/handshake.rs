@@ -16,6 +16,7 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::socket::{ControlMessage, ControlMessageOwned, MsgFlags, recvmsg, sendmsg};
 
 use crate::end::Terms;
+use crate::process::arguments::Arguments;
 use crate::process::mark::{Lifeline, Nonce};
 use crate::process::terminal::TerminalSignals;
 
@@ -46,6 +47,12 @@ pub(crate) struct Hello {
     close_timeout: u64,
     max_calls_in_flight: u32,
     max_calls_served: u32,
+    /// Of what decodes the arguments of the worker function, from the start of the executable; zero if there are none.
+    pub(crate) shim: u64,
+    /// How many bytes of arguments follow.
+    pub(crate) arguments: u64,
+    /// Whether the worker has a limit on memory, and is to say so if it dies of it.
+    pub(crate) limits_memory: u64,
 }
 
 /// What leads to the segment.
@@ -74,7 +81,7 @@ pub(crate) struct Verdict {
     reason: [u8; 112],
 }
 
-const _: () = assert!(size_of::<Hello>() == 72 && size_of::<Verdict>() == 128);
+const _: () = assert!(size_of::<Hello>() == 96 && size_of::<Verdict>() == 128);
 
 const ATTACHED: u32 = 1;
 const REFUSED: u32 = 2;
@@ -191,7 +198,16 @@ impl Hello {
             close_timeout: nanos(terms.close_timeout),
             max_calls_in_flight: terms.max_calls_in_flight,
             max_calls_served: terms.max_calls_served,
+            shim: 0,
+            arguments: 0,
+            limits_memory: 0,
         }
+    }
+
+    /// The same, for a worker function with arguments, or for a worker with a limit on memory.
+    pub(crate) fn with(self, arguments: Option<&Arguments>, limits_memory: bool) -> Hello {
+        let (shim, length) = arguments.map_or((0, 0), |arguments| (arguments.shim, arguments.bytes.len() as u64));
+        Hello { shim, arguments: length, limits_memory: u64::from(limits_memory), ..self }
     }
 
     /// Sends it, with what leads to the segment.
@@ -257,6 +273,10 @@ impl Hello {
             1 => TerminalSignals::EndWorker,
             _ => TerminalSignals::LeftToParent,
         }
+    }
+
+    pub(crate) fn max_message(&self) -> u64 {
+        self.max_message
     }
 
     pub(crate) fn terms(&self) -> Terms {

@@ -15,11 +15,14 @@ use nix::unistd::Pid;
 use crate::coprocess::Coprocess;
 use crate::end::{End, Terms};
 use crate::error::{Error, ForkError, Result};
+use crate::process::arguments::send_piece;
 use crate::process::child::Child;
 use crate::process::descriptor::Descriptor;
 use crate::process::execute::Program;
 use crate::process::handshake::{Answer, Hello, receive_verdict, send_claim};
+use crate::process::limits::Limits;
 use crate::process::mark::Nonce;
+use crate::process::output::{Captured, Output};
 use crate::process::terminal::TerminalSignals;
 use crate::process::worker::Worker;
 use crate::process::{above_streams, watcher};
@@ -33,6 +36,9 @@ pub(crate) struct Launch {
     pub(crate) terms: Terms,
     pub(crate) terminal_signals: TerminalSignals,
     pub(crate) fork_timeout: Duration,
+    /// Standard output, and standard error.
+    pub(crate) outputs: [Output; 2],
+    pub(crate) limits: Limits,
 }
 
 impl Launch {
@@ -49,19 +55,24 @@ impl Launch {
         let (lifeline, theirs) = socket_pair().map_err(ForkError::setup("make a socket pair"))?;
         let nonce = Nonce::new();
         send_claim(lifeline.as_fd(), nonce).map_err(ForkError::setup("send through the socket pair"))?;
+        let [stdout, stderr] = &self.outputs;
+        let (captured, streams) = Captured::new([stdout, stderr]).map_err(ForkError::setup("capture the worker's output"))?;
         // Before the segment is made: the kernel and the dynamic linker are busy with the new process for longer than the rest takes.
-        let started = self.program.execute(theirs.as_fd(), nonce)?;
+        let started = self.program.execute(theirs.as_fd(), nonce, streams)?;
         drop(theirs);
         let process = take_charge(started.id)?;
-        let worker = Worker::new(started.child, process, lifeline, self.terms.close_timeout);
+        let worker = Worker::new(started.child, process, lifeline, self.terms.close_timeout, self.limits, captured);
         self.attach(started.id, Unattached { worker: Arc::new(worker), attached: false }, deadline)
     }
 
     fn attach(&self, id: u32, mut unattached: Unattached, deadline: Option<Instant>) -> std::result::Result<Coprocess, ForkError> {
         let worker = &unattached.worker;
+        // Before it hears what it is to do. The process is a child that was not reaped: the number is its own.
+        self.limits.set(id).map_err(ForkError::setup("set the limits of the worker process"))?;
         let (region, segment) = Segment::create(self.backend, self.wakeup, self.capacity).map_err(no_segment)?;
         let function = self.program.function().unwrap_or(0);
-        let hello = Hello::new(region.capacity(), &segment, &self.terms, self.terminal_signals, function);
+        let hello = Hello::new(region.capacity(), &segment, &self.terms, self.terminal_signals, function)
+            .with(self.program.arguments(), self.limits.limits_memory());
         let attached = worker.with_descriptors(|process, lifeline| {
             region.mind(Some(process), lifeline).map_err(ForkError::setup("copy the descriptor of the worker process"))?;
             match hello.send(lifeline, &segment) {
@@ -93,19 +104,26 @@ impl Launch {
     ) -> std::result::Result<bool, ForkError> {
         // Once the worker has closed its end of the socket, only its own end, or the clock, can tell more.
         let mut listening = true;
+        let mut unsent = self.program.arguments().map_or(&[][..], |arguments| &arguments.bytes);
         loop {
             let timeout = deadline.map_or(PollTimeout::NONE, |at| {
                 let left = at.saturating_duration_since(Instant::now());
                 // Rounded up to the next millisecond.
                 PollTimeout::try_from(left.saturating_add(Duration::from_micros(999))).unwrap_or(PollTimeout::MAX)
             });
-            let mut fds = [PollFd::new(process, PollFlags::POLLIN), PollFd::new(lifeline, PollFlags::POLLIN)];
+            let interest = if unsent.is_empty() { PollFlags::POLLIN } else { PollFlags::POLLIN | PollFlags::POLLOUT };
+            let mut fds = [PollFd::new(process, PollFlags::POLLIN), PollFd::new(lifeline, interest)];
             let watched = if listening { &mut fds[..] } else { fds.split_at_mut(1).0 };
             match poll(watched, timeout) {
                 Ok(_) | Err(nix::Error::EINTR) => {}
                 Err(e) => return Err(ForkError::setup("wait for the worker")(e.into())),
             }
-            let [ended, said] = fds.map(|fd| fd.any().unwrap_or(false));
+            let [ended, happened] = fds.map(|fd| fd.revents().unwrap_or(PollFlags::empty()));
+            let (ended, said) = (!ended.is_empty(), happened.intersects(!PollFlags::POLLOUT));
+            let has_room = happened.contains(PollFlags::POLLOUT);
+            if !said && has_room {
+                unsent = send_piece(lifeline, unsent).map_err(ForkError::setup("send the arguments of the worker function"))?;
+            }
             if said {
                 match receive_verdict(lifeline) {
                     Ok(Some(Answer::Attached)) => return Ok(true),
@@ -113,8 +131,8 @@ impl Launch {
                     Ok(Some(Answer::Secure)) => return Err(ForkError::SecureExecution),
                     Ok(Some(Answer::Refused(reason))) => return Err(ForkError::Handshake(reason)),
                     Ok(None) => listening = false,
-                    // It ended, or closed the socket, without having read the hello.
-                    Err(e) if e.kind() == io::ErrorKind::ConnectionReset => listening = false,
+                    // It ended, or closed the socket, without having read all. What it has said before is still there, and told of next.
+                    Err(e) if e.kind() == io::ErrorKind::ConnectionReset => unsent = &[],
                     Err(e) if matches!(e.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted) => {}
                     Err(e) => return Err(ForkError::setup("read the worker's answer")(e)),
                 }

@@ -2,6 +2,8 @@
 
 #[expect(unsafe_code, reason = "descriptors that were copied, and a limit that is asked for")]
 mod above_streams;
+#[expect(unsafe_code, reason = "the address of a function in another process of the same executable")]
+mod arguments;
 #[expect(unsafe_code, reason = "what the standard library does before main")]
 mod before_main;
 mod bell;
@@ -9,6 +11,7 @@ mod builder;
 mod child;
 #[expect(unsafe_code, reason = "a descriptor that is not closed where its value ends")]
 mod descriptor;
+mod ended;
 mod entry;
 #[expect(unsafe_code, reason = "the objects that the dynamic linker knows")]
 mod executable;
@@ -21,8 +24,14 @@ mod function;
 #[expect(unsafe_code, reason = "a descriptor that was received")]
 mod handshake;
 mod launch;
+#[expect(unsafe_code, reason = "limits of another process")]
+mod limits;
 #[expect(unsafe_code, reason = "a descriptor that is known by its number, and the environment")]
 mod mark;
+#[expect(unsafe_code, reason = "a handler of a signal, and the unwinder")]
+mod out_of_memory;
+#[expect(unsafe_code, reason = "a place that each process of a line of forks has for itself")]
+mod output;
 #[expect(unsafe_code, reason = "a pointer to a value that is never freed")]
 mod own;
 #[expect(unsafe_code, reason = "system calls that no package wraps")]
@@ -38,14 +47,17 @@ mod watcher;
 mod worker;
 
 pub(crate) use before_main::prepare_thread;
-pub use builder::{Builder, fork, spawn};
+pub use builder::{Builder, fork, fork_with, spawn};
 pub(crate) use descriptor::Descriptor;
+pub(crate) use ended::{Ended, Endings};
 #[cfg(fuzzing)]
 pub(crate) use entry::attach_unwatched;
 pub use entry::{init, init_before_main, parent};
 pub(crate) use forked::Generation;
 #[cfg(fuzzing)]
 pub(crate) use handshake::read_verdict;
+pub use limits::{Limit, Limits};
+pub use output::Output;
 pub(crate) use own::Own;
 pub use terminal::TerminalSignals;
 pub(crate) use worker::Worker;

@@ -357,6 +357,7 @@ impl Watcher {
                 let end = end.clone();
                 drop(pairs);
                 end.peer_gone(Reason::ParentDied);
+                end.tell_ended_elsewhere(end.how_it_went());
             }
         }
     }
@@ -372,7 +373,9 @@ impl Watcher {
         let Some(status) = reaped else { return };
         let removed = lock(&self.pairs).watched.remove(&key);
         if let Some(Watched::Worker { end, .. }) = &removed {
-            end.peer_gone(status.map_or(Reason::Unknown, Reason::from_status));
+            let reason = worker.last_things(status);
+            end.peer_gone(reason);
+            end.tell_ended_elsewhere(reason);
         }
         // Who waits for the end of the worker is to have the pair to himself then, and not to wait for this thread again.
         drop(removed);
@@ -447,6 +450,7 @@ impl Watcher {
         }
         for end in orphaned {
             end.peer_gone(Reason::ParentDied);
+            end.tell_ended_elsewhere(end.how_it_went());
         }
         for (key, worker) in unseen {
             self.reap(key, &worker);

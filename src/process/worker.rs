@@ -3,15 +3,18 @@
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::process::{self, ExitStatus};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Condvar, Mutex};
 use std::time::{Duration, Instant};
 
 use nix::sys::signal::Signal;
 
-use crate::error::{Error, Result};
+use crate::error::{Error, Reason, Result};
 use crate::process::child::Child;
 use crate::process::descriptor::Descriptor;
-use crate::process::watcher;
+use crate::process::limits::Limits;
+use crate::process::output::Captured;
+use crate::process::{out_of_memory, watcher};
 use crate::sync::lock;
 
 /// Beyond SIGKILL, how long a close waits for the kernel to be done with the process.
@@ -62,12 +65,25 @@ pub(crate) struct Worker {
     life: Mutex<Life>,
     ended: Condvar,
     close_timeout: Duration,
+    limits: Limits,
+    pub(crate) captured: Captured,
+    /// Before its end it said that an allocation had failed.
+    ran_out_of_memory: AtomicBool,
 }
 
 impl Worker {
-    pub(crate) fn new(command: Option<process::Child>, process: Child, lifeline: Descriptor, close_timeout: Duration) -> Worker {
+    pub(crate) fn new(
+        command: Option<process::Child>,
+        process: Child,
+        lifeline: Descriptor,
+        close_timeout: Duration,
+        limits: Limits,
+        captured: Captured,
+    ) -> Worker {
         let life = Life::Alive { stage: Stage::Running, process, lifeline: Some(lifeline), command };
-        Worker { life: Mutex::new(life), ended: Condvar::new(), close_timeout: close_timeout.min(LONGEST) }
+        let close_timeout = close_timeout.min(LONGEST);
+        let ran_out_of_memory = AtomicBool::new(false);
+        Worker { life: Mutex::new(life), ended: Condvar::new(), close_timeout, limits, captured, ran_out_of_memory }
     }
 
     /// Does something with the descriptors to watch, of the process and the lifeline, unless it has been reaped.
@@ -152,13 +168,25 @@ impl Worker {
                     // ECHILD: this program waits for any child, or ignores SIGCHLD.
                     Err(_) => None,
                 };
-                leave(life.descriptors());
+                let [process, lifeline] = life.descriptors();
+                if self.limits.limits_memory() && lifeline.is_some_and(out_of_memory::was_told) {
+                    // Relaxed: read by this thread, after this.
+                    self.ran_out_of_memory.store(true, Ordering::Relaxed);
+                }
+                leave([process, lifeline]);
                 status
             }
         };
         // Closes the descriptors, too: what the worker has left behind sees the end of the lifeline.
         *life = Life::Ended { status, told: false };
         Some(status)
+    }
+
+    /// How it ended, now that it was reaped. What it has written is taken out of its pipes.
+    pub(crate) fn last_things(&self, status: Option<ExitStatus>) -> Reason {
+        self.captured.settle();
+        let reason = status.map_or(Reason::Unknown, Reason::from_status);
+        self.limits.explain(reason, self.ran_out_of_memory.load(Ordering::Relaxed))
     }
 
     /// Lets those go who wait for its end.

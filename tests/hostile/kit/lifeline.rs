@@ -99,6 +99,7 @@ pub(crate) struct Hello {
     pub(crate) max_message: u64,
     pub(crate) call_timeout: u64,
     pub(crate) close_timeout: u64,
+    pub(crate) arguments: u64,
 }
 
 impl Hello {
@@ -112,6 +113,10 @@ impl Hello {
         }
         // The limits on calls.
         bytes.extend([u32::MAX.to_le_bytes(); 2].concat());
+        // What decodes arguments, how long they are, whether there is a limit on memory.
+        for number in [0, self.arguments, 0] {
+            bytes.extend(number.to_le_bytes());
+        }
         bytes
     }
 }

@@ -1,0 +1,154 @@
+//! What `fork_with` hands to a worker function: encoded by the parent, sent through the lifeline behind the hello, and decoded before the worker
+//! says that it has attached. So a value that does not decode is a refusal with a reason, not a worker that waits for nothing.
+
+use std::io::{self, IoSlice, IoSliceMut};
+use std::os::fd::{AsRawFd, BorrowedFd};
+
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::socket::{MsgFlags, recvmsg, sendmsg};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use crate::coprocess::Coprocess;
+use crate::decode::decode;
+use crate::encode::Gather;
+use crate::envelope::{Message, as_bytes};
+use crate::error::{Error, Result};
+
+/// How much goes into one datagram: far less than what a socket's buffer holds.
+const PIECE: usize = 32 * 1024;
+
+/// The worker function, with its arguments.
+pub(crate) type Start = Box<dyn FnOnce(Coprocess)>;
+/// Makes a start of the address of a worker function and of encoded arguments.
+pub(crate) type Shim = fn(usize, &[u8]) -> std::result::Result<Start, String>;
+
+/// The arguments of a worker function, encoded, with what decodes them.
+#[derive(Debug)]
+pub(crate) struct Arguments {
+    /// The distance of the [`Shim`].
+    pub(crate) shim: u64,
+    pub(crate) bytes: Vec<u8>,
+}
+
+/// Encodes arguments, as those of a call.
+pub(crate) fn encode(args: &impl Serialize, max: usize) -> Result<Vec<u8>> {
+    let mut message = Message::new();
+    let mut gather = Gather::new(&mut message, max);
+    let outcome = args.serialize(&mut gather);
+    gather.finish();
+    outcome.map_err(|error| Error::Encode { what: "fork_with".to_owned(), source: Box::new(error) })?;
+    message.check_size(max)?;
+    Ok(as_bytes(message.words(), message.bytes()).to_vec())
+}
+
+/// The [`Shim`] of all worker functions that take an `A`.
+pub(crate) fn shim<A: DeserializeOwned>(worker: usize, bytes: &[u8]) -> std::result::Result<Start, String> {
+    let args: A = decode(bytes).map_err(|error| format!("the arguments of the worker function do not decode: {error}"))?;
+    let pointer = std::ptr::with_exposed_provenance::<std::ffi::c_void>(worker);
+    // SAFETY: the parent sent the distance of this instance of the shim beside that of a `fn(Coprocess, A)` with the same `A`.
+    let worker = unsafe { std::mem::transmute::<*const std::ffi::c_void, fn(Coprocess, A)>(pointer) };
+    let start: Box<dyn FnOnce(Coprocess) + '_> = Box::new(move |co| worker(co, args));
+    // SAFETY: a lifetime in `A` is one of the parent's source. What was decoded here as an owned value refers to nothing.
+    Ok(unsafe { std::mem::transmute::<Box<dyn FnOnce(Coprocess) + '_>, Start>(start) })
+}
+
+/// Sends the next piece without waiting, and returns what is left then.
+pub(crate) fn send_piece<'a>(lifeline: BorrowedFd<'_>, bytes: &'a [u8]) -> io::Result<&'a [u8]> {
+    let (piece, rest) = bytes.split_at(bytes.len().min(PIECE));
+    let flags = MsgFlags::MSG_NOSIGNAL | MsgFlags::MSG_DONTWAIT;
+    match sendmsg::<()>(lifeline.as_raw_fd(), &[IoSlice::new(piece)], &[], flags, None) {
+        Ok(_) => Ok(rest),
+        Err(nix::Error::EAGAIN | nix::Error::EINTR | nix::Error::ENOBUFS) => Ok(bytes),
+        // It has closed the socket, or ended: the handshake finds out which, and whether it has said why.
+        Err(nix::Error::EPIPE | nix::Error::ECONNRESET) => Ok(&[]),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// Waits for `length` bytes, and receives them. `None` if the parent is gone, or sends something else.
+pub(crate) fn receive(lifeline: BorrowedFd<'_>, parent: Option<BorrowedFd<'_>>, length: usize) -> io::Result<Option<Vec<u8>>> {
+    let mut bytes = Vec::new();
+    let mut piece = vec![0; PIECE];
+    while bytes.len() < length {
+        let mut fds = [lifeline, parent.unwrap_or(lifeline)].map(|fd| PollFd::new(fd, PollFlags::POLLIN));
+        match poll(&mut fds, PollTimeout::NONE) {
+            Err(nix::Error::EINTR) => continue,
+            polled => polled?,
+        };
+        let mut buffer = [IoSliceMut::new(&mut piece)];
+        // Without room for descriptors: the kernel closes those that come.
+        let (count, flags) = match recvmsg::<()>(lifeline.as_raw_fd(), &mut buffer, None, MsgFlags::MSG_DONTWAIT) {
+            Ok(received) => (received.bytes, received.flags),
+            Err(nix::Error::EINTR) => continue,
+            // Nothing is there: so it is the parent that has ended.
+            Err(nix::Error::EAGAIN | nix::Error::ECONNRESET) => return Ok(None),
+            Err(error) => return Err(error.into()),
+        };
+        let left = length.saturating_sub(bytes.len());
+        if count == 0 || count > left || flags.contains(MsgFlags::MSG_TRUNC) {
+            return Ok(None);
+        }
+        bytes.extend_from_slice(piece.get(..count).unwrap_or_default());
+    }
+    Ok(Some(bytes))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::fd::{AsFd, OwnedFd};
+    use std::thread;
+
+    use nix::sys::socket::{AddressFamily, ControlMessage, SockFlag, SockType, socketpair};
+
+    use super::*;
+
+    fn sockets() -> (OwnedFd, OwnedFd) {
+        socketpair(AddressFamily::Unix, SockType::SeqPacket, None, SockFlag::SOCK_CLOEXEC).unwrap()
+    }
+
+    #[test]
+    fn many_pieces_are_one() {
+        let (ours, theirs) = sockets();
+        let bytes: Vec<u8> = (0..10 * PIECE + 1).map(|place| place as u8).collect();
+        let sent = bytes.clone();
+        let sender = thread::spawn(move || {
+            let mut left = &sent[..];
+            while !left.is_empty() {
+                let mut fds = [PollFd::new(ours.as_fd(), PollFlags::POLLOUT)];
+                assert_eq!(poll(&mut fds, 20_000_u16), Ok(1));
+                left = send_piece(ours.as_fd(), left).unwrap();
+            }
+        });
+        assert!(receive(theirs.as_fd(), None, bytes.len()).unwrap().unwrap() == bytes);
+        sender.join().unwrap();
+    }
+
+    /// More than was announced, a piece that is too long, nothing at all, or the end.
+    #[test]
+    fn what_was_not_announced_is_refused() {
+        for (pieces, announced) in [(&[3_usize, 2][..], 4), (&[PIECE + 1], 2 * PIECE), (&[1], 2), (&[], 1), (&[0], 1)] {
+            let (ours, theirs) = sockets();
+            for length in pieces {
+                let piece = vec![7; *length];
+                sendmsg::<()>(ours.as_raw_fd(), &[IoSlice::new(&piece)], &[], MsgFlags::empty(), None).unwrap();
+            }
+            drop(ours);
+            assert_eq!(receive(theirs.as_fd(), None, announced).unwrap(), None, "{pieces:?}");
+        }
+    }
+
+    #[test]
+    fn descriptors_that_come_along_are_closed() {
+        let (ours, theirs) = sockets();
+        let (mut end, passed) = std::io::pipe().unwrap();
+        let fds = [passed.as_raw_fd(); 100];
+        sendmsg::<()>(ours.as_raw_fd(), &[IoSlice::new(b"abc")], &[ControlMessage::ScmRights(&fds)], MsgFlags::empty(), None).unwrap();
+        drop(passed);
+        assert_eq!(receive(theirs.as_fd(), None, 3).unwrap(), Some(b"abc".to_vec()));
+        // A process that another test starts has a copy of everything until it runs its program, so this may take a moment.
+        let mut fds = [PollFd::new(end.as_fd(), PollFlags::POLLIN)];
+        assert_eq!(poll(&mut fds, 20_000_u16), Ok(1));
+        assert_eq!(std::io::Read::read(&mut end, &mut [0]).unwrap(), 0);
+    }
+}

@@ -1,0 +1,76 @@
+//! How a worker with a limit on memory says that it dies of it. Rust aborts when an allocation fails, and an abort does not tell why. So a handler of
+//! SIGABRT looks whether the abort came from where the standard library gives up on an allocation, tells the parent through the lifeline, and lets the
+//! process go on dying.
+
+use std::ffi::{c_int, c_void};
+use std::io::IoSliceMut;
+use std::os::fd::{AsRawFd, BorrowedFd};
+use std::sync::atomic::{AtomicI32, Ordering};
+
+use nix::sys::signal::{SaFlags, SigAction, SigHandler, SigSet, Signal, sigaction};
+use nix::sys::socket::{MsgFlags, recvmsg};
+
+/// What the worker sends.
+const LAST_WORD: [u8; 8] = *b"nomemory";
+
+/// The lifeline, in a worker that has a limit.
+static LIFELINE: AtomicI32 = AtomicI32::new(-1);
+
+/// From here on this process tells. Call once the lifeline stays open for good.
+pub(crate) fn tell_through(lifeline: BorrowedFd<'_>) -> std::io::Result<()> {
+    // Relaxed: the handler is installed after this, by this thread.
+    LIFELINE.store(lifeline.as_raw_fd(), Ordering::Relaxed);
+    // After one run of it the signal ends the process, as ever.
+    let action = SigAction::new(SigHandler::Handler(aborting), SaFlags::SA_RESETHAND, SigSet::empty());
+    // SAFETY: the handler calls only what may be called where a thread aborts: see there.
+    let before = unsafe { sigaction(Signal::SIGABRT, &action) }?;
+    if !matches!(before.handler(), SigHandler::SigDfl) {
+        // A program that has a handler of its own keeps it.
+        // SAFETY: it was installed before.
+        unsafe { sigaction(Signal::SIGABRT, &before) }?;
+    }
+    Ok(())
+}
+
+/// Whether the worker has said so. Reads what it left in the lifeline, without waiting.
+pub(crate) fn was_told(lifeline: BorrowedFd<'_>) -> bool {
+    let mut said = [0; LAST_WORD.len()];
+    let mut buffer = [IoSliceMut::new(&mut said)];
+    // Without room for descriptors: the kernel closes those that come. What a hostile worker says concerns its own end only.
+    let received = recvmsg::<()>(lifeline.as_raw_fd(), &mut buffer, None, MsgFlags::MSG_DONTWAIT).map(|received| received.bytes);
+    received == Ok(LAST_WORD.len()) && said == LAST_WORD
+}
+
+unsafe extern "C" {
+    fn _Unwind_Backtrace(trace: extern "C" fn(*mut c_void, *mut c_void) -> c_int, argument: *mut c_void) -> c_int;
+    fn _Unwind_GetIP(context: *mut c_void) -> usize;
+    fn _Unwind_FindEnclosingFunction(address: *mut c_void) -> *mut c_void;
+}
+
+/// Allocates nothing, takes no lock of this program, and makes one system call.
+extern "C" fn aborting(_: c_int) {
+    let mut found = false;
+    // SAFETY: `frame` reads the frames of this thread, and writes to `found`, which outlives the call. The unwinder does not allocate.
+    unsafe { _Unwind_Backtrace(frame, (&raw mut found).cast()) };
+    if found {
+        let fd = LIFELINE.load(Ordering::Relaxed);
+        let flags = libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL;
+        // Fails if the parent is gone: then the reason has no reader.
+        // SAFETY: the kernel reads the bytes, which are static, and writes nothing.
+        unsafe { libc::send(fd, LAST_WORD.as_ptr().cast(), LAST_WORD.len(), flags) };
+    }
+}
+
+extern "C" fn frame(context: *mut c_void, found: *mut c_void) -> c_int {
+    // SAFETY: the unwinder hands in a context that is valid during this call.
+    let address = unsafe { _Unwind_GetIP(context) };
+    // A return address: it may lie behind the end of a function that does not return.
+    let inside = std::ptr::with_exposed_provenance_mut(address.wrapping_sub(1));
+    // SAFETY: only compares the address with the tables of loaded objects.
+    let function = unsafe { _Unwind_FindEnclosingFunction(inside) };
+    if function.addr() == (std::alloc::handle_alloc_error as fn(std::alloc::Layout) -> !) as usize {
+        // SAFETY: it points to the `bool` of `aborting`, which waits for this.
+        unsafe { found.cast::<bool>().write(true) };
+    }
+    0
+}
