@@ -12,14 +12,14 @@ use std::io::{ErrorKind, Read, Seek, SeekFrom, Write};
 use std::os::fd::{AsRawFd, RawFd};
 use std::os::unix::net::UnixStream;
 use std::process::{self, Stdio};
-use std::sync::mpsc;
+use std::sync::{Arc, mpsc};
 use std::thread;
 use std::time::Duration;
 
 use common::{
     Held, LIMIT, alone, assert_matches, at_once, children, eventually, fresh_path, is_gone, next, program, role, serve_parent, within,
 };
-use coprocess::{Builder, Coprocess, Error, Reason};
+use coprocess::{Builder, Coprocess, Error, Output, Reason};
 use nix::sys::signal::{Signal, kill};
 use nix::sys::wait::waitpid;
 use nix::time::{ClockId, clock_gettime};
@@ -160,8 +160,10 @@ fn ended_for_it<T: std::fmt::Debug>(result: coprocess::Result<T>) {
 fn the_parent() {
     let before = threads();
     let fork = || coprocess::fork(plain).unwrap();
+    // Its output is read by a thread of the library, which has descriptors, too.
+    let captured = || Builder::new().stderr(Output::Tail(1000)).stdout(Output::Lines(Arc::new(|_| ()))).fork(plain).unwrap();
     let (idle, calling, awaited, dropped, stuck, program) =
-        (fork(), fork(), fork(), fork(), fork(), coprocess::spawn(program("plain")).unwrap());
+        (captured(), fork(), fork(), captured(), fork(), coprocess::spawn(program("plain")).unwrap());
     let pids: Vec<u32> = [&idle, &calling, &awaited, &dropped, &stuck, &program].map(|end| end.peer_id()).to_vec();
     assert_eq!(program.call::<u64>("double", 4_u64).unwrap(), 8);
     stuck.emit("park", ()).unwrap();

@@ -11,6 +11,7 @@ mod builder;
 mod child;
 #[expect(unsafe_code, reason = "a descriptor that is not closed where its value ends")]
 mod descriptor;
+mod ears;
 mod ended;
 mod entry;
 #[expect(unsafe_code, reason = "the objects that the dynamic linker knows")]
@@ -30,7 +31,6 @@ mod limits;
 mod mark;
 #[expect(unsafe_code, reason = "a handler of a signal, and the unwinder")]
 mod out_of_memory;
-#[expect(unsafe_code, reason = "a place that each process of a line of forks has for itself")]
 mod output;
 #[expect(unsafe_code, reason = "a pointer to a value that is never freed")]
 mod own;

@@ -8,15 +8,15 @@ use std::fmt;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::ptr;
-use std::sync::atomic::{AtomicPtr, Ordering};
 use std::sync::{Arc, Mutex};
 
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
-use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
-use nix::sys::eventfd::{EfdFlags, EventFd};
+use nix::sys::epoll::{EpollEvent, EpollFlags};
 
 use crate::contain::contain;
-use crate::process::{Generation, above_streams};
+use crate::process::descriptor::Descriptor;
+use crate::process::ears::{BELL, Ears};
+use crate::process::{Own, above_streams};
 use crate::sync::lock;
 
 /// What a piece of output is read into.
@@ -173,7 +173,7 @@ impl fmt::Debug for Source {
 
 struct Pipe {
     /// In the set of descriptors of the thread that reads, which alone takes it out and closes it.
-    end: Option<OwnedFd>,
+    end: Option<Descriptor>,
     /// Everything was read.
     is_finished: bool,
     /// To be called with each line; until the last.
@@ -190,6 +190,11 @@ impl Source {
         let mut total = 0_usize;
         while total < most && !pipe.is_finished {
             let Some(end) = &pipe.end else { return };
+            if !end.is_intact() {
+                // The program has closed it, and another file may have its number.
+                pipe.is_finished = true;
+                return;
+            }
             match nix::unistd::read(end, &mut chunk) {
                 Err(nix::Error::EINTR) => {}
                 Err(nix::Error::EAGAIN) => return,
@@ -268,6 +273,7 @@ impl Captured {
             if let Some(place) = lock(&captured.kept).most.get_mut(stream) {
                 *place = most;
             }
+            let ours = Descriptor::new(ours)?;
             let pipe = Mutex::new(Pipe { end: Some(ours), is_finished: false, lines, undelivered: VecDeque::new() });
             captured.sources.push(Arc::new(Source { stream, kept: captured.kept.clone(), pipe }));
         }
@@ -298,9 +304,7 @@ impl Captured {
 /// The thread that reads.
 struct Reader {
     process: u32,
-    epoll: Epoll,
-    /// Makes it look at all pipes.
-    bell: EventFd,
+    ears: Ears,
     sources: Mutex<Sources>,
 }
 
@@ -311,35 +315,10 @@ struct Sources {
     read: HashMap<u64, Arc<Source>>,
 }
 
-const BELL: u64 = 0;
-
-/// Where the reader of a process is: a child of fork(2) gets a place of its own, as with the watcher.
-struct Place {
-    generation: Generation,
-    reader: Mutex<Option<Arc<Reader>>>,
-}
-
+/// The reader of this process.
 fn place() -> &'static Mutex<Option<Arc<Reader>>> {
-    static PLACE: AtomicPtr<Place> = AtomicPtr::new(ptr::null_mut());
-    // Acquire: pairs with the Release below.
-    let known = PLACE.load(Ordering::Acquire);
-    // SAFETY: null, or a place that was made below and is never freed; only shared references to it are made.
-    if let Some(place) = unsafe { known.as_ref() }
-        && !place.generation.is_foreign()
-    {
-        return &place.reader;
-    }
-    let new = Box::into_raw(Box::new(Place { generation: Generation::watched(), reader: Mutex::new(None) }));
-    // Release: what finds it sees what is in it. Acquire: as above. What was there before belongs to the process that this one was forked from.
-    match PLACE.compare_exchange(known, new, Ordering::AcqRel, Ordering::Acquire) {
-        // SAFETY: as above.
-        Ok(_) => unsafe { &(*new).reader },
-        Err(_) => {
-            // SAFETY: made above, and no other thread has seen it.
-            drop(unsafe { Box::from_raw(new) });
-            place()
-        }
-    }
+    static PLACE: Own<Mutex<Option<Arc<Reader>>>> = Own::new();
+    PLACE.get()
 }
 
 impl Reader {
@@ -350,16 +329,12 @@ impl Reader {
             // Of a clone's parent, as with the watcher.
             std::mem::forget(inherited);
         }
+        // If the program has closed the descriptors of a reader, that one gives up by itself.
+        current.take_if(|reader| !reader.ears.are_intact());
         let reader = match &*current {
             Some(reader) => reader.clone(),
             None => {
-                let reader = Arc::new(Reader {
-                    process: std::process::id(),
-                    epoll: Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC)?,
-                    bell: EventFd::from_flags(EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK)?,
-                    sources: Mutex::default(),
-                });
-                reader.epoll.add(&reader.bell, EpollEvent::new(EpollFlags::EPOLLIN, BELL))?;
+                let reader = Arc::new(Reader { process: std::process::id(), ears: Ears::new()?, sources: Mutex::default() });
                 let thread = reader.clone();
                 std::thread::Builder::new().name("coprocess-output".to_owned()).spawn(move || thread.run())?;
                 *current = Some(reader.clone());
@@ -373,7 +348,7 @@ impl Reader {
             let key = all.next;
             let pipe = lock(&source.pipe);
             let end = pipe.end.as_ref().map(AsFd::as_fd);
-            added = end.map_or(Ok(()), |end| reader.epoll.add(end, EpollEvent::new(EpollFlags::EPOLLIN, key)));
+            added = end.map_or(Ok(()), |end| reader.ears.add(end, EpollFlags::EPOLLIN, key));
             drop(pipe);
             if added.is_err() {
                 break;
@@ -382,38 +357,28 @@ impl Reader {
         }
         drop((all, current));
         // If it failed the thread finds the ends of those that were added, or that it has nothing to do.
-        reader.ring();
-        added.map_err(Into::into)
+        reader.ears.ring();
+        added
     }
 
     fn look_again() {
         if let Some(reader) = &*lock(place())
             && reader.process == std::process::id()
         {
-            reader.ring();
+            reader.ears.ring();
         }
-    }
-
-    fn ring(&self) {
-        // Fails only if the counter is full: then the thread is about to look anyway.
-        let _ = self.bell.write(1);
     }
 
     fn run(&self) {
         loop {
             let mut events = [EpollEvent::empty(); 16];
-            let count = match self.epoll.wait(&mut events, EpollTimeout::NONE) {
-                Ok(count) => count,
-                Err(nix::Error::EINTR) => 0,
-                // The set was closed by other code of this program: there is nothing left to read by.
-                Err(_) => return self.give_up(),
-            };
+            // Without its descriptors there is nothing left to read by.
+            let Ok(count) = self.ears.listen(&mut events, None) else { return self.give_up() };
             let mut everything = false;
             for event in events.iter().take(count) {
                 if event.data() == BELL {
                     everything = true;
-                    // Nonblocking: resets the counter.
-                    let _ = self.bell.read();
+                    self.ears.hush();
                 } else {
                     self.serve(event.data());
                 }
@@ -425,10 +390,15 @@ impl Reader {
             // The order of the locks is that of `watch`.
             let mut current = lock(place());
             if lock(&self.sources).read.is_empty() {
-                *current = None;
+                self.leave(&mut current);
                 return;
             }
         }
+    }
+
+    /// Leaves its place, unless another reader has it already.
+    fn leave(&self, current: &mut Option<Arc<Reader>>) {
+        current.take_if(|current| ptr::eq(&raw const **current, self));
     }
 
     /// Reads a chunk of a stream, and hands it over.
@@ -438,7 +408,7 @@ impl Reader {
         if source.deliver() {
             if let Some(end) = lock(&source.pipe).end.take() {
                 // A child of a plain fork(2) may hold a copy of it: closing alone would not take it out of the set.
-                let _ = self.epoll.delete(&end);
+                self.ears.remove(end.as_fd());
             }
             let removed = lock(&self.sources).read.remove(&key);
             drop(removed);
@@ -449,7 +419,7 @@ impl Reader {
     fn give_up(&self) {
         let mut current = lock(place());
         let all = std::mem::take(&mut lock(&self.sources).read);
-        *current = None;
+        self.leave(&mut current);
         drop(current);
         for source in all.into_values() {
             let mut pipe = lock(&source.pipe);

@@ -15,15 +15,13 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
-use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
+use nix::sys::epoll::{EpollEvent, EpollFlags};
 
 use crate::end::End;
 use crate::error::Reason;
-use crate::process::bell::{Listener, Ringer, bell};
-use crate::process::descriptor::Descriptor;
+use crate::process::ears::{BELL, Ears};
 use crate::process::worker::Worker;
-use crate::process::{Generation, Own, above_streams, prepare_thread};
+use crate::process::{Generation, Own, prepare_thread};
 use crate::sync::lock;
 
 /// A worker that has closed its lifeline is about to end, and the kernel will tell how, unless it lives on for this long.
@@ -57,29 +55,10 @@ struct Watcher {
     pairs: Mutex<Pairs>,
 }
 
-/// What the thread waits with.
-struct Ears {
-    epoll: Descriptor<Set>,
-    /// Makes the thread look at its deadlines.
-    ringer: Ringer,
-    listener: Listener,
-}
-
-/// What the thread waits for.
-struct Set(Epoll);
-
-impl AsFd for Set {
-    fn as_fd(&self) -> BorrowedFd<'_> {
-        self.0.0.as_fd()
-    }
-}
-
-/// The program has closed descriptors of the watcher.
-struct Deaf;
-
 #[derive(Default)]
 struct Pairs {
     next: u64,
+    /// Pairs have two keys each, from 2 on: even for the process, odd for the lifeline.
     watched: HashMap<u64, Watched>,
     /// When the thread ends, if there is nothing to watch.
     leaving: Option<Instant>,
@@ -107,9 +86,6 @@ enum Watched {
     },
 }
 
-/// The bell's key; pairs have two keys each, from 2 on: even for the process, odd for the lifeline.
-const BELL: u64 = 0;
-
 /// Watches a worker of this process.
 pub(crate) fn watch_worker(end: &Arc<End>, worker: &Arc<Worker>) -> io::Result<()> {
     watch(Watched::Worker { end: end.clone(), worker: worker.clone(), hung_up: None, unheard: false })
@@ -130,7 +106,7 @@ pub(crate) fn watch_parent(end: &Arc<End>, lifeline: Arc<OwnedFd>, pidfd: Option
 pub(crate) fn look_again() {
     let current = lock(place()).clone();
     if let Some(watcher) = current.filter(|watcher| !watcher.is_foreign())
-        && !(watcher.ears.are_intact() && watcher.ears.ringer.ring())
+        && !(watcher.ears.are_intact() && watcher.ears.ring())
     {
         // The thread was woken by that, too, unless a child of a plain fork(2) keeps the bell's other copy.
         watcher.take_over();
@@ -172,10 +148,10 @@ fn watch(watched: Watched) -> io::Result<()> {
     let add = |process: Option<BorrowedFd<'_>>, lifeline: Option<BorrowedFd<'_>>| -> io::Result<()> {
         if let Some(lifeline) = lifeline {
             // It carries no data after the handshake; what a hostile side sends on it is not even looked at.
-            watcher.ears.epoll.0.add(lifeline, EpollEvent::new(EpollFlags::EPOLLRDHUP, key + 1))?;
+            watcher.ears.add(lifeline, EpollFlags::EPOLLRDHUP, key + 1)?;
         }
         if let Some(process) = process {
-            watcher.ears.epoll.0.add(process, EpollEvent::new(EpollFlags::EPOLLIN, key))?;
+            watcher.ears.add(process, EpollFlags::EPOLLIN, key)?;
         }
         Ok(())
     };
@@ -187,62 +163,16 @@ fn watch(watched: Watched) -> io::Result<()> {
     if let Err(error) = added.and_then(|added| added.unwrap_or(Ok(()))) {
         // The caller closes the descriptors, and they leave the set with that. The thread ends if it has nothing else to watch.
         drop(pairs);
-        let _ = watcher.ears.ringer.ring();
+        let _ = watcher.ears.ring();
         return Err(error);
     }
     let has_deadlines = matches!(watched, Watched::Parent { by_number: true, .. });
     pairs.watched.insert(key, watched);
     drop(pairs);
     if has_deadlines {
-        watcher.ears.ringer.ring();
+        watcher.ears.ring();
     }
     Ok(())
-}
-
-impl Ears {
-    fn new() -> io::Result<Ears> {
-        let (listener, ringer) = bell()?;
-        let epoll = Epoll(above_streams::far_above(Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC)?.0)?);
-        epoll.add(&listener, EpollEvent::new(EpollFlags::EPOLLIN, BELL))?;
-        Ok(Ears { epoll: Descriptor::new(Set(epoll))?, ringer, listener })
-    }
-
-    /// Returns `false` if the program has closed one of them. The bell tells more than the epoll, which looks like any other.
-    fn are_intact(&self) -> bool {
-        self.listener.is_intact() && self.ringer.is_intact() && self.epoll.is_intact()
-    }
-
-    /// Waits until something happens.
-    fn listen(&self, events: &mut [EpollEvent], timeout: Option<Duration>) -> Result<usize, Deaf> {
-        if !self.are_intact() {
-            return Err(Deaf);
-        }
-        let mut fds = [self.listener.as_fd(), self.epoll.as_fd()].map(|fd| PollFd::new(fd, PollFlags::POLLIN));
-        // A poll, unlike an epoll, keeps what it waits for open, so that the bell can tell that its other end was closed. Too long a timeout is the longest.
-        let polled = poll(&mut fds, timeout.map_or(PollTimeout::NONE, |time| PollTimeout::try_from(time).unwrap_or(PollTimeout::MAX)));
-        let at_once = match polled {
-            Ok(_) => true,
-            // A signal, too, is a reason to look at the deadlines.
-            Err(nix::Error::EINTR) => return Ok(0),
-            // A sandbox may allow no descriptors at all, and then no poll of any: those that are open stay in the epoll.
-            Err(nix::Error::EINVAL) => false,
-            Err(_) => return Err(Deaf),
-        };
-        let broken = PollFlags::POLLHUP | PollFlags::POLLNVAL | PollFlags::POLLERR;
-        if fds.iter().any(|fd| fd.revents().is_some_and(|happened| happened.intersects(broken))) || !self.are_intact() {
-            return Err(Deaf);
-        }
-        let timeout = match timeout {
-            _ if at_once => EpollTimeout::ZERO,
-            None => EpollTimeout::NONE,
-            Some(time) => EpollTimeout::try_from(time).unwrap_or(EpollTimeout::MAX),
-        };
-        match self.epoll.0.wait(events, timeout) {
-            Ok(count) => Ok(count),
-            Err(nix::Error::EINTR) => Ok(0),
-            Err(_) => Err(Deaf),
-        }
-    }
 }
 
 impl Watcher {
@@ -261,7 +191,7 @@ impl Watcher {
             let Ok(count) = self.ears.listen(&mut events, timeout) else { return self.go_on_deaf() };
             for event in events.iter().take(count) {
                 match event.data() {
-                    BELL => self.ears.listener.hush(),
+                    BELL => self.ears.hush(),
                     key => self.happened(key & !1, key & 1 == 1),
                 }
             }
@@ -276,7 +206,7 @@ impl Watcher {
     #[cold]
     fn take_over(self: Arc<Self>) {
         // If it still can be rung, that thread finds out, and ends.
-        self.ears.ringer.ring();
+        self.ears.ring();
         let successor = self.clone();
         let started = std::thread::Builder::new().name("coprocess-watch".to_owned()).spawn(move || successor.go_on_deaf());
         if started.is_err() {
@@ -337,7 +267,9 @@ impl Watcher {
                 *hung_up = Some(Instant::now() + LAST_BREATH);
                 // It would be reported for ever.
                 *unheard |= worker.look_at_descriptors(|[process, lifeline]| {
-                    let _ = lifeline.map(|lifeline| self.ears.epoll.0.delete(lifeline));
+                    if let Some(lifeline) = lifeline {
+                        self.ears.remove(lifeline);
+                    }
                     process.is_none()
                 });
             }
@@ -350,9 +282,9 @@ impl Watcher {
                 // After an orderly close it may still be busy with what it was sent.
                 let grace = if end.watch.is_closed() { GRACE.max(end.terms.close_timeout) } else { GRACE };
                 died.get_or_insert_with(|| Instant::now() + grace);
-                let _ = self.ears.epoll.0.delete(&*lifeline);
+                self.ears.remove(lifeline.as_fd());
                 if let Some(pidfd) = pidfd {
-                    let _ = self.ears.epoll.0.delete(&*pidfd);
+                    self.ears.remove(pidfd.as_fd());
                 }
                 let end = end.clone();
                 drop(pairs);
@@ -367,7 +299,7 @@ impl Watcher {
         let reaped = worker.reap(false, |descriptors| {
             // A child of a plain fork(2) may hold copies of them: closing alone would not take them out of the set. The lifeline may be out already.
             for descriptor in descriptors.into_iter().flatten() {
-                let _ = self.ears.epoll.0.delete(descriptor);
+                self.ears.remove(descriptor);
             }
         });
         let Some(status) = reaped else { return };
