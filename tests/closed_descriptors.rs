@@ -273,13 +273,20 @@ fn of_an_event_loop() {
 /// Closes the library's descriptors, one in each round, and puts a file there.
 fn the_careless_parent() {
     let path = fresh_path("stranger");
-    let (mut rounds, mut left) = (0, 0);
-    // A file is always readable, and a socket to which nothing was sent never.
-    for is_silent in [false, true].into_iter().cycle() {
+    let (mut rounds, mut left, mut most) = (0, 0, 0);
+    loop {
+        // A file is always readable, and a socket to which nothing was sent never.
+        let is_silent = rounds % 2 == 1;
         let before = open_descriptors();
         let worker = coprocess::fork(plain).unwrap();
         assert_eq!(worker.call::<u64>("double", 4_u64).unwrap(), 8);
         let ours: Vec<RawFd> = open_descriptors().into_iter().filter(|fd| !before.contains(fd)).collect();
+        most = most.max(ours.len());
+        if ours.len() < most {
+            // The watcher of the round before has not gone yet, and watches this pair, too.
+            worker.close().unwrap();
+            continue;
+        }
         let Some(number) = ours.get(rounds / 2) else { break };
         let stranger = File::options().read(true).append(true).create(true).open(&path).unwrap();
         let silent = UnixStream::pair().unwrap();
