@@ -24,7 +24,8 @@ mod imp {
                 let now = std::time::Duration::from(clock_gettime(ClockId::CLOCK_MONOTONIC)?);
                 // A deadline too far away for the kernel's clock is no deadline.
                 now.checked_add(left).and_then(|t| {
-                    let tv_sec = libc::time_t::try_from(t.as_secs()).ok()?;
+                    // Its type has another name, and a deprecated one, with each C library.
+                    let tv_sec = t.as_secs().try_into().ok()?;
                     Some(libc::timespec { tv_sec, tv_nsec: libc::c_long::from(t.subsec_nanos() as i32) })
                 })
             }

@@ -206,8 +206,10 @@ fn a_signal_resumes_the_sleep_to_the_same_deadline() {
     });
     for _ in 0..10 {
         thread::sleep(Duration::from_millis(10));
+        #[allow(clippy::unnecessary_cast, reason = "a number with one C library, a pointer with another")]
+        let id = sleeper.as_pthread_t() as libc::pthread_t;
         // SAFETY: the thread was not joined yet.
-        assert_eq!(unsafe { libc::pthread_kill(sleeper.as_pthread_t(), libc::SIGUSR1) }, 0);
+        assert_eq!(unsafe { libc::pthread_kill(id, libc::SIGUSR1) }, 0);
     }
     let (woken, ended) = sleeper.join().unwrap();
     assert!(!woken, "it ended by its deadline");
