@@ -46,17 +46,19 @@ pub(crate) fn run_as_main(worker: impl FnOnce() + Send) -> ! {
     // SAFETY: no handler is involved.
     unsafe { libc::signal(libc::SIGPIPE, libc::SIG_IGN) };
     handle_overflows();
-    thread::scope(|scope| {
+    let mut worker = Some(worker);
+    let ran = thread::scope(|scope| {
         let run = || {
             prepare_thread(MAIN);
-            worker();
+            worker.take().map(|worker| worker());
         };
-        let started = thread::Builder::new().name(MAIN.to_owned()).stack_size(stack_size()).spawn_scoped(scope, run);
-        if let Err(error) = started {
-            eprintln!("coprocess: the worker ends: it cannot start its thread: {error}");
-            std::process::exit(1);
-        }
+        thread::Builder::new().name(MAIN.to_owned()).stack_size(stack_size()).spawn_scoped(scope, run).is_ok()
     });
+    if !ran && let Some(worker) = worker {
+        // The system has no thread left. The worker does without a name, and may have what it needs.
+        prepare_thread(MAIN);
+        worker();
+    }
     // The worker has ended the process.
     std::process::abort()
 }
@@ -147,9 +149,14 @@ extern "C" fn overflowed(signal: i32, info: *mut libc::siginfo_t, _: *mut c_void
     // SAFETY: it is one of a fault, which has an address.
     let address = unsafe { info.si_addr() }.addr();
     let Prepared { name, from, to } = THIS_THREAD.get();
-    if !(from..to).contains(&address) {
+    if !(from..to).contains(&address) || info.si_code <= 0 {
         // SAFETY: no handler is involved.
         unsafe { libc::signal(signal, libc::SIG_DFL) };
+        if info.si_code <= 0 {
+            // No fault: a process has sent it, and it would not come again by itself.
+            // SAFETY: the signal ends this process once this has returned.
+            unsafe { libc::raise(signal) };
+        }
         return;
     }
     for text in ["\nthread '", name, "' has overflowed its stack\nfatal runtime error: stack overflow, aborting\n"] {

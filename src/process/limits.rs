@@ -87,8 +87,9 @@ impl Limits {
     /// The address space, in bytes (`RLIMIT_AS`): all that is mapped, whether or not it is used. That includes the program itself, the
     /// stacks of all threads, and the shared memory of the pair.
     ///
-    /// Beyond it an allocation fails. That aborts a Rust program; of a worker of [`fork`](crate::fork) it is told as
-    /// [`Reason::LimitExceeded`], and as [`Reason::Killed`] of others.
+    /// Beyond it an allocation fails. That aborts a Rust program. Where the standard library has given up
+    /// on the allocation, the end is told as [`Reason::LimitExceeded`], otherwise, as in code of C and with
+    /// musl, as [`Reason::Killed`].
     ///
     /// # Examples
     ///
