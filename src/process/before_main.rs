@@ -50,7 +50,9 @@ pub(crate) fn run_as_main(worker: impl FnOnce() + Send) -> ! {
     let ran = thread::scope(|scope| {
         let run = || {
             prepare_thread(MAIN);
-            worker.take().map(|worker| worker());
+            if let Some(worker) = worker.take() {
+                worker();
+            }
         };
         thread::Builder::new().name(MAIN.to_owned()).stack_size(stack_size()).spawn_scoped(scope, run).is_ok()
     });
