@@ -70,11 +70,15 @@ impl FileId {
     }
 
     /// Whether this process runs this file.
-    fn is_ours(self) -> bool {
-        let is = |path: &Path| FileId::of(path).is_ok_and(|own| own == self);
+    ///
+    /// # Errors
+    ///
+    /// If the system does not say which file it runs.
+    fn is_ours(self) -> io::Result<bool> {
         // An emulator or a checker that runs the program as its guest answers the second form with the
         // guest's file, and the first one with its own.
-        is(Path::new(ITSELF)) || fs::read_link(ITSELF).is_ok_and(|path| is(&path))
+        let guest = || fs::read_link(ITSELF).and_then(FileId::of);
+        Ok(FileId::of(ITSELF)? == self || guest().is_ok_and(|guest| guest == self))
     }
 }
 
@@ -150,9 +154,13 @@ impl Mark {
     /// nor the variable is inherited any more then.
     pub(crate) fn examine() -> Found {
         let Some(mark) = std::env::var(VARIABLE).ok().as_deref().and_then(Mark::parse) else { return Found::Nothing };
-        if mark.role == Role::Function && !mark.executable.is_ours() {
-            // Started by a worker before its `init`, or executed in its place: another program.
-            return Found::Nothing;
+        if mark.role == Role::Function {
+            match mark.executable.is_ours() {
+                Ok(true) => {}
+                // Started by a worker before its `init`, or executed in its place: another program.
+                Ok(false) => return Found::Nothing,
+                Err(_) => return Found::Lost("it cannot find out which executable it is: /proc must be mounted"),
+            }
         }
         let found = mark.claimed();
         if let Found::Function(_) | Found::Program(_) = found {
@@ -255,7 +263,7 @@ mod tests {
 
     #[test]
     fn the_executable_is_told_from_others() {
-        assert!(FileId::of(ITSELF).unwrap().is_ours());
-        assert!(!FileId::of("/").unwrap().is_ours());
+        assert!(FileId::of(ITSELF).unwrap().is_ours().unwrap());
+        assert!(!FileId::of("/").unwrap().is_ours().unwrap());
     }
 }
