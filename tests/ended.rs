@@ -52,7 +52,7 @@ fn once(told: &Receiver<Reason>) -> Reason {
 fn every_end_of_a_worker_is_told_once() {
     within(LIMIT, || {
         let ends: [(fn(Coprocess), Reason); 6] = [
-            (|co| drop(co.close().unwrap()), Reason::Exited(0)),
+            (|co| assert!(co.close().unwrap().is_some()), Reason::Exited(0)),
             (drop, Reason::Exited(0)),
             (|co| co.kill().unwrap(), Reason::Killed(9)),
             (|co| co.emit("exit", 7_i32).unwrap(), Reason::Exited(7)),
@@ -96,7 +96,7 @@ fn callbacks_that_panic_or_block_hold_up_no_others() {
         let (let_go, blocked) = mpsc::channel::<()>();
         let (one, other) = (started(), started());
         one.on_end(|_| panic!("as it should"));
-        one.on_end(move |_| drop(blocked.recv()));
+        one.on_end(move |_| assert!(blocked.recv().is_ok()));
         let last = told(&one);
         one.kill().unwrap();
         let others = told(&other);

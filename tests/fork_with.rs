@@ -142,9 +142,9 @@ fn arguments_that_do_not_decode_are_a_refusal() {
     });
 }
 
-/// What it refuses for before it hears of its arguments, the parent hears nevertheless.
+/// However far it has come: the parent does not wait for room any more.
 #[test]
-fn a_refusal_is_heard_while_arguments_are_sent() {
+fn a_worker_that_ends_while_arguments_are_sent() {
     within(LIMIT, || {
         // The address space has no room for the rings.
         let limits = coprocess::Limits::new().memory(1 << 20);

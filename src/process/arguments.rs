@@ -93,3 +93,62 @@ pub(crate) fn receive(lifeline: BorrowedFd<'_>, parent: Option<BorrowedFd<'_>>, 
     }
     Ok(Some(bytes))
 }
+
+#[cfg(test)]
+mod tests {
+    use std::os::fd::{AsFd, OwnedFd};
+    use std::thread;
+
+    use nix::sys::socket::{AddressFamily, ControlMessage, SockFlag, SockType, socketpair};
+
+    use super::*;
+
+    fn sockets() -> (OwnedFd, OwnedFd) {
+        socketpair(AddressFamily::Unix, SockType::SeqPacket, None, SockFlag::SOCK_CLOEXEC).unwrap()
+    }
+
+    #[test]
+    fn many_pieces_are_one() {
+        let (ours, theirs) = sockets();
+        let bytes: Vec<u8> = (0..10 * PIECE + 1).map(|place| place as u8).collect();
+        let sent = bytes.clone();
+        let sender = thread::spawn(move || {
+            let mut left = &sent[..];
+            while !left.is_empty() {
+                let mut fds = [PollFd::new(ours.as_fd(), PollFlags::POLLOUT)];
+                assert_eq!(poll(&mut fds, 20_000_u16), Ok(1));
+                left = send_piece(ours.as_fd(), left).unwrap();
+            }
+        });
+        assert!(receive(theirs.as_fd(), None, bytes.len()).unwrap().unwrap() == bytes);
+        sender.join().unwrap();
+    }
+
+    /// More than was announced, a piece that is too long, nothing at all, or the end.
+    #[test]
+    fn what_was_not_announced_is_refused() {
+        for (pieces, announced) in [(&[3_usize, 2][..], 4), (&[PIECE + 1], 2 * PIECE), (&[1], 2), (&[], 1), (&[0], 1)] {
+            let (ours, theirs) = sockets();
+            for length in pieces {
+                let piece = vec![7; *length];
+                sendmsg::<()>(ours.as_raw_fd(), &[IoSlice::new(&piece)], &[], MsgFlags::empty(), None).unwrap();
+            }
+            drop(ours);
+            assert_eq!(receive(theirs.as_fd(), None, announced).unwrap(), None, "{pieces:?}");
+        }
+    }
+
+    #[test]
+    fn descriptors_that_come_along_are_closed() {
+        let (ours, theirs) = sockets();
+        let (mut end, passed) = std::io::pipe().unwrap();
+        let fds = [passed.as_raw_fd(); 100];
+        sendmsg::<()>(ours.as_raw_fd(), &[IoSlice::new(b"abc")], &[ControlMessage::ScmRights(&fds)], MsgFlags::empty(), None).unwrap();
+        drop(passed);
+        assert_eq!(receive(theirs.as_fd(), None, 3).unwrap(), Some(b"abc".to_vec()));
+        // A process that another test starts has a copy of everything until it runs its program, so this may take a moment.
+        let mut fds = [PollFd::new(end.as_fd(), PollFlags::POLLIN)];
+        assert_eq!(poll(&mut fds, 20_000_u16), Ok(1));
+        assert_eq!(std::io::Read::read(&mut end, &mut [0]).unwrap(), 0);
+    }
+}

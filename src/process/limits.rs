@@ -189,7 +189,7 @@ impl Limits {
         if let Some(time) = self.cpu_time {
             let seconds = time.as_secs().saturating_add(u64::from(time.subsec_nanos() > 0)).max(1);
             // The hard limit may be just as high as the soft one: then that is what it stays.
-            let hard = if u64::from(hard_limit(child, libc::RLIMIT_CPU)?) == seconds { seconds } else { seconds.saturating_add(1) };
+            let hard = if hard_limit(child, libc::RLIMIT_CPU)? == number(seconds) { seconds } else { seconds.saturating_add(1) };
             set_one(child, libc::RLIMIT_CPU, seconds, hard)?;
         }
         Ok(())
@@ -215,8 +215,13 @@ type Resource = libc::__rlimit_resource_t;
 #[cfg(not(target_env = "gnu"))]
 type Resource = libc::c_int;
 
+/// As the system has it.
+fn number(value: u64) -> libc::rlim_t {
+    libc::rlim_t::try_from(value).unwrap_or(libc::RLIM_INFINITY)
+}
+
 fn set_one(child: libc::pid_t, resource: Resource, soft: u64, hard: u64) -> io::Result<()> {
-    let [rlim_cur, rlim_max] = [soft, hard].map(|value| libc::rlim_t::try_from(value).unwrap_or(libc::RLIM_INFINITY));
+    let [rlim_cur, rlim_max] = [soft, hard].map(number);
     let new = libc::rlimit { rlim_cur, rlim_max };
     // SAFETY: the kernel reads `new`, which outlives the call, and writes nothing.
     match unsafe { libc::prlimit(child, resource, &new, std::ptr::null_mut()) } {

@@ -22,7 +22,6 @@ mod limits;
 #[expect(unsafe_code, reason = "a handler of a signal, and the unwinder")]
 mod out_of_memory;
 #[expect(unsafe_code, reason = "a place that each process of a line of forks has for itself")]
-#[expect(clippy::arithmetic_side_effects, reason = "a constant")]
 mod output;
 #[expect(unsafe_code, reason = "system calls that no package wraps")]
 mod pidfd;

@@ -28,6 +28,8 @@ const TAIL_OF_LINES: usize = 16 * 1024;
 /// At the end of a worker at most this much is taken out of a pipe: all that a pipe holds, unless a child of the worker's goes on writing to it.
 const MOST_LEFT: usize = 1 << 20;
 
+type Callback = Arc<dyn Fn(&str) + Send + Sync>;
+
 /// What becomes of a standard stream of a worker: for [`Builder::stdout`](crate::Builder::stdout) and [`stderr`](crate::Builder::stderr).
 ///
 /// `Tail` and `Lines` are pipes, read by one thread of the library for all workers of the process. A worker that writes faster than they are read waits in its write.
@@ -160,7 +162,6 @@ impl Kept {
 struct Source {
     stream: usize,
     kept: Arc<Mutex<Kept>>,
-    lines: Option<Arc<dyn Fn(&str) + Send + Sync>>,
     pipe: Mutex<Pipe>,
 }
 
@@ -175,6 +176,8 @@ struct Pipe {
     end: Option<OwnedFd>,
     /// Everything was read.
     is_finished: bool,
+    /// To be called with each line; until the last.
+    lines: Option<Callback>,
     /// Read, and not handed over yet.
     undelivered: VecDeque<u8>,
 }
@@ -195,7 +198,7 @@ impl Source {
                 Ok(count) => {
                     let new = chunk.get(..count).unwrap_or_default();
                     lock(&self.kept).add(self.stream, new);
-                    if self.lines.is_some() {
+                    if pipe.lines.is_some() {
                         pipe.undelivered.extend(new);
                     }
                     total = total.saturating_add(count);
@@ -208,13 +211,19 @@ impl Source {
     fn deliver(&self) -> bool {
         loop {
             let mut pipe = lock(&self.pipe);
-            let Some(callback) = &self.lines else { return pipe.is_finished };
+            let Some(callback) = pipe.lines.clone() else { return pipe.is_finished };
             let newline = pipe.undelivered.iter().take(LONGEST_LINE + 1).position(|byte| *byte == b'\n');
             let length = match newline {
                 Some(length) => length,
                 None if pipe.undelivered.len() > LONGEST_LINE => whole_characters(&pipe.undelivered),
                 None if !pipe.is_finished => return false,
-                None if pipe.undelivered.is_empty() => return true,
+                None if pipe.undelivered.is_empty() => {
+                    pipe.lines = None;
+                    drop(pipe);
+                    // What it has captured is the user's, too.
+                    contain(|| drop(callback));
+                    return true;
+                }
                 None => pipe.undelivered.len(),
             };
             let line: Vec<u8> = pipe.undelivered.drain(..length).collect();
@@ -259,8 +268,8 @@ impl Captured {
             if let Some(place) = lock(&captured.kept).most.get_mut(stream) {
                 *place = most;
             }
-            let pipe = Mutex::new(Pipe { end: Some(ours), is_finished: false, undelivered: VecDeque::new() });
-            captured.sources.push(Arc::new(Source { stream, kept: captured.kept.clone(), lines, pipe }));
+            let pipe = Mutex::new(Pipe { end: Some(ours), is_finished: false, lines, undelivered: VecDeque::new() });
+            captured.sources.push(Arc::new(Source { stream, kept: captured.kept.clone(), pipe }));
         }
         if !captured.sources.is_empty() {
             Reader::watch(&captured.sources)?;

@@ -217,6 +217,10 @@ fn hellos_that_make_no_sense_are_refused() {
             for capacity in [0, 1, 4095, 4097, CAPACITY as u64 + 128, 1 << 31, 1 << 63, u64::MAX] {
                 is_refused(&Hello { capacity, ..hello() }.bytes(), &fd, "announced capacity");
             }
+            // Arguments of more than a message may have are not even waited for.
+            for arguments in [(1 << 20) + 1, u64::MAX] {
+                is_refused(&Hello { arguments, ..hello() }.bytes(), &fd, "makes no sense");
+            }
             is_refused(&Hello { capacity: 2 * CAPACITY as u64, ..hello() }.bytes(), &fd, "size");
         });
     });
