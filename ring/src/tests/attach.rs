@@ -194,7 +194,7 @@ fn bytes_lie_where_the_layout_says() {
         u64::from_le_bytes(bytes)
     };
     assert_eq!(word(0).to_le_bytes(), *b"coproces");
-    assert_eq!(word(8), 128 << 32 | 5);
+    assert_eq!(word(8), 128 << 32 | 6);
     assert_eq!((word(32), word(40)), (0, 0), "no nonce without a name; futexes");
     assert_eq!((word(16), word(24)), (8192, 4096 + 2 * 8192));
 
