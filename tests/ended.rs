@@ -196,8 +196,10 @@ fn the_worker_is_told_of_the_death_of_its_parent() {
                             std::fs::write(&partial, reason.to_string()).unwrap();
                             std::fs::rename(&partial, &path).unwrap();
                         });
-                        while busy {
-                            thread::park();
+                        if busy {
+                            loop {
+                                thread::park();
+                            }
                         }
                     })
                     .unwrap();
