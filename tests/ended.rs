@@ -182,30 +182,37 @@ fn the_worker_is_told_too() {
     });
 }
 
-/// A parent that is killed: its worker hears of it before it ends.
+/// A parent that is killed: its worker hears of it before it ends, also if no thread of it dispatches.
 #[test]
 fn the_worker_is_told_of_the_death_of_its_parent() {
     within(LIMIT, || {
-        let path = common::fresh_path("orphaned");
-        let middle = common::patient()
-            .fork_with(path.clone(), |co, path: std::path::PathBuf| {
-                let worker = coprocess::fork_with(path, |co, path: std::path::PathBuf| {
-                    let partial = path.with_extension("partial");
-                    co.on_end(move |reason| {
-                        std::fs::write(&partial, reason.to_string()).unwrap();
-                        std::fs::rename(&partial, &path).unwrap();
-                    });
+        for busy in [false, true] {
+            let path = common::fresh_path("orphaned");
+            let middle = common::patient()
+                .fork_with((path.clone(), busy), |co, (path, busy): (std::path::PathBuf, bool)| {
+                    let worker = coprocess::fork_with((path, busy), |co, (path, busy): (std::path::PathBuf, bool)| {
+                        let partial = path.with_extension("partial");
+                        co.on_end(move |reason| {
+                            std::fs::write(&partial, reason.to_string()).unwrap();
+                            std::fs::rename(&partial, &path).unwrap();
+                        });
+                        if busy {
+                            loop {
+                                thread::park();
+                            }
+                        }
+                    })
+                    .unwrap();
+                    co.serve("worker", move |(): ()| worker.peer_id());
                 })
                 .unwrap();
-                co.serve("worker", move |(): ()| worker.peer_id());
-            })
-            .unwrap();
-        let pid: u32 = middle.call("worker", ()).unwrap();
-        middle.kill().unwrap();
-        common::eventually("the worker was told", || path.exists());
-        assert_eq!(std::fs::read_to_string(&path).unwrap(), Reason::ParentDied.to_string());
-        common::eventually("the worker is gone", || common::is_gone(pid));
-        std::fs::remove_file(&path).unwrap();
+            let pid: u32 = middle.call("worker", ()).unwrap();
+            middle.kill().unwrap();
+            common::eventually("the worker was told", || path.exists());
+            assert_eq!(std::fs::read_to_string(&path).unwrap(), Reason::ParentDied.to_string());
+            common::eventually("the worker is gone", || common::is_gone(pid));
+            std::fs::remove_file(&path).unwrap();
+        }
     });
 }
 

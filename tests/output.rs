@@ -316,6 +316,12 @@ fn no_other_process_inherits_the_pipe() {
             let co = common::patient().stdout(output).fork(plain).unwrap();
             let neighbour = coprocess::fork(plain).unwrap();
             let mut child = Command::new("sleep").arg("1000").spawn().unwrap();
+            let link = |pid: u32, number: i32| std::fs::read_link(format!("/proc/{pid}/fd/{number}")).unwrap();
+            let pipe = link(co.peer_id(), 1).into_os_string().into_string().unwrap();
+            assert!(pipe.starts_with("pipe:"), "{pipe}");
+            let has = |pid| common::descriptors(pid).iter().filter(|open| **open == pipe).count();
+            // The worker has it once, as its stream; this process has the end that it reads.
+            assert_eq!([co.peer_id(), std::process::id(), neighbour.peer_id(), child.id()].map(has), [1, 1, 0, 0]);
             print(&co, b"unfinished");
             co.kill().unwrap();
             assert_eq!(next(&told), "unfinished");
