@@ -1,6 +1,7 @@
 //! What comes after the end: from a worker that has said that nothing will follow, and from a process that a worker has left behind.
 
 use std::process;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -153,20 +154,19 @@ fn of_a_worker_that_says_it_has_closed_and_goes_on() {
 #[test]
 fn of_a_worker_that_goes_on_while_a_handler_takes_long() {
     fn with(role: &str) {
-        static BEGUN: AtomicBool = AtomicBool::new(false);
-        static OVER: AtomicBool = AtomicBool::new(false);
-        BEGUN.store(false, SeqCst);
-        OVER.store(false, SeqCst);
+        // Of this pair alone: the handler of an earlier one may still be about to see that it is over.
+        let (begun, over) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicBool::new(false)));
+        let (begins, ends) = (begun.clone(), over.clone());
         let base = reset_peak();
         let end = Parent { ring_capacity: 64 << 10, ..Parent::default() }.builder().spawn(program(role)).unwrap();
-        end.listen("slow", |()| {
-            BEGUN.store(true, SeqCst);
-            while !OVER.load(SeqCst) {
+        end.listen("slow", move |()| {
+            begins.store(true, SeqCst);
+            while !ends.load(SeqCst) {
                 thread::yield_now();
             }
         });
         end.call_with("x", (), |_: Result<u64, Error>| {}).unwrap();
-        eventually("the handler has begun", || BEGUN.load(SeqCst));
+        eventually("the handler has begun", || begun.load(SeqCst));
         let deadline = Duration::from_millis(50);
         for _ in 0..10 {
             let start = Instant::now();
@@ -179,7 +179,7 @@ fn of_a_worker_that_goes_on_while_a_handler_takes_long() {
         }
         let grown = peak_kib().saturating_sub(base);
         assert!(grown < MEMORY_KIB, "{role}: {grown} KiB more");
-        OVER.store(true, SeqCst);
+        over.store(true, SeqCst);
         end.close().unwrap();
     }
     within(LIMIT, || {
