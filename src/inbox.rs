@@ -230,7 +230,7 @@ impl Inbox {
             // Those behind change their places.
             self.looked_at = self.looked_at.min(self.sifted);
             let until = if ahead == Ahead::OfCalls { self.before_events() } else { self.backlog.len() };
-            if until >= self.sifted {
+            if until > self.sifted {
                 let behind = self.backlog.split_off(until);
                 // Each is looked at once: what a side has sent that fills the backlog must not be gone through by everybody who waits.
                 for stowed in self.backlog.split_off(self.sifted) {
