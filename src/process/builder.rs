@@ -432,10 +432,10 @@ impl Builder {
     ///
     /// See [`spawn`].
     pub fn spawn(self, program: Command) -> Result<Coprocess> {
-        entry::check_claimed().map_err(|cause| Error::Fork { program: program.get_program().to_string_lossy().into_owned(), cause })?;
+        let failed = |cause| Error::Fork { program: program.get_program().to_string_lossy().into_owned(), cause };
+        entry::check_claimed().map_err(failed)?;
         if !self.environment.is_empty() {
-            let program = program.get_program().to_string_lossy().into_owned();
-            return Err(Error::Fork { program, cause: ForkError::EnvironmentOfSpawn });
+            return Err(failed(ForkError::EnvironmentOfSpawn));
         }
         self.launch(Program::Other(program))
     }
@@ -464,13 +464,17 @@ impl Builder {
     }
 }
 
+/// The error of a start of this program itself.
+fn failed(cause: ForkError) -> Error {
+    Error::Fork { program: ITSELF.to_owned(), cause }
+}
+
 fn distance(function: *const c_void) -> Result<u64> {
-    function::distance(function).map_err(|cause| Error::Fork { program: ITSELF.to_owned(), cause })
+    function::distance(function).map_err(failed)
 }
 
 /// Makes sure that this program, executed again, can be a worker, as far as that can be known before.
 fn check_fork() -> Result<()> {
-    let failed = |cause| Error::Fork { program: ITSELF.to_owned(), cause };
     entry::check_claimed().map_err(failed)?;
     if !entry::is_initialized() {
         return Err(Error::NotInitialized);

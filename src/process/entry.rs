@@ -134,11 +134,6 @@ pub(crate) fn check_claimed() -> std::result::Result<(), ForkError> {
 }
 
 fn become_worker(lifeline: Lifeline) -> ! {
-    if privileges::is_secure() {
-        // The parent is told; if it is gone, the line that follows is all there is.
-        let _ = send_secure(lifeline.socket.as_fd());
-        give_up(&ForkError::SecureExecution.to_string());
-    }
     let (end, worker) = attach(lifeline, start).unwrap_or_else(|error| give_up(&error.to_string()));
     end.handlers_want_background.store(false, Ordering::Relaxed);
     let co = Coprocess::new(end);
@@ -222,12 +217,7 @@ pub fn parent() -> Result<Coprocess> {
     look_without_init(&mut parent);
     UNCLAIMED.store(false, Ordering::Relaxed);
     let lifeline = parent.lifeline.take().ok_or(Error::NotAWorker)?;
-    let program = std::env::args_os().next().unwrap_or_default().to_string_lossy().into_owned();
-    if privileges::is_secure() {
-        // The parent is told; if it is gone, the error is all there is.
-        let _ = send_secure(lifeline.socket.as_fd());
-        return Err(Error::Fork { program, cause: ForkError::SecureExecution });
-    }
+    let program = execute::own_name().unwrap_or_default().to_string_lossy().into_owned();
     let (end, ()) = attach(lifeline, |_, _| Ok(())).map_err(|cause| Error::Fork { program, cause })?;
     Ok(parent.co.insert(Coprocess::new(end)).clone())
 }
@@ -237,6 +227,11 @@ fn attach<T>(
     lifeline: Lifeline,
     ready: impl FnOnce(&Hello, &[u8]) -> std::result::Result<T, String>,
 ) -> std::result::Result<(Arc<End>, T), ForkError> {
+    if privileges::is_secure() {
+        // The parent is told. If the parent is gone, the caller's error is all there is.
+        let _ = send_secure(lifeline.socket.as_fd());
+        return Err(ForkError::SecureExecution);
+    }
     let parent = lifeline.parent();
     match prepare(&lifeline, parent.as_ref().map(AsFd::as_fd), ready) {
         Ok((end, what, limits_memory)) => {

@@ -15,7 +15,7 @@ use nix::sys::signal::{SigSet, Signal};
 
 use crate::error::ForkError;
 use crate::process::arguments::Arguments;
-use crate::process::mark::{self, Mark, Nonce, Role};
+use crate::process::mark::{self, Mark, Nonce};
 use crate::process::output::{Streams, numbered};
 use crate::process::{above_streams, executable};
 
@@ -57,12 +57,11 @@ impl Program {
 
     /// Executes it, with these streams in place of its standard ones.
     pub(crate) fn execute(&mut self, lifeline: BorrowedFd<'_>, nonce: Nonce, streams: Streams) -> Result<Started, ForkError> {
-        let mark = |role, fd| Mark::new(role, fd, nonce, executable::path()).map_err(ForkError::Exec);
         match self {
             Program::Itself { environment, .. } => {
                 // Its number is the one that the lifeline gets in the new process.
                 let place = above_streams::copied(lifeline).map_err(ForkError::setup("reserve a descriptor for the worker"))?;
-                let mark = mark(Role::Function, place.as_raw_fd())?.to_string();
+                let mark = Mark::of_function(place.as_raw_fd(), nonce, executable::path()).map_err(ForkError::Exec)?.to_string();
                 // The last of several values counts.
                 let mut variables: BTreeMap<_, _> = environment.iter().map(|(key, value)| (key.as_os_str(), value.as_os_str())).collect();
                 variables.insert(OsStr::new(mark::VARIABLE), OsStr::new(&mark));
@@ -77,8 +76,8 @@ impl Program {
                 if let Some(stderr) = streams.stderr {
                     command.stderr(stderr);
                 }
-                let mark = mark(Role::Program, fd)?.to_string();
-                let child = execute_other(fd, command.env(mark::VARIABLE, mark)).map_err(ForkError::Exec)?;
+                let mark = Mark::of_program(fd, nonce);
+                let child = execute_other(fd, command.env(mark::VARIABLE, mark.to_string())).map_err(ForkError::Exec)?;
                 Ok(Started { id: child.id(), child: Some(child) })
             }
         }

@@ -131,8 +131,6 @@ impl Launch {
                     Ok(Some(Answer::Secure)) => return Err(ForkError::SecureExecution),
                     Ok(Some(Answer::Refused(reason))) => return Err(ForkError::Handshake(reason)),
                     Ok(None) => listening = false,
-                    // It ended, or closed the socket, without having read all. What it has said before is still there, and told of next.
-                    Err(e) if e.kind() == io::ErrorKind::ConnectionReset => unsent = &[],
                     Err(e) if matches!(e.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted) => {}
                     Err(e) => return Err(ForkError::setup("read the worker's answer")(e)),
                 }

@@ -27,7 +27,7 @@ pub(crate) const VARIABLE: &str = "COPROCESS_LIFELINE";
 
 /// What a worker is started to be.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Role {
+enum Role {
     /// The same executable, to run a function.
     Function,
     /// A program that calls `parent`.
@@ -123,18 +123,18 @@ pub(crate) enum Found {
 }
 
 impl Mark {
-    /// Makes the mark of a worker that finds its socket at `fd`.
+    /// Makes the mark of a worker of this executable that finds its socket at `fd`.
     ///
     /// # Errors
     ///
-    /// What the system says of the file of this program.
-    pub(crate) fn new(role: Role, fd: RawFd, nonce: Nonce, executable: &Path) -> io::Result<Mark> {
-        let executable = match role {
-            Role::Function => FileId::of(executable)?,
-            // Any program may be the worker, behind any wrapper.
-            Role::Program => FileId { device: 0, inode: 0 },
-        };
-        Ok(Mark { role, fd, nonce, executable })
+    /// What the system says of the file.
+    pub(crate) fn of_function(fd: RawFd, nonce: Nonce, executable: &Path) -> io::Result<Mark> {
+        Ok(Mark { role: Role::Function, fd, nonce, executable: FileId::of(executable)? })
+    }
+
+    /// Makes the mark of a worker program. Any program may be the worker, behind any wrapper.
+    pub(crate) fn of_program(fd: RawFd, nonce: Nonce) -> Mark {
+        Mark { role: Role::Program, fd, nonce, executable: FileId { device: 0, inode: 0 } }
     }
 
     fn parse(value: &str) -> Option<Mark> {
@@ -243,8 +243,7 @@ mod tests {
 
     #[test]
     fn a_mark_is_what_the_variable_says() {
-        for role in [Role::Function, Role::Program] {
-            let mark = Mark::new(role, 7, Nonce::new(), Path::new(ITSELF)).unwrap();
+        for mark in [Mark::of_function(7, Nonce::new(), Path::new(ITSELF)).unwrap(), Mark::of_program(7, Nonce::new())] {
             assert_eq!(Mark::parse(&mark.to_string()), Some(mark));
         }
     }
