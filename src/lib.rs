@@ -252,7 +252,8 @@ pub mod _safety {}
 /// Such a worker finds what a worker of a program with a `main` finds: its thread is named `main`,
 /// writes to closed pipes are errors, streams that were closed lead to `/dev/null`, and an overflow
 /// of its stack is reported. One difference is left: if a thread that the worker itself has started
-/// overflows its stack, that ends the worker by SIGSEGV, without a report.
+/// overflows its stack, that ends the worker by SIGSEGV, without a report. With musl,
+/// [`std::env::args`] is empty in such a worker; `/proc/self/cmdline` has its arguments.
 ///
 /// # Examples
 ///

@@ -8,11 +8,9 @@ use std::os::unix::process::CommandExt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::process::{self, Command, Stdio};
 use std::sync::mpsc;
-use std::thread;
 
 use common::{
-    AT_ONCE, Held, LIMIT, SMALL_RING, alone, assert_matches, at_once, check_error, program, program_after, role, serve_parent, virtual_kib,
-    within,
+    AT_ONCE, Held, LIMIT, SMALL_RING, alone, assert_matches, at_once, check_error, program, program_after, role, serve_parent, within,
 };
 use coprocess::serde_bytes::Bytes;
 use coprocess::{Coprocess, Error, ForkError};
@@ -107,12 +105,12 @@ fn address_space() {
     within(LIMIT, || {
         alone!({
             // In a thread, whose heap has its address space already: the test itself needs none.
-            let steps = thread::spawn(|| {
+            let steps = std::thread::spawn(|| {
                 let before = warm_up();
                 let (unlimited, _) = getrlimit(Resource::RLIMIT_AS).unwrap();
                 let (mut refused, mut worked) = (0, 0);
                 for step in 0..40 {
-                    limit(Resource::RLIMIT_AS, virtual_kib() * 1024 + step * 128 * 1024);
+                    limit(Resource::RLIMIT_AS, common::virtual_kib() * 1024 + step * 128 * 1024);
                     let cause = attempt(|| common::patient().ring_capacity(1 << 20).fork(plain));
                     limit(Resource::RLIMIT_AS, unlimited);
                     match cause {

@@ -1,7 +1,7 @@
 //! The worker process: signals it, reaps it, and notices its end.
 //!
 //! Where the system has process descriptors, one of them does all three. Where it refuses them, the
-//! number of the process does: under old rules of containers, in gVisor, under older valgrinds.
+//! number of the process does: under old rules of containers, under older valgrinds.
 //! Nothing but this library waits for the process, and the number stays its own until it was reaped.
 //! So the number is used only before that, under the lock of [`Worker`](super::worker::Worker). A
 //! program that waits for any child, or ignores SIGCHLD, lets the number go earlier. Before a signal
