@@ -250,9 +250,9 @@ pub enum ForkError {
         "the program was started through `{}`, which would run in its place; start it directly, or use spawn() with a worker program", .0.display()
     )]
     ForeignExecutable(PathBuf),
-    /// This process was itself started by [`spawn`](crate::spawn), and has not called [`parent`](crate::parent) yet. A program that starts
-    /// itself and forgets to call it would do so for ever.
-    #[error("this process was itself started by spawn() and has not called coprocess::parent() yet; call that first")]
+    /// This process was itself started by [`spawn`](crate::spawn), and has not become a worker: it has not called
+    /// [`parent`](crate::parent) yet, or that has failed. Otherwise a program that starts itself would do so for ever.
+    #[error("this process was itself started by spawn() and has not called coprocess::parent() yet, or that has failed; call that first")]
     Unclaimed,
     /// The worker would run, or does run, in the system's secure-execution mode, since the program gains rights by being executed (file
     /// capabilities, a set-user-ID bit), or its effective user is not its real one. It must not trust its environment, which tells it that it is a worker.

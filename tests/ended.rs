@@ -110,6 +110,30 @@ fn callbacks_that_panic_or_block_hold_up_no_others() {
     });
 }
 
+/// Another thread of the worker ends the pair, and is still busy with its calls when the worker's
+/// function has nothing more to do: the process does not end before all were told.
+#[test]
+fn the_worker_does_not_end_before_all_were_told() {
+    within(LIMIT, || {
+        let path = common::fresh_path("told");
+        let worker = common::patient()
+            .env("COPROCESS_TEST_TOLD", &path)
+            .fork(|parent| {
+                let told = || std::path::PathBuf::from(std::env::var_os("COPROCESS_TEST_TOLD").unwrap());
+                parent.on_end(move |_| common::touch(&told()));
+                // The thread that closes completes this call before it tells of the end.
+                parent.call_with::<()>("never", (), move |_| common::eventually("it was told", || told().exists())).unwrap();
+                let own = parent.clone();
+                thread::spawn(move || drop(own.close()));
+            })
+            .unwrap();
+        worker.serve_deferred("never", |(): (), reply: coprocess::Reply<()>| std::mem::forget(reply));
+        assert_eq!(once(&told(&worker)), Reason::Exited(0));
+        assert!(path.exists(), "the callback has run");
+        std::fs::remove_file(path).unwrap();
+    });
+}
+
 #[test]
 fn a_callback_may_use_the_pair() {
     within(LIMIT, || {

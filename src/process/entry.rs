@@ -1,6 +1,7 @@
 //! How a process becomes a worker: `init` for functions, `parent` for programs.
 
 use std::ffi::CString;
+use std::io::Write;
 #[cfg(fuzzing)]
 use std::os::fd::OwnedFd;
 use std::os::fd::{AsFd, BorrowedFd};
@@ -26,16 +27,20 @@ use crate::sync::lock;
 static INITIALIZED: AtomicBool = AtomicBool::new(false);
 /// Whether this process knows what it was started to be.
 static LOOKED: AtomicBool = AtomicBool::new(false);
-/// Whether it was started by `spawn`, and `parent` has not run.
+/// Whether it was started to be a worker, and is none. Written before [`LOOKED`].
 static UNCLAIMED: AtomicBool = AtomicBool::new(false);
 /// The end towards the parent.
-static PARENT: Mutex<Parent> = Mutex::new(Parent { lifeline: None, co: None });
+static PARENT: Mutex<Parent> = Mutex::new(Parent::None);
 
-struct Parent {
+enum Parent {
+    /// No parent started this process, or this process does not know yet.
+    None,
     /// What was found and `parent` is to use.
-    lifeline: Option<Lifeline>,
+    Found(Lifeline),
+    /// `parent` has failed.
+    Refused(ForkError),
     /// Kept for good: the pair lives as long as this process.
-    co: Option<Coprocess>,
+    Attached(Coprocess),
 }
 
 /// The exit status of a worker whose function panicked, as that of any Rust program whose `main` does.
@@ -90,32 +95,44 @@ pub fn init_before_main() {
 fn worker_lifeline() -> Option<Lifeline> {
     executable::learn();
     let first = !INITIALIZED.swap(true, Ordering::Relaxed);
-    if first { look(&mut lock(&PARENT)) } else { None }
-}
-
-/// Finds out what this process was started to be, once.
-fn look(parent: &mut Parent) -> Option<Lifeline> {
-    // Relaxed, as the next: ordered by the lock of `parent`.
-    if LOOKED.swap(true, Ordering::Relaxed) {
+    if !first {
         return None;
     }
-    match Mark::examine() {
-        Found::Nothing => None,
-        Found::Function(lifeline) => Some(lifeline),
-        // For `parent`.
+    let looked = look(&mut lock(&PARENT));
+    looked.unwrap_or_else(|why| give_up(why))
+}
+
+/// Finds out what this process was started to be, once. If it was started to run a worker function, it
+/// must do so, or end: it starts no workers any more.
+///
+/// # Errors
+///
+/// Why this process must end: with the lock released, since other threads may want it until then.
+fn look(parent: &mut Parent) -> std::result::Result<Option<Lifeline>, &'static str> {
+    // Relaxed: ordered by the lock of `parent`.
+    if LOOKED.load(Ordering::Relaxed) {
+        return Ok(None);
+    }
+    let found = Mark::examine();
+    UNCLAIMED.store(!matches!(found, Found::Nothing), Ordering::Relaxed);
+    // Release: pairs with the Acquire of `check_claimed`, which reads `UNCLAIMED` after this.
+    LOOKED.store(true, Ordering::Release);
+    match found {
+        Found::Nothing => Ok(None),
+        Found::Function(lifeline) => Ok(Some(lifeline)),
         Found::Program(lifeline) => {
-            parent.lifeline = Some(lifeline);
-            UNCLAIMED.store(true, Ordering::Relaxed);
-            None
+            *parent = Parent::Found(lifeline);
+            Ok(None)
         }
-        Found::Lost(why) => give_up(why),
+        Found::Lost(why) => Err(why),
     }
 }
 
 /// As [`look`], where `init` has had its chance.
-fn look_without_init(parent: &mut Parent) {
-    if look(parent).is_some() {
-        give_up("coprocess::init() has not run: it must be the first line of main()");
+fn look_without_init(parent: &mut Parent) -> std::result::Result<(), &'static str> {
+    match look(parent)? {
+        None => Ok(()),
+        Some(_) => Err("coprocess::init() has not run: it must be the first line of main()"),
     }
 }
 
@@ -124,11 +141,13 @@ fn look_without_init(parent: &mut Parent) {
 ///
 /// # Errors
 ///
-/// [`ForkError::Unclaimed`] in a program that has not called `parent`.
+/// [`ForkError::Unclaimed`] in a program whose `parent` has not been called, or has failed.
 pub(crate) fn check_claimed() -> std::result::Result<(), ForkError> {
     // Not under the lock once that is known: in a child of fork(2) it may be locked for ever.
-    if !LOOKED.load(Ordering::Relaxed) {
-        look_without_init(&mut lock(&PARENT));
+    // Acquire: pairs with the Release of `look`.
+    if !LOOKED.load(Ordering::Acquire) {
+        let looked = look_without_init(&mut lock(&PARENT));
+        looked.unwrap_or_else(|why| give_up(why));
     }
     if UNCLAIMED.load(Ordering::Relaxed) { Err(ForkError::Unclaimed) } else { Ok(()) }
 }
@@ -137,13 +156,15 @@ fn become_worker(lifeline: Lifeline) -> ! {
     let (end, worker) = attach(lifeline, start).unwrap_or_else(|error| give_up(&error.to_string()));
     end.handlers_want_background.store(false, Ordering::Relaxed);
     let co = Coprocess::new(end);
-    lock(&PARENT).co = Some(co.clone());
+    *lock(&PARENT) = Parent::Attached(co.clone());
+    UNCLAIMED.store(false, Ordering::Relaxed);
     if catch_unwind(AssertUnwindSafe(|| worker(co.clone()))).is_err() {
         // The panic hook has reported it.
         std::process::exit(PANICKED);
     }
     let ran = co.run();
-    // Callbacks that were told of the end elsewhere.
+    // Another thread may have found the end, and be on the way to tell it.
+    co.end().endings.tell(co.end().how_it_went());
     co.end().endings.wait_until_told();
     let code = match ran {
         Ok(()) => 0,
@@ -164,7 +185,8 @@ fn start(hello: &Hello, arguments: &[u8]) -> std::result::Result<Start, String> 
 }
 
 fn give_up(why: &str) -> ! {
-    eprintln!("coprocess: the worker ends: {why}");
+    // A worker that cannot say why it ends must end nevertheless: `eprintln` would panic.
+    let _ = writeln!(std::io::stderr(), "coprocess: the worker ends: {why}");
     std::process::exit(1);
 }
 
@@ -194,10 +216,15 @@ pub(crate) fn is_initialized() -> bool {
 ///
 /// The first call attaches; later ones return the same end. It stays open until it is closed, or either process ends.
 ///
+/// If the first call fails, later ones fail for the same reason, and this process starts no workers:
+/// [`fork`](crate::fork) and [`spawn`](crate::spawn) fail with [`ForkError::Unclaimed`]. Otherwise a program that
+/// starts itself where it has no parent would do so for ever.
+///
 /// # Errors
 ///
 /// [`Error::NotAWorker`] if no parent started this program through this library. [`Error::Fork`] if the parent's segment
-/// cannot be attached, or with [`ForkError::SecureExecution`]; the parent gets an error, too.
+/// cannot be attached; with [`ForkError::SecureExecution`], or with [`ForkError::Handshake`] if the parent belongs to
+/// another user, who is not root. The parent gets an error, too.
 ///
 /// # Examples
 ///
@@ -211,15 +238,43 @@ pub(crate) fn is_initialized() -> bool {
 pub fn parent() -> Result<Coprocess> {
     // Held throughout: a second thread gets the same end, not an error.
     let mut parent = lock(&PARENT);
-    if let Some(co) = &parent.co {
-        return Ok(co.clone());
+    if let Err(why) = look_without_init(&mut parent) {
+        drop(parent);
+        give_up(why);
     }
-    look_without_init(&mut parent);
-    UNCLAIMED.store(false, Ordering::Relaxed);
-    let lifeline = parent.lifeline.take().ok_or(Error::NotAWorker)?;
-    let program = execute::own_name().unwrap_or_default().to_string_lossy().into_owned();
-    let (end, ()) = attach(lifeline, |_, _| Ok(())).map_err(|cause| Error::Fork { program, cause })?;
-    Ok(parent.co.insert(Coprocess::new(end)).clone())
+    let attached = match std::mem::replace(&mut *parent, Parent::None) {
+        Parent::None => return Err(Error::NotAWorker),
+        Parent::Found(lifeline) => attach(lifeline, |_, _| Ok(())).map(|(end, ())| Coprocess::new(end)),
+        Parent::Refused(cause) => Err(cause),
+        Parent::Attached(co) => Ok(co),
+    };
+    match attached {
+        Ok(co) => {
+            UNCLAIMED.store(false, Ordering::Relaxed);
+            *parent = Parent::Attached(co.clone());
+            Ok(co)
+        }
+        Err(cause) => {
+            *parent = Parent::Refused(again(&cause));
+            let program = execute::own_name().unwrap_or_default().to_string_lossy().into_owned();
+            Err(Error::Fork { program, cause })
+        }
+    }
+}
+
+/// The same error, for the next call.
+fn again(error: &ForkError) -> ForkError {
+    match error {
+        ForkError::SecureExecution => ForkError::SecureExecution,
+        ForkError::Handshake(why) => ForkError::Handshake(why.clone()),
+        ForkError::Setup { action, source } => ForkError::Setup {
+            action,
+            source: source
+                .raw_os_error()
+                .map_or_else(|| std::io::Error::new(source.kind(), source.to_string()), std::io::Error::from_raw_os_error),
+        },
+        other => ForkError::Handshake(other.to_string()),
+    }
 }
 
 /// Attaches to the parent's segment. `ready` says whether this process can be what the parent wants.
@@ -231,6 +286,11 @@ fn attach<T>(
         // The parent is told. If the parent is gone, the caller's error is all there is.
         let _ = send_secure(lifeline.socket.as_fd());
         return Err(ForkError::SecureExecution);
+    }
+    if !lifeline.is_trusted() {
+        let why = "the process that started this one belongs to another user, who is not root";
+        let _ = send_verdict(lifeline.socket.as_fd(), Err(why));
+        return Err(ForkError::Handshake(why.to_owned()));
     }
     let parent = lifeline.parent();
     match prepare(&lifeline, parent.as_ref().map(AsFd::as_fd), ready) {

@@ -17,14 +17,23 @@ use crate::process::executable;
 pub(crate) fn distance(function: *const c_void) -> Result<u64, ForkError> {
     let address = function.addr();
     // Whose `main` calls the `init` of this copy of the library becomes the worker: no other does.
-    let library = (crate::init as fn() as *const c_void).addr();
-    if !executable::has_code_at(library) || !executable::has_code_at(address) {
+    if !executable::has_code_at(library()) || !executable::has_code_at(address) {
         return Err(ForkError::ForeignFunction);
     }
     if let Some(path) = executable::stand_in() {
         return Err(ForkError::ForeignExecutable(path.to_owned()));
     }
     Ok(address.wrapping_sub(executable::base()) as u64)
+}
+
+/// Where this copy of the library is.
+fn library() -> usize {
+    (crate::init as fn() as *const c_void).addr()
+}
+
+/// The distance of this copy of the library, which no other copy in the executable has.
+pub(crate) fn of_library() -> u64 {
+    library().wrapping_sub(executable::base()) as u64
 }
 
 /// The address of the function at a distance that [`distance`] found in another process of this executable.

@@ -4,6 +4,10 @@
 //! The environment is inherited by every process that a worker starts, the socket is not. So the
 //! variable alone means nothing: see [`Mark::examine`]. The worker removes it before it runs any code
 //! of the program's, so that nothing it starts ever sees it.
+//!
+//! A worker may start helpers before its `init`, which inherit both. A process is taken for a helper
+//! only on evidence: its parent was started with this very mark. A process that has neither that
+//! evidence nor the maker of the socket as its parent is a worker whose parent has died.
 
 use std::fmt;
 use std::fs;
@@ -15,14 +19,14 @@ use std::os::unix::process::parent_id;
 use std::path::Path;
 
 use nix::fcntl::{FcntlArg, FdFlag, fcntl};
-use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::socket::{SockType, getsockopt, sockopt};
+use nix::unistd::geteuid;
 
 use crate::process::execute::ITSELF;
 use crate::process::handshake::{Claim, look_at_claim};
-use crate::process::pidfd;
+use crate::process::{executable, function, pidfd};
 
-/// Carries the mark: role, descriptor, nonce, device and inode of the executable.
+/// Carries the mark: role, descriptor, nonce, library, device and inode of the executable.
 pub(crate) const VARIABLE: &str = "COPROCESS_LIFELINE";
 
 /// What a worker is started to be.
@@ -88,7 +92,36 @@ pub(crate) struct Mark {
     role: Role,
     fd: RawFd,
     nonce: Nonce,
+    /// Which copy of this library started the worker: an executable may have several.
+    library: u64,
     executable: FileId,
+}
+
+/// Which process made the socket, as this process sees it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Maker {
+    /// The parent of this process.
+    Parent,
+    /// Another process: it has ended, or this process is no child of it.
+    Other,
+    /// The system does not tell.
+    Unknown,
+}
+
+impl Maker {
+    fn of(socket: BorrowedFd<'_>) -> Maker {
+        let Ok(peer) = getsockopt(&socket, sockopt::PeerCredentials) else { return Maker::Unknown };
+        let maker = peer.pid().cast_unsigned();
+        if maker == parent_id() {
+            // Both are zero, that is unknown, if the parent is in an outer process id namespace.
+            Maker::Parent
+        } else if maker == std::process::id() {
+            // A worker makes no socket before its `init`. gVisor names the process that asks.
+            Maker::Unknown
+        } else {
+            Maker::Other
+        }
+    }
 }
 
 /// What leads to the parent.
@@ -103,9 +136,17 @@ impl Lifeline {
     /// Opens a descriptor of the process that made the socket, if it is the parent of this one.
     /// Behind a wrapper, or in another process id namespace, there is none: the socket alone must do.
     pub(crate) fn parent(&self) -> Option<OwnedFd> {
-        let pidfd = is_child_of_peer(self.socket.as_fd()).then(|| pidfd::open(parent_id()).ok()).flatten();
+        let is_parent = || Maker::of(self.socket.as_fd()) == Maker::Parent;
+        let pidfd = is_parent().then(|| pidfd::open(parent_id()).ok()).flatten();
         // Again: if the parent has ended in between, another process may have its number.
-        pidfd.filter(|_| is_child_of_peer(self.socket.as_fd()))
+        pidfd.filter(|_| is_parent())
+    }
+
+    /// Returns `true` if the process that made the socket may tell this one what to run: it belongs to
+    /// the same user, or to root. Where the system does not tell, the nonce alone must do.
+    pub(crate) fn is_trusted(&self) -> bool {
+        let peer = getsockopt(&self.socket, sockopt::PeerCredentials);
+        peer.map_or(true, |peer| peer.uid() == 0 || peer.uid() == geteuid().as_raw())
     }
 }
 
@@ -129,12 +170,12 @@ impl Mark {
     ///
     /// What the system says of the file.
     pub(crate) fn of_function(fd: RawFd, nonce: Nonce, executable: &Path) -> io::Result<Mark> {
-        Ok(Mark { role: Role::Function, fd, nonce, executable: FileId::of(executable)? })
+        Ok(Mark { role: Role::Function, fd, nonce, library: function::of_library(), executable: FileId::of(executable)? })
     }
 
     /// Makes the mark of a worker program. Any program may be the worker, behind any wrapper.
     pub(crate) fn of_program(fd: RawFd, nonce: Nonce) -> Mark {
-        Mark { role: Role::Program, fd, nonce, executable: FileId { device: 0, inode: 0 } }
+        Mark { role: Role::Program, fd, nonce, library: 0, executable: FileId { device: 0, inode: 0 } }
     }
 
     fn parse(value: &str) -> Option<Mark> {
@@ -146,8 +187,9 @@ impl Mark {
         };
         let fd = parts.next()?.parse().ok().filter(|fd| *fd >= 0)?;
         let nonce = Nonce(u64::from_str_radix(parts.next()?, 16).ok()?);
+        let library = u64::from_str_radix(parts.next()?, 16).ok()?;
         let executable = FileId { device: parts.next()?.parse().ok()?, inode: parts.next()?.parse().ok()? };
-        Some(Mark { role, fd, nonce, executable })
+        Some(Mark { role, fd, nonce, library, executable })
     }
 
     /// Finds out what this process is, and takes the socket if it is a worker's: neither the socket
@@ -160,6 +202,11 @@ impl Mark {
                 // Started by a worker before its `init`, or executed in its place: another program.
                 Ok(false) => return Found::Nothing,
                 Err(_) => return Found::Lost("it cannot find out which executable it is: /proc must be mounted"),
+            }
+            executable::learn();
+            // The worker of another copy of this library in this executable, whose `init` is to come.
+            if mark.library != function::of_library() {
+                return Found::Nothing;
             }
         }
         let found = mark.claimed();
@@ -175,12 +222,16 @@ impl Mark {
         let is_socket = matches!(getsockopt(&socket, sockopt::SockType), Ok(SockType::SeqPacket));
         match self.role {
             Role::Function => {
+                let maker = if is_socket { Maker::of(socket) } else { Maker::Unknown };
+                // A child of the maker is none: the mark is younger than the maker.
+                if maker != Maker::Parent && self.is_of_parent() {
+                    return Found::Nothing;
+                }
                 if !is_socket {
                     return Found::Lost("the parent's socket was closed before init() was called: it must be the first line of main()");
                 }
-                if !is_child_of_peer(socket) {
-                    // A process of this program's that the worker has started before its own `init`.
-                    return if has_hung_up(socket) { Found::Lost("the parent is gone") } else { Found::Nothing };
+                if maker == Maker::Other {
+                    return Found::Lost("the parent is gone");
                 }
                 match look_at_claim(socket, self.nonce) {
                     Claim::Ours => {}
@@ -207,6 +258,17 @@ impl Mark {
     }
 }
 
+impl Mark {
+    /// Returns `true` if the parent of this process was started with this very mark: then the parent is
+    /// the worker, or another helper of it.
+    fn is_of_parent(self) -> bool {
+        // What the kernel shows is the environment that a process was executed with.
+        let Ok(environment) = fs::read(format!("/proc/{}/environ", parent_id())) else { return false };
+        let variable = format!("{VARIABLE}={self}");
+        environment.split(|byte| *byte == 0).any(|theirs| theirs == variable.as_bytes())
+    }
+}
+
 /// The value of the variable.
 impl fmt::Display for Mark {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -214,20 +276,9 @@ impl fmt::Display for Mark {
             Role::Function => "function",
             Role::Program => "program",
         };
-        write!(f, "{role}:{}:{:016x}:{}:{}", self.fd, self.nonce.0, self.executable.device, self.executable.inode)
+        let FileId { device, inode } = self.executable;
+        write!(f, "{role}:{}:{:016x}:{:x}:{device}:{inode}", self.fd, self.nonce.0, self.library)
     }
-}
-
-/// Whether the process that made the socket is the parent of this one. Where it is in an outer process
-/// id namespace both are unknown, zero.
-fn is_child_of_peer(socket: BorrowedFd<'_>) -> bool {
-    // Where the system does not tell, the nonce alone must do.
-    getsockopt(&socket, sockopt::PeerCredentials).map_or(true, |peer| peer.pid().cast_unsigned() == parent_id())
-}
-
-fn has_hung_up(socket: BorrowedFd<'_>) -> bool {
-    let mut fds = [PollFd::new(socket.as_fd(), PollFlags::POLLHUP)];
-    poll(&mut fds, PollTimeout::ZERO).is_ok_and(|ready| ready > 0)
 }
 
 fn forget_variable() {
@@ -250,7 +301,7 @@ mod tests {
 
     #[test]
     fn what_is_no_mark_is_none() {
-        for value in ["", "function", "function:7", "function:-1:0:0:0", "other:7:0:0:0", "program:7:x:0:0", "function:7:0:0:"] {
+        for value in ["", "function", "function:7", "function:-1:0:0:0:0", "other:7:0:0:0:0", "program:7:x:0:0:0", "function:7:0:0:0:"] {
             assert_eq!(Mark::parse(value), None, "{value:?}");
         }
     }

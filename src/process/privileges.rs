@@ -1,8 +1,10 @@
 //! Secure execution: a program that gains rights by being executed is told by the kernel not to trust
 //! its environment, and so cannot be told by it that it is a worker.
 //!
-//! What an unprivileged process can say to such a program, with a socket of its own, cannot be told
-//! from what its parent says: the worker function, and its arguments, would be the attacker's choice.
+//! With file capabilities an attacker and the parent are the same user: the worker function, and its
+//! arguments, would be the attacker's choice. A set-user-ID program could look at the user who made
+//! the other end of its socket. But the kernel tells who made an end, not who sends: a connection to
+//! a service of root would do for an attacker who makes that service say the right bytes.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;

@@ -4,7 +4,7 @@
 mod common;
 
 use std::fs;
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -17,6 +17,8 @@ const STRAYS: &str = env!("CARGO_BIN_EXE_strays");
 const BEFORE_INIT: &str = env!("CARGO_BIN_EXE_before_init");
 const SPAWNS: &str = env!("CARGO_BIN_EXE_spawns");
 const WORKER_PROGRAM: &str = env!("CARGO_BIN_EXE_worker_program");
+const INSISTS: &str = env!("CARGO_BIN_EXE_insists");
+const BECOMES_ROOT: &str = env!("CARGO_BIN_EXE_becomes_root");
 /// An ordinary user, who owns nothing.
 const NOBODY: u32 = 65_534;
 
@@ -110,6 +112,36 @@ fn a_worker_program_with_capabilities() {
     assert_eq!(said.out, "Ok(1)\n", "{said}");
 }
 
+/// Its `parent()` fails for good, and does not leave it free to start itself.
+#[test]
+fn a_program_with_capabilities_that_starts_itself() {
+    let scratch = Scratch::new("insists");
+    let Some(program) = privileged(&scratch, INSISTS, "capability") else { return };
+    let said = run(Command::new(&program).uid(NOBODY).gid(NOBODY));
+    assert_eq!(count(&said.out, "main runs"), 2, "{said}");
+    assert_eq!(count(&said.out, "file capabilities"), 3, "{said}");
+    assert_eq!(count(&said.out, "again: "), 2, "{said}");
+    assert!(said.out.contains("has not called coprocess::parent() yet, or that has failed"), "{said}");
+    let said = run(Command::new(scratch.copy(INSISTS)).uid(NOBODY).gid(NOBODY));
+    assert_eq!(count(&said.out, "main runs"), 2, "{said}");
+    assert!(said.out.contains("Ok(1)"), "{said}");
+}
+
+/// A set-user-ID program is root in every respect when it executes a worker program: the kernel does
+/// not warn that program. What an ordinary user says through the socket is not to be obeyed.
+#[test]
+fn a_worker_that_is_another_user_than_its_parent() {
+    let scratch = Scratch::new("becomes-root");
+    let Some(wrapper) = privileged(&scratch, BECOMES_ROOT, "setuid") else { return };
+    let (parent, worker) = (scratch.copy(SPAWNS), scratch.copy(INSISTS));
+    let said = run(Command::new(&parent).args([&wrapper, &worker]).uid(NOBODY).gid(NOBODY));
+    assert_eq!(count(&said.out, "main runs"), 1, "{said}");
+    assert!(said.out.contains("belongs to another user") && !said.out.contains("Ok("), "{said}");
+    // What root says is.
+    let said = run(Command::new(&parent).args([&wrapper, &worker]));
+    assert!(said.out.contains("Ok(1)"), "{said}");
+}
+
 // ---- strays --------------------------------------------------------------------------------------
 
 #[track_caller]
@@ -168,7 +200,66 @@ fn a_program_that_is_started_before_init() {
     assert!(said.out.ends_with("main runs\nOk(1)\n"), "{said}");
 }
 
+/// It has the mark, and its parent is not who made the socket: but it is no helper.
+#[test]
+fn a_worker_whose_parent_dies_before_init() {
+    let scratch = Scratch::new("orphaned");
+    let said = run(Command::new(BEFORE_INIT).arg("is orphaned").env("STARTED", scratch.path("started")));
+    assert_eq!(count(&said.out, "main runs"), 1, "{said}");
+    assert!(said.err.contains("coprocess: the worker ends: the parent is gone"), "{said}");
+}
+
+/// An executable may have two copies of this library: each takes its own marks only.
+#[test]
+fn the_mark_of_another_copy_of_the_library() {
+    let file = fs::metadata(FORKS).unwrap();
+    // No library begins where the executable does.
+    let mark = format!("function:3:0:0:{}:{}", file.dev(), file.ino());
+    runs_once(Command::new(FORKS).env("COPROCESS_LIFELINE", mark), "Ok(1)");
+}
+
+/// As in gVisor: the system names this process itself as the maker of its socket.
+#[test]
+#[cfg(target_env = "gnu")]
+fn where_the_system_does_not_tell_who_made_a_socket() {
+    let scratch = Scratch::new("credentials");
+    let Some(preload) = compile(&scratch, "credentials.so", CREDENTIALS, &["-shared", "-fPIC"]) else { return };
+    runs_once(Command::new(FORKS).env("LD_PRELOAD", &preload), "Ok(1)");
+    // Helpers are told by the mark of their parents there.
+    let said = run(Command::new(BEFORE_INIT).arg("helps itself").env("HELPER", BEFORE_INIT).env("LD_PRELOAD", &preload));
+    assert!(said.err.contains("helper: exit status: 0 main runs; Ok(1);"), "{said}");
+    assert!(said.out.ends_with("main runs\nOk(1)\n"), "{said}");
+}
+
+#[cfg(target_env = "gnu")]
+const CREDENTIALS: &str = r#"
+#define _GNU_SOURCE
+#include <sys/socket.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+int getsockopt(int fd, int level, int name, void *value, socklen_t *length) {
+    int result = syscall(SYS_getsockopt, fd, level, name, value, length);
+    if (result == 0 && level == SOL_SOCKET && name == SO_PEERCRED) {
+        ((struct ucred *) value)->pid = getpid();
+    }
+    return result;
+}
+"#;
+
 // ---- foreign executables -------------------------------------------------------------------------
+
+/// Compiles C.
+#[cfg(target_env = "gnu")]
+fn compile(scratch: &Scratch, name: &str, source: &str, options: &[&str]) -> Option<PathBuf> {
+    let (file, program) = (scratch.path("source.c"), scratch.path(name));
+    fs::write(&file, source).unwrap();
+    let compiled = Command::new("cc").arg("-o").arg(&program).arg(&file).args(options).status();
+    if compiled.is_ok_and(|status| status.success()) {
+        return Some(program);
+    }
+    skipped("there is no C compiler");
+    None
+}
 
 /// A plug-in of a host in C, whose `main` is not to run twice, and whose input is not to be read. The
 /// programs that Rust makes for musl are static: they have no plug-ins.
@@ -176,12 +267,7 @@ fn a_program_that_is_started_before_init() {
 #[cfg(target_env = "gnu")]
 fn a_plug_in() {
     let scratch = Scratch::new("plug-in");
-    let (source, host) = (scratch.path("host.c"), scratch.path("host"));
-    fs::write(&source, HOST).unwrap();
-    let compiled = Command::new("cc").arg("-o").arg(&host).arg(&source).arg("-ldl").status();
-    if !compiled.is_ok_and(|status| status.success()) {
-        return skipped("there is no C compiler");
-    }
+    let Some(host) = compile(&scratch, "host", HOST, &["-ldl"]) else { return };
     let plugin = common::library("plugin");
     let input = scratch.path("input");
     fs::write(&input, "the host's own input\n").unwrap();
@@ -240,6 +326,14 @@ fn a_worker_that_closes_the_socket_before_init() {
     let said = run(Command::new(BEFORE_INIT).arg("closes"));
     assert_eq!(count(&said.out, "main runs"), 1, "{said}");
     assert!(said.err.contains("coprocess: the worker ends: the parent's socket was closed before init()"), "{said}");
+    assert!(said.out.contains("exited with code 1 before it attached"), "{said}");
+}
+
+/// It cannot say why it ends; but it ends.
+#[test]
+fn a_worker_that_cannot_write_its_last_line() {
+    let said = run(Command::new("sh").args(["-c", "exec \"$0\" closes 2>/dev/full", BEFORE_INIT]));
+    assert_eq!(count(&said.out, "main runs"), 1, "{said}");
     assert!(said.out.contains("exited with code 1 before it attached"), "{said}");
 }
 

@@ -1,8 +1,10 @@
-//! Starts the worker program that the argument names.
+//! Starts the worker program that the arguments name, with the rest of them.
 
 fn main() {
-    let program = std::env::args().nth(1).expect("the program");
-    match coprocess::spawn(std::process::Command::new(program)) {
+    let mut arguments = std::env::args().skip(1);
+    let mut program = std::process::Command::new(arguments.next().expect("the program"));
+    program.args(arguments);
+    match coprocess::spawn(program) {
         Ok(co) => println!("{:?}", co.call::<i32>("one", ())),
         Err(error) => println!("{error}"),
     }
