@@ -428,7 +428,8 @@ impl Coprocess {
 
     /// Handles an event. A second handler for the same event replaces the first.
     ///
-    /// The first registration on an end sends the event `"listening"` to the other, as [`emit`](Self::emit) does: it waits for room.
+    /// The first registration on an end sends the event `"listening"` to the other. It waits for room as [`emit`](Self::emit) does, and
+    /// also where that would end with [`Error::Unheard`]: until the other end takes something, or is gone.
     ///
     /// A panic in the handler stays there; a value that is not a `T` is dropped. Both are counted in [`stats`](Self::stats).
     /// The emitter sees how many values were dropped: [`Stats::events_undecodable_by_peer`].

@@ -343,7 +343,7 @@ impl Outbox {
         message: &Message<'_>,
         patience: Patience,
     ) -> Step<MutexGuard<'a, Out>> {
-        let is_event = message.is_event();
+        let may_be_unheard = message.may_be_unheard();
         let mut ticket = None::<Ticket>;
         loop {
             if ticket.is_some_and(|ticket| out.kept.line.come(ticket)) {
@@ -353,7 +353,7 @@ impl Outbox {
                 out.busy = true;
                 return Ok(out);
             }
-            let in_vain_at = if is_event { out.standstill.ends_at(&end.watch) } else { None };
+            let in_vain_at = if may_be_unheard { out.standstill.ends_at(&end.watch) } else { None };
             let must_go = match end.check_open() {
                 Err(error) => Some(*error),
                 Ok(()) if patience == Patience::None || end.must_not_wait_here() => Some(Error::Full),
@@ -571,13 +571,13 @@ impl Outbox {
             let waited = match room {
                 None => Ok(()),
                 Some(room) => {
-                    let is_event = message.is_event();
-                    let in_vain_at = if is_event { out.standstill.ends_at(&end.watch) } else { None };
+                    let may_be_unheard = message.may_be_unheard();
+                    let in_vain_at = if may_be_unheard { out.standstill.ends_at(&end.watch) } else { None };
                     drop(out);
                     let waited = end.wait_for_room(room, earlier(deadline, in_vain_at), || self.stir());
                     out = lock(&self.out);
                     match waited {
-                        Err(Error::Timeout) if is_event && !has_passed(deadline) => {
+                        Err(Error::Timeout) if may_be_unheard && !has_passed(deadline) => {
                             // It may have taken something meanwhile, or registered a handler.
                             if !has_passed(in_vain_at.and(out.standstill.ends_at(&end.watch))) {
                                 continue;

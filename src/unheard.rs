@@ -2,7 +2,8 @@
 //!
 //! If an end has registered no handler, and takes nothing out of the ring either, the ring fills
 //! up, and nothing says that this will ever change. An event that finds the ring full then waits
-//! for [`PATIENCE`] only. If the end takes something, whatever for, the time starts anew.
+//! for [`PATIENCE`] only. If the end takes something, whatever for, the time starts anew. The event
+//! `"listening"` waits on.
 //!
 //! The wait of a call is not cut short: its caller waits for an answer anyway, and has deadlines.
 
@@ -11,6 +12,7 @@ use std::time::{Duration, Instant};
 
 use coprocess_ring::Watch;
 
+use crate::coprocess::LISTENING;
 use crate::end::End;
 use crate::envelope::{Head, Message, split};
 use crate::error::Error;
@@ -45,6 +47,13 @@ impl Standstill {
 }
 
 impl Message<'_> {
+    /// Returns `true` if this is an event whose wait for room ends for want of a handler. The notice of
+    /// the first registration is none: it is sent once, and the other end may be about to register.
+    #[cold]
+    pub(crate) fn may_be_unheard(&self) -> bool {
+        self.is_event() && !matches!(split(self.words(), self.bytes), Some((Head::Event(name), _)) if name == LISTENING.as_bytes())
+    }
+
     /// Returns the error for an event that was not sent because of that.
     #[cold]
     pub(crate) fn unheard(&self) -> Box<Error> {

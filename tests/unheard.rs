@@ -26,6 +26,14 @@ fn worker_program() {
         None => {}
         // It neither registers anything nor runs.
         Some("idle") => drop((coprocess::parent().unwrap(), wait_for_gate())),
+        // It has sent much before it registers something.
+        Some("late") => {
+            let parent = coprocess::parent().unwrap();
+            fill(&parent);
+            common::touch(&gate());
+            parent.listen("anything", |(): ()| ());
+            parent.run().unwrap();
+        }
         Some(other) => unreachable!("{other}"),
     }
 }
@@ -74,7 +82,11 @@ fn gate() -> PathBuf {
 
 /// What a worker does that is at work for long: it hears of nothing.
 fn wait_for_gate() {
-    eventually("the gate opens", || gate().exists());
+    wait_for(&gate());
+}
+
+fn wait_for(gate: &Path) {
+    eventually("the gate opens", || gate.exists());
 }
 
 fn small() -> Builder {
@@ -229,6 +241,48 @@ fn events_that_are_awaited() {
         common::touch(&gate);
         // The function has returned: what comes now is dropped, and counted.
         eventually("it is taken", || worker.try_emit("four", 4).is_ok());
+        assert!(worker.close().unwrap().unwrap().success());
+        std::fs::remove_file(gate).unwrap();
+    });
+}
+
+/// The notice that an end has registered something is not lost where other events end with an error.
+#[test]
+fn listening_waits_on() {
+    within(LIMIT, || {
+        let gate = common::fresh_path("gate");
+        let worker = small()
+            .env(GATE, &gate)
+            .fork(|parent| {
+                wait_for_gate();
+                let own = parent.downgrade();
+                parent.listen("listening", move |()| own.upgrade().unwrap().emit("heard", ()).unwrap());
+            })
+            .unwrap();
+        fill(&worker);
+        let theirs = worker.clone();
+        let registers = thread::spawn(move || inbox::<()>(&theirs, "heard"));
+        is_unheard(worker.emit("number", 1), "number");
+        is_unheard(worker.emit("number", 2), "number");
+        assert!(!registers.is_finished());
+        common::touch(&gate);
+        next(&registers.join().unwrap());
+        assert!(worker.close().unwrap().unwrap().success());
+        std::fs::remove_file(gate).unwrap();
+    });
+}
+
+#[test]
+fn listening_of_a_worker_waits_on() {
+    within(LIMIT, || {
+        let gate = common::fresh_path("gate");
+        let mut command = program("late");
+        command.env(GATE, &gate);
+        let worker = small().spawn(command).unwrap();
+        wait_for(&gate);
+        // Longer than an event would wait.
+        thread::sleep(PATIENCE + PATIENCE / 4);
+        next(&inbox::<()>(&worker, "listening"));
         assert!(worker.close().unwrap().unwrap().success());
         std::fs::remove_file(gate).unwrap();
     });
