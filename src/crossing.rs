@@ -11,13 +11,15 @@
 //!   no event comes before them. That runs no code of the program.
 //! - If that does not help for a while, it dispatches, nested, what has come to the end that it
 //!   leads. So a call on which its own answer depends is served, and an event does not stay in the
-//!   way of the answers behind it.
+//!   way of the answers behind it. How long that is: see [`Patience`].
 //!
 //! Threads that are not on a cycle wait as ever: the leader of their end goes on, sooner or later.
 //!
-//! Other waits need no place in the list. A wait for room ends without help: a peer that waits
+//! Most other waits need no place in the list. A wait for room ends without help: a peer that waits
 //! itself moves what has arrived out of its ring (see `room`). A thread that closes has a deadline.
-//! A handler that waits by other means, such as a mutex, cannot be seen here.
+//! Two kinds of waits are not seen here, and are for the program to avoid: a handler that waits by
+//! other means, such as a mutex; and a handler that runs another pair, since that wait lasts as long
+//! as the other pair does.
 //!
 //! # Why no cycle is missed, and none is seen that is not there
 //!
@@ -35,12 +37,12 @@
 //! `tests/crossing_model.rs` checks with loom that the threads of a cycle learn of it.
 
 use std::cell::Cell;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::end::End;
 use crate::parker::Parker;
 use crate::process::Own;
-use crate::sync::{Arc, Mutex, lock, thread_token};
+use crate::sync::{Arc, AtomicUsize, Mutex, Ordering, lock, thread_token};
 
 /// A thread that sleeps, or is about to, in an end that it does not lead.
 struct Sleeping {
@@ -51,7 +53,11 @@ struct Sleeping {
 }
 
 #[derive(Default)]
-struct List(Mutex<Vec<Sleeping>>);
+struct List {
+    sleeping: Mutex<Vec<Sleeping>>,
+    /// How many waits on cycles have ended with their answers.
+    answered: AtomicUsize,
+}
 
 static LIST: Own<List> = Own::new();
 
@@ -100,7 +106,7 @@ impl<'a> Crossing<'a> {
         if self.entered.replace(true) {
             return;
         }
-        let mut list = lock(&LIST.get().0);
+        let mut list = lock(&LIST.get().sleeping);
         list.push(Sleeping { thread: thread_token(), end: self.end.clone(), parker: self.parker.clone() });
         tell_others(&list);
     }
@@ -111,7 +117,7 @@ impl<'a> Crossing<'a> {
             return;
         }
         let left = {
-            let mut list = lock(&LIST.get().0);
+            let mut list = lock(&LIST.get().sleeping);
             tell_others(&list);
             let at = list.iter().position(|sleeping| sleeping.thread == thread_token());
             at.map(|at| list.swap_remove(at))
@@ -125,7 +131,7 @@ impl<'a> Crossing<'a> {
         if !self.entered.get() {
             return None;
         }
-        let list = lock(&LIST.get().0);
+        let list = lock(&LIST.get().sleeping);
         way_back(&list, thread_token()).map(|(_, led)| led.clone())
     }
 }
@@ -139,10 +145,42 @@ impl Drop for Crossing<'_> {
 /// How long a thread on a cycle waits for its answer before it dispatches at the end that it leads.
 ///
 /// Nesting is only needed where answers depend on it, and is bounded, beyond which calls fail. Many
-/// calls that are relayed at once must not reach that bound: the deeper, the longer is waited.
-pub(crate) fn patience(depth: u32) -> Duration {
-    let depth = u64::from(depth.max(1));
-    Duration::from_millis(depth.saturating_mul(depth))
+/// calls that are relayed at once must not reach that bound. Their answers come one after the other:
+/// so a thread nests once no wait on a cycle has ended for a while, or, since other cycles may go on
+/// all the time, after a longer while.
+pub(crate) struct Patience {
+    start: Instant,
+    /// Since when no wait has ended, and how many had by then.
+    quiet: Instant,
+    answered: usize,
+}
+
+impl Patience {
+    /// A depth of nesting that programs reach without a chain of calls.
+    const USUAL: u32 = 16;
+
+    pub(crate) fn new() -> Patience {
+        let now = Instant::now();
+        // Relaxed, as below: a hint.
+        Patience { start: now, quiet: now, answered: LIST.get().answered.load(Ordering::Relaxed) }
+    }
+
+    /// Tells other threads on cycles that this one has its answer.
+    pub(crate) fn end() {
+        LIST.get().answered.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Returns `true` if a thread whose handlers are nested so deeply is to nest another.
+    pub(crate) fn is_over(&mut self, depth: u32) -> bool {
+        let (now, answered) = (Instant::now(), LIST.get().answered.load(Ordering::Relaxed));
+        if answered != self.answered {
+            (self.quiet, self.answered) = (now, answered);
+        }
+        let millis = depth.saturating_sub(Patience::USUAL).saturating_add(1);
+        let while_quiet = Duration::from_millis(millis.into());
+        let passed = |since| now.saturating_duration_since(since);
+        passed(self.quiet) >= while_quiet || passed(self.start) >= while_quiet.saturating_mul(8)
+    }
 }
 
 /// How long a thread that has acted for `elapsed` sleeps before it looks again: so that a wait gets

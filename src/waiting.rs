@@ -6,9 +6,9 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-use coprocess_ring::Sleeper;
+use coprocess_ring::{ChannelError, Sleeper};
 
-use crate::crossing::{Crossing, patience, pause};
+use crate::crossing::{Crossing, Patience, pause};
 use crate::dispatch::{Desk, Received, SpinFor};
 use crate::end::End;
 use crate::envelope::{CallId, Head, split};
@@ -217,6 +217,9 @@ impl End {
             }
         };
         drop(crossing);
+        if self.is_over() {
+            self.conclude_last();
+        }
         if turn == Turn::Done && self.is_gone() {
             self.last_deliveries(deadline, over);
         }
@@ -250,6 +253,9 @@ impl End {
     }
 
     /// Waits as long as the thread that leads this end waits for this thread; see [`crossing`](crate::crossing).
+    ///
+    /// If the end is over after this, call [`conclude_last`](Self::conclude_last) once the thread has left the list: not before,
+    /// since that runs code of the program.
     fn wait_on_a_cycle(
         self: &Arc<Self>,
         crossing: &Crossing<'_>,
@@ -258,14 +264,22 @@ impl End {
         done: impl Fn() -> bool,
     ) -> Result<()> {
         let start = Instant::now();
+        let mut patience = Patience::new();
         while let Some(led) = crossing.led() {
-            self.salvage(Ahead::OfCalls)?;
-            if done() || self.is_gone() || has_passed(deadline) {
+            if let Err(error) = self.sift(Ahead::OfCalls) {
+                crossing.leave();
+                return Err(self.channel_failed(error));
+            }
+            if done() {
+                Patience::end();
+                break;
+            }
+            if self.is_gone() || has_passed(deadline) {
                 break;
             }
             // Relaxed: this thread leads that end.
             let depth = led.depth.load(Ordering::Relaxed);
-            if start.elapsed() >= patience(depth) && led.has_something() && !led.is_over() {
+            if patience.is_over(depth) && led.has_something() && !led.is_over() {
                 crossing.leave();
                 // If it fails, that end is over, which is for the handler of that end to find.
                 let dispatched = led.dispatch(&mut Desk::new(), 1, deadline);
@@ -323,35 +337,34 @@ impl End {
     ///
     /// Runs none of the user's code, unless the end is over: tasks and callbacks are left for a thread that dispatches.
     pub(crate) fn salvage_answers(&self) -> Result<()> {
-        self.salvage(if self.is_gone() { Ahead::Last } else { Ahead::Any })
-    }
-
-    fn salvage(&self, ahead: Ahead) -> Result<()> {
-        let outcome = {
-            let mut inbox = self.inbox();
-            let mut completions = Vec::new();
-            let mut keep = |completion| match completion {
-                Completion::Done => {}
-                // There is no bound on these.
-                Completion::Unknown => Counters::add(&self.counters.answers_dropped),
-                other => completions.push(other),
-            };
-            let outcome = inbox.take_answers(ahead, |words, bytes| match split(&words, bytes) {
-                Some((Head::Answer(id), payload)) => {
-                    let from = bytes.wrapping_sub(payload.len());
-                    keep(self.pending.complete(id, Outcome::Answer { words, from, to: bytes }));
-                }
-                Some((Head::Failure(id, failure), _)) => keep(self.pending.complete(id, Outcome::from(failure))),
-                _ => {}
-            });
-            inbox.completions.extend(completions);
-            outcome
-        };
+        let outcome = self.sift(if self.is_gone() { Ahead::Last } else { Ahead::Any });
         if self.is_over() {
             // Whoever has ended the end has done so with those that were there by then, and nobody dispatches any more.
             self.conclude_last();
         }
         outcome.map_err(|e| self.channel_failed(e))
+    }
+
+    /// Completes the calls whose answers have arrived. Runs none of the user's code.
+    fn sift(&self, ahead: Ahead) -> std::result::Result<(), ChannelError> {
+        let mut inbox = self.inbox();
+        let mut completions = Vec::new();
+        let mut keep = |completion| match completion {
+            Completion::Done => {}
+            // There is no bound on these.
+            Completion::Unknown => Counters::add(&self.counters.answers_dropped),
+            other => completions.push(other),
+        };
+        let outcome = inbox.take_answers(ahead, |words, bytes| match split(&words, bytes) {
+            Some((Head::Answer(id), payload)) => {
+                let from = bytes.wrapping_sub(payload.len());
+                keep(self.pending.complete(id, Outcome::Answer { words, from, to: bytes }));
+            }
+            Some((Head::Failure(id, failure), _)) => keep(self.pending.complete(id, Outcome::from(failure))),
+            _ => {}
+        });
+        inbox.completions.extend(completions);
+        outcome
     }
 
     /// Waits, as the thread that leads, until the other end has read some of the answers that are kept for it.

@@ -60,6 +60,15 @@ mod process {
     }
 }
 
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Variant {
+    AsItIs,
+    /// A thread sleeps without entering the list.
+    NotInTheList,
+    /// A thread that enters the list, or leaves it, tells none of the others.
+    Untold,
+}
+
 struct World {
     ends: Vec<Arc<End>>,
     parkers: Vec<Arc<Parker>>,
@@ -86,15 +95,19 @@ impl World {
     }
 
     /// Waits in the end after that of `me`, as the leader of its own. `acts`: what it does on a cycle.
-    fn wait(&self, me: usize, enter: impl Fn(&Crossing<'_>), acts: impl Fn()) {
+    fn wait(&self, me: usize, variant: Variant, acts: impl Fn()) {
         let end = &self.ends[(me + 1) % self.ends.len()];
         let parker = &self.parkers[me];
         let answered = || self.answered[me].load(Ordering::SeqCst);
-        let crossing = Crossing::new(end, parker);
+        // One that nothing waits with: what is told is lost.
+        let nowhere = Parker::new();
+        let crossing = Crossing::new(end, if variant == Variant::Untold { &nowhere } else { parker });
         loop {
             let done = || answered() || crossing.led().is_some();
             let on_a_cycle = || {
-                enter(&crossing);
+                if variant != Variant::NotInTheList {
+                    crossing.enter();
+                }
                 crossing.led().is_some()
             };
             if end.lead.wait_turn_unless(&end.watch, parker, None, done, on_a_cycle) == Turn::Lead {
@@ -116,7 +129,7 @@ impl World {
 
 /// Two threads, each in a handler of an end that the other waits in. The answer of the first takes
 /// a nested handler of the second; the second is answered when the first is done.
-fn crossed(enter: fn(&Crossing<'_>)) {
+fn crossed(variant: Variant) {
     let world = World::new(2);
     // The other thread may have it for a moment.
     let lead = |world: &World, me: usize| {
@@ -128,12 +141,12 @@ fn crossed(enter: fn(&Crossing<'_>)) {
         let world = world.clone();
         thread::spawn(move || {
             lead(&world, 1);
-            world.wait(1, enter, || world.answer(0));
+            world.wait(1, variant, || world.answer(0));
             leave(&world, 1);
         })
     };
     lead(&world, 0);
-    world.wait(0, enter, || ());
+    world.wait(0, variant, || ());
     world.answer(1);
     leave(&world, 0);
     second.join().unwrap();
@@ -141,11 +154,17 @@ fn crossed(enter: fn(&Crossing<'_>)) {
 
 #[test]
 fn both_learn_that_their_waits_cross() {
-    check(|| crossed(|crossing| crossing.enter()));
+    check(|| crossed(Variant::AsItIs));
 }
 
 /// The model bites: a thread that does not enter the list is not found.
 #[test]
 fn sleeping_without_entering_is_caught() {
-    caught("sleeping_without_entering_is_caught", DEADLOCK, || crossed(|_| ()));
+    caught("sleeping_without_entering_is_caught", DEADLOCK, || crossed(Variant::NotInTheList));
+}
+
+/// Nor does a thread find a cycle by itself that another one completes while it sleeps.
+#[test]
+fn telling_no_other_thread_is_caught() {
+    caught("telling_no_other_thread_is_caught", DEADLOCK, || crossed(Variant::Untold));
 }

@@ -211,17 +211,42 @@ fn calls_that_go_to_and_fro() {
     });
 }
 
-/// Events that were sent before an answer are handled before it is received.
+/// A chain that nests nearly as deep as handlers may, from both ends at once.
+#[test]
+fn a_deep_chain_to_and_fro() {
+    const DEPTH: u64 = 40;
+
+    fn worker(parent: Coprocess) {
+        let weak = parent.downgrade();
+        parent.try_serve("down", move |n: u64| -> Result<u64, Error> {
+            Ok(if n == 0 { 0 } else { 1 + weak.upgrade().ok_or(Error::Closed)?.call::<u64>("other.down", n - 1)? })
+        });
+    }
+    within(LIMIT, || {
+        let pair = [coprocess::fork(worker).unwrap(), coprocess::fork(worker).unwrap()];
+        relay(&pair[0], &pair[1], "down");
+        relay(&pair[1], &pair[0], "down");
+        for _ in 0..40 {
+            let started = pair.each_ref().map(|co| co.start::<u64>("down", DEPTH).unwrap());
+            for pending in started {
+                assert_eq!(pending.wait().unwrap(), DEPTH);
+            }
+        }
+    });
+}
+
+/// Events that were sent before an answer are handled before it is received, however many there are.
 #[test]
 fn events_come_before_the_answer_behind_them() {
+    const EVENTS: u64 = 50_000;
     static SEEN: [AtomicU64; 2] = [const { AtomicU64::new(0) }; 2];
     within(LIMIT, || {
         let pairs: Crossed<2> = crossed(&Builder::new(), crosser, |other, own| {
             other.listen("event", move |n: u64| SEEN[own].store(n, Ordering::Relaxed));
-            assert_eq!(other.call::<u64>("after events", 100_u64)?, 100);
+            assert_eq!(other.call::<u64>("after events", EVENTS)?, EVENTS);
             Ok(SEEN[own].load(Ordering::Relaxed))
         });
-        assert_eq!(pairs.next(), [100, 100]);
+        assert_eq!(pairs.next(), [EVENTS, EVENTS]);
     });
 }
 
