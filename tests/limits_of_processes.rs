@@ -1,5 +1,7 @@
 //! What a worker process may use: set before its function runs, and told when it has ended the worker.
 
+#![expect(unsafe_code, reason = "children of a plain fork(2)")]
+
 mod common;
 
 use std::hint::black_box;
@@ -55,6 +57,29 @@ fn plain(parent: Coprocess) {
             std::mem::forget(kept);
         })
         .listen("abort", |(): ()| std::process::abort())
+        .listen("overflow", |(): ()| {
+            #[expect(unconditional_recursion, reason = "that is what is wanted")]
+            fn deeper(level: u64) -> u64 {
+                black_box(black_box([level; 64])[1]) + deeper(black_box(level + 1))
+            }
+            deeper(0);
+        })
+        .listen("abort in a child", |(): ()| {
+            // SAFETY: the child calls only what a child of a process with threads may call.
+            match unsafe { libc::fork() } {
+                0 => {
+                    // As the standard library does where an allocation fails.
+                    std::alloc::handle_alloc_error(std::alloc::Layout::new::<u64>())
+                }
+                child => {
+                    let mut status = 0;
+                    // SAFETY: the kernel writes to `status`, which outlives the call.
+                    unsafe { libc::waitpid(child, &mut status, 0) };
+                    assert_eq!(status & 0x7f, libc::SIGABRT);
+                    std::process::abort();
+                }
+            }
+        })
         .listen("panic in a panic", |(): ()| {
             struct Bomb;
             impl Drop for Bomb {
@@ -141,7 +166,7 @@ fn memory() {
 #[test]
 fn other_aborts_are_no_limit() {
     within(LIMIT, || {
-        for event in ["abort", "panic in a panic"] {
+        for event in ["abort", "panic in a panic", "overflow", "abort in a child"] {
             for scarce in [false, true] {
                 let co = limited(Limits::new().memory(1 << 30)).fork(plain).unwrap();
                 if scarce {
@@ -150,6 +175,18 @@ fn other_aborts_are_no_limit() {
                 co.emit(event, ()).unwrap();
                 assert_eq!(end_of(&co), Reason::Killed(6), "{event}");
             }
+        }
+        for spawned in [false, true] {
+            let builder = limited(Limits::new().memory(1 << 30));
+            let co = if spawned { builder.spawn(program("plain")) } else { builder.fork(plain) }.unwrap();
+            // By another process: it does not go on.
+            common::signal(&co, nix::sys::signal::Signal::SIGABRT);
+            assert_eq!(end_of(&co), Reason::Killed(6));
+            let builder = limited(Limits::new().memory(1 << 30));
+            let co = if spawned { builder.spawn(program("plain")) } else { builder.fork(plain) }.unwrap();
+            co.emit("overflow", ()).unwrap();
+            assert_eq!(end_of(&co), Reason::Killed(6));
+            assert!(co.last_output().contains("has overflowed its stack"), "{}", co.last_output());
         }
         // Nor is it one, where none was set: the kernel refuses so much in any case.
         let co = limited(Limits::new()).fork(plain).unwrap();

@@ -209,6 +209,30 @@ fn wait_for_can_be_tried_again() {
     });
 }
 
+/// What has arrived before the result does not keep it from being taken.
+#[test]
+fn wait_for_no_time_takes_what_has_arrived() {
+    within(LIMIT, || {
+        let answered = common::fresh_path("answered");
+        let worker = common::patient()
+            .env("COPROCESS_TEST_ANSWERED", &answered)
+            .fork(|parent| {
+                let own = parent.downgrade();
+                parent.serve_deferred("after events", move |n: u64, reply: Reply<u64>| {
+                    let own = own.upgrade().unwrap();
+                    (0..n).for_each(|n| own.emit("event", n).unwrap());
+                    reply.send(n).unwrap();
+                    common::touch(std::env::var_os("COPROCESS_TEST_ANSWERED").unwrap().as_ref());
+                });
+            })
+            .unwrap();
+        let mut call = worker.start::<u64>("after events", 100_u64).unwrap();
+        eventually("it has answered", || answered.exists());
+        assert_eq!(call.wait_for(Duration::ZERO).unwrap(), Some(100));
+        std::fs::remove_file(answered).unwrap();
+    });
+}
+
 /// Says that a task was woken.
 struct Tell(mpsc::Sender<()>);
 

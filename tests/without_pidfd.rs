@@ -1,6 +1,7 @@
 //! Where the system knows no process descriptors, or refuses them: pairs do all that they do elsewhere, as fast, and leave nothing behind.
 //!
-//! The kernel refuses the system calls by filters (seccomp), to the parent and to its workers.
+//! The kernel refuses the system calls by filters (seccomp), to the parent and to its workers. So it is shown, too, that a
+//! sandbox which refuses to describe files does not end pairs.
 #![expect(unsafe_code, reason = "system calls that no package wraps")]
 
 mod common;
@@ -60,6 +61,8 @@ enum Refused {
     Open,
     Signal,
     Wait,
+    /// By all the system calls that describe an open file.
+    Describe,
 }
 
 use Refused::{Open, Signal as Kill, Wait};
@@ -77,6 +80,12 @@ fn refuse(refused: &[Refused], errno: i32) {
         match call {
             Open => filter.extend([unless(libc::SYS_pidfd_open as u32, 1), answer]),
             Kill => filter.extend([unless(libc::SYS_pidfd_send_signal as u32, 1), answer]),
+            Refused::Describe => {
+                // The numbers differ between machines; 64-bit ones have these.
+                for call in [libc::SYS_fstat, libc::SYS_newfstatat, libc::SYS_statx] {
+                    filter.extend([unless(call as u32, 1), answer]);
+                }
+            }
             Wait => filter.extend([unless(libc::SYS_waitid as u32, 3), load(16), unless(libc::P_PIDFD, 1), answer]),
         }
     }
@@ -255,6 +264,24 @@ fn statuses_that_the_program_takes() {
             assert_matches!(at_once(|| worker.close()), Ok(None));
             // SAFETY: as above.
             unsafe { libc::signal(libc::SIGCHLD, libc::SIG_DFL) };
+        });
+    });
+}
+
+/// The program enters a sandbox that lets nothing find out which files are open: no descriptor was closed.
+#[test]
+fn files_that_are_not_described() {
+    within(LIMIT, || {
+        alone!({
+            let pairs = [(); 2].map(|()| coprocess::fork(plain).unwrap());
+            refuse(&[Refused::Describe], libc::EPERM);
+            assert!(nix::sys::stat::fstat(std::io::stdin()).is_err(), "else nothing would be shown");
+            let [first, second] = &pairs;
+            assert_eq!(first.call::<u64>("double", 21_u64).unwrap(), 42);
+            assert!(first.close().unwrap().unwrap().success());
+            assert_eq!(second.call::<u64>("double", 21_u64).unwrap(), 42);
+            second.emit("exit", 3).unwrap();
+            assert_matches!(at_once(|| second.call::<()>("never", ())), Err(Error::Disconnected(Reason::Exited(3))));
         });
     });
 }

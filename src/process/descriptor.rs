@@ -10,6 +10,7 @@ use std::mem::ManuallyDrop;
 use std::ops::Deref;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
+use nix::fcntl::{FcntlArg, fcntl};
 use nix::sys::stat::fstat;
 
 /// A descriptor that remembers which file it was opened for.
@@ -20,14 +21,24 @@ use nix::sys::stat::fstat;
 /// program can still close the number and open another file there.
 pub(crate) struct Descriptor<T: AsFd = OwnedFd> {
     fd: ManuallyDrop<T>,
-    file: (u64, u64),
+    /// `None` if the system refuses to tell, as in a sandbox that the program has entered.
+    file: Option<(u64, u64)>,
 }
 
-fn file_of(fd: BorrowedFd<'_>) -> io::Result<(u64, u64)> {
-    let stat = fstat(fd)?;
-    // Both are of 64 bits on some targets, and narrower on others.
-    #[allow(clippy::useless_conversion, reason = "the types differ between targets")]
-    Ok((stat.st_dev.into(), stat.st_ino.into()))
+/// # Errors
+///
+/// `EBADF` if the number stands for no file.
+fn file_of(fd: BorrowedFd<'_>) -> io::Result<Option<(u64, u64)>> {
+    match fstat(fd) {
+        // Both are of 64 bits on some targets, and narrower on others.
+        #[allow(clippy::useless_conversion, reason = "the types differ between targets")]
+        Ok(stat) => Ok(Some((stat.st_dev.into(), stat.st_ino.into()))),
+        Err(nix::Error::EBADF) => Err(nix::Error::EBADF.into()),
+        Err(_) => match fcntl(fd, FcntlArg::F_GETFD) {
+            Err(nix::Error::EBADF) => Err(nix::Error::EBADF.into()),
+            _ => Ok(None),
+        },
+    }
 }
 
 impl<T: AsFd> Descriptor<T> {
@@ -36,9 +47,11 @@ impl<T: AsFd> Descriptor<T> {
         Ok(Descriptor { fd: ManuallyDrop::new(fd), file })
     }
 
-    /// Returns `true` if the number still stands for the file that it was opened for.
+    /// Returns `true` if the number still stands for the file that it was opened for, as far as the
+    /// system tells.
     pub(crate) fn is_intact(&self) -> bool {
-        file_of(self.fd.as_fd()).is_ok_and(|file| file == self.file)
+        let is_known = |file: Option<_>| file.zip(self.file).is_none_or(|(now, then)| now == then);
+        file_of(self.fd.as_fd()).is_ok_and(is_known)
     }
 
     /// Lets go of the number without closing it: the program has closed the file already.

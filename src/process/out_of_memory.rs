@@ -1,11 +1,12 @@
-//! How a worker with a limit on memory says that it dies of it. Rust aborts when an allocation fails, and an abort does not tell why. So a handler of
-//! SIGABRT looks whether the abort came from where the standard library gives up on an allocation, tells the parent through the lifeline, and lets the
+//! How a worker with a limit on memory says that it dies of it. Rust aborts when an allocation fails,
+//! and an abort does not tell why. So a handler of SIGABRT looks whether the abort came from where the
+//! standard library gives up on an allocation, tells the parent through the lifeline, and lets the
 //! process go on dying.
 
 use std::ffi::{c_int, c_void};
 use std::io::IoSliceMut;
 use std::os::fd::{AsRawFd, BorrowedFd};
-use std::sync::atomic::{AtomicI32, Ordering};
+use std::sync::atomic::{AtomicI32, AtomicU32, Ordering};
 
 use nix::sys::signal::{SaFlags, SigAction, SigHandler, SigSet, Signal, sigaction};
 use nix::sys::socket::{MsgFlags, recvmsg};
@@ -15,11 +16,14 @@ const LAST_WORD: [u8; 8] = *b"nomemory";
 
 /// The lifeline, in a worker that has a limit.
 static LIFELINE: AtomicI32 = AtomicI32::new(-1);
+/// Which process the lifeline is of: a child of fork(2) has the handler, too.
+static PROCESS: AtomicU32 = AtomicU32::new(0);
 
 /// From here on this process tells. Call once the lifeline stays open for good.
 pub(crate) fn tell_through(lifeline: BorrowedFd<'_>) -> std::io::Result<()> {
-    // Relaxed: the handler is installed after this, by this thread.
+    // Relaxed, both: the handler is installed after this, by this thread.
     LIFELINE.store(lifeline.as_raw_fd(), Ordering::Relaxed);
+    PROCESS.store(std::process::id(), Ordering::Relaxed);
     // After one run of it the signal ends the process, as ever.
     let action = SigAction::new(SigHandler::Handler(aborting), SaFlags::SA_RESETHAND, SigSet::empty());
     // SAFETY: the handler calls only what may be called where a thread aborts: see there.
@@ -47,18 +51,36 @@ unsafe extern "C" {
     fn _Unwind_FindEnclosingFunction(address: *mut c_void) -> *mut c_void;
 }
 
-/// Allocates nothing, takes no lock of this program, and makes one system call.
-extern "C" fn aborting(_: c_int) {
-    let mut found = false;
-    // SAFETY: `frame` reads the frames of this thread, and writes to `found`, which outlives the call. The unwinder does not allocate.
-    unsafe { _Unwind_Backtrace(frame, (&raw mut found).cast()) };
-    if found {
+/// Allocates nothing, takes no lock of this program, and makes few system calls.
+extern "C" fn aborting(signal: c_int) {
+    // The stack for overflows is too small for the unwinder, and an overflow is no want of memory.
+    if PROCESS.load(Ordering::Relaxed) == std::process::id() && !is_on_another_stack() && is_want_of_memory() {
         let fd = LIFELINE.load(Ordering::Relaxed);
         let flags = libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL;
         // Fails if the parent is gone: then the reason has no reader.
         // SAFETY: the kernel reads the bytes, which are static, and writes nothing.
         unsafe { libc::send(fd, LAST_WORD.as_ptr().cast(), LAST_WORD.len(), flags) };
     }
+    // `abort` would go on by itself; a signal that another process has sent would not come again. The
+    // system now does with the signal what it does by default, once this has returned.
+    // SAFETY: takes a number.
+    unsafe { libc::raise(signal) };
+}
+
+/// Returns `true` if this thread runs on its alternate stack for signals.
+fn is_on_another_stack() -> bool {
+    let mut stack = libc::stack_t { ss_sp: std::ptr::null_mut(), ss_flags: 0, ss_size: 0 };
+    // SAFETY: changes nothing; the kernel writes to `stack`, which outlives the call.
+    let told = unsafe { libc::sigaltstack(std::ptr::null(), &mut stack) };
+    told == 0 && stack.ss_flags & libc::SS_ONSTACK != 0
+}
+
+/// Returns `true` if the standard library, giving up on an allocation, is among the callers.
+fn is_want_of_memory() -> bool {
+    let mut found = false;
+    // SAFETY: `frame` reads the frames of this thread, and writes to `found`, which outlives the call. The unwinder does not allocate.
+    unsafe { _Unwind_Backtrace(frame, (&raw mut found).cast()) };
+    found
 }
 
 extern "C" fn frame(context: *mut c_void, found: *mut c_void) -> c_int {
@@ -69,7 +91,7 @@ extern "C" fn frame(context: *mut c_void, found: *mut c_void) -> c_int {
     // SAFETY: only compares the address with the tables of loaded objects.
     let function = unsafe { _Unwind_FindEnclosingFunction(inside) };
     if function.addr() == (std::alloc::handle_alloc_error as fn(std::alloc::Layout) -> !) as usize {
-        // SAFETY: it points to the `bool` of `aborting`, which waits for this.
+        // SAFETY: it points to the `bool` of `is_want_of_memory`, which waits for this.
         unsafe { found.cast::<bool>().write(true) };
     }
     0
