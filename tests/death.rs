@@ -1,6 +1,8 @@
 //! Death: of the worker by exit, abort and SIGKILL, and of the parent, at the worst moments. Every wait ends, with the
 //! reason; what was sent before is delivered first.
 
+#![expect(unsafe_code, reason = "a debugger's system call")]
+
 mod common;
 
 use std::env;
@@ -14,6 +16,7 @@ use common::{LIMIT, SMALL_RING, Stopped, assert_matches, at_once, eventually, fr
 use coprocess::serde_bytes::ByteBuf;
 use coprocess::{Builder, Coprocess, Error, Reason, Reply};
 use nix::sys::signal::{Signal, kill};
+use nix::time::{ClockId, clock_gettime};
 use nix::unistd::Pid;
 use std::time::Duration;
 
@@ -32,6 +35,41 @@ fn die(how: u8) -> ! {
             unreachable!()
         }
     }
+}
+
+/// A debugger of another process, by its number. Returns the error of the system, or zero.
+fn debugger(parent: Coprocess) {
+    parent.serve("attach", |process: i32| {
+        // SAFETY: takes numbers; nothing of this process is touched.
+        let attached = unsafe { libc::ptrace(libc::PTRACE_SEIZE, process, 0, 0) };
+        if attached == 0 { 0 } else { std::io::Error::last_os_error().raw_os_error().unwrap() }
+    });
+}
+
+/// The kernel keeps a worker that has ended from its parent, as long as a debugger has not seen its end.
+#[test]
+fn killed_under_a_debugger() {
+    within(LIMIT, || {
+        common::alone!({
+            let debugger = coprocess::fork(debugger).unwrap();
+            let worker = common::patient().fork(mortal).unwrap();
+            let process = worker.peer_id().cast_signed();
+            let refused = debugger.call::<i32>("attach", process).unwrap();
+            if refused != 0 {
+                println!("skipped: the system refuses ptrace: {}", std::io::Error::from_raw_os_error(refused));
+                return;
+            }
+            worker.kill().unwrap();
+            assert_matches!(at_once(|| worker.call::<()>("never", ())), Err(Error::Disconnected(_)));
+            let before: Duration = clock_gettime(ClockId::CLOCK_PROCESS_CPUTIME_ID).unwrap().into();
+            std::thread::sleep(Duration::from_millis(300));
+            let used = Duration::from(clock_gettime(ClockId::CLOCK_PROCESS_CPUTIME_ID).unwrap()) - before;
+            assert!(used < Duration::from_millis(60), "{used:?} of processor time in 300 ms");
+            // It lets go by its own end.
+            debugger.kill().unwrap();
+            assert_eq!(std::os::unix::process::ExitStatusExt::signal(&at_once(|| worker.close()).unwrap().unwrap()), Some(libc::SIGKILL));
+        });
+    });
 }
 
 fn mortal(parent: Coprocess) {

@@ -191,6 +191,23 @@ fn few_processes() {
         drop(worker);
         before.again("a pair without threads to spare");
     }
+    callbacks_wait_for_a_thread(unlimited);
+    before.again("callbacks without threads to spare");
+}
+
+/// What is to be told of an end needs a thread, and gets it as soon as there is one. All else goes on.
+fn callbacks_wait_for_a_thread(unlimited: u64) {
+    let [first, second] = [(); 2].map(|()| coprocess::fork(plain).unwrap());
+    let (tell, told) = mpsc::channel();
+    first.on_end(move |reason| tell.send((reason, std::thread::current().name().map(str::to_owned))).unwrap());
+    limit(Resource::RLIMIT_NPROC, 1);
+    first.kill().unwrap();
+    assert_matches!(first.close(), Ok(Some(_)));
+    works(&second);
+    assert_matches!(second.close(), Ok(Some(_)));
+    assert_matches!(told.try_recv(), Err(mpsc::TryRecvError::Empty));
+    limit(Resource::RLIMIT_NPROC, unlimited);
+    assert_eq!(common::next(&told), (coprocess::Reason::Killed(9), Some("coprocess-end".to_owned())));
 }
 
 /// This test binary as a worker program, also where the path to it may not be walked.

@@ -4,7 +4,6 @@
 use std::io::{self, IoSlice, IoSliceMut};
 use std::os::fd::{AsRawFd, BorrowedFd};
 
-use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::socket::{MsgFlags, recvmsg, sendmsg};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -14,6 +13,7 @@ use crate::decode::decode;
 use crate::encode::Gather;
 use crate::envelope::{Message, as_bytes};
 use crate::error::{Error, Result};
+use crate::process::mark::Lifeline;
 
 /// How much goes into one datagram: far less than what a socket's buffer holds.
 const PIECE: usize = 32 * 1024;
@@ -67,18 +67,14 @@ pub(crate) fn send_piece<'a>(lifeline: BorrowedFd<'_>, bytes: &'a [u8]) -> io::R
 }
 
 /// Waits for `length` bytes, and receives them. `None` if the parent is gone, or sends something else.
-pub(crate) fn receive(lifeline: BorrowedFd<'_>, parent: Option<BorrowedFd<'_>>, length: usize) -> io::Result<Option<Vec<u8>>> {
+pub(crate) fn receive(lifeline: &Lifeline, parent: Option<BorrowedFd<'_>>, length: usize) -> io::Result<Option<Vec<u8>>> {
     let mut bytes = Vec::new();
     let mut piece = vec![0; PIECE];
     while bytes.len() < length {
-        let mut fds = [lifeline, parent.unwrap_or(lifeline)].map(|fd| PollFd::new(fd, PollFlags::POLLIN));
-        match poll(&mut fds, PollTimeout::NONE) {
-            Err(nix::Error::EINTR) => continue,
-            polled => polled?,
-        };
+        lifeline.wait(parent)?;
         let mut buffer = [IoSliceMut::new(&mut piece)];
         // Without room for descriptors: the kernel closes those that come.
-        let (count, flags) = match recvmsg::<()>(lifeline.as_raw_fd(), &mut buffer, None, MsgFlags::MSG_DONTWAIT) {
+        let (count, flags) = match recvmsg::<()>(lifeline.socket.as_raw_fd(), &mut buffer, None, MsgFlags::MSG_DONTWAIT) {
             Ok(received) => (received.bytes, received.flags),
             Err(nix::Error::EINTR) => continue,
             // Nothing is there: so it is the parent that has ended.
@@ -99,12 +95,15 @@ mod tests {
     use std::os::fd::{AsFd, OwnedFd};
     use std::thread;
 
+    use nix::poll::{PollFd, PollFlags, poll};
     use nix::sys::socket::{AddressFamily, ControlMessage, SockFlag, SockType, socketpair};
 
     use super::*;
+    use crate::process::mark::Nonce;
 
-    fn sockets() -> (OwnedFd, OwnedFd) {
-        socketpair(AddressFamily::Unix, SockType::SeqPacket, None, SockFlag::SOCK_CLOEXEC).unwrap()
+    fn sockets() -> (OwnedFd, Lifeline) {
+        let (ours, socket) = socketpair(AddressFamily::Unix, SockType::SeqPacket, None, SockFlag::SOCK_CLOEXEC).unwrap();
+        (ours, Lifeline { socket, nonce: Nonce::new(), child_of: None })
     }
 
     #[test]
@@ -120,7 +119,7 @@ mod tests {
                 left = send_piece(ours.as_fd(), left).unwrap();
             }
         });
-        assert!(receive(theirs.as_fd(), None, bytes.len()).unwrap().unwrap() == bytes);
+        assert!(receive(&theirs, None, bytes.len()).unwrap().unwrap() == bytes);
         sender.join().unwrap();
     }
 
@@ -134,7 +133,7 @@ mod tests {
                 sendmsg::<()>(ours.as_raw_fd(), &[IoSlice::new(&piece)], &[], MsgFlags::empty(), None).unwrap();
             }
             drop(ours);
-            assert_eq!(receive(theirs.as_fd(), None, announced).unwrap(), None, "{pieces:?}");
+            assert_eq!(receive(&theirs, None, announced).unwrap(), None, "{pieces:?}");
         }
     }
 
@@ -145,7 +144,7 @@ mod tests {
         let fds = [passed.as_raw_fd(); 100];
         sendmsg::<()>(ours.as_raw_fd(), &[IoSlice::new(b"abc")], &[ControlMessage::ScmRights(&fds)], MsgFlags::empty(), None).unwrap();
         drop(passed);
-        assert_eq!(receive(theirs.as_fd(), None, 3).unwrap(), Some(b"abc".to_vec()));
+        assert_eq!(receive(&theirs, None, 3).unwrap(), Some(b"abc".to_vec()));
         // A process that another test starts has a copy of everything until it runs its program, so this may take a moment.
         let mut fds = [PollFd::new(end.as_fd(), PollFlags::POLLIN)];
         assert_eq!(poll(&mut fds, 20_000_u16), Ok(1));

@@ -97,19 +97,19 @@ impl Child {
         }
     }
 
-    /// Reaps the process: its exit status, or `None` if it has not ended and `wait` is false.
+    /// Reaps the process: its exit status, or `None` if it has not ended.
     ///
     /// # Errors
     ///
     /// `ECHILD` if something else has reaped it; `EINTR` if a signal came first.
-    pub(crate) fn reap(&self, wait: bool) -> io::Result<Option<ExitStatus>> {
+    pub(crate) fn reap(&self) -> io::Result<Option<ExitStatus>> {
         if let Some(pidfd) = self.pidfd() {
-            match pidfd::reap(pidfd, wait) {
+            match pidfd::reap(pidfd) {
                 Err(error) if !matches!(error.raw_os_error(), Some(libc::ECHILD | libc::EINTR)) => {}
                 reaped => return reaped,
             }
         }
-        pidfd::reap_by_number(self.id, wait)
+        pidfd::reap_by_number(self.id)
     }
 }
 

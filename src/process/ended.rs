@@ -1,7 +1,7 @@
 //! Telling of the end of a pair, once: to callbacks, and to tasks that wait for it.
 //!
 //! On the parent's end the process watcher tells, once the worker was reaped; on the worker's end it is told of by the thread that finds the pair over.
-//! Callbacks are the user's code, which must not hold up the watcher: there they get a thread of their own.
+//! Callbacks are the user's code, which must not hold up the watcher: there they get a thread of their own, as soon as the system has one.
 
 use std::fmt;
 use std::future::Future;
@@ -142,23 +142,39 @@ impl Endings {
     }
 }
 
+/// Callbacks that are to be called in a thread of their own, which the system did not have yet.
+#[derive(Clone)]
+pub(crate) struct Untold {
+    end: Arc<End>,
+    callbacks: Arc<Mutex<Vec<Callback>>>,
+    reason: Reason,
+}
+
+impl Untold {
+    /// Calls them in a thread of their own. Returns them if there is none to be had: try again.
+    pub(crate) fn tell(self) -> Option<Untold> {
+        let theirs = self.clone();
+        let call = move || {
+            let callbacks = std::mem::take(&mut *lock(&theirs.callbacks));
+            Due { endings: &theirs.end.endings, callbacks, reason: theirs.reason }.call();
+        };
+        let started = std::thread::Builder::new().name("coprocess-end".to_owned()).spawn(call);
+        started.is_err().then_some(self)
+    }
+}
+
 impl End {
     /// Tells of the end from a thread of the library that must not run the user's code: by another.
-    pub(crate) fn tell_ended_elsewhere(self: &Arc<Self>, reason: Reason) {
-        let Some(mut due) = self.endings.note(reason) else { return };
+    /// Returns what is left to tell.
+    pub(crate) fn tell_ended_elsewhere(self: &Arc<Self>, reason: Reason) -> Option<Untold> {
+        let mut due = self.endings.note(reason)?;
         if due.callbacks.is_empty() {
-            return;
+            return None;
         }
         let callbacks = Arc::new(Mutex::new(std::mem::take(&mut due.callbacks)));
-        let end = self.clone();
-        let theirs = callbacks.clone();
         // From here on the thread tells.
         std::mem::forget(due);
-        let call = move || Due { endings: &end.endings, callbacks: std::mem::take(&mut *lock(&theirs)), reason }.call();
-        if std::thread::Builder::new().name("coprocess-end".to_owned()).spawn(call).is_err() {
-            // The system has no thread left: late is better than never.
-            Due { endings: &self.endings, callbacks: std::mem::take(&mut *lock(&callbacks)), reason }.call();
-        }
+        Untold { end: self.clone(), callbacks, reason }.tell()
     }
 }
 

@@ -332,7 +332,7 @@ fn prepare<T>(
     // Before all that can fail: what is not read stands before the answer in the parent's eyes.
     let arguments = match usize::try_from(hello.arguments) {
         Ok(0) => Vec::new(),
-        Ok(length) if hello.arguments <= hello.max_message() => arguments::receive(lifeline.socket.as_fd(), parent, length)
+        Ok(length) if hello.arguments <= hello.max_message() => arguments::receive(lifeline, parent, length)
             .map_err(|e| format!("cannot read the arguments of the worker function: {e}"))?
             .ok_or("the arguments of the worker function do not come")?,
         _ => return Err("the parent's hello makes no sense".to_owned()),
@@ -351,5 +351,5 @@ fn prepare<T>(
 /// As [`attach`], without an answer, and with nobody who watches over the parent.
 #[cfg(fuzzing)]
 pub(crate) fn attach_unwatched(socket: OwnedFd) -> std::result::Result<Arc<End>, String> {
-    prepare(&Lifeline { socket, nonce: Nonce::from_bytes([0; 8]) }, None, |_, _| Ok(())).map(|(end, (), _)| end)
+    prepare(&Lifeline { socket, nonce: Nonce::from_bytes([0; 8]), child_of: None }, None, |_, _| Ok(())).map(|(end, (), _)| end)
 }

@@ -12,7 +12,6 @@ use std::time::Duration;
 
 use bytemuck::{Pod, Zeroable};
 use coprocess_ring::{ABI_VERSION, MAX_NAME, Region, Segment, SegmentError, WaitStrategy};
-use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::socket::{ControlMessage, ControlMessageOwned, MsgFlags, recvmsg, sendmsg};
 
 use crate::end::Terms;
@@ -226,12 +225,7 @@ impl Hello {
         if let Err(unacceptable) = take_claim(socket, lifeline.nonce)? {
             return Ok(Err(unacceptable));
         }
-        let mut fds = [socket, parent.unwrap_or(socket)].map(|fd| PollFd::new(fd, PollFlags::POLLIN));
-        while let Err(error) = poll(&mut fds, PollTimeout::NONE) {
-            if error != nix::Error::EINTR {
-                return Err(error.into());
-            }
-        }
+        lifeline.wait(parent)?;
         let mut hello = Hello::zeroed();
         let mut space = nix::cmsg_space!([RawFd; MOST_DESCRIPTORS]);
         let mut name = [0; MAX_NAME];
@@ -372,17 +366,18 @@ mod tests {
     use std::thread;
 
     use coprocess_ring::{Backend, Wakeup};
+    use nix::poll::{PollFd, PollFlags, poll};
     use nix::sys::socket::{AddressFamily, SockFlag, SockType, socketpair};
 
     use super::*;
-    use crate::process::pidfd;
+    use crate::process::{arguments, pidfd};
 
     const NONCE: Nonce = Nonce::from_bytes([7; 8]);
 
     /// What is in these tests is the worker's end of a socket pair.
     fn sockets() -> (OwnedFd, Lifeline) {
         let (ours, socket) = socketpair(AddressFamily::Unix, SockType::SeqPacket, None, SockFlag::SOCK_CLOEXEC).unwrap();
-        (ours, Lifeline { socket, nonce: NONCE })
+        (ours, Lifeline { socket, nonce: NONCE, child_of: None })
     }
 
     fn segment() -> (Region, Segment) {
@@ -486,5 +481,15 @@ mod tests {
         let pidfd = pidfd::open(parent.id()).unwrap();
         assert!(matches!(Hello::receive(&theirs, Some(pidfd.as_fd())), Ok(Err(Unacceptable::Gone))));
         parent.wait().unwrap();
+    }
+
+    /// Also where the system gives no descriptor of the parent: this process is a child of another one.
+    #[test]
+    fn another_parent_ends_the_wait_for_a_hello() {
+        let (copy, mut theirs) = sockets();
+        theirs.child_of = Some(std::process::id());
+        send_claim(copy.as_fd(), NONCE).unwrap();
+        assert!(matches!(Hello::receive(&theirs, None), Ok(Err(Unacceptable::Gone))));
+        assert!(matches!(arguments::receive(&theirs, None, 7), Ok(None)));
     }
 }

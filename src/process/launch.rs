@@ -68,7 +68,10 @@ impl Launch {
     fn attach(&self, id: u32, mut unattached: Unattached, deadline: Option<Instant>) -> std::result::Result<Coprocess, ForkError> {
         let worker = &unattached.worker;
         // Before it hears what it is to do. The process is a child that was not reaped: the number is its own.
-        self.limits.set(id).map_err(ForkError::setup("set the limits of the worker process"))?;
+        self.limits.set(id).map_err(|error| match error.raw_os_error() {
+            Some(libc::ESRCH) => status_taken(),
+            _ => ForkError::setup("set the limits of the worker process")(error),
+        })?;
         let (region, segment) = Segment::create(self.backend, self.wakeup, self.capacity).map_err(no_segment)?;
         let function = self.program.function().unwrap_or(0);
         let hello = Hello::new(region.capacity(), &segment, &self.terms, self.terminal_signals, function)
@@ -84,7 +87,11 @@ impl Launch {
         });
         let attached = attached.map_err(ForkError::setup("wait for the worker"))?;
         if !attached.unwrap_or(Ok(false))? {
-            return Err(worker.reap_at_last().map_or_else(status_taken, ForkError::Ended));
+            return Err(match worker.reap_soon() {
+                Some(Some(status)) => ForkError::Ended(status),
+                Some(None) => status_taken(),
+                None => ForkError::Handshake("it ended before it attached, and a debugger keeps its exit status".to_owned()),
+            });
         }
         segment.attached(&region).map_err(no_segment)?;
         let end = End::new(&region, Side::Parent, id, self.terms);
@@ -160,12 +167,11 @@ impl Drop for Unattached {
 
 /// Kills and reaps a worker that nothing watches over.
 fn destroy(worker: &Arc<Worker>) {
-    if worker.kill().is_ok() {
-        worker.reap_at_last();
+    if worker.kill().is_ok() && worker.reap_soon().is_some() {
         return;
     }
-    // It has changed its user, and ends when it likes to. If either fails, what is left is a process that learns of nothing, or a zombie;
-    // there is nobody to be told but the caller, who hears of the first error.
+    // It has changed its user, and ends when it likes to; or a debugger keeps it. If either fails, what is left is a process that learns of
+    // nothing, or a zombie; there is nobody to be told but the caller, who hears of the first error.
     let _ = worker.with_descriptors(|_, lifeline| shutdown(lifeline.as_raw_fd(), Shutdown::Both));
     let _ = watcher::watch_remains(worker);
 }

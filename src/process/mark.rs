@@ -19,6 +19,7 @@ use std::os::unix::process::parent_id;
 use std::path::Path;
 
 use nix::fcntl::{FcntlArg, FdFlag, fcntl};
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::socket::{SockType, getsockopt, sockopt};
 use nix::unistd::geteuid;
 
@@ -130,7 +131,12 @@ pub(crate) struct Lifeline {
     pub(crate) socket: OwnedFd,
     /// What the claim in the socket must repeat.
     pub(crate) nonce: Nonce,
+    /// The parent's number, if the parent of this process is certain to be at the other end.
+    pub(crate) child_of: Option<u32>,
 }
+
+/// How often a process looks whether its parent lives, of which it can have no descriptor, in milliseconds.
+const GLANCE: u8 = 250;
 
 impl Lifeline {
     /// Opens a descriptor of the process that made the socket, if it is the parent of this one.
@@ -140,6 +146,22 @@ impl Lifeline {
         let pidfd = is_parent().then(|| pidfd::open(parent_id()).ok()).flatten();
         // Again: if the parent has ended in between, another process may have its number.
         pidfd.filter(|_| is_parent())
+    }
+
+    /// Waits until there is something to receive, or the parent has ended, as far as that can be told.
+    /// `parent`: its descriptor. A child that the parent has forked may keep the socket open.
+    pub(crate) fn wait(&self, parent: Option<BorrowedFd<'_>>) -> io::Result<()> {
+        let socket = self.socket.as_fd();
+        let by_number = parent.is_none() && self.child_of.is_some();
+        let timeout = if by_number { GLANCE.into() } else { PollTimeout::NONE };
+        let mut fds = [socket, parent.unwrap_or(socket)].map(|fd| PollFd::new(fd, PollFlags::POLLIN));
+        loop {
+            match poll(&mut fds, timeout) {
+                Ok(0) if self.child_of == Some(parent_id()) => {}
+                Err(nix::Error::EINTR) => {}
+                ended => return Ok(ended.map(drop)?),
+            }
+        }
     }
 
     /// Returns `true` if the process that made the socket may tell this one what to run: it belongs to
@@ -250,7 +272,11 @@ impl Mark {
         // SAFETY: the descriptor was inherited for this library alone, which takes it once: the
         // variable that names it is removed, and `entry` looks under a lock.
         let socket = unsafe { OwnedFd::from_raw_fd(self.fd) };
-        let lifeline = Lifeline { socket, nonce: self.nonce };
+        // In this order: if the parent ends in between, that is seen. A worker function's process is
+        // executed by the parent itself, whatever the system tells of the socket.
+        let parent = parent_id();
+        let is_child = self.role == Role::Function || Maker::of(socket.as_fd()) == Maker::Parent;
+        let lifeline = Lifeline { socket, nonce: self.nonce, child_of: is_child.then_some(parent) };
         match self.role {
             Role::Function => Found::Function(lifeline),
             Role::Program => Found::Program(lifeline),

@@ -35,10 +35,10 @@ pub(crate) fn signal(pidfd: BorrowedFd<'_>, signal: Signal) -> io::Result<()> {
     }
 }
 
-/// Reaps the process: its exit status, or `None` if it has not ended and `wait` is false.
-pub(crate) fn reap(pidfd: BorrowedFd<'_>, wait: bool) -> io::Result<Option<ExitStatus>> {
+/// Reaps the process: its exit status, or `None` if it has not ended.
+pub(crate) fn reap(pidfd: BorrowedFd<'_>) -> io::Result<Option<ExitStatus>> {
     let id = libc::id_t::try_from(pidfd.as_raw_fd()).map_err(|_| io::Error::from_raw_os_error(libc::EBADF))?;
-    let info = wait_id(libc::P_PIDFD, id, if wait { 0 } else { libc::WNOHANG })?;
+    let info = wait_id(libc::P_PIDFD, id, libc::WNOHANG)?;
     // SAFETY: waitid fills this field in, or leaves the zero.
     if unsafe { info.si_pid() } == 0 {
         return Ok(None);
@@ -54,11 +54,10 @@ pub(crate) fn reap(pidfd: BorrowedFd<'_>, wait: bool) -> io::Result<Option<ExitS
 }
 
 /// Reaps a child by its number, as [`reap`] does by a descriptor.
-pub(crate) fn reap_by_number(id: u32, wait: bool) -> io::Result<Option<ExitStatus>> {
+pub(crate) fn reap_by_number(id: u32) -> io::Result<Option<ExitStatus>> {
     let mut status = 0;
-    let flags = if wait { 0 } else { libc::WNOHANG };
     // SAFETY: the kernel writes to `status`, which outlives the call, and to nothing else.
-    match unsafe { libc::waitpid(id.cast_signed(), &mut status, flags) } {
+    match unsafe { libc::waitpid(id.cast_signed(), &mut status, libc::WNOHANG) } {
         -1 => Err(io::Error::last_os_error()),
         0 => Ok(None),
         _ => Ok(Some(ExitStatus::from_raw(status))),

@@ -12,7 +12,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::process::parent_id;
 use std::ptr;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use nix::sys::epoll::{EpollEvent, EpollFlags};
@@ -20,6 +20,7 @@ use nix::sys::epoll::{EpollEvent, EpollFlags};
 use crate::end::End;
 use crate::error::Reason;
 use crate::process::ears::{BELL, Ears};
+use crate::process::ended::Untold;
 use crate::process::worker::Worker;
 use crate::process::{Generation, Own, prepare_thread};
 use crate::sync::lock;
@@ -60,6 +61,8 @@ struct Pairs {
     next: u64,
     /// Pairs have two keys each, from 2 on: even for the process, odd for the lifeline.
     watched: HashMap<u64, Watched>,
+    /// Callbacks for which there was no thread yet.
+    untold: Vec<Untold>,
     /// When the thread ends, if there is nothing to watch.
     leaving: Option<Instant>,
 }
@@ -70,7 +73,7 @@ enum Watched {
         end: Arc<End>,
         worker: Arc<Worker>,
         hung_up: Option<Instant>,
-        /// It is about to end, and the program has closed the descriptor that would tell.
+        /// No descriptor tells of its end any more: the program has closed it, or a debugger keeps the process that has ended.
         unheard: bool,
     },
     /// A worker that never became one, and cannot be killed: to be reaped when it ends.
@@ -253,7 +256,7 @@ impl Watcher {
                 worker.begin_close();
             }
         }
-        while self.attend_to_deadlines(lock(&self.pairs)).is_some() {
+        while self.attend_to_deadlines().is_some() {
             std::thread::sleep(GLANCE);
         }
     }
@@ -276,7 +279,9 @@ impl Watcher {
             Watched::Worker { worker, .. } | Watched::Remains { worker, .. } => {
                 let worker = worker.clone();
                 drop(pairs);
-                self.reap(key, &worker);
+                if !self.reap(key, &worker) {
+                    self.look_for_its_end(key, &worker);
+                }
             }
             Watched::Parent { end, lifeline, pidfd, died, .. } => {
                 // After an orderly close it may still be busy with what it was sent.
@@ -289,55 +294,75 @@ impl Watcher {
                 let end = end.clone();
                 drop(pairs);
                 end.peer_gone(Reason::ParentDied);
-                end.tell_ended_elsewhere(end.how_it_went());
+                self.tell_ended(&end, end.how_it_went());
             }
         }
     }
 
-    /// Reaps a worker if it has ended, and tells its end.
-    fn reap(&self, key: u64, worker: &Worker) {
-        let reaped = worker.reap(false, |descriptors| {
+    /// Goes on without the descriptor of a process that has ended, and that a debugger keeps: the descriptor would tell so
+    /// for ever.
+    #[cold]
+    fn look_for_its_end(&self, key: u64, worker: &Worker) {
+        let mut pairs = lock(&self.pairs);
+        if let Some(Watched::Worker { unheard, .. } | Watched::Remains { unheard, .. }) = pairs.watched.get_mut(&key) {
+            *unheard = true;
+            worker.look_at_descriptors(|[process, _]| process.into_iter().for_each(|process| self.ears.remove(process)));
+        }
+    }
+
+    fn tell_ended(&self, end: &Arc<End>, reason: Reason) {
+        if let Some(untold) = end.tell_ended_elsewhere(reason) {
+            lock(&self.pairs).untold.push(untold);
+        }
+    }
+
+    /// Reaps a worker if it has ended, and tells its end. Returns `false` if it has not ended.
+    fn reap(&self, key: u64, worker: &Worker) -> bool {
+        let reaped = worker.reap(|descriptors| {
             // A child of a plain fork(2) may hold copies of them: closing alone would not take them out of the set. The lifeline may be out already.
             for descriptor in descriptors.into_iter().flatten() {
                 self.ears.remove(descriptor);
             }
         });
-        let Some(status) = reaped else { return };
+        let Some(status) = reaped else { return false };
         let removed = lock(&self.pairs).watched.remove(&key);
         if let Some(Watched::Worker { end, .. }) = &removed {
             let reason = worker.last_things(status);
             end.peer_gone(reason);
-            end.tell_ended_elsewhere(reason);
+            self.tell_ended(end, reason);
         }
         // Who waits for the end of the worker is to have the pair to himself then, and not to wait for this thread again.
         drop(removed);
         worker.tell_ended();
+        true
     }
 
     /// Does what is due. Returns the next deadline, or `None` if there is nothing left to watch.
     fn deadlines(&self) -> Option<Option<Instant>> {
+        let earliest = self.attend_to_deadlines();
         // The order of the locks is that of `watch`.
         let mut current = lock(place());
         let mut pairs = lock(&self.pairs);
-        if pairs.watched.is_empty() {
-            let now = Instant::now();
-            let leaving = *pairs.leaving.get_or_insert(now + LINGER);
-            if now < leaving {
-                return Some(Some(leaving));
-            }
-            // Unless it was given up for another one.
-            current.take_if(|current| ptr::eq(&raw const **current, self));
-            return None;
+        if !pairs.watched.is_empty() || !pairs.untold.is_empty() {
+            return Some(earliest);
         }
-        drop(current);
-        Some(self.attend_to_deadlines(pairs))
+        let now = Instant::now();
+        let leaving = *pairs.leaving.get_or_insert(now + LINGER);
+        if now < leaving {
+            return Some(Some(leaving));
+        }
+        // Unless it was given up for another one.
+        current.take_if(|current| ptr::eq(&raw const **current, self));
+        None
     }
 
     /// Does what is due. Returns the next deadline.
-    fn attend_to_deadlines(&self, mut pairs: MutexGuard<'_, Pairs>) -> Option<Instant> {
+    fn attend_to_deadlines(&self) -> Option<Instant> {
         let now = Instant::now();
+        let mut pairs = lock(&self.pairs);
         let mut earliest: Option<Instant> = None;
         let (mut deserted, mut unseen, mut orphaned) = (Vec::new(), Vec::new(), Vec::new());
+        let untold = std::mem::take(&mut pairs.untold);
         for (key, watched) in &mut pairs.watched {
             let next = match watched {
                 Watched::Worker { end, worker, hung_up, unheard } => {
@@ -382,11 +407,15 @@ impl Watcher {
         }
         for end in orphaned {
             end.peer_gone(Reason::ParentDied);
-            end.tell_ended_elsewhere(end.how_it_went());
+            self.tell_ended(&end, end.how_it_went());
         }
         for (key, worker) in unseen {
             self.reap(key, &worker);
         }
-        earliest
+        let untold: Vec<Untold> = untold.into_iter().filter_map(Untold::tell).collect();
+        let mut pairs = lock(&self.pairs);
+        pairs.untold.extend(untold);
+        let again = (!pairs.untold.is_empty()).then(|| now + GLANCE);
+        [earliest, again].into_iter().flatten().min()
     }
 }

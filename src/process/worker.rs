@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Condvar, Mutex};
 use std::time::{Duration, Instant};
 
+use nix::poll::{PollFd, PollFlags, poll};
 use nix::sys::signal::Signal;
 
 use crate::error::{Error, Reason, Result};
@@ -19,6 +20,10 @@ use crate::sync::lock;
 
 /// Beyond SIGKILL, how long a close waits for the kernel to be done with the process.
 const AFTERLIFE: Duration = Duration::from_secs(10);
+/// How long a start that has failed waits for that, before it leaves it to the watcher.
+const SOON: Duration = Duration::from_secs(1);
+/// Between two looks at it, in milliseconds.
+const GLANCE: u8 = 10;
 /// A timeout beyond what the clock can tell is as good as this.
 const LONGEST: Duration = Duration::from_secs(365 * 86_400);
 
@@ -154,14 +159,14 @@ impl Worker {
         Some(next)
     }
 
-    /// Reaps the worker if it has ended, or, with `wait`, once it has. Returns its status then; the inner `None` if somebody else has taken it.
+    /// Reaps the worker if it has ended. Returns its status then; the inner `None` if somebody else has taken it.
     /// `leave` sees the descriptors, of the process and the lifeline, before they are closed, unless the program has closed them. Tell those who wait for it afterwards, with [`tell_ended`](Self::tell_ended).
-    pub(crate) fn reap(&self, wait: bool, leave: impl FnOnce([Option<BorrowedFd<'_>>; 2])) -> Option<Option<ExitStatus>> {
+    pub(crate) fn reap(&self, leave: impl FnOnce([Option<BorrowedFd<'_>>; 2])) -> Option<Option<ExitStatus>> {
         let mut life = lock(&self.life);
         let status = match &*life {
             Life::Ended { status, .. } => return Some(*status),
             Life::Alive { process, .. } => {
-                let status = match process.reap(wait) {
+                let status = match process.reap() {
                     Ok(None) => return None,
                     Ok(Some(status)) => Some(status),
                     Err(error) if error.kind() == io::ErrorKind::Interrupted => return None,
@@ -197,11 +202,21 @@ impl Worker {
         self.ended.notify_all();
     }
 
-    /// Waits for its end, and reaps it. Returns its status, unless somebody else has taken it.
-    pub(crate) fn reap_at_last(&self) -> Option<ExitStatus> {
+    /// Waits for the end of a worker that has ended, or was killed, and reaps it. Returns its status; the inner `None` if
+    /// something else has taken it, the outer one if the kernel takes long: a debugger may keep a process that has ended.
+    pub(crate) fn reap_soon(&self) -> Option<Option<ExitStatus>> {
+        let at_the_latest = Instant::now() + SOON;
         loop {
-            if let Some(status) = self.reap(true, |_| {}) {
-                return status;
+            let reaped = self.reap(|_| {});
+            if reaped.is_some() || Instant::now() >= at_the_latest {
+                return reaped;
+            }
+            let told = self.look_at_descriptors(|[process, _]| {
+                let mut fds = process.map(|process| PollFd::new(process, PollFlags::POLLIN));
+                poll(fds.as_mut_slice(), GLANCE)
+            });
+            if told != Ok(0) {
+                std::thread::sleep(Duration::from_millis(1));
             }
         }
     }
