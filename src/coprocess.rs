@@ -460,6 +460,9 @@ impl Coprocess {
 
     /// Removes the handler of an event. Returns whether there was one.
     ///
+    /// An end that has removed all its handlers still counts as one that has registered some: the
+    /// other end's events wait for room, and do not fail with [`Error::Unheard`].
+    ///
     /// # Examples
     ///
     /// ```no_run

@@ -2,31 +2,38 @@
 
 use std::fmt::{self, Display, Formatter, Write};
 
-/// The most bytes that are kept of a text of serde, or of an implementation of its traits.
+/// The most bytes of a text that are kept, or shown.
 const MAX_TEXT: usize = 4096;
 
-/// Shows a text with its control characters, line ends included, escaped.
+/// Shows a text, up to a bound, with its control characters, line ends included, escaped.
 pub(crate) struct OneLine<'a>(pub(crate) &'a str);
+
+/// Returns `true` for what a line of text must not hold: what some programs take for the end of the
+/// line, and what makes a terminal show the rest of it in another order.
+fn is_unfit(c: char) -> bool {
+    c.is_control() || matches!(c, '\u{2028}' | '\u{2029}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+}
 
 impl Display for OneLine<'_> {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
-        // The last two end a line, too, in the eyes of some programs.
-        let breaks = |c: char| c.is_control() || matches!(c, '\u{2028}' | '\u{2029}');
-        for part in self.0.split_inclusive(breaks) {
-            let last = part.chars().next_back().filter(|c| breaks(*c));
-            f.write_str(part.strip_suffix(breaks).unwrap_or(part))?;
+        let shown = clip(self.0, MAX_TEXT);
+        for part in shown.split_inclusive(is_unfit) {
+            let last = part.chars().next_back().filter(|c| is_unfit(*c));
+            f.write_str(part.strip_suffix(is_unfit).unwrap_or(part))?;
             for c in last.into_iter().flat_map(char::escape_default) {
                 f.write_char(c)?;
             }
         }
-        Ok(())
+        match self.0.len().saturating_sub(shown.len()) {
+            0 => Ok(()),
+            left => write!(f, " … ({left} bytes more)"),
+        }
     }
 }
 
 /// Makes one line, of a bounded length, of a text.
 pub(crate) fn one_line(text: impl Display) -> Box<str> {
-    let text = text.to_string();
-    OneLine(clip(&text, MAX_TEXT)).to_string().into()
+    OneLine(&text.to_string()).to_string().into()
 }
 
 /// Returns the longest prefix of at most `max` bytes.
@@ -46,6 +53,7 @@ mod tests {
             ("two\nlines\r\n", "two\\nlines\\r\\n"),
             ("\u{1b}[31mred\u{7}", "\\u{1b}[31mred\\u{7}"),
             ("a\u{2028}b\u{85}c", "a\\u{2028}b\\u{85}c"),
+            ("a\u{202e}b\u{2066}c", "a\\u{202e}b\\u{2066}c"),
         ] {
             assert_eq!(OneLine(text).to_string(), line);
         }
@@ -54,7 +62,7 @@ mod tests {
     #[test]
     fn long_texts_end_between_characters() {
         let long = "ß".repeat(MAX_TEXT);
-        assert_eq!(one_line(&long).len(), MAX_TEXT);
+        assert_eq!(*one_line(&long), format!("{} … ({MAX_TEXT} bytes more)", "ß".repeat(MAX_TEXT / 2)));
         assert_eq!(clip("ßß", 3), "ß");
         assert_eq!(clip("ßß", 9), "ßß");
     }

@@ -48,13 +48,36 @@ fn handle(signal: Signal) {
     unsafe { sigaction(signal, &action) }.unwrap();
 }
 
+/// What ends a child of a plain fork(2) of this process, to which this signal is sent.
+fn end_of_a_child(sent: i32) -> i32 {
+    // SAFETY: the child calls only what a child of a process with threads may call.
+    match unsafe { libc::fork() } {
+        0 => {
+            // SAFETY: takes a number.
+            unsafe { libc::raise(sent) };
+            // SAFETY: ends the child.
+            unsafe { libc::_exit(0) }
+        }
+        child => {
+            let mut status = 0;
+            // SAFETY: the kernel writes to `status`, which outlives the call.
+            assert_eq!(unsafe { libc::waitpid(child, &mut status, 0) }, child);
+            status & 0x7f
+        }
+    }
+}
+
 fn plain(parent: Coprocess) {
-    parent.serve("done so far", |()| 42_u32).serve("struck", |()| STRUCK.load(Ordering::SeqCst)).serve("start", |()| {
-        let mut child = Command::new("sleep").arg("1000").spawn().unwrap();
-        let id = child.id();
-        thread::spawn(move || child.wait());
-        id
-    });
+    parent
+        .serve("end of a child", end_of_a_child)
+        .serve("done so far", |()| 42_u32)
+        .serve("struck", |()| STRUCK.load(Ordering::SeqCst))
+        .serve("start", |()| {
+            let mut child = Command::new("sleep").arg("1000").spawn().unwrap();
+            let id = child.id();
+            thread::spawn(move || child.wait());
+            id
+        });
 }
 
 /// Workers of every kind, by either way.
@@ -70,6 +93,7 @@ fn workers_go_on() {
             for sent in SIGNALS {
                 signal(&worker, sent);
                 assert_eq!(at_once(|| worker.call::<u32>("done so far", ())).unwrap(), 42, "{sent}");
+                assert_eq!(worker.call::<i32>("end of a child", sent as i32).unwrap(), sent as i32);
             }
             assert!(worker.close().unwrap().unwrap().success());
         }

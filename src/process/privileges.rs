@@ -7,13 +7,11 @@
 //! a service of root would do for an attacker who makes that service say the right bytes.
 
 use std::fs;
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
 
 use nix::unistd::{getegid, geteuid, getgid, getuid};
 
 use crate::process::execute::ITSELF;
-
-const SET_ID: u32 = libc::S_ISUID | libc::S_ISGID;
 
 /// Whether this process was executed with other rights than its caller has.
 pub(crate) fn is_secure() -> bool {
@@ -28,13 +26,23 @@ pub(crate) fn worker_is_secure() -> bool {
     if getuid() != geteuid() || getgid() != getegid() {
         return true;
     }
-    // What the file gave this process, it gives the worker again, unless this process renounced it.
+    // What the file gave this process, it gives the worker again, unless this process renounced it, or
+    // has it by itself now.
     is_secure() && !nix::sys::prctl::get_no_new_privs().unwrap_or(false) && file_gives_rights()
 }
 
 fn file_gives_rights() -> bool {
-    if fs::metadata(ITSELF).is_ok_and(|file| file.permissions().mode() & SET_ID != 0) {
+    let (user, group) = (getuid(), getgid());
+    let gives_ids = |file: fs::Metadata| {
+        let mode = file.permissions().mode();
+        mode & libc::S_ISUID != 0 && file.uid() != user.as_raw() || mode & libc::S_ISGID != 0 && file.gid() != group.as_raw()
+    };
+    if fs::metadata(ITSELF).is_ok_and(gives_ids) {
         return true;
+    }
+    // Root has all capabilities.
+    if user.is_root() {
+        return false;
     }
     // SAFETY: both are C strings; with a size of zero nothing is written through the null pointer.
     let size = unsafe { libc::getxattr(c"/proc/self/exe".as_ptr(), c"security.capability".as_ptr(), std::ptr::null_mut(), 0) };

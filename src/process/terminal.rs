@@ -1,12 +1,14 @@
 //! What a worker does with the signals that a terminal sends.
 //!
 //! A terminal sends SIGINT for Ctrl-C to all processes of the job in its foreground: the parent, its
-//! workers, and what these have started. The worker outlives it by a handler that does nothing:
+//! workers, and what these have started. The worker outlives it by a handler that does nothing there:
 //!
 //! - Not by a process group of its own. Then it could not read from the terminal, Ctrl-Z would not
 //!   stop it, and programs that it has started would be left running when Ctrl-C ends the parent.
 //! - Not by ignoring the signal. Programs that the worker starts would ignore it, too; the kernel
 //!   resets handlers, but not what is ignored, when it executes a program.
+
+use std::sync::atomic::{AtomicU32, Ordering};
 
 use nix::sys::signal::{SaFlags, SigAction, SigHandler, SigSet, Signal, sigaction};
 
@@ -36,7 +38,20 @@ pub enum TerminalSignals {
     EndWorker,
 }
 
-extern "C" fn survive(_signal: i32) {}
+/// Which process is the worker: a child that it makes by fork(2) has the handler, too.
+static WORKER: AtomicU32 = AtomicU32::new(0);
+
+/// Does nothing in the worker, and what is the default in any other process.
+extern "C" fn survive(signal: i32) {
+    if WORKER.load(Ordering::Relaxed) == std::process::id() {
+        return;
+    }
+    // SAFETY: no handler is involved.
+    unsafe { libc::signal(signal, libc::SIG_DFL) };
+    // It is delivered once this has returned.
+    // SAFETY: takes a number.
+    unsafe { libc::raise(signal) };
+}
 
 impl TerminalSignals {
     /// Does in this process, a worker, what its parent wants.
@@ -44,6 +59,8 @@ impl TerminalSignals {
         if self == TerminalSignals::EndWorker {
             return;
         }
+        // Relaxed: the handlers are installed after this, by this thread.
+        WORKER.store(std::process::id(), Ordering::Relaxed);
         for signal in [Signal::SIGINT, Signal::SIGQUIT, Signal::SIGHUP] {
             if !is_default(signal) {
                 continue;
@@ -51,7 +68,7 @@ impl TerminalSignals {
             let flags = SaFlags::SA_RESTART | SaFlags::SA_ONSTACK;
             let survives = SigAction::new(SigHandler::Handler(survive), flags, SigSet::empty());
             // Cannot fail: the signal is one that can be handled.
-            // SAFETY: the handler does nothing.
+            // SAFETY: the handler does only what a handler may do.
             let _ = unsafe { sigaction(signal, &survives) };
         }
     }

@@ -84,6 +84,8 @@ fn a_program_of_another_user() {
     // It gives up what it has: its worker would gain it again.
     command.args(["setuid", &NOBODY.to_string()]);
     runs_once(&mut command, "set-user-ID");
+    // It takes all of it: there is nothing that its worker could gain.
+    runs_once(Command::new(&program).uid(NOBODY).gid(NOBODY).args(["setuid", "0"]), "Ok(1)");
 }
 
 /// The parent was executed in the ordinary way; its worker would not be.
