@@ -45,7 +45,9 @@ pub(crate) const LISTENING: &str = "listening";
 /// that passes calls on keeps its pair waiting, though, and nests: to relay, use
 /// [`serve_deferred`](Self::serve_deferred) and [`call_with`](Self::call_with), as shown there.
 /// Waits by other means, such as a mutex or a channel, are not seen: two handlers that wait for each
-/// other by those wait for ever.
+/// other by those wait for ever. So does a handler that holds a mutex while it calls, through whichever
+/// pair, if a handler nested in it takes the same mutex: hold none across a call. Nor does a handler
+/// [run](Self::run) another pair: its own pair would wait for the end of that one.
 ///
 /// In the worker of [`fork`](crate::fork) nothing is dispatched before the worker function has returned, except while a thread waits in
 /// `call`, [`run`](Self::run) or [`poll`](Self::poll), and once something needs a thread of the library: a callback, an awaited call whose answer does not come at once, a gauge's value

@@ -420,6 +420,9 @@ impl Builder {
 
     /// Starts a program that calls [`parent`](crate::parent), and returns once it has attached.
     ///
+    /// The program may come behind another one that executes it in its place, such as `nice`. One that waits
+    /// for it and goes on, such as `sh -c 'worker; …'`, hides its end: say `exec worker` there.
+    ///
     /// Its standard streams are those of the [`Command`], unless [`stdout`](Self::stdout) or [`stderr`](Self::stderr) says otherwise. A piped one
     /// has no reader here: use [`Output`] for that.
     ///
