@@ -65,6 +65,11 @@ impl Child {
         }
     }
 
+    /// Returns `true` if what is readable once the process has ended is a descriptor of the process.
+    pub(crate) fn is_told_by_kernel(&self) -> bool {
+        matches!(self.notice, Notice::Process(_))
+    }
+
     fn pidfd(&self) -> Option<BorrowedFd<'_>> {
         match &self.notice {
             Notice::Process(pidfd) => pidfd.is_intact().then(|| pidfd.as_fd()),

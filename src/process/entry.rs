@@ -6,7 +6,7 @@ use std::io::Write;
 use std::os::fd::OwnedFd;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
 
 use coprocess_ring::{SegmentError, Side};
@@ -16,7 +16,7 @@ use crate::coprocess::Coprocess;
 use crate::end::End;
 use crate::error::{Error, ForkError, Reason, Result};
 use crate::process::arguments::Start;
-use crate::process::handshake::{Hello, Unacceptable, send_secure, send_verdict};
+use crate::process::handshake::{self, Hello, send_secure, send_verdict};
 #[cfg(fuzzing)]
 use crate::process::mark::Nonce;
 use crate::process::mark::{Found, Lifeline, Mark};
@@ -29,6 +29,11 @@ static INITIALIZED: AtomicBool = AtomicBool::new(false);
 static LOOKED: AtomicBool = AtomicBool::new(false);
 /// Whether it was started to be a worker, and is none. Written before [`LOOKED`].
 static UNCLAIMED: AtomicBool = AtomicBool::new(false);
+/// How many processes have started one another, up to this one, of which none has attached. Written
+/// before [`LOOKED`].
+static GENERATION: AtomicU32 = AtomicU32::new(0);
+/// How many there may be: more than a program that is started on purpose by one that has not attached.
+const MOST_GENERATIONS: u32 = 3;
 /// The end towards the parent.
 static PARENT: Mutex<Parent> = Mutex::new(Parent::None);
 
@@ -37,6 +42,8 @@ enum Parent {
     None,
     /// What was found and `parent` is to use.
     Found(Lifeline),
+    /// This process must end: why.
+    Lost(&'static str),
     /// `parent` has failed.
     Refused(ForkError),
     /// Kept for good: the pair lives as long as this process.
@@ -111,29 +118,38 @@ fn worker_lifeline() -> Option<Lifeline> {
 fn look(parent: &mut Parent) -> std::result::Result<Option<Lifeline>, &'static str> {
     // Relaxed: ordered by the lock of `parent`.
     if LOOKED.load(Ordering::Relaxed) {
-        return Ok(None);
+        // Another thread may have found that, and be on the way to end the process.
+        return if let Parent::Lost(why) = parent { Err(*why) } else { Ok(None) };
     }
     let found = Mark::examine();
-    UNCLAIMED.store(!matches!(found, Found::Nothing), Ordering::Relaxed);
+    match found {
+        Found::Nothing { generation } => GENERATION.store(generation, Ordering::Relaxed),
+        _ => UNCLAIMED.store(true, Ordering::Relaxed),
+    }
     // Release: pairs with the Acquire of `check_claimed`, which reads `UNCLAIMED` after this.
     LOOKED.store(true, Ordering::Release);
     match found {
-        Found::Nothing => Ok(None),
+        Found::Nothing { .. } => Ok(None),
         Found::Function(lifeline) => Ok(Some(lifeline)),
         Found::Program(lifeline) => {
             *parent = Parent::Found(lifeline);
             Ok(None)
         }
-        Found::Lost(why) => Err(why),
+        Found::Lost(why) => {
+            *parent = Parent::Lost(why);
+            Err(why)
+        }
     }
 }
 
 /// As [`look`], where `init` has had its chance.
 fn look_without_init(parent: &mut Parent) -> std::result::Result<(), &'static str> {
-    match look(parent)? {
-        None => Ok(()),
-        Some(_) => Err("coprocess::init() has not run: it must be the first line of main()"),
+    if look(parent)?.is_none() {
+        return Ok(());
     }
+    let why = "coprocess::init() has not run: it must be the first line of main()";
+    *parent = Parent::Lost(why);
+    Err(why)
 }
 
 /// Makes sure that this process may start workers: not if it was started to be one and has not become
@@ -141,7 +157,8 @@ fn look_without_init(parent: &mut Parent) -> std::result::Result<(), &'static st
 ///
 /// # Errors
 ///
-/// [`ForkError::Unclaimed`] in a program whose `parent` has not been called, or has failed.
+/// [`ForkError::Unclaimed`] in a program whose `parent` has not been called, or has failed; or that is
+/// one of many that have started one another.
 pub(crate) fn check_claimed() -> std::result::Result<(), ForkError> {
     // Not under the lock once that is known: in a child of fork(2) it may be locked for ever.
     // Acquire: pairs with the Release of `look`.
@@ -149,7 +166,8 @@ pub(crate) fn check_claimed() -> std::result::Result<(), ForkError> {
         let looked = look_without_init(&mut lock(&PARENT));
         looked.unwrap_or_else(|why| give_up(why));
     }
-    if UNCLAIMED.load(Ordering::Relaxed) { Err(ForkError::Unclaimed) } else { Ok(()) }
+    let is_chain = GENERATION.load(Ordering::Relaxed) >= MOST_GENERATIONS;
+    if UNCLAIMED.load(Ordering::Relaxed) || is_chain { Err(ForkError::Unclaimed) } else { Ok(()) }
 }
 
 fn become_worker(lifeline: Lifeline) -> ! {
@@ -208,6 +226,11 @@ fn look_like_the_program() {
     let _ = term.thread_unblock();
 }
 
+/// How many processes have started one another, up to this one, of which none has attached.
+pub(crate) fn generation() -> u32 {
+    GENERATION.load(Ordering::Relaxed)
+}
+
 pub(crate) fn is_initialized() -> bool {
     INITIALIZED.load(Ordering::Relaxed)
 }
@@ -243,7 +266,7 @@ pub fn parent() -> Result<Coprocess> {
         give_up(why);
     }
     let attached = match std::mem::replace(&mut *parent, Parent::None) {
-        Parent::None => return Err(Error::NotAWorker),
+        Parent::None | Parent::Lost(_) => return Err(Error::NotAWorker),
         Parent::Found(lifeline) => attach(lifeline, |_, _| Ok(())).map(|(end, ())| Coprocess::new(end)),
         Parent::Refused(cause) => Err(cause),
         Parent::Attached(co) => Ok(co),
@@ -282,6 +305,8 @@ fn attach<T>(
     lifeline: Lifeline,
     ready: impl FnOnce(&Hello, &[u8]) -> std::result::Result<T, String>,
 ) -> std::result::Result<(Arc<End>, T), ForkError> {
+    // What is said through the socket is the worker's word: another process says nothing.
+    take_claim(&lifeline)?;
     if privileges::is_secure() {
         // The parent is told. If the parent is gone, the caller's error is all there is.
         let _ = send_secure(lifeline.socket.as_fd());
@@ -297,7 +322,7 @@ fn attach<T>(
         Ok((end, what, limits_memory)) => {
             let socket = Arc::new(lifeline.socket);
             // Before the parent hears that all is well: this can fail, for want of a thread or of descriptors.
-            if let Err(source) = watcher::watch_parent(&end, socket.clone(), parent) {
+            if let Err(source) = watcher::watch_parent(&end, socket.clone(), parent, lifeline.child_of) {
                 let _ = send_verdict(socket.as_fd(), Err(&format!("the worker cannot start its process watcher: {source}")));
                 return Err(ForkError::setup("start the process watcher")(source));
             }
@@ -323,12 +348,7 @@ fn prepare<T>(
     ready: impl FnOnce(&Hello, &[u8]) -> std::result::Result<T, String>,
 ) -> std::result::Result<(Arc<End>, T, bool), String> {
     let hello = Hello::receive(lifeline, parent).map_err(|e| format!("cannot read the parent's hello: {e}"))?;
-    let (hello, access) = hello.map_err(|unacceptable| match unacceptable {
-        Unacceptable::Nonsense => "the parent's hello makes no sense".to_owned(),
-        Unacceptable::Abi => "the parent speaks another version of the protocol".to_owned(),
-        Unacceptable::Gone => "the parent is gone".to_owned(),
-        Unacceptable::Taken => "another process has become the worker already".to_owned(),
-    })?;
+    let (hello, access) = hello.map_err(|unacceptable| unacceptable.to_string())?;
     // Before all that can fail: what is not read stands before the answer in the parent's eyes.
     let arguments = match usize::try_from(hello.arguments) {
         Ok(0) => Vec::new(),
@@ -348,8 +368,17 @@ fn prepare<T>(
     Ok((end, what, hello.limits_memory != 0))
 }
 
+/// Makes this process the worker.
+fn take_claim(lifeline: &Lifeline) -> std::result::Result<(), ForkError> {
+    let taken = handshake::take_claim(lifeline.socket.as_fd(), lifeline.nonce);
+    let taken = taken.map_err(|e| ForkError::Handshake(format!("cannot read the parent's claim: {e}")))?;
+    taken.map_err(|unacceptable| ForkError::Handshake(unacceptable.to_string()))
+}
+
 /// As [`attach`], without an answer, and with nobody who watches over the parent.
 #[cfg(fuzzing)]
 pub(crate) fn attach_unwatched(socket: OwnedFd) -> std::result::Result<Arc<End>, String> {
-    prepare(&Lifeline { socket, nonce: Nonce::from_bytes([0; 8]), child_of: None }, None, |_, _| Ok(())).map(|(end, (), _)| end)
+    let lifeline = Lifeline { socket, nonce: Nonce::from_bytes([0; 8]), child_of: None };
+    take_claim(&lifeline).map_err(|refused| refused.to_string())?;
+    prepare(&lifeline, None, |_, _| Ok(())).map(|(end, (), _)| end)
 }

@@ -17,7 +17,7 @@ use crate::error::ForkError;
 use crate::process::arguments::Arguments;
 use crate::process::mark::{self, Mark, Nonce};
 use crate::process::output::{Streams, numbered};
-use crate::process::{above_streams, executable};
+use crate::process::{above_streams, entry, executable};
 
 /// The program itself, whatever has become of its file since it was started.
 pub(crate) const ITSELF: &str = "/proc/self/exe";
@@ -76,7 +76,7 @@ impl Program {
                 if let Some(stderr) = streams.stderr {
                     command.stderr(stderr);
                 }
-                let mark = Mark::of_program(fd, nonce);
+                let mark = Mark::of_program(fd, nonce, entry::generation());
                 let child = execute_other(fd, command.env(mark::VARIABLE, mark.to_string())).map_err(ForkError::Exec)?;
                 Ok(Started { id: child.id(), child: Some(child) })
             }

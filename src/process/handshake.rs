@@ -97,16 +97,16 @@ pub(crate) enum Answer {
     Secure,
 }
 
-/// Why a hello cannot be accepted.
-#[derive(Debug)]
+/// Why a claim or a hello cannot be accepted.
+#[derive(Debug, thiserror::Error)]
 pub(crate) enum Unacceptable {
-    /// Not a hello at all.
+    #[error("the parent's hello makes no sense")]
     Nonsense,
-    /// From another version.
+    #[error("the parent speaks another version of the protocol")]
     Abi,
-    /// There will be none.
+    #[error("the parent is gone")]
     Gone,
-    /// It was for another process.
+    #[error("another process has become the worker already")]
     Taken,
 }
 
@@ -147,8 +147,17 @@ fn receive_claim(socket: BorrowedFd<'_>, nonce: Nonce, flags: MsgFlags) -> io::R
     let expected = claim_of(nonce);
     let mut claim = [0; 16];
     let mut buffer = [IoSliceMut::new(&mut claim)];
-    let (bytes, flags) = match recvmsg::<()>(socket.as_raw_fd(), &mut buffer, None, flags | MsgFlags::MSG_DONTWAIT) {
-        Ok(received) => (received.bytes, received.flags),
+    let mut receive = || {
+        recvmsg::<()>(socket.as_raw_fd(), &mut buffer, None, flags | MsgFlags::MSG_DONTWAIT)
+            .map(|received| (received.bytes, received.flags))
+    };
+    let received = match receive() {
+        // The kernel tells once that the other end was closed with something unread, before it gives what is there.
+        Err(nix::Error::ECONNRESET) => receive(),
+        received => received,
+    };
+    let (bytes, flags) = match received {
+        Ok(received) => received,
         Err(nix::Error::EAGAIN) => return Ok(Claim::Taken),
         Err(nix::Error::ECONNRESET) => return Ok(Claim::Gone),
         Err(error) => return Err(error.into()),
@@ -161,7 +170,8 @@ fn receive_claim(socket: BorrowedFd<'_>, nonce: Nonce, flags: MsgFlags) -> io::R
     })
 }
 
-fn take_claim(socket: BorrowedFd<'_>, nonce: Nonce) -> io::Result<Result<(), Unacceptable>> {
+/// Takes the claim, so that this process is the worker.
+pub(crate) fn take_claim(socket: BorrowedFd<'_>, nonce: Nonce) -> io::Result<Result<(), Unacceptable>> {
     Ok(match receive_claim(socket, nonce, MsgFlags::empty())? {
         Claim::Ours => Ok(()),
         Claim::Taken => Err(Unacceptable::Taken),
@@ -218,13 +228,10 @@ impl Hello {
         Ok(())
     }
 
-    /// Waits for it, and receives it, with what leads to the segment. The wait ends, too, when the other end of the socket is closed, or when the
+    /// Waits for it, once the claim was taken, and receives it, with what leads to the segment. The wait ends, too, when the other end of the socket is closed, or when the
     /// parent ends, if that can be told: somebody else may have a copy of its end.
     pub(crate) fn receive(lifeline: &Lifeline, parent: Option<BorrowedFd<'_>>) -> io::Result<Result<(Hello, Access), Unacceptable>> {
         let socket = lifeline.socket.as_fd();
-        if let Err(unacceptable) = take_claim(socket, lifeline.nonce)? {
-            return Ok(Err(unacceptable));
-        }
         lifeline.wait(parent)?;
         let mut hello = Hello::zeroed();
         let mut space = nix::cmsg_space!([RawFd; MOST_DESCRIPTORS]);
@@ -380,6 +387,14 @@ mod tests {
         (ours, Lifeline { socket, nonce: NONCE, child_of: None })
     }
 
+    /// Takes the claim, and receives the hello.
+    fn receive(theirs: &Lifeline, parent: Option<BorrowedFd<'_>>) -> io::Result<Result<(Hello, Access), Unacceptable>> {
+        match take_claim(theirs.socket.as_fd(), theirs.nonce)? {
+            Ok(()) => Hello::receive(theirs, parent),
+            Err(unacceptable) => Ok(Err(unacceptable)),
+        }
+    }
+
     fn segment() -> (Region, Segment) {
         Segment::create(Backend::Memfd, Wakeup::Futex, 4096).unwrap()
     }
@@ -405,7 +420,7 @@ mod tests {
             let (region, segment) = segment();
             hello(&region, &segment).send(ours.as_fd(), &segment).unwrap();
         });
-        let (received, segment) = Hello::receive(&theirs, None).unwrap().unwrap();
+        let (received, segment) = receive(&theirs, None).unwrap().unwrap();
         assert_eq!((received.capacity, received.function, received.terms().max_message), (4096, 7, 1000));
         assert_eq!(received.terminal_signals(), TerminalSignals::EndWorker);
         segment.attach(4096).unwrap();
@@ -426,7 +441,7 @@ mod tests {
             send_claim(ours.as_fd(), NONCE).unwrap();
             sendmsg::<()>(ours.as_raw_fd(), &[IoSlice::new(said)], &rights, MsgFlags::empty(), None).unwrap();
             drop(passed);
-            assert!(Hello::receive(&theirs, None).unwrap().is_err(), "{said:?} with {count} descriptors");
+            assert!(receive(&theirs, None).unwrap().is_err(), "{said:?} with {count} descriptors");
             // Ends only once nobody has the other end of the pipe any more; the sockets are still open. A process that another test starts has a
             // copy of everything until it runs its program, so this may take a moment.
             let mut poll_fd = [PollFd::new(end.as_fd(), PollFlags::POLLIN)];
@@ -441,7 +456,7 @@ mod tests {
         let (ours, theirs) = sockets();
         send_claim(ours.as_fd(), NONCE).unwrap();
         drop(ours);
-        assert!(matches!(Hello::receive(&theirs, None), Ok(Err(Unacceptable::Gone))));
+        assert!(matches!(receive(&theirs, None), Ok(Err(Unacceptable::Gone))));
     }
 
     /// A second run of the program by a wrapper, while the parent lives.
@@ -450,7 +465,7 @@ mod tests {
         let (ours, theirs) = sockets();
         send_claim(ours.as_fd(), NONCE).unwrap();
         take_claim(theirs.socket.as_fd(), NONCE).unwrap().unwrap();
-        assert!(matches!(Hello::receive(&theirs, None), Ok(Err(Unacceptable::Taken))));
+        assert!(matches!(receive(&theirs, None), Ok(Err(Unacceptable::Taken))));
     }
 
     #[test]
@@ -458,7 +473,7 @@ mod tests {
         let (ours, theirs) = sockets();
         let (region, segment) = segment();
         hello(&region, &segment).send(ours.as_fd(), &segment).unwrap();
-        assert!(matches!(Hello::receive(&theirs, None), Ok(Err(Unacceptable::Abi))));
+        assert!(matches!(receive(&theirs, None), Ok(Err(Unacceptable::Abi))));
     }
 
     /// Also if the worker says it, and ends, before it has read anything: the kernel resets the connection then.
@@ -479,7 +494,7 @@ mod tests {
         send_claim(copy.as_fd(), NONCE).unwrap();
         let mut parent = Command::new("sleep").arg("0.02").spawn().unwrap();
         let pidfd = pidfd::open(parent.id()).unwrap();
-        assert!(matches!(Hello::receive(&theirs, Some(pidfd.as_fd())), Ok(Err(Unacceptable::Gone))));
+        assert!(matches!(receive(&theirs, Some(pidfd.as_fd())), Ok(Err(Unacceptable::Gone))));
         parent.wait().unwrap();
     }
 
@@ -489,7 +504,7 @@ mod tests {
         let (copy, mut theirs) = sockets();
         theirs.child_of = Some(std::process::id());
         send_claim(copy.as_fd(), NONCE).unwrap();
-        assert!(matches!(Hello::receive(&theirs, None), Ok(Err(Unacceptable::Gone))));
+        assert!(matches!(receive(&theirs, None), Ok(Err(Unacceptable::Gone))));
         assert!(matches!(arguments::receive(&theirs, None, 7), Ok(None)));
     }
 }

@@ -9,7 +9,7 @@ use coprocess_ring::{ABI_VERSION, Backend, Segment, SegmentError, Side, Wakeup};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::{Signal, kill};
 use nix::sys::socket::{AddressFamily, Shutdown, SockFlag, SockType, shutdown, socketpair};
-use nix::sys::wait::waitpid;
+use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::Pid;
 
 use crate::coprocess::Coprocess;
@@ -24,7 +24,7 @@ use crate::process::limits::Limits;
 use crate::process::mark::Nonce;
 use crate::process::output::{Captured, Output};
 use crate::process::terminal::TerminalSignals;
-use crate::process::worker::Worker;
+use crate::process::worker::{SOON, Worker};
 use crate::process::{above_streams, watcher};
 
 /// What to start, and how.
@@ -198,7 +198,13 @@ fn take_charge(id: u32) -> std::result::Result<Child, ForkError> {
         let id = Pid::from_raw(id.cast_signed());
         // Refused if it has changed its user: then it ends when it finds the lifeline closed, and nobody can be told.
         if kill(id, Signal::SIGKILL).is_ok() {
-            while waitpid(id, None) == Err(nix::Error::EINTR) {}
+            // A debugger may keep what has ended: it is left to this process's own end then.
+            let at_the_latest = Instant::now().checked_add(SOON);
+            while matches!(waitpid(id, Some(WaitPidFlag::WNOHANG)), Ok(WaitStatus::StillAlive) | Err(nix::Error::EINTR))
+                && at_the_latest.is_some_and(|at| Instant::now() < at)
+            {
+                std::thread::sleep(Duration::from_millis(1));
+            }
         }
         ForkError::setup("watch over the worker process")(error)
     })

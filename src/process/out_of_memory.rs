@@ -25,7 +25,7 @@ pub(crate) fn tell_through(lifeline: BorrowedFd<'_>) -> std::io::Result<()> {
     LIFELINE.store(lifeline.as_raw_fd(), Ordering::Relaxed);
     PROCESS.store(std::process::id(), Ordering::Relaxed);
     // After one run of it the signal ends the process, as ever.
-    let action = SigAction::new(SigHandler::Handler(aborting), SaFlags::SA_RESETHAND, SigSet::empty());
+    let action = SigAction::new(SigHandler::SigAction(aborting), SaFlags::SA_RESETHAND, SigSet::empty());
     // SAFETY: the handler calls only what may be called where a thread aborts: see there.
     let before = unsafe { sigaction(Signal::SIGABRT, &action) }?;
     if !matches!(before.handler(), SigHandler::SigDfl) {
@@ -51,10 +51,16 @@ unsafe extern "C" {
     fn _Unwind_FindEnclosingFunction(address: *mut c_void) -> *mut c_void;
 }
 
-/// Allocates nothing, takes no lock of this program, and makes few system calls.
-extern "C" fn aborting(signal: c_int) {
+/// Allocates nothing, and makes few system calls. The unwinder takes a lock of the dynamic linker, which a
+/// thread does not hold where it aborts.
+extern "C" fn aborting(signal: c_int, info: *mut libc::siginfo_t, _: *mut c_void) {
+    // SAFETY: the kernel passes a description of the signal.
+    let info = unsafe { &*info };
+    // SAFETY: a signal that a process has sent to a thread names the process.
+    let is_own = info.si_code == libc::SI_TKILL && unsafe { info.si_pid() }.cast_unsigned() == std::process::id();
+    let is_worker = PROCESS.load(Ordering::Relaxed) == std::process::id();
     // The stack for overflows is too small for the unwinder, and an overflow is no want of memory.
-    if PROCESS.load(Ordering::Relaxed) == std::process::id() && !is_on_another_stack() && is_want_of_memory() {
+    if is_own && is_worker && !is_on_another_stack() && is_want_of_memory() {
         let fd = LIFELINE.load(Ordering::Relaxed);
         let flags = libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL;
         // Fails if the parent is gone: then the reason has no reader.

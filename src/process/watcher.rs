@@ -83,8 +83,8 @@ enum Watched {
         end: Arc<End>,
         lifeline: Arc<OwnedFd>,
         pidfd: Option<OwnedFd>,
-        /// Without a descriptor of it, the parent is known by its number: that of this process's parent, until it has died.
-        by_number: bool,
+        /// Without a descriptor of it, the parent is known by this number: that of this process's parent, until it has died.
+        number: Option<u32>,
         died: Option<Instant>,
     },
 }
@@ -100,9 +100,9 @@ pub(crate) fn watch_remains(worker: &Arc<Worker>) -> io::Result<()> {
 }
 
 /// Watches the parent of this process.
-pub(crate) fn watch_parent(end: &Arc<End>, lifeline: Arc<OwnedFd>, pidfd: Option<OwnedFd>) -> io::Result<()> {
-    let by_number = pidfd.is_none() && parent_id() == end.peer;
-    watch(Watched::Parent { end: end.clone(), lifeline, pidfd, by_number, died: None })
+pub(crate) fn watch_parent(end: &Arc<End>, lifeline: Arc<OwnedFd>, pidfd: Option<OwnedFd>, child_of: Option<u32>) -> io::Result<()> {
+    let number = child_of.filter(|_| pidfd.is_none());
+    watch(Watched::Parent { end: end.clone(), lifeline, pidfd, number, died: None })
 }
 
 /// Makes the watcher look at the deadlines of closing workers.
@@ -169,7 +169,7 @@ fn watch(watched: Watched) -> io::Result<()> {
         let _ = watcher.ears.ring();
         return Err(error);
     }
-    let has_deadlines = matches!(watched, Watched::Parent { by_number: true, .. });
+    let has_deadlines = matches!(watched, Watched::Parent { number: Some(_), .. });
     pairs.watched.insert(key, watched);
     drop(pairs);
     if has_deadlines {
@@ -304,7 +304,14 @@ impl Watcher {
     #[cold]
     fn look_for_its_end(&self, key: u64, worker: &Worker) {
         let mut pairs = lock(&self.pairs);
-        if let Some(Watched::Worker { unheard, .. } | Watched::Remains { unheard, .. }) = pairs.watched.get_mut(&key) {
+        let Some(watched) = pairs.watched.get_mut(&key) else { return };
+        if let Watched::Worker { hung_up, .. } = watched
+            && worker.is_told_by_kernel()
+        {
+            // It may have left a copy of its end of the lifeline, which does not hang up then.
+            hung_up.get_or_insert_with(|| Instant::now() + LAST_BREATH);
+        }
+        if let Watched::Worker { unheard, .. } | Watched::Remains { unheard, .. } = watched {
             *unheard = true;
             worker.look_at_descriptors(|[process, _]| process.into_iter().for_each(|process| self.ears.remove(process)));
         }
@@ -382,12 +389,12 @@ impl Watcher {
                     unseen.push((*key, worker.clone()));
                     now + GLANCE
                 }),
-                Watched::Parent { end, by_number: true, died: died @ None, .. } if parent_id() != end.peer => {
+                Watched::Parent { end, number: Some(number), died: died @ None, .. } if parent_id() != *number => {
                     *died = Some(now + GRACE);
                     orphaned.push(end.clone());
                     *died
                 }
-                Watched::Parent { by_number: true, died: None, .. } => Some(now + GLANCE_AT_PARENT),
+                Watched::Parent { number: Some(_), died: None, .. } => Some(now + GLANCE_AT_PARENT),
                 Watched::Parent { died, .. } => {
                     if died.is_some_and(|at| now >= at) {
                         // Stuck in user code, and nobody is left who could ask it to end. Not `exit`: that would run what the stuck code

@@ -21,7 +21,7 @@ use crate::sync::lock;
 /// Beyond SIGKILL, how long a close waits for the kernel to be done with the process.
 const AFTERLIFE: Duration = Duration::from_secs(10);
 /// How long a start that has failed waits for that, before it leaves it to the watcher.
-const SOON: Duration = Duration::from_secs(1);
+pub(crate) const SOON: Duration = Duration::from_secs(1);
 /// Between two looks at it, in milliseconds.
 const GLANCE: u8 = 10;
 /// A timeout beyond what the clock can tell is as good as this.
@@ -127,6 +127,11 @@ impl Worker {
     pub(crate) fn has_lost_descriptors(&self) -> bool {
         let life = lock(&self.life);
         matches!(&*life, Life::Alive { .. }) && life.descriptors().iter().any(Option::is_none)
+    }
+
+    /// Returns `true` if a descriptor of the process itself tells of its end.
+    pub(crate) fn is_told_by_kernel(&self) -> bool {
+        matches!(&*lock(&self.life), Life::Alive { process, .. } if process.is_told_by_kernel())
     }
 
     /// From now on the worker has `close_timeout` to end by itself, and again after SIGTERM.

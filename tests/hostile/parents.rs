@@ -97,7 +97,7 @@ impl Ward {
         let (ours, theirs) = socketpair(AddressFamily::Unix, SockType::SeqPacket, None, SockFlag::SOCK_CLOEXEC).unwrap();
         let fd = theirs.as_raw_fd();
         let mut command = program("honest");
-        command.env("COPROCESS_LIFELINE", format!("program:{fd}:{NONCE:016x}:0:0:0")).stderr(Stdio::piped());
+        command.env("COPROCESS_LIFELINE", format!("program:{fd}:{NONCE:016x}:1:0:0:0")).stderr(Stdio::piped());
         let inherit = move || {
             // SAFETY: the child has a copy of it, at this number.
             let theirs = unsafe { std::os::fd::BorrowedFd::borrow_raw(fd) };

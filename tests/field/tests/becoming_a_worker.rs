@@ -18,6 +18,8 @@ const BEFORE_INIT: &str = env!("CARGO_BIN_EXE_before_init");
 const SPAWNS: &str = env!("CARGO_BIN_EXE_spawns");
 const WORKER_PROGRAM: &str = env!("CARGO_BIN_EXE_worker_program");
 const INSISTS: &str = env!("CARGO_BIN_EXE_insists");
+const WRAPS: &str = env!("CARGO_BIN_EXE_wraps");
+const CONTAINER: &str = env!("CARGO_BIN_EXE_container");
 const BECOMES_ROOT: &str = env!("CARGO_BIN_EXE_becomes_root");
 /// An ordinary user, who owns nothing.
 const NOBODY: u32 = 65_534;
@@ -144,6 +146,19 @@ fn a_worker_that_is_another_user_than_its_parent() {
     assert!(said.out.contains("Ok(1)"), "{said}");
 }
 
+/// Root of the host has no number in a container's user namespace, and is root nevertheless.
+#[test]
+fn a_worker_whose_parent_has_no_number_in_its_namespace() {
+    let contained = |program: &str| Command::new(CONTAINER).arg(program).output();
+    if !contained("true").is_ok_and(|output| output.status.success()) {
+        return skipped("only root can make such namespaces, and not everywhere");
+    }
+    let scratch = Scratch::new("container");
+    let worker = scratch.copy(WORKER_PROGRAM);
+    let said = run(Command::new(SPAWNS).arg(CONTAINER).arg(worker));
+    assert_eq!(said.out, "Ok(1)\n", "{said}");
+}
+
 // ---- strays --------------------------------------------------------------------------------------
 
 #[track_caller]
@@ -202,6 +217,31 @@ fn a_program_that_is_started_before_init() {
     assert!(said.out.ends_with("main runs\nOk(1)\n"), "{said}");
 }
 
+/// By another user, who cannot see what the worker was started with.
+#[test]
+fn a_program_that_another_user_starts_before_init() {
+    if !is_root() {
+        return skipped("only root can start a program of another user");
+    }
+    let scratch = Scratch::new("another-user");
+    let program = scratch.copy(BEFORE_INIT);
+    let said = run(Command::new(&program).arg("helps itself").env("HELPER", &program).env("HELPER_USER", NOBODY.to_string()));
+    assert!(said.err.contains("helper: exit status: 0 main runs; Ok(1);"), "{said}");
+    assert!(said.out.ends_with("main runs\nOk(1)\n"), "{said}");
+}
+
+/// Its numbers, and those of its parent, are others there.
+#[test]
+fn a_program_that_is_started_before_init_in_a_namespace() {
+    if !Command::new("unshare").args(["--pid", "--fork", "true"]).output().is_ok_and(|output| output.status.success()) {
+        return skipped("namespaces cannot be made here");
+    }
+    let helper = format!("unshare --pid --fork {BEFORE_INIT}");
+    let said = run(Command::new(BEFORE_INIT).arg("helps itself").env("HELPER", helper));
+    assert!(said.err.contains("helper: exit status: 0 main runs; Ok(1);"), "{said}");
+    assert!(said.out.ends_with("main runs\nOk(1)\n"), "{said}");
+}
+
 /// It has the mark, and its parent is not who made the socket: but it is no helper.
 #[test]
 fn a_worker_whose_parent_dies_before_init() {
@@ -216,7 +256,7 @@ fn a_worker_whose_parent_dies_before_init() {
 fn the_mark_of_another_copy_of_the_library() {
     let file = fs::metadata(FORKS).unwrap();
     // No library begins where the executable does.
-    let mark = format!("function:3:0:0:{}:{}", file.dev(), file.ino());
+    let mark = format!("function:3:0:1:0:{}:{}", file.dev(), file.ino());
     runs_once(Command::new(FORKS).env("COPROCESS_LIFELINE", mark), "Ok(1)");
 }
 
@@ -321,6 +361,14 @@ fn a_program_that_starts_itself() {
         assert!(said.out.contains("has not called coprocess::parent() yet"), "{said}");
         assert!(said.out.contains("before it attached"), "{said}");
     }
+}
+
+/// The socket is lost on the way, so that no process can know what it was started to be.
+#[test]
+fn a_program_that_starts_itself_through_a_wrapper_that_closes_descriptors() {
+    let said = run(Command::new(INSISTS).env("WRAPPER", WRAPS));
+    assert_eq!(count(&said.out, "main runs"), 4, "{said}");
+    assert!(said.out.contains("has not called coprocess::parent() yet, or that has failed"), "{said}");
 }
 
 #[test]

@@ -2,7 +2,7 @@
 //! it finds in a variable what to do.
 #![expect(unsafe_code, reason = "descriptors that belong to others")]
 
-use std::os::unix::process::parent_id;
+use std::os::unix::process::{CommandExt, parent_id};
 use std::process::Command;
 use std::time::{Duration, Instant};
 
@@ -46,8 +46,14 @@ fn main() {
         // SAFETY: closes what others have opened: this is what the test is about.
         "closes" => assert_eq!(unsafe { libc::syscall(libc::SYS_close_range, 3, libc::c_uint::MAX, 0) }, 0),
         "helps itself" => {
-            let helper = std::env::var("HELPER").expect("another program");
-            let output = Command::new(helper).env_remove("HOW").output().expect("the helper");
+            let helper = std::env::var("HELPER").expect("another program, with its arguments");
+            let mut helper = helper.split(' ');
+            let mut command = Command::new(helper.next().expect("its name"));
+            command.args(helper).env_remove("HOW");
+            if let Ok(user) = std::env::var("HELPER_USER") {
+                command.uid(user.parse().expect("a number"));
+            }
+            let output = command.output().expect("the helper");
             // To the standard error: the helper's own lines, and how it ended.
             eprintln!("helper: {} {}", output.status, String::from_utf8_lossy(&output.stdout).replace('\n', "; "));
         }

@@ -1,5 +1,5 @@
-//! A worker program that starts itself where it has no parent, whatever the reason: through a shell,
-//! which a parent that gives up kills in its place.
+//! A worker program that starts itself where it has no parent, whatever the reason: through another program,
+//! which a parent that gives up kills in its place. That is a shell, or what a variable names.
 
 use std::process::Command;
 
@@ -21,8 +21,15 @@ fn main() {
             if count > 20 {
                 return;
             }
-            let mut program = Command::new("sh");
-            program.args(["-c", "\"$0\"; true"]).arg(std::env::current_exe().expect("its name"));
+            let itself = std::env::current_exe().expect("its name");
+            let mut program = match std::env::var_os("WRAPPER") {
+                Some(wrapper) => Command::new(wrapper),
+                None => Command::new("sh"),
+            };
+            if program.get_program() == "sh" {
+                program.args(["-c", "\"$0\"; true"]);
+            }
+            program.arg(itself);
             program.env("COUNT", (count + 1).to_string());
             match coprocess::spawn(program) {
                 Ok(co) => println!("{:?}", co.call::<i32>("one", ())),
