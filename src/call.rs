@@ -204,7 +204,8 @@ impl<R: DeserializeOwned> Pending<R> {
     ///
     /// After `None` the handle is as good as before: wait again, await it, or drop it. Any other
     /// outcome is the result of the call, which is taken by this. `Duration::ZERO` takes a result
-    /// that has arrived; what has arrived before it is dispatched first. `Duration::MAX` is no limit.
+    /// that has arrived; what has arrived before it is dispatched first, unless another thread
+    /// dispatches, or this is called in a handler of the pair. `Duration::MAX` is no limit.
     ///
     /// # Blocking
     ///
@@ -241,9 +242,9 @@ impl<R: DeserializeOwned> Pending<R> {
     pub fn wait_for(&mut self, timeout: Duration) -> Result<Option<R>> {
         let Some(id) = self.id else { return Err(Error::Closed) };
         self.end.check_own()?;
-        if timeout.is_zero() && !self.end.pending.is_ready(id) {
-            // The wait looks at the clock after each message. If this fails, the wait says why.
-            let _ = self.end.poll();
+        if timeout.is_zero() {
+            // The wait looks at the clock after each message.
+            self.end.dispatch_arrived(|| self.end.pending.is_ready(id) || has_passed(self.deadline));
         }
         let deadline = earlier(self.deadline, Instant::now().checked_add(timeout));
         let mut desk = Desk::new();

@@ -25,8 +25,6 @@ use crate::stats::Stats;
 use crate::timers::Due;
 
 /// The event that the first registration on an end sends to the other.
-pub(crate) const LISTENING: &str = "listening";
-
 /// One end of a pair of processes: a handle, cheap to clone, usable from any thread.
 ///
 /// Both ends, the parent's and the worker's, have the same methods. The pair is closed by [`close`](Self::close), or when the last handle of
@@ -430,8 +428,8 @@ impl Coprocess {
 
     /// Handles an event. A second handler for the same event replaces the first.
     ///
-    /// The first registration on an end sends the event `"listening"` to the other. It waits for room as [`emit`](Self::emit) does, and
-    /// also where that would end with [`Error::Unheard`]: until the other end takes something, or is gone.
+    /// The first registration on an end sends the event `"listening"` to the other. This does not wait for room: where there is none, the
+    /// event is kept, and is sent ahead of all that is sent later.
     ///
     /// A panic in the handler stays there; a value that is not a `T` is dropped. Both are counted in [`stats`](Self::stats).
     /// The emitter sees how many values were dropped: [`Stats::events_undecodable_by_peer`].
@@ -617,8 +615,7 @@ impl Coprocess {
         }
         end.watch.report_registered();
         if end.registry.add(change) {
-            // A courtesy: if the pair is over, there is nobody to tell.
-            let _ = self.emit(LISTENING, ());
+            end.announce();
         }
         end.keep_background();
         if end.handlers_want_background.load(Ordering::Relaxed) {

@@ -148,35 +148,66 @@ impl Drop for Crossing<'_> {
 /// calls that are relayed at once must not reach that bound. Their answers come one after the other:
 /// so a thread nests once no wait on a cycle has ended for a while, or, since other cycles may go on
 /// all the time, after a longer while.
+///
+/// It goes on where another thread leaves the cycle for a moment, and over several waits of one
+/// handler, if each gives up before it is over and the next one follows soon.
+#[derive(Clone, Copy)]
 pub(crate) struct Patience {
+    /// Whose handler waits, and how deeply it is nested.
+    led: usize,
+    depth: u32,
     start: Instant,
     /// Since when no wait has ended, and how many had by then.
     quiet: Instant,
     answered: usize,
+    /// When a wait gave up.
+    used: Instant,
+}
+
+thread_local! {
+    /// Of the last wait of this thread on a cycle, if it ended in vain.
+    static LAST: Cell<Option<Patience>> = const { Cell::new(None) };
 }
 
 impl Patience {
     /// A depth of nesting that programs reach without a chain of calls.
     const USUAL: u32 = 16;
+    /// A wait that follows the last one sooner goes on with it.
+    const SOON: Duration = Duration::from_millis(100);
 
-    pub(crate) fn new() -> Patience {
-        let now = Instant::now();
+    /// Makes the one of this thread, which leads this end, in a handler that is nested so deeply.
+    pub(crate) fn of(led: &Arc<End>, depth: u32) -> Patience {
+        let (now, led) = (Instant::now(), Arc::as_ptr(led).addr());
+        let last = LAST.take().filter(|last| last.led == led && last.depth == depth);
         // Relaxed, as below: a hint.
-        Patience { start: now, quiet: now, answered: LIST.get().answered.load(Ordering::Relaxed) }
+        let answered = LIST.get().answered.load(Ordering::Relaxed);
+        last.filter(|last| now.saturating_duration_since(last.used) < Patience::SOON).unwrap_or(Patience {
+            led,
+            depth,
+            start: now,
+            quiet: now,
+            answered,
+            used: now,
+        })
     }
 
     /// Tells other threads on cycles that this one has its answer.
-    pub(crate) fn end() {
+    pub(crate) fn end(self) {
         LIST.get().answered.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// Returns `true` if a thread whose handlers are nested so deeply is to nest another.
-    pub(crate) fn is_over(&mut self, depth: u32) -> bool {
+    /// Keeps it for the next wait: this one ends without an answer.
+    pub(crate) fn keep(self) {
+        LAST.set(Some(Patience { used: Instant::now(), ..self }));
+    }
+
+    /// Returns `true` if this thread is to nest another handler.
+    pub(crate) fn is_over(&mut self) -> bool {
         let (now, answered) = (Instant::now(), LIST.get().answered.load(Ordering::Relaxed));
         if answered != self.answered {
             (self.quiet, self.answered) = (now, answered);
         }
-        let millis = depth.saturating_sub(Patience::USUAL).saturating_add(1);
+        let millis = self.depth.saturating_sub(Patience::USUAL).saturating_add(1);
         let while_quiet = Duration::from_millis(millis.into());
         let passed = |since| now.saturating_duration_since(since);
         passed(self.quiet) >= while_quiet || passed(self.start) >= while_quiet.saturating_mul(8)

@@ -40,6 +40,23 @@ impl End {
         }
     }
 
+    /// Dispatches what has arrived, until `done`. Not in a handler, which would nest all that has come, nor while another
+    /// thread leads.
+    pub(crate) fn dispatch_arrived(self: &Arc<Self>, done: impl Fn() -> bool) {
+        if self.lead.is_mine() || done() || !self.lead.try_enter(&self.watch) {
+            return;
+        }
+        let _leading = Leading(self);
+        let mut desk = Desk::new();
+        let there = self.inbox().at_most();
+        for _ in 0..there {
+            // If it fails, the end is over, as whatever is done next finds.
+            if done() || !matches!(self.dispatch(&mut desk, 1, None), Ok(1..)) {
+                break;
+            }
+        }
+    }
+
     /// Dispatches what has arrived, or waits, at most until `deadline`, until another thread that is at it has done so.
     pub(crate) fn finish_arrived(self: &Arc<Self>, deadline: Option<Instant>) {
         if self.lead.is_mine() || self.is_over() {

@@ -7,19 +7,23 @@
 //!
 //! The wait of a call is not cut short: its caller waits for an answer anyway, and has deadlines.
 
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use coprocess_ring::Watch;
 
-use crate::coprocess::LISTENING;
 use crate::end::End;
 use crate::envelope::{Head, Message, split};
 use crate::error::Error;
+use crate::outbox::Patience;
 use crate::stats::Counters;
 
 /// How long an event waits for an end that has registered no handler, and takes nothing.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(5);
+
+/// The event that says that an end has registered its first handler.
+const LISTENING: &str = "listening";
 
 /// What is known of the other end by those that wait for room.
 #[derive(Debug, Default)]
@@ -48,7 +52,7 @@ impl Standstill {
 
 impl Message<'_> {
     /// Returns `true` if this is an event whose wait for room ends for want of a handler. The notice of
-    /// the first registration is none: it is sent once, and the other end may be about to register.
+    /// the first registration is none: it is sent once, and kept until there is room.
     #[cold]
     pub(crate) fn may_be_unheard(&self) -> bool {
         self.is_event() && !matches!(split(self.words(), self.bytes), Some((Head::Event(name), _)) if name == LISTENING.as_bytes())
@@ -67,6 +71,17 @@ impl Message<'_> {
 }
 
 impl End {
+    /// Tells the other end, once, that this one has registered a handler.
+    #[cold]
+    pub(crate) fn announce(self: &Arc<Self>) {
+        let mut message = Message::new();
+        let head = Head::Event(LISTENING.as_bytes());
+        // A courtesy: if the pair is over, there is nobody to tell. Nor may this thread wait: what the
+        // other end waits for may be the handler.
+        let sent = message.encode(head, &(), usize::MAX, LISTENING).and_then(|()| self.outbox.send(self, &mut message, Patience::Own));
+        drop(sent);
+    }
+
     /// Counts an event that no handler is registered for, and tells its sender.
     #[cold]
     pub(crate) fn count_unheard(&self) {

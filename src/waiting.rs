@@ -197,6 +197,7 @@ impl End {
         let _ = self.pending.notify(id, Notify::Thread(parker.clone()));
         let over = || self.pending.is_ready(id) || self.is_over();
         let crossing = Crossing::new(self, &parker);
+        let mut patience = None::<Patience>;
         let turn = loop {
             let done = || over() || self.is_gone() || crossing.led().is_some();
             let on_a_cycle = || {
@@ -206,10 +207,11 @@ impl End {
             match self.lead.wait_turn_unless(&self.watch, &parker, deadline, done, on_a_cycle) {
                 Turn::Lead => {
                     crossing.leave();
+                    patience.into_iter().for_each(Patience::keep);
                     let _leading = Leading(self);
                     return self.lead_until_answer(id, true, deadline, desk);
                 }
-                Turn::Done if !over() && !self.is_gone() => self.wait_on_a_cycle(&crossing, &parker, deadline, over)?,
+                Turn::Done if !over() && !self.is_gone() => self.wait_on_a_cycle(&crossing, &parker, deadline, over, &mut patience),
                 turn => break turn,
             }
             if has_passed(deadline) {
@@ -225,8 +227,10 @@ impl End {
         }
         desk.outcome = self.pending.take(id);
         if desk.outcome.is_some() {
+            patience.into_iter().for_each(Patience::end);
             return Ok(Arrived::Elsewhere);
         }
+        patience.into_iter().for_each(Patience::keep);
         if self.is_over() {
             return Err(self.failure().into());
         }
@@ -262,32 +266,35 @@ impl End {
         parker: &Parker,
         deadline: Option<Instant>,
         done: impl Fn() -> bool,
-    ) -> Result<()> {
+        patience: &mut Option<Patience>,
+    ) {
         let start = Instant::now();
-        let mut patience = Patience::new();
         while let Some(led) = crossing.led() {
             if let Err(error) = self.sift(Ahead::OfCalls) {
                 crossing.leave();
-                return Err(self.channel_failed(error));
+                // The end is over then.
+                self.channel_failed(error);
+                return;
             }
-            if done() {
-                Patience::end();
-                break;
-            }
-            if self.is_gone() || has_passed(deadline) {
-                break;
+            if done() || self.is_gone() {
+                return;
             }
             // Relaxed: this thread leads that end.
             let depth = led.depth.load(Ordering::Relaxed);
-            if patience.is_over(depth) && led.has_something() && !led.is_over() {
+            let patience = patience.get_or_insert_with(|| Patience::of(&led, depth));
+            if patience.is_over() && led.has_something() && !led.is_over() {
                 crossing.leave();
+                // One message, also where this wait has no time left: other threads may wait for it without end.
                 // If it fails, that end is over, which is for the handler of that end to find.
-                let dispatched = led.dispatch(&mut Desk::new(), 1, deadline);
+                let dispatched = led.dispatch(&mut Desk::new(), 1, None);
                 crossing.enter();
                 // Else there is a part of a message only, or that end has too many answers to send.
-                if matches!(dispatched, Ok(1..)) {
+                if matches!(dispatched, Ok(1..)) && !has_passed(deadline) {
                     continue;
                 }
+            }
+            if has_passed(deadline) {
+                return;
             }
             let until = earlier(deadline, Instant::now().checked_add(pause(start.elapsed())));
             let (next, full) = {
@@ -299,7 +306,6 @@ impl End {
                 parker.wait(until);
             }
         }
-        Ok(())
     }
 
     /// After a call that could not be sent, as if it had been in flight: what the other side has sent before it was gone comes before the error.

@@ -171,6 +171,21 @@ fn handlers_that_call_back_are_served_in_a_cross_wait() {
             other.serve("add one", |n: u64| n + 1);
             other.call("by way of the parent", own as u64)
         };
+        // A handler that looks again and again waits no less.
+        let short = |other: &Coprocess, own| {
+            other.serve("add one", |n: u64| n + 1);
+            if own > 0 {
+                return other.call("by way of the parent", own as u64);
+            }
+            let mut pending = other.start("by way of the parent", own as u64)?;
+            loop {
+                if let Some(result) = pending.wait_for(Duration::from_micros(500))? {
+                    return Ok(result);
+                }
+            }
+        };
+        assert_eq!(crossed(&Builder::new(), crosser, short).next(), [1, 2]);
+        assert_eq!(crossed(&Builder::new(), crosser, short).next(), [1, 2, 3]);
         assert_eq!(crossed(&Builder::new(), crosser, call).next(), [1, 2]);
         assert_eq!(crossed(&Builder::new(), crosser, call).next(), [1, 2, 3, 4, 5]);
     });

@@ -31,7 +31,7 @@ fn worker_program() {
             let parent = coprocess::parent().unwrap();
             fill(&parent);
             common::touch(&gate());
-            parent.listen("anything", |(): ()| ());
+            at_once(|| parent.listen("anything", |(): ()| ()).is_connected());
             parent.run().unwrap();
         }
         Some(other) => unreachable!("{other}"),
@@ -260,13 +260,11 @@ fn listening_waits_on() {
             })
             .unwrap();
         fill(&worker);
-        let theirs = worker.clone();
-        let registers = thread::spawn(move || inbox::<()>(&theirs, "heard"));
+        let heard = at_once(|| inbox::<()>(&worker, "heard"));
         is_unheard(worker.emit("number", 1), "number");
         is_unheard(worker.emit("number", 2), "number");
-        assert!(!registers.is_finished());
         common::touch(&gate);
-        next(&registers.join().unwrap());
+        next(&heard);
         assert!(worker.close().unwrap().unwrap().success());
         std::fs::remove_file(gate).unwrap();
     });
