@@ -80,8 +80,14 @@ fn plain(parent: Coprocess) {
         });
 }
 
-/// Workers of every kind, by either way.
+/// Workers of every kind, by either way. What this process ignores, as where `nohup` has started it, they
+/// would ignore, too.
 fn workers(signals: TerminalSignals) -> [Coprocess; 2] {
+    for signal in SIGNALS {
+        let default = SigAction::new(SigHandler::SigDfl, SaFlags::empty(), SigSet::empty());
+        // SAFETY: no handler is involved.
+        unsafe { sigaction(signal, &default) }.unwrap();
+    }
     let builder = || common::patient().terminal_signals(signals);
     [builder().fork(plain).unwrap(), builder().spawn(program("plain")).unwrap()]
 }
