@@ -1,17 +1,21 @@
 //! The example of the README.
 
+use coprocess::Method;
+
+const ADD: Method<(i64, i64), i64> = Method::new("add"); // both ends have its types from here
+
 fn main() -> coprocess::Result<()> {
     coprocess::init(); // first line of main: the worker is this program, executed again
 
     let co = coprocess::fork(|co| {
         // This runs in a process of its own.
         co.listen("greet", |name: String| println!("hello, {name}"));
-        co.serve("add", |(a, b): (i64, i64)| a + b);
+        ADD.serve(&co, |(a, b)| a + b);
         co.serve("crash", |(): ()| -> () { std::process::abort() });
     })?;
 
     co.emit("greet", "world")?; // one way
-    let sum: i64 = co.call("add", (1, 2))?; // waits for the result
+    let sum = ADD.call(&co, (1, 2))?; // waits for the result
     println!("1 + 2 = {sum}");
 
     // A crash of the worker is an error here, with its reason, and not an outage.

@@ -41,7 +41,7 @@
 //!
 //! Arguments and values are anything that serde can encode in a format that is not self-describing: no arguments are `()`, one is the value,
 //! several are a tuple. Both ends must use the same types: a message that does not decode is an error for that message only, but two types of the same shape cannot
-//! be told apart: an untyped `5` is an `i32`, and where the other end takes a `u64` it must be written `5_u64`. `#[serde(untagged)]`, `#[serde(flatten)]`, `skip_serializing_if` and `serde_json::Value` do not work in such formats. Byte
+//! be told apart: an untyped `5` is an `i32`, and where the other end takes a `u64` it must be written `5_u64`. A [`Method`] or a [`Topic`] declares the types once, for both ends. `#[serde(untagged)]`, `#[serde(flatten)]`, `skip_serializing_if` and `serde_json::Value` do not work in such formats. Byte
 //! strings go fast as [`serde_bytes`] types, arrays of numbers as a [`Block`]. Values of a recursive type arrive if they are nested at most 128 deep.
 //!
 //! # Large values
@@ -179,6 +179,7 @@ mod latch;
 mod lead;
 mod line;
 mod lookahead;
+mod method;
 mod one_line;
 mod outbox;
 mod panicked;
@@ -195,6 +196,7 @@ mod serve_async;
 mod stats;
 mod sync;
 mod timers;
+mod topic;
 mod unheard;
 mod waiting;
 
@@ -212,6 +214,7 @@ pub use deadline::current_deadline;
 pub use emit_async::Emission;
 pub use error::{Error, ForkError, Reason, Result};
 pub use event::{Backpressure, Event};
+pub use method::Method;
 pub use panicked::{RemotePanic, RemotePlace};
 #[doc(hidden)]
 pub use process::init_before_main;
@@ -222,6 +225,7 @@ pub use reply::Reply;
 /// `#[serde(with = "coprocess::serde_bytes")]` for a field of type `Vec<u8>`.
 pub use serde_bytes;
 pub use stats::Stats;
+pub use topic::Topic;
 
 // The documents are pages of the reference, too: there is nothing in these modules but text. Where a document links to another, the first target that is given for
 // a link counts. Their examples compile and run elsewhere, in tests/documents, where they have the dependencies of a program.
