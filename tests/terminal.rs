@@ -80,14 +80,18 @@ fn plain(parent: Coprocess) {
         });
 }
 
-/// Workers of every kind, by either way. What this process ignores, as where `nohup` has started it, they
-/// would ignore, too.
-fn workers(signals: TerminalSignals) -> [Coprocess; 2] {
+/// What this process ignores its workers would ignore, too: as where `nohup` or a shell in the background
+/// has started the tests.
+fn default_signals() {
     for signal in SIGNALS {
         let default = SigAction::new(SigHandler::SigDfl, SaFlags::empty(), SigSet::empty());
         // SAFETY: no handler is involved.
         unsafe { sigaction(signal, &default) }.unwrap();
     }
+}
+
+/// Workers of every kind, by either way.
+fn workers(signals: TerminalSignals) -> [Coprocess; 2] {
     let builder = || common::patient().terminal_signals(signals);
     [builder().fork(plain).unwrap(), builder().spawn(program("plain")).unwrap()]
 }
@@ -95,6 +99,7 @@ fn workers(signals: TerminalSignals) -> [Coprocess; 2] {
 #[test]
 fn workers_go_on() {
     within(LIMIT, || {
+        default_signals();
         for worker in workers(TerminalSignals::LeftToParent).into_iter().chain([coprocess::fork(plain).unwrap()]) {
             for sent in SIGNALS {
                 signal(&worker, sent);
@@ -109,6 +114,7 @@ fn workers_go_on() {
 #[test]
 fn workers_end_if_they_are_to() {
     within(LIMIT, || {
+        default_signals();
         for sent in SIGNALS {
             for worker in workers(TerminalSignals::EndWorker) {
                 signal(&worker, sent);
@@ -122,6 +128,7 @@ fn workers_end_if_they_are_to() {
 #[test]
 fn programs_that_have_decided() {
     within(LIMIT, || {
+        default_signals();
         let handles = common::patient().spawn(program("handles")).unwrap();
         signal(&handles, Signal::SIGINT);
         eventually("its handler has run", || handles.call::<u32>("struck", ()).unwrap() == 1);
@@ -139,6 +146,7 @@ fn programs_that_have_decided() {
 #[test]
 fn what_workers_start_is_as_ever() {
     within(LIMIT, || {
+        default_signals();
         let worker = common::patient().fork(plain).unwrap();
         let started: u32 = worker.call("start", ()).unwrap();
         // It executes its program in its own time.
@@ -233,6 +241,7 @@ impl Terminal {
 #[test]
 fn control_c_of_a_parent_that_handles_it() {
     within(LIMIT, || {
+        default_signals();
         let mut terminal = Terminal::run("job");
         terminal.line("ready");
         terminal.control_c();
@@ -247,6 +256,7 @@ fn control_c_of_a_parent_that_handles_it() {
 #[test]
 fn control_c_of_a_parent_that_does_not() {
     within(LIMIT, || {
+        default_signals();
         let mut terminal = Terminal::run("job that does not handle it");
         let workers = terminal.line("ready");
         terminal.control_c();
