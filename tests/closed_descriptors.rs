@@ -17,12 +17,12 @@ use std::thread;
 use std::time::Duration;
 
 use common::{
-    Held, LIMIT, alone, assert_matches, at_once, children, eventually, fresh_path, is_gone, next, program, role, serve_parent, within,
+    Held, LIMIT, alone, assert_matches, at_once, children, eventually, fresh_path, is_gone, next, nothing_spins, program, role,
+    serve_parent, within,
 };
 use coprocess::{Builder, Coprocess, Error, Output, Reason};
 use nix::sys::signal::{Signal, kill};
 use nix::sys::wait::waitpid;
-use nix::time::{ClockId, clock_gettime};
 use nix::unistd::Pid;
 
 coprocess::init_in_tests!();
@@ -61,20 +61,6 @@ fn park() -> ! {
 fn close_all() {
     // SAFETY: takes numbers. What they stand for is meant to be lost.
     assert_eq!(unsafe { libc::syscall(libc::SYS_close_range, 3, !0_u32, 0) }, 0);
-}
-
-/// Processor time of this process.
-fn cpu_time() -> Duration {
-    clock_gettime(ClockId::CLOCK_PROCESS_CPUTIME_ID).unwrap().into()
-}
-
-/// Fails if this process, in which nothing is to be done, does something.
-#[track_caller]
-fn nothing_spins() {
-    let before = cpu_time();
-    thread::sleep(Duration::from_millis(300));
-    let used = cpu_time() - before;
-    assert!(used < Duration::from_millis(60), "{used:?} of processor time in 300 ms");
 }
 
 /// Runs a role in a process that is no worker itself: it would end.

@@ -107,6 +107,11 @@ fn limited(limits: Limits) -> Builder {
     common::patient().stderr(Output::Tail(10_000)).limits(limits.core(0))
 }
 
+/// A worker of either kind.
+fn start(builder: Builder, spawned: bool) -> coprocess::Result<Coprocess> {
+    if spawned { builder.spawn(program("plain")) } else { builder.fork(plain) }
+}
+
 fn end_of(co: &Coprocess) -> Reason {
     let Err(Error::Disconnected(reason)) = co.run() else { panic!("it did not die") };
     let (tell, told) = std::sync::mpsc::channel();
@@ -147,8 +152,7 @@ fn memory() {
     within(LIMIT, || {
         for spawned in [false, true] {
             for (event, argument) in [("allocate", Some(4_usize << 30)), ("allocate all", None)] {
-                let builder = limited(Limits::new().memory(2 << 30));
-                let co = if spawned { builder.spawn(program("plain")) } else { builder.fork(plain) }.unwrap();
+                let co = start(limited(Limits::new().memory(2 << 30)), spawned).unwrap();
                 match argument {
                     Some(bytes) => co.emit(event, bytes).unwrap(),
                     None => co.emit(event, ()).unwrap(),
@@ -177,13 +181,11 @@ fn other_aborts_are_no_limit() {
             }
         }
         for spawned in [false, true] {
-            let builder = limited(Limits::new().memory(1 << 30));
-            let co = if spawned { builder.spawn(program("plain")) } else { builder.fork(plain) }.unwrap();
+            let co = start(limited(Limits::new().memory(1 << 30)), spawned).unwrap();
             // By another process: it does not go on.
             common::signal(&co, nix::sys::signal::Signal::SIGABRT);
             assert_eq!(end_of(&co), Reason::Killed(6));
-            let builder = limited(Limits::new().memory(1 << 30));
-            let co = if spawned { builder.spawn(program("plain")) } else { builder.fork(plain) }.unwrap();
+            let co = start(limited(Limits::new().memory(1 << 30)), spawned).unwrap();
             co.emit("overflow", ()).unwrap();
             assert_eq!(end_of(&co), Reason::Killed(6));
             assert!(co.last_output().contains("has overflowed its stack"), "{}", co.last_output());
@@ -244,8 +246,7 @@ fn what_the_system_refuses_is_an_error() {
             }
             let before = Held::settled();
             for spawned in [false, true] {
-                let builder = Builder::new().limits(Limits::new().file_size(1 << 31));
-                let refused = if spawned { builder.spawn(program("plain")) } else { builder.fork(plain) };
+                let refused = start(Builder::new().limits(Limits::new().file_size(1 << 31)), spawned);
                 let Err(Error::Fork { cause: ForkError::Setup { action, source }, .. }) = refused else { panic!("{refused:?}") };
                 assert_eq!((action, source.raw_os_error()), ("set the limits of the worker process", Some(libc::EPERM)));
                 before.again("a limit that was refused");

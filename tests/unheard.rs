@@ -93,6 +93,20 @@ fn small() -> Builder {
     common::patient().ring_capacity(SMALL_RING)
 }
 
+/// The worker ends well, and the gate is not needed any more.
+#[track_caller]
+fn end(worker: &Coprocess, gate: &Path) {
+    assert!(worker.close().unwrap().unwrap().success());
+    std::fs::remove_file(gate).unwrap();
+}
+
+/// The program of a role, with a gate.
+fn spawned(role: &str, gate: &Path) -> Coprocess {
+    let mut command = program(role);
+    command.env(GATE, gate);
+    small().spawn(command).unwrap()
+}
+
 /// Fills the ring with numbers. Returns how many there are in it.
 fn fill(end: &Coprocess) -> u64 {
     let mut sent = 0;
@@ -181,8 +195,7 @@ fn a_worker_function_that_does_not_return() {
             assert_eq!(next(&got), number);
         }
         assert_eq!(worker.stats().events_undecodable_by_peer, 0);
-        assert!(worker.close().unwrap().unwrap().success());
-        std::fs::remove_file(gate).unwrap();
+        end(&worker, &gate);
     });
 }
 
@@ -190,12 +203,9 @@ fn a_worker_function_that_does_not_return() {
 fn a_program_that_does_not_run() {
     within(LIMIT, || {
         let gate = common::fresh_path("gate");
-        let mut command = program("idle");
-        command.env(GATE, &gate);
-        let worker = small().spawn(command).unwrap();
+        let worker = spawned("idle", &gate);
         is_an_error(&worker, &gate);
-        assert!(worker.close().unwrap().unwrap().success());
-        std::fs::remove_file(gate).unwrap();
+        end(&worker, &gate);
     });
 }
 
@@ -216,8 +226,7 @@ fn behind_a_call() {
             common::touch(&gate);
             assert_matches!(call.join().unwrap(), Err(Error::MethodNotFound { .. }));
         });
-        assert!(worker.close().unwrap().unwrap().success());
-        std::fs::remove_file(gate).unwrap();
+        end(&worker, &gate);
     });
 }
 
@@ -241,8 +250,7 @@ fn events_that_are_awaited() {
         common::touch(&gate);
         // The function has returned: what comes now is dropped, and counted.
         eventually("it is taken", || worker.try_emit("four", 4).is_ok());
-        assert!(worker.close().unwrap().unwrap().success());
-        std::fs::remove_file(gate).unwrap();
+        end(&worker, &gate);
     });
 }
 
@@ -265,8 +273,7 @@ fn listening_waits_on() {
         is_unheard(worker.emit("number", 2), "number");
         common::touch(&gate);
         next(&heard);
-        assert!(worker.close().unwrap().unwrap().success());
-        std::fs::remove_file(gate).unwrap();
+        end(&worker, &gate);
     });
 }
 
@@ -274,15 +281,12 @@ fn listening_waits_on() {
 fn listening_of_a_worker_waits_on() {
     within(LIMIT, || {
         let gate = common::fresh_path("gate");
-        let mut command = program("late");
-        command.env(GATE, &gate);
-        let worker = small().spawn(command).unwrap();
+        let worker = spawned("late", &gate);
         wait_for(&gate);
         // Longer than an event would wait.
         thread::sleep(PATIENCE + PATIENCE / 4);
         next(&inbox::<()>(&worker, "listening"));
-        assert!(worker.close().unwrap().unwrap().success());
-        std::fs::remove_file(gate).unwrap();
+        end(&worker, &gate);
     });
 }
 

@@ -17,6 +17,7 @@ use std::time::{Duration, Instant};
 
 use coprocess::{Builder, Coprocess, Reply};
 use nix::sys::signal::{Signal, kill};
+use nix::time::{ClockId, clock_gettime};
 use nix::unistd::Pid;
 use serde::de::DeserializeOwned;
 
@@ -65,6 +66,20 @@ pub(crate) fn at_once<T>(body: impl FnOnce() -> T) -> T {
     let took = start.elapsed();
     assert!(took < AT_ONCE, "took {took:?}");
     value
+}
+
+/// Processor time of this process.
+fn cpu_time() -> Duration {
+    clock_gettime(ClockId::CLOCK_PROCESS_CPUTIME_ID).unwrap().into()
+}
+
+/// Fails if this process, in which nothing is to be done, does something.
+#[track_caller]
+pub(crate) fn nothing_spins() {
+    let before = cpu_time();
+    thread::sleep(Duration::from_millis(300));
+    let used = cpu_time() - before;
+    assert!(used < Duration::from_millis(60), "{used:?} of processor time in 300 ms");
 }
 
 /// `assert!(matches!(..))` that prints what it got.

@@ -22,11 +22,9 @@ fn main() {
                 return;
             }
             let itself = std::env::current_exe().expect("its name");
-            let mut program = match std::env::var_os("WRAPPER") {
-                Some(wrapper) => Command::new(wrapper),
-                None => Command::new("sh"),
-            };
-            if program.get_program() == "sh" {
+            let wrapper = std::env::var_os("WRAPPER");
+            let mut program = Command::new(wrapper.as_deref().unwrap_or("sh".as_ref()));
+            if wrapper.is_none() {
                 program.args(["-c", "\"$0\"; true"]);
             }
             program.arg(itself);
