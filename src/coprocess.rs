@@ -24,7 +24,6 @@ use crate::reply::Reply;
 use crate::stats::Stats;
 use crate::timers::Due;
 
-/// The event that the first registration on an end sends to the other.
 /// One end of a pair of processes: a handle, cheap to clone, usable from any thread.
 ///
 /// Both ends, the parent's and the worker's, have the same methods. The pair is closed by [`close`](Self::close), or when the last handle of
@@ -43,9 +42,9 @@ use crate::timers::Due;
 /// that passes calls on keeps its pair waiting, though, and nests: to relay, use
 /// [`serve_deferred`](Self::serve_deferred) and [`call_with`](Self::call_with), as shown there.
 /// Waits by other means, such as a mutex or a channel, are not seen: two handlers that wait for each
-/// other by those wait for ever. So does a handler that holds a mutex while it calls, through whichever
-/// pair, if a handler nested in it takes the same mutex: hold none across a call. Nor does a handler
-/// [run](Self::run) another pair: its own pair would wait for the end of that one.
+/// other by those wait for ever. A handler also waits for ever if it holds a mutex while it calls,
+/// through any pair, and a handler nested in it takes the same mutex: hold none across a call. A
+/// handler must not [run](Self::run) another pair: its own pair would wait for the end of that one.
 ///
 /// In the worker of [`fork`](crate::fork) nothing is dispatched before the worker function has returned, except while a thread waits in
 /// `call`, [`run`](Self::run) or [`poll`](Self::poll), and once something needs a thread of the library: a callback, an awaited call whose answer does not come at once, a gauge's value
@@ -428,8 +427,8 @@ impl Coprocess {
 
     /// Handles an event. A second handler for the same event replaces the first.
     ///
-    /// The first registration on an end sends the event `"listening"` to the other. This does not wait for room: where there is none, the
-    /// event is kept, and is sent ahead of all that is sent later.
+    /// The first registration on an end sends the event `"listening"` to the other. This does not wait
+    /// for room: where there is none, the event is kept, and is sent ahead of all that is sent later.
     ///
     /// A panic in the handler stays there; a value that is not a `T` is dropped. Both are counted in [`stats`](Self::stats).
     /// The emitter sees how many values were dropped: [`Stats::events_undecodable_by_peer`].

@@ -17,9 +17,8 @@
 //!
 //! Most other waits need no place in the list. A wait for room ends without help: a peer that waits
 //! itself moves what has arrived out of its ring (see `room`). A thread that closes has a deadline.
-//! Two kinds of waits are not seen here, and are for the program to avoid: a handler that waits by
-//! other means, such as a mutex; and a handler that runs another pair, since that wait lasts as long
-//! as the other pair does.
+//! Two kinds of waits are not seen here, and the program must avoid them: a handler that waits by
+//! other means, such as a mutex; and a handler that runs another pair, for as long as that one lives.
 //!
 //! # Why no cycle is missed, and none is seen that is not there
 //!
@@ -145,9 +144,9 @@ impl Drop for Crossing<'_> {
 /// How long a thread on a cycle waits for its answer before it dispatches at the end that it leads.
 ///
 /// Nesting is only needed where answers depend on it, and is bounded, beyond which calls fail. Many
-/// calls that are relayed at once must not reach that bound. Their answers come one after the other:
-/// so a thread nests once no wait on a cycle has ended for a while, or, since other cycles may go on
-/// all the time, after a longer while.
+/// calls that are relayed at once must not reach that bound. Their answers come one by one: so a
+/// thread nests once no wait on a cycle has ended for a while. Other cycles may go on all the time:
+/// so it nests after a longer while in any case.
 ///
 /// It goes on where another thread leaves the cycle for a moment, and over several waits of one
 /// handler, if each gives up before it is over and the next one follows soon.
@@ -165,7 +164,7 @@ pub(crate) struct Patience {
 }
 
 thread_local! {
-    /// Of the last wait of this thread on a cycle, if it ended in vain.
+    /// What the last wait of this thread on a cycle has left, if it ended in vain.
     static LAST: Cell<Option<Patience>> = const { Cell::new(None) };
 }
 

@@ -40,8 +40,8 @@ impl End {
         }
     }
 
-    /// Dispatches what has arrived, until `done`. Not in a handler, which would nest all that has come, nor while another
-    /// thread leads.
+    /// Dispatches what has arrived, until `done`. Does nothing in a handler, which would nest all that
+    /// has come, nor while another thread leads.
     pub(crate) fn dispatch_arrived(self: &Arc<Self>, done: impl Fn() -> bool) {
         if self.lead.is_mine() || done() || !self.lead.try_enter(&self.watch) {
             return;

@@ -56,8 +56,8 @@ pub enum Error {
     /// The handler on the other end returned an error, panicked, or dropped its [`Reply`](crate::Reply) unanswered.
     ///
     /// `message` is the handler's own text, of any length. `Display` shows one line of at most
-    /// 4 KiB of it, with control characters escaped. For a panic, `message` holds the place and the backtrace, too,
-    /// as far as they are known: [`remote_panic`](Error::remote_panic) takes them apart.
+    /// 4 KiB of it, with control characters escaped. For a panic, `message` holds the place and the
+    /// backtrace, too, as far as they are known: [`remote_panic`](Error::remote_panic) takes them apart.
     #[error("`{method}` failed on the other end: {}", OneLine(without_backtrace(message)))]
     Remote {
         /// The name that was called.

@@ -326,7 +326,7 @@ impl Outbox {
         let (out, sent) = match prepared {
             Ok(()) => {
                 out.waits_for_room = out.waits_for_room.wrapping_add(1);
-                self.send_in_turns(end, out, message, patience.deadline(), None)
+                self.send_in_turns(end, out, message, false, patience.deadline(), None)
             }
             Err(error) => (out, Err(error)),
         };
@@ -343,7 +343,7 @@ impl Outbox {
         message: &Message<'_>,
         patience: Patience,
     ) -> Step<MutexGuard<'a, Out>> {
-        let may_be_unheard = message.may_be_unheard();
+        let is_event = message.is_event();
         let mut ticket = None::<Ticket>;
         loop {
             if ticket.is_some_and(|ticket| out.kept.line.come(ticket)) {
@@ -353,7 +353,7 @@ impl Outbox {
                 out.busy = true;
                 return Ok(out);
             }
-            let in_vain_at = if may_be_unheard { out.standstill.ends_at(&end.watch) } else { None };
+            let in_vain_at = if is_event { out.standstill.ends_at(&end.watch) } else { None };
             let must_go = match end.check_open() {
                 Err(error) => Some(*error),
                 Ok(()) if patience == Patience::None || end.must_not_wait_here() => Some(Error::Full),
@@ -427,7 +427,7 @@ impl Outbox {
             return Err(Error::Full.into());
         };
         out.busy = true;
-        let (out, sent) = self.send_in_turns(end, out, message, deadline, Some(room));
+        let (out, sent) = self.send_in_turns(end, out, message, false, deadline, Some(room));
         self.pass_on(end, out);
         sent
     }
@@ -499,7 +499,7 @@ impl Outbox {
             }
             let deadline = if let Kind::Event(id) = kind { end.emissions.deadline(id) } else { None };
             let sent;
-            (out, sent) = self.send_in_turns(end, out, &message, deadline, None);
+            (out, sent) = self.send_in_turns(end, out, &message, kind == Kind::Own, deadline, None);
             if let Kind::Event(id) = kind {
                 // Before anybody else has the lock: who finds that the pair is over asks under it whether this was sent.
                 let waker = end.emissions.settle(id, sent);
@@ -558,12 +558,14 @@ impl Outbox {
         self.disperse(end);
     }
 
-    /// Sends a message, or what is left of it, waiting for room in between. `room`: what it was found to need. The turn is ours, and stays so.
+    /// Sends a message, or what is left of it, waiting for room in between. `is_own`: this end keeps it of its own accord, so that it waits
+    /// also for an end that hears nothing. `room`: what it was found to need. The turn is ours, and stays so.
     fn send_in_turns<'a>(
         &'a self,
         end: &Arc<End>,
         mut out: MutexGuard<'a, Out>,
         message: &Message<'_>,
+        is_own: bool,
         deadline: Option<Instant>,
         mut room: Option<Room>,
     ) -> (MutexGuard<'a, Out>, Step<()>) {
@@ -571,7 +573,7 @@ impl Outbox {
             let waited = match room {
                 None => Ok(()),
                 Some(room) => {
-                    let may_be_unheard = message.may_be_unheard();
+                    let may_be_unheard = message.is_event() && !is_own;
                     let in_vain_at = if may_be_unheard { out.standstill.ends_at(&end.watch) } else { None };
                     drop(out);
                     let waited = end.wait_for_room(room, earlier(deadline, in_vain_at), || self.stir());

@@ -2,8 +2,8 @@
 //!
 //! If an end has registered no handler, and takes nothing out of the ring either, the ring fills
 //! up, and nothing says that this will ever change. An event that finds the ring full then waits
-//! for [`PATIENCE`] only. If the end takes something, whatever for, the time starts anew. The event
-//! `"listening"` waits on.
+//! for [`PATIENCE`] only. If the end takes something, whatever for, the time starts anew. An event
+//! that the library itself keeps until there is room, such as `"listening"`, waits on.
 //!
 //! The wait of a call is not cut short: its caller waits for an answer anyway, and has deadlines.
 
@@ -51,13 +51,6 @@ impl Standstill {
 }
 
 impl Message<'_> {
-    /// Returns `true` if this is an event whose wait for room ends for want of a handler. The notice of
-    /// the first registration is none: it is sent once, and kept until there is room.
-    #[cold]
-    pub(crate) fn may_be_unheard(&self) -> bool {
-        self.is_event() && !matches!(split(self.words(), self.bytes), Some((Head::Event(name), _)) if name == LISTENING.as_bytes())
-    }
-
     /// Returns the error for an event that was not sent because of that.
     #[cold]
     pub(crate) fn unheard(&self) -> Box<Error> {
@@ -76,8 +69,8 @@ impl End {
     pub(crate) fn announce(self: &Arc<Self>) {
         let mut message = Message::new();
         let head = Head::Event(LISTENING.as_bytes());
-        // A courtesy: if the pair is over, there is nobody to tell. Nor may this thread wait: what the
-        // other end waits for may be the handler.
+        // A courtesy: if the pair is over, the other end needs no notice. This thread must not wait:
+        // the other end may be waiting for the handler.
         let sent = message.encode(head, &(), usize::MAX, LISTENING).and_then(|()| self.outbox.send(self, &mut message, Patience::Own));
         drop(sent);
     }

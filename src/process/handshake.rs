@@ -147,15 +147,10 @@ fn receive_claim(socket: BorrowedFd<'_>, nonce: Nonce, flags: MsgFlags) -> io::R
     let expected = claim_of(nonce);
     let mut claim = [0; 16];
     let mut buffer = [IoSliceMut::new(&mut claim)];
-    let mut receive = || {
+    let received = despite_reset(|| {
         recvmsg::<()>(socket.as_raw_fd(), &mut buffer, None, flags | MsgFlags::MSG_DONTWAIT)
             .map(|received| (received.bytes, received.flags))
-    };
-    let received = match receive() {
-        // The kernel tells once that the other end was closed with something unread, before it gives what is there.
-        Err(nix::Error::ECONNRESET) => receive(),
-        received => received,
-    };
+    });
     let (bytes, flags) = match received {
         Ok(received) => received,
         Err(nix::Error::EAGAIN) => return Ok(Claim::Taken),
@@ -168,6 +163,14 @@ fn receive_claim(socket: BorrowedFd<'_>, nonce: Nonce, flags: MsgFlags) -> io::R
         16 if claim == expected && !is_longer => Claim::Ours,
         _ => Claim::Other { is_longer },
     })
+}
+
+/// Receives what is there although the other end was closed with something unread: the kernel tells that once, before it gives what is there.
+fn despite_reset<T>(mut receive: impl FnMut() -> nix::Result<T>) -> nix::Result<T> {
+    match receive() {
+        Err(nix::Error::ECONNRESET) => receive(),
+        received => received,
+    }
 }
 
 /// Takes the claim, so that this process is the worker.
@@ -228,8 +231,9 @@ impl Hello {
         Ok(())
     }
 
-    /// Waits for it, once the claim was taken, and receives it, with what leads to the segment. The wait ends, too, when the other end of the socket is closed, or when the
-    /// parent ends, if that can be told: somebody else may have a copy of its end.
+    /// Waits for it, once the claim was taken, and receives it, with what leads to the segment. The wait
+    /// ends, too, when the other end of the socket is closed, or when the parent ends, if that can be
+    /// told: another process may have a copy of the parent's end.
     pub(crate) fn receive(lifeline: &Lifeline, parent: Option<BorrowedFd<'_>>) -> io::Result<Result<(Hello, Access), Unacceptable>> {
         let socket = lifeline.socket.as_fd();
         lifeline.wait(parent)?;
@@ -322,16 +326,11 @@ fn say(socket: BorrowedFd<'_>, verdict: u32, reason: &str) -> io::Result<()> {
 /// Receives what the worker says. `None` if it closed the socket.
 pub(crate) fn receive_verdict(socket: BorrowedFd<'_>) -> io::Result<Option<Answer>> {
     let mut verdict = Verdict::zeroed();
-    let mut receive = || {
+    // A worker may refuse, and end, without having read the hello.
+    let bytes = despite_reset(|| {
         let mut buffer = [IoSliceMut::new(bytemuck::bytes_of_mut(&mut verdict))];
         recvmsg::<()>(socket.as_raw_fd(), &mut buffer, None, MsgFlags::MSG_DONTWAIT).map(|received| received.bytes)
-    };
-    // A worker that refuses without having read the hello resets the connection: the kernel tells that
-    // once, before it gives what the worker said.
-    let bytes = match receive() {
-        Err(nix::Error::ECONNRESET) => receive()?,
-        received => received?,
-    };
+    })?;
     if bytes == 0 {
         return Ok(None);
     }

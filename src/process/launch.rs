@@ -9,7 +9,6 @@ use coprocess_ring::{ABI_VERSION, Backend, Segment, SegmentError, Side, Wakeup};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::{Signal, kill};
 use nix::sys::socket::{AddressFamily, Shutdown, SockFlag, SockType, shutdown, socketpair};
-use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::Pid;
 
 use crate::coprocess::Coprocess;
@@ -24,8 +23,8 @@ use crate::process::limits::Limits;
 use crate::process::mark::Nonce;
 use crate::process::output::{Captured, Output};
 use crate::process::terminal::TerminalSignals;
-use crate::process::worker::{SOON, Worker};
-use crate::process::{above_streams, watcher};
+use crate::process::worker::{Worker, soon};
+use crate::process::{above_streams, pidfd, watcher};
 
 /// What to start, and how.
 pub(crate) struct Launch {
@@ -171,7 +170,7 @@ fn destroy(worker: &Arc<Worker>) {
         return;
     }
     // It has changed its user, and ends when it likes to; or a debugger keeps it. If either fails, what is left is a process that learns of
-    // nothing, or a zombie; there is nobody to be told but the caller, who hears of the first error.
+    // nothing, or a zombie. The caller hears of the first error only.
     let _ = worker.with_descriptors(|_, lifeline| shutdown(lifeline.as_raw_fd(), Shutdown::Both));
     let _ = watcher::watch_remains(worker);
 }
@@ -195,16 +194,10 @@ fn take_charge(id: u32) -> std::result::Result<Child, ForkError> {
         if error.raw_os_error() == Some(libc::ESRCH) {
             return status_taken();
         }
-        let id = Pid::from_raw(id.cast_signed());
         // Refused if it has changed its user: then it ends when it finds the lifeline closed, and nobody can be told.
-        if kill(id, Signal::SIGKILL).is_ok() {
-            // A debugger may keep what has ended: it is left to this process's own end then.
-            let at_the_latest = Instant::now().checked_add(SOON);
-            while matches!(waitpid(id, Some(WaitPidFlag::WNOHANG)), Ok(WaitStatus::StillAlive) | Err(nix::Error::EINTR))
-                && at_the_latest.is_some_and(|at| Instant::now() < at)
-            {
-                std::thread::sleep(Duration::from_millis(1));
-            }
+        if kill(Pid::from_raw(id.cast_signed()), Signal::SIGKILL).is_ok() {
+            // If a debugger keeps it, it is a zombie until this process ends.
+            let _ = soon(|| pidfd::reap_by_number(id).transpose());
         }
         ForkError::setup("watch over the worker process")(error)
     })

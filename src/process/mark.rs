@@ -21,6 +21,7 @@ use std::os::fd::{AsFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use std::os::unix::fs::MetadataExt;
 use std::os::unix::process::parent_id;
 use std::path::Path;
+use std::time::Duration;
 
 use nix::fcntl::{FcntlArg, FdFlag, fcntl};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
@@ -156,8 +157,9 @@ pub(crate) struct Lifeline {
     pub(crate) child_of: Option<u32>,
 }
 
-/// How often a process looks whether its parent lives, of which it can have no descriptor, in milliseconds.
-const GLANCE: u8 = 250;
+/// How often a worker looks whether its parent lives, of which it can have no descriptor: a child that the parent has forked may keep the
+/// lifeline.
+pub(crate) const GLANCE_AT_PARENT: Duration = Duration::from_millis(250);
 
 impl Lifeline {
     /// Opens a descriptor of the process that made the socket, if it is the parent of this one.
@@ -175,7 +177,8 @@ impl Lifeline {
     pub(crate) fn wait(&self, parent: Option<BorrowedFd<'_>>) -> io::Result<()> {
         let socket = self.socket.as_fd();
         let by_number = parent.is_none() && self.child_of.is_some();
-        let timeout = if by_number { GLANCE.into() } else { PollTimeout::NONE };
+        let glance = PollTimeout::try_from(GLANCE_AT_PARENT).unwrap_or(PollTimeout::MAX);
+        let timeout = if by_number { glance } else { PollTimeout::NONE };
         let mut fds = [socket, parent.unwrap_or(socket)].map(|fd| PollFd::new(fd, PollFlags::POLLIN));
         loop {
             match poll(&mut fds, timeout) {

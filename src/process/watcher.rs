@@ -21,6 +21,7 @@ use crate::end::End;
 use crate::error::Reason;
 use crate::process::ears::{BELL, Ears};
 use crate::process::ended::Untold;
+use crate::process::mark::GLANCE_AT_PARENT;
 use crate::process::worker::Worker;
 use crate::process::{Generation, Own, prepare_thread};
 use crate::sync::lock;
@@ -33,8 +34,6 @@ const GRACE: Duration = Duration::from_millis(250);
 const LINGER: Duration = Duration::from_millis(50);
 /// How often the watcher looks whether a worker has ended that no descriptor tells of.
 const GLANCE: Duration = Duration::from_millis(20);
-/// How often a worker looks whether its parent lives, of which it can have no descriptor: a child that the parent has forked may keep the lifeline.
-const GLANCE_AT_PARENT: Duration = Duration::from_millis(250);
 
 /// The exit status of a worker that was ended because its parent is gone: that of a shell for SIGKILL. Nobody is left to read it.
 const ORPHANED: i32 = 128 + libc::SIGKILL;

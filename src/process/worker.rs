@@ -7,7 +7,6 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Condvar, Mutex};
 use std::time::{Duration, Instant};
 
-use nix::poll::{PollFd, PollFlags, poll};
 use nix::sys::signal::Signal;
 
 use crate::error::{Error, Reason, Result};
@@ -20,12 +19,25 @@ use crate::sync::lock;
 
 /// Beyond SIGKILL, how long a close waits for the kernel to be done with the process.
 const AFTERLIFE: Duration = Duration::from_secs(10);
-/// How long a start that has failed waits for that, before it leaves it to the watcher.
-pub(crate) const SOON: Duration = Duration::from_secs(1);
-/// Between two looks at it, in milliseconds.
-const GLANCE: u8 = 10;
+/// How long a start that has failed waits for the end of its process, before it leaves that to others.
+const SOON: Duration = Duration::from_secs(1);
+/// Between two looks at it.
+const GLANCE: Duration = Duration::from_millis(1);
 /// A timeout beyond what the clock can tell is as good as this.
 const LONGEST: Duration = Duration::from_secs(365 * 86_400);
+
+/// Looks for something that the kernel is about to make so, for as long as a start that has failed waits. What a debugger
+/// keeps does not come.
+pub(crate) fn soon<T>(mut look: impl FnMut() -> Option<T>) -> Option<T> {
+    let at_the_latest = Instant::now() + SOON;
+    loop {
+        let found = look();
+        if found.is_some() || Instant::now() >= at_the_latest {
+            return found;
+        }
+        std::thread::sleep(GLANCE);
+    }
+}
 
 #[derive(Debug, Clone, Copy)]
 enum Stage {
@@ -164,7 +176,7 @@ impl Worker {
         Some(next)
     }
 
-    /// Reaps the worker if it has ended. Returns its status then; the inner `None` if somebody else has taken it.
+    /// Reaps the worker if it has ended. Returns its status then; the inner `None` if something else has taken it.
     /// `leave` sees the descriptors, of the process and the lifeline, before they are closed, unless the program has closed them. Tell those who wait for it afterwards, with [`tell_ended`](Self::tell_ended).
     pub(crate) fn reap(&self, leave: impl FnOnce([Option<BorrowedFd<'_>>; 2])) -> Option<Option<ExitStatus>> {
         let mut life = lock(&self.life);
@@ -210,20 +222,7 @@ impl Worker {
     /// Waits for the end of a worker that has ended, or was killed, and reaps it. Returns its status; the inner `None` if
     /// something else has taken it, the outer one if the kernel takes long: a debugger may keep a process that has ended.
     pub(crate) fn reap_soon(&self) -> Option<Option<ExitStatus>> {
-        let at_the_latest = Instant::now() + SOON;
-        loop {
-            let reaped = self.reap(|_| {});
-            if reaped.is_some() || Instant::now() >= at_the_latest {
-                return reaped;
-            }
-            let told = self.look_at_descriptors(|[process, _]| {
-                let mut fds = process.map(|process| PollFd::new(process, PollFlags::POLLIN));
-                poll(fds.as_mut_slice(), GLANCE)
-            });
-            if told != Ok(0) {
-                std::thread::sleep(Duration::from_millis(1));
-            }
-        }
+        soon(|| self.reap(|_| {}))
     }
 
     /// Waits until the worker was reaped by the watcher. Call after [`begin_close`](Self::begin_close).
