@@ -12,14 +12,19 @@ use bytemuck::Pod;
 use serde::de::{SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
+use crate::types::is_recorder;
+
 /// An array of plain numbers that travels as one block and comes back aligned: a `Vec<T>` that is sent ten times as fast.
 ///
 /// For values of any type without padding or forbidden bit patterns, [`bytemuck::Pod`]: integers, floating-point numbers, arrays of them, and structs
 /// that derive it, with `#[bytemuck(crate = "coprocess::bytemuck")]`. It can be a field of any type that serde encodes. Where the values are, it is a slice, by `Deref`.
 ///
 /// Encoded it is a byte string: [`block()`] of a slice and a field with `#[serde(with = "coprocess::block")]` are the same on the wire, and so
-/// is a [`serde_bytes`] type. So the other end must take a block of the same `T`: a `Block<u32>` is received as a `Block<f32>` without
-/// complaint, unless a method of a typed interface has it as an argument or result and compares them, while a block whose bytes are not a whole number of `T`s does not decode. Types without a size, such as `()`, do not compile.
+/// is a [`serde_bytes`] type. So the other end must take a block of the same `T`.
+///
+/// The name, the size and the alignment of `T` are compared when [types are](crate::TypeCheck): a
+/// `Block<u32>` is not received as a `Block<f32>`. If one end has plain bytes, or types are not
+/// compared, a block is read as whatever its bytes are. They must be a whole number of `T`s. The fields of a `T` are never compared. Types without a size, such as `()`, do not compile.
 ///
 /// # Examples
 ///
@@ -213,6 +218,9 @@ pub fn block<T: Pod>(values: &[T]) -> BlockRef<'_, T> {
 #[inline]
 pub fn serialize<T: Pod, S: Serializer>(values: &[T], serializer: S) -> Result<S::Ok, S::Error> {
     const { assert_sized::<T>() };
+    if is_recorder::<S>() {
+        return serializer.collect_str(&Description::<T>(PhantomData));
+    }
     serializer.serialize_bytes(bytemuck::cast_slice(values))
 }
 
@@ -237,8 +245,22 @@ const fn assert_sized<T>() {
 
 struct Values<T>(PhantomData<T>);
 
+/// What the values of a block are.
+struct Description<T>(PhantomData<T>);
+
+impl<T: Pod> fmt::Display for Description<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let name = unqualified(type_name::<T>());
+        write!(f, "{name}, {} bytes at multiples of {}", size_of::<T>(), align_of::<T>())
+    }
+}
+
+/// Whether this says what the values of a block are.
+pub(crate) fn is_description<D: ?Sized>() -> bool {
+    type_name::<Description<()>>().strip_suffix("()>").is_some_and(|ours| type_name::<D>().starts_with(ours))
+}
+
 /// Whether this is what reads a block.
-#[cfg(feature = "interface")]
 pub(crate) fn reads_block<V>() -> bool {
     type_name::<Values<()>>().strip_suffix("()>").is_some_and(|ours| type_name::<V>().starts_with(ours))
 }
@@ -255,8 +277,7 @@ impl<'de, T: Pod> Visitor<'de> for Values<T> {
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if f.alternate() {
             // For people and other ends that must have the same.
-            let name = unqualified(type_name::<T>());
-            return write!(f, "block of {name}, {} bytes at multiples of {}", size_of::<T>(), align_of::<T>());
+            return write!(f, "block of {}", Description::<T>(PhantomData));
         }
         write!(f, "a block of whole values of {} bytes each", size_of::<T>())
     }

@@ -1,4 +1,4 @@
-//! Messages whose bytes are the user's own: calls and events without serde.
+//! Messages whose bytes are the user's own: calls and events without serde. No types are compared.
 
 use std::fmt::Display;
 use std::mem::needs_drop;
@@ -11,10 +11,11 @@ use crate::coprocess::{Coprocess, call_head};
 use crate::direct::MIN_BYTES;
 use crate::encode::Gather;
 use crate::end::End;
-use crate::envelope::{CallId, Head, Message};
+use crate::envelope::{CallId, Head, Message, Subject};
 use crate::error::{Result, Step};
 use crate::outbox::{Patience, Unsent};
-use crate::registry::Server;
+use crate::payload::Payload;
+use crate::registry::Incoming;
 
 /// Bytes as they are: for programs that bring their own codec.
 ///
@@ -24,9 +25,11 @@ use crate::registry::Server;
 ///
 /// Both kinds can be mixed, since the payload of [`call`](Self::call) and [`emit`](Self::emit) are bytes, too: postcard's. `serve_bytes` and
 /// `listen_bytes` see just those, and what `call_bytes` and `emit_bytes` send to a typed handler must be those: else it is what does not decode as the handler's
-/// type, or what does by chance.
+/// type, or what does by chance. No types are compared if one end sends or takes bytes.
 impl Coprocess {
     /// Calls a method with these bytes as its arguments, and returns the bytes of its result.
+    ///
+    /// No types are compared: bytes have none. A handler that takes a type decodes them as that type.
     ///
     /// Ends as [`call`](Self::call) does.
     ///
@@ -113,7 +116,7 @@ impl Coprocess {
     pub fn start_bytes(&self, method: &str, args: &[u8]) -> Result<Pending<Vec<u8>>> {
         let deadline = self.end().default_deadline();
         let id = self.send_call_bytes(method, args, deadline)?;
-        Ok(Pending::new(self.end().clone(), id, method.into(), deadline).reading(|bytes| Ok(bytes.to_vec())))
+        Ok(Pending::new(self.end().clone(), id, method.into(), deadline, None).reading(|answer| Ok(answer.bytes.to_vec())))
     }
 
     /// As [`call_async`](Self::call_async), with these bytes as the arguments, and for the bytes of the result.
@@ -134,24 +137,30 @@ impl Coprocess {
     /// # Ok::<(), coprocess::Error>(())
     /// ```
     pub fn call_bytes_async(&self, method: &str, args: &[u8]) -> Call<Vec<u8>> {
-        let read = |bytes: &[u8]| Ok(bytes.to_vec());
-        Call::encoding(self, method, self.end().default_deadline(), Some(read), |message, head, max| message.encode_bytes(head, args, max))
+        let read = |answer: Payload<'_>| Ok(answer.bytes.to_vec());
+        Call::encoding(self, method, self.end().default_deadline(), Some(read), |message, deadline| {
+            let head = call_head(self.end(), Subject::Named(method.as_bytes()), deadline);
+            message.encode_bytes(head, args, self.end().terms.max_message).map(|()| None)
+        })
     }
 
     fn call_bytes_until(&self, method: &str, args: &[u8], answer: &mut Vec<u8>, deadline: Option<Instant>) -> Result<()> {
         let id = self.send_call_bytes(method, args, deadline)?;
-        wait_with(self.end(), id, false, deadline, method, |bytes| {
+        wait_with(self.end(), id, false, deadline, method, |payload| {
             answer.clear();
-            answer.extend_from_slice(bytes);
+            answer.extend_from_slice(payload.bytes);
             Ok(())
         })
     }
 
     fn send_call_bytes(&self, method: &str, args: &[u8], deadline: Option<Instant>) -> Step<CallId> {
         let end = self.own_end()?;
-        let sent = Message::new().deliver_bytes(call_head(end, method, deadline), args, end.terms.max_message, |message| {
-            end.outbox.send_call(end, message, Patience::Until(deadline), |_| ())
-        })?;
+        let sent = Message::new().deliver_bytes(
+            call_head(end, Subject::Named(method.as_bytes()), deadline),
+            args,
+            end.terms.max_message,
+            |message| end.outbox.send_call(end, message, Patience::Until(deadline), |_| ()),
+        )?;
         sent.map_err(|Unsent { error, .. }| {
             end.take_last_deliveries(deadline);
             error
@@ -159,6 +168,8 @@ impl Coprocess {
     }
 
     /// Sends an event with these bytes as its value; waits for room as [`emit`](Self::emit) does.
+    ///
+    /// No types are compared: bytes have none. A handler that takes a type decodes them as that type.
     ///
     /// # Errors
     ///
@@ -175,10 +186,12 @@ impl Coprocess {
     pub fn emit_bytes(&self, event: &str, value: &[u8]) -> Result<()> {
         let end = self.own_end()?;
         let send = |message: &mut Message<'_>| end.outbox.send(end, message, Patience::Until(None));
-        Ok(Message::new().deliver_bytes(Head::Event(event.as_bytes()), value, end.terms.max_message, send)??)
+        Ok(Message::new().deliver_bytes(Head::Event(Subject::Named(event.as_bytes())), value, end.terms.max_message, send)??)
     }
 
     /// Handles an event, the value of which are the bytes that were sent. Otherwise as [`listen`](Self::listen).
+    ///
+    /// No types are compared: the handler gets the bytes of a value of any type.
     ///
     /// # Panics
     ///
@@ -194,15 +207,17 @@ impl Coprocess {
     /// ```
     pub fn listen_bytes(&self, event: &str, handler: impl Fn(&[u8]) + Send + Sync + 'static) -> &Self {
         self.register(|handlers| {
-            let listener = move |value: &[u8]| {
-                handler(value);
+            handlers.listen(event, move |value| {
+                handler(value.bytes);
                 Ok(())
-            };
-            handlers.events.insert(event.as_bytes().into(), Arc::new(listener));
+            });
         })
     }
 
     /// Serves a method with bytes for arguments and bytes for a result. Otherwise as [`serve`](Self::serve).
+    ///
+    /// No types are compared: the handler gets the bytes of arguments of any types. A caller that wants
+    /// a type decodes the result as that type.
     ///
     /// # Panics
     ///
@@ -212,7 +227,7 @@ impl Coprocess {
     ///
     /// See [`call_bytes`](Self::call_bytes).
     pub fn serve_bytes<R: AsRef<[u8]> + 'static>(&self, method: &str, handler: impl Fn(&[u8]) -> R + Send + Sync + 'static) -> &Self {
-        self.serve_payload(method, move |end, id, method, args| end.settle_bytes(id, method, handler(args)))
+        self.serve_payload(method, move |end, call, args| end.settle_bytes(call, handler(args)))
     }
 
     /// As [`serve_bytes`](Self::serve_bytes), for handlers that can fail, as decoding can: the error's text becomes [`Error::Remote`](crate::Error::Remote) for the caller.
@@ -234,22 +249,26 @@ impl Coprocess {
         method: &str,
         handler: impl Fn(&[u8]) -> std::result::Result<R, E> + Send + Sync + 'static,
     ) -> &Self {
-        self.serve_payload(method, move |end, id, method, args| match handler(args) {
-            Ok(result) => end.settle_bytes(id, method, result),
-            Err(error) => end.settle::<()>(id, method, Err(error.to_string())),
+        self.serve_payload(method, move |end, call, args| match handler(args) {
+            Ok(result) => end.settle_bytes(call, result),
+            Err(error) => end.settle::<()>(call, Err(error.to_string())),
         })
     }
 
-    fn serve_payload(&self, method: &str, serve: impl Fn(&Arc<End>, CallId, &str, &[u8]) + Send + Sync + 'static) -> &Self {
+    fn serve_payload(&self, method: &str, serve: impl Fn(&Arc<End>, &Incoming<'_>, &[u8]) + Send + Sync + 'static) -> &Self {
         self.register(|handlers| {
-            handlers.methods.insert(method.as_bytes().into(), Server { name: method.into(), serve: Arc::new(serve) });
+            handlers.serve(method, move |end, call| {
+                serve(end, call, call.args.bytes);
+                Ok(())
+            });
         })
     }
 }
 
 impl End {
     /// Answers a call with bytes, from within its handler.
-    fn settle_bytes<R: AsRef<[u8]>>(self: &Arc<Self>, id: CallId, method: &str, result: R) {
+    fn settle_bytes<R: AsRef<[u8]>>(self: &Arc<Self>, call: &Incoming<'_>, result: R) {
+        let (id, method) = (call.id, call.method);
         let patience = self.patience_of_answers();
         let send = |message: &mut Message<'_>| self.outbox.send(self, message, patience);
         let sent = Message::new().deliver_bytes(Head::Answer(id), result.as_ref(), self.terms.max_message, send).flatten();

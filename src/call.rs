@@ -10,14 +10,16 @@ use std::time::{Duration, Instant};
 
 use serde::de::DeserializeOwned;
 
-use crate::decode::{DecodeError, decode};
+use crate::decode::DecodeError;
 use crate::dispatch::Desk;
 use crate::end::End;
-use crate::envelope::{CallId, as_bytes, keep_spare};
+use crate::envelope::{CallId, as_bytes, keep_spare, kinds_of_answer};
 use crate::error::{Error, Result};
 use crate::lookahead::GivenUp;
+use crate::payload::Payload;
 use crate::pending::{Notify, Outcome};
 use crate::timers::Due;
+use crate::types::{Beside, Mismatch, PairId};
 use crate::waiting::{Arrived, earlier, has_passed};
 
 /// Waits for the result of a call that was sent; see [`End::wait_for_answer`].
@@ -29,7 +31,7 @@ pub(crate) fn wait_for_result<R: DeserializeOwned>(
     deadline: Option<Instant>,
     method: &str,
 ) -> Result<R> {
-    wait_with(end, id, noticed, deadline, method, decode)
+    wait_with(end, id, noticed, deadline, method, |payload| payload.read())
 }
 
 /// As [`wait_for_result`], with a reading of its own of what the answer says.
@@ -40,7 +42,7 @@ pub(crate) fn wait_with<R>(
     noticed: bool,
     deadline: Option<Instant>,
     method: &str,
-    read: impl FnOnce(&[u8]) -> std::result::Result<R, DecodeError>,
+    read: impl FnOnce(Payload<'_>) -> std::result::Result<R, DecodeError>,
 ) -> Result<R> {
     let mut desk = Desk::new();
     let arrived = end.wait_for_answer(id, noticed, deadline, &mut desk)?;
@@ -52,7 +54,7 @@ fn read_arrived<R>(
     arrived: Arrived,
     desk: &mut Desk,
     method: &str,
-    read: impl FnOnce(&[u8]) -> std::result::Result<R, DecodeError>,
+    read: impl FnOnce(Payload<'_>) -> std::result::Result<R, DecodeError>,
 ) -> Result<R> {
     match arrived {
         Arrived::Here => read_answer(&desk.buffer, desk.answer.clone(), method, read),
@@ -61,23 +63,24 @@ fn read_arrived<R>(
     }
 }
 
-#[inline]
+#[inline(always)] // what it reads is known where it is called
 fn read_answer<R>(
     words: &[u64],
     at: Range<usize>,
     method: &str,
-    read: impl FnOnce(&[u8]) -> std::result::Result<R, DecodeError>,
+    read: impl FnOnce(Payload<'_>) -> std::result::Result<R, DecodeError>,
 ) -> Result<R> {
     let bytes = as_bytes(words, at.end).get(at.start..).unwrap_or_default();
-    read(bytes).map_err(|e| e.into_error(method))
+    let beside = kinds_of_answer(words, at.start).map(Beside::new);
+    read(Payload { bytes, beside: beside.as_ref() }).map_err(|e| e.into_error(method))
 }
 
 /// The result of a call, from what came for it.
 pub(crate) fn decode_outcome<R: DeserializeOwned>(outcome: Outcome, method: &str) -> Result<R> {
-    read_outcome(outcome, method, decode)
+    read_outcome(outcome, method, |payload| payload.read())
 }
 
-fn read_outcome<R>(outcome: Outcome, method: &str, read: impl FnOnce(&[u8]) -> std::result::Result<R, DecodeError>) -> Result<R> {
+fn read_outcome<R>(outcome: Outcome, method: &str, read: impl FnOnce(Payload<'_>) -> std::result::Result<R, DecodeError>) -> Result<R> {
     match outcome {
         Outcome::Answer { words, from, to } => {
             let result = read_answer(&words, from..to, method, read);
@@ -86,6 +89,7 @@ fn read_outcome<R>(outcome: Outcome, method: &str, read: impl FnOnce(&[u8]) -> s
         }
         Outcome::NotFound => Err(Error::MethodNotFound { method: method.to_owned() }),
         Outcome::Overloaded => Err(Error::Overloaded { method: method.to_owned() }),
+        Outcome::Mistyped(types) => Err(Mismatch::error_of(method, &types)),
         Outcome::Remote(message) => Err(Error::Remote { method: method.to_owned(), message }),
         Outcome::Failed(error) => Err(error),
     }
@@ -106,8 +110,8 @@ fn read_outcome<R>(outcome: Outcome, method: &str, read: impl FnOnce(&[u8]) -> s
 /// ```no_run
 /// # coprocess::init();
 /// # let co = coprocess::fork(|_| {})?;
-/// let a = co.start::<u64>("square", 3)?;
-/// let b = co.start::<u64>("square", 4)?;
+/// let a = co.start::<u64>("square", 3_u64)?;
+/// let b = co.start::<u64>("square", 4_u64)?;
 /// assert_eq!(a.wait()? + b.wait()?, 25);
 /// # Ok::<(), coprocess::Error>(())
 /// ```
@@ -126,10 +130,12 @@ pub struct Pending<R> {
     dropped: GivenUp,
     /// What reads the result, if it is not to be decoded.
     read: Option<Read<R>>,
+    /// Whose answer tells its kinds.
+    asked: Option<PairId>,
 }
 
 /// What reads a result that is not to be decoded.
-pub(crate) type Read<R> = fn(&[u8]) -> std::result::Result<R, DecodeError>;
+pub(crate) type Read<R> = fn(Payload<'_>) -> std::result::Result<R, DecodeError>;
 
 impl<R> fmt::Debug for Pending<R> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -148,8 +154,14 @@ impl<R: DeserializeOwned> Pending<R> {
         self
     }
 
-    pub(crate) fn new(end: Arc<End>, id: CallId, method: Box<str>, deadline: Option<Instant>) -> Pending<R> {
-        Pending { end, id: Some(id), method, deadline, timed: false, noticed: false, dropped: GivenUp::Forgotten, read: None }
+    /// `asked`: whose answer tells its kinds.
+    pub(crate) fn new(end: Arc<End>, id: CallId, method: Box<str>, deadline: Option<Instant>, asked: Option<PairId>) -> Pending<R> {
+        Pending { end, id: Some(id), method, deadline, timed: false, noticed: false, dropped: GivenUp::Forgotten, read: None, asked }
+    }
+
+    /// What reads the result.
+    fn reader(&self) -> Read<R> {
+        self.read.unwrap_or(|payload| payload.read())
     }
 
     /// Has the result read in another way.
@@ -171,9 +183,10 @@ impl<R: DeserializeOwned> Pending<R> {
     /// ```no_run
     /// # coprocess::init();
     /// # let co = coprocess::fork(|_| {})?;
-    /// let square: u64 = co.start("square", 3)?.wait()?;
+    /// let square: u64 = co.start("square", 3_u64)?.wait()?;
     /// # Ok::<(), coprocess::Error>(())
     /// ```
+    #[inline]
     pub fn wait(self) -> Result<R> {
         let deadline = self.deadline;
         self.wait_until(deadline)
@@ -192,7 +205,7 @@ impl<R: DeserializeOwned> Pending<R> {
     /// ```no_run
     /// # coprocess::init();
     /// # let co = coprocess::fork(|_| {})?;
-    /// let square = co.start::<u64>("square", 3)?.wait_timeout(std::time::Duration::from_millis(10));
+    /// let square = co.start::<u64>("square", 3_u64)?.wait_timeout(std::time::Duration::from_millis(10));
     /// # Ok::<(), coprocess::Error>(())
     /// ```
     pub fn wait_timeout(self, timeout: Duration) -> Result<R> {
@@ -253,7 +266,9 @@ impl<R: DeserializeOwned> Pending<R> {
         match waited {
             Ok(arrived) => {
                 self.id = None;
-                read_arrived(arrived, &mut desk, &self.method, self.read.unwrap_or(decode)).map(Some)
+                let result = read_arrived(arrived, &mut desk, &self.method, self.reader());
+                self.end.answered(self.asked, &result);
+                result.map(Some)
             }
             Err(error) if matches!(*error, Error::Timeout) && !has_passed(self.deadline) => Ok(None),
             Err(error) => {
@@ -264,12 +279,18 @@ impl<R: DeserializeOwned> Pending<R> {
         }
     }
 
+    #[inline]
     fn wait_until(mut self, deadline: Option<Instant>) -> Result<R> {
         // It is there until the result is taken, and taking the result by `wait` consumes self; a future that is done may not be waited for.
         let Some(id) = self.id.take() else { return Err(Error::Closed) };
         self.end.check_own()?;
         let read = self.read;
-        wait_with(&self.end, id, self.noticed, deadline, &self.method, |bytes| read.map_or_else(|| decode(bytes), |read| read(bytes)))
+        let result = wait_with(&self.end, id, self.noticed, deadline, &self.method, |payload| {
+            // Not by a pointer, where there is none.
+            read.map_or_else(|| payload.read(), |read| read(payload))
+        });
+        self.end.answered(self.asked, &result);
+        result
     }
 
     /// Whether the result is there, or the deadline has passed, so that [`wait`](Self::wait) would return at once.
@@ -279,7 +300,7 @@ impl<R: DeserializeOwned> Pending<R> {
     /// ```no_run
     /// # coprocess::init();
     /// # let co = coprocess::fork(|_| {})?;
-    /// let square = co.start::<u64>("square", 3)?;
+    /// let square = co.start::<u64>("square", 3_u64)?;
     /// while !square.is_ready() {
     ///     // something else
     /// }
@@ -323,11 +344,12 @@ impl<R: DeserializeOwned> Future for Pending<R> {
                 Ok(None) => {}
                 Ok(Some(arrived)) => {
                     this.id = None;
-                    let read = this.read.unwrap_or(decode);
-                    return Poll::Ready(match (arrived, desk.outcome.take()) {
-                        (Arrived::Elsewhere, Some(outcome)) => read_outcome(outcome, &this.method, read),
-                        _ => read_answer(&desk.buffer, desk.answer.clone(), &this.method, read),
-                    });
+                    let result = match (arrived, desk.outcome.take()) {
+                        (Arrived::Elsewhere, Some(outcome)) => read_outcome(outcome, &this.method, this.reader()),
+                        _ => read_answer(&desk.buffer, desk.answer.clone(), &this.method, this.reader()),
+                    };
+                    end.answered(this.asked, &result);
+                    return Poll::Ready(result);
                 }
                 Err(error) => {
                     this.id = None;
@@ -357,7 +379,9 @@ impl<R: DeserializeOwned> Future for Pending<R> {
         if outcome.is_err() {
             end.pending.forget(id);
         }
-        Poll::Ready(outcome.and_then(|outcome| read_outcome(outcome, &this.method, this.read.unwrap_or(decode))))
+        let result = outcome.and_then(|outcome| read_outcome(outcome, &this.method, this.reader()));
+        this.end.answered(this.asked, &result);
+        Poll::Ready(result)
     }
 }
 

@@ -21,6 +21,7 @@ use crate::inbox::Popped;
 use crate::lead::Turn;
 use crate::outbox::Patience;
 use crate::pending::{Completion, Notify, Outcome};
+use crate::types::{PairId, Unnumbered};
 use crate::waiting::{Arrived, Leading, has_passed, this_parker};
 
 /// The longest that a poll looks for the answer: what a task may take between two of its awaits.
@@ -144,7 +145,7 @@ impl Coprocess {
 /// # coprocess::init();
 /// # let co = coprocess::fork(|_| {})?;
 /// # let _ = async {
-/// let square: coprocess::Call<u64> = co.call_async("square", 3);
+/// let square: coprocess::Call<u64> = co.call_async("square", 3_u64);
 /// assert_eq!(square.await?, 9);
 /// # Ok::<(), coprocess::Error>(())
 /// # };
@@ -169,6 +170,7 @@ struct Unsent<R> {
     message: Message<'static>,
     deadline: Option<Instant>,
     read: Option<Read<R>>,
+    asked: Option<PairId>,
 }
 
 impl<R> fmt::Debug for Call<R> {
@@ -184,24 +186,30 @@ impl<R> fmt::Debug for Call<R> {
     }
 }
 
-impl<R> Call<R> {
+impl<R: DeserializeOwned> Call<R> {
     fn new(co: &Coprocess, method: &str, args: impl Serialize, deadline: Option<Instant>) -> Call<R> {
-        Call::encoding(co, method, deadline, None, |message, head, max| message.encode(head, &args, max, method))
+        Call::encoding(co, method, deadline, None, |message, deadline| {
+            let end = co.end();
+            let (mut unnumbered, mut asked) = (Unnumbered::default(), None);
+            let subject = end.subject_of_call::<_, R>(method, &args, Patience::Own, &mut unnumbered, &mut asked)?;
+            message.encode(call_head(end, subject, deadline), &args, end.terms.max_message, method)?;
+            Ok(asked)
+        })
     }
 
-    /// One whose message `encode` makes, within a number of bytes. `read`: what reads the result, if it is not to be decoded.
+    /// One whose message `encode` makes, and says whose answer is to tell its kinds. `read`: what reads the result, if it is not to be decoded.
     pub(crate) fn encoding(
         co: &Coprocess,
         method: &str,
         deadline: Option<Instant>,
         read: Option<Read<R>>,
-        encode: impl FnOnce(&mut Message<'static>, Head<'_>, usize) -> Step<()>,
+        encode: impl FnOnce(&mut Message<'static>, Option<Instant>) -> Step<Option<PairId>>,
     ) -> Call<R> {
         let end = co.end();
         let mut message = Message::new();
-        let encoded = end.check_own().and_then(|()| encode(&mut message, call_head(end, method, deadline), end.terms.max_message));
+        let encoded = end.check_own().and_then(|()| encode(&mut message, deadline));
         let state = match encoded {
-            Ok(()) => State::Unsent(Box::new(Unsent { end: end.clone(), method: method.into(), message, deadline, read })),
+            Ok(asked) => State::Unsent(Box::new(Unsent { end: end.clone(), method: method.into(), message, deadline, read, asked })),
             Err(error) => State::Failed(error),
         };
         Call { state }
@@ -216,7 +224,7 @@ impl<R: DeserializeOwned> Unsent<R> {
         }
         match self.end.outbox.send_call(&self.end, &mut self.message, Patience::Task, |_| ()) {
             Ok(id) => {
-                let pending = Pending::new(self.end, id, self.method, self.deadline).withdrawn_if_dropped();
+                let pending = Pending::new(self.end, id, self.method, self.deadline, self.asked).withdrawn_if_dropped();
                 Ok(if let Some(read) = self.read { pending.reading(read) } else { pending })
             }
             Err(unsent) => Err(unsent.error),
@@ -296,7 +304,7 @@ impl End {
                 Err(error) => return Err(self.channel_failed(error).into()),
             };
             let completion = match split(&desk.buffer, bytes) {
-                Some((Head::Answer(answered), payload)) => {
+                Some((Head::Answer(answered) | Head::DescribedAnswer(answered, _), payload)) => {
                     let from = bytes.wrapping_sub(payload.len());
                     if answered == id {
                         self.arrived();

@@ -10,19 +10,19 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use crate::call::{Pending, decode_outcome, wait_for_result};
-use crate::decode::decode;
 use crate::end::End;
-use crate::envelope::{CallId, Head, Message};
+use crate::envelope::{CallId, Head, Message, Subject};
 use crate::error::{Error, Reason, Result, Step};
 use crate::lookahead::GivenUp;
 use crate::outbox::{Patience, Unsent};
 use crate::panicked::note_panics;
 use crate::pending::{Completion, Notify, Outcome};
 use crate::process::Ended;
-use crate::registry::{Handlers, Serve, Server};
+use crate::registry::{Handlers, Incoming};
 use crate::reply::Reply;
 use crate::stats::Stats;
 use crate::timers::Due;
+use crate::types::{PairId, Unnumbered};
 
 /// One end of a pair of processes: a handle, cheap to clone, usable from any thread.
 ///
@@ -100,11 +100,8 @@ impl Drop for Handle {
 
 /// The head of a call: only one that has a deadline says so.
 #[inline]
-pub(crate) fn call_head<'m>(end: &End, method: &'m str, deadline: Option<Instant>) -> Head<'m> {
-    match deadline {
-        None => Head::Call(CallId::NONE, method.as_bytes()),
-        Some(at) => Head::CallBy(CallId::NONE, end.clock.number(at), method.as_bytes()),
-    }
+pub(crate) fn call_head<'m>(end: &End, subject: Subject<'m>, deadline: Option<Instant>) -> Head<'m> {
+    Head::Call(CallId::NONE, deadline.map(|at| end.clock.number(at)), subject)
 }
 
 /// A call that was sent and that nobody looks after yet: it is forgotten if its arguments panic, at the end of their encoding or when they
@@ -188,6 +185,8 @@ impl Coprocess {
     ///
     /// # Errors
     ///
+    /// [`Error::Types`]: the handler takes other arguments, and did not run; or its result is of
+    /// another type than `R`, and the handler did run.
     /// [`Error::MethodNotFound`], [`Error::Overloaded`] and [`Error::Remote`] come from the other end. [`Error::Timeout`]: the answer, if it comes, is dropped.
     /// [`Error::Encode`], [`Error::TooLarge`]: nothing was sent. [`Error::Decode`]: the result is not an `R`. [`Error::TooManyCalls`]: as many as
     /// [`Builder::max_calls_in_flight`](crate::Builder::max_calls_in_flight) allows are in flight. [`Error::Full`]: both ends flood each other from handlers. [`Error::Closed`], [`Error::Disconnected`], [`Error::Misbehaved`]: the
@@ -231,15 +230,30 @@ impl Coprocess {
     }
 
     fn call_until<R: DeserializeOwned>(&self, method: &str, args: impl Serialize, deadline: Option<Instant>) -> Result<R> {
-        let id = self.send_call(method, args, deadline)?;
+        let (id, asked) = self.send_call::<R>(method, args, deadline)?;
         // From here on the wait looks after the entry.
-        wait_for_result(self.end(), id, false, deadline, method)
+        let result = wait_for_result(self.end(), id, false, deadline, method);
+        self.end().answered(asked, &result);
+        result
     }
 
-    fn send_call(&self, method: &str, args: impl Serialize, deadline: Option<Instant>) -> Step<CallId> {
+    fn send_call<R: DeserializeOwned>(
+        &self,
+        method: &str,
+        args: impl Serialize,
+        deadline: Option<Instant>,
+    ) -> Step<(CallId, Option<PairId>)> {
         let end = self.own_end()?;
+        let (mut unnumbered, mut asked) = (Unnumbered::default(), None);
+        let subject = match end.subject_of_call::<_, R>(method, &args, Patience::Until(deadline), &mut unnumbered, &mut asked) {
+            Ok(subject) => subject,
+            Err(error) => {
+                end.take_last_deliveries(deadline);
+                return Err(error);
+            }
+        };
         let mut message = Message::new();
-        let head = call_head(end, method, deadline);
+        let head = call_head(end, subject, deadline);
         let mut unclaimed = Unclaimed { end, id: None };
         let sent = message.deliver(head, &args, end.terms.max_message, method, |message| {
             let sent = end.outbox.send_call(end, message, Patience::Until(deadline), |_| ());
@@ -250,7 +264,7 @@ impl Coprocess {
             Ok(id) => {
                 drop(args);
                 std::mem::forget(unclaimed);
-                Ok(id)
+                Ok((id, asked))
             }
             Err(Unsent { error, .. }) => {
                 end.take_last_deliveries(deadline);
@@ -280,8 +294,8 @@ impl Coprocess {
     /// ```
     pub fn start<R: DeserializeOwned>(&self, method: &str, args: impl Serialize) -> Result<Pending<R>> {
         let deadline = self.end().default_deadline();
-        let id = self.send_call(method, args, deadline)?;
-        Ok(Pending::new(self.end().clone(), id, method.into(), deadline))
+        let (id, asked) = self.send_call::<R>(method, args, deadline)?;
+        Ok(Pending::new(self.end().clone(), id, method.into(), deadline, asked))
     }
 
     /// Sends a call; `callback` gets the result, on whichever thread dispatches it, or an error when the pair ends, on the thread that ends
@@ -308,12 +322,21 @@ impl Coprocess {
         let end = self.own_end()?;
         end.need_background()?;
         let deadline = end.default_deadline();
+        let (mut unnumbered, mut asked) = (Unnumbered::default(), None);
+        let subject = end.subject_of_call::<_, R>(method, &args, Patience::Until(deadline), &mut unnumbered, &mut asked)?;
         let mut message = Message::new();
-        let head = call_head(end, method, deadline);
+        let head = call_head(end, subject, deadline);
         let name: Box<str> = method.into();
         // If a hostile end has answered a call that it cannot know of yet.
         let mut early = None;
-        let callback = Notify::Callback(Box::new(move |outcome| callback(decode_outcome(outcome, &name))));
+        let of_end = Arc::downgrade(end);
+        let callback = Notify::Callback(Box::new(move |outcome| {
+            let result = decode_outcome(outcome, &name);
+            if let Some(end) = of_end.upgrade() {
+                end.answered(asked, &result);
+            }
+            callback(result);
+        }));
         let sent = message.deliver(head, &args, end.terms.max_message, method, |message| {
             end.outbox.send_call(end, message, Patience::Until(deadline), |id| {
                 // Before it is sent, so that the answer finds it.
@@ -352,11 +375,14 @@ impl Coprocess {
     /// handler at all, and takes nothing, the wait ends after 5 seconds. Never runs handlers.
     ///
     /// `Ok` says that the event is on its way. The other end drops an event for which it has no
-    /// handler, and one that it cannot decode. [`Stats::events_unheard_by_peer`] and
+    /// handler, one of another type than its handler takes, and one that it cannot decode.
+    /// [`Stats::events_unheard_by_peer`], [`Stats::events_mistyped_by_peer`] and
     /// [`Stats::events_undecodable_by_peer`] count them.
     ///
     /// # Errors
     ///
+    /// [`Error::Types`]: the other end takes another type. It has found that by an earlier event of
+    /// this name, type and content (an empty list shows less than a full one). Nothing was sent.
     /// [`Error::Encode`], [`Error::TooLarge`]: nothing was sent. [`Error::Unheard`]: the ring is
     /// full, and the other end has registered no handler; nothing was sent.
     /// [`Error::Closed`], [`Error::Disconnected`], [`Error::Misbehaved`]: the pair is over.
@@ -417,8 +443,16 @@ impl Coprocess {
     #[inline]
     fn send_event(&self, event: &str, value: impl Serialize, patience: Patience) -> Result<()> {
         let end = self.own_end()?;
+        let mut unnumbered = Unnumbered::default();
+        let subject = match end.subject_of_event(event, &value, patience, &mut unnumbered) {
+            Ok(subject) => subject,
+            Err(error) => {
+                end.count_refused(&error);
+                return Err(error.into());
+            }
+        };
         let mut message = Message::new();
-        let head = Head::Event(event.as_bytes());
+        let head = Head::Event(subject);
         let sent = message.deliver(head, &value, end.terms.max_message, event, |message| end.outbox.send(end, message, patience))?;
         Ok(sent.inspect_err(|error| end.count_refused(error))?)
     }
@@ -431,7 +465,8 @@ impl Coprocess {
     /// for room: where there is none, the event is kept, and is sent ahead of all that is sent later.
     ///
     /// A panic in the handler stays there; a value that is not a `T` is dropped. Both are counted in [`stats`](Self::stats).
-    /// The emitter sees how many values were dropped: [`Stats::events_undecodable_by_peer`].
+    /// The emitter of a value of another type gets [`Error::Types`] when it emits such a value again.
+    /// It sees how many values were dropped: [`Stats::events_mistyped_by_peer`], [`Stats::events_undecodable_by_peer`].
     ///
     /// # Panics
     ///
@@ -447,13 +482,10 @@ impl Coprocess {
     /// ```
     pub fn listen<T: DeserializeOwned + 'static>(&self, event: &str, handler: impl Fn(T) + Send + Sync + 'static) -> &Self {
         self.register(|handlers| {
-            handlers.events.insert(
-                event.as_bytes().into(),
-                Arc::new(move |value| {
-                    handler(decode(value)?);
-                    Ok(())
-                }),
-            );
+            handlers.listen(event, move |value| {
+                handler(value.read()?);
+                Ok(())
+            });
         })
     }
 
@@ -478,7 +510,7 @@ impl Coprocess {
 
     /// Serves a method: the handler's result is the answer. A second handler for the same method replaces the first.
     ///
-    /// A panic in the handler becomes [`Error::Remote`] for the caller; so do arguments that are not an `A`.
+    /// A panic in the handler becomes [`Error::Remote`] for the caller, arguments that are not an `A` [`Error::Types`].
     ///
     /// # Panics
     ///
@@ -497,7 +529,7 @@ impl Coprocess {
         method: &str,
         handler: impl Fn(A) -> R + Send + Sync + 'static,
     ) -> &Self {
-        self.serve_raw(method, move |end: &Arc<End>, id, method: &str, args: A| end.settle(id, method, Ok(handler(args))))
+        self.serve_raw(method, move |end, call, args| end.settle(call, Ok(handler(args))))
     }
 
     /// As [`serve`](Self::serve), for handlers that can fail: the error's text becomes [`Error::Remote`] for the caller.
@@ -519,9 +551,7 @@ impl Coprocess {
         method: &str,
         handler: impl Fn(A) -> std::result::Result<R, E> + Send + Sync + 'static,
     ) -> &Self {
-        self.serve_raw(method, move |end: &Arc<End>, id, method: &str, args: A| {
-            end.settle(id, method, handler(args).map_err(|e| e.to_string()));
-        })
+        self.serve_raw(method, move |end, call, args| end.settle(call, handler(args).map_err(|e| e.to_string())))
     }
 
     /// Serves a method whose answer comes later, from any thread, through the [`Reply`].
@@ -584,8 +614,8 @@ impl Coprocess {
         method: &str,
         handler: impl Fn(A, Reply<R>) + Send + Sync + 'static,
     ) -> &Self {
-        self.serve_raw(method, move |end: &Arc<End>, id, method: &str, args: A| {
-            if let Some(reply) = Reply::admit(end, id, method) {
+        self.serve_raw(method, move |end, call, args| {
+            if let Some(reply) = Reply::admit(end, call) {
                 handler(args, reply);
             }
         })
@@ -594,14 +624,13 @@ impl Coprocess {
     fn serve_raw<A: DeserializeOwned + 'static>(
         &self,
         method: &str,
-        handler: impl Fn(&Arc<End>, crate::envelope::CallId, &str, A) + Send + Sync + 'static,
+        handler: impl Fn(&Arc<End>, &Incoming<'_>, A) + Send + Sync + 'static,
     ) -> &Self {
         self.register(|handlers| {
-            let serve: Arc<Serve> = Arc::new(move |end, id, method, args| match decode(args) {
-                Ok(args) => handler(end, id, method, args),
-                Err(error) => end.refuse_arguments(id, method, &error),
+            handlers.serve(method, move |end, call| {
+                handler(end, call, call.args.read()?);
+                Ok(())
             });
-            handlers.methods.insert(method.as_bytes().into(), Server { name: method.into(), serve });
         })
     }
 
@@ -616,6 +645,7 @@ impl Coprocess {
         if end.registry.add(change) {
             end.announce();
         }
+        end.welcome_refused();
         end.keep_background();
         if end.handlers_want_background.load(Ordering::Relaxed) {
             #[expect(clippy::expect_used, reason = "as documented: this system has no thread left")]

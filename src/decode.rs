@@ -14,6 +14,7 @@ use serde::de::{
 
 use crate::error::Error;
 use crate::one_line::one_line;
+use crate::types::Mismatch;
 
 type Result<T> = std::result::Result<T, DecodeError>;
 
@@ -27,16 +28,10 @@ const SPARE_ELEMENTS: usize = 64 * 1024;
 /// Decodes a value that must take all of `bytes`.
 #[inline]
 pub(crate) fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<T> {
-    let mut decoder = Decoder {
-        input: postcard::Deserializer::from_bytes(bytes),
-        levels: MAX_NESTING,
-        elements: bytes.len().saturating_add(SPARE_ELEMENTS),
-    };
+    let mut decoder = Decoder::new(bytes);
     let value = T::deserialize(&mut decoder)?;
-    match decoder.input.finalize().map_err(DecodeError::malformed)? {
-        [] => Ok(value),
-        rest => Err(Cause::Trailing(rest.len()).into()),
-    }
+    decoder.finish()?;
+    Ok(value)
 }
 
 /// Why a value did not decode. Boxed, so that it costs the results of single steps nothing.
@@ -61,6 +56,9 @@ enum Cause {
     NotSelfDescribing,
     #[error("{}", words(.0))]
     Malformed(postcard::Error),
+    /// What was sent is of another type.
+    #[error("it takes {}, but was sent {}", .0.wanted, .0.sent)]
+    Types(Mismatch),
 }
 
 /// Says what is wrong with a message, to a reader of its types and not of postcard.
@@ -98,12 +96,29 @@ impl DecodeError {
         Cause::Malformed(error).into()
     }
 
+    /// Makes one of two types that differ.
+    #[cold]
+    pub(crate) fn of_types(mismatch: Mismatch) -> DecodeError {
+        Cause::Types(mismatch).into()
+    }
+
+    /// Returns what was sent and what was wanted, if those are different types.
+    pub(crate) fn mismatch(&self) -> Option<&Mismatch> {
+        match &*self.0 {
+            Cause::Types(mismatch) => Some(mismatch),
+            _ => None,
+        }
+    }
+
     pub(crate) fn into_error(self, what: &str) -> Error {
+        if let Some(Mismatch { sent, wanted, .. }) = self.mismatch() {
+            return Error::Types { name: what.to_owned(), sent: sent.clone(), wanted: format!("{wanted} as its result") };
+        }
         Error::Decode { what: what.to_owned(), source: Box::new(self) }
     }
 }
 
-struct Decoder<'de> {
+pub(crate) struct Decoder<'de> {
     input: postcard::Deserializer<'de, postcard::de_flavors::Slice<'de>>,
     /// How much deeper it may go.
     levels: u32,
@@ -112,6 +127,24 @@ struct Decoder<'de> {
 }
 
 impl<'de> Decoder<'de> {
+    #[inline]
+    pub(crate) fn new(bytes: &'de [u8]) -> Decoder<'de> {
+        Decoder {
+            input: postcard::Deserializer::from_bytes(bytes),
+            levels: MAX_NESTING,
+            elements: bytes.len().saturating_add(SPARE_ELEMENTS),
+        }
+    }
+
+    /// Fails if something is left.
+    #[inline]
+    pub(crate) fn finish(self) -> Result<()> {
+        match self.input.finalize().map_err(DecodeError::malformed)? {
+            [] => Ok(()),
+            rest => Err(Cause::Trailing(rest.len()).into()),
+        }
+    }
+
     /// Takes a value that holds no others, and has nothing to say of its own.
     #[inline]
     fn take<T: Deserialize<'de>>(&mut self) -> Result<T> {
@@ -121,17 +154,45 @@ impl<'de> Decoder<'de> {
     /// Decodes what lies one level deeper.
     #[inline]
     fn deeper<T>(&mut self, inside: impl FnOnce(&mut Self) -> Result<T>) -> Result<T> {
-        let before = self.levels;
-        let Some(levels) = before.checked_sub(1) else { return Err(Cause::TooDeep.into()) };
-        self.levels = levels;
+        self.descend()?;
         let value = inside(self);
-        self.levels = before;
+        self.ascend();
         value
+    }
+
+    /// Goes one level deeper.
+    #[inline]
+    pub(crate) fn descend(&mut self) -> Result<()> {
+        let Some(levels) = self.levels.checked_sub(1) else { return Err(Cause::TooDeep.into()) };
+        self.levels = levels;
+        Ok(())
+    }
+
+    /// Undoes [`descend`](Self::descend).
+    #[inline]
+    pub(crate) fn ascend(&mut self) {
+        self.levels = self.levels.wrapping_add(1);
+    }
+
+    /// Decodes whether an option has content.
+    #[inline]
+    pub(crate) fn is_some(&mut self) -> Result<bool> {
+        match self.take::<u8>()? {
+            0 => Ok(false),
+            1 => Ok(true),
+            _ => Err(DecodeError::malformed(postcard::Error::DeserializeBadOption)),
+        }
+    }
+
+    /// Decodes the index of a variant.
+    #[inline]
+    pub(crate) fn variant(&mut self) -> Result<u32> {
+        self.take::<u32>()
     }
 
     /// Decodes the length of a sequence or map.
     #[inline]
-    fn length(&mut self) -> Result<usize> {
+    pub(crate) fn length(&mut self) -> Result<usize> {
         let length = self.take::<usize>()?;
         let Some(elements) = self.elements.checked_sub(length) else { return Err(Cause::TooMany.into()) };
         self.elements = elements;
@@ -196,11 +257,7 @@ impl<'de> Deserializer<'de> for &mut Decoder<'de> {
 
     #[inline]
     fn deserialize_option<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value> {
-        match self.take::<u8>()? {
-            0 => visitor.visit_none(),
-            1 => self.deeper(|inside| visitor.visit_some(inside)),
-            _ => Err(DecodeError::malformed(postcard::Error::DeserializeBadOption)),
-        }
+        if self.is_some()? { self.deeper(|inside| visitor.visit_some(inside)) } else { visitor.visit_none() }
     }
 
     #[inline]
@@ -293,7 +350,7 @@ impl<'de> EnumAccess<'de> for &mut Decoder<'de> {
 
     #[inline]
     fn variant_seed<T: DeserializeSeed<'de>>(self, seed: T) -> Result<(T::Value, Self)> {
-        let index: U32Deserializer<DecodeError> = self.take::<u32>()?.into_deserializer();
+        let index: U32Deserializer<DecodeError> = self.variant()?.into_deserializer();
         Ok((seed.deserialize(index)?, self))
     }
 }

@@ -16,16 +16,18 @@ use crate::contain::{contain, forget_panic};
 use crate::deadline::Serving;
 use crate::decode::DecodeError;
 use crate::end::End;
-use crate::envelope::{CallId, Failure, Head, Message, keep_spare, split, split_frequent, take_spare};
+use crate::envelope::{CallId, Failure, Head, Message, Subject, keep_spare, split, split_frequent, take_spare};
 use crate::error::{Error, Result, Step};
 use crate::one_line::clip;
 use crate::outbox::Patience;
 use crate::panicked::panic_message;
+use crate::payload::Payload;
 use crate::pending::{Completion, Outcome};
-use crate::registry::Snapshot;
+use crate::registry::{Incoming, Listener, Snapshot, Table};
 use crate::reply::DROPPED;
 use crate::stats::Counters;
 use crate::timers::Timers;
+use crate::types::{Beside, Introduced, Kinds, Mismatch};
 use crate::waiting::{earlier, has_passed};
 
 /// How deeply handlers nest: beyond it an incoming call gets an error, and events wait.
@@ -67,6 +69,8 @@ pub(crate) enum Received {
     Crowded,
     /// A message, and it is done with.
     Dispatched,
+    /// The same, of the library itself, about types.
+    Noted,
     /// The answer to the awaited call: the desk has it.
     Answer,
     /// The failure of the awaited call: the desk has it.
@@ -166,9 +170,9 @@ impl End {
                 Ok(self.conclude_in_transit(self.pending.complete(id, Outcome::Answer { words, from, to: bytes })))
             }
             Head::Event(_) if self.at_bound() => self.defer(bytes, desk),
-            Head::Event(name) => self.dispatch_event(name, payload, &mut desk.handlers).map(|()| Received::Dispatched),
+            Head::Event(subject) => self.dispatch_event(subject, payload, &mut desk.handlers).map(|()| Received::Dispatched),
             Head::Call(..) if self.is_urged() => self.receive_other(mine, bytes, desk),
-            Head::Call(id, method) => self.dispatch_call(id, method, payload, &mut desk.handlers).map(|()| Received::Dispatched),
+            Head::Call(id, None, subject) => self.dispatch_call(id, subject, payload, &mut desk.handlers).map(|()| Received::Dispatched),
             _ => self.receive_other(mine, bytes, desk),
         }
     }
@@ -187,9 +191,33 @@ impl End {
                 return Ok(Received::Failure);
             }
             Head::Failure(id, failure) => return Ok(self.conclude_in_transit(self.pending.complete(id, Outcome::from(failure)))),
+            Head::DescribedAnswer(id, _) if Some(id) == mine => {
+                self.arrived();
+                desk.answer = bytes.wrapping_sub(payload.len())..bytes;
+                return Ok(Received::Answer);
+            }
+            Head::DescribedAnswer(id, _) => {
+                let from = bytes.wrapping_sub(payload.len());
+                let words = std::mem::take(&mut desk.buffer);
+                return Ok(self.conclude_in_transit(self.pending.complete(id, Outcome::Answer { words, from, to: bytes })));
+            }
+            Head::Event(_) if self.at_bound() => return self.defer(bytes, desk),
+            Head::Event(subject) => self.dispatch_event(subject, payload, &mut desk.handlers)?,
+            Head::Introduce { number, name, kinds, .. } => {
+                let is_honest = self.introductions.introduce(number, name, kinds);
+                return self.noted(is_honest, bytes);
+            }
+            Head::Refuse(refused, turn, place) => {
+                let is_honest = self.pairs.refuse(refused, turn, Some(place));
+                return self.noted(is_honest, bytes);
+            }
+            Head::Welcome(refused, turn) => {
+                let is_honest = self.pairs.refuse(refused, turn, None);
+                return self.noted(is_honest, bytes);
+            }
             Head::Gauge(..) if self.at_bound() => return self.defer(bytes, desk),
-            Head::Gauge(number, name) => {
-                self.dispatch_event(name, payload, &mut desk.handlers)?;
+            Head::Gauge(number, subject) => {
+                self.dispatch_event(subject, payload, &mut desk.handlers)?;
                 self.send_receipt(number)?;
             }
             Head::Receipt(number) => {
@@ -198,7 +226,7 @@ impl End {
                 self.arrived();
                 taken?;
             }
-            Head::CallBy(id, at, method) => {
+            Head::Call(id, Some(at), subject) => {
                 let deadline = self.clock.moment(at);
                 if has_passed(deadline) {
                     self.skip();
@@ -208,16 +236,16 @@ impl End {
                     return Ok(Received::Dispatched);
                 }
                 let _serving = Serving::next(deadline);
-                self.dispatch_call(id, method, payload, &mut desk.handlers)?;
+                self.dispatch_call(id, subject, payload, &mut desk.handlers)?;
             }
             Head::Cancel(id) | Head::Withdraw(id) => {
                 self.arrived();
                 self.cancelled(id);
             }
-            Head::Call(id, _) if self.skip_if_withdrawn(id) => {}
-            Head::Call(id, method) => self.dispatch_call(id, method, payload, &mut desk.handlers)?,
-            // The frequent ones, which are dispatched where they are received.
-            Head::Event(_) | Head::Answer(_) => {
+            Head::Call(id, None, _) if self.skip_if_withdrawn(id) => {}
+            Head::Call(id, None, subject) => self.dispatch_call(id, subject, payload, &mut desk.handlers)?,
+            // The most frequent one, which is dispatched where it is received.
+            Head::Answer(_) => {
                 self.arrived();
                 return Err(self.nonsense().into());
             }
@@ -252,49 +280,135 @@ impl End {
         self.in_transit.store(false, Ordering::Release);
     }
 
-    fn dispatch_event(&self, name: &[u8], value: &[u8], handlers: &mut Snapshot) -> Step<()> {
-        match handlers.of(&self.registry).events.get(name) {
-            None => {
-                self.arrived();
-                std::str::from_utf8(name).map_err(|_| self.nonsense())?;
-                self.count_unheard();
-            }
-            Some(listener) => match self.nested(|| catch_unwind(AssertUnwindSafe(|| listener(value)))) {
-                Ok(Ok(())) => {}
-                Ok(Err(_)) => self.count_undecodable(),
-                Err(panic) => {
-                    // The panic hook has reported it.
-                    Counters::add(&self.counters.event_panics);
-                    forget_panic(panic);
-                }
+    /// Is done with a message about types.
+    #[cold]
+    fn noted(&self, is_honest: bool, bytes: usize) -> Step<Received> {
+        self.inbox().discount(bytes);
+        self.arrived();
+        if is_honest { Ok(Received::Noted) } else { Err(self.nonsense().into()) }
+    }
+
+    /// Returns what a message is about, and what is said of its value.
+    #[inline]
+    fn said<'a>(&'a self, subject: Subject<'a>) -> Step<Said<'a>> {
+        match subject {
+            Subject::Known(number) => match self.introductions.get(number.number()) {
+                Some(introduced) => Ok(Said::Introduced(number.number(), introduced)),
+                None => Err(self.unknown_number()),
             },
+            Subject::Named(name) => Ok(Said::Name(name)),
+            Subject::Described { name, kinds, .. } => Ok(Said::Kinds(name, kinds)),
+        }
+    }
+
+    #[cold]
+    fn unknown_number(&self) -> Box<Error> {
+        self.arrived();
+        self.nonsense().into()
+    }
+
+    fn dispatch_event(self: &Arc<Self>, subject: Subject<'_>, value: &[u8], handlers: &mut Snapshot) -> Step<()> {
+        let said = self.said(subject)?;
+        let (table, handlers) = handlers.of(&self.registry);
+        let Some((listener, is_beside)) = said.handler(table, &handlers.events, |listener| listener.id) else {
+            self.arrived();
+            std::str::from_utf8(said.name()).map_err(|_| self.nonsense())?;
+            self.count_unheard();
+            return Ok(());
+        };
+        if is_beside {
+            self.dispatch_event_beside(said, subject, listener, value);
+            return Ok(());
+        }
+        let heard = self.hear(listener, Payload { bytes: value, beside: None });
+        if !matches!(heard, Ok(Ok(()))) {
+            self.count_unhandled(heard);
         }
         Ok(())
     }
 
-    fn dispatch_call(self: &Arc<Self>, id: CallId, method: &[u8], args: &[u8], handlers: &mut Snapshot) -> Step<()> {
-        match handlers.of(&self.registry).methods.get(method) {
+    /// Has an event handled.
+    #[inline]
+    fn hear(&self, listener: &Listener, value: Payload<'_>) -> std::thread::Result<std::result::Result<(), DecodeError>> {
+        self.nested(|| catch_unwind(AssertUnwindSafe(|| (listener.listen)(value))))
+    }
+
+    /// Counts an event that was not handled, or not to its end. Returns why, if its types are to blame.
+    #[cold]
+    fn count_unhandled(&self, heard: std::thread::Result<std::result::Result<(), DecodeError>>) -> Option<DecodeError> {
+        match heard {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) if error.mismatch().is_some() => {
+                self.count_mistyped();
+                return Some(error);
+            }
+            Ok(Err(_)) => self.count_undecodable(),
+            Err(panic) => {
+                // The panic hook has reported it.
+                Counters::add(&self.counters.event_panics);
+                forget_panic(panic);
+            }
+        }
+        None
+    }
+
+    /// Dispatches an event whose value is to be read beside kinds.
+    #[cold]
+    fn dispatch_event_beside(self: &Arc<Self>, said: Said<'_>, subject: Subject<'_>, listener: &Listener, value: &[u8]) {
+        if said.is_refused_by(listener.id, subject) {
+            self.arrived();
+            return self.count_mistyped();
+        }
+        let beside = said.beside();
+        let heard = self.hear(listener, Payload { bytes: value, beside: beside.as_ref() });
+        if matches!(heard, Ok(Ok(()))) {
+            said.fits(beside, listener.id);
+        } else if let Some(error) = self.count_unhandled(heard)
+            && let Some(mismatch) = error.mismatch()
+        {
+            self.refuse_types(said, subject, listener.id, mismatch);
+        }
+    }
+
+    /// Tells the other end that an event was not what its handler takes.
+    fn refuse_types(self: &Arc<Self>, said: Said<'_>, subject: Subject<'_>, handler: u64, mismatch: &Mismatch) {
+        match said {
+            Said::Name(_) => {}
+            Said::Kinds(name, kinds) => self.refuse_unnumbered(name, kinds, handler, mismatch),
+            Said::Introduced(number, introduced) if subject.asks() => self.refuse_event(number, introduced, handler, mismatch),
+            // The number says what the value was like that was looked at last, and this may be another one.
+            Said::Introduced(number, introduced) => self.look_again(number, introduced, handler),
+        }
+    }
+
+    fn dispatch_call(self: &Arc<Self>, id: CallId, subject: Subject<'_>, args: &[u8], handlers: &mut Snapshot) -> Step<()> {
+        let said = self.said(subject)?;
+        let (table, handlers) = handlers.of(&self.registry);
+        match said.handler(table, &handlers.methods, |server| server.id) {
             None => {
-                let Ok(method) = std::str::from_utf8(method) else {
+                let Ok(method) = std::str::from_utf8(said.name()) else {
                     self.arrived();
                     return Err(self.nonsense().into());
                 };
                 self.fail(id, method, Failure::NotFound);
                 self.arrived();
             }
-            Some(server) if self.at_bound() => {
+            Some((server, _)) if self.at_bound() => {
                 self.fail(id, &server.name, Failure::Remote(&format!("handlers call each other more than {MAX_DEPTH} deep")));
                 self.arrived();
             }
-            Some(server) => {
+            Some((server, is_beside)) => {
+                let beside = if is_beside { said.beside() } else { None };
+                let call =
+                    Incoming { id, method: &server.name, args: Payload { bytes: args, beside: beside.as_ref() }, asks: subject.asks() };
                 let (served, dropped) = self.nested(|| {
                     // Relaxed: only the leader changes it. Handlers nest.
                     let outer = self.unanswered.load(Ordering::Relaxed);
                     self.unanswered.store(false, Ordering::Relaxed);
-                    let served = catch_unwind(AssertUnwindSafe(|| (server.serve)(self, id, &server.name, args)));
+                    let served = catch_unwind(AssertUnwindSafe(|| (server.serve)(self, &call)));
                     let dropped = self.unanswered.load(Ordering::Relaxed);
                     self.unanswered.store(outer, Ordering::Relaxed);
-                    if served.is_err() || dropped {
+                    if !matches!(served, Ok(Ok(()))) || dropped {
                         // The answer is still to be sent, and the handler is over. Relaxed: ordered by the depth, which changes next.
                         self.in_transit.store(true, Ordering::Relaxed);
                     }
@@ -306,12 +420,17 @@ impl End {
                         self.arrived();
                         forget_panic(panic);
                     }
+                    Ok(Err(error)) => {
+                        self.refuse_arguments(id, &server.name, &error);
+                        self.arrived();
+                    }
                     // The handler has caught the panic that dropped its reply.
-                    Ok(()) if dropped => {
+                    Ok(Ok(())) if dropped => {
                         self.fail(id, &server.name, Failure::Remote(DROPPED));
                         self.arrived();
                     }
-                    Ok(()) => {}
+                    Ok(Ok(())) if is_beside => said.fits(beside, server.id),
+                    Ok(Ok(())) => {}
                 }
             }
         }
@@ -366,17 +485,20 @@ impl End {
     }
 
     /// Sends the result of a call. `patience` is asked when it is needed: not while the result is encoded.
+    #[inline]
     pub(crate) fn answer(
         self: &Arc<Self>,
         id: CallId,
         method: &str,
+        asks: bool,
         result: &impl Serialize,
         patience: impl Fn() -> Patience,
     ) -> Result<()> {
+        let kinds = if asks { Kinds::of_result(result) } else { None };
+        let head = if let Some(kinds) = &kinds { Head::DescribedAnswer(id, kinds) } else { Head::Answer(id) };
         let mut message = Message::new();
-        let sent = message
-            .deliver(Head::Answer(id), result, self.terms.max_message, method, |message| self.outbox.send(self, message, patience()))
-            .flatten();
+        let sent =
+            message.deliver(head, result, self.terms.max_message, method, |message| self.outbox.send(self, message, patience())).flatten();
         match sent {
             Ok(()) => Ok(()),
             Err(error) => self.answer_failed(id, method, *error, patience()),
@@ -397,6 +519,7 @@ impl End {
         // A message may be as long as its caller pleases; the bound holds for this answer, too.
         let failure = match failure {
             Failure::Remote(message) => Failure::Remote(clip(message, self.terms.max_message.saturating_sub(64).min(64 * 1024))),
+            Failure::Mistyped(types) => Failure::Mistyped(clip(types, self.terms.max_message.saturating_sub(64))),
             other => other,
         };
         let mut message = Message::new();
@@ -416,22 +539,97 @@ impl End {
     }
 
     /// Answers a call from within its handler.
-    pub(crate) fn settle<R: Serialize>(self: &Arc<Self>, id: CallId, method: &str, outcome: std::result::Result<R, String>) {
+    #[inline]
+    pub(crate) fn settle<R: Serialize>(self: &Arc<Self>, call: &Incoming<'_>, outcome: std::result::Result<R, String>) {
         // If this fails: Encode and TooLarge were reported to the caller; everything else means that there is no caller any more.
         match outcome {
             Ok(result) => {
-                let _ = self.answer(id, method, &result, || self.patience_of_answers());
+                let _ = self.answer(call.id, call.method, call.asks, &result, || self.patience_of_answers());
                 if needs_drop::<R>() {
                     // The call is answered: a panic from here on must not answer it again.
                     self.contain(|| drop(result));
                 }
             }
-            Err(message) => drop(self.refuse(id, method, Failure::Remote(&message), self.patience_of_answers())),
+            Err(message) => drop(self.refuse(call.id, call.method, Failure::Remote(&message), self.patience_of_answers())),
         }
     }
 
     /// The arguments of a call did not decode.
-    pub(crate) fn refuse_arguments(self: &Arc<Self>, id: CallId, method: &str, error: &DecodeError) {
-        self.fail(id, method, Failure::Remote(&format!("its arguments do not decode: {error}; do both ends use the same types?")));
+    fn refuse_arguments(self: &Arc<Self>, id: CallId, method: &str, error: &DecodeError) {
+        match error.mismatch() {
+            Some(mismatch) => self.fail(id, method, Failure::Mistyped(&mismatch.to_text())),
+            None => {
+                let text = format!("its arguments do not decode: {error}; do both ends use the same types?");
+                self.fail(id, method, Failure::Remote(&text));
+            }
+        }
+    }
+}
+
+/// What a message is about, and what is said of its value.
+#[derive(Clone, Copy)]
+enum Said<'a> {
+    /// Nothing of the value.
+    Name(&'a [u8]),
+    /// Its kinds.
+    Kinds(&'a [u8], &'a [u8]),
+    /// What was introduced with this number.
+    Introduced(u32, &'a Introduced),
+}
+
+impl<'a> Said<'a> {
+    fn name(self) -> &'a [u8] {
+        match self {
+            Said::Name(name) | Said::Kinds(name, _) => name,
+            Said::Introduced(_, introduced) => introduced.name.as_bytes(),
+        }
+    }
+
+    /// Looks up the handler, and whether it is to read the value beside kinds.
+    #[inline]
+    fn handler<T>(self, table: u64, handlers: &Table<T>, id: impl Fn(&T) -> u64) -> Option<(&T, bool)> {
+        if let Said::Introduced(_, introduced) = self
+            && let Some(place) = introduced.place(table)
+        {
+            return Some((handlers.at(place)?, false));
+        }
+        self.look_up(table, handlers, id)
+    }
+
+    #[inline(never)]
+    fn look_up<T>(self, table: u64, handlers: &Table<T>, id: impl Fn(&T) -> u64) -> Option<(&T, bool)> {
+        let (place, handler) = handlers.get(self.name())?;
+        let is_beside = match self {
+            Said::Name(_) => false,
+            Said::Kinds(..) => true,
+            Said::Introduced(_, introduced) => !introduced.fits(id(handler), table, place),
+        };
+        Some((handler, is_beside))
+    }
+
+    /// Whether the handler is known not to take such a value, which was looked at.
+    #[cold]
+    fn is_refused_by(self, handler: u64, subject: Subject<'_>) -> bool {
+        matches!(self, Said::Introduced(_, introduced) if subject.asks() && introduced.is_refused_by(handler))
+    }
+
+    /// What the value is read beside.
+    #[cold]
+    fn beside(self) -> Option<Beside<'a>> {
+        match self {
+            Said::Name(_) => None,
+            Said::Kinds(_, kinds) => Some(Beside::new(kinds)),
+            Said::Introduced(_, introduced) => Some(introduced.beside()),
+        }
+    }
+
+    /// A handler has read the value. If the value had all that its kinds tell of, later ones need no look.
+    #[cold]
+    fn fits(self, beside: Option<Beside<'_>>, handler: u64) {
+        if let (Some(beside), Said::Introduced(_, introduced)) = (beside, self)
+            && !beside.is_partial()
+        {
+            introduced.set_fits(handler);
+        }
     }
 }

@@ -20,6 +20,15 @@ const GLANCE: Duration = Duration::from_millis(1);
 /// Messages that the resident dispatches before it looks whether it has anything else to do.
 const PASS: usize = 64;
 
+/// What was dispatched.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Dispatched {
+    /// Messages that were taken.
+    pub(crate) taken: usize,
+    /// Those of them that are not about types.
+    counted: usize,
+}
+
 impl End {
     /// Dispatches what is there. Returns how many messages that were.
     pub(crate) fn poll(self: &Arc<Self>) -> Result<usize> {
@@ -34,9 +43,9 @@ impl End {
         };
         // What comes while this runs is left for the next time.
         let there = self.inbox().at_most();
-        match self.dispatch(&mut Desk::new(), there, None) {
-            Ok(0) if self.is_over() => Err(self.failure()),
-            other => other,
+        match self.dispatch(&mut Desk::new(), there, None)? {
+            Dispatched { counted: 0, .. } if self.is_over() => Err(self.failure()),
+            Dispatched { counted, .. } => Ok(counted),
         }
     }
 
@@ -51,7 +60,7 @@ impl End {
         let there = self.inbox().at_most();
         for _ in 0..there {
             // If it fails, the end is over, as whatever is done next finds.
-            if done() || !matches!(self.dispatch(&mut desk, 1, None), Ok(1..)) {
+            if done() || !self.dispatch(&mut desk, 1, None).is_ok_and(|dispatched| dispatched.taken > 0) {
                 break;
             }
         }
@@ -95,29 +104,31 @@ impl End {
     pub(crate) fn drain(self: &Arc<Self>, deadline: Option<Instant>) {
         let mut desk = Desk::new();
         // An error means that the end is over.
-        while !has_passed(deadline) && matches!(self.dispatch(&mut desk, PASS, deadline), Ok(1..)) {}
+        while !has_passed(deadline) && self.dispatch(&mut desk, PASS, deadline).is_ok_and(|dispatched| dispatched.taken > 0) {}
     }
 
     /// Dispatches at most `limit` messages, until `deadline`. Returns how many.
-    pub(crate) fn dispatch(self: &Arc<Self>, desk: &mut Desk, limit: usize, deadline: Option<Instant>) -> Result<usize> {
-        let mut count = 0;
+    pub(crate) fn dispatch(self: &Arc<Self>, desk: &mut Desk, limit: usize, deadline: Option<Instant>) -> Result<Dispatched> {
+        let (mut taken, mut noted) = (0_usize, 0_usize);
         self.attend();
         self.mind_the_end();
-        while count < limit && !self.is_over() && !has_passed(deadline) {
-            if self.receive_one(None, SpinFor::Nothing, desk)? != Received::Dispatched {
-                break;
+        while taken < limit && !self.is_over() && !has_passed(deadline) {
+            match self.receive_one(None, SpinFor::Nothing, desk)? {
+                Received::Dispatched => {}
+                Received::Noted => noted = noted.saturating_add(1),
+                _ => break,
             }
-            count = count.saturating_add(1);
-            if count.is_multiple_of(PASS) {
+            taken = taken.saturating_add(1);
+            if taken.is_multiple_of(PASS) {
                 self.expire();
             }
         }
         // Not before: an answer that has come in time is in time, although this thread may be late.
         self.expire();
-        if count == 0 && !self.is_over() && self.is_gone() && !self.has_something() {
+        if taken == 0 && !self.is_over() && self.is_gone() && !self.has_something() {
             self.drained();
         }
-        Ok(count)
+        Ok(Dispatched { taken, counted: taken.saturating_sub(noted) })
     }
 
     /// Dispatches on this thread until the end is over.
@@ -126,7 +137,7 @@ impl End {
             // From inside a handler: the lead is ours already, and stays so.
             let mut desk = Desk::new();
             while !self.is_over() {
-                if self.dispatch(&mut desk, PASS, None)? > 0 || self.is_over() {
+                if self.dispatch(&mut desk, PASS, None)?.taken > 0 || self.is_over() {
                     continue;
                 }
                 if self.outbox.is_crowded() {
@@ -153,7 +164,7 @@ impl End {
         let _leading = Leading(self);
         let mut desk = Desk::new();
         while !self.is_over() && !give_up() {
-            if self.dispatch(&mut desk, PASS, None)? > 0 || self.is_over() {
+            if self.dispatch(&mut desk, PASS, None)?.taken > 0 || self.is_over() {
                 continue;
             }
             if self.outbox.is_crowded() {

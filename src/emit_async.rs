@@ -12,11 +12,13 @@ use serde::Serialize;
 use crate::coprocess::Coprocess;
 use crate::emissions::EmissionId;
 use crate::end::End;
-use crate::envelope::Message;
+use crate::envelope::{Message, Subject};
 use crate::error::{Error, Result, Step};
 use crate::event::Event;
 use crate::kept::Kind;
+use crate::outbox::Patience;
 use crate::timers::Due;
+use crate::types::Unnumbered;
 use crate::waiting::has_passed;
 
 impl Coprocess {
@@ -135,11 +137,18 @@ impl Event {
     ///
     /// See [`emit_async`](Self::emit_async).
     pub fn emit_bytes_async(&self, value: &[u8]) -> Emission {
-        Emission::new(self, None, |message| message.encode_bytes(self.head(), value, self.end().terms.max_message))
+        Emission::new(self, None, |message| {
+            let head = self.head(Subject::Named(self.name().as_bytes()));
+            message.encode_bytes(head, value, self.end().terms.max_message)
+        })
     }
 
     fn emit_until(&self, value: impl Serialize, until: Option<Instant>) -> Emission {
-        Emission::new(self, until, |message| message.encode(self.head(), &value, self.end().terms.max_message, self.name()))
+        Emission::new(self, until, |message| {
+            let mut unnumbered = Unnumbered::default();
+            let subject = self.end().subject_of_event(self.name(), &value, Patience::Own, &mut unnumbered)?;
+            message.encode(self.head(subject), &value, self.end().terms.max_message, self.name())
+        })
     }
 }
 

@@ -27,6 +27,8 @@ enum EncodeCause {
     UnknownLength,
     #[error("the `Display` of a value fails, or is another one each time")]
     Unsteady,
+    #[error("its field `{0}` is left out, by serde's `skip_serializing_if`, which messages cannot tell from the next one")]
+    Skipped(&'static str),
 }
 
 impl From<EncodeCause> for EncodeError {
@@ -58,6 +60,11 @@ impl<'a> Gather<'a> {
     #[inline]
     pub(crate) fn new(message: &'a mut Message<'static>, max: usize) -> Gather<'a> {
         Gather { message, full: 0, pending: 0, pending_bytes: 0, max }
+    }
+
+    /// Lets the message be longer.
+    pub(crate) fn make_room(&mut self, bytes: usize) {
+        self.max = self.max.saturating_add(bytes);
     }
 
     /// Adds a word. Only while no bytes are pending.
@@ -149,7 +156,7 @@ impl<'a> Gather<'a> {
     }
 
     /// Adds a number in groups of seven bits, the lowest first, each but the last with its high bit set.
-    #[inline]
+    #[inline(always)] // a call costs as much as a third of it
     fn varint(&mut self, value: u64) {
         if value < 0x80 {
             return self.push(value as u8);
@@ -464,7 +471,7 @@ impl Write for Exactly<'_, '_> {
 
 /// The parts of a compound value follow each other.
 macro_rules! compound {
-    ($($kind:ident $method:ident ($($key:ty)?)),* $(,)?) => {$(
+    ($($kind:ident $method:ident ($($key:ty)?) $($skip:ident)?),* $(,)?) => {$(
         impl ser::$kind for &mut Gather<'_> {
             type Ok = ();
             type Error = EncodeError;
@@ -473,6 +480,13 @@ macro_rules! compound {
             fn $method<T: Serialize + ?Sized>(&mut self, $(_: $key,)? value: &T) -> Result {
                 value.serialize(&mut **self)
             }
+
+            $(
+                #[cold]
+                fn $skip(&mut self, name: &'static str) -> Result {
+                    Err(EncodeCause::Skipped(name).into())
+                }
+            )?
 
             #[inline]
             fn end(self) -> Result {
@@ -487,8 +501,8 @@ compound! {
     SerializeTuple serialize_element (),
     SerializeTupleStruct serialize_field (),
     SerializeTupleVariant serialize_field (),
-    SerializeStruct serialize_field (&'static str),
-    SerializeStructVariant serialize_field (&'static str),
+    SerializeStruct serialize_field (&'static str) skip_field,
+    SerializeStructVariant serialize_field (&'static str) skip_field,
 }
 
 impl ser::SerializeMap for &mut Gather<'_> {

@@ -11,6 +11,7 @@ use crate::clock::Clock;
 use crate::deadline::of_a_call;
 use crate::deferred::Deferred;
 use crate::emissions::Emissions;
+use crate::envelope::TYPES_ROOM;
 use crate::error::{Error, Reason, Result, Step};
 use crate::gauge::Gauges;
 use crate::inbox::Inbox;
@@ -26,6 +27,7 @@ use crate::seat::Seat;
 use crate::stats::{Counters, Stats};
 use crate::sync::Backoff;
 use crate::timers::Timers;
+use crate::types::{Introductions, Pairs, TypeCheck};
 
 /// What both ends of a pair agree on.
 #[derive(Debug, Clone, Copy)]
@@ -37,6 +39,7 @@ pub(crate) struct Terms {
     pub(crate) max_calls_in_flight: u32,
     /// `u32::MAX`: any number.
     pub(crate) max_calls_served: u32,
+    pub(crate) check_types: TypeCheck,
 }
 
 /// How an end came to its end.
@@ -63,6 +66,10 @@ pub(crate) struct End {
     inbox: InboxLock,
     pub(crate) pending: Pending,
     pub(crate) registry: Registry,
+    /// What this end sends, by name and type.
+    pub(crate) pairs: Pairs,
+    /// What the numbers of the other end stand for.
+    pub(crate) introductions: Introductions,
     pub(crate) gauges: Gauges,
     /// The events of tasks that are kept.
     pub(crate) emissions: Emissions,
@@ -123,9 +130,11 @@ impl End {
             peer,
             watch: Watch::new(region, side),
             outbox: Outbox::new(Sender::new(region, side), claimer),
-            inbox: InboxLock::new(Inbox::new(Receiver::new(region, side, terms.max_message))),
+            inbox: InboxLock::new(Inbox::new(Receiver::new(region, side, terms.max_message.saturating_add(TYPES_ROOM)))),
             pending,
             registry: Registry::default(),
+            pairs: Pairs::default(),
+            introductions: Introductions::default(),
             gauges: Gauges::default(),
             emissions: Emissions::default(),
             lead: Lead::new(Spin::new(terms.strategy, std::process::id())),
@@ -427,7 +436,8 @@ impl End {
         let sent = self.outbox.counters();
         let (messages_received, bytes_received, wakeups) = {
             let inbox = self.inbox();
-            (inbox.messages, inbox.bytes, inbox.wakeups())
+            let (messages, bytes) = inbox.counters();
+            (messages, bytes, inbox.wakeups())
         };
         let peer = self.watch.peer_report();
         let get = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
@@ -441,6 +451,8 @@ impl End {
             wakeups_sent: sent.wakeups.wrapping_add(wakeups),
             events_unheard: get(&self.counters.events_unheard),
             events_undecodable: get(&self.counters.events_undecodable),
+            events_mistyped: get(&self.counters.events_mistyped),
+            events_mistyped_by_peer: peer.mistyped,
             events_unheard_by_peer: peer.unheard,
             events_undecodable_by_peer: peer.undecodable,
             event_panics: get(&self.counters.event_panics),

@@ -4,25 +4,49 @@
 //! does not decode spoils that message only.
 //!
 //! ```text
-//!            byte 0   1 .. 3         4 .. 7        8 .. 15      16 ..
-//! event      1      | name's length | gauge, or 0 | name, filled up with zeros to whole words | value
-//! call       2      | name's length | entry       | serial     | name, filled up likewise | arguments
-//! answer     3      | 0             | entry       | serial     | result
-//! not found  4      | 0             | entry       | serial     |
-//! failed     5      | 0             | entry       | serial     | what the handler said, in UTF-8
-//! cancel     6      | 0             | entry       | serial     |
-//! call by    7      | name's length | entry       | serial     | nanoseconds | name, filled up likewise | arguments
-//! receipt    8      | 0             | gauge       | 0          |
-//! overloaded 9      | 0             | entry       | serial     |
-//! withdraw   10     | 0             | entry       | serial     |
+//!            byte 0    1 .. 3          4 .. 7        8 .. 15      16 ..
+//! event      1         | name's length | gauge, or 0 | name, filled up with zeros to whole words | value
+//! call       2         | name's length | entry       | serial     | name, filled up likewise | arguments
+//! answer     3         | 0             | entry       | serial     | result
+//! not found  4         | 0             | entry       | serial     |
+//! failed     5         | 0             | entry       | serial     | what the handler said, in UTF-8
+//! cancel     6         | 0             | entry       | serial     |
+//! call by    7         | name's length | entry       | serial     | nanoseconds | name, filled up likewise | arguments
+//! receipt    8         | 0             | gauge       | 0          |
+//! overloaded 9         | 0             | entry       | serial     |
+//! withdraw   10        | 0             | entry       | serial     |
+//! introduce  11        | name's length | number      | name, filled up likewise | kinds
+//! mistyped   12        | 0             | entry       | serial     | sent, a line feed, wanted, in UTF-8
+//! refuse     13        | turn          | number      | where types differ |
+//! welcome    14        | turn          | number      | 0          |
+//!
+//! flags of byte 0, for an event, a call and a call by:
+//! + 16       byte 1 .. 3 are the number that was introduced for the name, which does not follow
+//! + 32       a call whose answer is to tell its kinds, if it can; with 16, an event whose value has the kinds that were introduced
+//! + 64       before the name, a word says how many bytes of kinds follow it, filled up likewise
+//! for an introduction:
+//! + 32       it is for calls, and not for events
+//! for a refuse and a welcome:
+//! + 64       the second word is a hash of a name and kinds that have no number
+//!            a refuse then says where types differ in place of the number
+//! for an answer:
+//! + 64       before the result, a word says how many bytes of kinds follow it, filled up likewise
 //! ```
 //!
 //! A call that has a deadline says when that is, by the [clock of the host](crate::clock). Only such calls pay for it.
 //! The receipt says that an event with the number of a gauge was handled.
 //!
+//! A refusal or welcome is looked at ahead of its turn in the ring, and again when it is received.
+//! The `turn`, a number that grows, tells that it is the same.
+//!
+//! A name and the [kinds](crate::types) of a value are introduced under a number before the first
+//! message that has it. A number is introduced once. [`types`](crate::types) says when a call asks for kinds.
+//!
 //! The head is not postcard's: numbers of variable length, a byte at a time, took as long as everything else about a small call.
 
 use std::cell::Cell;
+use std::num::NonZeroU32;
+use std::ops::BitOr;
 
 use serde::Serialize;
 
@@ -31,6 +55,7 @@ use coprocess_ring::{ChannelError, Progress, Sender};
 use crate::direct::{Delivery, Whole};
 use crate::encode::{EncodeError, Gather, partial_word};
 use crate::error::{Error, Step};
+use crate::types::{MAX_INTRODUCED_NAME, MAX_KINDS, Refused};
 
 /// Names a call that is in flight: an entry of the caller's table, and a number that no other call of that entry ever has.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -39,27 +64,110 @@ pub(crate) struct CallId {
     pub(crate) serial: u64,
 }
 
-/// What a message is about. Names are looked up as they come; they are UTF-8 if they are known.
+/// Names a method or event, and says what is known of the value that follows. Names are looked up as they come; they are UTF-8 if they are known.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Subject<'a> {
+    /// A name. Nothing is said of the value.
+    Named(&'a [u8]),
+    /// A name and kinds that were introduced under a number.
+    Known(Number),
+    /// A name, and the kinds of the value.
+    Described { name: &'a [u8], kinds: &'a [u8], asks: bool },
+}
+
+impl Subject<'_> {
+    /// Whether the value was looked at. The answer to such a call is to tell its kinds.
+    #[inline]
+    pub(crate) fn asks(self) -> bool {
+        match self {
+            Subject::Known(number) => number.asks(),
+            Subject::Described { asks, .. } => asks,
+            Subject::Named(_) => false,
+        }
+    }
+}
+
+/// A number that stands for a name, and whether the value was looked at, so that the answer to a call
+/// is to tell its kinds: as they are in the first word of a message.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Number(NonZeroU32);
+
+impl Number {
+    const FLAG: NonZeroU32 = NonZeroU32::new(KNOWN as u32).unwrap();
+
+    #[inline]
+    pub(crate) fn new(number: u32, asks: bool) -> Number {
+        Number(Number::FLAG.bitor(if asks { ASKS as u32 } else { 0 } | number << NAME_SHIFT))
+    }
+
+    pub(crate) fn to_raw(self) -> u32 {
+        self.0.get()
+    }
+
+    /// Takes what [`to_raw`](Self::to_raw) returns. Returns `None` for zero.
+    #[inline]
+    pub(crate) fn from_raw(raw: u32) -> Option<Number> {
+        NonZeroU32::new(raw).map(Number)
+    }
+
+    #[inline]
+    pub(crate) fn number(self) -> u32 {
+        self.0.get() >> NAME_SHIFT
+    }
+
+    #[inline]
+    pub(crate) fn asks(self) -> bool {
+        u64::from(self.0.get()) & ASKS != 0
+    }
+}
+
+/// Tells which of two refusals and welcomes is the later one, if they are not far apart.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Turn(u32);
+
+impl Turn {
+    /// The next one after so many.
+    pub(crate) fn new(before: u32) -> Turn {
+        Turn(before & MAX_NAME as u32)
+    }
+
+    pub(crate) fn is_after(self, other: Turn) -> bool {
+        let ahead = self.0.wrapping_sub(other.0) & MAX_NAME as u32;
+        (1..=MAX_NAME as u32 / 2).contains(&ahead)
+    }
+
+    fn bits(self) -> u64 {
+        u64::from(self.0) << NAME_SHIFT
+    }
+}
+
+/// What a message is about.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Head<'a> {
     /// An event; its value follows.
-    Event(&'a [u8]),
+    Event(Subject<'a>),
     /// An event of the gauge with this number, which is not zero; its value follows.
-    Gauge(u32, &'a [u8]),
+    Gauge(u32, Subject<'a>),
     /// Such an event was handled. Nothing follows.
     Receipt(u32),
-    /// A call; its arguments follow.
-    Call(CallId, &'a [u8]),
-    /// A call that is of use until then only, in nanoseconds of the host's clock; its arguments follow.
-    CallBy(CallId, u64, &'a [u8]),
+    /// A call; its arguments follow. If it is of use only until a moment, that one, in nanoseconds of the host's clock.
+    Call(CallId, Option<u64>, Subject<'a>),
     /// The other end wants no answer to this call of its own any more. Nothing follows.
     Cancel(CallId),
     /// As a cancel; and if the call is not served yet, it need not be. Nothing follows.
     Withdraw(CallId),
     /// The answer to a call; the result follows.
     Answer(CallId),
+    /// The same, with the kinds of the result.
+    DescribedAnswer(CallId, &'a [u8]),
     /// The call failed. Nothing follows.
     Failure(CallId, Failure<'a>),
+    /// What this number stands for from here on: a name, and the kinds of a value. Nothing follows.
+    Introduce { number: u32, of_call: bool, name: &'a [u8], kinds: &'a [u8] },
+    /// Such events are not what their handler takes, and are not handled: here they differ. Nothing follows.
+    Refuse(Refused, Turn, u32),
+    /// There is another handler for such events. Nothing follows.
+    Welcome(Refused, Turn),
 }
 
 /// Why a call failed on the other end.
@@ -71,6 +179,8 @@ pub(crate) enum Failure<'a> {
     Overloaded,
     /// What the handler said.
     Remote(&'a str),
+    /// The arguments are not of the types that the handler takes: what was sent, a line feed, and what is wanted.
+    Mistyped(&'a str),
 }
 
 const EVENT: u64 = 1;
@@ -83,14 +193,31 @@ const CALL_BY: u64 = 7;
 const RECEIPT: u64 = 8;
 const OVERLOADED: u64 = 9;
 const WITHDRAW: u64 = 10;
+const INTRODUCE: u64 = 11;
+const MISTYPED: u64 = 12;
+const REFUSE: u64 = 13;
+const WELCOME: u64 = 14;
 
-/// Words of a cancel, and of a withdrawal.
-pub(crate) const CANCEL_WORDS: usize = 2;
+/// A number in place of a name.
+const KNOWN: u64 = 16;
+/// The answer is to tell its kinds.
+const ASKS: u64 = 32;
+/// An introduction is for calls.
+const OF_CALL: u64 = 32;
+/// Kinds follow.
+const DESCRIBED: u64 = 64;
 
-const KIND_MASK: u64 = 0xff;
+/// Words of a cancel, of a withdrawal, and of a refusal.
+pub(crate) const URGENT_WORDS: usize = 2;
+
+/// What a message is, without its flags.
+const KIND_MASK: u64 = 0x0f;
+const FLAGS_MASK: u64 = 0xf0;
 const NAME_SHIFT: u32 = 8;
 /// The longest name of a method or event, in bytes.
 pub(crate) const MAX_NAME: usize = 0xff_ffff;
+/// The most bytes by which what is said of types makes a message longer.
+pub(crate) const TYPES_ROOM: usize = MAX_KINDS + 2 * MAX_INTRODUCED_NAME;
 const ENTRY_SHIFT: u32 = 32;
 
 /// Payload words that fit into one slot of the ring: such a message is encoded without touching the heap.
@@ -184,7 +311,7 @@ impl Message<'static> {
         let mut gather = Gather::new(self, max);
         gather.put_head(head)?;
         let outcome = match head {
-            Head::Failure(_, Failure::Remote(text)) => {
+            Head::Failure(_, Failure::Remote(text) | Failure::Mistyped(text)) => {
                 // Text is sent as it is, to the end of the message.
                 gather.extend(text.as_bytes());
                 Ok(())
@@ -215,7 +342,7 @@ impl Message<'static> {
 
     #[inline]
     pub(crate) fn check_size(&self, max: usize) -> Step<()> {
-        if self.bytes > max {
+        if self.bytes > max && self.bytes.saturating_sub(self.kinds_bytes()) > max {
             return Err(Error::TooLarge { size: self.bytes, max }.into());
         }
         Ok(())
@@ -280,13 +407,33 @@ impl Message<'_> {
         }
     }
 
-    /// Whether it is an event other than that of a gauge.
+    /// Whether it is an event other than that of a gauge, or introduces one.
     pub(crate) fn is_event(&self) -> bool {
-        self.words().first().is_some_and(|first| first & KIND_MASK == EVENT && first >> ENTRY_SHIFT == 0)
+        self.words().first().is_some_and(|first| match first & KIND_MASK {
+            EVENT => first >> ENTRY_SHIFT == 0,
+            INTRODUCE => first & OF_CALL == 0,
+            _ => false,
+        })
     }
 
-    pub(crate) fn is_cancel(&self) -> bool {
-        self.words().first().is_some_and(|first| matches!(first & KIND_MASK, CANCEL | WITHDRAW))
+    /// How many of its bytes tell kinds: they do not count, where a message has a bound.
+    #[cold]
+    fn kinds_bytes(&self) -> usize {
+        match split(self.words(), self.bytes) {
+            Some((
+                Head::Event(Subject::Described { kinds, .. })
+                | Head::Gauge(_, Subject::Described { kinds, .. })
+                | Head::Call(_, _, Subject::Described { kinds, .. })
+                | Head::DescribedAnswer(_, kinds),
+                _,
+            )) => kinds_bytes(kinds.len()),
+            _ => 0,
+        }
+    }
+
+    /// Whether a thread looks for it that does not receive what is before it.
+    pub(crate) fn is_urgent(&self) -> bool {
+        self.words().first().is_some_and(|first| matches!(first & KIND_MASK, CANCEL | WITHDRAW | REFUSE | WELCOME))
     }
 
     /// Bytes of memory of one that is kept: many are smaller than what holds them, and the queue that they are in may be only half full.
@@ -319,43 +466,108 @@ impl Drop for Message<'_> {
 impl Gather<'_> {
     #[inline(always)] // the kind of message is known where it is called: what is left of this are a few stores
     pub(crate) fn put_head(&mut self, head: Head<'_>) -> Step<()> {
-        let receipt = |gauge| CallId { entry: gauge, serial: 0 };
-        let (kind, id, name) = match head {
-            Head::Event(name) => (EVENT, None, name),
-            Head::Gauge(gauge, name) => return self.put_named(EVENT, gauge, None, None, name),
-            Head::Receipt(gauge) => (RECEIPT, Some(receipt(gauge)), &[][..]),
-            Head::Call(id, name) => (CALL, Some(id), name),
-            Head::CallBy(id, at, name) => return self.put_named(CALL_BY, id.entry, Some(id.serial), Some(at), name),
-            Head::Cancel(id) => (CANCEL, Some(id), &[][..]),
-            Head::Withdraw(id) => (WITHDRAW, Some(id), &[][..]),
-            Head::Answer(id) => (ANSWER, Some(id), &[][..]),
-            Head::Failure(id, Failure::NotFound) => (NOT_FOUND, Some(id), &[][..]),
-            Head::Failure(id, Failure::Overloaded) => (OVERLOADED, Some(id), &[][..]),
-            Head::Failure(id, Failure::Remote(_)) => (FAILED, Some(id), &[][..]),
+        let plain = |kind, id: CallId| (kind, id);
+        let (kind, id) = match head {
+            Head::Event(subject) => return self.put_subject(EVENT, 0, None, None, subject),
+            Head::Gauge(gauge, subject) => return self.put_subject(EVENT, gauge, None, None, subject),
+            Head::Call(id, at, subject) => {
+                let kind = if at.is_some() { CALL_BY } else { CALL };
+                return self.put_subject(kind, id.entry, Some(id.serial), at, subject);
+            }
+            Head::Introduce { number, of_call, name, kinds } => {
+                self.put_first(INTRODUCE | if of_call { OF_CALL } else { 0 }, name.len(), number)?;
+                self.put_padded(name);
+                self.extend(kinds);
+                return Ok(());
+            }
+            Head::DescribedAnswer(id, kinds) => {
+                self.put_plain(ANSWER | DESCRIBED, id);
+                self.make_room(kinds_bytes(kinds.len()));
+                self.put(kinds.len() as u64);
+                self.put_padded(kinds);
+                return Ok(());
+            }
+            Head::Receipt(gauge) => plain(RECEIPT, CallId { entry: gauge, serial: 0 }),
+            Head::Cancel(id) => plain(CANCEL, id),
+            Head::Withdraw(id) => plain(WITHDRAW, id),
+            Head::Answer(id) => plain(ANSWER, id),
+            Head::Failure(id, Failure::NotFound) => plain(NOT_FOUND, id),
+            Head::Failure(id, Failure::Overloaded) => plain(OVERLOADED, id),
+            Head::Failure(id, Failure::Remote(_)) => plain(FAILED, id),
+            Head::Failure(id, Failure::Mistyped(_)) => plain(MISTYPED, id),
+            Head::Refuse(Refused::Number(number), turn, place) => {
+                plain(REFUSE | turn.bits(), CallId { entry: number, serial: place.into() })
+            }
+            Head::Refuse(Refused::Unnumbered(hash), turn, place) => {
+                plain(REFUSE | DESCRIBED | turn.bits(), CallId { entry: place, serial: hash })
+            }
+            Head::Welcome(Refused::Number(number), turn) => plain(WELCOME | turn.bits(), CallId { entry: number, serial: 0 }),
+            Head::Welcome(Refused::Unnumbered(hash), turn) => plain(WELCOME | DESCRIBED | turn.bits(), CallId { entry: 0, serial: hash }),
         };
-        self.put_named(kind, id.map_or(0, |id| id.entry), id.map(|id| id.serial), None, name)
+        self.put_plain(kind, id);
+        Ok(())
     }
 
     #[inline(always)] // as `put_head`
-    fn put_named(&mut self, kind: u64, entry: u32, serial: Option<u64>, at: Option<u64>, name: &[u8]) -> Step<()> {
-        if name.len() > MAX_NAME {
-            return Err(Error::TooLarge { size: name.len(), max: MAX_NAME }.into());
+    fn put_plain(&mut self, kind: u64, id: CallId) {
+        self.put(kind | u64::from(id.entry) << ENTRY_SHIFT);
+        self.put(id.serial);
+    }
+
+    #[inline(always)] // as `put_head`
+    fn put_first(&mut self, kind: u64, name: usize, entry: u32) -> Step<()> {
+        if name > MAX_NAME {
+            return Err(Error::TooLarge { size: name, max: MAX_NAME }.into());
         }
-        self.put(kind | (name.len() as u64) << NAME_SHIFT | u64::from(entry) << ENTRY_SHIFT);
+        self.put(kind | (name as u64) << NAME_SHIFT | u64::from(entry) << ENTRY_SHIFT);
+        Ok(())
+    }
+
+    #[inline(always)] // as `put_head`
+    fn put_subject(&mut self, kind: u64, entry: u32, serial: Option<u64>, at: Option<u64>, subject: Subject<'_>) -> Step<()> {
+        match subject {
+            Subject::Known(Number(number)) => self.put(kind | u64::from(number.get()) | u64::from(entry) << ENTRY_SHIFT),
+            _ => return self.put_name(kind, entry, serial, at, subject),
+        }
         if let Some(serial) = serial {
             self.put(serial);
         }
         if let Some(at) = at {
             self.put(at);
         }
-        let (words, rest) = name.as_chunks::<8>();
+        Ok(())
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn put_name(&mut self, kind: u64, entry: u32, serial: Option<u64>, at: Option<u64>, subject: Subject<'_>) -> Step<()> {
+        let (name, described) = match subject {
+            Subject::Named(name) => (name, None),
+            Subject::Described { name, kinds, asks } => (name, Some((kinds, if asks { ASKS } else { 0 }))),
+            Subject::Known(_) => (&[][..], None),
+        };
+        self.put_first(kind | described.map_or(0, |(_, asks)| DESCRIBED | asks), name.len(), entry)?;
+        serial.into_iter().for_each(|serial| self.put(serial));
+        at.into_iter().for_each(|at| self.put(at));
+        if let Some((kinds, _)) = described {
+            self.make_room(kinds_bytes(kinds.len()));
+            self.put(kinds.len() as u64);
+        }
+        self.put_padded(name);
+        described.into_iter().for_each(|(kinds, _)| self.put_padded(kinds));
+        Ok(())
+    }
+
+    /// Adds bytes, filled up with zeros to whole words.
+    #[inline]
+    fn put_padded(&mut self, bytes: &[u8]) {
+        let (words, rest) = bytes.as_chunks::<8>();
         for word in words {
             self.put(u64::from_le_bytes(*word));
         }
         if !rest.is_empty() {
             self.put(partial_word(rest));
         }
-        Ok(())
     }
 }
 
@@ -371,24 +583,37 @@ pub(crate) fn split(words: &[u64], bytes: usize) -> Option<(Head<'_>, &[u8])> {
     let message = as_bytes(words, bytes);
     let first = u64::from_le(*words.first()?);
     let length = (first >> NAME_SHIFT) as usize & MAX_NAME;
-    let (kind, entry) = (first & KIND_MASK, (first >> ENTRY_SHIFT) as u32);
+    let (kind, flags, entry) = (first & KIND_MASK, first & FLAGS_MASK, (first >> ENTRY_SHIFT) as u32);
     if kind == EVENT {
-        let (name, value) = split_name(message.get(8..)?, length)?;
-        return Some((if entry == 0 { Head::Event(name) } else { Head::Gauge(entry, name) }, value));
+        if flags == DESCRIBED | ASKS {
+            return None;
+        }
+        let (subject, value) = split_subject(flags, length, message.get(8..)?)?;
+        return Some((if entry == 0 { Head::Event(subject) } else { Head::Gauge(entry, subject) }, value));
+    }
+    if kind == INTRODUCE && flags & !OF_CALL == 0 {
+        let (name, kinds) = split_padded(message.get(8..)?, length)?;
+        return Some((Head::Introduce { number: entry, of_call: flags != 0, name, kinds }, &[]));
     }
     let id = CallId { entry, serial: u64::from_le(*words.get(1)?) };
     let rest = message.get(16..)?;
     match kind {
         CALL => {
-            let (name, args) = split_name(rest, length)?;
-            Some((Head::Call(id, name), args))
+            let (subject, args) = split_subject(flags, length, rest)?;
+            Some((Head::Call(id, None, subject), args))
         }
         CALL_BY => {
             let at = u64::from_le(*words.get(2)?);
-            let (name, args) = split_name(rest.get(8..)?, length)?;
-            Some((Head::CallBy(id, at, name), args))
+            let (subject, args) = split_subject(flags, length, rest.get(8..)?)?;
+            Some((Head::Call(id, Some(at), subject), args))
         }
+        REFUSE | WELCOME if rest.is_empty() => Some((split_refusal(kind, flags, Turn(length as u32), id)?, rest)),
         _ if length != 0 => None,
+        ANSWER if flags == DESCRIBED => {
+            let (kinds, result) = split_kinds(rest)?;
+            Some((Head::DescribedAnswer(id, kinds), result))
+        }
+        _ if flags != 0 => None,
         ANSWER => Some((Head::Answer(id), rest)),
         CANCEL if rest.is_empty() => Some((Head::Cancel(id), rest)),
         WITHDRAW if rest.is_empty() => Some((Head::Withdraw(id), rest)),
@@ -396,7 +621,20 @@ pub(crate) fn split(words: &[u64], bytes: usize) -> Option<(Head<'_>, &[u8])> {
         NOT_FOUND if rest.is_empty() => Some((Head::Failure(id, Failure::NotFound), rest)),
         OVERLOADED if rest.is_empty() => Some((Head::Failure(id, Failure::Overloaded), rest)),
         FAILED => Some((Head::Failure(id, Failure::Remote(std::str::from_utf8(rest).ok()?)), &[])),
+        MISTYPED => Some((Head::Failure(id, Failure::Mistyped(std::str::from_utf8(rest).ok()?)), &[])),
         _ => None,
+    }
+}
+
+fn split_refusal(kind: u64, flags: u64, turn: Turn, id: CallId) -> Option<Head<'static>> {
+    let (refused, place) = match flags {
+        0 => (Refused::Number(id.entry), u32::try_from(id.serial).ok()?),
+        DESCRIBED => (Refused::Unnumbered(id.serial), id.entry),
+        _ => return None,
+    };
+    match kind {
+        REFUSE => Some(Head::Refuse(refused, turn, place)),
+        _ => (place == 0).then_some(Head::Welcome(refused, turn)),
     }
 }
 
@@ -406,10 +644,13 @@ pub(crate) fn split_frequent(words: &[u64], bytes: usize) -> Option<(Head<'_>, &
     let message = as_bytes(words, bytes);
     let first = u64::from_le(*words.first()?);
     let length = (first >> NAME_SHIFT) as usize & MAX_NAME;
-    let (kind, entry) = (first & KIND_MASK, (first >> ENTRY_SHIFT) as u32);
-    if kind == EVENT {
-        let (name, value) = split_name(message.get(8..)?, length)?;
-        return (entry == 0).then_some((Head::Event(name), value));
+    let (kind, entry) = (first & (KIND_MASK | FLAGS_MASK), (first >> ENTRY_SHIFT) as u32);
+    if kind & !KNOWN == EVENT {
+        if entry != 0 {
+            return None;
+        }
+        let (subject, value) = split_frequent_subject(kind, length, message.get(8..)?)?;
+        return Some((Head::Event(subject), value));
     }
     let (head, rest) = message.split_first_chunk::<16>()?;
     let [_, serial]: [[u8; 8]; 2] = bytemuck::cast(*head);
@@ -418,12 +659,67 @@ pub(crate) fn split_frequent(words: &[u64], bytes: usize) -> Option<(Head<'_>, &
     if first & u64::from(u32::MAX) == ANSWER {
         return Some((Head::Answer(id), rest));
     }
-    let (name, args) = split_name(rest, length)?;
-    (kind == CALL).then_some((Head::Call(id, name), args))
+    if kind & !KNOWN != CALL {
+        return None;
+    }
+    let (subject, args) = split_frequent_subject(kind, length, rest)?;
+    Some((Head::Call(id, None, subject), args))
 }
 
 #[inline]
-fn split_name(bytes: &[u8], length: usize) -> Option<(&[u8], &[u8])> {
+fn split_frequent_subject(kind: u64, length: usize, rest: &[u8]) -> Option<(Subject<'_>, &[u8])> {
+    if kind & KNOWN != 0 {
+        return Some((Subject::Known(Number::new(length as u32, false)), rest));
+    }
+    let (name, value) = split_padded(rest, length)?;
+    Some((Subject::Named(name), value))
+}
+
+fn split_subject(flags: u64, length: usize, rest: &[u8]) -> Option<(Subject<'_>, &[u8])> {
+    let asks = flags & ASKS != 0;
+    match flags & !ASKS {
+        0 if !asks => {
+            let (name, value) = split_padded(rest, length)?;
+            Some((Subject::Named(name), value))
+        }
+        KNOWN => Some((Subject::Known(Number::new(length as u32, asks)), rest)),
+        DESCRIBED => {
+            let (count, rest) = split_count(rest)?;
+            let (name, rest) = split_padded(rest, length)?;
+            let (kinds, value) = split_padded(rest, count)?;
+            Some((Subject::Described { name, kinds, asks }, value))
+        }
+        _ => None,
+    }
+}
+
+/// The kinds of a result, and the result.
+fn split_kinds(rest: &[u8]) -> Option<(&[u8], &[u8])> {
+    let (count, rest) = split_count(rest)?;
+    split_padded(rest, count)
+}
+
+/// How many bytes kinds take in a message.
+fn kinds_bytes(kinds: usize) -> usize {
+    kinds.next_multiple_of(8).saturating_add(8)
+}
+
+/// How many bytes of kinds follow.
+fn split_count(bytes: &[u8]) -> Option<(usize, &[u8])> {
+    let (count, rest) = bytes.split_first_chunk::<8>()?;
+    let count = usize::try_from(u64::from_le_bytes(*count)).ok().filter(|count| *count <= MAX_KINDS)?;
+    Some((count, rest))
+}
+
+/// The kinds that an answer tells, if it tells them: its result starts at `from`.
+#[inline]
+pub(crate) fn kinds_of_answer(words: &[u64], from: usize) -> Option<&[u8]> {
+    // Behind a plain head there is nothing else.
+    if from <= 16 { None } else { split_kinds(as_bytes(words, usize::MAX).get(16..)?).map(|(kinds, _)| kinds) }
+}
+
+#[inline]
+fn split_padded(bytes: &[u8], length: usize) -> Option<(&[u8], &[u8])> {
     let (padded, value) = bytes.split_at_checked(length.next_multiple_of(8))?;
     Some((padded.get(..length)?, value))
 }
@@ -454,20 +750,31 @@ mod tests {
         let bytes: Vec<u8> = (0..2000u32).map(|i| i as u8 | 1).collect();
         for name in ["", "a", "abcdefg", "abcdefgh", "a rather long name of an event", &"n".repeat(200)] {
             for length in (0..300).chain([1000, 1999]) {
-                round_trip(Head::Event(name.as_bytes()), &bytes[..length], usize::MAX);
-                round_trip(Head::Call(CallId { entry: u32::MAX, serial: 1 << 40 }, name.as_bytes()), &bytes[..length], 4000);
-                round_trip(Head::CallBy(CallId { entry: 1, serial: 2 }, 1 << 50, name.as_bytes()), &bytes[..length], 4000);
+                round_trip(Head::Event(Subject::Named(name.as_bytes())), &bytes[..length], usize::MAX);
+                round_trip(
+                    Head::Call(CallId { entry: u32::MAX, serial: 1 << 40 }, None, Subject::Named(name.as_bytes())),
+                    &bytes[..length],
+                    4000,
+                );
+                round_trip(
+                    Head::Call(CallId { entry: 1, serial: 2 }, Some(1 << 50), Subject::Named(name.as_bytes())),
+                    &bytes[..length],
+                    4000,
+                );
             }
             for length in [0, 50, 500] {
-                round_trip(Head::Gauge(u32::MAX, name.as_bytes()), &bytes[..length], 4000);
+                round_trip(Head::Gauge(u32::MAX, Subject::Named(name.as_bytes())), &bytes[..length], 4000);
                 let id = CallId { entry: u32::MAX, serial: u64::MAX };
-                let mut message = encode(Head::Call(CallId::NONE, name.as_bytes()), &bytes[..length], 4000).expect("fits");
+                let mut message =
+                    encode(Head::Call(CallId::NONE, None, Subject::Named(name.as_bytes())), &bytes[..length], 4000).expect("fits");
                 message.address(id);
-                let addressed = encode(Head::Call(id, name.as_bytes()), &bytes[..length], 4000).expect("fits");
+                let addressed = encode(Head::Call(id, None, Subject::Named(name.as_bytes())), &bytes[..length], 4000).expect("fits");
                 assert_eq!((message.words(), message.bytes()), (addressed.words(), addressed.bytes()));
-                let mut message = encode(Head::CallBy(CallId::NONE, 1 << 50, name.as_bytes()), &bytes[..length], 4000).expect("fits");
+                let mut message =
+                    encode(Head::Call(CallId::NONE, Some(1 << 50), Subject::Named(name.as_bytes())), &bytes[..length], 4000).expect("fits");
                 message.address(id);
-                let addressed = encode(Head::CallBy(id, 1 << 50, name.as_bytes()), &bytes[..length], 4000).expect("fits");
+                let addressed =
+                    encode(Head::Call(id, Some(1 << 50), Subject::Named(name.as_bytes())), &bytes[..length], 4000).expect("fits");
                 assert_eq!((message.words(), message.bytes()), (addressed.words(), addressed.bytes()));
             }
         }
@@ -490,7 +797,7 @@ mod tests {
         for head in [Head::Cancel(id), Head::Withdraw(id)] {
             let mut message = Message::new();
             message.encode(head, &(), 4000, "x").expect("fits");
-            assert!(message.is_cancel());
+            assert!(message.is_urgent());
             assert_eq!(split(message.words(), message.bytes()), Some((head, &[][..])));
         }
     }
@@ -498,10 +805,11 @@ mod tests {
     #[test]
     fn a_call_says_by_when_it_is_to_be_answered() {
         for length in [0, 10, 1000] {
-            let mut message = encode(Head::CallBy(CallId::NONE, u64::MAX, b"name"), &vec![9; length], 4000).expect("fits");
+            let mut message =
+                encode(Head::Call(CallId::NONE, Some(u64::MAX), Subject::Named(b"name")), &vec![9; length], 4000).expect("fits");
             message.address(CallId { entry: 3, serial: 9 });
             let (head, args) = split(message.words(), message.bytes()).expect("splits");
-            assert_eq!(head, Head::CallBy(CallId { entry: 3, serial: 9 }, u64::MAX, b"name"));
+            assert_eq!(head, Head::Call(CallId { entry: 3, serial: 9 }, Some(u64::MAX), Subject::Named(b"name")));
             assert_eq!(decode::<serde_bytes::ByteBuf>(args).expect("decodes").len(), length);
         }
     }
@@ -518,8 +826,8 @@ mod tests {
         let value = vec![1u8; 10_000];
         // Head, name, length, value.
         let exact = 8 + 8 + 2 + value.len();
-        assert!(encode(Head::Event(b"ab"), &value, exact).is_ok());
-        match encode(Head::Event(b"ab"), &value, exact - 1) {
+        assert!(encode(Head::Event(Subject::Named(b"ab")), &value, exact).is_ok());
+        match encode(Head::Event(Subject::Named(b"ab")), &value, exact - 1) {
             Err(Error::TooLarge { size, max }) => assert_eq!((size, max), (exact, exact - 1)),
             other => panic!("{other:?}"),
         }
@@ -530,7 +838,7 @@ mod tests {
         let value: Vec<u8> = (0..100_000u32).map(|i| i as u8 | 1).collect();
         for length in (40_000..40_020).chain([99_999]) {
             for name in ["", "n", &"long".repeat(50)] {
-                let (head, value) = (Head::Event(name.as_bytes()), &value[..length]);
+                let (head, value) = (Head::Event(Subject::Named(name.as_bytes())), &value[..length]);
                 let encoded = encode(head, &vec![0; length], usize::MAX).expect("fits").bytes();
                 let mut message = Message::new();
                 let kept = message.deliver(head, serde_bytes::Bytes::new(value), encoded, "x", |message| {
@@ -556,9 +864,9 @@ mod tests {
     #[test]
     fn a_name_of_any_length_is_encoded_or_refused() {
         let longest = vec![b'n'; MAX_NAME];
-        let message = encode(Head::Event(&longest), &[], usize::MAX).expect("fits");
-        assert!(matches!(split(message.words(), message.bytes()), Some((Head::Event(name), [0])) if name == longest));
-        match encode(Head::Event(&vec![b'n'; MAX_NAME + 1]), &[], usize::MAX) {
+        let message = encode(Head::Event(Subject::Named(&longest)), &[], usize::MAX).expect("fits");
+        assert!(matches!(split(message.words(), message.bytes()), Some((Head::Event(Subject::Named(name)), [0])) if name == longest));
+        match encode(Head::Event(Subject::Named(&vec![b'n'; MAX_NAME + 1])), &[], usize::MAX) {
             Err(Error::TooLarge { size, max }) => assert_eq!((size, max), (MAX_NAME + 1, MAX_NAME)),
             other => panic!("{other:?}"),
         }
@@ -570,7 +878,31 @@ mod tests {
         for (words, bytes) in [
             (vec![], 0),
             (vec![head(0, 0, 0), 1], 16),
-            (vec![head(11, 0, 0), 1], 16),
+            (vec![head(15, 0, 0), 1], 16),
+            (vec![head(INTRODUCE, 9, 0), 1], 16),
+            (vec![head(INTRODUCE | KNOWN, 0, 0), 1], 16),
+            (vec![head(INTRODUCE | DESCRIBED, 0, 0), 1], 16),
+            (vec![head(REFUSE, 0, 0), 1, 1], 24),
+            (vec![head(REFUSE, 0, 0), 1 << 32], 16),
+            (vec![head(REFUSE | KNOWN, 0, 0), 0], 16),
+            (vec![head(WELCOME | DESCRIBED, 0, 1), 1], 16),
+            (vec![head(WELCOME, 0, 0), 1], 16),
+            (vec![head(WELCOME | KNOWN, 0, 0), 0], 16),
+            (vec![head(MISTYPED, 0, 1), 1, 0xff], 17),
+            (vec![head(EVENT | ASKS | DESCRIBED, 1, 0), 0], 16),
+            (vec![head(EVENT | KNOWN | DESCRIBED, 0, 0), 0], 16),
+            (vec![head(EVENT | DESCRIBED, 0, 0)], 8),
+            (vec![head(EVENT | DESCRIBED, 1, 0), 0, 0], 16),
+            (vec![head(EVENT | DESCRIBED, 0, 0), 9, 0], 24),
+            (vec![head(EVENT | DESCRIBED, 0, 0), MAX_KINDS as u64 + 1, 0], 24),
+            (vec![head(CALL | ASKS, 0, 0), 0], 16),
+            (vec![head(CALL | KNOWN | DESCRIBED, 0, 0), 0, 0], 24),
+            (vec![head(CALL_BY | KNOWN, 0, 0), 0], 16),
+            (vec![head(ANSWER | KNOWN, 0, 0), 0, 0], 24),
+            (vec![head(ANSWER | DESCRIBED, 0, 0), 0], 16),
+            (vec![head(ANSWER | DESCRIBED, 0, 0), 0, u64::MAX], 24),
+            (vec![head(ANSWER | DESCRIBED, 0, 0), 0, 9, 0], 32),
+            (vec![head(CANCEL | ASKS, 0, 1), 1], 16),
             (vec![head(WITHDRAW, 1, 1), 1, 0], 24),
             (vec![head(WITHDRAW, 0, 1), 1, 0], 17),
             (vec![head(CANCEL, 1, 1), 1, 0], 24),
@@ -604,6 +936,24 @@ mod tests {
     }
 
     #[test]
+    fn refusals_and_welcomes_come_in_turns() {
+        for refused in [Refused::Number(0), Refused::Number(u32::MAX), Refused::Unnumbered(0), Refused::Unnumbered(u64::MAX)] {
+            for turn in [0, 1, 1 << 23, u32::MAX].map(Turn::new) {
+                for head in [Head::Refuse(refused, turn, u32::MAX), Head::Refuse(refused, turn, 0), Head::Welcome(refused, turn)] {
+                    let mut message = Message::new();
+                    message.encode_bytes(head, &[], 16).expect("fits");
+                    assert!(message.is_urgent() && message.words().len() == URGENT_WORDS);
+                    assert_eq!(split(message.words(), message.bytes()), Some((head, &[][..])));
+                }
+            }
+        }
+        let turns = |turns: [u32; 2]| turns.map(Turn::new);
+        for [earlier, later] in [[0, 1], [5, 1000], [0xff_ffff, 0], [0xff_ff00, 0x100]].map(turns) {
+            assert!(later.is_after(earlier) && !earlier.is_after(later) && !later.is_after(later));
+        }
+    }
+
+    #[test]
     fn frequent_messages_are_what_they_are_among_all() {
         let mut found = [0_u32; 256];
         for (kind, length) in (0..256_u64).flat_map(|kind| [0, 1, 8, 9, 1000].map(|length| (kind, length))) {
@@ -611,12 +961,18 @@ mod tests {
                 let words =
                     [kind | length << NAME_SHIFT | entry << ENTRY_SHIFT, u64::from_le_bytes(*b"a name, "), 7, 8, 9, 0, 0, 0, 0, 0, 0, 0, 0];
                 let (frequent, any) = (split_frequent(&words, bytes), split(&words, bytes));
-                let is_frequent = matches!(any, Some((Head::Event(_) | Head::Call(..) | Head::Answer(_), _)));
+                let is_frequent = match any {
+                    Some((Head::Event(subject) | Head::Call(_, None, subject), _)) => {
+                        !subject.asks() && !matches!(subject, Subject::Described { .. })
+                    }
+                    Some((head, _)) => matches!(head, Head::Answer(_)),
+                    None => false,
+                };
                 assert_eq!(frequent, if is_frequent { any } else { None }, "{words:x?} {bytes}");
                 found[kind as usize] += u32::from(frequent.is_some());
             }
         }
         let kinds: Vec<u64> = (0..256).filter(|kind| found[*kind as usize] > 0).collect();
-        assert_eq!(kinds, [EVENT, CALL, ANSWER]);
+        assert_eq!(kinds, [EVENT, CALL, ANSWER, EVENT | KNOWN, CALL | KNOWN]);
     }
 }

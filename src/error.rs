@@ -137,6 +137,27 @@ pub enum Error {
         #[source]
         source: Box<dyn std::error::Error + Send + Sync>,
     },
+    /// What was sent is not of the type that the other end takes.
+    ///
+    /// This value was not read as one of another type. Values that were not looked at may have been:
+    /// see [`TypeCheck`](crate::TypeCheck).
+    ///
+    /// - If the arguments of a call differ, the handler did not run.
+    /// - If a result differs, the handler did run. `wanted` then ends with "as its result".
+    /// - If the value of an event differs, nothing was sent. An earlier event of this name, type
+    ///   and content was not handled.
+    ///
+    /// Both texts show types as Rust writes them. `_` is what is not known, and `..` what follows
+    /// the place where the two differ. An integer literal without a type is an `i32`.
+    #[error("`{name}` takes {wanted}, but was sent {sent}{}", hint(sent, wanted))]
+    Types {
+        /// The method or event.
+        name: String,
+        /// The type of what was sent.
+        sent: String,
+        /// The type that was wanted.
+        wanted: String,
+    },
     /// The other side broke the protocol of the shared memory. The pair is closed.
     #[error("the other side misbehaved: {0}")]
     Misbehaved(coprocess_ring::Misbehaved),
@@ -182,6 +203,28 @@ pub enum Error {
         #[source]
         source: io::Error,
     },
+}
+
+/// Says what to write if a literal has taken the type that literals have.
+fn hint(sent: &str, wanted: &str) -> String {
+    const NUMBERS: [&str; 12] = ["i8", "i16", "i32", "i64", "i128", "u8", "u16", "u32", "u64", "u128", "f32", "f64"];
+    let Some((at, _)) = sent.bytes().zip(wanted.bytes()).enumerate().find(|(_, (sent, wanted))| sent != wanted) else {
+        return String::new();
+    };
+    // Back to where the word starts: i32 and i8 start alike.
+    let start = sent.get(..at).map_or(0, |before| before.trim_end_matches(|c: char| c.is_alphanumeric()).len());
+    let word = |text: &str| -> String { text.get(start..).unwrap_or_default().chars().take_while(|c| c.is_alphanumeric()).collect() };
+    let (sent, wanted) = (word(sent), word(wanted));
+    let literal = match sent.as_str() {
+        "i32" => "5",
+        "f64" => "0.5",
+        _ => return String::new(),
+    };
+    if NUMBERS.contains(&wanted.as_str()) && (sent == "i32" || wanted == "f32") {
+        format!(": write {literal}_{wanted}")
+    } else {
+        String::new()
+    }
 }
 
 /// Says what to do. For a name that is longer than any may be, no setting helps.

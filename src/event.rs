@@ -8,11 +8,12 @@ use serde::Serialize;
 use crate::coprocess::Coprocess;
 use crate::emissions::EmissionId;
 use crate::end::End;
-use crate::envelope::{Head, Message};
+use crate::envelope::{Head, Message, Subject};
 use crate::error::{Error, Result, Step};
 use crate::gauge::Gauge;
 use crate::outbox::Patience;
 use crate::stats::Counters;
+use crate::types::Unnumbered;
 
 /// What becomes of an event while the other end is behind, by [`Event::backpressure`].
 ///
@@ -170,8 +171,13 @@ impl Event {
     /// See [`Event`].
     pub fn emit(&self, value: impl Serialize) -> Result<()> {
         self.end.check_own()?;
+        let mut unnumbered = Unnumbered::default();
+        let subject = match self.end.subject_of_event(&self.name, &value, self.patience(), &mut unnumbered) {
+            Ok(subject) => subject,
+            Err(error) => return Ok(self.unsent(error)?),
+        };
         let send = |message: &mut Message<'_>| self.send(message);
-        Ok(Message::new().deliver(self.head(), &value, self.end.terms.max_message, &self.name, send)??)
+        Ok(Message::new().deliver(self.head(subject), &value, self.end.terms.max_message, &self.name, send)??)
     }
 
     /// As [`emit`](Self::emit), with these bytes as the value: see [`Coprocess::emit_bytes`].
@@ -192,13 +198,14 @@ impl Event {
     pub fn emit_bytes(&self, value: &[u8]) -> Result<()> {
         self.end.check_own()?;
         let send = |message: &mut Message<'_>| self.send(message);
-        Ok(Message::new().deliver_bytes(self.head(), value, self.end.terms.max_message, send)??)
+        let head = self.head(Subject::Named(self.name.as_bytes()));
+        Ok(Message::new().deliver_bytes(head, value, self.end.terms.max_message, send)??)
     }
 
-    pub(crate) fn head(&self) -> Head<'_> {
+    pub(crate) fn head<'m>(&self, subject: Subject<'m>) -> Head<'m> {
         match &self.policy {
-            Policy::KeepLatest(gauge) => gauge.head(),
-            _ => Head::Event(self.name.as_bytes()),
+            Policy::KeepLatest(gauge) => gauge.head(subject),
+            _ => Head::Event(subject),
         }
     }
 
@@ -214,16 +221,31 @@ impl Event {
     fn send(&self, message: &mut Message<'_>) -> Step<()> {
         let end = &self.end;
         match &self.policy {
-            Policy::Wait => end.outbox.send(end, message, Patience::Until(None)),
-            Policy::Fail => end.outbox.send(end, message, Patience::None).inspect_err(|error| end.count_refused(error)),
-            Policy::DropNewest => match end.outbox.send(end, message, Patience::None) {
-                Err(error) if matches!(*error, Error::Full) => {
-                    Counters::add(&end.counters.events_dropped);
-                    Ok(())
-                }
-                sent => sent,
-            },
             Policy::KeepLatest(gauge) => gauge.emit(end, message),
+            _ => end.outbox.send(end, message, self.patience()).or_else(|error| self.unsent(error)),
         }
+    }
+
+    /// How long what is sent for the event waits for room.
+    fn patience(&self) -> Patience {
+        match self.policy {
+            Policy::Wait => Patience::Until(None),
+            Policy::Fail | Policy::DropNewest => Patience::None,
+            Policy::KeepLatest(_) => Patience::Own,
+        }
+    }
+
+    /// Does what the policy says about a value that was not sent.
+    #[cold]
+    fn unsent(&self, error: Box<Error>) -> Step<()> {
+        match self.policy {
+            Policy::DropNewest if matches!(*error, Error::Full) => {
+                Counters::add(&self.end.counters.events_dropped);
+                return Ok(());
+            }
+            Policy::Fail => self.end.count_refused(&error),
+            _ => {}
+        }
+        Err(error)
     }
 }

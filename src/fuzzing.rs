@@ -7,10 +7,14 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use coprocess_ring::{Region, Side, WaitStrategy};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
 
 use crate::coprocess::Coprocess;
 use crate::end::{End, Terms};
+use crate::payload::Payload;
 use crate::process;
+use crate::types::{Beside, Kinds, TypeCheck};
 
 /// One end of a pair over `region`, that nobody watches over and nobody dispatches for in the background.
 pub fn end(region: &Region, side: Side, max_message: usize) -> Coprocess {
@@ -21,6 +25,7 @@ pub fn end(region: &Region, side: Side, max_message: usize) -> Coprocess {
         close_timeout: Duration::ZERO,
         max_calls_in_flight: u32::MAX,
         max_calls_served: u32::MAX,
+        check_types: TypeCheck::FirstUse,
     };
     alone(End::new(region, side, std::process::id(), terms))
 }
@@ -41,6 +46,21 @@ pub fn attach(lifeline: OwnedFd) -> Result<Coprocess, String> {
 /// What the system says of the socket.
 pub fn verdict(lifeline: BorrowedFd<'_>) -> io::Result<Option<Result<(), String>>> {
     process::read_verdict(lifeline)
+}
+
+/// Decodes a value beside the kinds that the other side has told, or without any.
+///
+/// # Errors
+///
+/// Whether the two are said to differ; and the text of the error.
+pub fn read<T: DeserializeOwned>(bytes: &[u8], kinds: Option<&[u8]>) -> Result<T, (bool, String)> {
+    let beside = kinds.map(Beside::new);
+    Payload { bytes, beside: beside.as_ref() }.read().map_err(|error| (error.mismatch().is_some(), error.to_string()))
+}
+
+/// Returns the kinds of a value, if it can be serialized.
+pub fn kinds_of<T: Serialize>(value: &T) -> Option<Vec<u8>> {
+    Kinds::of_result(value).map(|kinds| kinds.to_vec())
 }
 
 fn alone(end: Arc<End>) -> Coprocess {

@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex};
 use rustc_hash::FxHashMap;
 
 use crate::end::End;
-use crate::envelope::{Head, KEEP_WORDS, Message};
+use crate::envelope::{Head, KEEP_WORDS, Message, Subject};
 use crate::error::Step;
 use crate::outbox::Patience;
 use crate::stats::Counters;
@@ -94,8 +94,8 @@ impl Gauges {
 }
 
 impl Gauge {
-    pub(crate) fn head(&self) -> Head<'_> {
-        Head::Gauge(self.number, self.name.as_bytes())
+    pub(crate) fn head<'m>(&self, subject: Subject<'m>) -> Head<'m> {
+        Head::Gauge(self.number, subject)
     }
 
     /// Sends a value, or keeps it until the former was handled. Does not wait.

@@ -4,8 +4,7 @@ use std::collections::VecDeque;
 
 use coprocess_ring::{ChannelError, Receiver, Watch};
 
-use crate::envelope::{CANCEL_WORDS, CallId, Head, split};
-use crate::lookahead::GivenUp;
+use crate::envelope::{Head, URGENT_WORDS, split};
 use crate::pending::Completion;
 
 /// Bytes of messages that may wait in the process for a thread to dispatch them.
@@ -66,8 +65,11 @@ pub(crate) struct Inbox {
     deferred: VecDeque<Stowed>,
     /// Calls that were completed by a thread which must not run the user's code: tasks to wake and callbacks to run.
     pub(crate) completions: VecDeque<Completion>,
-    pub(crate) messages: u64,
-    pub(crate) bytes: u64,
+    messages: u64,
+    bytes: u64,
+    /// Of these, those that are about types.
+    uncounted: u64,
+    uncounted_bytes: u64,
 }
 
 impl Inbox {
@@ -83,6 +85,8 @@ impl Inbox {
             completions: VecDeque::new(),
             messages: 0,
             bytes: 0,
+            uncounted: 0,
+            uncounted_bytes: 0,
         }
     }
 
@@ -109,7 +113,7 @@ impl Inbox {
         }
         let Some(bytes) = self.receiver.receive(buffer)? else { return Ok(Popped::Nothing) };
         self.count(bytes);
-        if matches!(split(buffer, bytes), Some((Head::Answer(_) | Head::Failure(..), _))) {
+        if matches!(split(buffer, bytes), Some((Head::Answer(_) | Head::DescribedAnswer(..) | Head::Failure(..), _))) {
             return Ok(Popped::Answer(bytes));
         }
         let mut words = std::mem::take(buffer);
@@ -131,6 +135,17 @@ impl Inbox {
         self.bytes = self.bytes.wrapping_add(bytes as u64);
     }
 
+    /// A message is not to be counted: it is of the library itself.
+    pub(crate) fn discount(&mut self, bytes: usize) {
+        self.uncounted = self.uncounted.wrapping_add(1);
+        self.uncounted_bytes = self.uncounted_bytes.wrapping_add(bytes as u64);
+    }
+
+    /// Messages that were taken out of the ring, and their bytes.
+    pub(crate) fn counters(&self) -> (u64, u64) {
+        (self.messages.wrapping_sub(self.uncounted), self.bytes.wrapping_sub(self.uncounted_bytes))
+    }
+
     #[cold]
     fn unstow(&mut self, buffer: &mut Vec<u64>, at_bound: bool) -> Option<usize> {
         let deferred = if at_bound { None } else { self.deferred.pop_front() };
@@ -148,12 +163,12 @@ impl Inbox {
         Some(stowed.bytes)
     }
 
-    /// Looks for cancels in what has arrived since the last time, or in some of it: returns whether in all.
-    pub(crate) fn look_ahead(&mut self, mut found: impl FnMut(CallId, GivenUp)) -> bool {
-        let mut see = |words: &[u64], bytes| match split(words, bytes) {
-            Some((Head::Cancel(id), _)) => found(id, GivenUp::Forgotten),
-            Some((Head::Withdraw(id), _)) => found(id, GivenUp::Withdrawn),
-            _ => {}
+    /// Looks for what is urgent in what has arrived since the last time, or in some of it: returns whether in all.
+    pub(crate) fn look_ahead(&mut self, mut found: impl FnMut(Head<'_>)) -> bool {
+        let mut see = |words: &[u64], bytes| {
+            if let Some((head, _)) = split(words, bytes) {
+                found(head);
+            }
         };
         let mut looks = LOOKS;
         for stowed in self.backlog.range(self.looked_at..).take(LOOKS) {
@@ -162,7 +177,7 @@ impl Inbox {
         }
         self.looked_at = self.looked_at.saturating_add(LOOKS.wrapping_sub(looks));
         self.looked_at >= self.backlog.len()
-            && self.receiver.look_ahead(looks, CANCEL_WORDS, |words| see(words, CANCEL_WORDS.wrapping_mul(8)))
+            && self.receiver.look_ahead(looks, URGENT_WORDS, |words| see(words, URGENT_WORDS.wrapping_mul(8)))
     }
 
     /// Puts an event back, for when handlers are less deeply nested.
@@ -234,7 +249,10 @@ impl Inbox {
                 let behind = self.backlog.split_off(until);
                 // Each is looked at once: what a side has sent that fills the backlog must not be gone through by everybody who waits.
                 for stowed in self.backlog.split_off(self.sifted) {
-                    if matches!(split(&stowed.words, stowed.bytes), Some((Head::Answer(_) | Head::Failure(..), _))) {
+                    if matches!(
+                        split(&stowed.words, stowed.bytes),
+                        Some((Head::Answer(_) | Head::DescribedAnswer(..) | Head::Failure(..), _))
+                    ) {
                         self.backlog_bytes = self.backlog_bytes.saturating_sub(stowed.cost());
                         take(stowed.words, stowed.bytes);
                     } else {

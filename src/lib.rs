@@ -40,9 +40,14 @@
 //! # Messages
 //!
 //! Arguments and values are anything that serde can encode in a format that is not self-describing: no arguments are `()`, one is the value,
-//! several are a tuple. Both ends must use the same types: a message that does not decode is an error for that message only, but two types of the same shape cannot
-//! be told apart: an untyped `5` is an `i32`, and where the other end takes a `u64` it must be written `5_u64`. A [`Method`] or a [`Topic`] declares the types once, for both ends. `#[serde(untagged)]`, `#[serde(flatten)]`, `skip_serializing_if` and `serde_json::Value` do not work in such formats. Byte
+//! several are a tuple. `#[serde(untagged)]`, `#[serde(flatten)]`, `skip_serializing_if` and `serde_json::Value` do not work in such formats. Byte
 //! strings go fast as [`serde_bytes`] types, arrays of numbers as a [`Block`]. Values of a recursive type arrive if they are nested at most 128 deep.
+//!
+//! Both ends must take the same types. If they do not, that is [`Error::Types`], and not another
+//! value: an untyped `5` is an `i32`, and where the other end takes a `u64` the error says to write
+//! `5_u64`. The ends compare the first values of each name and type, and later ones now and then:
+//! [`TypeCheck`]. Messages of [bytes](Coprocess::call_bytes) have no types. A [`Method`] or a [`Topic`]
+//! declares the types once, for both ends.
 //!
 //! # Large values
 //!
@@ -120,6 +125,7 @@
 - [The cookbook](_cookbook): whole programs, each with its pitfalls.
 - [Migration](_migration): what to write in place of what other libraries have.
 - [Safety](_safety): what is promised against a worker that crashes or turns hostile, what that rests on, and what shows it.
+- [The wire format](_wire): every byte, for ends in other languages.
 "
 )]
 // No panic can be reached from the wire. Tests are not on it.
@@ -184,6 +190,7 @@ mod one_line;
 mod outbox;
 mod panicked;
 mod parker;
+mod payload;
 mod pending;
 mod process;
 mod readiness;
@@ -197,6 +204,7 @@ mod stats;
 mod sync;
 mod timers;
 mod topic;
+mod types;
 mod unheard;
 mod waiting;
 
@@ -226,11 +234,12 @@ pub use reply::Reply;
 pub use serde_bytes;
 pub use stats::Stats;
 pub use topic::Topic;
+pub use types::TypeCheck;
 
 // The documents are pages of the reference, too: there is nothing in these modules but text. Where a document links to another, the first target that is given for
 // a link counts. Their examples compile and run elsewhere, in tests/documents, where they have the dependencies of a program.
 #[cfg(all(doc, not(doctest), feature = "interface", feature = "tokio"))]
-#[doc = "[cookbook]: crate::_cookbook\n[migration]: crate::_migration\n[safety]: crate::_safety\n"]
+#[doc = "[cookbook]: crate::_cookbook\n[migration]: crate::_migration\n[safety]: crate::_safety\n[wire]: crate::_wire\n"]
 #[doc = include_str!("../docs/guide.md")]
 pub mod _guide {}
 
@@ -247,6 +256,10 @@ pub mod _migration {}
 #[cfg(all(doc, not(doctest), feature = "interface", feature = "tokio"))]
 #[doc = include_str!("../docs/safety.md")]
 pub mod _safety {}
+
+#[cfg(all(doc, not(doctest), feature = "interface", feature = "tokio"))]
+#[doc = include_str!("../docs/wire.md")]
+pub mod _wire {}
 
 /// Makes worker functions work in a test binary: write it once, at the top level of the file.
 ///

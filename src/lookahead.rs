@@ -9,7 +9,7 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use crate::end::End;
-use crate::envelope::CallId;
+use crate::envelope::{CallId, Head};
 use crate::stats::Counters;
 use crate::sync::lock;
 
@@ -74,26 +74,38 @@ impl End {
     /// How a call of the other end was given up, as far as that has arrived and was not received.
     #[cold]
     pub(crate) fn given_up(&self, id: CallId) -> Option<GivenUp> {
+        self.look_ahead();
+        lock(&self.news.cancels).how(id)
+    }
+
+    /// Looks at what is urgent and has arrived: cancels, and refusals of types.
+    #[cold]
+    pub(crate) fn look_ahead(&self) {
         // Before what it tells of is looked at: what comes meanwhile is the next time's.
         let urged = self.watch.urged();
-        let cancels = lock(&self.news.cancels);
-        if cancels.urged == urged {
-            return cancels.how(id);
+        if lock(&self.news.cancels).urged == urged {
+            return;
         }
-        drop(cancels);
         // In this order.
         let mut inbox = self.inbox();
         let mut cancels = lock(&self.news.cancels);
-        let all = inbox.look_ahead(|id, how| {
+        let mut give_up = |id, how| {
             if cancels.calls.len() < MOST {
                 cancels.calls.entry(id).or_insert(Known { how, had_effect: false }).how = how;
             }
+        };
+        let all = inbox.look_ahead(|head| match head {
+            Head::Cancel(id) => give_up(id, GivenUp::Forgotten),
+            Head::Withdraw(id) => give_up(id, GivenUp::Withdrawn),
+            // Of a number that was never introduced: found when it is received.
+            Head::Refuse(refused, turn, place) => drop(self.pairs.refuse(refused, turn, Some(place))),
+            Head::Welcome(refused, turn) => drop(self.pairs.refuse(refused, turn, None)),
+            _ => {}
         });
         if all {
             cancels.urged = urged;
         }
         self.news.settle(&cancels);
-        cancels.how(id)
     }
 
     /// A call that is [given up](Self::given_up) is not answered because of that. Before it is closed: a cancel that is received meanwhile has had its effect, too.

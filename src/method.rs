@@ -17,7 +17,9 @@ use crate::reply::Reply;
 ///
 /// Both ends use one constant. So a literal takes the declared type, and a wrong type does not
 /// compile. With a name alone, each end says for itself what it sends or takes: the `5` of
-/// `co.call::<u64>("scale", 5)` is an `i32`.
+/// `co.call::<u64>("scale", 5)` is an `i32`, and where the other end takes a `u64` the call is
+/// [`Error::Types`](crate::Error::Types). So it is if the other end was built with another type of
+/// the constant.
 ///
 /// Several arguments are a tuple. On the wire the method is what its name is: one end may use the
 /// constant, and the other one the name. Each operation behaves as the one of [`Coprocess`] of the same

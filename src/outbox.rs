@@ -78,6 +78,9 @@ struct Out {
     resting: bool,
     messages: u64,
     bytes: u64,
+    /// Of these, what is about types, the part that is not sent yet included.
+    uncounted: u64,
+    uncounted_bytes: u64,
     waits_for_room: u64,
 }
 
@@ -142,6 +145,8 @@ impl Outbox {
                 resting: false,
                 messages: 0,
                 bytes: 0,
+                uncounted: 0,
+                uncounted_bytes: 0,
                 waits_for_room: 0,
             }),
             turn: Condvar::new(),
@@ -273,6 +278,13 @@ impl Outbox {
         Ok(true)
     }
 
+    /// A message that was sent, or kept, is not to be counted: it is about types.
+    pub(crate) fn discount(&self, bytes: usize) {
+        let mut out = lock(&self.out);
+        out.uncounted = out.uncounted.wrapping_add(1);
+        out.uncounted_bytes = out.uncounted_bytes.wrapping_add(bytes as u64);
+    }
+
     /// Has the other end look ahead for what was sent last. For what is kept, this is done again when it is sent.
     pub(crate) fn urge(&self) {
         lock(&self.out).sender.urge();
@@ -358,7 +370,7 @@ impl Outbox {
                 Err(error) => Some(*error),
                 Ok(()) if patience == Patience::None || end.must_not_wait_here() => Some(Error::Full),
                 Ok(()) if has_passed(patience.deadline()) => Some(Error::Timeout),
-                Ok(()) if has_passed(in_vain_at) => Some(*message.unheard()),
+                Ok(()) if has_passed(in_vain_at) => Some(*message.unheard(&end.pairs)),
                 Ok(()) => None,
             };
             let held = ticket.filter(|ticket| out.kept.line.knows(*ticket));
@@ -526,7 +538,7 @@ impl Outbox {
                 out = lock(&self.out);
             }
             if kind == Kind::Own {
-                if message.is_cancel() {
+                if message.is_urgent() {
                     out.sender.urge();
                 }
                 out.kept.sent_own();
@@ -584,7 +596,7 @@ impl Outbox {
                             if !has_passed(in_vain_at.and(out.standstill.ends_at(&end.watch))) {
                                 continue;
                             }
-                            Err(message.unheard())
+                            Err(message.unheard(&end.pairs))
                         }
                         waited => waited.map_err(Box::new),
                     }
@@ -631,6 +643,7 @@ impl Outbox {
 
     pub(crate) fn counters(&self) -> Sent {
         let out = lock(&self.out);
-        Sent { messages: out.messages, bytes: out.bytes, waits_for_room: out.waits_for_room, wakeups: out.sender.wakeups() }
+        let (messages, bytes) = (out.messages.saturating_sub(out.uncounted), out.bytes.saturating_sub(out.uncounted_bytes));
+        Sent { messages, bytes, waits_for_room: out.waits_for_room, wakeups: out.sender.wakeups() }
     }
 }

@@ -22,6 +22,8 @@ pub(crate) enum Outcome {
     Overloaded,
     /// What the other end's handler said.
     Remote(String),
+    /// What was sent and what is wanted, as the other end tells it.
+    Mistyped(String),
     /// The call failed on this side.
     Failed(Error),
 }
@@ -32,6 +34,7 @@ impl From<Failure<'_>> for Outcome {
             Failure::NotFound => Outcome::NotFound,
             Failure::Overloaded => Outcome::Overloaded,
             Failure::Remote(message) => Outcome::Remote(message.to_owned()),
+            Failure::Mistyped(types) => Outcome::Mistyped(types.to_owned()),
         }
     }
 }

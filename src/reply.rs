@@ -24,6 +24,7 @@ use crate::outbox::Patience;
 #[cfg(feature = "tokio")]
 use crate::panicked::panic_message;
 use crate::panicked::unwinding_message;
+use crate::registry::Incoming;
 use crate::stats::Counters;
 #[cfg(feature = "tokio")]
 use crate::timers::Due;
@@ -56,6 +57,8 @@ pub struct Reply<R> {
     end: Arc<End>,
     /// `None` once answered.
     call: Option<(CallId, Box<str>)>,
+    /// Whether the answer is to tell the kinds of the result.
+    asks: bool,
     /// Whether it counts as a call that is being served.
     counted: bool,
     /// The run of the handler that it was made for.
@@ -77,7 +80,8 @@ impl<R> fmt::Debug for Reply<R> {
 
 impl<R> Reply<R> {
     /// The reply to a call that has come, unless as many as may be were not answered yet: then this one is refused.
-    pub(crate) fn admit(end: &Arc<End>, id: CallId, method: &str) -> Option<Reply<R>> {
+    pub(crate) fn admit(end: &Arc<End>, call: &Incoming<'_>) -> Option<Reply<R>> {
+        let Incoming { id, method, asks, .. } = *call;
         let limit = end.terms.max_calls_served;
         let counted = limit < u32::MAX;
         // Relaxed: a number, and only the thread that dispatches adds to it.
@@ -94,6 +98,7 @@ impl<R> Reply<R> {
         Some(Reply {
             end: end.clone(),
             call: Some((id, method.into())),
+            asks,
             counted,
             run,
             deadline: current_deadline(),
@@ -264,7 +269,7 @@ impl<R: Serialize> Reply<R> {
             return Ok(());
         }
         let Some((id, method)) = &self.call else { return Ok(()) };
-        let sent = self.end.answer(*id, method, &result, || patience);
+        let sent = self.end.answer(*id, method, self.asks, &result, || patience);
         // Not before: if the result panics while it is encoded, the call is not answered.
         self.call = None;
         sent

@@ -19,7 +19,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Stats {
-    /// Messages sent: calls, events, answers, and the receipts for events of which the latest is kept.
+    /// Messages sent: calls, events, answers, and the receipts for events of which the latest is
+    /// kept. What the library says of types is in none of these counts.
     pub messages_sent: u64,
     /// Bytes of these, names and numbers included.
     pub bytes_sent: u64,
@@ -37,6 +38,11 @@ pub struct Stats {
     pub events_unheard: u64,
     /// Events that did not decode as what their listener takes.
     pub events_undecodable: u64,
+    /// Events whose values were of another type than their listener takes: they were not handled.
+    pub events_mistyped: u64,
+    /// Events of this end that the other end has not handled because their values were of another
+    /// type. The other end reports this number, which is its own `events_mistyped`.
+    pub events_mistyped_by_peer: u64,
     /// Events of this end that the other end has dropped because it had no handler for them. The
     /// other end reports this number, which is its own `events_unheard`. The event
     /// [`"listening"`](crate::Coprocess::listen), which the library sends, is one of them.
@@ -77,6 +83,7 @@ pub(crate) struct Counters {
     pub(crate) sleeps: AtomicU64,
     pub(crate) events_unheard: AtomicU64,
     pub(crate) events_undecodable: AtomicU64,
+    pub(crate) events_mistyped: AtomicU64,
     pub(crate) event_panics: AtomicU64,
     pub(crate) answers_dropped: AtomicU64,
     pub(crate) calls_refused: AtomicU64,

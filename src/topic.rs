@@ -14,8 +14,11 @@ use crate::error::Result;
 /// An event with the type of its value, `T`.
 ///
 /// Both ends use one constant. So a literal takes the declared type, and a wrong type does not
-/// compile: see [`Method`](crate::Method), which is the same for calls. Each operation behaves as the
-/// one of [`Coprocess`] of the same name: its errors, panics and waits are described there.
+/// compile: see [`Method`](crate::Method), which is the same for calls. If the other end takes another
+/// type, it does not handle the event, and the next one is [`Error::Types`](crate::Error::Types).
+///
+/// Each operation behaves as the one of [`Coprocess`] of the same name: its errors, panics and waits
+/// are described there.
 ///
 /// # Examples
 ///

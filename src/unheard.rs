@@ -14,10 +14,11 @@ use std::time::{Duration, Instant};
 use coprocess_ring::Watch;
 
 use crate::end::End;
-use crate::envelope::{Head, Message, split};
+use crate::envelope::{Head, Message, Subject, split};
 use crate::error::Error;
 use crate::outbox::Patience;
 use crate::stats::Counters;
+use crate::types::Pairs;
 
 /// How long an event waits for an end that has registered no handler, and takes nothing.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(5);
@@ -53,10 +54,13 @@ impl Standstill {
 impl Message<'_> {
     /// Returns the error for an event that was not sent because of that.
     #[cold]
-    pub(crate) fn unheard(&self) -> Box<Error> {
+    pub(crate) fn unheard(&self, pairs: &Pairs) -> Box<Error> {
         // The name is never among what was not copied.
         let event = match split(self.words(), self.bytes) {
-            Some((Head::Event(name), _)) => String::from_utf8_lossy(name).into_owned(),
+            Some((Head::Event(Subject::Named(name) | Subject::Described { name, .. }) | Head::Introduce { name, .. }, _)) => {
+                String::from_utf8_lossy(name).into_owned()
+            }
+            Some((Head::Event(Subject::Known(number)), _)) => pairs.name(number.number()),
             _ => String::new(),
         };
         Box::new(Error::Unheard { event })
@@ -68,7 +72,7 @@ impl End {
     #[cold]
     pub(crate) fn announce(self: &Arc<Self>) {
         let mut message = Message::new();
-        let head = Head::Event(LISTENING.as_bytes());
+        let head = Head::Event(Subject::Named(LISTENING.as_bytes()));
         // A courtesy: if the pair is over, the other end needs no notice. This thread must not wait:
         // the other end may be waiting for the handler.
         let sent = message.encode(head, &(), usize::MAX, LISTENING).and_then(|()| self.outbox.send(self, &mut message, Patience::Own));
@@ -81,6 +85,14 @@ impl End {
         Counters::add(&self.counters.events_unheard);
         // Relaxed: a statistic. Only the thread that leads gets here.
         self.watch.report_unheard(self.counters.events_unheard.load(Ordering::Relaxed));
+    }
+
+    /// Counts an event whose value is of another type than its handler takes, and tells its sender.
+    #[cold]
+    pub(crate) fn count_mistyped(&self) {
+        Counters::add(&self.counters.events_mistyped);
+        // Relaxed: as above.
+        self.watch.report_mistyped(self.counters.events_mistyped.load(Ordering::Relaxed));
     }
 
     /// Counts an event whose value is not what its handler takes, and tells its sender.

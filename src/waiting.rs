@@ -104,7 +104,7 @@ impl End {
                     self.settled(id, noticed);
                     return Ok(Arrived::Elsewhere);
                 }
-                Received::Dispatched => {
+                Received::Dispatched | Received::Noted => {
                     // A handler may have taken its time, or closed this end.
                     if self.is_over() {
                         return self.take(id, desk, || self.failure());
@@ -289,7 +289,7 @@ impl End {
                 let dispatched = led.dispatch(&mut Desk::new(), 1, None);
                 crossing.enter();
                 // Else there is a part of a message only, or that end has too many answers to send.
-                if matches!(dispatched, Ok(1..)) && !has_passed(deadline) {
+                if dispatched.is_ok_and(|dispatched| dispatched.taken > 0) && !has_passed(deadline) {
                     continue;
                 }
             }
@@ -362,7 +362,7 @@ impl End {
             other => completions.push(other),
         };
         let outcome = inbox.take_answers(ahead, |words, bytes| match split(&words, bytes) {
-            Some((Head::Answer(id), payload)) => {
+            Some((Head::Answer(id) | Head::DescribedAnswer(id, _), payload)) => {
                 let from = bytes.wrapping_sub(payload.len());
                 keep(self.pending.complete(id, Outcome::Answer { words, from, to: bytes }));
             }

@@ -35,6 +35,7 @@ fn served(parent: Coprocess) {
     parent
         .serve("double", |x: u64| x * 2)
         .serve("length", |bytes: ByteBuf| bytes.len())
+        .serve_bytes("raw", |_| [200])
         .serve_deferred("never", move |(), reply: Reply<()>| held.lock().unwrap().push(reply));
 }
 
@@ -191,7 +192,11 @@ fn errors_come_when_it_is_awaited() {
         block_on(async {
             assert_matches!(worker.call_async::<()>("nobody", ()).await, Err(Error::MethodNotFound { .. }));
             assert_matches!(worker.call_async::<usize>("length", ByteBuf::from(vec![0; 2000])).await, Err(Error::TooLarge { .. }));
-            assert_matches!(worker.call_async::<String>("double", 1_u64).await, Err(Error::Decode { .. }));
+            assert_matches!(
+                worker.call_async::<String>("double", 1_u64).await,
+                Err(Error::Types { name, sent, wanted }) if (&*name, &*sent, &*wanted) == ("double", "u64", "string as its result")
+            );
+            assert_matches!(worker.call_async::<String>("raw", 1_u64).await, Err(Error::Decode { what, .. }) if what == "raw");
             let doomed = worker.call_async::<()>("never", ());
             worker.kill().unwrap();
             assert_matches!(doomed.await, Err(Error::Disconnected(Reason::Killed(9))));

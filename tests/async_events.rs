@@ -170,6 +170,8 @@ fn given_up_before_there_was_room() {
     within(LIMIT, || {
         alone!({
             let worker = worker();
+            // It has registered its handlers: to a worker that has not, no event waits for more than some seconds.
+            assert_eq!(noted(&worker), []);
             let stopped = Stopped::new(&worker);
             let first = fill(&worker);
             let begun = kept(worker.emit_async("note", padded(first, 100)));

@@ -96,7 +96,11 @@ fn answered_in_the_order_in_which_they_are_done() {
         assert_eq!(slow.wait().unwrap(), 1);
         assert_eq!(worker.call::<i64>("parse", "-12").unwrap(), -12);
         assert_matches!(worker.call::<i64>("parse", "a dozen"), Err(Error::Remote { message, .. }) if message.contains("invalid digit"));
-        assert_matches!(worker.call::<i64>("parse", 7_u64), Err(Error::Remote { message, .. }) if message.contains("do not decode"));
+        assert_matches!(
+            worker.call::<i64>("parse", 7_u64),
+            Err(Error::Types { name, sent, wanted }) if (&*name, &*sent, &*wanted) == ("parse", "u64", "string")
+        );
+        assert_matches!(worker.call_bytes("parse", &[7]), Err(Error::Remote { message, .. }) if message.contains("do not decode"));
     });
 }
 

@@ -96,12 +96,32 @@ fn a_block_is_a_byte_string_of_whole_elements() {
             let refused = co.call::<u64>("sum", Bytes::new(&vec![0; length]));
             assert_matches!(&refused, Err(Error::Remote { message, .. }) if message.contains("do not decode"));
         }
-        assert_matches!(co.call::<usize>("points", block(&[1.0_f32; 5])), Err(Error::Remote { .. }));
-        assert_eq!(co.call::<usize>("points", block(&[1.0_f32; 8])).unwrap(), 2);
+        // Bytes say nothing of what they are of.
+        assert_matches!(co.call::<usize>("points", Bytes::new(&[0; 20])), Err(Error::Remote { .. }));
+        assert_eq!(co.call::<usize>("points", Bytes::new(&[0; 32])).unwrap(), 2);
         assert_matches!(co.call::<Block<u32>>("bytes", Bytes::new(&[0; 6])), Err(Error::Decode { .. }));
-        // What is no byte string, and what is too short for its length.
-        assert_matches!(co.call::<u64>("sum", (200_u8, 1_u8)), Err(Error::Remote { .. }));
-        assert_matches!(co.call::<usize>("plain", block(&[u64::MAX; 3])), Err(Error::Remote { .. }));
+        // What is too short for its length, and what is none of the elements that its bytes are taken for.
+        assert_matches!(co.call_bytes("sum", &[200, 1]), Err(Error::Remote { .. }));
+        let of_numbers = [&[24][..], &[0xff; 24]].concat();
+        assert_matches!(co.call_bytes("plain", &of_numbers), Err(Error::Remote { .. }));
+        co.close().unwrap();
+    });
+}
+
+#[test]
+fn a_block_of_other_elements_is_refused() {
+    within(LIMIT, || {
+        let co = coprocess::fork(worker).unwrap();
+        let refused = |result: coprocess::Result<u64>, what: &str, takes: &str| {
+            assert_matches!(result, Err(Error::Types { sent, wanted, .. }) if (&*sent, &*wanted) == (what, takes));
+        };
+        let (floats, points) = ("block of f32, 4 bytes at multiples of 4", "block of Point, 16 bytes at multiples of 4");
+        for length in [5, 8] {
+            refused(co.call("points", block(&vec![1.0_f32; length])), floats, points);
+        }
+        let numbers = "block of u64, 8 bytes at multiples of 8";
+        refused(co.call("sum", (200_u8, 1_u8)), "(u8, u8)", numbers);
+        refused(co.call("plain", block(&[u64::MAX; 3])), numbers, "[_]");
         co.close().unwrap();
     });
 }

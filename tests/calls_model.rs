@@ -26,6 +26,7 @@ mod envelope {
         NotFound,
         Overloaded,
         Remote(&'a str),
+        Mistyped(&'a str),
     }
 }
 

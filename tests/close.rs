@@ -411,7 +411,7 @@ fn a_handle_inside_its_own_handler_keeps_the_pair_open() {
             inside.emit("again", number + 1).unwrap();
             sender.send(number).unwrap();
         });
-        worker.emit("again", 0).unwrap();
+        worker.emit("again", 0_u32).unwrap();
         drop(worker);
         for number in 0..100 {
             assert_eq!(next(&numbers), number);

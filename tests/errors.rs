@@ -35,6 +35,7 @@ fn worker() -> Coprocess {
         parent
             .serve("double", |x: i64| x * 2)
             .serve("length", |text: String| text.len())
+            .serve_bytes("raw", |bytes| bytes.to_vec())
             .serve("panic", |()| -> () { panic!("eleven pipers") })
             .try_serve("fail", |()| Err::<(), _>("ten lords"))
             .serve_deferred("drop", |(), reply: Reply<()>| drop(reply))
@@ -256,15 +257,34 @@ fn encode() {
 fn decode() {
     within(LIMIT, || {
         let worker = worker();
-        // An answer of another type: too short, and one with bytes left over.
-        for error in [
-            worker.call::<(i64, String)>("double", 1).map(drop).unwrap_err(),
-            worker.call::<u8>("double", 1_000_000).map(drop).unwrap_err(),
-        ] {
-            assert_matches!(error, Error::Decode { ref what, .. } if what == "double");
-            check_error(&error, "`double`");
+        // An answer whose type is not known: too short, and one with bytes left over.
+        for error in
+            [worker.call::<(i64, String)>("raw", 1).map(drop).unwrap_err(), worker.call::<u8>("raw", 1_000_000).map(drop).unwrap_err()]
+        {
+            assert_matches!(error, Error::Decode { ref what, .. } if what == "raw");
+            check_error(&error, "`raw`");
             check_error(&error, "same types");
             assert!(error.source().is_some());
+        }
+        assert_eq!(worker.call::<i64>("double", 1).unwrap(), 2);
+    });
+}
+
+/// An answer of another type than the caller wants.
+#[test]
+fn a_result_of_another_type() {
+    within(LIMIT, || {
+        let worker = worker();
+        for (error, takes) in [
+            (worker.call::<(i64, String)>("double", 1).map(drop).unwrap_err(), "(_, _) as its result"),
+            (worker.call::<u8>("double", 1_000_000).map(drop).unwrap_err(), "u8 as its result"),
+        ] {
+            assert_matches!(
+                &error,
+                Error::Types { name, sent, wanted } if (&**name, &**sent, &**wanted) == ("double", "i64", takes)
+            );
+            check_error(&error, "`double`");
+            assert!(error.source().is_none());
         }
         assert_eq!(worker.call::<i64>("double", 1).unwrap(), 2);
     });
@@ -275,8 +295,20 @@ fn decode() {
 fn arguments_of_another_type() {
     within(LIMIT, || {
         let worker = worker();
-        for error in [worker.call::<usize>("length", ()).unwrap_err(), worker.call::<usize>("length", ("text", 1)).unwrap_err()] {
-            assert_matches!(error, Error::Decode { .. } | Error::Remote { .. });
+        for (error, what) in [
+            (worker.call::<usize>("length", ()).unwrap_err(), "()"),
+            (worker.call::<usize>("length", ("text", 1)).unwrap_err(), "(string, i32)"),
+        ] {
+            assert_matches!(
+                &error,
+                Error::Types { name, sent, wanted } if (&**name, &**sent, &**wanted) == ("length", what, "string")
+            );
+            check_error(&error, "`length`");
+        }
+        // Bytes whose type is not known: too few, and too many.
+        for bytes in [&b""[..], b"\x04text\x02"] {
+            let error = worker.call_bytes("length", bytes).unwrap_err();
+            assert_matches!(&error, Error::Remote { message, .. } if message.contains("do not decode"));
             check_error(&error, "`length`");
         }
         assert_eq!(worker.call::<usize>("length", "text").unwrap(), 4);

@@ -251,22 +251,39 @@ fn unknown_names() {
             let end = parent.downgrade();
             parent.serve("counts", move |()| {
                 let stats = end.upgrade().unwrap().stats();
-                (stats.events_unheard, stats.events_undecodable)
+                (stats.events_unheard, stats.events_undecodable, stats.events_mistyped)
             });
         })
         .unwrap();
-        let counts = || worker.call::<(u64, u64)>("counts", ()).unwrap();
-        let (unheard, undecodable) = counts();
-        assert_eq!(undecodable, 0);
+        let counts = || worker.call::<(u64, u64, u64)>("counts", ()).unwrap();
+        let (unheard, undecodable, mistyped) = counts();
+        assert_eq!((undecodable, mistyped), (0, 0));
         worker.emit("heard", 1).unwrap();
-        assert_eq!(counts(), (unheard, 0));
+        assert_eq!(counts(), (unheard, 0, 0));
         worker.emit("unheard", 1).unwrap();
         worker.emit("", ()).unwrap();
-        assert_eq!(counts(), (unheard + 2, 0));
+        assert_eq!(counts(), (unheard + 2, 0, 0));
+        worker.emit_bytes("heard", b"not a number, and too long for one").unwrap();
+        worker.emit_bytes("heard", b"").unwrap();
+        worker.emit_bytes("heard", &[2, 4]).unwrap();
+        assert_eq!(counts(), (unheard + 2, 3, 0));
         worker.emit("heard", "not a number, and too long for one").unwrap();
         worker.emit("heard", ()).unwrap();
         worker.emit("heard", (1, 2)).unwrap();
-        assert_eq!(counts(), (unheard + 2, 3));
+        assert_eq!(counts(), (unheard + 2, 3, 3));
+        // Those are refused by now.
+        for (refused, what) in [
+            (worker.emit("heard", "not a number, and too long for one"), "string"),
+            (worker.emit("heard", ()), "()"),
+            (worker.emit("heard", (1, 2)), "(i32, i32)"),
+        ] {
+            assert_matches!(
+                refused,
+                Err(Error::Types { name, sent, wanted }) if (&*name, &*sent, &*wanted) == ("heard", what, "i32")
+            );
+        }
+        worker.emit("heard", 1).unwrap();
+        assert_eq!(counts(), (unheard + 2, 3, 3));
         for name in ["missing", "", "serve"] {
             assert_matches!(worker.call::<()>(name, ()), Err(Error::MethodNotFound { ref method }) if method == name);
         }

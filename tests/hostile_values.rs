@@ -1,32 +1,51 @@
 //! Values that ask for more than they are: lengths of quintillions, elements without bytes, nesting without end. Whoever receives them gets an
 //! error, for next to no memory, and the pair lives on. They come over the wire, from workers that encode them on purpose, and go to
-//! workers likewise.
+//! workers likewise: without a word about their types, and with the kinds of an honest value.
 
 mod common;
 
+use std::cell::Cell;
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::future::Future;
+use std::marker::PhantomData;
 use std::sync::Arc;
 use std::task::{Context, Poll, Wake, Waker};
 use std::thread;
 
 use common::{LIMIT, SMALL_RING, alone, assert_matches, at_once, eventually, peak_kib, within};
 use coprocess::serde_bytes::{ByteBuf, Bytes};
-use coprocess::{Coprocess, Error, Pending, Reply, WaitStrategy};
+use coprocess::{Coprocess, Error, Pending, Reply, TypeCheck, WaitStrategy};
 use serde::de::DeserializeOwned;
 use serde::ser::SerializeTuple;
 use serde::{Deserialize, Serialize, Serializer};
 
 coprocess::init_in_tests!();
 
-/// Bytes that become the encoded value as they are.
+/// Bytes that are to become the encoded value as they are.
 #[derive(Clone, Debug, Deserialize)]
 struct Raw(ByteBuf);
 
-impl Serialize for Raw {
+/// A value with these bytes. Where its type is looked at first, it is an honest one then.
+struct Crafted<T> {
+    raw: Raw,
+    looked_at: Cell<bool>,
+    of: PhantomData<fn() -> T>,
+}
+
+impl<T> Crafted<T> {
+    /// `types`: the setting of the pair.
+    fn new(raw: &Raw, types: TypeCheck) -> Crafted<T> {
+        Crafted { raw: raw.clone(), looked_at: Cell::new(types == TypeCheck::Off), of: PhantomData }
+    }
+}
+
+impl<T: Count> Serialize for Crafted<T> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let mut tuple = serializer.serialize_tuple(self.0.len())?;
-        self.0.iter().try_for_each(|byte| tuple.serialize_element(byte))?;
+        if !self.looked_at.replace(true) {
+            return T::sample().serialize(serializer);
+        }
+        let mut tuple = serializer.serialize_tuple(self.raw.0.len())?;
+        self.raw.0.iter().try_for_each(|byte| tuple.serialize_element(byte))?;
         tuple.end()
     }
 }
@@ -77,13 +96,22 @@ struct Skipped {
     _memory: [u64; 16],
 }
 
+impl Default for Skipped {
+    fn default() -> Skipped {
+        Skipped { _memory: memory() }
+    }
+}
+
 fn memory() -> [u64; 16] {
     [1; 16]
 }
 
 /// How many of each type's bytes or elements there were. Whatever is received is used.
-trait Count: DeserializeOwned + Send + 'static {
+trait Count: Serialize + DeserializeOwned + Send + 'static {
     fn count(&self) -> usize;
+
+    /// A modest value, whose kinds tell all there is to tell.
+    fn sample() -> Self;
 }
 
 macro_rules! count {
@@ -92,14 +120,42 @@ macro_rules! count {
             fn count(&self) -> usize {
                 self.len()
             }
+
+            fn sample() -> Self {
+                std::iter::once(Default::default()).collect()
+            }
         }
     )*};
 }
 
-count!(Vec<u8>, Vec<u64>, Vec<()>, Vec<Skipped>, Vec<Vec<()>>, Vec<Vec<Skipped>>, Vec<String>, String, ByteBuf);
+count!(Vec<u8>, Vec<u64>, Vec<()>, Vec<Skipped>, Vec<Vec<()>>, Vec<Vec<Skipped>>, Vec<String>);
 count!(HashMap<u64, u64>, HashMap<(), ()>, HashSet<()>, BTreeMap<u8, ()>, Vec<HashMap<u64, u64>>);
 
+impl Count for String {
+    fn count(&self) -> usize {
+        self.len()
+    }
+
+    fn sample() -> String {
+        String::from("text")
+    }
+}
+
+impl Count for ByteBuf {
+    fn count(&self) -> usize {
+        self.len()
+    }
+
+    fn sample() -> ByteBuf {
+        ByteBuf::from([0])
+    }
+}
+
 impl Count for List {
+    fn sample() -> List {
+        List::Link(Box::new(List::Link(Box::new(List::End))))
+    }
+
     fn count(&self) -> usize {
         let mut count = 0;
         let mut at = self;
@@ -112,28 +168,62 @@ impl Count for List {
 }
 
 impl Count for Chain {
+    fn sample() -> Chain {
+        Chain(Some(Box::new(Chain(None))))
+    }
+
     fn count(&self) -> usize {
         self.0.as_ref().map_or(0, |next| 1 + next.count())
     }
 }
 
 impl Count for Tree {
+    fn sample() -> Tree {
+        Tree { children: vec![Tree { children: vec![] }] }
+    }
+
     fn count(&self) -> usize {
         self.children.iter().map(|child| 1 + child.count()).sum()
     }
 }
 
 impl Count for Maps {
+    fn sample() -> Maps {
+        Maps(BTreeMap::from([(7, Maps(BTreeMap::new()))]))
+    }
+
     fn count(&self) -> usize {
         self.0.values().map(|next| 1 + next.count()).sum()
     }
 }
 
-/// Takes a value of this type wherever one can arrive.
-fn take<T: Count>(end: &Coprocess, name: &str) {
-    end.serve(name, |value: T| value.count());
-    end.serve_deferred(&format!("{name} later"), |value: T, reply: Reply<usize>| reply.send(value.count()).unwrap());
-    end.listen(name, |value: T| drop(value));
+/// What is done with values of a type, which has this name.
+#[derive(Clone, Copy)]
+struct Kind {
+    /// Takes one wherever one can arrive.
+    take: fn(&Coprocess, &str),
+    emit: fn(&Coprocess, &str, &Raw, TypeCheck) -> coprocess::Result<()>,
+    call: fn(&Coprocess, &str, &Raw, TypeCheck) -> coprocess::Result<usize>,
+    /// Answers with one that is sent to it in a parcel.
+    answer: fn(&Coprocess, &str),
+}
+
+const fn of<T: Count>() -> Kind {
+    Kind {
+        take: |end, name| {
+            end.serve(name, |value: T| value.count());
+            end.serve_deferred(&format!("{name} later"), |value: T, reply: Reply<usize>| reply.send(value.count()).unwrap());
+            end.listen(name, |value: T| drop(value));
+        },
+        emit: |end, name, raw, types| end.emit(name, Crafted::<T>::new(raw, types)),
+        call: |end, name, raw, types| end.call(name, Crafted::<T>::new(raw, types)),
+        answer: |end, name| {
+            end.serve(&format!("answer {name}"), |raw: (Raw,)| Crafted::<T>::new(&raw.0, types()));
+            end.serve_deferred(&format!("answer {name} later"), |raw: (Raw,), reply: Reply<Crafted<T>>| {
+                drop(thread::spawn(move || reply.send(Crafted::new(&raw.0, types()))));
+            });
+        },
+    }
 }
 
 /// A name for each type, and what must not be accepted as one.
@@ -147,40 +237,55 @@ fn for_each_type(mut visit: impl FnMut(&str, Kind, &[Raw])) {
     let deep = |level: &[u8]| [129, 5000, 100_000, 3_000_000].map(|levels| Raw(level.repeat(levels / level.len() + 129).into())).to_vec();
 
     for values in [lengths, with_some] {
-        visit("bytes", take::<Vec<u8>>, &values);
-        visit("numbers", take::<Vec<u64>>, &values);
-        visit("units", take::<Vec<()>>, &values);
-        visit("skipped", take::<Vec<Skipped>>, &values);
-        visit("texts", take::<Vec<String>>, &values);
-        visit("text", take::<String>, &values);
-        visit("byte buffer", take::<ByteBuf>, &values);
-        visit("map", take::<HashMap<u64, u64>>, &values);
-        visit("map of units", take::<HashMap<(), ()>>, &values);
-        visit("set of units", take::<HashSet<()>>, &values);
-        visit("ordered map", take::<BTreeMap<u8, ()>>, &values);
+        visit("bytes", of::<Vec<u8>>(), &values);
+        visit("numbers", of::<Vec<u64>>(), &values);
+        visit("units", of::<Vec<()>>(), &values);
+        visit("skipped", of::<Vec<Skipped>>(), &values);
+        visit("texts", of::<Vec<String>>(), &values);
+        visit("text", of::<String>(), &values);
+        visit("byte buffer", of::<ByteBuf>(), &values);
+        visit("map", of::<HashMap<u64, u64>>(), &values);
+        visit("map of units", of::<HashMap<(), ()>>(), &values);
+        visit("set of units", of::<HashSet<()>>(), &values);
+        visit("ordered map", of::<BTreeMap<u8, ()>>(), &values);
     }
-    visit("units in sequences", take::<Vec<Vec<()>>>, &nested);
-    visit("skipped in sequences", take::<Vec<Vec<Skipped>>>, &nested);
-    visit("maps in sequences", take::<Vec<HashMap<u64, u64>>>, &nested);
-    visit("list", take::<List>, &deep(&[1]));
-    visit("chain", take::<Chain>, &deep(&[1]));
-    visit("tree", take::<Tree>, &deep(&[1]));
-    visit("maps", take::<Maps>, &deep(&[1, 7]));
+    visit("units in sequences", of::<Vec<Vec<()>>>(), &nested);
+    visit("skipped in sequences", of::<Vec<Vec<Skipped>>>(), &nested);
+    visit("maps in sequences", of::<Vec<HashMap<u64, u64>>>(), &nested);
+    visit("list", of::<List>(), &deep(&[1]));
+    visit("chain", of::<Chain>(), &deep(&[1]));
+    visit("tree", of::<Tree>(), &deep(&[1]));
+    visit("maps", of::<Maps>(), &deep(&[1, 7]));
 }
 
-/// Registers handlers for a type.
-type Kind = fn(&Coprocess, &str);
+const TYPES: &str = "HOSTILE_VALUES_TYPES";
+
+/// In a worker: the setting of its pair.
+fn types() -> TypeCheck {
+    match std::env::var(TYPES).unwrap().as_str() {
+        "off" => TypeCheck::Off,
+        "always" => TypeCheck::Always,
+        other => unreachable!("{other}"),
+    }
+}
 
 /// A worker that takes every type, and sends back what it is given.
-fn worker(capacity: usize, strategy: WaitStrategy) -> Coprocess {
-    let worker = common::patient().ring_capacity(capacity).wait(strategy).fork(|parent| {
-        for_each_type(|name, kind, _| kind(&parent, name));
-        parent.serve("answer", |raw: (Raw,)| raw.0);
-        parent.serve_deferred("answer later", |raw: (Raw,), reply: Reply<Raw>| drop(thread::spawn(move || reply.send(raw.0))));
-        let end = parent.downgrade();
-        parent.serve("emit", move |(name, raw): (String, Raw)| end.upgrade().unwrap().emit(&name, raw).unwrap());
-        let end = parent.downgrade();
-        parent.serve("call", move |(name, raw): (String, Raw)| match end.upgrade().unwrap().call::<usize>(&name, raw) {
+fn worker((capacity, strategy, types_checked): Setup) -> Coprocess {
+    let name = if types_checked == TypeCheck::Off { "off" } else { "always" };
+    let worker = common::patient().ring_capacity(capacity).wait(strategy).check_types(types_checked).env(TYPES, name).fork(|parent| {
+        let mut kinds = HashMap::new();
+        for_each_type(|name, kind, _| {
+            (kind.take)(&parent, name);
+            (kind.answer)(&parent, name);
+            kinds.insert(name.to_owned(), kind);
+        });
+        let kinds = Arc::new(kinds);
+        let (end, of) = (parent.downgrade(), kinds.clone());
+        parent.serve("emit", move |(name, raw): (String, Raw)| {
+            (of[&name].emit)(&end.upgrade().unwrap(), &name, &raw, types()).unwrap();
+        });
+        let (end, of) = (parent.downgrade(), kinds);
+        parent.serve("call", move |(name, raw): (String, Raw)| match (of[&name].call)(&end.upgrade().unwrap(), &name, &raw, types()) {
             Err(Error::Remote { message, .. }) => message,
             other => panic!("{other:?}"),
         });
@@ -196,8 +301,14 @@ fn parcel(raw: &Raw) -> &Bytes {
     Bytes::new(&raw.0)
 }
 
+type Setup = (usize, WaitStrategy, TypeCheck);
+
 /// A message through a small ring takes many turns; then there are fewer of them.
-const SETUPS: [(usize, WaitStrategy); 2] = [(SMALL_RING, WaitStrategy::Block), (256 * 1024, WaitStrategy::Adaptive)];
+const SETUPS: [Setup; 3] = [
+    (SMALL_RING, WaitStrategy::Block, TypeCheck::Off),
+    (256 * 1024, WaitStrategy::Adaptive, TypeCheck::Off),
+    (256 * 1024, WaitStrategy::Adaptive, TypeCheck::Always),
+];
 
 /// What the largest message, a few copies of it, and all the small ones may take, and no more.
 const ALLOWANCE_KIB: u64 = 128 * 1024;
@@ -206,18 +317,21 @@ const ALLOWANCE_KIB: u64 = 128 * 1024;
 #[test]
 fn sent_to_a_worker() {
     within(LIMIT, || {
-        for (capacity, strategy) in SETUPS {
-            let worker = worker(capacity, strategy);
+        for setup in SETUPS {
+            let (worker, types) = (worker(setup), setup.2);
             let before: u64 = worker.call("peak", ()).unwrap();
             let mut events = 0;
-            for_each_type(|name, _, values| {
+            for_each_type(|name, kind, values| {
                 for raw in values {
                     for method in [name, &format!("{name} later")] {
-                        let error = at_once(|| worker.call::<usize>(method, raw)).unwrap_err();
+                        let error = at_once(|| (kind.call)(&worker, method, raw, types)).unwrap_err();
+                        assert_matches!(error, Error::Remote { ref message, .. } if message.contains("do not decode"));
+                        let error = at_once(|| worker.call_bytes(method, &raw.0)).unwrap_err();
                         assert_matches!(error, Error::Remote { ref message, .. } if message.contains("do not decode"));
                     }
-                    worker.emit(name, raw).unwrap();
-                    events += 1;
+                    (kind.emit)(&worker, name, raw, types).unwrap();
+                    worker.emit_bytes(name, &raw.0).unwrap();
+                    events += 2;
                 }
             });
             assert_eq!(worker.call::<u64>("undecodable", ()).unwrap(), events);
@@ -246,8 +360,8 @@ fn awaited<T: DeserializeOwned>(mut call: Pending<T>) -> Result<T, Error> {
     }
 }
 
-fn refuse<T: Count>(worker: &Coprocess, raw: &Raw) {
-    for method in ["answer", "answer later"] {
+fn refuse<T: Count>(worker: &Coprocess, name: &str, raw: &Raw) {
+    for method in [&*format!("answer {name}"), &*format!("answer {name} later")] {
         let refused = |result: Result<T, Error>| match result {
             Err(Error::Decode { what, .. }) => assert_eq!(what, method),
             Err(error) => panic!("{error}"),
@@ -267,20 +381,20 @@ fn refuse<T: Count>(worker: &Coprocess, raw: &Raw) {
 fn sent_as_an_answer() {
     within(LIMIT, || {
         alone!({
-            for (capacity, strategy) in SETUPS {
-                let worker = worker(capacity, strategy);
+            for setup in SETUPS {
+                let worker = worker(setup);
                 let before = peak_kib();
                 for_each_type(|name, _, values| {
                     for raw in values {
                         match name {
-                            "bytes" => refuse::<Vec<u8>>(&worker, raw),
-                            "units" => refuse::<Vec<()>>(&worker, raw),
-                            "skipped" => refuse::<Vec<Skipped>>(&worker, raw),
-                            "map" => refuse::<HashMap<u64, u64>>(&worker, raw),
-                            "byte buffer" => refuse::<ByteBuf>(&worker, raw),
-                            "units in sequences" => refuse::<Vec<Vec<()>>>(&worker, raw),
-                            "list" => refuse::<List>(&worker, raw),
-                            "tree" => refuse::<Tree>(&worker, raw),
+                            "bytes" => refuse::<Vec<u8>>(&worker, name, raw),
+                            "units" => refuse::<Vec<()>>(&worker, name, raw),
+                            "skipped" => refuse::<Vec<Skipped>>(&worker, name, raw),
+                            "map" => refuse::<HashMap<u64, u64>>(&worker, name, raw),
+                            "byte buffer" => refuse::<ByteBuf>(&worker, name, raw),
+                            "units in sequences" => refuse::<Vec<Vec<()>>>(&worker, name, raw),
+                            "list" => refuse::<List>(&worker, name, raw),
+                            "tree" => refuse::<Tree>(&worker, name, raw),
                             // What differs is the types, which the other directions try.
                             _ => {}
                         }
@@ -299,10 +413,10 @@ fn sent_as_an_answer() {
 fn sent_by_a_worker() {
     within(LIMIT, || {
         alone!({
-            for (capacity, strategy) in SETUPS {
-                let worker = worker(capacity, strategy);
+            for setup in SETUPS {
+                let worker = worker(setup);
                 let before = peak_kib();
-                for_each_type(|name, kind, _| kind(&worker, name));
+                for_each_type(|name, kind, _| (kind.take)(&worker, name));
                 let mut events = 0;
                 for_each_type(|name, _, values| {
                     for raw in values {
@@ -326,11 +440,13 @@ fn sent_by_a_worker() {
 #[test]
 fn within_the_bounds() {
     within(LIMIT, || {
-        let worker = worker(SMALL_RING, WaitStrategy::Adaptive);
-        let deepest = |level: u8| Raw([vec![level; 127], vec![0]].concat().into());
-        for name in ["list", "chain", "tree"] {
-            assert_eq!(worker.call::<usize>(name, deepest(1)).unwrap(), 127);
-            assert_eq!(worker.call::<usize>(&format!("{name} later"), deepest(1)).unwrap(), 127);
+        let worker = worker((SMALL_RING, WaitStrategy::Adaptive, TypeCheck::Always));
+        let deepest = Raw([vec![1; 127], vec![0]].concat().into());
+        for (name, kind) in [("list", of::<List>()), ("chain", of::<Chain>()), ("tree", of::<Tree>())] {
+            for method in [name, &format!("{name} later")] {
+                assert_eq!((kind.call)(&worker, method, &deepest, TypeCheck::Always).unwrap(), 127);
+                assert_eq!(worker.call_bytes(method, &deepest.0).unwrap(), [127]);
+            }
         }
         assert_eq!(worker.call::<usize>("units", vec![(); 5000]).unwrap(), 5000);
         assert_eq!(worker.call::<usize>("bytes", vec![7_u8; 1 << 20]).unwrap(), 1 << 20);

@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 use common::{LIMIT, assert_matches, at_once, check_error, meant, pattern, program, role, serve_parent, within};
 use coprocess::interface::InterfaceError;
 use coprocess::serde_bytes::ByteBuf;
-use coprocess::{Builder, Coprocess, Error, Reason, Reply, WeakCoprocess};
+use coprocess::{Builder, Coprocess, Error, Reason, Reply, TypeCheck, WeakCoprocess};
 use serde::{Deserialize, Serialize};
 
 coprocess::init_in_tests!();
@@ -550,7 +550,7 @@ fn calls_by_name_meet_a_typed_server() {
             "note event(String, u32)",
             "forget event()",
         ] {
-            assert!(described.lines().any(|other| other.split(" #").next() == Some(line)), "{line} is not in {described}");
+            assert!(described.lines().any(|other| other == line), "{line} is not in {described}");
         }
         assert!(!described.contains("not_here"));
     });
@@ -802,8 +802,7 @@ fn interfaces_that_macros_make() {
         let co = coprocess::fork(|parent| Maker.serve(&parent)).unwrap();
         assert_eq!(MadeClient::new(&co).unwrap().made("a hand").unwrap(), Some(PathBuf::from("a hand")));
         let described: String = co.call("Made::interface", ()).unwrap();
-        assert!(described.starts_with("made fn(String) -> Option<PathBuf> #"), "{described}");
-        assert_eq!(co.call::<String>("Made::types", ("made", 1_usize)).unwrap(), "Option<string>");
+        assert_eq!(described, "made fn(String) -> Option<PathBuf>\n");
     });
 }
 
@@ -1051,8 +1050,20 @@ fn misfit<T: std::fmt::Debug>(made: coprocess::Result<T>) -> InterfaceError {
     }
 }
 
-fn differs(method: &'static str, place: &str, ours: &str, theirs: &str) -> InterfaceError {
-    InterfaceError::TypeDiffers { method, place: place.to_owned(), ours: ours.to_owned(), theirs: theirs.to_owned() }
+/// Returns the types of an [`Error::Types`]: what was sent, and what was wanted.
+#[track_caller]
+fn types<T: std::fmt::Debug>(called: coprocess::Result<T>, method: &str) -> (String, String) {
+    match called {
+        Err(Error::Types { name, sent, wanted }) => {
+            assert!(name.ends_with(&format!(".{method}")), "{name}");
+            check_error(
+                &Error::Types { name: name.clone(), sent: sent.clone(), wanted: wanted.clone() },
+                &format!("`{name}` takes {wanted}"),
+            );
+            (sent, wanted)
+        }
+        other => panic!("{other:?}"),
+    }
 }
 
 #[test]
@@ -1092,46 +1103,70 @@ fn a_worker_program_that_finds_another_interface_at_its_parent() {
 mod values {
     use super::*;
 
+    /// For each case the types at both ends, and examples of their values. All but the last one of
+    /// each do not show what differs.
     macro_rules! differing {
-        ($($case:ident $name:literal { $($ours:item)* } { $($theirs:item)* })*) => {
+        ($(
+            $case:ident $name:literal
+            ours { $($ours:item)* } [$($our_example:expr),*]
+            theirs { $($theirs:item)* } [$($their_example:expr),*]
+        )*) => {
             $(
                 pub(super) mod $case {
                     pub(in super::super) mod ours {
                         use super::super::super::*;
                         $($ours)*
-                        keeper!($name);
+                        keeper!($name, [$($our_example),*]);
                     }
                     pub(in super::super) mod theirs {
                         use super::super::super::*;
                         $($theirs)*
-                        keeper!($name);
+                        keeper!($name, [$($their_example),*]);
                     }
                 }
             )*
 
             pub(super) fn serve_theirs(parent: &Coprocess) {
-                $($case::theirs::Keeper::serve($case::theirs::Same, parent);)*
+                $($case::theirs::Keeper::serve($case::theirs::Same::default(), parent);)*
             }
         };
     }
 
     macro_rules! keeper {
-        ($name:literal) => {
+        ($name:literal, $examples:expr) => {
             #[coprocess::interface(name = $name)]
             pub(crate) trait Keeper {
-                fn fits(&self) -> u64;
-                fn keep(&self, number: u64, value: Value) -> Vec<Value>;
+                fn keep(&self, number: u64, value: Value) -> u64;
+                fn give(&self, number: usize) -> Value;
+                #[event]
+                fn note(&self, value: Value);
+                /// How many values have come, by `keep` and `note`.
+                fn count(&self) -> u64;
             }
 
-            pub(crate) struct Same;
+            #[derive(Default)]
+            pub(crate) struct Same {
+                count: AtomicU64,
+            }
 
             impl Keeper for Same {
-                fn fits(&self) -> u64 {
-                    1
+                fn keep(&self, number: u64, _: Value) -> u64 {
+                    self.count.fetch_add(1, Ordering::Relaxed);
+                    number
                 }
-                fn keep(&self, _: u64, value: Value) -> Vec<Value> {
-                    vec![value]
+                fn give(&self, number: usize) -> Value {
+                    examples().swap_remove(number)
                 }
+                fn note(&self, _: Value) {
+                    self.count.fetch_add(1, Ordering::Relaxed);
+                }
+                fn count(&self) -> u64 {
+                    self.count.load(Ordering::Relaxed)
+                }
+            }
+
+            pub(crate) fn examples() -> Vec<Value> {
+                $examples.into()
             }
         };
     }
@@ -1143,114 +1178,275 @@ mod values {
         )*};
     }
 
-    /// Nobody has seen one of these.
+    /// Converts any number but one that only the other end sends.
     macro_rules! refusing {
-        () => {
-            refusing!(u8);
-        };
-        ($number:ty) => {
+        ($number:ty, $refused:literal) => {
             impl TryFrom<($number, u8)> for Value {
                 type Error = String;
-                fn try_from(_: ($number, u8)) -> Result<Value, String> {
-                    std::process::abort()
+                fn try_from(pair: ($number, u8)) -> Result<Value, String> {
+                    if pair.0 == $refused {
+                        std::process::abort();
+                    }
+                    Ok(Value(pair.0))
                 }
             }
             impl From<Value> for ($number, u8) {
-                fn from(_: Value) -> ($number, u8) {
-                    (0, 0)
+                fn from(value: Value) -> ($number, u8) {
+                    (value.0, 0)
                 }
             }
         };
     }
 
     differing! {
-        swapped_fields "swapped fields" { kept!(pub(crate) struct Value { a: u64, b: u64 }); } { kept!(pub(crate) struct Value { b: u64, a: u64 }); }
-        added_field "added field" { kept!(pub(crate) struct Value { a: u64 }); } { kept!(pub(crate) struct Value { a: u64, b: Option<u64> }); }
-        renamed_variant "renamed variant" { kept!(pub(crate) enum Value { A, B(u8) }); } { kept!(pub(crate) enum Value { A, C(u8) }); }
-        swapped_variants "swapped variants" { kept!(pub(crate) enum Value { A, B }); } { kept!(pub(crate) enum Value { B, A }); }
-        inside "inside" {
-            kept!(pub(crate) struct Value(Option<Vec<Inner>>); pub(crate) struct Inner { a: u8, b: u8 });
-        } {
-            kept!(pub(crate) struct Value(Option<Vec<Inner>>); pub(crate) struct Inner { b: u8, a: u8 });
-        }
-        optional "optional" { pub(crate) type Value = Option<u8>; } { pub(crate) type Value = u8; }
-        unit "unit" { kept!(pub(crate) struct Value(Metres); struct Metres(f64);); } { kept!(pub(crate) struct Value(Feet); struct Feet(f64);); }
-        longer "longer" { kept!(pub(crate) struct Value(u8, u8);); } { kept!(pub(crate) struct Value(u8, u8, u8);); }
-        key "key" { pub(crate) type Value = BTreeMap<u8, String>; } { pub(crate) type Value = BTreeMap<u16, String>; }
-        block "block" { pub(crate) type Value = coprocess::Block<f32>; } { pub(crate) type Value = coprocess::Block<u32>; }
-        checked "checked" {
-            kept!(#[serde(try_from = "(u8, u8)", into = "(u8, u8)")] pub(crate) struct Value(u8););
-            refusing!();
-        } {
-            kept!(#[serde(try_from = "(u16, u8)", into = "(u16, u8)")] pub(crate) struct Value(u16););
-            refusing!(u16);
-        }
-        recursive "recursive" {
-            kept!(pub(crate) struct Value { next: Option<Box<Value>>, last: u8 });
-        } {
-            kept!(pub(crate) struct Value { last: u8, next: Option<Box<Value>> });
-        }
+        swapped_fields "swapped fields"
+            ours { kept!(pub(crate) struct Value { a: u64, b: u64 }); } [Value { a: 1, b: 2 }]
+            theirs { kept!(pub(crate) struct Value { b: u64, a: u64 }); } [Value { a: 1, b: 2 }]
+        added_field "added field"
+            ours { kept!(pub(crate) struct Value { a: u64 }); } [Value { a: 1 }]
+            theirs { kept!(pub(crate) struct Value { a: u64, b: Option<u64> }); } [Value { a: 1, b: None }]
+        field "type of a field"
+            ours { kept!(pub(crate) struct Value { a: u32 }); } [Value { a: 1 }]
+            theirs { kept!(pub(crate) struct Value { a: f32 }); } [Value { a: 1.0 }]
+        renamed_variant "renamed variant"
+            ours { kept!(pub(crate) enum Value { A, B(u8) }); } [Value::A, Value::B(1)]
+            theirs { kept!(pub(crate) enum Value { A, C(u8) }); } [Value::A, Value::C(1)]
+        swapped_variants "swapped variants"
+            ours { kept!(pub(crate) enum Value { A, B }); } [Value::A]
+            theirs { kept!(pub(crate) enum Value { B, A }); } [Value::A]
+        content_of_a_variant "content of a variant"
+            ours { kept!(pub(crate) enum Value { A, B { b: u8 } }); } [Value::A, Value::B { b: 1 }]
+            theirs { kept!(pub(crate) enum Value { A, B { b: i8 } }); } [Value::A, Value::B { b: 1 }]
+        inside "inside"
+            ours { kept!(pub(crate) struct Value(Option<Vec<Inner>>); pub(crate) struct Inner { a: u8, b: u8 }); }
+                [Value(None), Value(Some(vec![])), Value(Some(vec![Inner { a: 1, b: 2 }]))]
+            theirs { kept!(pub(crate) struct Value(Option<Vec<Inner>>); pub(crate) struct Inner { b: u8, a: u8 }); }
+                [Value(None), Value(Some(vec![])), Value(Some(vec![Inner { a: 1, b: 2 }]))]
+        within_a_struct "within a struct"
+            ours { kept!(pub(crate) struct Value { inner: Inner } pub(crate) struct Inner { a: u8, b: u8 }); }
+                [Value { inner: Inner { a: 1, b: 2 } }]
+            theirs { kept!(pub(crate) struct Value { inner: Inner } pub(crate) struct Inner { b: u8, a: u8 }); }
+                [Value { inner: Inner { a: 1, b: 2 } }]
+        optional "optional"
+            ours { pub(crate) type Value = Option<u8>; } [Some(1)]
+            theirs { pub(crate) type Value = u8; } [1]
+        longer "longer"
+            ours { kept!(pub(crate) struct Value(u8, u8);); } [Value(1, 2)]
+            theirs { kept!(pub(crate) struct Value(u8, u8, u8);); } [Value(1, 2, 3)]
+        second "second of a tuple"
+            ours { pub(crate) type Value = (u8, u8); } [(1, 2)]
+            theirs { pub(crate) type Value = (u8, i8); } [(1, 2)]
+        key "key"
+            ours { pub(crate) type Value = BTreeMap<u8, String>; } [BTreeMap::new(), BTreeMap::from([(1, String::new())])]
+            theirs { pub(crate) type Value = BTreeMap<u16, String>; } [BTreeMap::new(), BTreeMap::from([(1, String::new())])]
+        mapped "value of a map"
+            ours { pub(crate) type Value = BTreeMap<u8, u8>; } [BTreeMap::new(), BTreeMap::from([(1, 2)])]
+            theirs { pub(crate) type Value = BTreeMap<u8, i8>; } [BTreeMap::new(), BTreeMap::from([(1, 2)])]
+        failure "error of a result"
+            ours { pub(crate) type Value = Result<u8, u8>; } [Ok(1), Err(1)]
+            theirs { pub(crate) type Value = Result<u8, u16>; } [Ok(1), Err(1)]
+        success "value of a result"
+            ours { pub(crate) type Value = Result<u8, u8>; } [Err(1), Ok(1)]
+            theirs { pub(crate) type Value = Result<u16, u8>; } [Err(1), Ok(1)]
+        block "block"
+            ours { pub(crate) type Value = coprocess::Block<f32>; } [Value::from(vec![1.0])]
+            theirs { pub(crate) type Value = coprocess::Block<u32>; } [Value::from(vec![1])]
+        checked "checked"
+            ours {
+                kept!(#[serde(try_from = "(u8, u8)", into = "(u8, u8)")] pub(crate) struct Value(u8););
+                refusing!(u8, 2);
+            } [Value(1)]
+            theirs {
+                kept!(#[serde(try_from = "(u16, u8)", into = "(u16, u8)")] pub(crate) struct Value(u16););
+                refusing!(u16, 1);
+            } [Value(2)]
+        recursive "recursive"
+            ours { kept!(pub(crate) struct Value { next: Option<Box<Value>>, last: u8 }); } [Value { next: None, last: 1 }]
+            theirs { kept!(pub(crate) struct Value { last: u8, next: Option<Box<Value>> }); } [Value { next: None, last: 1 }]
+
         // These fit: they are the same,
-        alias "alias" { pub(crate) type Value = u64; } { kept!(#[serde(transparent)] pub(crate) struct Value(u64);); }
-        bytes "bytes" { pub(crate) type Value = Vec<u8>; } { pub(crate) type Value = ByteBuf; }
-        same "the same" { kept!(pub(crate) struct Value { a: Vec<Duration>, b: PathBuf }); } { kept!(pub(crate) struct Value { a: Vec<Duration>, b: PathBuf }); }
-        // or differ where nobody looks,
-        field "type of a field" { kept!(pub(crate) struct Value { a: u32 }); } { kept!(pub(crate) struct Value { a: f32 }); }
-        // or cannot be looked at.
-        panics "panics" { pub(crate) type Value = values::Panics; } { kept!(pub(crate) struct Value(u64);); }
-    }
-
-    #[derive(Debug, Clone, PartialEq, Serialize)]
-    pub(crate) struct Panics;
-
-    impl<'de> Deserialize<'de> for Panics {
-        fn deserialize<D: serde::Deserializer<'de>>(_: D) -> Result<Panics, D::Error> {
-            panic!("{}", meant::MEANT)
-        }
+        alias "alias"
+            ours { pub(crate) type Value = u64; } [7]
+            theirs { kept!(#[serde(transparent)] pub(crate) struct Value(u64);); } [Value(7)]
+        bytes "bytes"
+            ours { pub(crate) type Value = Vec<u8>; } [vec![], vec![7, 8]]
+            theirs { pub(crate) type Value = ByteBuf; } [ByteBuf::new(), ByteBuf::from(vec![7, 8])]
+        same "the same"
+            ours { kept!(pub(crate) struct Value { a: Vec<Duration>, b: PathBuf }); } [Value { a: vec![LIMIT], b: "b".into() }]
+            theirs { kept!(pub(crate) struct Value { a: Vec<Duration>, b: PathBuf }); } [Value { a: vec![LIMIT], b: "b".into() }]
+        // or differ in the names of types.
+        unit "unit"
+            ours { kept!(pub(crate) struct Value(Metres); pub(crate) struct Metres(f64);); } [Value(Metres(0.5))]
+            theirs { kept!(pub(crate) struct Value(Feet); pub(crate) struct Feet(f64);); } [Value(Feet(0.5))]
     }
 }
 
+/// What differs is found as soon as a value shows it, and not before.
 #[test]
 fn a_worker_program_whose_types_differ_in_one_place() {
     use values::*;
 
     macro_rules! misfits {
-        ($worker:ident: $($case:ident $ours:literal $theirs:literal)*) => {$(
-            assert_eq!(misfit($case::ours::KeeperClient::new(&$worker)), differs("keep", "value", $ours, $theirs));
-            assert_eq!(misfit(block_on($case::ours::KeeperClient::new_async(&$worker))), differs("keep", "value", $ours, $theirs));
+        ($worker:ident: $($case:ident ($ours:literal, $to_theirs:literal, $hint:literal) ($theirs:literal, $to_ours:literal))*) => {$(
+            let client = $case::ours::KeeperClient::new(&$worker).unwrap();
+            let mut examples = $case::ours::examples();
+            let example = examples.pop().unwrap();
+            for (number, example) in (0..).zip(&examples) {
+                fits!(client, number, example);
+            }
+            let (number, count) = (examples.len(), client.count().unwrap());
+
+            // An argument: the method does not run.
+            let expected = (format!("(u64, {})", $ours), format!("(u64, {})", $to_theirs));
+            assert_eq!(types(client.keep(1, example.clone()), "keep"), expected);
+            assert_eq!(types(client.within(LIMIT).keep(1, example.clone()), "keep"), expected);
+            assert_eq!(types(client.pipelined().keep(1, example.clone()).unwrap().wait(), "keep"), expected);
+            assert_eq!(types(block_on(client.asynchronous().keep(1, example.clone())), "keep"), expected);
+            let unchecked = $case::ours::KeeperClient::unchecked(&$worker);
+            assert_eq!(types(unchecked.keep(1, example.clone()), "keep"), expected);
+
+            // A result.
+            let expected = ($theirs.to_owned(), format!("{} as its result", $to_ours));
+            assert_eq!(types(client.give(number), "give"), expected);
+            assert_eq!(types(client.within(LIMIT).give(number), "give"), expected);
+            assert_eq!(types(client.pipelined().give(number).unwrap().wait(), "give"), expected);
+            assert_eq!(types(block_on(client.asynchronous().give(number)), "give"), expected);
+
+            // An event: the first one is not handled, the next one is not sent.
+            let mistyped = $worker.stats().events_mistyped_by_peer;
+            client.note(example.clone()).unwrap();
+            assert_eq!(client.count().unwrap(), count);
+            assert_eq!($worker.stats().events_mistyped_by_peer, mistyped + 1);
+            let expected = ($ours.to_owned(), $hint.to_owned());
+            assert_eq!(types(client.note(example.clone()), "note"), expected);
+            assert_eq!(types(client.within(LIMIT).note(example.clone()), "note"), expected);
+            assert_eq!(types(block_on(client.asynchronous().note(example)), "note"), expected);
+            assert_eq!(client.count().unwrap(), count);
+            assert_eq!($worker.stats().events_mistyped_by_peer, mistyped + 1);
+
             // And what is there fits what is there.
-            $case::theirs::KeeperClient::new(&$worker).unwrap();
+            let client = $case::theirs::KeeperClient::new(&$worker).unwrap();
+            for (number, example) in (0..).zip(&$case::theirs::examples()) {
+                fits!(client, number, example);
+            }
+        )*};
+    }
+
+    macro_rules! fits {
+        ($client:ident, $number:ident, $example:ident) => {
+            let count = $client.count().unwrap();
+            assert_eq!($client.keep(7, $example.clone()).unwrap(), 7);
+            $client.note($example.clone()).unwrap();
+            assert_eq!($client.give($number).unwrap(), *$example);
+            assert_eq!($client.count().unwrap(), count + 2);
+        };
+    }
+
+    macro_rules! all_fit {
+        ($worker:ident: $($case:ident)*) => {$(
+            let client = $case::ours::KeeperClient::new(&$worker).unwrap();
+            for (number, example) in (0..).zip(&$case::ours::examples()) {
+                fits!(client, number, example);
+            }
         )*};
     }
 
     within(LIMIT, || {
-        meant::quiet();
-        let worker = coprocess::spawn(program("keeps values")).unwrap();
+        let worker = Builder::new().check_types(TypeCheck::Always).spawn(program("keeps values")).unwrap();
         misfits! { worker:
-            swapped_fields "struct Value {a, b}" "struct Value {b, a}"
-            added_field "struct Value {a}" "struct Value {a, b}"
-            renamed_variant "enum Value {A, B}" "enum Value {A, C}"
-            swapped_variants "enum Value {A, B}" "enum Value {B, A}"
-            inside "struct Value(Option<[struct Inner {a, b}, ..]>)" "struct Value(Option<[struct Inner {b, a}, ..]>)"
-            optional "Option<u8>" "u8"
-            unit "struct Value(struct Metres(f64))" "struct Value(struct Feet(f64))"
-            longer "struct Value(..; 2)" "struct Value(..; 3)"
-            key "{u8: ..}" "{u16: ..}"
-            block "block of f32, 4 bytes at multiples of 4" "block of u32, 4 bytes at multiples of 4"
-            checked "(u8, ..; 2)" "(u16, ..; 2)"
-            recursive "struct Value {next, last}" "struct Value {last, next}"
+            swapped_fields
+                ("Value{a: u64, b: u64}", "Value{b, a}", "a struct of other fields")
+                ("Value{b: u64, a: u64}", "Value{a, b}")
+            added_field
+                ("Value{a: u64}", "Value{a, b}", "a struct of other fields")
+                ("Value{a: u64, b: Option<_>}", "Value{a}")
+            field
+                ("Value{a: u32}", "Value{a: f32}", "Value{a: f32}")
+                ("Value{a: f32}", "Value{a: u32}")
+            renamed_variant
+                ("Value::B(u8)", "enum Value{A, C}", "an enum of other variants")
+                ("Value::C(u8)", "enum Value{A, B}")
+            swapped_variants
+                ("Value::A", "enum Value{B, A}", "an enum of other variants")
+                ("Value::A", "enum Value{A, B}")
+            content_of_a_variant
+                ("Value::B{b: u8}", "Value::B{b: i8}", "Value::B{b: i8}")
+                ("Value::B{b: i8}", "Value::B{b: u8}")
+            inside
+                ("Value(Option<[Inner{a: u8, b: u8}]>)", "Value(Option<[Inner{b, a}]>)", "Value(Option<[a struct of other fields]>)")
+                ("Value(Option<[Inner{b: u8, a: u8}]>)", "Value(Option<[Inner{a, b}]>)")
+            within_a_struct
+                ("Value{inner: Inner{a: u8, b: u8}}", "Value{inner: Inner{b, a}}", "Value{inner: a struct of other fields}")
+                ("Value{inner: Inner{b: u8, a: u8}}", "Value{inner: Inner{a, b}}")
+            optional
+                ("Option<u8>", "u8", "u8")
+                ("u8", "Option<_>")
+            longer
+                ("(u8, u8)", "(_, _, _)", "another number of values")
+                ("(u8, u8, u8)", "(_, _)")
+            second
+                ("(u8, u8)", "(u8, i8)", "(u8, i8)")
+                ("(u8, i8)", "(u8, u8)")
+            key
+                ("{u8: string}", "{u16: ..}", "{u16: ..}")
+                ("{u16: string}", "{u8: ..}")
+            mapped
+                ("{u8: u8}", "{u8: i8}", "{u8: i8}")
+                ("{u8: i8}", "{u8: u8}")
+            failure
+                ("Result::Err(u8)", "Result::Err(u16)", "Result::Err(u16)")
+                ("Result::Err(u16)", "Result::Err(u8)")
+            success
+                ("Result::Ok(u8)", "Result::Ok(u16)", "Result::Ok(u16)")
+                ("Result::Ok(u16)", "Result::Ok(u8)")
+            block
+                ("block of f32, 4 bytes at multiples of 4", "block of u32, 4 bytes at multiples of 4", "another block")
+                ("block of u32, 4 bytes at multiples of 4", "block of f32, 4 bytes at multiples of 4")
+            checked
+                ("(u8, u8)", "(u16, ..)", "(u16, ..)")
+                ("(u16, u8)", "(u8, ..)")
+            recursive
+                ("Value{next: Option<_>, last: u8}", "Value{last, next}", "a struct of other fields")
+                ("Value{last: u8, next: Option<_>}", "Value{next, last}")
         }
-        assert_eq!(alias::ours::KeeperClient::new(&worker).unwrap().keep(1, 7).unwrap(), [7]);
-        assert_eq!(bytes::ours::KeeperClient::new(&worker).unwrap().keep(1, vec![7, 8]).unwrap(), [[7, 8]]);
-        same::ours::KeeperClient::new(&worker).unwrap();
-        field::ours::KeeperClient::new(&worker).unwrap();
-        panics::ours::KeeperClient::new(&worker).unwrap();
-        let error = swapped_fields::ours::KeeperClient::new(&worker).unwrap_err();
-        check_error(&error, "in `keep`, `value` is `struct Value {a, b}` here, and `struct Value {b, a}` at the other end");
+        all_fit! { worker: alias bytes same unit }
+        let client = swapped_fields::ours::KeeperClient::new(&worker).unwrap();
+        let error = client.keep(1, swapped_fields::ours::examples().remove(0)).unwrap_err();
+        check_error(&error, "`swapped fields.keep` takes (u64, Value{b, a}), but was sent (u64, Value{a: u64, b: u64})");
     });
 }
 
-/// What a type does with its values is for those that come: none is made to compare it.
+/// In any build the first two values of each are looked at.
+#[test]
+fn types_that_differ_are_found_at_first_use() {
+    use values::{failure::ours as failure, swapped_fields::ours as swapped};
+
+    within(LIMIT, || {
+        let worker = coprocess::spawn(program("keeps values")).unwrap();
+        let client = swapped::KeeperClient::new(&worker).unwrap();
+        let value = swapped::examples().remove(0);
+        types(client.keep(1, value.clone()), "keep");
+        types(client.give(0), "give");
+        client.note(value.clone()).unwrap();
+        assert_eq!(client.count().unwrap(), 0);
+        types(client.note(value), "note");
+
+        let client = failure::KeeperClient::new(&worker).unwrap();
+        assert_eq!((client.keep(1, Ok(1)).unwrap(), client.give(0).unwrap()), (1, Ok(1)));
+        client.note(Ok(1)).unwrap();
+        types(client.keep(1, Err(1)), "keep");
+        types(client.give(1), "give");
+        client.note(Err(1)).unwrap();
+        assert_eq!(client.count().unwrap(), 2);
+        types(client.note(Err(1)), "note");
+        // What fits goes on.
+        assert_eq!((client.keep(1, Ok(1)).unwrap(), client.give(0).unwrap()), (1, Ok(1)));
+        client.note(Ok(1)).unwrap();
+        assert_eq!(client.count().unwrap(), 4);
+    });
+}
+
+/// What a type does with its values is for those that come: none is made when a client is.
 #[test]
 fn interfaces_whose_types_do_something() {
     static DONE: AtomicU64 = AtomicU64::new(0);
@@ -1416,16 +1612,16 @@ fn descriptions_that_make_no_sense() {
         })
         .unwrap();
         for (error, says) in [
-            (describing(&worker, || 7_u64), "decode"),
-            (describing(&worker, || ByteBuf::from(vec![0xff; 100])), "decode"),
-            (describing(&worker, || (u64::MAX, u64::MAX)), "decode"),
+            (describing(&worker, || 7_u64), "takes string as its result, but was sent u64"),
+            (describing(&worker, || ByteBuf::from(vec![0xff; 100])), "takes string as its result, but was sent bytes"),
+            (describing(&worker, || (u64::MAX, u64::MAX)), "takes string as its result, but was sent (u64, u64)"),
             (describing(&worker, || -> String { panic!("no description") }), "no description"),
             (describing(&worker, String::new), "no `now`"),
             (describing(&worker, || "now\nset\n\n \0"), "no `now`"),
             (describing(&worker, || "now event()\nnow fn() -> u64"), "`event()` at the other end"),
-            (describing(&worker, || "now fn() -> u64 #? #? #?\nset fn(u64) -> bool #? #0"), "`set`"),
-            (describing(&worker, || "now fn() -> u64"), "other types of the same names"),
-            (describing(&worker, || "now fn() -> u64 #"), "other types of the same names"),
+            (describing(&worker, || "now fn() -> u64\nset fn(u64)"), "`set`"),
+            (describing(&worker, || "now fn() -> u64"), "no `set`"),
+            (describing(&worker, || "now fn() -> u64 "), "`fn() -> u64 ` at the other end"),
             (describing(&worker, || format!("now {}", "\x1b[31m\r".repeat(1000))), "`\\u{1b}[31m\\r"),
             (describing(&worker, || "now fn()\n".repeat(1 << 20)), "`fn()` at the other end"),
             (describing(&worker, || "\n".repeat(8 << 20)), "no `now`"),
@@ -1433,22 +1629,10 @@ fn descriptions_that_make_no_sense() {
             check_error(&error, says);
             assert!(error.to_string().len() < 4000);
         }
-        // And what explains a difference makes no more sense.
-        fn explaining<T: Serialize + 'static>(worker: &Coprocess, explanation: impl Fn() -> T + Send + Sync + 'static) -> Error {
-            worker.serve("Clock::types", move |_: (String, usize)| explanation());
-            describing(worker, || "now fn() -> u64 #0")
-        }
-        for (error, says) in [
-            (explaining(&worker, || 7_u64), "other types of the same names"),
-            (explaining(&worker, || -> String { panic!("no explanation") }), "other types of the same names"),
-            (explaining(&worker, String::new), "other types of the same names"),
-            (explaining(&worker, || "\n".repeat(8 << 20)), "`\\n\\n"),
-            (explaining(&worker, || "u64".to_owned()), "other types of the same names"),
-            (explaining(&worker, || "u64\n".repeat(1 << 20)), "`now`, `result` is `u64` here, and `u64\\nu64\\n"),
-            (explaining(&worker, || "\x1b[31m\r".repeat(1 << 20)), "`\\u{1b}[31m\\r"),
-        ] {
-            check_error(&error, says);
-            assert!(error.to_string().len() < 4000);
+        // Of bytes nothing is said.
+        for bytes in [&[0xff; 100][..], &[], &[2, 0xff, 0xff]] {
+            worker.serve_bytes("Clock::interface", move |_| bytes);
+            check_error(&worker.call_timeout::<()>("look", (), LIMIT).unwrap_err(), "decode");
         }
     });
 }

@@ -108,7 +108,7 @@ fn one_call_confirms_a_batch_of_events() {
         let worker = coprocess::fork(recorder).unwrap();
         for batch in 0..100_u32 {
             for number in 0..batch {
-                worker.emit("event", (0, number)).unwrap();
+                worker.emit("event", (0_u8, number)).unwrap();
             }
             assert_eq!(worker.call::<Vec<(u8, u32)>>("seen", ()).unwrap().len(), batch as usize);
         }

@@ -337,12 +337,21 @@ fn bogus_messages_are_no_crash() {
             calculator(parent.clone());
             parent.listen("number", |_: u8| unreachable!("nothing that decodes is sent"));
             let end = parent.downgrade();
-            parent.serve("undecodable", move |()| end.upgrade().unwrap().stats().events_undecodable);
+            parent.serve("spoilt", move |()| {
+                let stats = end.upgrade().unwrap().stats();
+                (stats.events_undecodable, stats.events_mistyped)
+            });
         })
         .unwrap();
+        worker.emit_bytes("number", b"a string, and not a short one").unwrap();
+        assert_eq!(worker.call::<(u64, u64)>("spoilt", ()).unwrap(), (1, 0));
         worker.emit("number", "a string, and not a short one").unwrap();
-        assert_eq!(worker.call::<u64>("undecodable", ()).unwrap(), 1);
-        worker.call::<i64>("add", "not two numbers").unwrap_err();
+        assert_eq!(worker.call::<(u64, u64)>("spoilt", ()).unwrap(), (1, 1));
+        assert_matches!(worker.call_bytes("add", b"\x0fnot two numbers"), Err(Error::Remote { .. }));
+        assert_matches!(
+            worker.call::<i64>("add", "not two numbers"),
+            Err(Error::Types { name, sent, wanted }) if (&*name, &*sent, &*wanted) == ("add", "string", "(_, _)")
+        );
         assert_eq!(worker.call::<i64>("add", (1, 2)).unwrap(), 3);
 
         // A worker that overwrites the shared memory: the parent gets errors, and can still end it.

@@ -13,7 +13,7 @@ use std::thread;
 use common::meant::{MEANT, alive, panics, quiet, remote};
 use common::{LIMIT, assert_matches, at_once, eventually, within};
 use coprocess::serde_bytes::ByteBuf;
-use coprocess::{Coprocess, Error, Pending, Reply};
+use coprocess::{Coprocess, Error, Pending, Reply, TypeCheck};
 use serde::de::{Deserializer, Error as _};
 use serde::ser::{SerializeSeq, Serializer};
 use serde::{Deserialize, Serialize};
@@ -68,7 +68,11 @@ fn bait(size: u64, kind: u8) -> (ByteBuf, u8, &'static str) {
 }
 
 fn worker(capacity: usize) -> Coprocess {
-    let worker = common::patient().ring_capacity(capacity).fork(|parent| {
+    checking(capacity, TypeCheck::default())
+}
+
+fn checking(capacity: usize, types: TypeCheck) -> Coprocess {
+    let worker = common::patient().ring_capacity(capacity).check_types(types).fork(|parent| {
         quiet();
         parent
             .serve("length", |bytes: ByteBuf| bytes.len())
@@ -166,24 +170,34 @@ fn while_a_result_is_encoded() {
 }
 
 /// A byte string that is sent from where it lies has been sent when its own code panics; a smaller one has not.
+/// Where its type is checked, its code runs once before, and panics then.
 #[test]
 fn after_a_byte_string_was_handed_over() {
-    within(LIMIT, || {
+    let received_with = |types: TypeCheck| {
         let received = AtomicU64::new(0);
-        each(|worker, size| {
-            let before: u64 = worker.call("received", ()).unwrap();
-            panics(|| worker.emit("bytes", LateFuse(size)));
-            panics(|| worker.call::<usize>("length", LateFuse(size)));
-            panics(|| worker.start::<usize>("length", LateFuse(size)));
-            let came = worker.call::<u64>("received", ()).unwrap() - before;
-            assert!(came == 0 || came == size, "{came} of {size}");
-            received.fetch_add(came, Ordering::SeqCst);
-            match worker.call::<ByteBuf>("late fuse", size) {
-                Ok(bytes) => assert_eq!(bytes.len() as u64, size),
-                Err(error) => remote::<()>(Err(error), MEANT),
-            }
-        });
-        assert_ne!(received.into_inner(), 0);
+        common::meant::each(
+            |capacity| checking(capacity, types),
+            SIZES,
+            |worker, size| {
+                let before: u64 = worker.call("received", ()).unwrap();
+                panics(|| worker.emit("bytes", LateFuse(size)));
+                panics(|| worker.call::<usize>("length", LateFuse(size)));
+                panics(|| worker.start::<usize>("length", LateFuse(size)));
+                let came = worker.call::<u64>("received", ()).unwrap() - before;
+                assert!(came == 0 || came == size, "{came} of {size}");
+                received.fetch_add(came, Ordering::SeqCst);
+                match worker.call::<ByteBuf>("late fuse", size) {
+                    Ok(bytes) => assert_eq!(bytes.len() as u64, size),
+                    Err(error) => remote::<()>(Err(error), MEANT),
+                }
+            },
+        );
+        received.into_inner()
+    };
+    within(LIMIT, move || {
+        assert_ne!(received_with(TypeCheck::Off), 0);
+        assert_eq!(received_with(TypeCheck::FirstUse), 0);
+        assert_eq!(received_with(TypeCheck::Always), 0);
     });
 }
 
@@ -213,7 +227,7 @@ fn while_a_value_is_decoded() {
             worker.emit("trap", bait(size, FAILS)).unwrap();
             assert_eq!(worker.call::<u64>("event panics", ()).unwrap(), before + 1);
 
-            assert_eq!(worker.call::<Trap>("bait", (size, 0)).unwrap(), Trap);
+            assert_eq!(worker.call::<Trap>("bait", (size, 0_u8)).unwrap(), Trap);
             assert_matches!(worker.call::<Trap>("bait", (size, FAILS)), Err(Error::Decode { .. }));
             // It is the caller's own code, on the caller's own thread.
             panics(|| worker.call::<Trap>("bait", (size, PANICS)));

@@ -47,29 +47,31 @@ fn the_sender_sees_how_many_were_dropped() {
             let end = parent.downgrade();
             parent.listen("number", |_: u8| ()).serve("dropped", move |()| {
                 let stats = end.upgrade().unwrap().stats();
-                (stats.events_unheard, stats.events_undecodable)
+                (stats.events_unheard, stats.events_undecodable, stats.events_mistyped)
             });
         })
         .unwrap();
         let dropped = |worker: &Coprocess| {
-            let theirs = worker.call::<(u64, u64)>("dropped", ()).unwrap();
+            let theirs = worker.call::<(u64, u64, u64)>("dropped", ()).unwrap();
             let stats = worker.stats();
-            assert_eq!((stats.events_unheard_by_peer, stats.events_undecodable_by_peer), theirs, "as the other end counts them");
+            let ours = (stats.events_unheard_by_peer, stats.events_undecodable_by_peer, stats.events_mistyped_by_peer);
+            assert_eq!(ours, theirs, "as the other end counts them");
             theirs
         };
-        assert_eq!(dropped(&worker), (0, 0));
+        assert_eq!(dropped(&worker), (0, 0, 0));
         worker.emit("number", 5_u8).unwrap();
-        assert_eq!(dropped(&worker), (0, 0), "that was handled");
+        assert_eq!(dropped(&worker), (0, 0, 0), "that was handled");
         for _ in 0..3 {
             worker.emit("nothing", 5_u8).unwrap();
         }
         worker.event("nothing").backpressure(Backpressure::KeepLatest).emit(5_u8).unwrap();
         worker.emit("number", "text").unwrap();
         worker.emit_bytes("number", b"").unwrap();
-        assert_eq!(dropped(&worker), (4, 2));
+        worker.emit_bytes("number", b"text").unwrap();
+        assert_eq!(dropped(&worker), (4, 2, 1));
         // The first registration here sends an event that the worker does not listen to.
         worker.listen("echo", |(): ()| ());
-        assert_eq!(dropped(&worker), (5, 2));
+        assert_eq!(dropped(&worker), (5, 2, 1));
         assert_eq!((worker.stats().events_unheard, worker.stats().events_undecodable), (1, 0), "the worker's own: \"listening\"");
     });
 }

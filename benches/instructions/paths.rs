@@ -4,14 +4,17 @@
 //! there is no second thread. Nor is there one in the parent that reads, where nothing must be read: it has no handlers, and waits for no
 //! answer. Everything is done twice, and counted the second time: the first fills caches and grows tables.
 
+use std::future::Future;
 use std::hint::black_box;
+use std::pin::Pin;
 use std::process::exit;
 use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 use std::sync::{Arc, mpsc};
+use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use coprocess::serde_bytes::{ByteBuf, Bytes};
-use coprocess::{Coprocess, Pending, Reply};
+use coprocess::{Coprocess, Pending, Readiness, Reply};
 use coprocess_bench::Result;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
@@ -44,7 +47,7 @@ type Part = Box<dyn FnMut(u32) -> Result<()>>;
 pub(crate) const PATHS: &[Path] = &[
     Path { name: "emit 32 B: encode and publish", worker: |co| finish(|_| emit(&co, reading)), parent: nothing },
     Path { name: "emit 1 KiB: encode and publish", worker: |co| finish(|_| emit(&co, |_| Bytes::new(&KIB))), parent: nothing },
-    Path { name: "call u64: encode and publish", worker: |co| finish(|_| start(&co)), parent: nothing },
+    Path { name: "call u64: encode and publish", worker: |co| finish(|turns| start(&co, turns)), parent: serves },
     Path {
         name: "event 32 B: consume and dispatch",
         worker: |co| finish(|turns| listen::<Reading>(&co, turns)),
@@ -56,7 +59,7 @@ pub(crate) const PATHS: &[Path] = &[
         parent: |co| emits(co, |_| Bytes::new(&KIB)),
     },
     Path { name: "call u64: consume, dispatch and answer", worker: |co| finish(|turns| serve(&co, turns)), parent: starts },
-    Path { name: "typed u64: encode and publish", worker: |co| finish(|_| start_typed(&co)), parent: nothing },
+    Path { name: "typed u64: encode and publish", worker: |co| finish(|turns| start_typed(&co, turns)), parent: serves_typed },
     Path { name: "typed u64: consume, dispatch and answer", worker: |co| finish(|turns| serve_typed(&co, turns)), parent: starts_typed },
     Path { name: "answer u64: consume", worker: |co| finish(|turns| wait(&co, turns)), parent: answers },
 ];
@@ -126,7 +129,8 @@ fn start_one(co: &Coprocess, turn: u32) -> coprocess::Result<Pending<u64>> {
     co.start("echo", EPOCH + u64::from(turn))
 }
 
-fn start(co: &Coprocess) -> Result<()> {
+fn start(co: &Coprocess, turns: &Turns) -> Result<()> {
+    answered(co, turns, || start_one(co, 0))?;
     let prepare = |messages| Ok(Vec::with_capacity(messages as usize));
     count(prepare, &mut |messages, pending| {
         for turn in 0..messages {
@@ -136,8 +140,26 @@ fn start(co: &Coprocess) -> Result<()> {
     })
 }
 
-fn start_typed(co: &Coprocess) -> Result<()> {
+/// Takes an answer that is not counted: in another way than those that are, which the compiler is to treat as if there were no others.
+fn uncounted<R: DeserializeOwned>(co: &Coprocess, pending: &mut Pending<R>) -> Result<()> {
+    // It is there: once all that is there was received, the first poll finds it.
+    co.poll()?;
+    match Pin::new(pending).poll(&mut Context::from_waker(Waker::noop())) {
+        Poll::Ready(result) => Ok(result.map(drop)?),
+        Poll::Pending => Err("no answer is there".into()),
+    }
+}
+
+/// Has a call answered, as those in a steady stream are: until then each one asks for the type of its result.
+fn answered<R: DeserializeOwned>(co: &Coprocess, turns: &Turns, call: impl FnOnce() -> coprocess::Result<Pending<R>>) -> Result<()> {
+    let mut pending = call()?;
+    turns.pass(1)?;
+    uncounted(co, &mut pending)
+}
+
+fn start_typed(co: &Coprocess, turns: &Turns) -> Result<()> {
     let identity = IdentityClient::unchecked(co);
+    answered(co, turns, || identity.pipelined().id(Nanos(EPOCH)))?;
     let prepare = |messages| Ok(Vec::with_capacity(messages as usize));
     count(prepare, &mut |messages, pending| {
         for turn in 0..messages {
@@ -215,6 +237,7 @@ fn starts(co: &Coprocess) -> Part {
     let co = co.clone();
     let mut pending = Vec::new();
     Box::new(move |messages| {
+        take(&co, &mut pending)?;
         for turn in 0..messages {
             pending.push(start_one(&co, turn)?);
         }
@@ -223,13 +246,41 @@ fn starts(co: &Coprocess) -> Part {
 }
 
 fn starts_typed(co: &Coprocess) -> Part {
-    let identity = IdentityClient::unchecked(co);
+    let (co, identity) = (co.clone(), IdentityClient::unchecked(co));
     let mut pending = Vec::new();
     Box::new(move |messages| {
+        take(&co, &mut pending)?;
         for turn in 0..messages {
             pending.push(identity.pipelined().id(Nanos(EPOCH + u64::from(turn)))?);
         }
         Ok(())
+    })
+}
+
+/// Takes the answers to the calls of its last turn: they are there.
+fn take<R: DeserializeOwned>(co: &Coprocess, pending: &mut Vec<Pending<R>>) -> Result<()> {
+    pending.drain(..).try_for_each(|mut call| uncounted(co, &mut call))
+}
+
+/// Serves what is there when it is its turn, and nothing in between.
+fn serves(co: &Coprocess) -> Part {
+    let readiness = co.readiness();
+    // In another way than the counted one.
+    co.serve_deferred("echo", |value: u64, reply: Reply<u64>| drop(reply.send(value)));
+    polls(co, readiness)
+}
+
+fn serves_typed(co: &Coprocess) -> Part {
+    let readiness = co.readiness();
+    Echo.serve(co);
+    polls(co, readiness)
+}
+
+fn polls(co: &Coprocess, readiness: coprocess::Result<Readiness>) -> Part {
+    let co = co.clone();
+    Box::new(move |_| match &readiness {
+        Ok(_) => dispatch(&co, 1),
+        Err(error) => Err(error.to_string().into()),
     })
 }
 

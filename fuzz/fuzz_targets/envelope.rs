@@ -10,8 +10,10 @@ use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 
 use coprocess::{Backpressure, Coprocess, Error, Pending, Reply};
+use coprocess_fuzz::kinds::are_kinds;
 use coprocess_fuzz::messages::{
-    ANSWER, CALL, CALL_BY, CANCEL, EVENT, FAILED, Id, NOT_FOUND, OVERLOADED, RECEIPT, WITHDRAW, call_by, message, parse, words,
+    ANSWER, ASKS, CALL, CALL_BY, CANCEL, EVENT, FAILED, INTRODUCE, Id, MISTYPED, NOT_FOUND, OF_CALL, OVERLOADED, Parsed, RECEIPT, REFUSE,
+    WELCOME, WITHDRAW, by, described, message, numbered, parse, words,
 };
 use coprocess_fuzz::segment::Segment;
 use coprocess_ring::{Progress, Receiver, Region, Sender, Side};
@@ -25,6 +27,32 @@ const MAX_MESSAGE: usize = 40 * 1024;
 const EVENTS: [&str; 6] = ["text", "bytes", "settle", "nested", "listening", "nobody"];
 /// The number of this side's one gauge.
 const GAUGE: u32 = 1;
+/// Kinds that fit a handler, or nearly do.
+const KINDS: [&[u8]; 16] = [
+    b"s",
+    b"y",
+    b"u",
+    b"H",
+    b"(\x02kk",
+    b"(\x02kj",
+    b"(\x02KK",
+    b"[\x01H",
+    b"[\0",
+    b"{\x01so[\x81j",
+    b"[\x81(\x02H[\x81(\x02c(\x02II",
+    b"(\x08bhLlfduoK",
+    b"E\x06Result\0\x02Ok(\x02Is",
+    b"N\x04Textu",
+    b"S\x04Pair\x02\x01ak\x01bk",
+    b"?",
+];
+/// So many numbers, and no more, can be introduced.
+const NUMBERS: u32 = 64 * 1024;
+/// This side introduces fewer: a greater number was never introduced.
+const MOST_OF_OURS: u32 = 1000;
+/// Bytes of names and kinds that can be introduced.
+const INTRODUCED_BYTES: usize = 8 << 20;
+
 const METHODS: [&str; 11] = ["add", "echo", "bytes", "map", "tree", "numbers", "choice", "fails", "later", "nested", "nobody"];
 
 #[derive(Arbitrary, Debug)]
@@ -61,6 +89,63 @@ enum Step {
         args: Vec<u8>,
         flip: Option<(u8, u8)>,
     },
+    /// The peer says what a number stands for.
+    Introduce {
+        number: Number,
+        of_call: bool,
+        name: Name,
+        kinds: Kinds,
+        flip: Option<(u8, u8)>,
+    },
+    NumberedEvent {
+        gauge: Option<u32>,
+        number: Number,
+        value: Vec<u8>,
+        flip: Option<(u8, u8)>,
+    },
+    DescribedEvent {
+        gauge: Option<u32>,
+        name: Name,
+        kinds: Kinds,
+        value: Vec<u8>,
+        flip: Option<(u8, u8)>,
+    },
+    NumberedCall {
+        id: Id,
+        nanos: Option<u64>,
+        asks: bool,
+        number: Number,
+        args: Vec<u8>,
+        flip: Option<(u8, u8)>,
+    },
+    DescribedCall {
+        id: Id,
+        nanos: Option<u64>,
+        asks: bool,
+        name: Name,
+        kinds: Kinds,
+        args: Vec<u8>,
+        flip: Option<(u8, u8)>,
+    },
+    DescribedAnswer {
+        to: To,
+        kinds: Kinds,
+        result: Vec<u8>,
+        flip: Option<(u8, u8)>,
+    },
+    Mistyped {
+        to: To,
+        text: Vec<u8>,
+    },
+    /// Of a number that this side has introduced, if it has introduced any.
+    Refuse {
+        number: u8,
+        wanted: u64,
+    },
+    Welcome(u8),
+    /// Or of another one.
+    RefuseAny(u32, u64),
+    WelcomeAny(u32),
     /// The peer gives up a call that it has made.
     Cancel(u8),
     Withdraw(u8),
@@ -117,6 +202,51 @@ enum To {
     Any(Id),
 }
 
+/// A number of the peer's.
+#[derive(Arbitrary, Debug)]
+enum Number {
+    /// The next one that it has not introduced.
+    New,
+    /// One that it has introduced, if there is any.
+    Introduced(u8),
+    Any(u32),
+}
+
+#[derive(Arbitrary, Debug)]
+enum Name {
+    Event(u8),
+    Method(u8),
+    Any(Vec<u8>),
+}
+
+impl Name {
+    fn bytes(&self) -> &[u8] {
+        match self {
+            Name::Event(i) => EVENTS[usize::from(*i) % EVENTS.len()].as_bytes(),
+            Name::Method(i) => METHODS[usize::from(*i) % METHODS.len()].as_bytes(),
+            Name::Any(name) => name,
+        }
+    }
+}
+
+#[derive(Arbitrary, Debug)]
+enum Kinds {
+    Known(u8),
+    Any(Vec<u8>),
+    /// Nested so deeply.
+    Deep(u8),
+}
+
+impl Kinds {
+    fn bytes(&self) -> Vec<u8> {
+        match self {
+            Kinds::Known(i) => KINDS[usize::from(*i) % KINDS.len()].to_vec(),
+            Kinds::Any(kinds) => kinds.clone(),
+            Kinds::Deep(levels) => [&vec![b'o'; usize::from(*levels)][..], b"H"].concat(),
+        }
+    }
+}
+
 type Tree = Vec<(u8, Vec<(char, [u16; 2])>)>;
 
 /// A call of this side's, by the type of its result.
@@ -160,6 +290,12 @@ struct Peer {
     given_up: HashSet<Id>,
     /// Calls of this side's.
     made: Vec<Id>,
+    /// Numbers that the peer has introduced, in their order.
+    introduced: Vec<u32>,
+    /// Bytes of their names and kinds.
+    introduced_bytes: usize,
+    /// Numbers that this side has introduced.
+    numbers: Vec<u32>,
     /// How often each gauge of the peer's awaits a receipt.
     awaited: HashMap<u32, usize>,
     /// A value of this side's gauge has come, and its receipt was not sent.
@@ -179,6 +315,14 @@ impl Peer {
             && !std::mem::take(&mut self.latest)
         {
             // Whether this is nonsense depends on what the end has not sent yet.
+            return;
+        }
+        if let Some(parsed) = parse(bytes)
+            && matches!((parsed.kind, parsed.flags), (REFUSE | WELCOME, 0))
+            && !self.numbers.contains(&parsed.id.0)
+            && parsed.id.0 < MOST_OF_OURS
+        {
+            // So does this.
             return;
         }
         if self.closed {
@@ -206,8 +350,59 @@ impl Peer {
         }
         match parse(bytes) {
             // Unless it is not served: then nobody looks at its name.
-            Some(parsed) if matches!(parsed.kind, CALL | CALL_BY) => self.doubtful |= is_nonsense(bytes),
-            _ => self.spoilt |= is_nonsense(bytes),
+            Some(parsed) if matches!(parsed.kind, CALL | CALL_BY) => self.doubtful |= self.is_nonsense(bytes),
+            Some(parsed) if parsed.kind == INTRODUCE && !self.is_nonsense(bytes) => {
+                self.introduced.push(parsed.id.0);
+                self.introduced_bytes += parsed.name.len() + parsed.payload.len();
+            }
+            _ => self.spoilt |= self.is_nonsense(bytes),
+        }
+    }
+
+    /// Whether an end must not go on after this message. A name that is not UTF-8 is that of no handler here.
+    fn is_nonsense(&self, bytes: &[u8]) -> bool {
+        let Some(parsed) = parse(bytes) else { return true };
+        let is_known = parsed.number.is_none_or(|number| self.introduced.contains(&number));
+        let makes_sense = match parsed.kind {
+            RECEIPT => parsed.id.0 == GAUGE,
+            REFUSE | WELCOME => parsed.flags != 0 || self.numbers.contains(&parsed.id.0),
+            INTRODUCE => {
+                parsed.id.0 < NUMBERS
+                    && !self.introduced.contains(&parsed.id.0)
+                    && self.introduced_bytes + parsed.name.len() + parsed.payload.len() <= INTRODUCED_BYTES
+                    && are_kinds(parsed.payload)
+            }
+            _ => true,
+        };
+        std::str::from_utf8(parsed.name).is_err() || !is_known || !makes_sense
+    }
+
+    /// What is said of types by a message of the end's: it must be honest.
+    fn note_types(&mut self, parsed: &Parsed<'_>) {
+        if let Some(number) = parsed.number {
+            assert!(self.numbers.contains(&number), "{number} was not introduced");
+        }
+        if let Some(kinds) = parsed.kinds {
+            assert!(are_kinds(kinds), "{kinds:?} are no kinds");
+        }
+        match parsed.kind {
+            INTRODUCE => {
+                let number = parsed.id.0;
+                assert!(!self.numbers.contains(&number) && number < MOST_OF_OURS, "{number} is introduced again, or too great");
+                assert!(std::str::from_utf8(parsed.name).is_ok() && are_kinds(parsed.payload));
+                self.numbers.push(number);
+            }
+            REFUSE | WELCOME if parsed.flags != 0 => {}
+            REFUSE | WELCOME => assert!(self.introduced.contains(&parsed.id.0), "{} is not the peer's", parsed.id.0),
+            _ => {}
+        }
+    }
+
+    fn number(&self, number: &Number) -> u32 {
+        match number {
+            Number::New => (0..).find(|number| !self.introduced.contains(number)).unwrap_or_default(),
+            Number::Introduced(i) => self.introduced.get(usize::from(*i) % self.introduced.len().max(1)).copied().unwrap_or_default(),
+            Number::Any(number) => *number,
         }
     }
 
@@ -216,6 +411,7 @@ impl Peer {
         while let Some(bytes) = self.receiver.receive(&mut self.buffer).expect("honest frames") {
             let message: Vec<u8> = self.buffer.iter().flat_map(|word| word.to_le_bytes()).take(bytes).collect();
             let parsed = parse(&message).expect("an honest message");
+            self.note_types(&parsed);
             match parsed.kind {
                 CALL | CALL_BY => self.made.push(parsed.id),
                 CANCEL | WITHDRAW => assert!(self.made.contains(&parsed.id), "a call is given up that was not made"),
@@ -227,7 +423,7 @@ impl Peer {
                     let left = self.awaited.get_mut(&parsed.id.0).filter(|left| **left > 0);
                     *left.expect("a receipt for an event that was sent") -= 1;
                 }
-                ANSWER | NOT_FOUND | OVERLOADED | FAILED => {
+                ANSWER | NOT_FOUND | OVERLOADED | FAILED | MISTYPED => {
                     let left = self.asked.get_mut(&parsed.id).filter(|left| **left > 0);
                     *left.expect("an answer to a call that was made, and not answered") -= 1;
                 }
@@ -246,9 +442,11 @@ impl Peer {
     }
 }
 
-/// Whether an end must not go on after this message. A name that is not UTF-8 is that of no handler here.
-fn is_nonsense(bytes: &[u8]) -> bool {
-    parse(bytes).is_none_or(|parsed| std::str::from_utf8(parsed.name).is_err() || parsed.kind == RECEIPT && parsed.id.0 != GAUGE)
+fn timed(nanos: Option<u64>, call: Vec<u8>) -> Vec<u8> {
+    match nanos {
+        Some(nanos) => by(nanos, call),
+        None => call,
+    }
 }
 
 fn flipped(mut bytes: Vec<u8>, flip: Option<(u8, u8)>) -> Vec<u8> {
@@ -315,6 +513,9 @@ fn fuzz(steps: Vec<Step>) {
         calls: Vec::new(),
         given_up: HashSet::new(),
         made: Vec::new(),
+        introduced: Vec::new(),
+        introduced_bytes: 0,
+        numbers: Vec::new(),
         awaited: HashMap::new(),
         latest: false,
         spoilt: false,
@@ -334,8 +535,41 @@ fn fuzz(steps: Vec<Step>) {
             Step::FalseReceipt(number) => peer.send(&message(RECEIPT, (number, 0), &[], &[])),
             Step::Call { id, name: i, args, flip } => peer.send(&flipped(message(CALL, id, name(&METHODS, i), &args), flip)),
             Step::CallBy { id, nanos, name: i, args, flip } => {
-                peer.send(&flipped(call_by(nanos, id, name(&METHODS, i), &args), flip));
+                peer.send(&flipped(by(nanos, message(CALL, id, name(&METHODS, i), &args)), flip));
             }
+            Step::Introduce { number, of_call, name, kinds, flip } => {
+                let kind = INTRODUCE | if of_call { OF_CALL } else { 0 };
+                peer.send(&flipped(message(kind, (peer.number(&number), 0), name.bytes(), &kinds.bytes()), flip));
+            }
+            Step::NumberedEvent { gauge, number, value, flip } => {
+                peer.send(&flipped(numbered(EVENT, (gauge.unwrap_or(0), 0), peer.number(&number), &value), flip));
+            }
+            Step::DescribedEvent { gauge, name, kinds, value, flip } => {
+                peer.send(&flipped(described(EVENT, (gauge.unwrap_or(0), 0), name.bytes(), &kinds.bytes(), &value), flip));
+            }
+            Step::NumberedCall { id, nanos, asks, number, args, flip } => {
+                let call = numbered(CALL | if asks { ASKS } else { 0 }, id, peer.number(&number), &args);
+                peer.send(&flipped(timed(nanos, call), flip));
+            }
+            Step::DescribedCall { id, nanos, asks, name, kinds, args, flip } => {
+                let call = described(CALL | if asks { ASKS } else { 0 }, id, name.bytes(), &kinds.bytes(), &args);
+                peer.send(&flipped(timed(nanos, call), flip));
+            }
+            Step::DescribedAnswer { to, kinds, result, flip } => {
+                peer.send(&flipped(described(ANSWER, peer.id(&to), &[], &kinds.bytes(), &result), flip));
+            }
+            Step::Mistyped { to, text } => peer.send(&message(MISTYPED, peer.id(&to), &[], &text)),
+            Step::Refuse { number, wanted } if !peer.numbers.is_empty() => {
+                let number = peer.numbers[usize::from(number) % peer.numbers.len()];
+                peer.send(&message(REFUSE, (number, wanted), &[], &[]));
+            }
+            Step::Welcome(number) if !peer.numbers.is_empty() => {
+                let number = peer.numbers[usize::from(number) % peer.numbers.len()];
+                peer.send(&message(WELCOME, (number, 0), &[], &[]));
+            }
+            Step::Refuse { .. } | Step::Welcome(_) => {}
+            Step::RefuseAny(number, wanted) => peer.send(&message(REFUSE, (number, wanted), &[], &[])),
+            Step::WelcomeAny(number) => peer.send(&message(WELCOME, (number, 0), &[], &[])),
             Step::Cancel(i) if !peer.calls.is_empty() => {
                 let id = peer.calls[usize::from(i) % peer.calls.len()];
                 peer.send(&message(CANCEL, id, &[], &[]));

@@ -138,17 +138,11 @@ fn description(interface: &Interface) -> TokenStream {
     let methods = interface.methods.iter().map(|method| {
         let conditions = conditions(&method.attributes);
         let (name, signature) = (method.ident.unraw().to_string(), &method.signature);
-        let arguments = method.arguments.iter().map(|argument| (argument.ident.unraw().to_string(), argument.received()));
-        let result = (!method.is_event).then(|| ("result".to_owned(), method.result.clone()));
-        let types = arguments
-            .chain(result)
-            .map(|(name, of)| quote!(::coprocess::interface::Typed { name: #name, shape: ::coprocess::interface::Named::<#of>::shape }));
         quote! {
             #(#conditions)*
-            ::coprocess::interface::Method { name: #name, signature: #signature, types: &[#(#types),*] }
+            ::coprocess::interface::Method { name: #name, signature: #signature }
         }
     });
-    // The import is for types that nobody can read: of those it is said elsewhere.
     quote! {
         #(#attributes)*
         #[automatically_derived]
@@ -156,8 +150,6 @@ fn description(interface: &Interface) -> TokenStream {
         #[doc(hidden)]
         impl ::coprocess::interface::Described for #client {
             fn description() -> &'static ::coprocess::interface::Description {
-                #[allow(unused_imports)]
-                use ::coprocess::interface::Unreadable as _;
                 const { &::coprocess::interface::Description::new(#name, &[#(#methods),*]) }
             }
         }
@@ -245,8 +237,11 @@ fn client(interface: &Interface) -> TokenStream {
             ///
             /// # Errors
             ///
-            /// [`Error::Interface`](::coprocess::Error::Interface): the other end does not serve this interface, or a method of it has other
-            /// types there. Besides, the errors of [`Coprocess::call`](::coprocess::Coprocess::call).
+            /// [`Error::Interface`](::coprocess::Error::Interface): the other end does not serve this interface, or a method of it is written
+            /// with other types there. Besides, the errors of [`Coprocess::call`](::coprocess::Coprocess::call).
+            ///
+            /// What differs inside of a type is an error of the first call or event that has such a value:
+            /// [`Error::Types`](::coprocess::Error::Types).
             #vis fn new(co: &::coprocess::Coprocess) -> ::coprocess::Result<Self> {
                 ::coprocess::interface::check(co, <Self as ::coprocess::interface::Described>::description())?;
                 ::core::result::Result::Ok(Self::unchecked(co))

@@ -55,6 +55,8 @@ pub struct PeerReport {
     pub unheard: u64,
     /// Events that did not decode.
     pub undecodable: u64,
+    /// Events that were of another type.
+    pub mistyped: u64,
 }
 
 /// The sending end of a pair. One producer: whoever has the `&mut` may send.
@@ -413,6 +415,12 @@ impl Watch {
         self.region.control(self.incoming).report.undecodable.store(events, Ordering::Relaxed);
     }
 
+    /// Tells the other side how many of its events were of another type.
+    pub fn report_mistyped(&self, events: u64) {
+        // Relaxed: a statistic.
+        self.region.control(self.incoming).report.mistyped.store(events, Ordering::Relaxed);
+    }
+
     /// Returns what the other side reports about what this side has sent.
     pub fn peer_report(&self) -> PeerReport {
         let report = &self.region.control(self.outgoing).report;
@@ -421,6 +429,7 @@ impl Watch {
             has_registered: report.registered.load(Ordering::Relaxed) != 0,
             unheard: report.unheard.load(Ordering::Relaxed),
             undecodable: report.undecodable.load(Ordering::Relaxed),
+            mistyped: report.mistyped.load(Ordering::Relaxed),
         }
     }
 

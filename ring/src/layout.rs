@@ -15,10 +15,11 @@
 //!   +256  room bell  u32  nonzero: the producer sleeps until `head` moves
 //!   +384  closed     u32  written by the producer: nothing follows what is published
 //!   +512  urgent     u32  written by the producer, one more each time: what is published by then is worth a look before the next of it is acted on
-//!   +640  report     written by the consumer, rarely: three words in one line
+//!   +640  report     written by the consumer, rarely: four words in one line
 //!         +0  registered   u32  1 once the consumer has registered a handler
 //!         +8  unheard      u64  events that the consumer has dropped for want of a handler
 //!         +16 undecodable  u64  events whose values the consumer could not decode
+//!         +24 mistyped     u64  events whose values are of another type than the consumer takes
 //!
 //!   event block, opaque to all but the package that implements events:
 //!   +0    event of the parent   256 bytes, initialized by the parent
@@ -45,7 +46,7 @@
 use crate::sync::atomic::{AtomicU32, AtomicU64};
 
 /// Version of everything in this file and of the frames' meaning. Raised by any change of either.
-pub const ABI_VERSION: u32 = 6;
+pub const ABI_VERSION: u32 = 7;
 /// "coproces", read as a little-endian number.
 pub(crate) const MAGIC: u64 = u64::from_le_bytes(*b"coproces");
 
@@ -57,6 +58,8 @@ pub const MIN_CAPACITY: usize = 4096;
 pub const MAX_CAPACITY: usize = 1 << 30;
 
 pub(crate) const CONTROL_OFFSET: [usize; 2] = [1024, 2048];
+/// From the control block of one ring to that of the other.
+pub(crate) const CONTROL_STEP: usize = CONTROL_OFFSET[1] - CONTROL_OFFSET[0];
 pub(crate) const EVENTS_OFFSET: usize = 3072;
 pub(crate) const SLOTS_OFFSET: usize = 4096;
 
@@ -104,6 +107,7 @@ pub(crate) struct Report {
     pub(crate) registered: AtomicU32,
     pub(crate) unheard: AtomicU64,
     pub(crate) undecodable: AtomicU64,
+    pub(crate) mistyped: AtomicU64,
 }
 
 /// The control block of one ring.
@@ -140,7 +144,12 @@ impl Control {
             room_bell: Lone { word: AtomicU32::new(0) },
             closed: Lone { word: AtomicU32::new(0) },
             urgent: Lone { word: AtomicU32::new(0) },
-            report: Report { registered: AtomicU32::new(0), unheard: AtomicU64::new(0), undecodable: AtomicU64::new(0) },
+            report: Report {
+                registered: AtomicU32::new(0),
+                unheard: AtomicU64::new(0),
+                undecodable: AtomicU64::new(0),
+                mistyped: AtomicU64::new(0),
+            },
         }
     }
 }
@@ -199,6 +208,7 @@ const _: () = {
     assert!(std::mem::offset_of!(Report, registered) == 0);
     assert!(std::mem::offset_of!(Report, unheard) == 8);
     assert!(std::mem::offset_of!(Report, undecodable) == 16);
+    assert!(std::mem::offset_of!(Report, mistyped) == 24);
     assert!(size_of::<HeaderWords>() <= CONTROL_OFFSET[0]);
     assert!(CONTROL_OFFSET[0] + size_of::<Control>() <= CONTROL_OFFSET[1]);
     assert!(CONTROL_OFFSET[1] + size_of::<Control>() <= EVENTS_OFFSET);

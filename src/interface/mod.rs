@@ -1,8 +1,9 @@
 //! Typed interfaces: a client and a server from a trait.
 //!
 //! The attribute [`#[coprocess::interface]`](macro@crate::interface) on a trait makes a client of it, and a trait that a server implements.
-//! The names of methods, the number of arguments and their types are then checked by the compiler, and between the two ends of a pair
-//! when a client is made. (Feature `interface`.)
+//! The compiler checks the names of methods, the number of arguments and their types. When a client
+//! is made, the two ends of a pair compare how those are written. When values are sent, they compare
+//! what is in the types. (Feature `interface`.)
 //!
 //! ```
 //! use coprocess::Error;
@@ -189,46 +190,60 @@
 //!
 //! # What is compared
 //!
-//! `CalculatorClient::new` asks the other end what it serves under this name, once, and compares: the name of each method, whether it is an
-//! event, and its types. Where they differ it fails with [`Error::Interface`](crate::Error::Interface), which names the method and says what
-//! it is at either end. The other end may serve more methods than the client has. It must serve the interface before the client asks.
+//! `CalculatorClient::new` asks the other end what it serves under this name, once. It compares the
+//! name of each method, whether it is an event, and how its types are written. Where they differ it
+//! fails with [`Error::Interface`](crate::Error::Interface), which names the method and says what it
+//! is at either end. The other end may serve more methods than the client has. It must serve the
+//! interface before the client asks.
 //!
-//! Types are compared as they are written in the trait, apart from spaces, and from whether an argument is borrowed: so `u64` and an alias of it differ. What
-//! arguments are called does not matter. Of each type that is written there, its outline is compared as well:
+//! Types are compared as they are written in the trait: so `u64` and an alias of it differ. Spaces do
+//! not matter, nor what arguments are called, nor whether they are borrowed.
 //!
-//! | compared | not compared |
+//! The text of a type does not say what is in it. That is compared at its first use, as for
+//! [any call or event](crate::TypeCheck), down to the last field:
+//!
+//! | what differs | is found by |
 //! |---|---|
-//! | the name of a struct or enum, the names of its fields or variants, and their order: as serde has them, `rename` and all | the types of fields, and what variants contain; so nothing of the structs in a struct |
-//! | how many fields a tuple struct has | their types |
-//! | what is inside of an `Option`, a `Vec` or the like, a `Box`, a newtype, 32 deep; what a `Result` is of, both ways | |
-//! | the first type of a tuple, and how many there are; the key of a map | the others; the value of a map |
-//! | numbers, text, bytes; of a [`Block`](crate::Block) the name, the size and the alignment of its elements | the fields of those |
+//! | the name of a method, call or event, the types as they are written | `CalculatorClient::new`: [`Error::Interface`](crate::Error::Interface) |
+//! | what is in an argument: fields, their names and their order, variants, what an alias stands for, the elements of a [`Block`](crate::Block) | the first call: [`Error::Types`](crate::Error::Types), and the server's method does not run |
+//! | what is in a result | the first call: [`Error::Types`](crate::Error::Types); the server's method has run |
+//! | what is in an event | the first event is not handled, and counted ([`Stats::events_mistyped`](crate::Stats::events_mistyped)); a later one of this type is [`Error::Types`](crate::Error::Types) |
 //!
-//! So it is found out that two fields have changed places, and not that one has become an `f32`, or that a struct within has changed.
-//! **Give a method, or a type that it names, another name when its meaning changes**: that is always found out.
+//! A value shows only what it contains. So some differences are found later than at the first use,
+//! when a value shows them:
 //!
-//! To learn an outline, `Deserialize` is asked what it would read, and given nothing: no value is made or dropped, and no conversion (`#[serde(from)]`, `try_from`) is run. Code of
-//! one's own that makes a value in spite of that has it dropped again. A type whose code panics (which is contained, where panics unwind) or asks for nothing
-//! has an outline that nobody knows, and that fits any; so has a `Vec` of it.
+//! - another variant of an enum than those that were sent: its place, its name and what is in it;
+//! - what is in an `Option` that was `None`, in an empty `Vec` or map;
+//! - the error of a `Result` that was `Ok`.
 //!
-//! `CalculatorClient::new_async` is the same for a task. `CalculatorClient::unchecked` does not ask.
+//! A release build looks at the first value, the second, the fourth and so on, unless
+//! [`Builder::check_types`](crate::Builder::check_types) says otherwise: a difference that only
+//! another value shows is not found before one that shows it is looked at.
+//!
+//! The names of structs and enums are not compared, and a newtype is what it contains: `Metres(f64)`
+//! reads what was sent as `Feet(f64)`. **Give a method, or a type that it names, another name when
+//! its meaning changes**: `new` finds that.
+//!
+//! To compare, no value is made that was not sent: `Deserialize` runs once for each, as it does
+//! without a check. `Serialize` runs once more for each value that is looked at.
+//!
+//! `CalculatorClient::new_async` is the same for a task. `CalculatorClient::unchecked` does not ask;
+//! its values are compared as those of any client.
 //!
 //! # What is underneath
 //!
 //! Ordinary calls and events: the method `add` of `Calculator` is `"Calculator.add"`, its arguments are those of [`call`](crate::Coprocess::call), `()` for
 //! none, the value for one, a tuple for several. `co.call::<i64>("Calculator.add", (1_i64, 2_i64))` is the same call. What is served by that name after `serve`
 //! replaces the one method: so one that is `async` can be served by `serve_async` (feature `tokio`). [`emit`](crate::Coprocess::emit) and its variants
-//! send the events. The description is the answer to `"Calculator::interface"`, and the outline of a method's type to `"Calculator::types"`. Where two interfaces of the same
+//! send the events. The description is the answer to `"Calculator::interface"`. Where two interfaces of the same
 //! name meet on one end, `#[interface(name = "other.Calculator")]` gives one another name there.
 
 mod description;
 mod served;
-mod shape;
 mod through;
 
-pub use description::{Described, Description, Method, Typed, check, check_async};
+pub use description::{Described, Description, Method, check, check_async};
 pub use served::Served;
-pub use shape::{Named, Unreadable};
 pub use through::{Asynchronous, Emit, Pipelined, Through, Within, call, emit};
 
 /// Why an interface cannot be used as the client has it; see [`mod@crate::interface`].
@@ -273,18 +288,6 @@ pub enum InterfaceError {
         /// What it is at this end.
         ours: &'static str,
         /// What the other end says it is there.
-        theirs: String,
-    },
-    /// An argument or the result of a method has another outline at the other end, though its type is written the same.
-    #[error("in `{method}`, `{place}` is `{ours}` here, and `{theirs}` at the other end; build both from the same types")]
-    TypeDiffers {
-        /// The method.
-        method: &'static str,
-        /// The name of the argument, or `result`.
-        place: String,
-        /// Its outline at this end, as `struct Point {x, y}`; of a long one the part that differs.
-        ours: String,
-        /// And what the other end says it is there.
         theirs: String,
     },
 }

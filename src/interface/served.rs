@@ -1,14 +1,11 @@
 //! The handlers of an interface, registered in one step: the other end finds all of it, or nothing.
 
-use std::sync::Arc;
-
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::description::Description;
 use crate::coprocess::Coprocess;
-use crate::decode::decode;
-use crate::registry::{Handlers, Server};
+use crate::registry::Handlers;
 use crate::reply::Reply;
 
 /// What a server of an interface will handle.
@@ -31,14 +28,10 @@ impl Served {
         name: &str,
         handler: impl Fn(A) -> R + Send + Sync + 'static,
     ) {
-        let server = Server {
-            name: name.into(),
-            serve: Arc::new(move |end, id, method, args| match decode(args) {
-                Ok(args) => end.settle(id, method, Ok(handler(args))),
-                Err(error) => end.refuse_arguments(id, method, &error),
-            }),
-        };
-        self.handlers.methods.insert(name.as_bytes().into(), server);
+        self.handlers.serve(name, move |end, call| {
+            end.settle(call, Ok(handler(call.args.read()?)));
+            Ok(())
+        });
     }
 
     /// Adds a method that is answered later, as [`Coprocess::serve_deferred`] does.
@@ -47,37 +40,29 @@ impl Served {
         name: &str,
         handler: impl Fn(A, Reply<R>) + Send + Sync + 'static,
     ) {
-        let server = Server {
-            name: name.into(),
-            serve: Arc::new(move |end, id, method, args| match decode(args) {
-                Ok(args) => {
-                    if let Some(reply) = Reply::admit(end, id, method) {
-                        handler(args, reply);
-                    }
-                }
-                Err(error) => end.refuse_arguments(id, method, &error),
-            }),
-        };
-        self.handlers.methods.insert(name.as_bytes().into(), server);
+        self.handlers.serve(name, move |end, call| {
+            let args = call.args.read()?;
+            if let Some(reply) = Reply::admit(end, call) {
+                handler(args, reply);
+            }
+            Ok(())
+        });
     }
 
     /// Adds an event, as [`Coprocess::listen`] does.
     pub fn event<T: DeserializeOwned + 'static>(&mut self, name: &str, handler: impl Fn(T) + Send + Sync + 'static) {
-        let listener = Arc::new(move |value: &[u8]| {
-            handler(decode(value)?);
+        self.handlers.listen(name, move |value| {
+            handler(value.read()?);
             Ok(())
         });
-        self.handlers.events.insert(name.as_bytes().into(), listener);
     }
 
     /// Adds the description, and registers everything.
     pub fn on(mut self, co: &Coprocess, description: &'static Description) {
         self.method(&description.question(), |()| description.answer());
-        self.method(&description.question_of_types(), |(method, place): (String, usize)| description.answer_of_types(&method, place));
-        let mut added = self.handlers;
+        let added = self.handlers;
         co.register(|handlers| {
-            handlers.events.extend(added.events.drain());
-            handlers.methods.extend(added.methods.drain());
+            handlers.extend(&added);
         });
     }
 }

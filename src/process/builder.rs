@@ -18,6 +18,7 @@ use crate::process::limits::Limits;
 use crate::process::output::Output;
 use crate::process::terminal::TerminalSignals;
 use crate::process::{arguments, entry, function, privileges};
+use crate::types::TypeCheck;
 
 /// Starts `worker` in a process of its own, with default settings: [`Builder::fork`].
 ///
@@ -113,6 +114,7 @@ pub struct Builder {
     stdout: Output,
     stderr: Output,
     limits: Limits,
+    check_types: TypeCheck,
 }
 
 impl Default for Builder {
@@ -133,6 +135,7 @@ impl Default for Builder {
             stdout: Output::Inherit,
             stderr: Output::Inherit,
             limits: Limits::new(),
+            check_types: TypeCheck::default(),
         }
     }
 }
@@ -286,6 +289,24 @@ impl Builder {
     /// ```
     pub fn max_calls_served(mut self, calls: usize) -> Builder {
         self.max_calls_served = calls;
+        self
+    }
+
+    /// Sets when the types of what is sent are compared with what the other end takes, at both
+    /// ends. Default: [`TypeCheck::FirstUse`].
+    ///
+    /// What differs is [`Error::Types`](crate::Error::Types) for the caller of a method, and for the
+    /// emitter of the next such event. What is sent as [bytes](Coprocess::call_bytes) has no types.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use coprocess::{Builder, TypeCheck};
+    ///
+    /// let builder = Builder::new().check_types(TypeCheck::Always);
+    /// ```
+    pub fn check_types(mut self, check: TypeCheck) -> Builder {
+        self.check_types = check;
         self
     }
 
@@ -451,6 +472,7 @@ impl Builder {
             close_timeout: self.close_timeout,
             max_calls_in_flight: at_least_one(self.max_calls_in_flight),
             max_calls_served: at_least_one(self.max_calls_served),
+            check_types: self.check_types,
         };
         Launch {
             program,

@@ -365,7 +365,7 @@ fn prepare<T>(
     let what = ready(&hello, &arguments)?;
     hello.terminal_signals().apply();
     let end = End::new(&region, Side::Worker, hello.parent, hello.terms());
-    Ok((end, what, hello.limits_memory != 0))
+    Ok((end, what, hello.limits_memory()))
 }
 
 /// Makes this process the worker.

@@ -18,6 +18,7 @@ use crate::end::Terms;
 use crate::process::arguments::Arguments;
 use crate::process::mark::{Lifeline, Nonce};
 use crate::process::terminal::TerminalSignals;
+use crate::types::TypeCheck;
 
 /// "coproces", read as a little-endian number: the same as the segment's.
 const MAGIC: u64 = u64::from_le_bytes(*b"coproces");
@@ -51,7 +52,8 @@ pub(crate) struct Hello {
     /// How many bytes of arguments follow.
     pub(crate) arguments: u64,
     /// Whether the worker has a limit on memory, and is to say so if it dies of it.
-    pub(crate) limits_memory: u64,
+    limits_memory: u32,
+    check_types: u32,
 }
 
 /// What leads to the segment.
@@ -213,13 +215,18 @@ impl Hello {
             shim: 0,
             arguments: 0,
             limits_memory: 0,
+            check_types: match terms.check_types {
+                TypeCheck::FirstUse => 0,
+                TypeCheck::Always => 1,
+                TypeCheck::Off => 2,
+            },
         }
     }
 
     /// The same, for a worker function with arguments, or for a worker with a limit on memory.
     pub(crate) fn with(self, arguments: Option<&Arguments>, limits_memory: bool) -> Hello {
         let (shim, length) = arguments.map_or((0, 0), |arguments| (arguments.shim, arguments.bytes.len() as u64));
-        Hello { shim, arguments: length, limits_memory: u64::from(limits_memory), ..self }
+        Hello { shim, arguments: length, limits_memory: u32::from(limits_memory), ..self }
     }
 
     /// Sends it, with what leads to the segment.
@@ -280,6 +287,10 @@ impl Hello {
         }
     }
 
+    pub(crate) fn limits_memory(&self) -> bool {
+        self.limits_memory != 0
+    }
+
     pub(crate) fn max_message(&self) -> u64 {
         self.max_message
     }
@@ -296,6 +307,11 @@ impl Hello {
             close_timeout: Duration::from_nanos(self.close_timeout),
             max_calls_in_flight: self.max_calls_in_flight,
             max_calls_served: self.max_calls_served,
+            check_types: match self.check_types {
+                1 => TypeCheck::Always,
+                2 => TypeCheck::Off,
+                _ => TypeCheck::FirstUse,
+            },
         }
     }
 }
@@ -406,6 +422,7 @@ mod tests {
             close_timeout: Duration::from_secs(2),
             max_calls_in_flight: 3,
             max_calls_served: 4,
+            check_types: TypeCheck::Always,
         };
         Hello::new(region.capacity(), segment, &terms, TerminalSignals::EndWorker, 7)
     }

@@ -93,6 +93,11 @@ fn how<T>(outcome: &Result<T>) -> String {
             assert!(!error.to_string().contains(char::is_control), "{error:?} is not for a terminal: {panic:?}");
             "remote".to_owned()
         }
+        Err(error @ Error::Types { .. }) => {
+            assert!(!error.to_string().contains(char::is_control), "{error:?} is not for a terminal");
+            assert!(error.to_string().len() < 1 << 14, "too much to read");
+            "types".to_owned()
+        }
         Err(Error::Unheard { .. }) => "unheard".to_owned(),
         Err(Error::Overloaded { .. }) => "overloaded".to_owned(),
         Err(Error::MethodNotFound { .. }) => "method not found".to_owned(),

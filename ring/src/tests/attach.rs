@@ -194,7 +194,7 @@ fn bytes_lie_where_the_layout_says() {
         u64::from_le_bytes(bytes)
     };
     assert_eq!(word(0).to_le_bytes(), *b"coproces");
-    assert_eq!(word(8), 128 << 32 | 6);
+    assert_eq!(word(8), 128 << 32 | 7);
     assert_eq!((word(32), word(40)), (0, 0), "no nonce without a name; futexes");
     assert_eq!((word(16), word(24)), (8192, 4096 + 2 * 8192));
 
@@ -228,13 +228,14 @@ fn bytes_lie_where_the_layout_says() {
         sender.urge();
         assert_eq!((watch.urged(), word(control + 512)), (2, 2));
         let sees = crate::Watch::new(ours, side);
-        let report = |has_registered, unheard, undecodable| crate::PeerReport { has_registered, unheard, undecodable };
-        assert_eq!((sees.peer_report(), sees.taken()), (report(false, 0, 0), 16));
+        let report = |has_registered, unheard, undecodable, mistyped| crate::PeerReport { has_registered, unheard, undecodable, mistyped };
+        assert_eq!((sees.peer_report(), sees.taken()), (report(false, 0, 0, 0), 16));
         watch.report_registered();
         watch.report_unheard(3);
         watch.report_undecodable(1 << 40);
-        assert_eq!([640, 648, 656].map(|at| word(control + at)), [1, 3, 1 << 40]);
-        assert_eq!(sees.peer_report(), report(true, 3, 1 << 40));
+        watch.report_mistyped(5);
+        assert_eq!([640, 648, 656, 664].map(|at| word(control + at)), [1, 3, 1 << 40, 5]);
+        assert_eq!(sees.peer_report(), report(true, 3, 1 << 40, 5));
         crate::Watch::new(ours, side).arm_for_room();
         assert_eq!(word(control + 256), 2);
         crate::Watch::new(ours, side).disarm_for_room();

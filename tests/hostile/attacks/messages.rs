@@ -2,7 +2,10 @@
 
 use super::survives;
 use crate::kit::random::Numbers;
-use crate::kit::wire::{ANSWER, CALL, CALL_BY, CANCEL, EVENT, Envelope, FAILED, NOT_FOUND, OVERLOADED, WITHDRAW};
+use crate::kit::wire::{
+    ANSWER, ASKS, CALL, CALL_BY, CANCEL, DESCRIBED, EVENT, Envelope, FAILED, MISTYPED, NOT_FOUND, NUMBERED, OVERLOADED, REFUSE, WELCOME,
+    WITHDRAW,
+};
 use crate::kit::{Captive, for_ever};
 use crate::parent::Parent;
 
@@ -64,6 +67,23 @@ pub(crate) fn answers(how: &str) -> ! {
                 let value = if kind == FAILED { b"no".to_vec() } else { Vec::new() };
                 writer.message(&Envelope { kind, value, ..right }.encode());
             }
+            "with other types" => {
+                let texts = [&b"i32\nu64"[..], b"", b"\n", b"no line", b"\x1b[2J\n\r\x07\n\n", &[b't'; 2000]];
+                writer.message(&Envelope { kind: MISTYPED, value: texts[numbers.below(texts.len())].to_vec(), ..right }.encode());
+            }
+            "with kinds" => {
+                let kinds = match numbers.below(4) {
+                    0 => (0..numbers.below(60)).map(|_| b"bhHjKfsyu?o[{(SNEB\x01\x81"[numbers.below(20)]).collect(),
+                    1 => (0..numbers.below(60)).map(|_| numbers.next() as u8).collect(),
+                    2 => vec![b'o'; numbers.below(16 * 1024)],
+                    _ => b"B\x05\x1b[2J\n".to_vec(),
+                };
+                let mut value = (kinds.len() as u64).to_le_bytes().to_vec();
+                value.extend(kinds);
+                value.resize(value.len().next_multiple_of(8), 0);
+                value.extend(&right.value);
+                writer.message(&Envelope { kind: ANSWER | DESCRIBED, value, ..right }.encode());
+            }
             "of lengths" => {
                 let value = varint(1_u128 << numbers.below(72));
                 writer.message(&Envelope { value, ..right }.encode());
@@ -110,12 +130,20 @@ pub(crate) fn malformed(what: &str) -> ! {
         bytes[1..4].copy_from_slice(&length.to_le_bytes()[..3]);
         bytes
     };
+    let introduction = |number, name: &[u8], kinds: &[u8]| Envelope::introduction(number, name, kinds).encode();
+    // With so many bytes of kinds announced.
+    let kinds = |envelope: &Envelope, length: u64| {
+        let mut bytes = Envelope { kind: envelope.kind | DESCRIBED, ..envelope.clone() }.encode();
+        let at = if envelope.kind == EVENT { 8 } else { 16 };
+        bytes.splice(at..at, length.to_le_bytes());
+        bytes
+    };
     let message = match what {
         "nothing" => Vec::new(),
         "half a head" => event.encode()[..7].to_vec(),
         "a call without its number" => kind(CALL)[..8].to_vec(),
         "kind 0" => kind(0),
-        "kind 11" => kind(11),
+        "kind 15" => kind(15),
         "a cancellation without its number" => kind(CANCEL)[..8].to_vec(),
         "a cancellation, and more" => Envelope { kind: CANCEL, ..Envelope::call(1, "", b"more") }.encode(),
         "a cancellation with a name" => with_name(1, CANCEL),
@@ -139,6 +167,40 @@ pub(crate) fn malformed(what: &str) -> ! {
         "not found, and more" => Envelope { kind: NOT_FOUND, ..Envelope::call(1, "", b"more") }.encode(),
         "overloaded, and more" => Envelope { kind: OVERLOADED, ..Envelope::call(1, "", b"more") }.encode(),
         "a failure that is no text" => Envelope { kind: FAILED, value: vec![0xff; 9], ..Envelope::call(1, "", b"") }.encode(),
+        "types that are no text" => Envelope { kind: MISTYPED, value: vec![0xff; 9], ..Envelope::call(1, "", b"") }.encode(),
+        "an unknown flag" => Envelope { kind: EVENT | 128, ..event }.encode(),
+        "an event that asks" => Envelope { kind: EVENT | ASKS, ..event }.encode(),
+        "a call that asks for what it does not tell" => Envelope { kind: CALL | ASKS, ..Envelope::call(1, "text", b"") }.encode(),
+        "an event with a number that is not introduced" => with_name(3, EVENT | NUMBERED),
+        "a call with a number that is not introduced" => with_name(3, CALL | NUMBERED),
+        "a number and kinds" => with_name(0, EVENT | NUMBERED | DESCRIBED),
+        "an introduction without kinds" => introduction(7, b"text", b""),
+        "an introduction of what are no kinds" => introduction(7, b"text", b"(\x02s"),
+        "an introduction of kinds of two values" => introduction(7, b"text", b"ss"),
+        "an introduction of kinds that are nested too deeply" => introduction(7, b"text", &[vec![b'o'; 128], vec![b's']].concat()),
+        "an introduction of too many kinds" => introduction(7, b"text", &[&b"(\x80\x80\x01"[..], &[b's'; 16 * 1024]].concat()),
+        "an introduction of a name that is no text" => introduction(7, &[0xff; 9], b"s"),
+        "an introduction of too large a number" => introduction(64 * 1024, b"text", b"s"),
+        "an introduction of the largest number" => introduction(u32::MAX, b"text", b"s"),
+        "an introduction again" => {
+            captive.writer.message(&introduction(7, b"text", b"s"));
+            introduction(7, b"text", b"s")
+        }
+        "introductions without end" => {
+            for number in 0..8 << 10 {
+                captive.writer.message(&introduction(number, &[b'n'; 1024], b"s"));
+            }
+            introduction(8 << 10, b"", b"s")
+        }
+        "kinds beyond the end" => kinds(&Envelope::event("text", b""), 9),
+        "kinds without their length" => with_name(0, CALL | DESCRIBED)[..16].to_vec(),
+        "more kinds than there may be" => kinds(&Envelope::event("text", &[b's'; 20_000]), 16 * 1024 + 1),
+        "as many kinds as a number can say" => kinds(&Envelope::event("text", b"s"), u64::MAX),
+        "an answer with kinds beyond its end" => kinds(&Envelope { kind: ANSWER, ..Envelope::call(1, "", b"s") }, 9),
+        "a refusal of what was not introduced" => Envelope { kind: REFUSE, entry: 60_000, ..Envelope::call(0, "", b"") }.encode(),
+        "a refusal, and more" => Envelope { kind: REFUSE, ..Envelope::call(0, "", b"more") }.encode(),
+        "a welcome of what was not introduced" => Envelope { kind: WELCOME, entry: 60_000, ..Envelope::call(0, "", b"") }.encode(),
+        "a welcome with a serial" => Envelope { kind: WELCOME, ..Envelope::call(1, "", b"") }.encode(),
         other => unreachable!("{other}"),
     };
     captive.writer.message(&message);
@@ -158,6 +220,8 @@ answers! {
     answers_that_are_failures: "with failures";
     answered_with_cancellations: "with cancellations";
     answers_that_announce_lengths: "of lengths";
+    answers_that_speak_of_other_types: "with other types";
+    answers_with_kinds: "with kinds";
 }
 
 #[test]
@@ -180,7 +244,7 @@ malformed! {
     half_a_head: "half a head";
     a_call_without_its_number: "a call without its number";
     a_kind_of_zero: "kind 0";
-    a_kind_that_is_unknown: "kind 11";
+    a_kind_that_is_unknown: "kind 15";
     a_cancellation_without_its_number: "a cancellation without its number";
     a_cancellation_and_more: "a cancellation, and more";
     a_cancellation_with_a_name: "a cancellation with a name";
@@ -201,4 +265,30 @@ malformed! {
     a_not_found_that_says_more: "not found, and more";
     an_overload_that_says_more: "overloaded, and more";
     a_failure_that_is_no_text: "a failure that is no text";
+    types_that_are_no_text: "types that are no text";
+    an_unknown_flag: "an unknown flag";
+    an_event_that_asks: "an event that asks";
+    a_call_that_asks_for_what_it_does_not_tell: "a call that asks for what it does not tell";
+    an_event_with_a_number_that_is_not_introduced: "an event with a number that is not introduced";
+    a_call_with_a_number_that_is_not_introduced: "a call with a number that is not introduced";
+    a_number_and_kinds: "a number and kinds";
+    an_introduction_without_kinds: "an introduction without kinds";
+    an_introduction_of_what_are_no_kinds: "an introduction of what are no kinds";
+    an_introduction_of_kinds_of_two_values: "an introduction of kinds of two values";
+    an_introduction_of_kinds_that_are_nested_too_deeply: "an introduction of kinds that are nested too deeply";
+    an_introduction_of_too_many_kinds: "an introduction of too many kinds";
+    an_introduction_of_a_name_that_is_no_text: "an introduction of a name that is no text";
+    an_introduction_of_too_large_a_number: "an introduction of too large a number";
+    an_introduction_of_the_largest_number: "an introduction of the largest number";
+    an_introduction_again: "an introduction again";
+    introductions_without_end: "introductions without end";
+    kinds_beyond_the_end: "kinds beyond the end";
+    kinds_without_their_length: "kinds without their length";
+    more_kinds_than_there_may_be: "more kinds than there may be";
+    as_many_kinds_as_a_number_can_say: "as many kinds as a number can say";
+    an_answer_with_kinds_beyond_its_end: "an answer with kinds beyond its end";
+    a_refusal_of_what_was_not_introduced: "a refusal of what was not introduced";
+    a_refusal_and_more: "a refusal, and more";
+    a_welcome_of_what_was_not_introduced: "a welcome of what was not introduced";
+    a_welcome_with_a_serial: "a welcome with a serial";
 }

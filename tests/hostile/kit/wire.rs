@@ -142,7 +142,7 @@ fn words(bytes: &[u8]) -> Vec<u64> {
     bytes.chunks(8).map(|chunk| chunk.iter().rev().fold(0, |word, byte| word << 8 | u64::from(*byte))).collect()
 }
 
-/// What a message says. `entry` and `serial` name a call.
+/// What a message says. `entry` and `serial` name a call. Of a message that has a number in place of the name, the number is the name, in decimal.
 #[derive(Debug, Clone)]
 pub(crate) struct Envelope {
     pub(crate) kind: u8,
@@ -163,6 +163,15 @@ pub(crate) const OVERLOADED: u8 = 9;
 pub(crate) const FAILED: u8 = 5;
 pub(crate) const RECEIPT: u8 = 8;
 pub(crate) const WITHDRAW: u8 = 10;
+pub(crate) const INTRODUCE: u8 = 11;
+pub(crate) const MISTYPED: u8 = 12;
+pub(crate) const REFUSE: u8 = 13;
+pub(crate) const WELCOME: u8 = 14;
+
+/// Flags beside these: a number in place of the name, the answer is to tell its kinds, kinds follow the name.
+pub(crate) const NUMBERED: u8 = 16;
+pub(crate) const ASKS: u8 = 32;
+pub(crate) const DESCRIBED: u8 = 64;
 
 impl Envelope {
     pub(crate) fn event(name: &str, value: &[u8]) -> Envelope {
@@ -178,6 +187,11 @@ impl Envelope {
         Envelope { kind: ANSWER, name: Vec::new(), ..call.clone() }
     }
 
+    /// What a number stands for from here on.
+    pub(crate) fn introduction(number: u32, name: &[u8], kinds: &[u8]) -> Envelope {
+        Envelope { kind: INTRODUCE, entry: number, serial: 0, name: name.into(), value: kinds.into() }
+    }
+
     /// For an event of the gauge with this number.
     pub(crate) fn receipt(gauge: u32) -> Envelope {
         Envelope { kind: RECEIPT, entry: gauge, serial: 0, name: Vec::new(), value: Vec::new() }
@@ -186,7 +200,7 @@ impl Envelope {
     pub(crate) fn encode(&self) -> Vec<u8> {
         let head = u64::from(self.kind) | (self.name.len() as u64) << 8 | u64::from(self.entry) << 32;
         let mut bytes = head.to_le_bytes().to_vec();
-        if self.kind != EVENT {
+        if !matches!(self.kind & 0xf, EVENT | INTRODUCE) {
             bytes.extend(self.serial.to_le_bytes());
         }
         bytes.extend(&self.name);
@@ -195,20 +209,33 @@ impl Envelope {
         bytes
     }
 
+    /// Takes a message apart. Nothing is checked, and what it says of kinds is skipped.
     pub(crate) fn decode(bytes: &[u8]) -> Option<Envelope> {
         let number = |at: usize| Some(u64::from_le_bytes(bytes.get(at..at + 8)?.try_into().ok()?));
         let head = number(0)?;
-        let kind = head as u8;
+        let (kind, flags) = (head as u8 & 0xf, head as u8 & 0xf0);
         let length = (head >> 8 & 0xff_ffff) as usize;
-        let (serial, at) = match kind {
-            EVENT => (0, 8),
+        let (serial, mut at) = match kind {
+            EVENT | INTRODUCE => (0, 8),
             CALL_BY => (number(8)?, 24),
             _ => (number(8)?, 16),
         };
         // Until when the call is of use is of no interest here.
         let kind = if kind == CALL_BY { CALL } else { kind };
-        let name = bytes.get(at..at + length)?.to_vec();
-        let value = bytes.get(at + length.next_multiple_of(8)..)?.to_vec();
+        let kinds = if flags & DESCRIBED == 0 {
+            0
+        } else {
+            at += 8;
+            number(at - 8)? as usize
+        };
+        let mut padded = |length: usize| {
+            let bytes = bytes.get(at..at.checked_add(length)?)?;
+            at = at.checked_add(length.checked_next_multiple_of(8)?)?;
+            Some(bytes.to_vec())
+        };
+        let name = if flags & NUMBERED == 0 { padded(length)? } else { length.to_string().into_bytes() };
+        padded(kinds)?;
+        let value = bytes.get(at..)?.to_vec();
         Some(Envelope { kind, entry: (head >> 32) as u32, serial, name, value })
     }
 }

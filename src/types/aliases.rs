@@ -1,0 +1,175 @@
+//! Which variant or field of a type a name is.
+//!
+//! What serde tells of an enum, or of a struct, is a list of all names, those of `#[serde(alias)]` among
+//! them. Nothing in it says which of them belong to one variant. So the type itself is asked, once for
+//! each name and index that a sender tells: its value is read anew up to the enum or struct, which is
+//! given the name, and then the index. That makes no value: it says which variant or field is to
+//! follow, and nothing does. The answers are kept.
+
+use std::any::type_name;
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::mem::discriminant;
+
+use rustc_hash::FxHashMap;
+use serde::de::value::{StrDeserializer, U32Deserializer};
+use serde::de::{DeserializeOwned, DeserializeSeed, EnumAccess, Error, IntoDeserializer, MapAccess, VariantAccess, Visitor};
+
+use super::checked::Checked;
+use super::kinds::{self, Cursor};
+use crate::decode::DecodeError;
+use crate::one_line::clip;
+use crate::sync::{Mutex, lock};
+
+/// The most answers that are kept.
+const MAX_ANSWERS: usize = 64 * 1024;
+
+static ANSWERS: Mutex<Option<FxHashMap<u64, bool>>> = Mutex::new(None);
+
+/// The names of a type's variants or fields, as serde tells them to a visitor.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Listed {
+    visitor: &'static str,
+    names: &'static [&'static str],
+}
+
+impl Listed {
+    pub(super) fn new<V>(names: &'static [&'static str]) -> Listed {
+        Listed { visitor: type_name::<V>(), names }
+    }
+
+    fn key(self, index: u32, name: &str) -> u64 {
+        let mut hasher = DefaultHasher::new();
+        (self.visitor, self.names, index, name).hash(&mut hasher);
+        hasher.finish()
+    }
+
+    /// Whether the name stands at this place of the list: which says little where there are aliases.
+    pub(super) fn has(self, index: u32, name: &str) -> bool {
+        self.names.get(index as usize).is_some_and(|ours| clip(ours, kinds::MAX_NAME) == name)
+    }
+
+    /// Whether the name is that of the variant or field with this index, if the type was asked.
+    pub(super) fn answer(self, index: u32, name: &str) -> Option<bool> {
+        lock(&ANSWERS).as_ref()?.get(&self.key(index, name)).copied()
+    }
+
+    fn keep(self, index: u32, name: &str, answer: bool) {
+        let mut answers = lock(&ANSWERS);
+        let answers = answers.get_or_insert_default();
+        if answers.len() < MAX_ANSWERS {
+            answers.insert(self.key(index, name), answer);
+        }
+    }
+}
+
+/// Asks an enum or struct for one of its variants or fields.
+#[derive(Clone, Copy)]
+pub(super) struct Question<'k> {
+    /// Where in the kinds it is described.
+    pub(super) at: usize,
+    by: By<'k>,
+}
+
+#[derive(Clone, Copy)]
+enum By<'k> {
+    Index(u32),
+    Name(&'k str),
+}
+
+/// Asks a type for all variants or fields that are described at a place, and keeps the answers.
+#[cold]
+pub(super) fn ask<T: DeserializeOwned>(bytes: &[u8], kinds: &[u8], at: usize) {
+    let ask = |by| {
+        let mut checked = Checked::new(bytes, kinds);
+        checked.question = Some(Question { at, by });
+        // It ends in an error: what counts is what was found out before.
+        drop(T::deserialize(&mut checked));
+        (checked.listed, checked.answer)
+    };
+    let mut said = Cursor::new(kinds, at);
+    let (is_struct, _) = (said.byte() == Some(kinds::STRUCT), said.name());
+    for place in 0..said.number().unwrap_or(0) {
+        let index = if is_struct { Some(place) } else { said.number() };
+        let (Some(index), Some(name), Some(())) = (index, said.name(), said.skip()) else { return };
+        let (listed, by_index) = ask(By::Index(index));
+        let Some(listed) = listed else { return };
+        // Another one must be another one: else the type does not tell them apart in this way.
+        let are_told_apart = by_index.is_some() && by_index != ask(By::Index(u32::from(index == 0))).1;
+        let answer = match ask(By::Name(name)).1 {
+            Some(by_name) if are_told_apart => by_index == Some(by_name),
+            // It may read indexes only.
+            _ => listed.has(index, name),
+        };
+        listed.keep(index, name, answer);
+    }
+}
+
+/// Gives a type what it is asked by.
+pub(super) struct Asking<'c, 'k> {
+    pub(super) question: Question<'k>,
+    /// What stands for the variant or field.
+    pub(super) answer: &'c mut Option<u64>,
+}
+
+impl Asking<'_, '_> {
+    fn ask<'de, T: DeserializeSeed<'de>, R>(self, seed: T) -> Result<R, DecodeError> {
+        let found = match self.question.by {
+            By::Index(index) => {
+                let index: U32Deserializer<DecodeError> = index.into_deserializer();
+                seed.deserialize(index)?
+            }
+            By::Name(name) => {
+                let name: StrDeserializer<'_, DecodeError> = name.into_deserializer();
+                seed.deserialize(name)?
+            }
+        };
+        let mut hasher = DefaultHasher::new();
+        discriminant(&found).hash(&mut hasher);
+        *self.answer = Some(hasher.finish());
+        Err(DecodeError::custom("only a variant or field was asked for"))
+    }
+}
+
+impl<'de> EnumAccess<'de> for Asking<'_, '_> {
+    type Error = DecodeError;
+    type Variant = NoContent;
+
+    fn variant_seed<T: DeserializeSeed<'de>>(self, seed: T) -> Result<(T::Value, NoContent), DecodeError> {
+        self.ask(seed)
+    }
+}
+
+impl<'de> MapAccess<'de> for Asking<'_, '_> {
+    type Error = DecodeError;
+
+    fn next_key_seed<K: DeserializeSeed<'de>>(&mut self, seed: K) -> Result<Option<K::Value>, DecodeError> {
+        Asking { question: self.question, answer: self.answer }.ask(seed)
+    }
+
+    fn next_value_seed<T: DeserializeSeed<'de>>(&mut self, _: T) -> Result<T::Value, DecodeError> {
+        Err(DecodeError::custom("nothing follows"))
+    }
+}
+
+/// Never made: nothing follows.
+pub(super) enum NoContent {}
+
+impl<'de> VariantAccess<'de> for NoContent {
+    type Error = DecodeError;
+
+    fn unit_variant(self) -> Result<(), DecodeError> {
+        match self {}
+    }
+
+    fn newtype_variant_seed<T: DeserializeSeed<'de>>(self, _: T) -> Result<T::Value, DecodeError> {
+        match self {}
+    }
+
+    fn tuple_variant<V: Visitor<'de>>(self, _: usize, _: V) -> Result<V::Value, DecodeError> {
+        match self {}
+    }
+
+    fn struct_variant<V: Visitor<'de>>(self, _: &'static [&'static str], _: V) -> Result<V::Value, DecodeError> {
+        match self {}
+    }
+}

@@ -1,0 +1,744 @@
+//! Decoding beside the kinds that the sender has told: what a type asks for must be what was sent.
+//!
+//! The type's own `Deserialize` reads the value, and each request is held against the kinds at the
+//! same place. So a value is looked at as deeply as it goes, and nothing is read in another way than
+//! without the check. Where the kinds say nothing (an option that was empty, another variant), the
+//! value is read without one.
+//!
+//! Kinds come from the peer. A peer that tells other kinds than it sends gets what it would get
+//! without them: a value, or an error of decoding.
+
+use std::cell::RefCell;
+use std::fmt::{self, Display};
+
+use rustc_hash::FxHashMap;
+use serde::de::value::U32Deserializer;
+use serde::de::{
+    DeserializeOwned, DeserializeSeed, Deserializer, EnumAccess, Expected, IntoDeserializer, MapAccess, SeqAccess, VariantAccess, Visitor,
+};
+
+use super::aliases::{Asking, Listed, Question, ask};
+use super::beside::Beside;
+use super::kinds::{self, Cursor};
+use super::mismatch::{Mismatch, Place};
+use super::show::{Named, Names, leaf, show_at, show_other};
+use crate::block::reads_block;
+use crate::decode::{DecodeError, Decoder};
+use crate::one_line::clip;
+use crate::sync::{Mutex, lock};
+
+type Result<T> = std::result::Result<T, DecodeError>;
+
+/// The most enums and structs of a value whose types are asked for their names.
+const MAX_QUESTIONS: u32 = 256;
+
+/// The kinds of elements that stand in a value as bytes.
+const BYTES: &[u8] = &[kinds::U8];
+
+/// Decodes a value that must take all of `bytes`, and be what the kinds say.
+///
+/// # Errors
+///
+/// As [`decode`](crate::decode::decode); and [`DecodeError::mismatch`] says if it is something else.
+pub(crate) fn decode_checked<T: DeserializeOwned>(bytes: &[u8], beside: &Beside<'_>) -> Result<T> {
+    let mut questions = 0_u32;
+    loop {
+        let mut checked = Checked::new(bytes, beside.kinds);
+        checked.may_ask = questions < MAX_QUESTIONS;
+        checked.compared = beside.compared;
+        if let Some(compared) = beside.compared {
+            lock(compared).resize(beside.kinds.len(), false);
+        }
+        let value = T::deserialize(&mut checked);
+        if let (Err(_), Some(at)) = (&value, checked.unasked) {
+            questions = questions.saturating_add(1);
+            ask::<T>(bytes, beside.kinds, at);
+            continue;
+        }
+        let value = match value {
+            Err(error) if error.mismatch().is_some() => return Err(error),
+            value => value,
+        };
+        if let Some(mismatch) = checked.mismatch.take() {
+            return Err(DecodeError::of_types(mismatch));
+        }
+        let value = value?;
+        checked.decoder.finish()?;
+        return Ok(value);
+    }
+}
+
+pub(super) struct Checked<'k, 'de> {
+    decoder: Decoder<'de>,
+    kinds: &'k [u8],
+    /// Where in the kinds the next value is described; `None` if it is not. After a value, behind
+    /// what describes it.
+    at: Option<usize>,
+    /// Where what is said of values ends that were skipped before, or are enums; and where what is said
+    /// of their variants starts. So to look there again costs nothing, whatever the kinds and the value are.
+    ends: FxHashMap<usize, Option<usize>>,
+    contents: FxHashMap<(usize, u32), Option<usize>>,
+    compared: Option<&'k Mutex<Vec<bool>>>,
+    mismatch: RefCell<Option<Mismatch>>,
+    /// Where an enum or struct is described whose names are those of the type.
+    has_names: Vec<usize>,
+    /// Whether a type may be asked for its names, and where one is described that was not.
+    may_ask: bool,
+    unasked: Option<usize>,
+    /// What an enum or struct is asked, and what it has said.
+    pub(super) question: Option<Question<'k>>,
+    pub(super) listed: Option<Listed>,
+    pub(super) answer: Option<u64>,
+}
+
+/// What is said of the next value.
+#[derive(Clone, Copy)]
+enum Said<'k> {
+    Nothing,
+    /// A kind that stands at a place, and what follows it.
+    Kind {
+        kind: u8,
+        at: usize,
+        rest: Cursor<'k>,
+    },
+}
+
+impl<'k, 'de> Checked<'k, 'de> {
+    pub(super) fn new(bytes: &'de [u8], kinds: &'k [u8]) -> Checked<'k, 'de> {
+        Checked {
+            decoder: Decoder::new(bytes),
+            kinds,
+            at: Some(0),
+            ends: FxHashMap::default(),
+            contents: FxHashMap::default(),
+            compared: None,
+            mismatch: RefCell::default(),
+            has_names: Vec::new(),
+            may_ask: false,
+            unasked: None,
+            question: None,
+            listed: None,
+            answer: None,
+        }
+    }
+
+    /// Takes what is said of the next value; what is around it says nothing of it.
+    fn next(&mut self) -> Said<'k> {
+        let Some(at) = self.at else { return Said::Nothing };
+        let mut rest = Cursor::new(self.kinds, at);
+        loop {
+            let at = rest.at();
+            match rest.byte() {
+                // As its content is read.
+                Some(kinds::NEWTYPE) if rest.name().is_some() => {}
+                Some(kinds::UNKNOWN) => {
+                    self.at = Some(rest.at());
+                    return Said::Nothing;
+                }
+                Some(kind) => {
+                    self.set_compared(at, true);
+                    return Said::Kind { kind, at, rest };
+                }
+                None => {
+                    self.at = None;
+                    return Said::Nothing;
+                }
+            }
+        }
+    }
+
+    fn set_compared(&self, at: usize, is_compared: bool) {
+        if let Some(compared) = self.compared
+            && let Some(place) = lock(compared).get_mut(at)
+        {
+            *place = is_compared;
+        }
+    }
+
+    /// Skips what is said of a value that is not there.
+    fn skip(&mut self, at: usize) {
+        self.at = self.end(at);
+    }
+
+    /// Returns where what is said of the value ends that is described here.
+    fn end(&mut self, at: usize) -> Option<usize> {
+        let kinds = self.kinds;
+        *self.ends.entry(at).or_insert_with(|| {
+            let mut cursor = Cursor::new(kinds, at);
+            cursor.skip().map(|()| cursor.at())
+        })
+    }
+
+    /// Decodes something of which nothing is said.
+    fn unsaid<T>(&mut self, inside: impl FnOnce(&mut Self) -> Result<T>) -> Result<T> {
+        let behind = self.at.take();
+        let value = inside(self);
+        self.at = behind;
+        value
+    }
+
+    #[cold]
+    fn mismatch<T>(&self, at: usize, kind: u8, wanted: impl Display) -> Result<T> {
+        let mismatch = Mismatch {
+            sent: show_at(self.kinds, at),
+            wanted: show_other(self.kinds, at, &wanted.to_string()),
+            place: Place { at: at as u32, kind },
+        };
+        // Kept, if the type makes something else of the error.
+        self.mismatch.replace(Some(mismatch.clone()));
+        Err(DecodeError::of_types(mismatch))
+    }
+
+    /// Checks a value that holds no others.
+    fn check(&mut self, wanted: u8, fits: impl Fn(u8) -> bool) -> Result<()> {
+        match self.next() {
+            Said::Nothing => Ok(()),
+            Said::Kind { kind, rest, .. } if fits(kind) => {
+                self.at = Some(rest.at());
+                Ok(())
+            }
+            Said::Kind { at, .. } => self.mismatch(at, wanted, leaf(wanted).unwrap_or_default()),
+        }
+    }
+
+    /// Checks a value without content. A tuple or struct without fields is one.
+    fn check_unit(&mut self) -> Result<()> {
+        match self.next() {
+            Said::Nothing => Ok(()),
+            Said::Kind { kind, at, mut rest } => {
+                let is_empty = match kind {
+                    kinds::UNIT => true,
+                    kinds::TUPLE => rest.number() == Some(0),
+                    kinds::STRUCT => rest.name().is_some() && rest.number() == Some(0),
+                    _ => false,
+                };
+                if !is_empty {
+                    return self.mismatch(at, kinds::UNIT, "()");
+                }
+                self.at = Some(rest.at());
+                Ok(())
+            }
+        }
+    }
+
+    /// Checks a byte string.
+    fn check_bytes<V: Visitor<'de>>(&mut self, visitor: &V) -> Result<()> {
+        let Said::Kind { kind, at, mut rest } = self.next() else { return Ok(()) };
+        let is_block = reads_block::<V>();
+        match kind {
+            // Bytes, which say nothing of what they are of.
+            kinds::BYTES => self.at = Some(rest.at()),
+            kinds::BLOCK => {
+                let theirs = rest.name().unwrap_or_default();
+                if is_block {
+                    let ours = format!("{:#}", visitor as &dyn Expected);
+                    let ours = ours.strip_prefix("block of ").unwrap_or(&ours);
+                    if clip(ours, kinds::MAX_NAME) != theirs {
+                        return self.mismatch(at, kinds::BLOCK, format_args!("block of {}", Named(ours)));
+                    }
+                }
+                self.at = Some(rest.at());
+            }
+            kinds::SEQUENCE if !is_block => {
+                // One by one, which is the same.
+                self.at = Some(rest.at());
+                self.check(kinds::U8, |kind| kind == kinds::U8)?;
+            }
+            _ if is_block => return self.mismatch(at, kinds::BLOCK, format_args!("{:#}", visitor as &dyn Expected)),
+            _ => return self.mismatch(at, kinds::BYTES, "bytes"),
+        }
+        Ok(())
+    }
+
+    /// Decodes the parts of a value that has a fixed number of them.
+    fn tuple<V: Visitor<'de>>(&mut self, length: usize, visitor: V) -> Result<V::Value> {
+        match self.next() {
+            Said::Nothing => self.unsaid(|checked| visitor.visit_seq(Parts { checked, left: length, are_named: false })),
+            Said::Kind { kind: kinds::TUPLE, at, mut rest } => {
+                self.enter_tuple(length, at, &mut rest)?;
+                visitor.visit_seq(Parts { checked: self, left: length, are_named: false })
+            }
+            Said::Kind { kind: kinds::STRUCT, at, mut rest } => {
+                // Names of types do not matter.
+                let _ = rest.name();
+                self.enter_tuple(length, at, &mut rest)?;
+                visitor.visit_seq(Parts { checked: self, left: length, are_named: true })
+            }
+            Said::Kind { kind: kinds::UNIT, rest, .. } if length == 0 => {
+                self.at = Some(rest.at());
+                visitor.visit_seq(Parts { checked: self, left: 0, are_named: false })
+            }
+            Said::Kind { at, .. } => self.mismatch(at, kinds::TUPLE, Tuple(length)),
+        }
+    }
+
+    fn enter_tuple(&mut self, length: usize, at: usize, rest: &mut Cursor<'k>) -> Result<()> {
+        if rest.number().map(|theirs| theirs as usize) != Some(length) {
+            return self.mismatch(at, kinds::TUPLE, Tuple(length));
+        }
+        self.at = Some(rest.at());
+        Ok(())
+    }
+
+    /// Decodes a struct, or a variant with fields.
+    ///
+    /// Among the names that serde lists may be aliases. So there may be more names than fields: how many
+    /// there are shows once all are read.
+    fn fields<V: Visitor<'de>>(&mut self, name: &str, fields: &'static [&'static str], visitor: V) -> Result<V::Value> {
+        let wanted = format_args!("{}{{{}}}", Named(name), Names(fields));
+        let (at, mut rest, are_named) = match self.next() {
+            Said::Kind { kind: kinds::STRUCT, at, mut rest } => {
+                // Names of types do not matter.
+                let _ = rest.name();
+                (at, rest, true)
+            }
+            Said::Kind { kind: kinds::TUPLE, at, rest } => (at, rest, false),
+            Said::Nothing => return self.unsaid(|checked| visitor.visit_seq(Parts { checked, left: fields.len(), are_named: false })),
+            Said::Kind { kind: kinds::UNIT, rest, .. } if fields.is_empty() => {
+                self.at = Some(rest.at());
+                return visitor.visit_seq(Parts { checked: self, left: 0, are_named: false });
+            }
+            Said::Kind { at, .. } => return self.mismatch(at, kinds::STRUCT, wanted),
+        };
+        if let Some(question) = self.question
+            && question.at == at
+        {
+            self.listed = Some(Listed::new::<V>(fields));
+            return visitor.visit_map(Asking { question, answer: &mut self.answer });
+        }
+        let differ = |checked: &Self| {
+            if are_named { checked.mismatch(at, kinds::STRUCT, wanted) } else { checked.mismatch(at, kinds::TUPLE, Tuple(fields.len())) }
+        };
+        let count = rest.number().unwrap_or(u32::MAX);
+        let is_short = (count as usize) < fields.len();
+        let names = Cursor::clone(&rest);
+        if count as usize > fields.len() || are_named && !self.check_names(at, names, count, false, is_short, Listed::new::<V>(fields)) {
+            return differ(self);
+        }
+        self.at = Some(rest.at());
+        let (mut left, mut wants_more) = (count as usize, false);
+        let value = visitor.visit_seq(Fields { checked: self, left: &mut left, wants_more: &mut wants_more, are_named });
+        if wants_more || value.is_ok() && left > 0 {
+            return differ(self);
+        }
+        value
+    }
+
+    /// Checks so many names, with their indexes if they `have_indexes`. They may be `aliases`.
+    fn check_names(&mut self, at: usize, mut said: Cursor<'k>, count: u32, have_indexes: bool, aliases: bool, listed: Listed) -> bool {
+        if self.question.is_some() || self.has_names.contains(&at) {
+            return true;
+        }
+        for place in 0..count {
+            let index = if have_indexes { said.number() } else { Some(place) };
+            let (Some(index), Some(name)) = (index, said.name()) else { return false };
+            let fits = match listed.answer(index, name) {
+                Some(answer) if aliases => answer,
+                None if aliases && self.may_ask => {
+                    self.unasked = Some(at);
+                    false
+                }
+                _ => listed.has(index, name),
+            };
+            if !fits || said.skip().is_none() {
+                return false;
+            }
+        }
+        self.has_names.push(at);
+        true
+    }
+
+    /// Checks the names of variants, and returns where what is said of them ends. `None` if they differ.
+    fn check_variants(&mut self, at: usize, said: Cursor<'k>, listed: Listed) -> Option<usize> {
+        let mut variants = said;
+        variants.name()?;
+        let count = variants.number()?;
+        if !self.check_names(at, variants, count, true, true, listed) {
+            return None;
+        }
+        self.end(at)
+    }
+
+    /// Decodes what lies one level deeper.
+    fn deeper<T>(&mut self, inside: impl FnOnce(&mut Self) -> Result<T>) -> Result<T> {
+        self.decoder.descend()?;
+        let value = inside(self);
+        self.decoder.ascend();
+        value
+    }
+
+    /// Decodes the elements of a sequence, or the pairs of a map, that have so many parts each.
+    fn elements<T>(&mut self, parts: u8, visit: impl FnOnce(Elements<'_, 'k, 'de>) -> Result<T>) -> Result<T> {
+        let left = self.decoder.length()?;
+        let start = self.at;
+        let value = self.deeper(|checked| visit(Elements { checked, left, start }))?;
+        if left == 0 {
+            // What is said of those that are not there.
+            (0..parts).for_each(|_| {
+                if let Some(at) = self.at {
+                    self.skip(at)
+                }
+            });
+        }
+        Ok(value)
+    }
+
+    /// Decodes the elements of a sequence that were sent as bytes. `at`: where that is said.
+    fn bytes<T>(&mut self, at: usize, visit: impl FnOnce(Bytes<'_, 'k, 'de>) -> Result<T>) -> Result<T> {
+        let left = self.decoder.length()?;
+        if left == 0 {
+            // Without an element nothing is compared.
+            self.set_compared(at, false);
+        }
+        let behind = self.at.replace(0);
+        let (around, compared) = (std::mem::replace(&mut self.kinds, BYTES), self.compared.take());
+        let value = self.deeper(|checked| visit(Bytes { checked, left }));
+        (self.at, self.kinds) = (behind, around);
+        self.compared = compared;
+        match value.as_ref().err().and_then(DecodeError::mismatch) {
+            // Told as one of the list: where the kinds are known that it is in.
+            Some(Mismatch { wanted, .. }) => self.mismatch(at, kinds::SEQUENCE, format_args!("[{wanted}]")),
+            None => value,
+        }
+    }
+}
+
+/// The elements of a sequence, or the pairs of a map: what is said of one is said of all.
+struct Elements<'c, 'k, 'de> {
+    checked: &'c mut Checked<'k, 'de>,
+    left: usize,
+    /// Where it is said.
+    start: Option<usize>,
+}
+
+impl<'de> Elements<'_, '_, 'de> {
+    /// Decodes what begins an element or pair.
+    fn start<T: DeserializeSeed<'de>>(&mut self, seed: T) -> Result<Option<T::Value>> {
+        let Some(left) = self.left.checked_sub(1) else { return Ok(None) };
+        self.left = left;
+        if self.checked.at.is_some() {
+            self.checked.at = self.start;
+        }
+        seed.deserialize(&mut *self.checked).map(Some)
+    }
+}
+
+/// The elements of a sequence that were sent as bytes.
+struct Bytes<'c, 'k, 'de> {
+    checked: &'c mut Checked<'k, 'de>,
+    left: usize,
+}
+
+impl<'de> SeqAccess<'de> for Bytes<'_, '_, 'de> {
+    type Error = DecodeError;
+
+    fn next_element_seed<T: DeserializeSeed<'de>>(&mut self, seed: T) -> Result<Option<T::Value>> {
+        let Some(left) = self.left.checked_sub(1) else { return Ok(None) };
+        self.left = left;
+        self.checked.at = Some(0);
+        seed.deserialize(&mut *self.checked).map(Some)
+    }
+
+    fn size_hint(&self) -> Option<usize> {
+        Some(self.left)
+    }
+}
+
+impl<'de> SeqAccess<'de> for Elements<'_, '_, 'de> {
+    type Error = DecodeError;
+
+    fn next_element_seed<T: DeserializeSeed<'de>>(&mut self, seed: T) -> Result<Option<T::Value>> {
+        self.start(seed)
+    }
+
+    fn size_hint(&self) -> Option<usize> {
+        Some(self.left)
+    }
+}
+
+impl<'de> MapAccess<'de> for Elements<'_, '_, 'de> {
+    type Error = DecodeError;
+
+    fn next_key_seed<K: DeserializeSeed<'de>>(&mut self, seed: K) -> Result<Option<K::Value>> {
+        self.start(seed)
+    }
+
+    fn next_value_seed<T: DeserializeSeed<'de>>(&mut self, seed: T) -> Result<T::Value> {
+        seed.deserialize(&mut *self.checked)
+    }
+
+    fn size_hint(&self) -> Option<usize> {
+        Some(self.left)
+    }
+}
+
+/// The parts of a tuple or struct.
+struct Parts<'c, 'k, 'de> {
+    checked: &'c mut Checked<'k, 'de>,
+    left: usize,
+    /// Whether the name of its field is before each.
+    are_named: bool,
+}
+
+impl<'de> SeqAccess<'de> for Parts<'_, '_, 'de> {
+    type Error = DecodeError;
+
+    fn next_element_seed<T: DeserializeSeed<'de>>(&mut self, seed: T) -> Result<Option<T::Value>> {
+        let Some(left) = self.left.checked_sub(1) else { return Ok(None) };
+        self.left = left;
+        if let (true, Some(at)) = (self.are_named, self.checked.at) {
+            let mut cursor = Cursor::new(self.checked.kinds, at);
+            self.checked.at = cursor.name().map(|_| cursor.at());
+        }
+        seed.deserialize(&mut *self.checked).map(Some)
+    }
+
+    fn size_hint(&self) -> Option<usize> {
+        Some(self.left)
+    }
+}
+
+/// The fields of a struct, as many as there are in the kinds.
+struct Fields<'c, 'k, 'de> {
+    checked: &'c mut Checked<'k, 'de>,
+    left: &'c mut usize,
+    /// Whether more are wanted.
+    wants_more: &'c mut bool,
+    /// Whether the name of its field is before each.
+    are_named: bool,
+}
+
+impl<'de> SeqAccess<'de> for Fields<'_, '_, 'de> {
+    type Error = DecodeError;
+
+    fn next_element_seed<T: DeserializeSeed<'de>>(&mut self, seed: T) -> Result<Option<T::Value>> {
+        let mut parts = Parts { checked: self.checked, left: *self.left, are_named: self.are_named };
+        let part = parts.next_element_seed(seed);
+        *self.left = parts.left;
+        *self.wants_more |= matches!(part, Ok(None));
+        part
+    }
+
+    fn size_hint(&self) -> Option<usize> {
+        Some(*self.left)
+    }
+}
+
+/// A tuple of so many elements.
+struct Tuple(usize);
+
+impl Display for Tuple {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            0 => f.write_str("()"),
+            1 => f.write_str("(_,)"),
+            length @ 2..=4 => write!(f, "({})", "_, ".repeat(length).trim_end_matches(", ")),
+            length => write!(f, "a tuple of {length}"),
+        }
+    }
+}
+
+macro_rules! leaves {
+    ($($method:ident $wanted:ident $($kind:ident)|+,)*) => {$(
+        fn $method<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value> {
+            self.check(kinds::$wanted, |kind| matches!(kind, $(kinds::$kind)|+))?;
+            self.decoder.$method(visitor)
+        }
+    )*};
+}
+
+/// What no message can be read as.
+macro_rules! refuse {
+    ($($method:ident)*) => {$(
+        fn $method<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value> {
+            self.decoder.$method(visitor)
+        }
+    )*};
+}
+
+impl<'de> Deserializer<'de> for &mut Checked<'_, 'de> {
+    type Error = DecodeError;
+
+    fn is_human_readable(&self) -> bool {
+        false
+    }
+
+    leaves! {
+        deserialize_bool BOOL BOOL,
+        deserialize_i8 I8 I8,
+        deserialize_i16 I16 I16 | I32 | I64 | I128,
+        deserialize_i32 I32 I16 | I32 | I64 | I128,
+        deserialize_i64 I64 I16 | I32 | I64 | I128,
+        deserialize_i128 I128 I16 | I32 | I64 | I128,
+        deserialize_u8 U8 U8,
+        deserialize_u16 U16 U16 | U32 | U64 | U128,
+        deserialize_u32 U32 U16 | U32 | U64 | U128,
+        deserialize_u64 U64 U16 | U32 | U64 | U128,
+        deserialize_u128 U128 U16 | U32 | U64 | U128,
+        deserialize_f32 F32 F32,
+        deserialize_f64 F64 F64,
+        deserialize_char CHAR CHAR,
+        deserialize_str STR STR,
+        deserialize_string STR STR,
+    }
+
+    refuse! { deserialize_any deserialize_identifier deserialize_ignored_any }
+
+    fn deserialize_bytes<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value> {
+        self.check_bytes(&visitor)?;
+        self.decoder.deserialize_bytes(visitor)
+    }
+
+    fn deserialize_byte_buf<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value> {
+        self.check_bytes(&visitor)?;
+        self.decoder.deserialize_byte_buf(visitor)
+    }
+
+    fn deserialize_unit<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value> {
+        self.check_unit()?;
+        visitor.visit_unit()
+    }
+
+    fn deserialize_unit_struct<V: Visitor<'de>>(self, _: &'static str, visitor: V) -> Result<V::Value> {
+        self.deserialize_unit(visitor)
+    }
+
+    fn deserialize_newtype_struct<V: Visitor<'de>>(self, _: &'static str, visitor: V) -> Result<V::Value> {
+        visitor.visit_newtype_struct(self)
+    }
+
+    fn deserialize_option<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value> {
+        let said = self.next();
+        match said {
+            Said::Kind { kind, at, .. } if kind != kinds::OPTION => return self.mismatch(at, kinds::OPTION, "Option<_>"),
+            _ => {}
+        }
+        let is_some = self.decoder.is_some()?;
+        match (said, is_some) {
+            (Said::Nothing, false) => visitor.visit_none(),
+            (Said::Nothing, true) => self.unsaid(|checked| checked.deeper(|inside| visitor.visit_some(inside))),
+            (Said::Kind { rest, .. }, false) => {
+                self.skip(rest.at());
+                visitor.visit_none()
+            }
+            (Said::Kind { rest, .. }, true) => {
+                self.at = Some(rest.at());
+                self.deeper(|inside| visitor.visit_some(inside))
+            }
+        }
+    }
+
+    fn deserialize_seq<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value> {
+        match self.next() {
+            Said::Nothing => self.unsaid(|checked| checked.elements(1, |elements| visitor.visit_seq(elements))),
+            Said::Kind { kind: kinds::SEQUENCE, rest, .. } => {
+                self.at = Some(rest.at());
+                self.elements(1, |elements| visitor.visit_seq(elements))
+            }
+            Said::Kind { kind: kinds::BYTES, at, rest } => {
+                self.at = Some(rest.at());
+                self.bytes(at, |bytes| visitor.visit_seq(bytes))
+            }
+            Said::Kind { at, .. } => self.mismatch(at, kinds::SEQUENCE, "[_]"),
+        }
+    }
+
+    fn deserialize_map<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value> {
+        match self.next() {
+            Said::Nothing => self.unsaid(|checked| checked.elements(2, |pairs| visitor.visit_map(pairs))),
+            Said::Kind { kind: kinds::MAP, rest, .. } => {
+                self.at = Some(rest.at());
+                self.elements(2, |pairs| visitor.visit_map(pairs))
+            }
+            Said::Kind { at, .. } => self.mismatch(at, kinds::MAP, "{_: _}"),
+        }
+    }
+
+    fn deserialize_tuple<V: Visitor<'de>>(self, length: usize, visitor: V) -> Result<V::Value> {
+        self.tuple(length, visitor)
+    }
+
+    fn deserialize_tuple_struct<V: Visitor<'de>>(self, _: &'static str, length: usize, visitor: V) -> Result<V::Value> {
+        self.tuple(length, visitor)
+    }
+
+    fn deserialize_struct<V: Visitor<'de>>(self, name: &'static str, fields: &'static [&'static str], visitor: V) -> Result<V::Value> {
+        self.fields(name, fields, visitor)
+    }
+
+    fn deserialize_enum<V: Visitor<'de>>(self, name: &'static str, variants: &'static [&'static str], visitor: V) -> Result<V::Value> {
+        let said = self.next();
+        if let (Said::Kind { kind: kinds::ENUM, at, .. }, Some(question)) = (said, self.question)
+            && question.at == at
+        {
+            self.listed = Some(Listed::new::<V>(variants));
+            return visitor.visit_enum(Asking { question, answer: &mut self.answer });
+        }
+        match said {
+            Said::Kind { kind: kinds::ENUM, at, rest } => {
+                let Some(end) = self.check_variants(at, rest, Listed::new::<V>(variants)) else {
+                    return self.mismatch(at, kinds::ENUM, format_args!("enum {}{{{}}}", Named(name), Names(variants)));
+                };
+                let value = self.deeper(|checked| visitor.visit_enum(Choice { checked, said: Some((at, rest)) }))?;
+                self.at = Some(end);
+                Ok(value)
+            }
+            Said::Nothing => self.unsaid(|checked| checked.deeper(|checked| visitor.visit_enum(Choice { checked, said: None }))),
+            Said::Kind { at, .. } => self.mismatch(at, kinds::ENUM, format_args!("enum {}{{{}}}", Named(name), Names(variants))),
+        }
+    }
+}
+
+/// A variant of an enum.
+struct Choice<'c, 'k, 'de> {
+    checked: &'c mut Checked<'k, 'de>,
+    /// What is said of variants, and where.
+    said: Option<(usize, Cursor<'k>)>,
+}
+
+/// Returns where the content of this variant is described, if it is.
+fn content_of(mut said: Cursor<'_>, index: u32) -> Option<usize> {
+    said.name()?;
+    for _ in 0..said.number()? {
+        let there = said.number()?;
+        said.name()?;
+        if there == index {
+            return Some(said.at());
+        }
+        said.skip()?;
+    }
+    None
+}
+
+impl<'c, 'k, 'de> EnumAccess<'de> for Choice<'c, 'k, 'de> {
+    type Error = DecodeError;
+    type Variant = &'c mut Checked<'k, 'de>;
+
+    fn variant_seed<T: DeserializeSeed<'de>>(self, seed: T) -> Result<(T::Value, Self::Variant)> {
+        let index = self.checked.decoder.variant()?;
+        self.checked.at =
+            self.said.and_then(|(at, said)| *self.checked.contents.entry((at, index)).or_insert_with(|| content_of(said, index)));
+        let index: U32Deserializer<DecodeError> = index.into_deserializer();
+        Ok((seed.deserialize(index)?, self.checked))
+    }
+}
+
+impl<'de> VariantAccess<'de> for &mut Checked<'_, 'de> {
+    type Error = DecodeError;
+
+    fn unit_variant(self) -> Result<()> {
+        self.check_unit()
+    }
+
+    fn newtype_variant_seed<T: DeserializeSeed<'de>>(self, seed: T) -> Result<T::Value> {
+        seed.deserialize(self)
+    }
+
+    fn tuple_variant<V: Visitor<'de>>(self, length: usize, visitor: V) -> Result<V::Value> {
+        self.tuple(length, visitor)
+    }
+
+    fn struct_variant<V: Visitor<'de>>(self, fields: &'static [&'static str], visitor: V) -> Result<V::Value> {
+        self.fields("", fields, visitor)
+    }
+}

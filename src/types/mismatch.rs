@@ -1,0 +1,78 @@
+//! What does not fit: what was sent, and what was wanted in its place.
+
+use super::kinds;
+use super::show::{leaf, show_other};
+use crate::error::Error;
+use crate::one_line::one_line;
+
+/// Two types that differ.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Mismatch {
+    pub(crate) sent: String,
+    pub(crate) wanted: String,
+    pub(crate) place: Place,
+}
+
+impl Mismatch {
+    /// Returns the types as text: what a caller is told.
+    pub(crate) fn to_text(&self) -> String {
+        format!("{}\n{}", self.sent, self.wanted)
+    }
+
+    /// Makes an error of that text.
+    pub(crate) fn error_of(method: &str, text: &str) -> Error {
+        let (sent, wanted) = text.split_once('\n').unwrap_or((text, ""));
+        Error::Types { name: method.to_owned(), sent: one_line(sent).into(), wanted: one_line(wanted).into() }
+    }
+}
+
+/// What an end does not take.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(crate) enum Refused {
+    /// Values with this number.
+    Number(u32),
+    /// Values without a number: a [hash](unnumbered) of their name and kinds.
+    Unnumbered(u64),
+}
+
+/// Returns what stands for a name and kinds that have no number. It is to tell mistakes: two that
+/// have one hash are refused together.
+pub(crate) fn unnumbered(name: &[u8], kinds: &[u8]) -> u64 {
+    // FNV-1a, with a byte between the two that is in no text.
+    let bytes = name.iter().chain(&[0xff]).chain(kinds);
+    bytes.fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(*byte)).wrapping_mul(0x100_0000_01b3))
+}
+
+/// Where two types differ, in four bytes: for a message that has room for no more.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Place {
+    /// Where in the kinds of what was sent.
+    pub(crate) at: u32,
+    /// The kind that is wanted there.
+    pub(crate) kind: u8,
+}
+
+impl Place {
+    pub(crate) fn to_bits(self) -> u32 {
+        self.at & 0xff_ffff | u32::from(self.kind) << 24
+    }
+
+    pub(crate) fn from_bits(bits: u32) -> Place {
+        Place { at: bits & 0xff_ffff, kind: (bits >> 24) as u8 }
+    }
+
+    /// Shows what is wanted in place of `sent`, as far as that is known.
+    pub(crate) fn wanted(self, sent: &[u8]) -> String {
+        let wanted = leaf(self.kind).unwrap_or(match self.kind {
+            kinds::OPTION => "Option<_>",
+            kinds::SEQUENCE => "[_]",
+            kinds::MAP => "{_: _}",
+            kinds::TUPLE => "another number of values",
+            kinds::STRUCT => "a struct of other fields",
+            kinds::ENUM => "an enum of other variants",
+            kinds::BLOCK => "another block",
+            _ => "another type",
+        });
+        show_other(sent, self.at as usize, wanted)
+    }
+}

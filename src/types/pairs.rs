@@ -1,0 +1,606 @@
+//! What this end sends, by name and type: the number that stands for a name and kinds, and when a
+//! value is looked at again.
+//!
+//! A table of pairs: a name, and the types of one place in the program. The table only grows, so
+//! that looking a pair up takes no lock. Each pair has the numbers of the kinds that its values
+//! had.
+
+use std::fmt;
+use std::hash::Hasher;
+use std::marker::PhantomData;
+use std::num::NonZeroU32;
+
+use rustc_hash::{FxHashMap, FxHasher};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use super::beside::Beside;
+use super::checked::decode_checked;
+use super::mismatch::{Refused, unnumbered};
+use super::record::record;
+use crate::decode::DecodeError;
+use crate::encode::partial_word;
+use crate::envelope::{Number, Turn};
+use crate::sync::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Mutex, MutexGuard, OnceLock, Ordering, lock};
+
+/// Places in the first table.
+const FIRST: usize = 128;
+/// By how much a hash is shifted for its place there.
+const FIRST_SHIFT: u32 = u64::BITS - FIRST.ilog2();
+/// Those in the others. The next one is used for what finds no place in one.
+const SIZES: [usize; 4] = [512, 4096, 32 * 1024, 64 * 1024];
+/// How many places in a table are tried.
+const PROBES: usize = 16;
+/// The most numbers that are introduced, and the most bytes of their names and kinds. What would
+/// need more has its name and kinds in each message.
+pub(crate) const MAX_NUMBERS: u32 = 64 * 1024;
+pub(crate) const MAX_INTRODUCED: usize = 8 << 20;
+/// The most names and kinds without a number of which a refusal is known.
+pub(crate) const MAX_REFUSED: usize = 4096;
+/// The most kinds that have numbers in one pair.
+const MAX_VARIANTS: usize = 64;
+
+/// Names the types of one place in the program: those of arguments `A` and of a result `R`.
+pub(crate) struct Types<A: ?Sized, R>(PhantomData<fn(&A) -> R>);
+
+impl<A: Serialize + ?Sized, R: DeserializeOwned> Types<A, R> {
+    /// Returns a number that stands for the types, as long as the program runs.
+    ///
+    /// It is the address of code. The compiler or linker may give the code for other types the same
+    /// address, if it is the same code. Then it finds the same kinds, and reads the same results.
+    #[inline]
+    pub(crate) fn number() -> usize {
+        Self::code as fn() -> [usize; 2] as usize
+    }
+
+    /// Is not called. It stands for all that depends on the types. Copies of it would have numbers
+    /// of their own.
+    #[inline(never)]
+    fn code() -> [usize; 2] {
+        let record = record::<A> as fn(&A, &mut Vec<u8>) -> bool;
+        let decode = decode_checked::<R> as fn(&[u8], &Beside<'_>) -> Result<R, DecodeError>;
+        [record as usize, decode as usize]
+    }
+}
+
+/// As [`Types`], for the value of an event. No call has its number: events and methods have
+/// handlers of their own.
+pub(crate) struct TypeOf<T: ?Sized>(PhantomData<fn(&T)>);
+
+impl<T: Serialize + ?Sized> TypeOf<T> {
+    #[inline]
+    pub(crate) fn number() -> usize {
+        Self::code as fn() -> [usize; 2] as usize
+    }
+
+    /// Other code than that of any [`Types`].
+    #[inline(never)]
+    fn code() -> [usize; 2] {
+        [record::<T> as fn(&T, &mut Vec<u8>) -> bool as usize, 0]
+    }
+}
+
+/// A name with the types of one place in the program, or the place of one.
+///
+/// In a line of memory of its own: all that is looked at for most messages.
+#[repr(align(64))]
+#[derive(Default)]
+pub(crate) struct Pair {
+    /// See [`Key`]. Zero: there is none yet. Set last, by the thread that adds it.
+    word: AtomicU64,
+    tail: AtomicU64,
+    types: AtomicUsize,
+    /// The [`Number`] of the name and the kinds of the value that was looked at last. Zero if the
+    /// next one is to be looked at.
+    number: AtomicU32,
+    /// Uses until a value is looked at again.
+    left: AtomicU32,
+    more: OnceLock<Box<More>>,
+}
+
+/// What is looked at less often.
+struct More {
+    name: Box<str>,
+    /// Uses so far, when a value was looked at last, and those that were left by then.
+    uses: AtomicU32,
+    left_then: AtomicU32,
+    /// Whether results of this type have come, and were of the type that is wanted.
+    is_answered: AtomicBool,
+    variants: Mutex<Vec<Variant>>,
+}
+
+/// Kinds that have a number.
+struct Variant {
+    kinds: Box<[u8]>,
+    number: u32,
+    /// Where the other end wants something else.
+    refused: Option<u32>,
+    /// When it has said so, or has taken it back.
+    turn: Option<Turn>,
+}
+
+/// Where a pair is: its table, from one, above its place.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct PairId(NonZeroU32);
+
+impl PairId {
+    const TABLE_SHIFT: u32 = 24;
+
+    fn new(table: usize, place: usize) -> Option<PairId> {
+        NonZeroU32::new((table as u32).wrapping_add(1) << PairId::TABLE_SHIFT | place as u32).map(PairId)
+    }
+
+    fn table(self) -> usize {
+        (self.0.get() >> PairId::TABLE_SHIFT).wrapping_sub(1) as usize
+    }
+
+    fn place(self) -> usize {
+        (self.0.get() & ((1 << PairId::TABLE_SHIFT) - 1)) as usize
+    }
+}
+
+/// What became of the kinds of a value.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Known {
+    Number(u32),
+    /// They are new.
+    New,
+    /// They are new, and there are too many.
+    TooMany,
+    /// The other end does not take them: here it wants something else.
+    Refused(u32),
+}
+
+pub(crate) struct Pairs {
+    first: Box<[Pair; FIRST]>,
+    others: [OnceLock<Box<[Pair]>>; SIZES.len()],
+    /// The right to add a pair.
+    adding: Mutex<()>,
+    numbers: Mutex<Numbers>,
+    /// What the other end does not take, or does again, of what has no number: where, and when it
+    /// said so.
+    refused: Mutex<FxHashMap<u64, (Option<u32>, Turn)>>,
+}
+
+impl Default for Pairs {
+    fn default() -> Pairs {
+        Pairs {
+            first: Box::new(std::array::from_fn(|_| Pair::default())),
+            others: [const { OnceLock::new() }; SIZES.len()],
+            adding: Mutex::new(()),
+            numbers: Mutex::default(),
+            refused: Mutex::default(),
+        }
+    }
+}
+
+/// The numbers that were given away.
+#[derive(Default)]
+struct Numbers {
+    /// Whose each is; those that could not be introduced come to another pair.
+    pairs: Vec<PairId>,
+    unused: Vec<u32>,
+    bytes: usize,
+}
+
+impl fmt::Debug for Pairs {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Pairs").finish_non_exhaustive()
+    }
+}
+
+/// What a pair is looked up by.
+#[derive(Clone, Copy)]
+struct Key<'n> {
+    name: &'n str,
+    /// The start of the name, seven bytes, and one that tells its length, or that it is long.
+    /// Never zero.
+    word: u64,
+    /// The end of a name that has more bytes than that: eight.
+    tail: u64,
+    types: usize,
+    hash: u64,
+}
+
+/// Up to so many bytes, start and end are all of a name.
+const SHORT: usize = 15;
+
+impl<'n> Key<'n> {
+    #[inline]
+    fn new(name: &'n str, types: usize) -> Key<'n> {
+        let bytes = name.as_bytes();
+        let (word, tail, length) = match (bytes.first_chunk::<8>(), bytes.last_chunk::<8>()) {
+            (Some(first), Some(last)) => {
+                (u64::from_le_bytes(*first) & (u64::MAX >> 8), u64::from_le_bytes(*last), bytes.len().min(SHORT.saturating_add(1)))
+            }
+            _ => (partial_word(bytes), 0, bytes.len()),
+        };
+        let word = word | (length as u64).wrapping_add(1) << 56;
+        // Fibonacci hashing: the highest bits of a product depend on all of its factor.
+        let hash = (word ^ tail.rotate_left(24)).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        Key { name, word, tail, types, hash }
+    }
+
+    /// Returns the place in the first table where a pair is looked for first.
+    #[inline]
+    fn place(&self) -> usize {
+        // Code is at multiples of 16, mostly.
+        ((self.hash >> FIRST_SHIFT) as usize ^ self.types >> 4) & (FIRST - 1)
+    }
+
+    /// Returns a hash of all of the key, for the other tables: names may differ in their middle
+    /// only.
+    fn far_hash(&self) -> u64 {
+        let mut hasher = FxHasher::default();
+        hasher.write(self.name.as_bytes());
+        hasher.write_usize(self.types);
+        hasher.finish()
+    }
+
+    /// Returns all places in a table of this size, a power of two, where a pair may be.
+    fn places(&self, far: u64, table: usize, size: usize) -> impl Iterator<Item = usize> + use<> {
+        let first = match table {
+            0 => self.place(),
+            // What has found no place in one table is spread anew in the next.
+            _ => far.rotate_right((table as u32).wrapping_mul(13)) as usize,
+        };
+        (0..PROBES).map(move |probe| first.wrapping_add(probe) & size.wrapping_sub(1))
+    }
+
+    #[inline]
+    fn is_of(&self, pair: &Pair) -> bool {
+        // Acquire: pairs with the Release in `add`. The others are written before, once.
+        pair.word.load(Ordering::Acquire) == self.word
+            && pair.types.load(Ordering::Relaxed) == self.types
+            && (self.name.len() < 8 || self.is_of_longer(pair))
+    }
+
+    #[inline]
+    fn is_of_longer(&self, pair: &Pair) -> bool {
+        pair.tail.load(Ordering::Relaxed) == self.tail && (self.name.len() <= SHORT || pair.name() == self.name)
+    }
+}
+
+impl Pairs {
+    /// Returns the number to send for a name and types, if no value is to be looked at.
+    #[inline]
+    pub(crate) fn number(&self, name: &str, types: usize) -> Option<Number> {
+        let pair = self.find(Key::new(name, types))?;
+        // Relaxed: a count. If two threads are here at once, a value more or less is looked at.
+        let (left, is_over) = pair.left.load(Ordering::Relaxed).overflowing_sub(1);
+        if is_over {
+            return None;
+        }
+        pair.left.store(left, Ordering::Relaxed);
+        // Acquire: pairs with the Release in `settle`. The number was introduced before.
+        Number::from_raw(pair.number.load(Ordering::Acquire))
+    }
+
+    #[inline]
+    fn find(&self, key: Key<'_>) -> Option<&Pair> {
+        let pair = self.first.get(key.place())?;
+        if key.is_of(pair) { Some(pair) } else { self.find_farther(key) }
+    }
+
+    #[cold]
+    fn find_farther(&self, key: Key<'_>) -> Option<&Pair> {
+        // Near, mostly: without a hash of all of the name.
+        for place in key.places(0, 0, FIRST) {
+            match self.first.get(place)? {
+                pair if key.is_of(pair) => return Some(pair),
+                pair if pair.word.load(Ordering::Acquire) == 0 => return None,
+                _ => {}
+            }
+        }
+        self.look_up(key).ok().map(|(_, pair)| pair)
+    }
+
+    /// Returns a pair, or the place where it is to be added; no place if there are too many.
+    fn look_up(&self, key: Key<'_>) -> Result<(PairId, &Pair), Option<(PairId, &Pair)>> {
+        let far = key.far_hash();
+        for (table, pairs) in (0..).map_while(|table| Some((table, self.table(table)?))) {
+            for place in key.places(far, table, pairs.len()) {
+                let (Some(pair), Some(id)) = (pairs.get(place), PairId::new(table, place)) else { break };
+                if key.is_of(pair) {
+                    return Ok((id, pair));
+                }
+                if pair.word.load(Ordering::Acquire) == 0 {
+                    return Err(Some((id, pair)));
+                }
+            }
+        }
+        Err(None)
+    }
+
+    /// Returns the pair of a name and types, a new one if there is none. Returns `None` if there
+    /// are too many.
+    pub(crate) fn get_or_add(&self, name: &str, types: usize) -> Option<(PairId, &Pair)> {
+        let key = Key::new(name, types);
+        if let Ok(found) = self.look_up(key) {
+            return Some(found);
+        }
+        let _adding = lock(&self.adding);
+        for (table, size) in self.others.iter().map(Some).zip(SIZES).chain([(None, 0)]) {
+            match self.look_up(key) {
+                Ok(found) => return Some(found),
+                Err(Some((id, pair))) => {
+                    pair.add(key);
+                    return Some((id, pair));
+                }
+                // Its tables are full, where it may be: another one.
+                Err(None) => drop(table?.get_or_init(|| (0..size).map(|_| Pair::default()).collect())),
+            }
+        }
+        None
+    }
+
+    fn table(&self, table: usize) -> Option<&[Pair]> {
+        match table.checked_sub(1) {
+            None => Some(&*self.first),
+            Some(other) => self.others.get(other)?.get().map(|pairs| &**pairs),
+        }
+    }
+
+    pub(crate) fn pair(&self, id: PairId) -> Option<&Pair> {
+        self.table(id.table())?.get(id.place())
+    }
+
+    /// Gives a number away, for a name and kinds of so many bytes in all. Returns `None` if there
+    /// are too many.
+    pub(crate) fn take_number(&self, pair: PairId, bytes: usize) -> Option<u32> {
+        let mut numbers = lock(&self.numbers);
+        let all = numbers.bytes.saturating_add(bytes);
+        if all > MAX_INTRODUCED {
+            return None;
+        }
+        let number = match numbers.unused.pop() {
+            Some(number) => number,
+            None if numbers.pairs.len() >= MAX_NUMBERS as usize => return None,
+            None => {
+                let number = numbers.pairs.len() as u32;
+                numbers.pairs.push(pair);
+                number
+            }
+        };
+        *numbers.pairs.get_mut(number as usize)? = pair;
+        numbers.bytes = all;
+        Some(number)
+    }
+
+    /// Takes a number back that the other end does not know.
+    pub(crate) fn give_back(&self, number: u32, bytes: usize) {
+        let mut numbers = lock(&self.numbers);
+        numbers.unused.push(number);
+        numbers.bytes = numbers.bytes.saturating_sub(bytes);
+    }
+
+    /// Has the next value of each pair with this name looked at.
+    #[cold]
+    pub(crate) fn look_again(&self, name: &str) {
+        for pair in (0..).map_while(|table| self.table(table)).flatten() {
+            if pair.name() == name {
+                pair.look_again();
+            }
+        }
+    }
+
+    /// Returns the name that a number stands for.
+    pub(crate) fn name(&self, number: u32) -> String {
+        let id = lock(&self.numbers).pairs.get(number as usize).copied();
+        id.and_then(|id| self.pair(id)).map_or_else(String::new, |pair| pair.name().to_owned())
+    }
+
+    /// Returns where the other end wants something else than kinds that have no number, if it does.
+    pub(crate) fn refused_unnumbered(&self, name: &str, kinds: &[u8]) -> Option<u32> {
+        lock(&self.refused).get(&unnumbered(name.as_bytes(), kinds)).and_then(|(place, _)| *place)
+    }
+
+    /// The other end does not take such values, since they differ here; or it does again. Returns
+    /// `false` if there is no such number.
+    pub(crate) fn refuse(&self, refused: Refused, turn: Turn, place: Option<u32>) -> bool {
+        let number = match refused {
+            Refused::Number(number) => number,
+            Refused::Unnumbered(hash) => {
+                let mut refused = lock(&self.refused);
+                // A welcome stays: what is received after it may have been said before.
+                if refused.get(&hash).map_or(refused.len() < MAX_REFUSED, |(_, before)| turn.is_after(*before)) {
+                    refused.insert(hash, (place, turn));
+                }
+                return true;
+            }
+        };
+        let id = lock(&self.numbers).pairs.get(number as usize).copied();
+        let Some(pair) = id.and_then(|id| self.pair(id)) else { return false };
+        let Some(mut variants) = pair.variants() else { return false };
+        let Some(variant) = variants.iter_mut().find(|variant| variant.number == number) else { return false };
+        if variant.turn.is_some_and(|before| !turn.is_after(before)) {
+            // This was looked at ahead of its turn in the ring.
+            return true;
+        }
+        (variant.refused, variant.turn) = (place, Some(turn));
+        // The next value is looked at. Without a number also if a thread that has just read how
+        // many are left stores one less: under the lock, as in `settle`.
+        pair.number.store(0, Ordering::Relaxed);
+        pair.left.store(0, Ordering::Relaxed);
+        true
+    }
+}
+
+impl Pair {
+    /// Makes an empty place this pair. For one thread at a time.
+    fn add(&self, key: Key<'_>) {
+        self.more.get_or_init(|| {
+            Box::new(More {
+                name: key.name.into(),
+                uses: AtomicU32::new(0),
+                left_then: AtomicU32::new(0),
+                is_answered: AtomicBool::new(false),
+                variants: Mutex::default(),
+            })
+        });
+        self.tail.store(key.tail, Ordering::Relaxed);
+        self.types.store(key.types, Ordering::Relaxed);
+        // Release: pairs with the Acquire in `Key::is_of`.
+        self.word.store(key.word, Ordering::Release);
+    }
+
+    pub(crate) fn name(&self) -> &str {
+        self.more.get().map_or("", |more| &more.name)
+    }
+
+    fn variants(&self) -> Option<MutexGuard<'_, Vec<Variant>>> {
+        self.more.get().map(|more| lock(&more.variants))
+    }
+
+    /// Returns what is known of kinds.
+    pub(crate) fn known(&self, kinds: &[u8]) -> Known {
+        let Some(variants) = self.variants() else { return Known::TooMany };
+        match variants.iter().find(|variant| *variant.kinds == *kinds) {
+            Some(Variant { refused: Some(place), .. }) => Known::Refused(*place),
+            Some(variant) => Known::Number(variant.number),
+            None if variants.len() >= MAX_VARIANTS => Known::TooMany,
+            None => Known::New,
+        }
+    }
+
+    /// The other end knows this number for these kinds.
+    pub(crate) fn introduced(&self, kinds: &[u8], number: u32) {
+        if let Some(mut variants) = self.variants() {
+            variants.push(Variant { kinds: kinds.into(), number, refused: None, turn: None });
+        }
+    }
+
+    /// A value was looked at, and is sent with this number. `always`: each one is looked at.
+    pub(crate) fn settle(&self, number: u32, always: bool) {
+        // Relaxed, all but the number: if two threads are here at once, a value more or less is
+        // looked at.
+        let Some(more) = self.more.get() else { return };
+        let before = more.left_then.load(Ordering::Relaxed).saturating_sub(self.left.load(Ordering::Relaxed));
+        let uses = more.uses.load(Ordering::Relaxed).saturating_add(before).saturating_add(1);
+        let next = uses.saturating_add(1).checked_next_power_of_two().unwrap_or(u32::MAX);
+        let variants = lock(&more.variants);
+        let is_refused = variants.iter().any(|variant| variant.refused.is_some());
+        let left = if always || is_refused { 0 } else { next.saturating_sub(uses).saturating_sub(1) };
+        more.uses.store(uses, Ordering::Relaxed);
+        more.left_then.store(left, Ordering::Relaxed);
+        // None where the next value is looked at anyway: see `Pairs::refuse`.
+        let number = if left == 0 { 0 } else { Number::new(number, false).to_raw() };
+        // Release: the number was introduced; pairs with the Acquire in `Pairs::number`.
+        self.number.store(number, Ordering::Release);
+        self.left.store(left, Ordering::Relaxed);
+    }
+
+    /// Whether results have come as they are wanted.
+    pub(crate) fn is_answered(&self) -> bool {
+        self.more.get().is_some_and(|more| more.is_answered.load(Ordering::Relaxed))
+    }
+
+    /// Results are what is wanted, or are not: then each call asks.
+    pub(crate) fn set_answered(&self, is_answered: bool) {
+        // Relaxed: what depends on it are calls that this thread, or one that hears of this, makes
+        // from here on.
+        if let Some(more) = self.more.get() {
+            more.is_answered.store(is_answered, Ordering::Relaxed);
+        }
+        if !is_answered {
+            self.look_again();
+        }
+    }
+
+    /// Has the next value looked at.
+    fn look_again(&self) {
+        // As in `Pairs::refuse`.
+        let _variants = self.variants();
+        self.number.store(0, Ordering::Relaxed);
+        self.left.store(0, Ordering::Relaxed);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_is_found_with_its_types_only() {
+        let pairs = Pairs::default();
+        let names: Vec<String> = (0..10_000).map(|i| format!("{:>1$}", i, i % 30)).collect();
+        let types = [Types::<u32, u64>::number(), Types::<u32, i64>::number(), TypeOf::<u32>::number(), Types::<str, ()>::number()];
+        for types in types {
+            for name in &names {
+                assert!(pairs.find(Key::new(name, types)).is_none(), "{name}");
+                let (id, pair) = pairs.get_or_add(name, types).expect("room");
+                pair.settle(id.place() as u32, false);
+                assert!(std::ptr::eq(pairs.find(Key::new(name, types)).expect("there"), pair));
+                assert!(std::ptr::eq(pairs.pair(id).expect("there"), pair));
+                assert!(pair.types.load(Ordering::Relaxed) == types && pair.name() == name);
+            }
+        }
+        assert!(pairs.find(Key::new("ab\0", 7)).is_none());
+        pairs.get_or_add("ab", 7).expect("room");
+        assert!(pairs.find(Key::new("ab\0", 7)).is_none());
+    }
+
+    #[test]
+    fn names_that_differ_in_one_place_have_room() {
+        for length in 1..=40_usize {
+            for place in 0..length {
+                let pairs = Pairs::default();
+                for letter in '0'..='z' {
+                    let name: String = (0..length).map(|at| if at == place { letter } else { 'x' }).collect();
+                    let (id, _) = pairs.get_or_add(&name, 1).expect("room");
+                    assert!(id.table() <= 1, "{name}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn values_are_looked_at_at_the_first_second_fourth_and_so_on() {
+        let pairs = Pairs::default();
+        let mut looks = Vec::new();
+        for used in 1..=1000 {
+            if pairs.number("name", 1).is_none() {
+                looks.push(used);
+                let (_, pair) = pairs.get_or_add("name", 1).expect("room");
+                pair.settle(7, false);
+            }
+        }
+        assert_eq!(looks, [1, 2, 4, 8, 16, 32, 64, 128, 256, 512]);
+        let (_, pair) = pairs.get_or_add("name", 1).expect("room");
+        pair.settle(7, true);
+        assert_eq!(pairs.number("name", 1), None);
+    }
+
+    fn turn(before: u32) -> Turn {
+        Turn::new(before)
+    }
+
+    #[test]
+    fn numbers_end() {
+        let pairs = Pairs::default();
+        let (id, pair) = pairs.get_or_add("name", 1).expect("room");
+        for number in 0..MAX_NUMBERS {
+            assert_eq!(pairs.take_number(id, 1), Some(number));
+        }
+        assert_eq!(pairs.take_number(id, 1), None);
+        pairs.give_back(5, 1);
+        assert_eq!(pairs.take_number(id, MAX_INTRODUCED), None);
+        assert_eq!(pairs.take_number(id, 1), Some(5));
+        assert!(!pairs.refuse(Refused::Number(5), turn(1), Some(1)), "it was not introduced");
+        pair.introduced(b"b", 5);
+        assert!(pairs.refuse(Refused::Number(5), turn(2), Some(1)) && !pairs.refuse(Refused::Number(MAX_NUMBERS), turn(3), Some(1)));
+        assert_eq!(pair.known(b"b"), Known::Refused(1));
+        assert!(pairs.refuse(Refused::Number(5), turn(4), None));
+        assert!(pairs.refuse(Refused::Number(5), turn(2), Some(1)), "which was looked at before");
+        assert_eq!((pair.known(b"b"), pair.known(b"c")), (Known::Number(5), Known::New));
+        let hash = unnumbered(b"name", b"b");
+        assert_eq!(pairs.refused_unnumbered("name", b"b"), None);
+        assert!(pairs.refuse(Refused::Unnumbered(hash), turn(5), Some(7)));
+        assert_eq!((pairs.refused_unnumbered("name", b"b"), pairs.refused_unnumbered("nam", b"eb")), (Some(7), None));
+        assert!(pairs.refuse(Refused::Unnumbered(hash), turn(6), None));
+        assert!(pairs.refuse(Refused::Unnumbered(hash), turn(5), Some(7)));
+        assert_eq!(pairs.refused_unnumbered("name", b"b"), None);
+        (0..MAX_VARIANTS as u8).for_each(|kind| pair.introduced(&[kind, 1], 6));
+        assert_eq!(pair.known(b"c"), Known::TooMany);
+    }
+}
