@@ -317,7 +317,7 @@ impl End {
             return Ok(());
         };
         if is_beside {
-            self.dispatch_event_beside(said, subject, listener, value);
+            self.dispatch_event_beside(said, listener, value);
             return Ok(());
         }
         let heard = self.hear(listener, Payload { bytes: value, beside: None });
@@ -354,8 +354,8 @@ impl End {
 
     /// Dispatches an event whose value is to be read beside kinds.
     #[cold]
-    fn dispatch_event_beside(self: &Arc<Self>, said: Said<'_>, subject: Subject<'_>, listener: &Listener, value: &[u8]) {
-        if said.is_refused_by(listener.id, subject) {
+    fn dispatch_event_beside(self: &Arc<Self>, said: Said<'_>, listener: &Listener, value: &[u8]) {
+        if said.is_refused_by(listener.id) {
             self.arrived();
             return self.count_mistyped();
         }
@@ -366,18 +366,16 @@ impl End {
         } else if let Some(error) = self.count_unhandled(heard)
             && let Some(mismatch) = error.mismatch()
         {
-            self.refuse_types(said, subject, listener.id, mismatch);
+            self.refuse_types(said, listener.id, mismatch);
         }
     }
 
     /// Tells the other end that an event was not what its handler takes.
-    fn refuse_types(self: &Arc<Self>, said: Said<'_>, subject: Subject<'_>, handler: u64, mismatch: &Mismatch) {
+    fn refuse_types(self: &Arc<Self>, said: Said<'_>, handler: u64, mismatch: &Mismatch) {
         match said {
             Said::Name(_) => {}
             Said::Kinds(name, kinds) => self.refuse_unnumbered(name, kinds, handler, mismatch),
-            Said::Introduced(number, introduced) if subject.asks() => self.refuse_event(number, introduced, handler, mismatch),
-            // The number says what the value was like that was looked at last, and this may be another one.
-            Said::Introduced(number, introduced) => self.look_again(number, introduced, handler),
+            Said::Introduced(number, introduced) => self.refuse_event(number, introduced, handler, mismatch),
         }
     }
 
@@ -607,10 +605,10 @@ impl<'a> Said<'a> {
         Some((handler, is_beside))
     }
 
-    /// Whether the handler is known not to take such a value, which was looked at.
+    /// Whether the handler is known not to take such a value.
     #[cold]
-    fn is_refused_by(self, handler: u64, subject: Subject<'_>) -> bool {
-        matches!(self, Said::Introduced(_, introduced) if subject.asks() && introduced.is_refused_by(handler))
+    fn is_refused_by(self, handler: u64) -> bool {
+        matches!(self, Said::Introduced(_, introduced) if introduced.is_refused_by(handler))
     }
 
     /// What the value is read beside.

@@ -22,7 +22,7 @@
 //!
 //! flags of byte 0, for an event, a call and a call by:
 //! + 16       byte 1 .. 3 are the number that was introduced for the name, which does not follow
-//! + 32       a call whose answer is to tell its kinds, if it can; with 16, an event whose value has the kinds that were introduced
+//! + 32       a call whose answer is to tell its kinds, if it can
 //! + 64       before the name, a word says how many bytes of kinds follow it, filled up likewise
 //! for an introduction:
 //! + 32       it is for calls, and not for events
@@ -76,7 +76,7 @@ pub(crate) enum Subject<'a> {
 }
 
 impl Subject<'_> {
-    /// Whether the value was looked at. The answer to such a call is to tell its kinds.
+    /// Whether the answer is to tell its kinds.
     #[inline]
     pub(crate) fn asks(self) -> bool {
         match self {
@@ -87,8 +87,8 @@ impl Subject<'_> {
     }
 }
 
-/// A number that stands for a name, and whether the value was looked at, so that the answer to a call
-/// is to tell its kinds: as they are in the first word of a message.
+/// A number that stands for a name, and whether the answer to a call is to tell its kinds: as they are
+/// in the first word of a message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Number(NonZeroU32);
 
@@ -585,7 +585,7 @@ pub(crate) fn split(words: &[u64], bytes: usize) -> Option<(Head<'_>, &[u8])> {
     let length = (first >> NAME_SHIFT) as usize & MAX_NAME;
     let (kind, flags, entry) = (first & KIND_MASK, first & FLAGS_MASK, (first >> ENTRY_SHIFT) as u32);
     if kind == EVENT {
-        if flags == DESCRIBED | ASKS {
+        if flags & ASKS != 0 {
             return None;
         }
         let (subject, value) = split_subject(flags, length, message.get(8..)?)?;
@@ -890,6 +890,7 @@ mod tests {
             (vec![head(WELCOME | KNOWN, 0, 0), 0], 16),
             (vec![head(MISTYPED, 0, 1), 1, 0xff], 17),
             (vec![head(EVENT | ASKS | DESCRIBED, 1, 0), 0], 16),
+            (vec![head(EVENT | ASKS | KNOWN, 1, 0)], 8),
             (vec![head(EVENT | KNOWN | DESCRIBED, 0, 0), 0], 16),
             (vec![head(EVENT | DESCRIBED, 0, 0)], 8),
             (vec![head(EVENT | DESCRIBED, 1, 0), 0, 0], 16),

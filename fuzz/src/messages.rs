@@ -105,7 +105,7 @@ pub fn parse(bytes: &[u8]) -> Option<Parsed<'_>> {
     let first = number(0)?;
     let (kind, flags, length, entry) = (first as u8 & 0xf, first as u8 & 0xf0, (first >> 8 & 0xff_ffff) as usize, (first >> 32) as u32);
     let allowed: &[u8] = match kind {
-        EVENT => &[0, NUMBERED, NUMBERED | ASKS, DESCRIBED],
+        EVENT => &[0, NUMBERED, DESCRIBED],
         CALL | CALL_BY => &[0, NUMBERED, NUMBERED | ASKS, DESCRIBED, DESCRIBED | ASKS],
         ANSWER => &[0, DESCRIBED],
         INTRODUCE => &[0, OF_CALL],

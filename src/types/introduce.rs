@@ -188,7 +188,7 @@ impl End {
         if let Some(asked) = asked {
             *asked = Some(id);
         }
-        Ok(Some(Number::new(number, true)))
+        Ok(Some(Number::new(number, asks)))
     }
 
     /// Introduces a name and kinds. Returns `None` if there are too many, or there is no room now.
@@ -248,14 +248,6 @@ impl End {
         }
         if self.registry.listener(name) != handler {
             self.welcome_refused();
-        }
-    }
-
-    /// Has the other end look at the next event with a number: this one, which it had not looked at, does not fit.
-    #[cold]
-    pub(crate) fn look_again(self: &Arc<Self>, number: u32, introduced: &Introduced, handler: u64) {
-        if let Some(turn) = self.introductions.look_again(introduced, handler) {
-            self.send_urgent(Head::Welcome(Refused::Number(number), turn));
         }
     }
 

@@ -31,8 +31,6 @@ pub(crate) struct Introduced {
     place: AtomicU32,
     /// The handler that does not take such values; zero for none.
     refused_by: AtomicU64,
-    /// The handler for which the other end was asked to look again; zero for none.
-    looked_again_for: AtomicU64,
     /// Which of the kinds were compared with something of the value that is being read.
     compared: Mutex<Vec<bool>>,
 }
@@ -106,7 +104,6 @@ impl Introductions {
             table: AtomicU64::new(NO_TABLE),
             place: AtomicU32::new(0),
             refused_by: AtomicU64::new(0),
-            looked_again_for: AtomicU64::new(0),
             compared: Mutex::default(),
         };
         cells.get(place).is_some_and(|cell| cell.set(introduced).is_ok())
@@ -134,14 +131,6 @@ impl Introductions {
             None => count < MAX_REFUSED && refusals.unnumbered.insert(hash, (name.into(), handler)).is_none(),
         };
         is_new.then(|| refusals.turn())
-    }
-
-    /// Returns the turn to ask for a look at a number's next value, once for each handler.
-    #[cold]
-    pub(crate) fn look_again(&self, introduced: &Introduced, handler: u64) -> Option<Turn> {
-        let mut refusals = lock(&self.refusals);
-        let before = introduced.looked_again_for.swap(handler, Ordering::Relaxed);
-        (before != handler).then(|| refusals.turn())
     }
 
     /// Takes the refusal of a handler back. Returns the turn to say so, if it stood.
