@@ -1,15 +1,13 @@
 //! What can go wrong, as one typed error.
 
-use std::fmt;
-use std::io;
 use std::path::PathBuf;
 use std::process::ExitStatus;
 use std::time::Duration;
+use std::{fmt, io};
 
-use crate::envelope::MAX_NAME;
-use crate::one_line::OneLine;
+use crate::limits::{MAX_NAME, PATIENCE};
 use crate::panicked::without_backtrace;
-use crate::unheard::PATIENCE;
+use crate::text::OneLine;
 
 /// The result of everything in this crate that can fail.
 ///
@@ -334,7 +332,7 @@ pub enum Reason {
     /// It was ended for having reached this limit of [`Limits`](crate::Limits), as far as that is certain: [`Killed`](Self::Killed) otherwise.
     ///
     /// Of processor time: by SIGXCPU. Of the size of a file: by SIGXFSZ. Of memory: it aborted where Rust gives up on an allocation that failed.
-    LimitExceeded(crate::Limit),
+    LimitExceeded(Limit),
     /// It closed its end in good order.
     Closed,
     /// The parent process ended without closing.
@@ -346,6 +344,43 @@ pub enum Reason {
     /// It ended, and its exit status was taken by somebody else (a `wait` of this program for any child, or ignored SIGCHLD); or, told by
     /// [`on_end`](crate::Coprocess::on_end) on the worker's end, the parent broke the protocol.
     Unknown,
+}
+
+/// Which limit: one of [`Limits`](crate::Limits).
+///
+/// # Examples
+///
+/// ```
+/// assert_eq!(coprocess::Limit::CpuTime.to_string(), "processor time");
+/// ```
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Limit {
+    /// [`Limits::memory`](crate::Limits::memory).
+    Memory,
+    /// [`Limits::cpu_time`](crate::Limits::cpu_time).
+    CpuTime,
+    /// [`Limits::open_files`](crate::Limits::open_files).
+    OpenFiles,
+    /// [`Limits::processes`](crate::Limits::processes).
+    Processes,
+    /// [`Limits::file_size`](crate::Limits::file_size).
+    FileSize,
+    /// [`Limits::core`](crate::Limits::core).
+    Core,
+}
+
+impl fmt::Display for Limit {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Limit::Memory => "memory",
+            Limit::CpuTime => "processor time",
+            Limit::OpenFiles => "open files",
+            Limit::Processes => "processes",
+            Limit::FileSize => "file size",
+            Limit::Core => "core dumps",
+        })
+    }
 }
 
 impl Reason {

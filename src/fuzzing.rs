@@ -10,11 +10,14 @@ use coprocess_ring::{Region, Side, WaitStrategy};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use crate::coprocess::Coprocess;
-use crate::end::{End, Terms};
-use crate::payload::Payload;
+use crate::api::coprocess::Coprocess;
+use crate::end::End;
 use crate::process;
-use crate::types::{Beside, Kinds, TypeCheck};
+use crate::settings::Terms;
+use crate::settings::TypeCheck;
+use crate::types::beside::Beside;
+use crate::types::looked_at::Kinds;
+use crate::types::payload::Payload;
 
 /// One end of a pair over `region`, that nobody watches over and nobody dispatches for in the background.
 pub fn end(region: &Region, side: Side, max_message: usize) -> Coprocess {

@@ -142,99 +142,102 @@
         clippy::unwrap_used
     )
 )]
-// Under the model checker only the parts that are modelled are compiled, into their models.
-#![cfg(not(loom))]
+// Under the model checker only the parts that are modelled are compiled, for their models.
+#![cfg(any(not(loom), test))]
+#![cfg_attr(loom, allow(dead_code, unused_imports, unreachable_pub, reason = "the models use a part of the files"))]
 
 #[cfg(not(target_endian = "little"))]
 compile_error!("coprocess needs a little-endian machine: its messages are words in memory");
 
-mod background;
-pub mod block;
-mod bytes;
-mod call;
-mod call_async;
-mod clock;
-mod contain;
-mod coprocess;
-mod crossing;
-mod deadline;
-mod decode;
-mod deferred;
-mod direct;
-mod dispatch;
-mod driving;
-mod emissions;
-mod emit_async;
-#[expect(clippy::arithmetic_side_effects, reason = "it counts bytes of this process's own values, in memory")]
-mod encode;
+#[cfg(not(loom))]
+mod api;
+mod calls;
+mod drive;
+#[cfg(not(loom))]
 mod end;
-mod envelope;
 mod error;
-mod event;
 #[cfg(fuzzing)]
 #[doc(hidden)]
 pub mod fuzzing;
-mod gauge;
-mod inbox;
-#[expect(unsafe_code, reason = "a lock of our own")]
-mod inbox_lock;
 #[cfg(feature = "interface")]
 pub mod interface;
-mod kept;
-mod latch;
-mod lead;
-mod line;
-mod lookahead;
-mod method;
-mod one_line;
-mod outbox;
+mod limits;
+#[cfg(all(loom, test))]
+mod models;
 mod panicked;
-mod parker;
-mod payload;
-mod pending;
+#[cfg(not(loom))]
 mod process;
-mod readiness;
-mod registry;
-mod reply;
-mod room;
-mod seat;
-#[cfg(feature = "tokio")]
-mod serve_async;
+#[cfg(not(loom))]
+mod recv;
+#[cfg(not(loom))]
+mod send;
+#[cfg(not(loom))]
+mod settings;
 mod stats;
 mod sync;
-mod timers;
-mod topic;
+mod text;
+#[cfg(not(loom))]
+mod time;
+#[cfg(not(loom))]
 mod types;
-mod unheard;
-mod waiting;
+mod wire;
 
-pub use block::{Block, BlockRef, block};
+/// The models have an end of their own.
+#[cfg(all(loom, test))]
+mod end {
+    pub(crate) mod crossing;
+
+    pub(crate) use crate::models::crossing::End;
+}
+
+#[cfg(not(loom))]
+pub use api::call_async::Call;
+#[cfg(not(loom))]
+pub use api::coprocess::{Coprocess, WeakCoprocess};
+#[cfg(not(loom))]
+pub use api::emit_async::Emission;
+#[cfg(not(loom))]
+pub use api::event::{Backpressure, Event};
+#[cfg(not(loom))]
+pub use api::method::Method;
+#[cfg(not(loom))]
+pub use api::pending::Pending;
+#[cfg(not(loom))]
+pub use api::readiness::Readiness;
+#[cfg(not(loom))]
+pub use api::reply::Reply;
+#[cfg(not(loom))]
+pub use api::topic::Topic;
 /// Plain data, for a [`Block`] of structs: they derive [`Pod`](bytemuck::Pod) and [`Zeroable`](bytemuck::Zeroable) with
 /// `#[bytemuck(crate = "coprocess::bytemuck")]`, unless the program depends on bytemuck itself.
+#[cfg(not(loom))]
 pub use bytemuck;
-pub use call::Pending;
-pub use call_async::Call;
-pub use coprocess::{Coprocess, WeakCoprocess};
 #[cfg(feature = "interface")]
+#[cfg(not(loom))]
 pub use coprocess_macros::interface;
+#[cfg(not(loom))]
 pub use coprocess_ring::{Backend, Misbehaved, WaitStrategy, Wakeup};
-pub use deadline::current_deadline;
-pub use emit_async::Emission;
-pub use error::{Error, ForkError, Reason, Result};
-pub use event::{Backpressure, Event};
-pub use method::Method;
+#[cfg(not(loom))]
+pub use error::{Error, ForkError, Limit, Reason, Result};
+#[cfg(not(loom))]
 pub use panicked::{RemotePanic, RemotePlace};
 #[doc(hidden)]
+#[cfg(not(loom))]
 pub use process::init_before_main;
-pub use process::{Builder, Limit, Limits, Output, TerminalSignals, fork, fork_with, init, parent, spawn};
-pub use readiness::Readiness;
-pub use reply::Reply;
+#[cfg(not(loom))]
+pub use process::{Builder, Limits, Output, TerminalSignals, fork, fork_with, init, parent, spawn};
 /// Byte strings as one block: [`Bytes`](serde_bytes::Bytes) to send them, [`ByteBuf`](serde_bytes::ByteBuf) to send and to receive them, and
 /// `#[serde(with = "coprocess::serde_bytes")]` for a field of type `Vec<u8>`.
+#[cfg(not(loom))]
 pub use serde_bytes;
+#[cfg(not(loom))]
+pub use settings::TypeCheck;
+#[cfg(not(loom))]
 pub use stats::Stats;
-pub use topic::Topic;
-pub use types::TypeCheck;
+#[cfg(not(loom))]
+pub use time::deadline::current_deadline;
+#[cfg(not(loom))]
+pub use wire::block::{self, Block, BlockRef, block};
 
 // The documents are pages of the reference, too: there is nothing in these modules but text. Where a document links to another, the first target that is given for
 // a link counts. Their examples compile and run elsewhere, in tests/documents, where they have the dependencies of a program.

@@ -20,17 +20,21 @@ use std::panic::{PanicHookInfo, set_hook, take_hook};
 use std::sync::Once;
 
 use crate::error::Error;
-use crate::one_line::clip;
+use crate::text::clip;
 
 const PREFIX: &str = "its handler panicked";
+
 /// The same, of a panic that has dropped the reply: not necessarily on a thread of the handler.
 const PREFIX_OF_DROPPED: &str = "its handler dropped the reply without an answer in a panic";
+
 const NO_TEXT: &str = "(no message)";
+
 const BACKTRACE: &str = "\nstack backtrace:\n";
 
 /// The most bytes of a panic's message, and of its backtrace, that the caller is told. An answer
 /// has room for both.
 const MAX_MESSAGE: usize = 16 << 10;
+
 const MAX_BACKTRACE: usize = 32 << 10;
 
 /// What the hook has learned of a panic.
@@ -334,7 +338,7 @@ mod tests {
         for message in [
             "",
             "boom",
-            crate::reply::DROPPED,
+            crate::panicked::DROPPED,
             "its handler panicked",
             "its handler panicked at ",
             "its handler panicked at a.rs:1: x",
@@ -345,7 +349,10 @@ mod tests {
         ] {
             assert_eq!(read(message), None, "{message:?}");
         }
-        assert!(PREFIX_OF_DROPPED.starts_with(crate::reply::DROPPED));
+        assert!(PREFIX_OF_DROPPED.starts_with(crate::panicked::DROPPED));
         assert_eq!(without_backtrace("no\nstack backtrace:\n0: main"), "no\nstack backtrace:\n0: main");
     }
 }
+
+/// What the caller is told of a reply that was dropped.
+pub(crate) const DROPPED: &str = "its handler dropped the reply without an answer";

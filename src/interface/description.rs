@@ -10,7 +10,7 @@
 use std::fmt::Write;
 
 use super::InterfaceError;
-use crate::coprocess::Coprocess;
+use crate::api::coprocess::Coprocess;
 use crate::error::{Error, Result};
 
 /// An interface.

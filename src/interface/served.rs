@@ -4,9 +4,9 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::description::Description;
-use crate::coprocess::Coprocess;
-use crate::registry::Handlers;
-use crate::reply::Reply;
+use crate::api::coprocess::Coprocess;
+use crate::api::reply::Reply;
+use crate::recv::registry::Handlers;
 
 /// What a server of an interface will handle.
 #[doc(hidden)]

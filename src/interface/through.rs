@@ -5,10 +5,10 @@ use std::time::Duration;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use crate::call::Pending;
-use crate::call_async::Call;
-use crate::coprocess::Coprocess;
-use crate::emit_async::Emission;
+use crate::api::call_async::Call;
+use crate::api::coprocess::Coprocess;
+use crate::api::emit_async::Emission;
+use crate::api::pending::Pending;
 use crate::error::Result;
 
 /// What a typed client calls through: it says how a call is waited for.

@@ -8,12 +8,13 @@ use nix::sys::socket::{MsgFlags, recvmsg, sendmsg};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use crate::coprocess::Coprocess;
-use crate::decode::decode;
-use crate::encode::Gather;
-use crate::envelope::{Message, as_bytes};
+use crate::api::coprocess::Coprocess;
 use crate::error::{Error, Result};
 use crate::process::mark::Lifeline;
+use crate::wire::deserializer::decode;
+use crate::wire::header::as_bytes;
+use crate::wire::message::Message;
+use crate::wire::writer::Gather;
 
 /// How much goes into one datagram: far less than what a socket's buffer holds.
 const PIECE: usize = 32 * 1024;

@@ -13,8 +13,8 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 
 use nix::sys::socket::{AddressFamily, MsgFlags, SockFlag, SockType, recv, send, socketpair};
 
+use crate::process::Descriptor;
 use crate::process::above_streams;
-use crate::process::descriptor::Descriptor;
 
 /// The end that is polled: readable once the bell was rung.
 #[derive(Debug)]

@@ -8,8 +8,7 @@ use coprocess_ring::{Backend, WaitStrategy, Wakeup};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use crate::coprocess::Coprocess;
-use crate::end::Terms;
+use crate::api::coprocess::Coprocess;
 use crate::error::{Error, ForkError, Result};
 use crate::process::arguments::{Arguments, Shim};
 use crate::process::execute::{ITSELF, Program};
@@ -18,7 +17,8 @@ use crate::process::limits::Limits;
 use crate::process::output::Output;
 use crate::process::terminal::TerminalSignals;
 use crate::process::{arguments, entry, function, privileges};
-use crate::types::TypeCheck;
+use crate::settings::Terms;
+use crate::settings::TypeCheck;
 
 /// Starts `worker` in a process of its own, with default settings: [`Builder::fork`].
 ///

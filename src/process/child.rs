@@ -16,7 +16,7 @@ use std::process::ExitStatus;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
-use crate::process::descriptor::Descriptor;
+use crate::process::Descriptor;
 use crate::process::{above_streams, bell, pidfd};
 
 /// What the thread that waits for a process needs; the least that the C library allows is more.

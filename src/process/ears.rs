@@ -11,9 +11,9 @@ use std::time::Duration;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
 
+use crate::process::Descriptor;
 use crate::process::above_streams;
 use crate::process::bell::{Listener, Ringer, bell};
-use crate::process::descriptor::Descriptor;
 
 /// The key of the bell: no other descriptor has it.
 pub(crate) const BELL: u64 = 0;

@@ -9,10 +9,10 @@ use std::pin::Pin;
 use std::sync::{Arc, Condvar, Mutex};
 use std::task::{Context, Poll, Waker};
 
-use crate::contain::contain;
 use crate::end::End;
 use crate::error::Reason;
 use crate::sync::lock;
+use crate::sync::user_panic::contain;
 
 type Callback = Box<dyn FnOnce(Reason) + Send>;
 

@@ -12,11 +12,12 @@ use std::sync::{Arc, Mutex};
 use coprocess_ring::{SegmentError, Side};
 use nix::sys::signal::{SigSet, Signal};
 
-use crate::coprocess::Coprocess;
+use crate::api::coprocess::Coprocess;
 use crate::end::End;
 use crate::error::{Error, ForkError, Reason, Result};
 use crate::process::arguments::Start;
-use crate::process::handshake::{self, Hello, send_secure, send_verdict};
+use crate::process::handshake;
+use crate::process::handshake::{Hello, send_secure, send_verdict};
 #[cfg(fuzzing)]
 use crate::process::mark::Nonce;
 use crate::process::mark::{Found, Lifeline, Mark};

@@ -13,8 +13,8 @@ use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 use std::{fs, io};
 
-use crate::process::Own;
 use crate::process::execute::ITSELF;
+use crate::sync::own::Own;
 
 /// The executable in the memory of this process.
 #[derive(Debug, Default)]

@@ -15,7 +15,8 @@ use nix::sys::signal::{SigSet, Signal};
 
 use crate::error::ForkError;
 use crate::process::arguments::Arguments;
-use crate::process::mark::{self, Mark, Nonce};
+use crate::process::mark;
+use crate::process::mark::{Mark, Nonce};
 use crate::process::output::{Streams, numbered};
 use crate::process::{above_streams, entry, executable};
 

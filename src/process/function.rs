@@ -3,7 +3,7 @@
 
 use std::ffi::c_void;
 
-use crate::coprocess::Coprocess;
+use crate::api::coprocess::Coprocess;
 use crate::error::ForkError;
 use crate::process::arguments::Shim;
 use crate::process::executable;

@@ -14,11 +14,11 @@ use bytemuck::{Pod, Zeroable};
 use coprocess_ring::{ABI_VERSION, MAX_NAME, Region, Segment, SegmentError, WaitStrategy};
 use nix::sys::socket::{ControlMessage, ControlMessageOwned, MsgFlags, recvmsg, sendmsg};
 
-use crate::end::Terms;
 use crate::process::arguments::Arguments;
 use crate::process::mark::{Lifeline, Nonce};
 use crate::process::terminal::TerminalSignals;
-use crate::types::TypeCheck;
+use crate::settings::Terms;
+use crate::settings::TypeCheck;
 
 /// "coproces", read as a little-endian number: the same as the segment's.
 const MAGIC: u64 = u64::from_le_bytes(*b"coproces");

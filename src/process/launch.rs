@@ -11,12 +11,12 @@ use nix::sys::signal::{Signal, kill};
 use nix::sys::socket::{AddressFamily, Shutdown, SockFlag, SockType, shutdown, socketpair};
 use nix::unistd::Pid;
 
-use crate::coprocess::Coprocess;
-use crate::end::{End, Terms};
+use crate::api::coprocess::Coprocess;
+use crate::end::End;
 use crate::error::{Error, ForkError, Result};
+use crate::process::Descriptor;
 use crate::process::arguments::send_piece;
 use crate::process::child::Child;
-use crate::process::descriptor::Descriptor;
 use crate::process::execute::Program;
 use crate::process::handshake::{Answer, Hello, receive_verdict, send_claim};
 use crate::process::limits::Limits;
@@ -25,6 +25,7 @@ use crate::process::output::{Captured, Output};
 use crate::process::terminal::TerminalSignals;
 use crate::process::worker::{Worker, soon};
 use crate::process::{above_streams, pidfd, watcher};
+use crate::settings::Terms;
 
 /// What to start, and how.
 pub(crate) struct Launch {

@@ -1,12 +1,11 @@
 //! What a worker may use at most: limits of the system on its process, set before it hears of its function.
 
-use std::fmt;
 use std::io;
 use std::time::Duration;
 
 use nix::sys::signal::Signal;
 
-use crate::error::Reason;
+use crate::error::{Limit, Reason};
 
 /// What a worker process may use at most: for [`Builder::limits`](crate::Builder::limits).
 ///
@@ -33,43 +32,6 @@ pub struct Limits {
     processes: Option<u64>,
     file_size: Option<u64>,
     core: Option<u64>,
-}
-
-/// Which limit: one of [`Limits`].
-///
-/// # Examples
-///
-/// ```
-/// assert_eq!(coprocess::Limit::CpuTime.to_string(), "processor time");
-/// ```
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-#[non_exhaustive]
-pub enum Limit {
-    /// [`Limits::memory`].
-    Memory,
-    /// [`Limits::cpu_time`].
-    CpuTime,
-    /// [`Limits::open_files`].
-    OpenFiles,
-    /// [`Limits::processes`].
-    Processes,
-    /// [`Limits::file_size`].
-    FileSize,
-    /// [`Limits::core`].
-    Core,
-}
-
-impl fmt::Display for Limit {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Limit::Memory => "memory",
-            Limit::CpuTime => "processor time",
-            Limit::OpenFiles => "open files",
-            Limit::Processes => "processes",
-            Limit::FileSize => "file size",
-            Limit::Core => "core dumps",
-        })
-    }
 }
 
 impl Limits {

@@ -18,8 +18,6 @@ mod entry;
 mod executable;
 #[expect(unsafe_code, reason = "code between fork and exec")]
 mod execute;
-#[expect(unsafe_code, reason = "a handler that the C library calls in forked children")]
-mod forked;
 #[expect(unsafe_code, reason = "the address of a function in another process of the same executable")]
 mod function;
 #[expect(unsafe_code, reason = "a descriptor that was received")]
@@ -32,8 +30,6 @@ mod mark;
 #[expect(unsafe_code, reason = "a handler of a signal, and the unwinder")]
 mod out_of_memory;
 mod output;
-#[expect(unsafe_code, reason = "a pointer to a value that is never freed")]
-mod own;
 #[expect(unsafe_code, reason = "system calls that no package wraps")]
 mod pidfd;
 #[expect(unsafe_code, reason = "what the kernel says of this process and its file")]
@@ -53,11 +49,9 @@ pub(crate) use ended::{Ended, Endings};
 #[cfg(fuzzing)]
 pub(crate) use entry::attach_unwatched;
 pub use entry::{init, init_before_main, parent};
-pub(crate) use forked::Generation;
 #[cfg(fuzzing)]
 pub(crate) use handshake::read_verdict;
-pub use limits::{Limit, Limits};
+pub use limits::Limits;
 pub use output::Output;
-pub(crate) use own::Own;
 pub use terminal::TerminalSignals;
 pub(crate) use worker::Worker;

@@ -13,11 +13,12 @@ use std::sync::{Arc, Mutex};
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use nix::sys::epoll::{EpollEvent, EpollFlags};
 
-use crate::contain::contain;
-use crate::process::descriptor::Descriptor;
+use crate::process::Descriptor;
+use crate::process::above_streams;
 use crate::process::ears::{BELL, Ears};
-use crate::process::{Own, above_streams};
 use crate::sync::lock;
+use crate::sync::own::Own;
+use crate::sync::user_panic::contain;
 
 /// What a piece of output is read into.
 const CHUNK: usize = 16 * 1024;

@@ -19,12 +19,14 @@ use nix::sys::epoll::{EpollEvent, EpollFlags};
 
 use crate::end::End;
 use crate::error::Reason;
+use crate::process::Worker;
 use crate::process::ears::{BELL, Ears};
 use crate::process::ended::Untold;
 use crate::process::mark::GLANCE_AT_PARENT;
-use crate::process::worker::Worker;
-use crate::process::{Generation, Own, prepare_thread};
+use crate::process::prepare_thread;
+use crate::sync::forked::Generation;
 use crate::sync::lock;
+use crate::sync::own::Own;
 
 /// A worker that has closed its lifeline is about to end, and the kernel will tell how, unless it lives on for this long.
 const LAST_BREATH: Duration = Duration::from_secs(1);

@@ -10,8 +10,8 @@ use std::time::{Duration, Instant};
 use nix::sys::signal::Signal;
 
 use crate::error::{Error, Reason, Result};
+use crate::process::Descriptor;
 use crate::process::child::Child;
-use crate::process::descriptor::Descriptor;
 use crate::process::limits::Limits;
 use crate::process::output::Captured;
 use crate::process::{out_of_memory, watcher};

@@ -11,14 +11,16 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 use std::mem::discriminant;
 
 use rustc_hash::FxHashMap;
+use serde::de::IntoDeserializer;
 use serde::de::value::{StrDeserializer, U32Deserializer};
-use serde::de::{DeserializeOwned, DeserializeSeed, EnumAccess, Error, IntoDeserializer, MapAccess, VariantAccess, Visitor};
+use serde::de::{DeserializeOwned, DeserializeSeed, EnumAccess, Error, MapAccess, VariantAccess, Visitor};
 
-use super::checked::Checked;
-use super::kinds::{self, Cursor};
-use crate::decode::DecodeError;
-use crate::one_line::clip;
 use crate::sync::{Mutex, lock};
+use crate::text::clip;
+use crate::types::checked::Checked;
+use crate::types::kinds;
+use crate::types::kinds::Cursor;
+use crate::wire::deserializer::DecodeError;
 
 /// The most answers that are kept.
 const MAX_ANSWERS: usize = 64 * 1024;

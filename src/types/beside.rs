@@ -1,7 +1,8 @@
 //! The kinds that a value is read beside, and what of them was compared with it.
 
-use super::kinds::{self, Cursor};
 use crate::sync::{Mutex, lock};
+use crate::types::kinds;
+use crate::types::kinds::Cursor;
 
 /// The kinds that a value is read beside.
 #[derive(Debug, Clone, Copy)]

@@ -12,20 +12,20 @@ use std::cell::RefCell;
 use std::fmt::{self, Display};
 
 use rustc_hash::FxHashMap;
+use serde::de::IntoDeserializer;
 use serde::de::value::U32Deserializer;
-use serde::de::{
-    DeserializeOwned, DeserializeSeed, Deserializer, EnumAccess, Expected, IntoDeserializer, MapAccess, SeqAccess, VariantAccess, Visitor,
-};
+use serde::de::{DeserializeOwned, DeserializeSeed, Deserializer, EnumAccess, Expected, MapAccess, SeqAccess, VariantAccess, Visitor};
 
-use super::aliases::{Asking, Listed, Question, ask};
-use super::beside::Beside;
-use super::kinds::{self, Cursor};
-use super::mismatch::{Mismatch, Place};
-use super::show::{Named, Names, leaf, show_at, show_other};
-use crate::block::reads_block;
-use crate::decode::{DecodeError, Decoder};
-use crate::one_line::clip;
 use crate::sync::{Mutex, lock};
+use crate::text::clip;
+use crate::types::aliases::{Asking, Listed, Question, ask};
+use crate::types::beside::Beside;
+use crate::types::kinds;
+use crate::types::kinds::Cursor;
+use crate::types::mismatch::{Mismatch, Place};
+use crate::types::show::{Named, Names, leaf, show_at, show_other};
+use crate::wire::block::reads_block;
+use crate::wire::deserializer::{DecodeError, Decoder};
 
 type Result<T> = std::result::Result<T, DecodeError>;
 
@@ -39,7 +39,7 @@ const BYTES: &[u8] = &[kinds::U8];
 ///
 /// # Errors
 ///
-/// As [`decode`](crate::decode::decode); and [`DecodeError::mismatch`] says if it is something else.
+/// As [`decode`](crate::wire::deserializer::decode); and [`DecodeError::mismatch`] says if it is something else.
 pub(crate) fn decode_checked<T: DeserializeOwned>(bytes: &[u8], beside: &Beside<'_>) -> Result<T> {
     let mut questions = 0_u32;
     loop {

@@ -6,8 +6,9 @@ use serde::Serialize;
 
 use super::kinds::is_valid;
 use super::record::record;
-use crate::block::block;
-use crate::envelope::{CallId, Failure, Head, Message, Number, Subject, as_bytes, split};
+use crate::wire::block::block;
+use crate::wire::header::{CallId, Failure, Head, Number, Subject, as_bytes, split};
+use crate::wire::message::Message;
 
 #[derive(Serialize)]
 struct Point {

@@ -4,16 +4,18 @@ use std::fmt;
 
 use rustc_hash::FxHashMap;
 
-use super::beside::Beside;
-use super::introduce::MAX_INTRODUCED_NAME;
-use super::kinds::is_valid;
-use super::pairs::{MAX_INTRODUCED, MAX_NUMBERS, MAX_REFUSED};
-use crate::envelope::Turn;
+use crate::limits::MAX_INTRODUCED_NAME;
 use crate::sync::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Mutex, OnceLock, Ordering, lock};
+use crate::types::beside::Beside;
+use crate::types::kinds::is_valid;
+use crate::types::pairs::{MAX_INTRODUCED, MAX_NUMBERS, MAX_REFUSED};
+use crate::wire::header::Turn;
 
 /// Numbers of the first part of the table; the next one is twice as long.
 const FIRST_PART: u32 = 64;
+
 const PARTS: usize = 11;
+
 /// The number of no table of handlers.
 const NO_TABLE: u64 = u64::MAX;
 

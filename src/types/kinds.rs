@@ -25,28 +25,49 @@
 //! The kinds of a value can be read from its start only, and each node says where it ends. A reader
 //! must not trust them: [`is_valid`] checks them once, and all else here ends where they do.
 
-use crate::one_line::clip;
+use crate::limits::MAX_KINDS;
+use crate::text::clip;
 
 pub(crate) const BOOL: u8 = b'b';
+
 pub(crate) const I8: u8 = b'h';
+
 pub(crate) const I16: u8 = b'i';
+
 pub(crate) const I32: u8 = b'j';
+
 pub(crate) const I64: u8 = b'k';
+
 pub(crate) const I128: u8 = b'l';
+
 pub(crate) const U8: u8 = b'H';
+
 pub(crate) const U16: u8 = b'I';
+
 pub(crate) const U32: u8 = b'J';
+
 pub(crate) const U64: u8 = b'K';
+
 pub(crate) const U128: u8 = b'L';
+
 pub(crate) const F32: u8 = b'f';
+
 pub(crate) const F64: u8 = b'd';
+
 pub(crate) const CHAR: u8 = b'c';
+
 pub(crate) const STR: u8 = b's';
+
 pub(crate) const BYTES: u8 = b'y';
+
 pub(crate) const UNIT: u8 = b'u';
+
 pub(crate) const UNKNOWN: u8 = b'?';
+
 pub(crate) const OPTION: u8 = b'o';
+
 pub(crate) const SEQUENCE: u8 = b'[';
+
 pub(crate) const MAP: u8 = b'{';
 pub(crate) const TUPLE: u8 = b'(';
 pub(crate) const STRUCT: u8 = b'S';
@@ -54,8 +75,6 @@ pub(crate) const NEWTYPE: u8 = b'N';
 pub(crate) const ENUM: u8 = b'E';
 pub(crate) const BLOCK: u8 = b'B';
 
-/// The most bytes of kinds. Values that would have more are described as far as they have fewer.
-pub(crate) const MAX_KINDS: usize = 16 * 1024;
 /// How deeply kinds may be nested. What is deeper is unknown.
 pub(crate) const MAX_NESTING: u32 = 128;
 /// How much of a name is kept, in bytes. Names that differ behind it are taken for equal.

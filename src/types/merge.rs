@@ -1,6 +1,7 @@
 //! Merges the kinds of two values of one type: what either of them shows.
 
-use super::kinds::{self, Cursor, MAX_NESTING};
+use crate::types::kinds;
+use crate::types::kinds::{Cursor, MAX_NESTING};
 
 /// Merges the kinds of two values into those of one. They stand behind each other, to the end of
 /// the buffer: the first starts at `first`, the second at `second`. Returns `false` if they are not

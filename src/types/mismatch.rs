@@ -1,9 +1,9 @@
 //! What does not fit: what was sent, and what was wanted in its place.
 
-use super::kinds;
-use super::show::{leaf, show_other};
 use crate::error::Error;
-use crate::one_line::one_line;
+use crate::text::one_line;
+use crate::types::kinds;
+use crate::types::show::{leaf, show_other};
 
 /// Two types that differ.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -24,15 +24,6 @@ impl Mismatch {
         let (sent, wanted) = text.split_once('\n').unwrap_or((text, ""));
         Error::Types { name: method.to_owned(), sent: one_line(sent).into(), wanted: one_line(wanted).into() }
     }
-}
-
-/// What an end does not take.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub(crate) enum Refused {
-    /// Values with this number.
-    Number(u32),
-    /// Values without a number: a [hash](unnumbered) of their name and kinds.
-    Unnumbered(u64),
 }
 
 /// Returns what stands for a name and kinds that have no number. It is to tell mistakes: two that

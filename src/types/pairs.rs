@@ -14,29 +14,36 @@ use rustc_hash::{FxHashMap, FxHasher};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use super::beside::Beside;
-use super::checked::decode_checked;
-use super::mismatch::{Refused, unnumbered};
-use super::record::record;
-use crate::decode::DecodeError;
-use crate::encode::partial_word;
-use crate::envelope::{Number, Turn};
 use crate::sync::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Mutex, MutexGuard, OnceLock, Ordering, lock};
+use crate::types::beside::Beside;
+use crate::types::checked::decode_checked;
+use crate::types::mismatch::unnumbered;
+use crate::types::record::record;
+use crate::wire::deserializer::DecodeError;
+use crate::wire::header::{Number, Refused, Turn};
+use crate::wire::message::partial_word;
 
 /// Places in the first table.
 const FIRST: usize = 128;
+
 /// By how much a hash is shifted for its place there.
 const FIRST_SHIFT: u32 = u64::BITS - FIRST.ilog2();
+
 /// Those in the others. The next one is used for what finds no place in one.
 const SIZES: [usize; 4] = [512, 4096, 32 * 1024, 64 * 1024];
+
 /// How many places in a table are tried.
 const PROBES: usize = 16;
+
 /// The most numbers that are introduced, and the most bytes of their names and kinds. What would
 /// need more has its name and kinds in each message.
 pub(crate) const MAX_NUMBERS: u32 = 64 * 1024;
+
 pub(crate) const MAX_INTRODUCED: usize = 8 << 20;
+
 /// The most names and kinds without a number of which a refusal is known.
 pub(crate) const MAX_REFUSED: usize = 4096;
+
 /// The most kinds that have numbers in one pair.
 const MAX_VARIANTS: usize = 64;
 

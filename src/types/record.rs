@@ -8,10 +8,11 @@ use std::fmt::{self, Display, Write};
 
 use serde::ser::{self, Serialize, Serializer};
 
-use super::kinds::{self, MAX_NAME, MAX_NESTING, is_valid};
-use super::merge::merge;
-use crate::block;
-use crate::one_line::clip;
+use crate::text::clip;
+use crate::types::kinds;
+use crate::types::kinds::{MAX_NAME, MAX_NESTING, is_valid};
+use crate::types::merge::merge;
+use crate::wire::block;
 
 /// Beyond so many bytes of kinds, parts of a value are unknown.
 const ENOUGH: usize = 12 * 1024;
@@ -23,6 +24,7 @@ const MAX_PARTS: usize = 2048;
 /// How many elements, keys and values of a value it looks at. The first of each list is looked at all
 /// the same.
 const MAX_LOOKS: usize = 64 * 1024;
+
 /// How deep it goes. What is around the last part adds a level. A variant with several parts adds
 /// another one, and so does the mark in the place of a part.
 const MAX_RECORDED: u32 = MAX_NESTING - 3;

@@ -2,11 +2,13 @@
 
 use std::fmt::{self, Display, Formatter, Write};
 
-use super::kinds::{self, Cursor, MAX_NESTING};
-use crate::one_line::clip;
+use crate::text::clip;
+use crate::types::kinds;
+use crate::types::kinds::{Cursor, MAX_NESTING};
 
 /// How much of the kinds an error shows, in bytes.
 const MAX_SHOWN: usize = 400;
+
 /// How much of it before the place that matters.
 const MAX_BEFORE: usize = 200;
 

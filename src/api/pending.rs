@@ -1,0 +1,400 @@
+//! A call on the caller's side: its entry in the table, its result, and the handle for waiting later.
+
+use std::fmt;
+use std::future::Future;
+use std::ops::Range;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::{Duration, Instant};
+
+use serde::de::DeserializeOwned;
+
+use crate::calls::cancels::GivenUp;
+use crate::calls::in_flight::{Notify, Outcome};
+use crate::calls::timers::Due;
+use crate::end::End;
+use crate::end::desk::Desk;
+use crate::end::wait::Arrived;
+use crate::error::{Error, Result};
+use crate::time::deadline::{earlier, has_passed};
+use crate::types::beside::Beside;
+use crate::types::mismatch::Mismatch;
+use crate::types::pairs::PairId;
+use crate::types::payload::Payload;
+use crate::wire::deserializer::DecodeError;
+use crate::wire::header::{CallId, as_bytes, kinds_of_answer};
+use crate::wire::message::keep_spare;
+
+/// Waits for the result of a call that was sent; see [`End::wait_for_answer`].
+#[inline]
+pub(crate) fn wait_for_result<R: DeserializeOwned>(
+    end: &Arc<End>,
+    id: CallId,
+    noticed: bool,
+    deadline: Option<Instant>,
+    method: &str,
+) -> Result<R> {
+    wait_with(end, id, noticed, deadline, method, |payload| payload.read())
+}
+
+/// As [`wait_for_result`], with a reading of its own of what the answer says.
+#[inline]
+pub(crate) fn wait_with<R>(
+    end: &Arc<End>,
+    id: CallId,
+    noticed: bool,
+    deadline: Option<Instant>,
+    method: &str,
+    read: impl FnOnce(Payload<'_>) -> std::result::Result<R, DecodeError>,
+) -> Result<R> {
+    let mut desk = Desk::new();
+    let arrived = end.wait_for_answer(id, noticed, deadline, &mut desk)?;
+    read_arrived(arrived, &mut desk, method, read)
+}
+
+#[inline]
+fn read_arrived<R>(
+    arrived: Arrived,
+    desk: &mut Desk,
+    method: &str,
+    read: impl FnOnce(Payload<'_>) -> std::result::Result<R, DecodeError>,
+) -> Result<R> {
+    match arrived {
+        Arrived::Here => read_answer(&desk.buffer, desk.answer.clone(), method, read),
+        // It is there: see `Arrived::Elsewhere`.
+        Arrived::Elsewhere => desk.outcome.take().map_or(Err(Error::Closed), |outcome| read_outcome(outcome, method, read)),
+    }
+}
+
+#[inline(always)] // what it reads is known where it is called
+fn read_answer<R>(
+    words: &[u64],
+    at: Range<usize>,
+    method: &str,
+    read: impl FnOnce(Payload<'_>) -> std::result::Result<R, DecodeError>,
+) -> Result<R> {
+    let bytes = as_bytes(words, at.end).get(at.start..).unwrap_or_default();
+    let beside = kinds_of_answer(words, at.start).map(Beside::new);
+    read(Payload { bytes, beside: beside.as_ref() }).map_err(|e| e.into_error(method))
+}
+
+/// The result of a call, from what came for it.
+pub(crate) fn decode_outcome<R: DeserializeOwned>(outcome: Outcome, method: &str) -> Result<R> {
+    read_outcome(outcome, method, |payload| payload.read())
+}
+
+fn read_outcome<R>(outcome: Outcome, method: &str, read: impl FnOnce(Payload<'_>) -> std::result::Result<R, DecodeError>) -> Result<R> {
+    match outcome {
+        Outcome::Answer { words, from, to } => {
+            let result = read_answer(&words, from..to, method, read);
+            keep_spare(words);
+            result
+        }
+        Outcome::NotFound => Err(Error::MethodNotFound { method: method.to_owned() }),
+        Outcome::Overloaded => Err(Error::Overloaded { method: method.to_owned() }),
+        Outcome::Mistyped(types) => Err(Mismatch::error_of(method, &types)),
+        Outcome::Remote(message) => Err(Error::Remote { method: method.to_owned(), message }),
+        Outcome::Failed(error) => Err(error),
+    }
+}
+
+/// A call that was sent and whose result was not taken yet, by [`Coprocess::start`](crate::Coprocess::start).
+///
+/// Wait for it with [`wait`](Self::wait), or for a time with [`wait_for`](Self::wait_for), or await it: it is a future that needs no particular runtime. Dropping it forgets the answer, and the other end is told once the ring has room for
+/// that: the call is served nevertheless, and its handler can [ask](crate::Reply::is_wanted). If [`Builder::call_timeout`](crate::Builder::call_timeout) passes before it is the
+/// call's turn, it is not served.
+///
+/// As a future it must not be blocked on in a handler of the same pair, where [`wait`](Self::wait) is right: see [`call_async`](crate::Coprocess::call_async).
+///
+/// It does not keep the pair open: if the last handle is dropped, the result is [`Error::Closed`].
+///
+/// # Examples
+///
+/// ```no_run
+/// # coprocess::init();
+/// # let co = coprocess::fork(|_| {})?;
+/// let a = co.start::<u64>("square", 3_u64)?;
+/// let b = co.start::<u64>("square", 4_u64)?;
+/// assert_eq!(a.wait()? + b.wait()?, 25);
+/// # Ok::<(), coprocess::Error>(())
+/// ```
+#[must_use = "dropping it forgets the answer"]
+pub struct Pending<R> {
+    end: Arc<End>,
+    /// `None` once the result was taken.
+    id: Option<CallId>,
+    method: Box<str>,
+    deadline: Option<Instant>,
+    /// Whether the deadline was handed to the timers.
+    timed: bool,
+    /// Whether a task, or a thread that waited for a time, has asked for notice.
+    noticed: bool,
+    /// What it means to drop it.
+    dropped: GivenUp,
+    /// What reads the result, if it is not to be decoded.
+    read: Option<Read<R>>,
+    /// Whose answer tells its kinds.
+    asked: Option<PairId>,
+}
+
+/// What reads a result that is not to be decoded.
+pub(crate) type Read<R> = fn(Payload<'_>) -> std::result::Result<R, DecodeError>;
+
+impl<R> fmt::Debug for Pending<R> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Pending")
+            .field("method", &self.method)
+            .field("id", &self.id)
+            .field("deadline", &self.deadline)
+            .finish_non_exhaustive()
+    }
+}
+
+impl<R: DeserializeOwned> Pending<R> {
+    /// One whose call is withdrawn if it is dropped.
+    pub(crate) fn withdrawn_if_dropped(mut self) -> Pending<R> {
+        self.dropped = GivenUp::Withdrawn;
+        self
+    }
+
+    /// `asked`: whose answer tells its kinds.
+    pub(crate) fn new(end: Arc<End>, id: CallId, method: Box<str>, deadline: Option<Instant>, asked: Option<PairId>) -> Pending<R> {
+        Pending { end, id: Some(id), method, deadline, timed: false, noticed: false, dropped: GivenUp::Forgotten, read: None, asked }
+    }
+
+    /// What reads the result.
+    fn reader(&self) -> Read<R> {
+        self.read.unwrap_or(|payload| payload.read())
+    }
+
+    /// Has the result read in another way.
+    pub(crate) fn reading(mut self, read: Read<R>) -> Pending<R> {
+        self.read = Some(read);
+        self
+    }
+
+    /// Waits for the result.
+    ///
+    /// Ends as [`Coprocess::call`](crate::Coprocess::call) does.
+    ///
+    /// # Errors
+    ///
+    /// As [`Coprocess::call`](crate::Coprocess::call).
+    ///
+    /// # Examples
+    ///
+    /// ```no_run
+    /// # coprocess::init();
+    /// # let co = coprocess::fork(|_| {})?;
+    /// let square: u64 = co.start("square", 3_u64)?.wait()?;
+    /// # Ok::<(), coprocess::Error>(())
+    /// ```
+    #[inline]
+    pub fn wait(self) -> Result<R> {
+        let deadline = self.deadline;
+        self.wait_until(deadline)
+    }
+
+    /// Waits for the result for at most `timeout`; the call's own deadline, if it has one, holds besides. `Duration::MAX` adds none.
+    ///
+    /// This gives the call up if the time is over. [`wait_for`](Self::wait_for) does not.
+    ///
+    /// # Errors
+    ///
+    /// As [`wait`](Self::wait); after [`Error::Timeout`] the answer is forgotten.
+    ///
+    /// # Examples
+    ///
+    /// ```no_run
+    /// # coprocess::init();
+    /// # let co = coprocess::fork(|_| {})?;
+    /// let square = co.start::<u64>("square", 3_u64)?.wait_timeout(std::time::Duration::from_millis(10));
+    /// # Ok::<(), coprocess::Error>(())
+    /// ```
+    pub fn wait_timeout(self, timeout: Duration) -> Result<R> {
+        let deadline = earlier(self.deadline, Instant::now().checked_add(timeout));
+        self.wait_until(deadline)
+    }
+
+    /// Waits for the result for at most `timeout`, and returns `None` if that passes first: the call goes on.
+    ///
+    /// After `None` the handle is as good as before: wait again, await it, or drop it. Any other
+    /// outcome is the result of the call, which is taken by this. `Duration::ZERO` takes a result
+    /// that has arrived; what has arrived before it is dispatched first, unless another thread
+    /// dispatches, or this is called in a handler of the pair. `Duration::MAX` is no limit.
+    ///
+    /// # Blocking
+    ///
+    /// Ends as [`wait`](Self::wait) does, or after `timeout`. While this waits it dispatches what
+    /// arrives, as [`Coprocess::call`](crate::Coprocess::call) does; a handler may make it late.
+    ///
+    /// # Errors
+    ///
+    /// As [`wait`](Self::wait). [`Error::Timeout`] means that the call's own deadline has passed,
+    /// and that its answer is forgotten. After the result was taken: [`Error::Closed`].
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use std::time::Duration;
+    ///
+    /// coprocess::init_in_tests!();
+    ///
+    /// # fn main() -> coprocess::Result<()> {
+    /// let co = coprocess::fork(|co| {
+    ///     co.serve("square", |n: u64| n * n);
+    /// })?;
+    /// let mut square = co.start::<u64>("square", 3_u64)?;
+    /// let result = loop {
+    ///     if let Some(result) = square.wait_for(Duration::from_millis(100))? {
+    ///         break result;
+    ///     }
+    ///     println!("not yet"); // or draw a spinner, or look whether the user has cancelled
+    /// };
+    /// assert_eq!(result, 9);
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn wait_for(&mut self, timeout: Duration) -> Result<Option<R>> {
+        let Some(id) = self.id else { return Err(Error::Closed) };
+        self.end.check_own()?;
+        if timeout.is_zero() {
+            // The wait looks at the clock after each message.
+            self.end.dispatch_arrived(|| self.end.pending.is_ready(id) || has_passed(self.deadline));
+        }
+        let deadline = earlier(self.deadline, Instant::now().checked_add(timeout));
+        let mut desk = Desk::new();
+        let waited = self.end.wait_and_keep(id, self.noticed, deadline, &mut desk);
+        self.noticed = true;
+        match waited {
+            Ok(arrived) => {
+                self.id = None;
+                let result = read_arrived(arrived, &mut desk, &self.method, self.reader());
+                self.end.answered(self.asked, &result);
+                result.map(Some)
+            }
+            Err(error) if matches!(*error, Error::Timeout) && !has_passed(self.deadline) => Ok(None),
+            Err(error) => {
+                self.id = None;
+                self.end.give_up(id, GivenUp::Forgotten);
+                Err(*error)
+            }
+        }
+    }
+
+    #[inline]
+    fn wait_until(mut self, deadline: Option<Instant>) -> Result<R> {
+        // It is there until the result is taken, and taking the result by `wait` consumes self; a future that is done may not be waited for.
+        let Some(id) = self.id.take() else { return Err(Error::Closed) };
+        self.end.check_own()?;
+        let read = self.read;
+        let result = wait_with(&self.end, id, self.noticed, deadline, &self.method, |payload| {
+            // Not by a pointer, where there is none.
+            read.map_or_else(|| payload.read(), |read| read(payload))
+        });
+        self.end.answered(self.asked, &result);
+        result
+    }
+
+    /// Whether the result is there, or the deadline has passed, so that [`wait`](Self::wait) would return at once.
+    ///
+    /// # Examples
+    ///
+    /// ```no_run
+    /// # coprocess::init();
+    /// # let co = coprocess::fork(|_| {})?;
+    /// let square = co.start::<u64>("square", 3_u64)?;
+    /// while !square.is_ready() {
+    ///     // something else
+    /// }
+    /// println!("{}", square.wait()?);
+    /// # Ok::<(), coprocess::Error>(())
+    /// ```
+    pub fn is_ready(&self) -> bool {
+        let Some(id) = self.id else { return true };
+        if self.end.is_foreign() {
+            return true;
+        }
+        if self.end.pending.is_ready(id) || self.end.is_over() || has_passed(self.deadline) {
+            return true;
+        }
+        // Without anybody who dispatches it would never be; without a thread for that, look here.
+        if self.end.need_background().is_err() {
+            let _ = self.end.poll();
+        }
+        self.end.pending.is_ready(id)
+    }
+}
+
+impl<R: DeserializeOwned> Future for Pending<R> {
+    type Output = Result<R>;
+
+    /// # Panics
+    ///
+    /// If polled again after it was ready.
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<R>> {
+        let this = self.get_mut();
+        #[expect(clippy::expect_used, reason = "as documented: what the user of the future does wrong, and no peer can")]
+        let id = this.id.expect("a pending call must not be polled after it was ready");
+        let end = &this.end;
+        if let Err(error) = end.check_own() {
+            this.id = None;
+            return Poll::Ready(Err(error.into()));
+        }
+        if !this.noticed {
+            let mut desk = Desk::new();
+            match end.look_for_answer(id, &mut desk) {
+                Ok(None) => {}
+                Ok(Some(arrived)) => {
+                    this.id = None;
+                    let result = match (arrived, desk.outcome.take()) {
+                        (Arrived::Elsewhere, Some(outcome)) => read_outcome(outcome, &this.method, this.reader()),
+                        _ => read_answer(&desk.buffer, desk.answer.clone(), &this.method, this.reader()),
+                    };
+                    end.answered(this.asked, &result);
+                    return Poll::Ready(result);
+                }
+                Err(error) => {
+                    this.id = None;
+                    end.pending.forget(id);
+                    return Poll::Ready(Err(*error));
+                }
+            }
+        }
+        this.noticed = true;
+        let finished = match end.pending.notify(id, Notify::Task(cx.waker().clone())) {
+            // The waker is in place: whatever ends the call from here on finds it. What ended it before is seen here.
+            Ok(()) if end.is_over() => Some(Err(end.failure())),
+            Ok(()) => match end.need_background_for_task() {
+                Ok(()) => None,
+                Err(error) => Some(Err(error)),
+            },
+            Err(_) => Some(end.pending.take(id).ok_or_else(|| end.failure())),
+        };
+        let Some(outcome) = finished else {
+            if let (Some(at), false) = (this.deadline, this.timed) {
+                this.timed = true;
+                end.time(at, Due::Call(id));
+            }
+            return Poll::Pending;
+        };
+        this.id = None;
+        if outcome.is_err() {
+            end.pending.forget(id);
+        }
+        let result = outcome.and_then(|outcome| read_outcome(outcome, &this.method, this.reader()));
+        this.end.answered(this.asked, &result);
+        Poll::Ready(result)
+    }
+}
+
+impl<R> Drop for Pending<R> {
+    fn drop(&mut self) {
+        if let Some(id) = self.id
+            && !self.end.is_foreign()
+        {
+            self.end.give_up(id, self.dropped);
+        }
+    }
+}

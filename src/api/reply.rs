@@ -1,0 +1,335 @@
+//! Answering a call later.
+
+use std::fmt;
+use std::fmt::Display;
+use std::marker::PhantomData;
+#[cfg(feature = "tokio")]
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+#[cfg(feature = "tokio")]
+use std::task::{Context, Poll};
+use std::time::Instant;
+
+use serde::Serialize;
+
+#[cfg(feature = "tokio")]
+use crate::calls::timers::Due;
+use crate::end::End;
+use crate::error::Result;
+#[cfg(feature = "tokio")]
+use crate::panicked::panic_message;
+use crate::panicked::{DROPPED, unwinding_message};
+use crate::recv::registry::Incoming;
+use crate::send::outbox::Patience;
+use crate::stats::Counters;
+#[cfg(feature = "tokio")]
+use crate::sync::user_panic::forget_panic;
+use crate::time::deadline::{current_deadline, has_passed};
+use crate::wire::header::{CallId, Failure};
+
+/// The answer that a call still waits for, by [`Coprocess::serve_deferred`](crate::Coprocess::serve_deferred).
+///
+/// It can go to any thread. Dropped unanswered, the caller gets [`Error::Remote`](crate::Error::Remote).
+/// If a panic drops it in a worker, the error has the message and the place of that panic:
+/// [`Error::remote_panic`](crate::Error::remote_panic).
+///
+/// # Examples
+///
+/// ```no_run
+/// # coprocess::init();
+/// # let co = coprocess::fork(|_| {})?;
+/// co.serve_deferred("find", |key: String, reply: coprocess::Reply<u64>| {
+///     std::thread::spawn(move || match key.len() {
+///         0 => reply.fail("an empty key is found nowhere"),
+///         n => reply.send(n as u64),
+///     });
+/// });
+/// # Ok::<(), coprocess::Error>(())
+/// ```
+#[must_use = "dropped unanswered, it fails the call"]
+pub struct Reply<R> {
+    end: Arc<End>,
+    /// `None` once answered.
+    call: Option<(CallId, Box<str>)>,
+    /// Whether the answer is to tell the kinds of the result.
+    asks: bool,
+    /// Whether it counts as a call that is being served.
+    counted: bool,
+    /// The run of the handler that it was made for.
+    run: u64,
+    deadline: Option<Instant>,
+    /// Whether it is no longer among those that can be cancelled: it is about to be answered.
+    closed: bool,
+    /// Whether the deadline is among those of the end.
+    #[cfg(feature = "tokio")]
+    timed: bool,
+    result: PhantomData<fn(R)>,
+}
+
+impl<R> fmt::Debug for Reply<R> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Reply").field("call", &self.call).finish_non_exhaustive()
+    }
+}
+
+impl<R> Reply<R> {
+    /// The reply to a call that has come, unless as many as may be were not answered yet: then this one is refused.
+    pub(crate) fn admit(end: &Arc<End>, call: &Incoming<'_>) -> Option<Reply<R>> {
+        let Incoming { id, method, asks, .. } = *call;
+        let limit = end.terms.max_calls_served;
+        let counted = limit < u32::MAX;
+        // Relaxed: a number, and only the thread that dispatches adds to it.
+        if counted && end.served.fetch_add(1, Ordering::Relaxed) >= limit {
+            end.served.fetch_sub(1, Ordering::Relaxed);
+            Counters::add(&end.counters.calls_refused);
+            // If this fails, nobody waits for it.
+            let _ = end.refuse(id, method, Failure::Overloaded, end.patience_of_answers());
+            return None;
+        }
+        // Relaxed: made by the thread that runs the handler.
+        let run = end.serving.load(Ordering::Relaxed);
+        end.deferred.open(id);
+        Some(Reply {
+            end: end.clone(),
+            call: Some((id, method.into())),
+            asks,
+            counted,
+            run,
+            deadline: current_deadline(),
+            closed: false,
+            #[cfg(feature = "tokio")]
+            timed: false,
+            result: PhantomData,
+        })
+    }
+
+    /// Makes room for another call. Before the answer: whoever has it may call again.
+    fn leave(&mut self) {
+        if std::mem::take(&mut self.counted) {
+            // Relaxed: a number.
+            self.end.served.fetch_sub(1, Ordering::Relaxed);
+        }
+    }
+
+    /// Whether the caller still waits for the answer, as far as this end knows: it has not given up, its [`deadline`](Self::deadline) has not passed,
+    /// and the pair is open.
+    ///
+    /// A caller that gives up says so as soon as its ring has room for that. It can be asked in the handler itself, and while another one keeps the thread that
+    /// dispatches from receiving anything. What is asked here is worth an answer as long as it is true. If it is not,
+    /// an answer does no harm: one to a call that was cancelled is not even sent.
+    ///
+    /// A call whose deadline has passed before it was its turn, or whose future was dropped by then, is not served at all.
+    ///
+    /// # Examples
+    ///
+    /// ```no_run
+    /// # coprocess::init();
+    /// # let co = coprocess::fork(|_| {})?;
+    /// co.serve_deferred("count", |to: u64, reply: coprocess::Reply<u64>| {
+    ///     std::thread::spawn(move || {
+    ///         let mut count = 0;
+    ///         while count < to && reply.is_wanted() {
+    ///             count += 1; // a step of something long
+    ///         }
+    ///         reply.send(count)
+    ///     });
+    /// });
+    /// # Ok::<(), coprocess::Error>(())
+    /// ```
+    pub fn is_wanted(&self) -> bool {
+        let Some((id, _)) = &self.call else { return false };
+        // In this order: a cancel is news until the call is not open any more.
+        !self.end.is_foreign()
+            && !self.is_given_up(*id)
+            && self.end.check_open().is_ok()
+            && self.end.deferred.is_open(*id)
+            && !has_passed(self.deadline)
+    }
+
+    /// Whether a cancel has arrived that was not received yet.
+    fn is_given_up(&self, id: CallId) -> bool {
+        self.end.is_urged() && self.end.given_up(id).is_some()
+    }
+
+    /// By when the caller wants the answer; `None` if it has not said so.
+    ///
+    /// As [`current_deadline`] says it in the handler; this one can be asked anywhere.
+    ///
+    /// # Examples
+    ///
+    /// ```no_run
+    /// # coprocess::init();
+    /// # let co = coprocess::fork(|_| {})?;
+    /// co.serve_deferred("wait", |(): (), reply: coprocess::Reply<()>| {
+    ///     std::thread::spawn(move || {
+    ///         let left = reply.deadline().map(|at| at.saturating_duration_since(std::time::Instant::now()));
+    ///         println!("{left:?} left");
+    ///         reply.send(())
+    ///     });
+    /// });
+    /// # Ok::<(), coprocess::Error>(())
+    /// ```
+    pub fn deadline(&self) -> Option<Instant> {
+        self.deadline
+    }
+
+    /// The call is about to be answered. Returns whether anybody waits for that.
+    fn close(&mut self) -> bool {
+        let Some((id, _)) = &self.call else { return false };
+        if self.closed {
+            return true;
+        }
+        self.closed = true;
+        #[cfg(feature = "tokio")]
+        if let (true, Some(at)) = (self.timed, self.deadline) {
+            self.end.timers.remove(at, Due::Served(*id));
+        }
+        // In the order of `is_wanted`.
+        let given_up = self.is_given_up(*id);
+        if given_up {
+            self.end.cancels.take_effect(*id);
+        }
+        let wanted = (self.end.deferred.close(*id) || self.end.check_open().is_err()) && !given_up;
+        if !wanted {
+            self.call = None;
+        }
+        wanted
+    }
+
+    /// Sends an error instead of a result: the caller gets [`Error::Remote`](crate::Error::Remote) with this text.
+    ///
+    /// # Errors
+    ///
+    /// As [`send`](Self::send).
+    ///
+    /// # Examples
+    ///
+    /// ```no_run
+    /// # coprocess::init();
+    /// # let co = coprocess::fork(|_| {})?;
+    /// co.serve_deferred("half", |n: u64, reply: coprocess::Reply<u64>| {
+    ///     let _ = if n % 2 == 0 { reply.send(n / 2) } else { reply.fail("an odd number") };
+    /// });
+    /// # Ok::<(), coprocess::Error>(())
+    /// ```
+    pub fn fail(mut self, message: impl Display) -> Result<()> {
+        let patience = self.end.patience_of_answers();
+        self.refuse(&message.to_string(), patience)
+    }
+
+    fn refuse(&mut self, message: &str, patience: Patience) -> Result<()> {
+        self.end.check_own()?;
+        // Also if nobody waits any more: this was the last of it.
+        self.leave();
+        if !self.close() {
+            return Ok(());
+        }
+        match self.call.take() {
+            Some((id, method)) => self.end.refuse(id, &method, Failure::Remote(message), patience),
+            None => Ok(()),
+        }
+    }
+}
+
+impl<R: Serialize> Reply<R> {
+    /// Sends the result. Waits for room in the ring; ends when the answer is in it, or with the pair. If the caller has given up, nothing is sent, which is no
+    /// error.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Encode`](crate::Error::Encode) or [`Error::TooLarge`](crate::Error::TooLarge): the caller gets an error instead.
+    /// Everything else means that the pair is over.
+    ///
+    /// # Examples
+    ///
+    /// ```no_run
+    /// # coprocess::init();
+    /// # let co = coprocess::fork(|_| {})?;
+    /// co.serve_deferred("half", |n: u64, reply: coprocess::Reply<u64>| {
+    ///     std::thread::spawn(move || reply.send(n / 2));
+    /// });
+    /// # Ok::<(), coprocess::Error>(())
+    /// ```
+    pub fn send(mut self, result: R) -> Result<()> {
+        let patience = self.end.patience_of_answers();
+        self.answer(result, patience)
+    }
+
+    fn answer(&mut self, result: R, patience: Patience) -> Result<()> {
+        self.end.check_own()?;
+        // As in `refuse`.
+        self.leave();
+        if !self.close() {
+            return Ok(());
+        }
+        let Some((id, method)) = &self.call else { return Ok(()) };
+        let sent = self.end.answer(*id, method, self.asks, &result, || patience);
+        // Not before: if the result panics while it is encoded, the call is not answered.
+        self.call = None;
+        sent
+    }
+}
+
+/// For the task that answers.
+#[cfg(feature = "tokio")]
+impl<R: Serialize> Reply<R> {
+    /// Has the task woken when the caller's deadline has passed.
+    pub(crate) fn wake_at_deadline(&mut self) {
+        if let (Some((id, _)), Some(at)) = (&self.call, self.deadline) {
+            self.timed = true;
+            self.end.time(at, Due::Served(*id));
+        }
+    }
+
+    /// Ready once nobody waits for the answer. The task is woken for that.
+    pub(crate) fn poll_unwanted(&self, context: &Context<'_>) -> Poll<()> {
+        let Some((id, _)) = &self.call else { return Poll::Ready(()) };
+        // In this order: whoever ends the end wakes those who are there by then.
+        let wanted = self.end.deferred.tell(*id, context.waker()) && !self.end.is_over() && !has_passed(self.deadline);
+        if wanted { Poll::Pending } else { Poll::Ready(()) }
+    }
+
+    /// Ready once the answer can be sent without keeping too many.
+    pub(crate) fn poll_room(&self, context: &Context<'_>) -> Poll<()> {
+        if self.end.is_over() { Poll::Ready(()) } else { self.end.outbox.poll_uncrowded(context) }
+    }
+
+    /// Answers without waiting for room, whatever the thread.
+    pub(crate) fn settle(mut self, outcome: std::result::Result<R, String>) {
+        // If this fails: Encode and TooLarge were reported to the caller; everything else means that there is no caller any more.
+        let _ = match outcome {
+            Ok(result) => match catch_unwind(AssertUnwindSafe(|| self.answer(result, Patience::TaskAnswer))) {
+                Ok(answered) => answered,
+                // The result, while it was encoded or when it was dropped. The panic hook has reported it.
+                Err(panic) => {
+                    let message = panic_message(&*panic);
+                    forget_panic(panic);
+                    self.refuse(&message, Patience::TaskAnswer)
+                }
+            },
+            Err(message) => self.refuse(&message, Patience::TaskAnswer),
+        };
+    }
+}
+
+impl<R> Drop for Reply<R> {
+    fn drop(&mut self) {
+        if self.end.is_foreign() {
+            // Nothing of the end is here.
+            return;
+        }
+        let unanswered = self.call.is_some();
+        if unanswered && std::thread::panicking() && self.end.lead.is_mine() && self.run == self.end.serving.load(Ordering::Relaxed) {
+            self.leave();
+            // Its own handler panicked: the dispatcher tells the caller.
+            if self.close() {
+                self.end.unanswered.store(true, Ordering::Relaxed);
+            }
+            return;
+        }
+        let panicked = if unanswered { unwinding_message() } else { None };
+        // If the pair is over, no caller waits for it.
+        let _ = self.refuse(panicked.as_deref().unwrap_or(DROPPED), self.end.patience_of_answers());
+    }
+}

@@ -1,0 +1,11 @@
+//! Bookkeeping of calls, without input or output.
+
+#[cfg(not(loom))]
+pub(crate) mod cancels;
+#[cfg(not(loom))]
+pub(crate) mod ids;
+pub(crate) mod in_flight;
+#[cfg(not(loom))]
+pub(crate) mod served_later;
+#[cfg(not(loom))]
+pub(crate) mod timers;

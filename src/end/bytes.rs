@@ -1,0 +1,27 @@
+//! TODO end::bytes
+
+use std::mem::needs_drop;
+use std::sync::Arc;
+
+use crate::end::End;
+use crate::recv::registry::Incoming;
+use crate::wire::header::Head;
+use crate::wire::message::Message;
+
+impl End {
+    /// Answers a call with bytes, from within its handler.
+    pub(crate) fn settle_bytes<R: AsRef<[u8]>>(self: &Arc<Self>, call: &Incoming<'_>, result: R) {
+        let (id, method) = (call.id, call.method);
+        let patience = self.patience_of_answers();
+        let send = |message: &mut Message<'_>| self.outbox.send(self, message, patience);
+        let sent = Message::new().deliver_bytes(Head::Answer(id), result.as_ref(), self.terms.max_message, send).flatten();
+        if let Err(error) = sent {
+            // If it was too large, its caller is told; everything else means that there is no caller any more.
+            let _ = self.answer_failed(id, method, *error, patience);
+        }
+        if needs_drop::<R>() {
+            // The call is answered: a panic from here on must not answer it again.
+            self.contain(|| drop(result));
+        }
+    }
+}

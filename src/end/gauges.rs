@@ -1,0 +1,80 @@
+//! Sends the values of gauges, and the receipts for them.
+
+use std::sync::Arc;
+
+use crate::end::End;
+use crate::error::Step;
+use crate::send::gauges::{Gauge, Offered};
+use crate::send::outbox::Patience;
+use crate::stats::Counters;
+use crate::wire::header::Head;
+use crate::wire::message::Message;
+
+impl End {
+    /// Sends a value of a gauge, or keeps it until the former value was handled. Does not wait.
+    pub(crate) fn emit_gauge(self: &Arc<Self>, gauge: &Gauge, message: &mut Message<'_>) -> Step<()> {
+        let mut has_dispatcher = false;
+        loop {
+            self.check_open()?;
+            match gauge.offer(message, has_dispatcher) {
+                Offered::Held { has_replaced } => {
+                    if has_replaced {
+                        Counters::add(&self.counters.events_replaced);
+                    }
+                    return Ok(());
+                }
+                Offered::NeedsDispatcher => {
+                    // Else no thread receives the receipt, if no thread of the program waits in this
+                    // end and this value is the last one.
+                    self.need_background()?;
+                    has_dispatcher = true;
+                }
+                Offered::Send => {
+                    // If this fails, the pair is over.
+                    let sent = self.outbox.send(self, message, Patience::Own);
+                    self.send_held(gauge, gauge.sent());
+                    return sent;
+                }
+            }
+        }
+    }
+
+    /// Sends a value that a gauge has held.
+    fn send_held(self: &Arc<Self>, gauge: &Gauge, held: Option<Message<'static>>) {
+        let Some(mut message) = held else { return };
+        // If this fails, the pair is over.
+        let _ = self.outbox.send(self, &mut message, Patience::Own);
+        gauge.reuse(message);
+    }
+
+    /// Receives the receipt for a value of a gauge.
+    #[cold]
+    pub(crate) fn take_receipt(self: &Arc<Self>, number: u32) -> Step<()> {
+        let Some(gauge) = self.gauges.by_number(number) else { return Err(self.nonsense().into()) };
+        match gauge.receipt() {
+            Ok(held) => {
+                self.send_held(&gauge, held);
+                Ok(())
+            }
+            Err(_) => Err(self.nonsense().into()),
+        }
+    }
+
+    /// Sends the receipt for a value of a gauge, if the peer still waits for receipts.
+    #[cold]
+    pub(crate) fn send_receipt(self: &Arc<Self>, number: u32) -> Step<()> {
+        let mut message = Message::new();
+        message.encode(Head::Receipt(number), &(), usize::MAX, "")?;
+        let sent = self.outbox.send(self, &mut message, Patience::Answer);
+        debug_assert!(sent.is_ok() || self.check_open().is_err(), "a receipt fails only if the pair is over: {sent:?}");
+        Ok(())
+    }
+
+    /// Sends what the gauges hold, before this end closes.
+    pub(crate) fn flush_gauges(self: &Arc<Self>) {
+        for gauge in self.gauges.close() {
+            let held = gauge.close();
+            self.send_held(&gauge, held);
+        }
+    }
+}

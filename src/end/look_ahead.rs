@@ -1,0 +1,63 @@
+//! Looks at urgent messages ahead of their turn: cancels, and refusals of types.
+
+use crate::calls::cancels::GivenUp;
+use crate::end::End;
+use crate::stats::Counters;
+use crate::wire::header::{CallId, Head};
+
+impl End {
+    /// Returns `true` if a cancel may have come that no thread has looked at, or is known and was not
+    /// received yet.
+    #[inline]
+    pub(crate) fn is_urged(&self) -> bool {
+        !self.cancels.are_settled(self.watch.urged())
+    }
+
+    /// Returns how a call of the peer was given up, if its cancel has arrived and was not received.
+    #[cold]
+    pub(crate) fn given_up(&self, id: CallId) -> Option<GivenUp> {
+        self.look_ahead();
+        self.cancels.how(id)
+    }
+
+    /// Looks at the urgent messages that have arrived: cancels, and refusals of types.
+    #[cold]
+    pub(crate) fn look_ahead(&self) {
+        // Read before the messages that it counts: a message that comes meanwhile is looked at the
+        // next time.
+        let urgent = self.watch.urged();
+        if self.cancels.has_looked(urgent) {
+            return;
+        }
+        // The inbox is locked before the cancels, here and everywhere.
+        let mut inbox = self.inbox();
+        self.cancels.look(urgent, |early| {
+            inbox.look_ahead(|head| match head {
+                Head::Cancel(id) => early.note(id, GivenUp::Forgotten),
+                Head::Withdraw(id) => early.note(id, GivenUp::Withdrawn),
+                // A number that was never introduced is found when the message is received.
+                Head::Refuse(refused, turn, place) => drop(self.pairs.refuse(refused, turn, Some(place))),
+                Head::Welcome(refused, turn) => drop(self.pairs.refuse(refused, turn, None)),
+                _ => {}
+            })
+        });
+    }
+
+    /// Skips a call that this thread has taken, if its caller has withdrawn it. Returns whether it was
+    /// skipped.
+    #[cold]
+    pub(crate) fn skip_if_withdrawn(&self, id: CallId) -> bool {
+        let withdrawn = self.given_up(id) == Some(GivenUp::Withdrawn);
+        if withdrawn {
+            self.skip();
+        }
+        withdrawn
+    }
+
+    /// Skips the call that this thread has taken: its caller has given it up.
+    #[cold]
+    pub(crate) fn skip(&self) {
+        Counters::add(&self.counters.calls_skipped);
+        self.arrived();
+    }
+}

@@ -1,0 +1,213 @@
+//! Dispatching for its own sake: `poll`, `run`, and the resident that looks after the ring.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+use coprocess_ring::Sleeper;
+
+use crate::drive::lead::Turn;
+use crate::end::End;
+use crate::end::desk::{Desk, Received, SpinFor};
+use crate::end::wait::{Leading, this_parker};
+use crate::error::Result;
+use crate::stats::Counters;
+use crate::sync::parker::Parker;
+use crate::time::deadline::{earlier, has_passed};
+
+/// Between two looks of a thread that closes at whether another one has handled what has arrived.
+const GLANCE: Duration = Duration::from_millis(1);
+
+/// Messages that the resident dispatches before it looks whether it has anything else to do.
+const PASS: usize = 64;
+
+/// What was dispatched.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Dispatched {
+    /// Messages that were taken.
+    pub(crate) taken: usize,
+    /// Those of them that are not about types.
+    counted: usize,
+}
+
+impl End {
+    /// Dispatches what is there. Returns how many messages that were.
+    pub(crate) fn poll(self: &Arc<Self>) -> Result<usize> {
+        let _lowered = self.lower_readiness();
+        let _leading = if self.lead.is_mine() {
+            None
+        } else if self.lead.try_enter(&self.watch) {
+            Some(Leading(self))
+        } else {
+            // Somebody else is at it.
+            return if self.is_over() { Err(self.failure()) } else { Ok(0) };
+        };
+        // What comes while this runs is left for the next time.
+        let there = self.inbox().at_most();
+        match self.dispatch(&mut Desk::new(), there, None)? {
+            Dispatched { counted: 0, .. } if self.is_over() => Err(self.failure()),
+            Dispatched { counted, .. } => Ok(counted),
+        }
+    }
+
+    /// Dispatches what has arrived, until `done`. Does nothing in a handler, which would nest all that
+    /// has come, nor while another thread leads.
+    pub(crate) fn dispatch_arrived(self: &Arc<Self>, done: impl Fn() -> bool) {
+        if self.lead.is_mine() || done() || !self.lead.try_enter(&self.watch) {
+            return;
+        }
+        let _leading = Leading(self);
+        let mut desk = Desk::new();
+        let there = self.inbox().at_most();
+        for _ in 0..there {
+            // If it fails, the end is over, as whatever is done next finds.
+            if done() || !self.dispatch(&mut desk, 1, None).is_ok_and(|dispatched| dispatched.taken > 0) {
+                break;
+            }
+        }
+    }
+
+    /// Dispatches what has arrived, or waits, at most until `deadline`, until another thread that is at it has done so.
+    pub(crate) fn finish_arrived(self: &Arc<Self>, deadline: Option<Instant>) {
+        if self.lead.is_mine() || self.is_over() {
+            return;
+        }
+        let (before, there) = {
+            let inbox = self.inbox();
+            (inbox.dispatched(), inbox.at_most() as u64)
+        };
+        // Whoever leads may do so for as long as it waits for an answer of its own, and tells nobody what it has done meanwhile: look.
+        let finished = || {
+            // In this order: what has left the inbox is in transit, then in its handler, then, perhaps, its answer is in transit.
+            let in_transit = || self.in_transit.load(Ordering::Acquire);
+            let idle = || !self.has_something() && !in_transit() && self.depth.load(Ordering::Acquire) == 0 && !in_transit();
+            self.is_over() || idle() || self.inbox().dispatched().saturating_sub(before) > there
+        };
+        loop {
+            let soon = Instant::now().checked_add(GLANCE);
+            match self.lead.wait_turn(&self.watch, &this_parker(), earlier(deadline, soon), || self.is_over()) {
+                Turn::Lead => {
+                    let _leading = Leading(self);
+                    let there = self.inbox().at_most();
+                    // If it fails, the pair is over: what was asked for.
+                    let _ = self.dispatch(&mut Desk::new(), there, deadline);
+                    return;
+                }
+                Turn::Done => return,
+                // The resident would have given the lead away by now, and with it the table of handlers that it used.
+                Turn::TimedOut if finished() || has_passed(deadline) => return,
+                Turn::TimedOut => {}
+            }
+        }
+    }
+
+    /// Dispatches everything that the other side has sent before it was gone.
+    pub(crate) fn drain(self: &Arc<Self>, deadline: Option<Instant>) {
+        let mut desk = Desk::new();
+        // An error means that the end is over.
+        while !has_passed(deadline) && self.dispatch(&mut desk, PASS, deadline).is_ok_and(|dispatched| dispatched.taken > 0) {}
+    }
+
+    /// Dispatches at most `limit` messages, until `deadline`. Returns how many.
+    pub(crate) fn dispatch(self: &Arc<Self>, desk: &mut Desk, limit: usize, deadline: Option<Instant>) -> Result<Dispatched> {
+        let (mut taken, mut noted) = (0_usize, 0_usize);
+        self.attend();
+        self.mind_the_end();
+        while taken < limit && !self.is_over() && !has_passed(deadline) {
+            match self.receive_one(None, SpinFor::Nothing, desk)? {
+                Received::Dispatched => {}
+                Received::Noted => noted = noted.saturating_add(1),
+                _ => break,
+            }
+            taken = taken.saturating_add(1);
+            if taken.is_multiple_of(PASS) {
+                self.expire();
+            }
+        }
+        // Not before: an answer that has come in time is in time, although this thread may be late.
+        self.expire();
+        if taken == 0 && !self.is_over() && self.is_gone() && !self.has_something() {
+            self.drained();
+        }
+        Ok(Dispatched { taken, counted: taken.saturating_sub(noted) })
+    }
+
+    /// Dispatches on this thread until the end is over.
+    pub(crate) fn run(self: &Arc<Self>) -> Result<()> {
+        if self.lead.is_mine() {
+            // From inside a handler: the lead is ours already, and stays so.
+            let mut desk = Desk::new();
+            while !self.is_over() {
+                if self.dispatch(&mut desk, PASS, None)?.taken > 0 || self.is_over() {
+                    continue;
+                }
+                if self.outbox.is_crowded() {
+                    self.wait_while_crowded(None, || false)?;
+                } else if self.receive_one(None, SpinFor::Answer(None), &mut desk)? == Received::Nothing {
+                    self.sleep_for_message(None, || false)?;
+                }
+            }
+            return self.verdict();
+        }
+        if self.seat.claim(|| self.is_over(), || self.evict()) {
+            let _seated = Seated(self);
+            self.reside(|| false)?;
+        }
+        self.verdict()
+    }
+
+    /// Looks after the ring until the end is over or `give_up` says so. The seat is ours.
+    pub(crate) fn reside(self: &Arc<Self>, give_up: impl Fn() -> bool) -> Result<()> {
+        let parker = Parker::new();
+        if self.lead.wait_turn(&self.watch, &parker, None, || self.is_over()) != Turn::Lead {
+            return Ok(());
+        }
+        let _leading = Leading(self);
+        let mut desk = Desk::new();
+        while !self.is_over() && !give_up() {
+            if self.dispatch(&mut desk, PASS, None)?.taken > 0 || self.is_over() {
+                continue;
+            }
+            if self.outbox.is_crowded() {
+                self.wait_while_crowded(None, &give_up)?;
+            } else {
+                self.doze(&parker, &mut desk, &give_up)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Waits for messages as the resident: gives the lead to whoever comes meanwhile.
+    fn doze(self: &Arc<Self>, parker: &Arc<Parker>, desk: &mut Desk, give_up: &impl Fn() -> bool) -> Result<()> {
+        match self.receive_one(None, SpinFor::Resident(&|| self.lead.is_wanted() || give_up()), desk)? {
+            // Somebody else may lead: what is there to do is done by whoever comes.
+            Received::Disturbed if self.lead.is_wanted() => {}
+            Received::Nothing => {}
+            _ => return Ok(()),
+        }
+        let disturbed = || self.is_disturbed() || give_up();
+        let until = self.timers.sleep_until();
+        desk.handlers.forget();
+        let start = Instant::now();
+        self.watch.arm(Sleeper::Resident);
+        if self.has_something() || disturbed() {
+            self.watch.disarm();
+            return Ok(());
+        }
+        Counters::add(&self.counters.sleeps);
+        // A timer that was added since is one of the disturbances.
+        let dozed = self.lead.doze(&self.watch, until, parker, disturbed);
+        self.watch.disarm();
+        self.spin_for_data.slept(start.elapsed());
+        dozed.map_err(|e| self.channel_failed(e.into()))
+    }
+}
+
+/// The seat is this thread's, until this is dropped: also by a panic.
+pub(crate) struct Seated<'a>(pub(crate) &'a End);
+
+impl Drop for Seated<'_> {
+    fn drop(&mut self) {
+        self.0.seat.release();
+    }
+}

@@ -1,0 +1,120 @@
+//! TODO end::poll_answer
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+use crate::calls::in_flight::{Completion, Notify, Outcome};
+use crate::drive::lead::Turn;
+use crate::end::End;
+use crate::end::desk::Desk;
+use crate::end::wait::{Arrived, Leading, this_parker};
+use crate::error::Step;
+use crate::recv::inbox::Popped;
+use crate::wire::header::{CallId, Head, split};
+
+/// The longest that a poll looks for the answer: what a task may take between two of its awaits.
+const LOOK: Duration = Duration::from_micros(50);
+
+/// Answers that one poll passes on to others before it gives up its own.
+const PASS: u32 = 64;
+
+impl End {
+    /// Looks for the answer to a call on the thread that polls its future: takes answers as long as they come first, and spins for them as a call
+    /// would. Whatever else comes is left to a thread that dispatches, and so is all that is behind it.
+    pub(crate) fn look_for_answer(self: &Arc<Self>, id: CallId, desk: &mut Desk) -> Step<Option<Arrived>> {
+        // Received by another thread already: there is no telling how quickly it came.
+        if self.pending.is_ready(id) || self.is_over() || self.lead.is_mine() || !self.looks.is_worth_it() {
+            return Ok(None);
+        }
+        let noticed = !self.lead.try_enter(&self.watch);
+        let leads = !noticed || self.take_a_turn(id);
+        let _leading = leads.then(|| Leading(self));
+        // By another thread, while this one was about to look.
+        if self.pending.is_ready(id) {
+            self.looks.found();
+            return Ok(None);
+        }
+        if !leads {
+            self.looks.vain();
+            return Ok(None);
+        }
+        let mut until = None;
+        for _ in 0..PASS {
+            let popped = {
+                let mut inbox = self.inbox();
+                let next = inbox.next();
+                let over = || self.watch.has_come(next) || self.is_disturbed() || self.inbox_is_wanted();
+                // The clock is not looked at for what is there already.
+                if inbox.is_first() && !over() {
+                    // With the inbox in hand: to take it again once the message is there would only make it late.
+                    until = until.or_else(|| Instant::now().checked_add(LOOK));
+                    self.spin_for_data.spin(until, over);
+                }
+                let popped = inbox.pop_answer(&mut desk.buffer);
+                // Under the lock, as where messages are dispatched.
+                self.in_transit.store(matches!(popped, Ok(Popped::Answer(_))), Ordering::Relaxed);
+                popped
+            };
+            let bytes = match popped {
+                Ok(Popped::Answer(bytes)) => bytes,
+                Ok(Popped::Nothing) => {
+                    self.looks.vain();
+                    return Ok(None);
+                }
+                Ok(Popped::Other) => return Ok(None),
+                Err(error) => return Err(self.channel_failed(error).into()),
+            };
+            let completion = match split(&desk.buffer, bytes) {
+                Some((Head::Answer(answered) | Head::DescribedAnswer(answered, _), payload)) => {
+                    let from = bytes.wrapping_sub(payload.len());
+                    if answered == id {
+                        self.arrived();
+                        desk.answer = from..bytes;
+                        self.settled(id, noticed);
+                        self.looks.found();
+                        return Ok(Some(Arrived::Here));
+                    }
+                    let words = std::mem::take(&mut desk.buffer);
+                    self.pending.complete(answered, Outcome::Answer { words, from, to: bytes })
+                }
+                Some((Head::Failure(answered, failure), _)) => {
+                    let outcome = Outcome::from(failure);
+                    if answered == id {
+                        self.arrived();
+                        desk.outcome = Some(outcome);
+                        self.settled(id, noticed);
+                        self.looks.found();
+                        return Ok(Some(Arrived::Elsewhere));
+                    }
+                    self.pending.complete(answered, outcome)
+                }
+                // It was one in the inbox.
+                _ => return Err(self.nonsense().into()),
+            };
+            let completion = match completion {
+                // A callback is no business of a task.
+                Completion::Run(..) => {
+                    self.inbox().completions.push_back(completion);
+                    Completion::Done
+                }
+                other => other,
+            };
+            self.arrived();
+            self.conclude(completion);
+        }
+        Ok(None)
+    }
+
+    /// Asks the thread that leads for the lead: the resident, while it only spins, gives it away. Otherwise each answer would go through it, for as long as
+    /// they come in time for its spin. Returns false if the answer came meanwhile, or the time is over.
+    #[cold]
+    fn take_a_turn(&self, id: CallId) -> bool {
+        let parker = this_parker();
+        if self.pending.notify(id, Notify::Thread(parker.clone())).is_err() {
+            return false;
+        }
+        let until = Instant::now().checked_add(LOOK);
+        self.lead.wait_turn(&self.watch, &parker, until, || self.pending.is_ready(id) || self.is_over()) == Turn::Lead
+    }
+}

@@ -1,0 +1,68 @@
+//! TODO end::unheard
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use crate::end::End;
+use crate::error::Error;
+use crate::send::outbox::Patience;
+use crate::stats::Counters;
+use crate::types::pairs::Pairs;
+use crate::wire::header::{Head, Subject, split};
+use crate::wire::message::Message;
+
+/// The event that says that an end has registered its first handler.
+const LISTENING: &str = "listening";
+
+impl Message<'_> {
+    /// Returns the error for an event that was not sent because of that.
+    #[cold]
+    pub(crate) fn unheard(&self, pairs: &Pairs) -> Box<Error> {
+        // The name is never among what was not copied.
+        let event = match split(self.words(), self.bytes) {
+            Some((Head::Event(Subject::Named(name) | Subject::Described { name, .. }) | Head::Introduce { name, .. }, _)) => {
+                String::from_utf8_lossy(name).into_owned()
+            }
+            Some((Head::Event(Subject::Known(number)), _)) => pairs.name(number.number()),
+            _ => String::new(),
+        };
+        Box::new(Error::Unheard { event })
+    }
+}
+
+impl End {
+    /// Tells the other end, once, that this one has registered a handler.
+    #[cold]
+    pub(crate) fn announce(self: &Arc<Self>) {
+        let mut message = Message::new();
+        let head = Head::Event(Subject::Named(LISTENING.as_bytes()));
+        // A courtesy: if the pair is over, the other end needs no notice. This thread must not wait:
+        // the other end may be waiting for the handler.
+        let sent = message.encode(head, &(), usize::MAX, LISTENING).and_then(|()| self.outbox.send(self, &mut message, Patience::Own));
+        drop(sent);
+    }
+
+    /// Counts an event that no handler is registered for, and tells its sender.
+    #[cold]
+    pub(crate) fn count_unheard(&self) {
+        Counters::add(&self.counters.events_unheard);
+        // Relaxed: a statistic. Only the thread that leads gets here.
+        self.watch.report_unheard(self.counters.events_unheard.load(Ordering::Relaxed));
+    }
+
+    /// Counts an event whose value is of another type than its handler takes, and tells its sender.
+    #[cold]
+    pub(crate) fn count_mistyped(&self) {
+        Counters::add(&self.counters.events_mistyped);
+        // Relaxed: as above.
+        self.watch.report_mistyped(self.counters.events_mistyped.load(Ordering::Relaxed));
+    }
+
+    /// Counts an event whose value is not what its handler takes, and tells its sender.
+    #[cold]
+    pub(crate) fn count_undecodable(&self) {
+        Counters::add(&self.counters.events_undecodable);
+        // Relaxed: as above.
+        self.watch.report_undecodable(self.counters.events_undecodable.load(Ordering::Relaxed));
+    }
+}

@@ -1,0 +1,386 @@
+//! The wait for an answer, or for any message at all.
+//!
+//! Like every wait of an end it ends with what it waits for, with its deadline, when this end closes, and when the other side is gone.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+use coprocess_ring::{ChannelError, Sleeper};
+
+use crate::calls::cancels::GivenUp;
+use crate::calls::in_flight::{Completion, Notify, Outcome};
+use crate::drive::lead::Turn;
+use crate::end::End;
+use crate::end::crossing::{Crossing, Patience, pause};
+use crate::end::desk::{Desk, Received, SpinFor};
+use crate::error::{Error, Result, Step};
+use crate::limits::CROWDED_BYTES;
+use crate::recv::inbox::Ahead;
+use crate::stats::Counters;
+use crate::sync::parker::Parker;
+use crate::time::deadline::{earlier, has_passed};
+use crate::wire::header::{CallId, Head, split};
+
+/// When the other side is gone, how long a call waits for a thread that handles what was sent before, and does not get on.
+const LONG_HANDLER: Duration = Duration::from_millis(40);
+
+thread_local! {
+    /// A thread waits in one place at a time.
+    static PARKER: Arc<Parker> = Parker::new();
+}
+
+pub(crate) fn this_parker() -> Arc<Parker> {
+    PARKER.try_with(Arc::clone).unwrap_or_else(|_| Parker::new())
+}
+
+/// How the wait for an answer ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Arrived {
+    /// The encoded result is in the buffer of the desk.
+    Here,
+    /// The desk has the outcome: another thread has received it, or the call failed.
+    Elsewhere,
+}
+
+impl End {
+    /// Waits for the outcome of a call, dispatching what arrives meanwhile. The call is forgotten if this fails.
+    ///
+    /// `noticed`: whether somebody has asked for notice of the call before.
+    #[inline]
+    pub(crate) fn wait_for_answer(
+        self: &Arc<Self>,
+        id: CallId,
+        noticed: bool,
+        deadline: Option<Instant>,
+        desk: &mut Desk,
+    ) -> Step<Arrived> {
+        let outcome = self.wait_and_keep(id, noticed, deadline, desk);
+        if outcome.is_err() {
+            self.give_up(id, GivenUp::Forgotten);
+        }
+        outcome
+    }
+
+    /// As [`wait_for_answer`](Self::wait_for_answer), but the call stays in flight if this fails. After that, notice counts as asked for.
+    #[inline]
+    pub(crate) fn wait_and_keep(self: &Arc<Self>, id: CallId, noticed: bool, deadline: Option<Instant>, desk: &mut Desk) -> Step<Arrived> {
+        if self.lead.is_mine() {
+            self.lead_until_answer(id, noticed, deadline, desk)
+        } else if self.lead.try_enter(&self.watch) {
+            let _leading = Leading(self);
+            self.lead_until_answer(id, noticed, deadline, desk)
+        } else {
+            self.queue_for_answer(id, deadline, desk)
+        }
+    }
+
+    #[inline]
+    fn lead_until_answer(self: &Arc<Self>, id: CallId, noticed: bool, deadline: Option<Instant>, desk: &mut Desk) -> Step<Arrived> {
+        loop {
+            // By an earlier leader, or by a handler's wait nested in ours.
+            if self.pending.is_ready(id) {
+                desk.outcome = self.pending.take(id);
+                if desk.outcome.is_some() {
+                    return Ok(Arrived::Elsewhere);
+                }
+            }
+            match self.receive_one(Some(id), SpinFor::Answer(deadline), desk)? {
+                Received::Answer => {
+                    self.settled(id, noticed);
+                    return Ok(Arrived::Here);
+                }
+                Received::Failure => {
+                    self.settled(id, noticed);
+                    return Ok(Arrived::Elsewhere);
+                }
+                Received::Dispatched | Received::Noted => {
+                    // A handler may have taken its time, or closed this end.
+                    if self.is_over() {
+                        return self.take(id, desk, || self.failure());
+                    }
+                    self.mind_the_end();
+                    self.expire();
+                    if has_passed(deadline) {
+                        return self.take(id, desk, || Error::Timeout);
+                    }
+                }
+                Received::Crowded => {
+                    if self.is_over() {
+                        return self.take(id, desk, || self.failure());
+                    }
+                    self.wait_while_crowded(deadline, || self.pending.is_ready(id))?;
+                    if has_passed(deadline) {
+                        return self.take(id, desk, || Error::Timeout);
+                    }
+                }
+                received @ (Received::Nothing | Received::Disturbed) => {
+                    // Another thread that had the inbox may have found the answer: everywhere here.
+                    if self.is_over() {
+                        return self.take(id, desk, || self.failure());
+                    }
+                    if self.is_gone() {
+                        self.inbox().expect_end();
+                        if !self.has_something() {
+                            if !self.at_bound() {
+                                self.drained();
+                            }
+                            return self.take(id, desk, || self.failure());
+                        }
+                    }
+                    if received == Received::Nothing && !has_passed(deadline) {
+                        self.sleep_for_message(deadline, || self.pending.is_ready(id))?;
+                    }
+                    self.attend();
+                    self.expire();
+                    // What has come just in time is taken, but who sends nothing but parts of messages cannot keep us.
+                    if has_passed(deadline) && (received == Received::Disturbed || !self.has_something()) {
+                        return self.take(id, desk, || Error::Timeout);
+                    }
+                }
+            }
+        }
+    }
+
+    /// Takes the outcome that another thread has stored, if it is there.
+    fn take(&self, id: CallId, desk: &mut Desk, otherwise: impl FnOnce() -> Error) -> Step<Arrived> {
+        desk.outcome = self.pending.take(id);
+        if desk.outcome.is_some() { Ok(Arrived::Elsewhere) } else { Err(otherwise().into()) }
+    }
+
+    /// The call is done with: its answer is in our hands.
+    #[inline]
+    pub(crate) fn settled(&self, id: CallId, noticed: bool) {
+        if noticed {
+            self.pending.forget(id);
+        } else {
+            self.pending.release(id);
+        }
+    }
+
+    /// Sleeps until a message may have come, unless there is no need to: `done`. The lead is ours.
+    pub(crate) fn sleep_for_message(self: &Arc<Self>, deadline: Option<Instant>, done: impl Fn() -> bool) -> Step<()> {
+        let start = Instant::now();
+        let slept = {
+            let _sleeping = self.sleeping_for_data();
+            self.watch.arm(Sleeper::Guest);
+            // Whoever had the inbox may have made it so: `done` comes after it was ours.
+            let slept = if self.has_something() || self.is_disturbed() || done() {
+                Ok(true)
+            } else {
+                Counters::add(&self.counters.sleeps);
+                self.watch.sleep(Sleeper::Guest, earlier(deadline, self.timers.earliest()))
+            };
+            self.watch.disarm();
+            slept
+        };
+        slept.map_err(|e| self.channel_failed(e.into()))?;
+        self.spin_for_data.slept(start.elapsed());
+        Ok(())
+    }
+
+    /// Waits while another thread leads.
+    #[cold]
+    fn queue_for_answer(self: &Arc<Self>, id: CallId, deadline: Option<Instant>, desk: &mut Desk) -> Step<Arrived> {
+        let parker = this_parker();
+        // If the outcome is there already there is nothing to be told, and the loop finds it.
+        let _ = self.pending.notify(id, Notify::Thread(parker.clone()));
+        let over = || self.pending.is_ready(id) || self.is_over();
+        let crossing = Crossing::new(self, &parker);
+        let mut patience = None::<Patience>;
+        let turn = loop {
+            let done = || over() || self.is_gone() || crossing.led().is_some();
+            let on_a_cycle = || {
+                crossing.enter();
+                crossing.led().is_some()
+            };
+            match self.lead.wait_turn_unless(&self.watch, &parker, deadline, done, on_a_cycle) {
+                Turn::Lead => {
+                    crossing.leave();
+                    patience.into_iter().for_each(Patience::keep);
+                    let _leading = Leading(self);
+                    return self.lead_until_answer(id, true, deadline, desk);
+                }
+                Turn::Done if !over() && !self.is_gone() => self.wait_on_a_cycle(&crossing, &parker, deadline, over, &mut patience),
+                turn => break turn,
+            }
+            if has_passed(deadline) {
+                break Turn::TimedOut;
+            }
+        };
+        drop(crossing);
+        if self.is_over() {
+            self.conclude_last();
+        }
+        if turn == Turn::Done && self.is_gone() {
+            self.last_deliveries(deadline, over);
+        }
+        desk.outcome = self.pending.take(id);
+        if desk.outcome.is_some() {
+            patience.into_iter().for_each(Patience::end);
+            return Ok(Arrived::Elsewhere);
+        }
+        patience.into_iter().for_each(Patience::keep);
+        if self.is_over() {
+            return Err(self.failure().into());
+        }
+        if self.is_gone() {
+            // Take the answers that have arrived from under the thread that leads.
+            loop {
+                self.salvage_answers()?;
+                // Acquire: pairs with the Release of the thread that has an answer in its hands, perhaps ours.
+                let in_transit = self.in_transit.load(Ordering::Acquire);
+                desk.outcome = self.pending.take(id);
+                if desk.outcome.is_some() {
+                    return Ok(Arrived::Elsewhere);
+                }
+                if !in_transit || self.is_over() {
+                    return Err(self.failure().into());
+                }
+                if has_passed(deadline) {
+                    return Err(Error::Timeout.into());
+                }
+                std::thread::yield_now();
+            }
+        }
+        Err(Error::Timeout.into())
+    }
+
+    /// Waits as long as the thread that leads this end waits for this thread; see [`crossing`](crate::end::crossing).
+    ///
+    /// If the end is over after this, call [`conclude_last`](Self::conclude_last) once the thread has left the list: not before,
+    /// since that runs code of the program.
+    fn wait_on_a_cycle(
+        self: &Arc<Self>,
+        crossing: &Crossing<'_>,
+        parker: &Parker,
+        deadline: Option<Instant>,
+        done: impl Fn() -> bool,
+        patience: &mut Option<Patience>,
+    ) {
+        let start = Instant::now();
+        while let Some(led) = crossing.led() {
+            if let Err(error) = self.sift(Ahead::OfCalls) {
+                crossing.leave();
+                // The end is over then.
+                self.channel_failed(error);
+                return;
+            }
+            if done() || self.is_gone() {
+                return;
+            }
+            // Relaxed: this thread leads that end.
+            let depth = led.depth.load(Ordering::Relaxed);
+            let patience = patience.get_or_insert_with(|| Patience::of(&led, depth));
+            if patience.is_over() && led.has_something() && !led.is_over() {
+                crossing.leave();
+                // One message, also where this wait has no time left: other threads may wait for it without end.
+                // If it fails, that end is over, which is for the handler of that end to find.
+                let dispatched = led.dispatch(&mut Desk::new(), 1, None);
+                crossing.enter();
+                // Else there is a part of a message only, or that end has too many answers to send.
+                if dispatched.is_ok_and(|dispatched| dispatched.taken > 0) && !has_passed(deadline) {
+                    continue;
+                }
+            }
+            if has_passed(deadline) {
+                return;
+            }
+            let until = earlier(deadline, Instant::now().checked_add(pause(start.elapsed())));
+            let (next, full) = {
+                let inbox = self.inbox();
+                (inbox.next(), inbox.is_full())
+            };
+            let has_come = || !full && self.watch.has_come(next);
+            if !self.spin_for_data.spin(until, || has_come() || parker.is_notified()) || !has_come() {
+                parker.wait(until);
+            }
+        }
+    }
+
+    /// After a call that could not be sent, as if it had been in flight: what the other side has sent before it was gone comes before the error.
+    #[cold]
+    pub(crate) fn take_last_deliveries(self: &Arc<Self>, deadline: Option<Instant>) {
+        if self.is_gone() && !self.is_over() {
+            self.last_deliveries(deadline, || false);
+        }
+    }
+
+    /// Lets everything that was sent before the other side was gone be handled, by this thread or by the one that leads. Gives up if that one is
+    /// in a handler for long.
+    pub(crate) fn last_deliveries(self: &Arc<Self>, deadline: Option<Instant>, done: impl Fn() -> bool) {
+        if self.lead.is_mine() {
+            return;
+        }
+        let parker = this_parker();
+        loop {
+            let before = self.inbox().progress();
+            let soon = Instant::now().checked_add(LONG_HANDLER);
+            match self.lead.wait_turn(&self.watch, &parker, earlier(deadline, soon), || done() || self.is_over()) {
+                Turn::Lead => {
+                    let _leading = Leading(self);
+                    self.drain(deadline);
+                    return;
+                }
+                Turn::Done => return,
+                Turn::TimedOut if has_passed(deadline) || self.inbox().progress() == before => return,
+                Turn::TimedOut => {}
+            }
+        }
+    }
+
+    /// Completes the calls whose answers have arrived, leaving calls and events where they are, in order.
+    ///
+    /// Runs none of the user's code, unless the end is over: tasks and callbacks are left for a thread that dispatches.
+    pub(crate) fn salvage_answers(&self) -> Result<()> {
+        let outcome = self.sift(if self.is_gone() { Ahead::Last } else { Ahead::Any });
+        if self.is_over() {
+            // Whoever has ended the end has done so with those that were there by then, and nobody dispatches any more.
+            self.conclude_last();
+        }
+        outcome.map_err(|e| self.channel_failed(e))
+    }
+
+    /// Completes the calls whose answers have arrived. Runs none of the user's code.
+    fn sift(&self, ahead: Ahead) -> std::result::Result<(), ChannelError> {
+        let mut inbox = self.inbox();
+        let mut completions = Vec::new();
+        let mut keep = |completion| match completion {
+            Completion::Done => {}
+            // There is no bound on these.
+            Completion::Unknown => Counters::add(&self.counters.answers_dropped),
+            other => completions.push(other),
+        };
+        let outcome = inbox.take_answers(ahead, |words, bytes| match split(&words, bytes) {
+            Some((Head::Answer(id) | Head::DescribedAnswer(id, _), payload)) => {
+                let from = bytes.wrapping_sub(payload.len());
+                keep(self.pending.complete(id, Outcome::Answer { words, from, to: bytes }));
+            }
+            Some((Head::Failure(id, failure), _)) => keep(self.pending.complete(id, Outcome::from(failure))),
+            _ => {}
+        });
+        inbox.completions.extend(completions);
+        outcome
+    }
+
+    /// Waits, as the thread that leads, until the other end has read some of the answers that are kept for it.
+    pub(crate) fn wait_while_crowded(self: &Arc<Self>, deadline: Option<Instant>, done: impl Fn() -> bool) -> Result<()> {
+        self.salvage_answers()?;
+        let over = || self.is_disturbed() || done() || self.inbox().is_full();
+        self.outbox.wait_until_kept(CROWDED_BYTES, earlier(deadline, self.timers.earliest()), over);
+        self.attend();
+        self.expire();
+        Ok(())
+    }
+}
+
+/// The lead is this thread's, until this is dropped: also by a panic.
+pub(crate) struct Leading<'a>(pub(crate) &'a End);
+
+impl Drop for Leading<'_> {
+    #[inline]
+    fn drop(&mut self) {
+        // The end, too, is announced to whoever watches the ring, and to nobody else.
+        self.0.lead.leave(&self.0.watch, || self.0.has_something() || self.0.is_disturbed());
+    }
+}

@@ -1,0 +1,311 @@
+//! Calls in flight, the parker, and the inbox: no answer and no wake-up is lost.
+//!
+//! What a variant leaves out of a file is written by hand.
+
+use super::{DEADLOCK, NO_PROGRESS, caught, check};
+use crate::calls::in_flight::{Completion, Forgotten, MAX_IN_FLIGHT, Notify, Outcome, Pending};
+use crate::sync::parker::Parker;
+use crate::sync::spin_mutex::Latch;
+use crate::sync::{Arc, AtomicU32, AtomicU64, Mutex, Ordering};
+use loom::cell::UnsafeCell;
+use loom::sync::Condvar;
+use loom::sync::atomic::AtomicBool;
+use loom::thread;
+
+fn said(text: &str) -> Outcome {
+    Outcome::Remote(text.to_owned())
+}
+
+fn is(outcome: Option<Outcome>, text: &str) -> bool {
+    matches!(outcome, Some(Outcome::Remote(said)) if said == text)
+}
+
+/// A thread waits for the answer that another has received.
+fn answered(looks: bool) {
+    let (pending, mut claimer) = Pending::new(MAX_IN_FLIGHT);
+    let pending = Arc::new(pending);
+    let id = pending.claim(&mut claimer).expect("room");
+    let receiver = {
+        let pending = pending.clone();
+        thread::spawn(move || assert!(matches!(pending.complete(id, said("yes")), Completion::Done)))
+    };
+    let parker = Parker::new();
+    let asked = pending.notify(id, Notify::Thread(parker.clone()));
+    // Handed back: it is there already, and nobody will tell.
+    if asked.is_ok() || !looks {
+        parker.wait(None);
+    }
+    assert!(is(pending.take(id), "yes"));
+    receiver.join().unwrap();
+}
+
+#[test]
+fn an_answer_wakes_who_waits_for_it() {
+    check(|| answered(true));
+}
+
+#[test]
+fn waiting_for_an_answer_that_is_there_is_caught() {
+    caught("models::calls::waiting_for_an_answer_that_is_there_is_caught", DEADLOCK, || answered(false));
+}
+
+/// A hostile side answers twice: once to the waiter itself, which frees the entry and calls anew, and once to a thread that stores answers.
+#[test]
+fn a_second_answer_is_never_that_of_the_next_call() {
+    check(|| {
+        let (pending, mut claimer) = Pending::new(MAX_IN_FLIGHT);
+        let pending = Arc::new(pending);
+        let id = pending.claim(&mut claimer).expect("room");
+        let receiver = {
+            let pending = pending.clone();
+            thread::spawn(move || drop(pending.complete(id, said("again"))))
+        };
+        pending.release(id);
+        let next = pending.claim(&mut claimer).expect("room");
+        assert_eq!((next.entry, next.serial), (id.entry, id.serial + 1));
+        assert!(pending.take(next).is_none());
+        assert!(pending.notify(next, Notify::Thread(Parker::new())).is_ok());
+        receiver.join().unwrap();
+        assert!(pending.take(next).is_none());
+        assert!(matches!(pending.complete(next, said("yes")), Completion::Done));
+        assert!(is(pending.take(next), "yes"));
+    });
+}
+
+/// The same of one entry by hand, with the status stored or exchanged: free 4, busy 5, ready 7; the next call has 9 and 11.
+fn second_answer_by_hand(exchanges: bool) {
+    let entry = Arc::new((AtomicU64::new(5), Mutex::new(())));
+    let receiver = {
+        let entry = entry.clone();
+        thread::spawn(move || {
+            let _state = entry.1.lock().unwrap();
+            if entry.0.load(Ordering::Acquire) != 5 {
+                return;
+            }
+            if exchanges {
+                let _ = entry.0.compare_exchange(5, 7, Ordering::Release, Ordering::Relaxed);
+            } else {
+                entry.0.store(7, Ordering::Release);
+            }
+        })
+    };
+    if entry.0.load(Ordering::Relaxed) == 5 {
+        entry.0.store(4, Ordering::Release);
+        entry.0.store(9, Ordering::Relaxed);
+        receiver.join().unwrap();
+        assert_eq!(entry.0.load(Ordering::Acquire), 9, "the next call's entry was taken from it");
+    }
+}
+
+#[test]
+fn a_second_answer_by_hand() {
+    check(|| second_answer_by_hand(true));
+}
+
+#[test]
+fn storing_the_status_of_a_second_answer_is_caught() {
+    caught("models::calls::storing_the_status_of_a_second_answer_is_caught", "was taken from it", || second_answer_by_hand(false));
+}
+
+/// A deadline passes while the answer comes: either the callback gets it, or it is forgotten, and never both.
+#[test]
+fn a_call_is_completed_or_forgotten() {
+    check(|| {
+        let (pending, mut claimer) = Pending::new(MAX_IN_FLIGHT);
+        let pending = Arc::new(pending);
+        let id = pending.claim(&mut claimer).expect("room");
+        assert!(pending.notify(id, Notify::Callback(Box::new(|_| {}))).is_ok());
+        let receiver = {
+            let pending = pending.clone();
+            thread::spawn(move || matches!(pending.complete(id, said("yes")), Completion::Run(..)))
+        };
+        let forgotten = pending.forget(id) != Forgotten::Unknown;
+        assert_ne!(receiver.join().unwrap(), forgotten);
+        assert!(!pending.is_known(id));
+    });
+}
+
+/// A call is given up while its answer comes: the other end is told exactly if the answer will find nobody.
+#[test]
+fn a_call_is_answered_or_cancelled() {
+    check(|| {
+        let (pending, mut claimer) = Pending::new(MAX_IN_FLIGHT);
+        let pending = Arc::new(pending);
+        let id = pending.claim(&mut claimer).expect("room");
+        let receiver = {
+            let pending = pending.clone();
+            thread::spawn(move || matches!(pending.complete(id, said("yes")), Completion::Done))
+        };
+        match (pending.forget(id), receiver.join().unwrap()) {
+            (Forgotten::Unanswered, false) | (Forgotten::Answered, true) => {}
+            other => panic!("{other:?}"),
+        }
+        assert!(!pending.is_known(id));
+    });
+}
+
+/// The end comes while an answer does: the callback runs once.
+#[test]
+fn a_callback_runs_once_though_the_end_comes() {
+    check(|| {
+        let (pending, mut claimer) = Pending::new(MAX_IN_FLIGHT);
+        let pending = Arc::new(pending);
+        let id = pending.claim(&mut claimer).expect("room");
+        assert!(pending.notify(id, Notify::Callback(Box::new(|_| {}))).is_ok());
+        let ran = Arc::new(AtomicU32::new(0));
+        let count = |completion, ran: &AtomicU32| {
+            if matches!(completion, Completion::Run(..)) {
+                ran.fetch_add(1, Ordering::SeqCst);
+            }
+        };
+        let receiver = {
+            let (pending, ran) = (pending.clone(), ran.clone());
+            thread::spawn(move || count(pending.complete(id, said("yes")), &ran))
+        };
+        pending.abandon(|completion| count(completion, &ran), || said("over"));
+        receiver.join().unwrap();
+        assert_eq!(ran.load(Ordering::SeqCst), 1);
+    });
+}
+
+#[test]
+fn a_parker_is_woken_wherever_it_is() {
+    check(|| {
+        let parker = Parker::new();
+        let notifier = {
+            let parker = parker.clone();
+            thread::spawn(move || parker.notify())
+        };
+        assert!(parker.wait(None));
+        notifier.join().unwrap();
+    });
+}
+
+/// A parker by hand: 0 empty, 1 parked, 2 notified.
+fn parker_by_hand(locks: bool) {
+    let parker = Arc::new((AtomicU32::new(0), Mutex::new(()), Condvar::new()));
+    let notifier = {
+        let parker = parker.clone();
+        thread::spawn(move || {
+            if parker.0.swap(2, Ordering::Release) == 1 {
+                if locks {
+                    drop(parker.1.lock().unwrap());
+                }
+                parker.2.notify_one();
+            }
+        })
+    };
+    let mut asleep = parker.1.lock().unwrap();
+    if parker.0.compare_exchange(0, 1, Ordering::Relaxed, Ordering::Relaxed).is_ok() {
+        while parker.0.compare_exchange(2, 0, Ordering::Acquire, Ordering::Relaxed).is_err() {
+            asleep = parker.2.wait(asleep).unwrap();
+        }
+    }
+    drop(asleep);
+    notifier.join().unwrap();
+}
+
+#[test]
+fn a_parker_by_hand() {
+    check(|| parker_by_hand(true));
+}
+
+#[test]
+fn notifying_without_the_sleepers_lock_is_caught() {
+    caught("models::calls::notifying_without_the_sleepers_lock_is_caught", DEADLOCK, || parker_by_hand(false));
+}
+
+/// What a latch is for.
+struct Count(UnsafeCell<u32>);
+
+// SAFETY: it is used by one thread at a time; loom finds out if that is not so.
+unsafe impl Sync for Count {}
+
+impl Count {
+    fn add(&self) {
+        // SAFETY: as above.
+        self.0.with_mut(|count| unsafe { *count += 1 });
+    }
+}
+
+/// By hand: what `Latch` does, but for the order in which it lets go.
+fn latch_by_hand(let_go: Ordering) {
+    let shared = Arc::new((AtomicBool::new(false), Count(UnsafeCell::new(0))));
+    let once = move |(taken, count): &(AtomicBool, Count)| {
+        while taken.compare_exchange(false, true, Ordering::Acquire, Ordering::Relaxed).is_err() {
+            thread::yield_now();
+        }
+        count.add();
+        taken.store(false, let_go);
+    };
+    let other = {
+        let shared = shared.clone();
+        thread::spawn(move || once(&shared))
+    };
+    once(&shared);
+    other.join().unwrap();
+}
+
+#[test]
+fn a_latch_by_hand_is_for_one_at_a_time() {
+    check(|| latch_by_hand(Ordering::Release));
+}
+
+/// The next holder does not see what the last one did.
+#[test]
+#[should_panic(expected = "Causality violation")]
+fn letting_go_of_a_latch_without_release_is_caught() {
+    check(|| latch_by_hand(Ordering::Relaxed));
+}
+
+/// What a thread that spins with the inbox leaves out.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Leader {
+    Polite,
+    DoesNotLook,
+    TakesItAgain,
+}
+
+/// A thread spins with the inbox for something that another does only once it has had the inbox.
+fn inbox(leader: Leader) {
+    let shared = Arc::new((Latch::new(), Count(UnsafeCell::new(0)), AtomicBool::new(false)));
+    let visitor = {
+        let shared = shared.clone();
+        thread::spawn(move || {
+            let (latch, count, told) = &*shared;
+            latch.take();
+            count.add();
+            latch.let_go();
+            told.store(true, Ordering::Release);
+        })
+    };
+    let (latch, count, told) = &*shared;
+    let come = || told.load(Ordering::Acquire);
+    while !come() {
+        if leader != Leader::TakesItAgain && latch.is_wanted() {
+            latch.let_others();
+        }
+        latch.take();
+        count.add();
+        while !come() && (leader == Leader::DoesNotLook || !latch.is_wanted()) {
+            thread::yield_now();
+        }
+        latch.let_go();
+    }
+    visitor.join().unwrap();
+}
+
+#[test]
+fn who_spins_with_the_inbox_lets_others_have_it() {
+    check(|| inbox(Leader::Polite));
+}
+
+#[test]
+fn spinning_without_a_look_at_who_wants_it_is_caught() {
+    caught("models::calls::spinning_without_a_look_at_who_wants_it_is_caught", NO_PROGRESS, || inbox(Leader::DoesNotLook));
+}
+
+#[test]
+fn taking_the_inbox_again_at_once_is_caught() {
+    caught("models::calls::taking_the_inbox_again_at_once_is_caught", NO_PROGRESS, || inbox(Leader::TakesItAgain));
+}

@@ -1,0 +1,147 @@
+//! The slot of the driver: the thread that is to have it gets it, and a thread that stands by is told.
+
+use super::{DEADLOCK, caught, check};
+use crate::drive::driver_slot::{Holder, Seat};
+use crate::sync::parker::Parker;
+use loom::sync::Arc;
+use loom::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use loom::thread;
+
+/// As much of an end as the seat needs.
+struct End {
+    seat: Seat,
+    /// Tasks that wait for an answer, which only a resident finds.
+    tasks: AtomicUsize,
+    over: AtomicBool,
+}
+
+impl End {
+    fn new() -> Arc<End> {
+        Arc::new(End { seat: Seat::default(), tasks: AtomicUsize::new(0), over: AtomicBool::new(false) })
+    }
+
+    fn is_over(&self) -> bool {
+        self.over.load(Ordering::Acquire)
+    }
+
+    fn stands_by(&self) -> bool {
+        self.tasks.load(Ordering::Relaxed) == 0
+    }
+
+    fn finish(&self) {
+        self.over.store(true, Ordering::Release);
+        self.seat.stir();
+    }
+
+    /// The background dispatcher: has the seat as long as it is needed, and answers one task at a time.
+    fn dispatch_in_background(&self, task: &Parker) {
+        while self.seat.claim_in_background(Holder::Background, || self.is_over(), || self.stands_by()) {
+            while !self.is_over() && !self.seat.is_wanted() && !self.stands_by() {
+                self.tasks.fetch_sub(1, Ordering::Relaxed);
+                task.notify();
+            }
+            self.seat.release();
+        }
+    }
+}
+
+/// Tasks come and go; each needs the thread that stands by.
+fn tasks(calls_up_first: bool) {
+    let (end, task) = (End::new(), Parker::new());
+    let background = {
+        let (end, task) = (end.clone(), task.clone());
+        thread::spawn(move || end.dispatch_in_background(&task))
+    };
+    for _ in 0..2 {
+        if calls_up_first {
+            end.seat.call_up();
+        }
+        end.tasks.fetch_add(1, Ordering::Relaxed);
+        if !calls_up_first {
+            end.seat.call_up();
+        }
+        while !task.wait(None) {}
+    }
+    assert_eq!(end.tasks.load(Ordering::Relaxed), 0);
+    end.finish();
+    background.join().unwrap();
+}
+
+#[test]
+fn who_stands_by_is_called_up() {
+    check(|| tasks(false));
+}
+
+#[test]
+fn calling_up_before_there_is_a_reason_is_caught() {
+    caught("models::driver_slot::calling_up_before_there_is_a_reason_is_caught", DEADLOCK, || tasks(true));
+}
+
+/// Two tasks at once, on threads of their own.
+#[test]
+fn two_tasks_at_once() {
+    check(|| {
+        let (end, task) = (End::new(), Parker::new());
+        let background = {
+            let (end, task) = (end.clone(), task.clone());
+            thread::spawn(move || end.dispatch_in_background(&task))
+        };
+        let other = {
+            let end = end.clone();
+            thread::spawn(move || {
+                end.tasks.fetch_add(1, Ordering::Relaxed);
+                end.seat.call_up();
+            })
+        };
+        end.tasks.fetch_add(1, Ordering::Relaxed);
+        end.seat.call_up();
+        other.join().unwrap();
+        // One notice may stand for both.
+        while end.tasks.load(Ordering::Relaxed) > 0 {
+            while !task.wait(None) {}
+        }
+        end.finish();
+        background.join().unwrap();
+    });
+}
+
+/// A thread in `run` gets the seat, whoever has it, and the background dispatcher gets it back.
+fn run(evicts: bool) {
+    let end = End::new();
+    // The dispatcher sleeps with the seat until it is disturbed; the thread in `run` waits for it to have it again.
+    let (bell, back) = (Parker::new(), Parker::new());
+    let background = {
+        let (end, bell, back) = (end.clone(), bell.clone(), back.clone());
+        thread::spawn(move || {
+            while end.seat.claim_in_background(Holder::Background, || end.is_over(), || false) {
+                back.notify();
+                while !end.is_over() && !end.seat.is_wanted() {
+                    bell.wait(None);
+                }
+                end.seat.release();
+            }
+        })
+    };
+    let evict = || {
+        if evicts {
+            bell.notify();
+        }
+    };
+    while !back.wait(None) {}
+    assert!(end.seat.claim(|| false, evict));
+    end.seat.release();
+    while !back.wait(None) {}
+    end.finish();
+    bell.notify();
+    background.join().unwrap();
+}
+
+#[test]
+fn a_thread_in_run_takes_precedence() {
+    check(|| run(true));
+}
+
+#[test]
+fn wanting_the_seat_without_saying_so_is_caught() {
+    caught("models::driver_slot::wanting_the_seat_without_saying_so_is_caught", DEADLOCK, || run(false));
+}

@@ -1,0 +1,262 @@
+//! The hand-over of the lead: no message and no wake-up is lost, whichever thread leaves when.
+//!
+//! The ring and its doorbells are those of `coprocess-ring`, likewise over loom.
+
+use super::{DEADLOCK, caught, check};
+use crate::drive::lead::{Lead, Turn};
+use crate::sync::Spin;
+use crate::sync::parker::Parker;
+use coprocess_ring::{Progress, Receiver, Region, Sender, Side, Sleeper, Watch};
+use loom::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use loom::sync::{Arc, Mutex};
+use loom::thread;
+
+/// As much of an end as the hand-over needs: a lead, a watch, an inbox, and waiters that are told when their message came.
+struct End {
+    lead: Lead,
+    watch: Watch,
+    inbox: Mutex<Receiver>,
+    /// For each waiter: whether its message has come.
+    answered: Vec<AtomicBool>,
+    handled: AtomicUsize,
+    over: AtomicBool,
+}
+
+fn pair(waiters: usize) -> (Arc<End>, Sender) {
+    let region = Region::heap(8);
+    let end = End {
+        lead: Lead::new(Spin),
+        watch: Watch::new(&region, Side::Worker),
+        inbox: Mutex::new(Receiver::new(&region, Side::Worker, 1024)),
+        answered: (0..waiters).map(|_| AtomicBool::new(false)).collect(),
+        handled: AtomicUsize::new(0),
+        over: AtomicBool::new(false),
+    };
+    (Arc::new(end), Sender::new(&region, Side::Parent))
+}
+
+fn send(sender: &mut Sender, to: u64) {
+    assert_eq!(sender.send(&[to], 8).expect("an honest peer"), Progress::Sent);
+}
+
+impl End {
+    fn has_something(&self) -> bool {
+        self.watch.has_come(self.inbox.lock().unwrap().next())
+    }
+
+    /// Receives one message, as the leader. Returns whether there was one.
+    fn receive(&self, parkers: &[Arc<Parker>]) -> bool {
+        let mut message = Vec::new();
+        let received = self.inbox.lock().unwrap().receive(&mut message).expect("an honest peer");
+        if received.is_none() {
+            return false;
+        }
+        self.handled.fetch_add(1, Ordering::SeqCst);
+        let to = message[0] as usize;
+        if let Some(answered) = self.answered.get(to) {
+            answered.store(true, Ordering::SeqCst);
+            parkers[to].notify();
+        }
+        true
+    }
+
+    /// Waits for the message to `me`, as a call does.
+    fn call(&self, me: usize, parkers: &[Arc<Parker>]) {
+        let done = || self.answered[me].load(Ordering::SeqCst);
+        if !self.lead.try_enter(&self.watch) && self.lead.wait_turn(&self.watch, &parkers[me], None, done) != Turn::Lead {
+            assert!(done());
+            return;
+        }
+        while !done() {
+            if !self.receive(parkers) && !done() {
+                self.watch.arm(Sleeper::Guest);
+                if !self.has_something() {
+                    self.watch.sleep(Sleeper::Guest, None).expect("a futex");
+                }
+                self.watch.disarm();
+            }
+        }
+        self.lead.leave(&self.watch, || self.has_something());
+    }
+
+    /// Looks after the ring until `messages` were handled, as the resident does.
+    fn reside(&self, messages: usize, parkers: &[Arc<Parker>]) {
+        let parker = Parker::new();
+        assert_eq!(self.lead.wait_turn(&self.watch, &parker, None, || false), Turn::Lead);
+        let over = || self.handled.load(Ordering::SeqCst) >= messages || self.over.load(Ordering::SeqCst);
+        loop {
+            while self.receive(parkers) {}
+            if over() {
+                break;
+            }
+            self.watch.arm(Sleeper::Resident);
+            if self.has_something() || over() {
+                self.watch.disarm();
+                continue;
+            }
+            self.lead.doze(&self.watch, None, &parker, over).expect("a futex");
+            self.watch.disarm();
+        }
+        self.lead.leave(&self.watch, || self.has_something());
+    }
+}
+
+/// Two threads wait, each for its own message: whoever leads delivers the other's, or hands the lead on.
+#[test]
+fn two_waiters() {
+    check(|| {
+        let (end, mut sender) = pair(2);
+        let parkers: Arc<Vec<Arc<Parker>>> = Arc::new((0..2).map(|_| Parker::new()).collect());
+        let waiter = {
+            let (end, parkers) = (end.clone(), parkers.clone());
+            thread::spawn(move || end.call(1, &parkers))
+        };
+        let peer = thread::spawn(move || {
+            send(&mut sender, 1);
+            send(&mut sender, 0);
+        });
+        end.call(0, &parkers);
+        waiter.join().unwrap();
+        peer.join().unwrap();
+    });
+}
+
+/// The resident dozes while a caller takes the lead from it and gives it back; an event that comes at any moment is handled.
+#[test]
+fn a_caller_and_the_resident() {
+    check(|| {
+        let (end, mut sender) = pair(1);
+        let parkers: Arc<Vec<Arc<Parker>>> = Arc::new(vec![Parker::new()]);
+        let resident = {
+            let (end, parkers) = (end.clone(), parkers.clone());
+            thread::spawn(move || end.reside(2, &parkers))
+        };
+        let peer = thread::spawn(move || {
+            send(&mut sender, 0);
+            send(&mut sender, 99);
+        });
+        end.call(0, &parkers);
+        if end.handled.load(Ordering::SeqCst) >= 2 {
+            // Nothing will come any more: whoever makes the resident's reason to stay go away wakes it.
+            end.lead.wake_resident(&end.watch);
+        }
+        resident.join().unwrap();
+        peer.join().unwrap();
+    });
+}
+
+/// Whoever wakes the resident leaves the mark of a guest alone, which has the watch meanwhile.
+#[test]
+fn the_resident_is_woken_while_a_guest_sleeps() {
+    check(|| {
+        let (end, mut sender) = pair(1);
+        let parkers: Arc<Vec<Arc<Parker>>> = Arc::new(vec![Parker::new()]);
+        let resident = {
+            let (end, parkers) = (end.clone(), parkers.clone());
+            thread::spawn(move || end.reside(1, &parkers))
+        };
+        let peer = {
+            let end = end.clone();
+            thread::spawn(move || {
+                end.lead.wake_resident(&end.watch);
+                send(&mut sender, 0);
+            })
+        };
+        end.call(0, &parkers);
+        end.lead.wake_resident(&end.watch);
+        resident.join().unwrap();
+        peer.join().unwrap();
+    });
+}
+
+/// A change of state reaches a resident that is anywhere on its way into sleep.
+#[test]
+fn the_resident_is_told_that_it_is_over() {
+    check(|| {
+        let (end, _sender) = pair(0);
+        let resident = {
+            let end = end.clone();
+            thread::spawn(move || end.reside(usize::MAX, &[]))
+        };
+        end.over.store(true, Ordering::SeqCst);
+        end.lead.wake_resident(&end.watch);
+        resident.join().unwrap();
+    });
+}
+
+/// The models bite: a caller that gives the lead back without a look at the ring loses what came before the resident's mark was up.
+#[test]
+fn leaving_without_a_look_at_the_ring_is_caught() {
+    caught("models::lead::leaving_without_a_look_at_the_ring_is_caught", DEADLOCK, || {
+        let (end, mut sender) = pair(1);
+        let parkers: Arc<Vec<Arc<Parker>>> = Arc::new(vec![Parker::new()]);
+        let resident = {
+            let (end, parkers) = (end.clone(), parkers.clone());
+            thread::spawn(move || end.reside(1, &parkers))
+        };
+        let peer = thread::spawn(move || send(&mut sender, 99));
+        if end.lead.try_enter(&end.watch) {
+            end.lead.leave(&end.watch, || false);
+        }
+        resident.join().unwrap();
+        peer.join().unwrap();
+    });
+}
+
+/// The other side closes while a guest has the watch: its bell finds nobody armed, so whoever leaves looks for the end, too.
+fn closed_while_a_guest_leaves(looks_for_the_end: bool) {
+    let (end, mut sender) = pair(0);
+    let resident = {
+        let end = end.clone();
+        thread::spawn(move || {
+            let parker = Parker::new();
+            assert_eq!(end.lead.wait_turn(&end.watch, &parker, None, || false), Turn::Lead);
+            while !end.watch.is_closed() {
+                end.watch.arm(Sleeper::Resident);
+                if !end.watch.is_closed() {
+                    end.lead.doze(&end.watch, None, &parker, || end.watch.is_closed()).expect("a futex");
+                }
+                end.watch.disarm();
+            }
+            end.lead.leave(&end.watch, || end.has_something());
+        })
+    };
+    let peer = thread::spawn(move || sender.close().expect("a futex"));
+    if end.lead.try_enter(&end.watch) {
+        end.lead.leave(&end.watch, || end.has_something() || looks_for_the_end && end.watch.is_closed());
+    }
+    resident.join().unwrap();
+    peer.join().unwrap();
+}
+
+#[test]
+fn the_resident_learns_of_a_close_while_a_guest_leaves() {
+    check(|| closed_while_a_guest_leaves(true));
+}
+
+#[test]
+fn leaving_without_a_look_for_the_end_is_caught() {
+    caught("models::lead::leaving_without_a_look_for_the_end_is_caught", DEADLOCK, || closed_while_a_guest_leaves(false));
+}
+
+/// The models bite: a resident that does not look at its state once more after it has announced its sleep is not told that it is over.
+#[test]
+fn sleeping_without_a_second_look_is_caught() {
+    caught("models::lead::sleeping_without_a_second_look_is_caught", DEADLOCK, || {
+        let (end, _sender) = pair(0);
+        let resident = {
+            let end = end.clone();
+            thread::spawn(move || {
+                let parker = Parker::new();
+                assert!(end.lead.try_enter(&end.watch));
+                end.watch.arm(Sleeper::Resident);
+                if !end.over.load(Ordering::SeqCst) {
+                    end.lead.doze(&end.watch, None, &parker, || false).expect("a futex");
+                }
+            })
+        };
+        end.over.store(true, Ordering::SeqCst);
+        end.lead.wake_resident(&end.watch);
+        resident.join().unwrap();
+    });
+}

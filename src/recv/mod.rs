@@ -1,0 +1,4 @@
+//! What comes in, and the handlers for it.
+
+pub(crate) mod inbox;
+pub(crate) mod registry;

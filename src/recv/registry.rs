@@ -1,0 +1,274 @@
+//! The handlers of an end, by name.
+
+use std::borrow::Cow;
+use std::fmt;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Instant;
+
+use rustc_hash::FxHashMap;
+
+use crate::end::End;
+use crate::sync::lock;
+use crate::sync::user_panic::contain;
+use crate::types::payload::Payload;
+use crate::wire::deserializer::DecodeError;
+use crate::wire::header::CallId;
+
+/// A call that has come.
+#[derive(Debug)]
+pub(crate) struct Incoming<'a> {
+    pub(crate) id: CallId,
+    pub(crate) method: &'a str,
+    pub(crate) args: Payload<'a>,
+    /// Whether its answer is to tell the kinds of its result.
+    pub(crate) asks: bool,
+}
+
+/// Reads the value of an event and handles it.
+pub(crate) type Listen = dyn Fn(Payload<'_>) -> Result<(), DecodeError> + Send + Sync;
+
+/// Reads the arguments of a call, handles it and sends the answer, now or later. If they cannot be read, that is all.
+pub(crate) type Serve = dyn Fn(&Arc<End>, &Incoming<'_>) -> Result<(), DecodeError> + Send + Sync;
+
+/// An event that is handled.
+#[derive(Clone)]
+pub(crate) struct Listener {
+    /// No other handler of this process has this number.
+    pub(crate) id: u64,
+    pub(crate) listen: Arc<Listen>,
+}
+
+/// A method that is served.
+#[derive(Clone)]
+pub(crate) struct Server {
+    /// As that of a listener.
+    pub(crate) id: u64,
+    pub(crate) name: Arc<str>,
+    pub(crate) serve: Arc<Serve>,
+}
+
+/// Returns a number for a new handler. Zero is that of none.
+fn next_id() -> u64 {
+    static LAST: AtomicU64 = AtomicU64::new(0);
+    // Relaxed: a number.
+    LAST.fetch_add(1, Ordering::Relaxed).wrapping_add(1)
+}
+
+/// Handlers of one sort, by the bytes of their names: a name that comes is looked up as it is, and is UTF-8 if it is found.
+#[derive(Clone)]
+pub(crate) struct Table<T> {
+    places: FxHashMap<Box<[u8]>, u32>,
+    /// By their places: a thread that knows the place of a handler does not look its name up.
+    handlers: Vec<Option<T>>,
+}
+
+impl<T> Default for Table<T> {
+    fn default() -> Table<T> {
+        Table { places: FxHashMap::default(), handlers: Vec::new() }
+    }
+}
+
+impl<T> Table<T> {
+    /// Returns the place of a handler, and the handler.
+    pub(crate) fn get(&self, name: &[u8]) -> Option<(u32, &T)> {
+        let place = *self.places.get(name)?;
+        Some((place, self.at(place)?))
+    }
+
+    #[inline]
+    pub(crate) fn at(&self, place: u32) -> Option<&T> {
+        self.handlers.get(place as usize)?.as_ref()
+    }
+
+    fn insert(&mut self, name: &str, handler: T) {
+        let free = match self.places.get(name.as_bytes()) {
+            Some(place) => Some(*place as usize),
+            None => self.handlers.iter().position(Option::is_none),
+        };
+        let place = free.unwrap_or(self.handlers.len());
+        self.places.insert(name.as_bytes().into(), place as u32);
+        match self.handlers.get_mut(place) {
+            Some(former) => *former = Some(handler),
+            None => self.handlers.push(Some(handler)),
+        }
+    }
+
+    fn remove(&mut self, name: &str) {
+        if let Some(place) = self.places.remove(name.as_bytes())
+            && let Some(handler) = self.handlers.get_mut(place as usize)
+        {
+            *handler = None;
+        }
+    }
+
+    fn names(&self) -> Vec<Cow<'_, str>> {
+        self.places.keys().map(|name| String::from_utf8_lossy(name)).collect()
+    }
+}
+
+#[cfg(feature = "interface")]
+impl<T: Clone> Table<T> {
+    /// Adds those of another table.
+    fn extend(&mut self, others: &Table<T>) {
+        for (name, place) in &others.places {
+            if let (Ok(name), Some(handler)) = (std::str::from_utf8(name), others.at(*place)) {
+                self.insert(name, handler.clone());
+            }
+        }
+    }
+}
+
+/// All handlers, at one moment.
+#[derive(Clone, Default)]
+pub(crate) struct Handlers {
+    pub(crate) events: Table<Listener>,
+    pub(crate) methods: Table<Server>,
+}
+
+impl Handlers {
+    /// Adds or replaces the handler of an event.
+    pub(crate) fn listen(&mut self, event: &str, listen: impl Fn(Payload<'_>) -> Result<(), DecodeError> + Send + Sync + 'static) {
+        self.events.insert(event, Listener { id: next_id(), listen: Arc::new(listen) });
+    }
+
+    /// Adds or replaces the handler of a method.
+    pub(crate) fn serve(
+        &mut self,
+        method: &str,
+        serve: impl Fn(&Arc<End>, &Incoming<'_>) -> Result<(), DecodeError> + Send + Sync + 'static,
+    ) {
+        self.methods.insert(method, Server { id: next_id(), name: method.into(), serve: Arc::new(serve) });
+    }
+
+    /// Adds or replaces all handlers of another table.
+    #[cfg(feature = "interface")]
+    pub(crate) fn extend(&mut self, others: &Handlers) {
+        self.events.extend(&others.events);
+        self.methods.extend(&others.methods);
+    }
+}
+
+impl Drop for Handlers {
+    /// Drops what the handlers have captured, if this is the last table that has them. That is the user's code, and runs on any thread that lets go of
+    /// a table, perhaps with a message in its hands; each is to be dropped, whether or not another one panics.
+    fn drop(&mut self) {
+        for listener in self.events.handlers.drain(..) {
+            contain(|| drop(listener));
+        }
+        for server in self.methods.handlers.drain(..) {
+            contain(|| drop(server));
+        }
+    }
+}
+
+#[derive(Default)]
+struct Current {
+    handlers: Arc<Handlers>,
+    /// When the last one was registered; `None` until the first.
+    changed: Option<Instant>,
+    /// No handler is accepted any more.
+    closed: bool,
+}
+
+/// The handlers that are registered. Looked up by name for each message, changed rarely: a change makes a new table, so that the one
+/// in use is read without a lock.
+#[derive(Default)]
+pub(crate) struct Registry {
+    current: Mutex<Current>,
+    version: AtomicU64,
+}
+
+impl fmt::Debug for Registry {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // In a child of fork(2) it may be locked for ever.
+        let Ok(current) = self.current.try_lock() else { return f.debug_struct("Registry").finish_non_exhaustive() };
+        f.debug_struct("Registry")
+            .field("events", &current.handlers.events.names())
+            .field("methods", &current.handlers.methods.names())
+            .finish()
+    }
+}
+
+/// The table as last seen by a thread that dispatches.
+#[derive(Default)]
+pub(crate) struct Snapshot {
+    seen: Option<(u64, Arc<Handlers>)>,
+}
+
+impl Snapshot {
+    /// The table of now, and its number.
+    #[inline]
+    pub(crate) fn of(&mut self, registry: &Registry) -> (u64, &Handlers) {
+        // Acquire: pairs with the Release in `change`.
+        let version = registry.version.load(Ordering::Acquire);
+        if !matches!(&self.seen, Some((seen, _)) if *seen == version) {
+            self.refresh(version, registry);
+        }
+        let (_, handlers) = self.seen.get_or_insert_with(Default::default);
+        (version, handlers)
+    }
+
+    #[cold]
+    fn refresh(&mut self, version: u64, registry: &Registry) {
+        // The former one first: what it has dropped may be the user's.
+        self.seen = None;
+        self.seen = Some((version, lock(&registry.current).handlers.clone()));
+    }
+
+    /// Lets go of the table, so that handlers which were removed meanwhile are dropped.
+    pub(crate) fn forget(&mut self) {
+        self.seen = None;
+    }
+}
+
+impl Registry {
+    /// Adds or replaces handlers. Returns whether this was the first change ever.
+    pub(crate) fn add(&self, change: impl FnOnce(&mut Handlers)) -> bool {
+        let mut current = lock(&self.current);
+        if current.closed {
+            return false;
+        }
+        let first = current.changed.replace(Instant::now()).is_none();
+        self.change(current, change);
+        first
+    }
+
+    /// Removes the listener of an event. Returns whether there was one.
+    pub(crate) fn unlisten(&self, event: &str) -> bool {
+        let current = lock(&self.current);
+        let there = current.handlers.events.get(event.as_bytes()).is_some();
+        if there {
+            self.change(current, |handlers| handlers.events.remove(event));
+        }
+        there
+    }
+
+    /// Drops all handlers and accepts no more.
+    pub(crate) fn close(&self) {
+        let mut current = lock(&self.current);
+        current.closed = true;
+        self.change(current, |handlers| *handlers = Handlers::default());
+    }
+
+    /// Returns the number of the handler of an event; zero if there is none.
+    pub(crate) fn listener(&self, event: &str) -> u64 {
+        lock(&self.current).handlers.events.get(event.as_bytes()).map_or(0, |(_, listener)| listener.id)
+    }
+
+    /// When the last handler was registered.
+    pub(crate) fn last_registration(&self) -> Option<Instant> {
+        lock(&self.current).changed
+    }
+
+    fn change(&self, mut current: std::sync::MutexGuard<'_, Current>, change: impl FnOnce(&mut Handlers)) {
+        let mut handlers = (*current.handlers).clone();
+        change(&mut handlers);
+        let old = std::mem::replace(&mut current.handlers, Arc::new(handlers));
+        // Release: pairs with the Acquire in `Snapshot::of`.
+        self.version.fetch_add(1, Ordering::Release);
+        drop(current);
+        // Dropping a handler runs user code: what it captured. Not under the lock.
+        drop(old);
+    }
+}

@@ -1,0 +1,108 @@
+//! What has become of the events of tasks that had no room: whether they are sent, and which task is to be told.
+
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::task::{Poll, Waker};
+use std::time::Instant;
+
+use rustc_hash::FxHashMap;
+
+use crate::calls::ids::EmissionId;
+use crate::error::{Error, Step};
+use crate::sync::lock;
+
+/// An event that is not sent.
+#[derive(Debug)]
+enum State {
+    Unsent { until: Option<Instant>, waker: Option<Waker> },
+    Failed(Box<Error>),
+}
+
+/// The events of tasks that are kept, and not sent. What is not in here is sent, or nobody wants to know.
+#[derive(Debug, Default)]
+pub(crate) struct Emissions {
+    issued: AtomicU64,
+    kept: Mutex<FxHashMap<EmissionId, State>>,
+}
+
+impl State {
+    fn waker(self) -> Option<Waker> {
+        match self {
+            State::Unsent { waker, .. } => waker,
+            State::Failed(_) => None,
+        }
+    }
+}
+
+impl Emissions {
+    /// One that is about to be sent. If it has a deadline, it is to be [removed](Self::remove) again, should it not be kept.
+    pub(crate) fn issue(&self, until: Option<Instant>) -> EmissionId {
+        // Relaxed: only that they differ.
+        let id = EmissionId(self.issued.fetch_add(1, Ordering::Relaxed));
+        if until.is_some() {
+            lock(&self.kept).insert(id, State::Unsent { until, waker: None });
+        }
+        id
+    }
+
+    /// It is kept from now on.
+    pub(crate) fn keep(&self, id: EmissionId) {
+        lock(&self.kept).entry(id).or_insert(State::Unsent { until: None, waker: None });
+    }
+
+    pub(crate) fn deadline(&self, id: EmissionId) -> Option<Instant> {
+        match lock(&self.kept).get(&id)? {
+            State::Unsent { until, .. } => *until,
+            State::Failed(_) => None,
+        }
+    }
+
+    /// It is sent, or will not be. Returns who is to be told.
+    pub(crate) fn settle(&self, id: EmissionId, sent: Step<()>) -> Option<Waker> {
+        let mut kept = lock(&self.kept);
+        match sent {
+            Ok(()) => kept.remove(&id)?.waker(),
+            Err(error) => std::mem::replace(kept.get_mut(&id)?, State::Failed(error)).waker(),
+        }
+    }
+
+    /// What has become of it, asked for the last time: `None` if it is not sent.
+    pub(crate) fn remove(&self, id: EmissionId) -> Option<Step<()>> {
+        // Dropped without the lock: a waker is code of the program's.
+        let state = lock(&self.kept).remove(&id);
+        match state {
+            None => Some(Ok(())),
+            Some(State::Failed(error)) => Some(Err(error)),
+            Some(State::Unsent { .. }) => None,
+        }
+    }
+
+    /// Asks what has become of it. Whoever sends it tells `waker`, unless it is ready.
+    pub(crate) fn poll(&self, id: EmissionId, waker: Waker) -> Poll<Step<()>> {
+        let mut kept = lock(&self.kept);
+        let former = match kept.get_mut(&id) {
+            None => return Poll::Ready(Ok(())),
+            Some(State::Unsent { waker: former, .. }) => former.replace(waker),
+            Some(State::Failed(_)) => {
+                return match kept.remove(&id) {
+                    Some(State::Failed(error)) => Poll::Ready(Err(error)),
+                    _ => Poll::Ready(Ok(())),
+                };
+            }
+        };
+        // To drop it runs code of the program's.
+        drop(kept);
+        drop(former);
+        Poll::Pending
+    }
+
+    /// Who is to be told that nothing more is sent.
+    pub(crate) fn wakers(&self) -> Vec<Waker> {
+        let mut kept = lock(&self.kept);
+        let unsent = kept.values_mut().filter_map(|state| match state {
+            State::Unsent { waker, .. } => waker.take(),
+            State::Failed(_) => None,
+        });
+        unsent.collect()
+    }
+}

@@ -1,0 +1,70 @@
+//! Events that are not heard: how long one of them waits for room, and which counts the ends share.
+//!
+//! If an end has registered no handler, and takes nothing out of the ring either, the ring fills
+//! up, and nothing says that this will ever change. An event that finds the ring full then waits
+//! for [`PATIENCE`] only. If the end takes something, whatever for, the time starts anew. An event
+//! that the library itself keeps until there is room, such as `"listening"`, waits on.
+//!
+//! The wait of a call is not cut short: its caller waits for an answer anyway, and has deadlines.
+
+use std::time::Instant;
+
+use coprocess_ring::Watch;
+
+use crate::limits::PATIENCE;
+
+/// What is known of the other end by those that wait for room.
+#[derive(Debug, Default)]
+pub(crate) struct Standstill {
+    /// Since when it has taken nothing, and how much it had taken by then.
+    since: Option<(Instant, u64)>,
+}
+
+impl Standstill {
+    /// Returns when the wait of an event ends for want of a handler on the other end. `None`: it
+    /// does not.
+    #[cold]
+    pub(crate) fn ends_at(&mut self, watch: &Watch) -> Option<Instant> {
+        if watch.peer_report().has_registered {
+            return None;
+        }
+        let taken = watch.taken();
+        let since = match self.since {
+            Some((since, before)) if before == taken => since,
+            _ => Instant::now(),
+        };
+        self.since = Some((since, taken));
+        since.checked_add(PATIENCE)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use coprocess_ring::{Backend, Receiver, Segment, Sender, Side, Wakeup};
+
+    use super::*;
+
+    #[test]
+    fn what_is_taken_is_a_sign_of_life() {
+        let (region, _segment) = Segment::create(Backend::Memfd, Wakeup::Futex, 4096).expect("memory");
+        let (mut sender, watch) = (Sender::new(&region, Side::Parent), Watch::new(&region, Side::Parent));
+        let (mut receiver, theirs) = (Receiver::new(&region, Side::Worker, 1024), Watch::new(&region, Side::Worker));
+        let mut standstill = Standstill::default();
+        let later = |than: Option<Instant>| while than.is_some_and(|than| Instant::now() + PATIENCE <= than) {};
+        let first = standstill.ends_at(&watch);
+        assert!(first.is_some());
+        later(first);
+        for _ in 0..20 {
+            sender.send(&[1], 8).expect("room");
+        }
+        assert_eq!(standstill.ends_at(&watch), first, "nothing was taken");
+        let mut message = Vec::new();
+        // The receiver says from time to time how far it has got.
+        while receiver.receive(&mut message).expect("honest").is_some() {}
+        let second = standstill.ends_at(&watch);
+        assert!(second > first, "{second:?} {first:?}");
+        assert_eq!(standstill.ends_at(&watch), second);
+        theirs.report_registered();
+        assert_eq!(standstill.ends_at(&watch), None);
+    }
+}

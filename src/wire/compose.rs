@@ -1,0 +1,102 @@
+//! Composes a message: its header, its value, and what sends it.
+
+use serde::Serialize;
+
+use crate::error::{Error, Step};
+use crate::wire::direct::{Delivery, MIN_BYTES, Whole};
+use crate::wire::header::{Failure, Head};
+use crate::wire::message::Message;
+use crate::wire::writer::{EncodeError, Gather};
+
+impl Message<'static> {
+    /// Encodes a message of at most `max` bytes and has it sent. `what` names the method or event in errors.
+    ///
+    /// User code runs in here (`Serialize`), with no lock held: it may panic, fail, or use the pair itself. If the value is one large byte
+    /// string, the message is sent from within that code: what it says afterwards does not matter any more.
+    #[inline]
+    pub(crate) fn deliver<R>(
+        &mut self,
+        head: Head<'_>,
+        value: &(impl Serialize + ?Sized),
+        max: usize,
+        what: &str,
+        send: impl FnOnce(&mut Message<'_>) -> R,
+    ) -> Step<R> {
+        debug_assert_eq!(self.bytes, 0, "a message is encoded once");
+        let mut gather = Gather::new(self, max);
+        gather.put_head(head)?;
+        let mut delivery = Delivery::Pending(send);
+        let outcome = value.serialize(Whole::new(&mut gather, &mut delivery));
+        match delivery {
+            Delivery::Pending(send) => {
+                gather.finish();
+                self.check(outcome, max, what)?;
+                Ok(send(self))
+            }
+            Delivery::Done(sent) => Ok(sent),
+            // Whoever caught the panic calls it an error.
+            Delivery::Unwound => Err(Error::Encode { what: what.to_owned(), source: "the value panicked while it was sent".into() }.into()),
+        }
+    }
+
+    /// Encodes a message of at most `max` bytes, into a new one. `what` names the method or event in errors.
+    ///
+    /// User code runs in here (`Serialize`), with no lock held: it may panic, fail, or use the pair itself.
+    #[inline]
+    pub(crate) fn encode(&mut self, head: Head<'_>, value: &(impl Serialize + ?Sized), max: usize, what: &str) -> Step<()> {
+        debug_assert_eq!(self.bytes, 0, "a message is encoded once");
+        let mut gather = Gather::new(self, max);
+        gather.put_head(head)?;
+        let outcome = match head {
+            Head::Failure(_, Failure::Remote(text) | Failure::Mistyped(text)) => {
+                // Text is sent as it is, to the end of the message.
+                gather.extend(text.as_bytes());
+                Ok(())
+            }
+            _ => value.serialize(&mut gather),
+        };
+        gather.finish();
+        self.check(outcome, max, what)
+    }
+
+    /// Makes this a message that ends with a copy of `payload`.
+    pub(crate) fn encode_bytes(&mut self, head: Head<'_>, payload: &[u8], max: usize) -> Step<()> {
+        debug_assert_eq!(self.bytes, 0, "a message is encoded once");
+        let mut gather = Gather::new(self, max);
+        gather.put_head(head)?;
+        gather.extend(payload);
+        gather.finish();
+        self.check_size(max)
+    }
+
+    #[inline]
+    fn check(&self, outcome: std::result::Result<(), EncodeError>, max: usize, what: &str) -> Step<()> {
+        if let Err(error) = outcome {
+            return Err(Error::Encode { what: what.to_owned(), source: Box::new(error) }.into());
+        }
+        self.check_size(max)
+    }
+
+    /// Makes this the message that ends with `payload`, and has it sent: from where it lies, if it is long.
+    #[inline]
+    pub(crate) fn deliver_bytes<R>(
+        &mut self,
+        head: Head<'_>,
+        payload: &[u8],
+        max: usize,
+        send: impl FnOnce(&mut Message<'_>) -> R,
+    ) -> Step<R> {
+        let mut gather = Gather::new(self, max);
+        gather.put_head(head)?;
+        if payload.len() >= MIN_BYTES {
+            if let Some(mut message) = gather.complete_with(payload) {
+                return Ok(send(&mut message));
+            }
+        } else {
+            gather.extend(payload);
+        }
+        gather.finish();
+        self.check_size(max)?;
+        Ok(send(self))
+    }
+}

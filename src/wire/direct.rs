@@ -1,0 +1,139 @@
+//! Large byte strings go into the ring from where they lie, without an encoded copy.
+//!
+//! A value that as a whole is one long byte string (or text) is sent at the moment at which serde hands it over: then all is known of the
+//! message, and the bytes stay in place until they are sent. No code of the user's runs between the first byte and the last. A byte string
+//! within a larger value is encoded like everything else, since what follows it may fail, or take its time, or use the pair itself.
+
+use std::fmt::Display;
+
+use serde::ser::{Error as _, Serialize, Serializer};
+
+use crate::wire::message::Message;
+use crate::wire::writer::{EncodeError, Gather};
+
+/// Shorter byte strings are encoded: copying them costs less than the frame of their own that the head needs otherwise.
+pub(crate) const MIN_BYTES: usize = 32 * 1024;
+
+/// What sends a message, and what came of it once it has.
+pub(crate) enum Delivery<S, R> {
+    /// The message is not complete.
+    Pending(S),
+    /// It was sent, or not: `send` is done with it.
+    Done(R),
+    /// `send` did not return.
+    Unwound,
+}
+
+/// Serializes a value as a whole.
+pub(crate) struct Whole<'w, 'm, S, R> {
+    gather: &'w mut Gather<'m>,
+    delivery: &'w mut Delivery<S, R>,
+}
+
+impl<'w, 'm, S: FnOnce(&mut Message<'_>) -> R, R> Whole<'w, 'm, S, R> {
+    #[inline]
+    pub(crate) fn new(gather: &'w mut Gather<'m>, delivery: &'w mut Delivery<S, R>) -> Self {
+        Whole { gather, delivery }
+    }
+
+    #[cold]
+    fn deliver(self, bytes: &[u8]) -> Result<(), EncodeError> {
+        self.gather.announce(bytes);
+        let Some(mut message) = self.gather.complete_with(bytes) else { return Ok(()) };
+        match std::mem::replace(self.delivery, Delivery::Unwound) {
+            Delivery::Pending(send) => *self.delivery = Delivery::Done(send(&mut message)),
+            // serde's serializers are used up by the first value.
+            Delivery::Done(_) | Delivery::Unwound => return Err(EncodeError::custom("one value is one value")),
+        }
+        Ok(())
+    }
+}
+
+/// What is no byte string is encoded.
+macro_rules! encode {
+    ($($method:ident($($argument:ident: $type:ty),*) -> $ok:ty;)*) => {$(
+        #[inline]
+        fn $method(self, $($argument: $type),*) -> Result<$ok, EncodeError> {
+            self.gather.$method($($argument),*)
+        }
+    )*};
+}
+
+impl<'w, 'm, S: FnOnce(&mut Message<'_>) -> R, R> Serializer for Whole<'w, 'm, S, R> {
+    type Ok = ();
+    type Error = EncodeError;
+    type SerializeSeq = &'w mut Gather<'m>;
+    type SerializeTuple = &'w mut Gather<'m>;
+    type SerializeTupleStruct = &'w mut Gather<'m>;
+    type SerializeTupleVariant = &'w mut Gather<'m>;
+    type SerializeMap = &'w mut Gather<'m>;
+    type SerializeStruct = &'w mut Gather<'m>;
+    type SerializeStructVariant = &'w mut Gather<'m>;
+
+    fn is_human_readable(&self) -> bool {
+        false
+    }
+
+    #[inline]
+    fn serialize_bytes(self, value: &[u8]) -> Result<(), EncodeError> {
+        if value.len() < MIN_BYTES { self.gather.serialize_bytes(value) } else { self.deliver(value) }
+    }
+
+    #[inline]
+    fn serialize_str(self, value: &str) -> Result<(), EncodeError> {
+        self.serialize_bytes(value.as_bytes())
+    }
+
+    #[inline]
+    fn serialize_newtype_struct<T: Serialize + ?Sized>(self, _: &'static str, value: &T) -> Result<(), EncodeError> {
+        value.serialize(self)
+    }
+
+    #[inline]
+    fn serialize_some<T: Serialize + ?Sized>(self, value: &T) -> Result<(), EncodeError> {
+        self.gather.serialize_some(value)
+    }
+
+    #[inline]
+    fn serialize_newtype_variant<T: Serialize + ?Sized>(
+        self,
+        name: &'static str,
+        index: u32,
+        variant: &'static str,
+        value: &T,
+    ) -> Result<(), EncodeError> {
+        self.gather.serialize_newtype_variant(name, index, variant, value)
+    }
+
+    fn collect_str<T: Display + ?Sized>(self, value: &T) -> Result<(), EncodeError> {
+        self.gather.collect_str(value)
+    }
+
+    encode! {
+        serialize_bool(value: bool) -> ();
+        serialize_i8(value: i8) -> ();
+        serialize_i16(value: i16) -> ();
+        serialize_i32(value: i32) -> ();
+        serialize_i64(value: i64) -> ();
+        serialize_i128(value: i128) -> ();
+        serialize_u8(value: u8) -> ();
+        serialize_u16(value: u16) -> ();
+        serialize_u32(value: u32) -> ();
+        serialize_u64(value: u64) -> ();
+        serialize_u128(value: u128) -> ();
+        serialize_f32(value: f32) -> ();
+        serialize_f64(value: f64) -> ();
+        serialize_char(value: char) -> ();
+        serialize_none() -> ();
+        serialize_unit() -> ();
+        serialize_unit_struct(name: &'static str) -> ();
+        serialize_unit_variant(name: &'static str, index: u32, variant: &'static str) -> ();
+        serialize_seq(length: Option<usize>) -> Self::SerializeSeq;
+        serialize_tuple(length: usize) -> Self::SerializeTuple;
+        serialize_tuple_struct(name: &'static str, length: usize) -> Self::SerializeTupleStruct;
+        serialize_tuple_variant(name: &'static str, index: u32, variant: &'static str, length: usize) -> Self::SerializeTupleVariant;
+        serialize_map(length: Option<usize>) -> Self::SerializeMap;
+        serialize_struct(name: &'static str, length: usize) -> Self::SerializeStruct;
+        serialize_struct_variant(name: &'static str, index: u32, variant: &'static str, length: usize) -> Self::SerializeStructVariant;
+    }
+}

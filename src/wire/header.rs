@@ -1,0 +1,395 @@
+//! What a message says: the layout of a message.
+//!
+//! A message is a head of whole words, followed by the postcard-encoded arguments, value or result. The ring frames it, so a payload that
+//! does not decode spoils that message only.
+//!
+//! ```text
+//!            byte 0    1 .. 3          4 .. 7        8 .. 15      16 ..
+//! event      1         | name's length | gauge, or 0 | name, filled up with zeros to whole words | value
+//! call       2         | name's length | entry       | serial     | name, filled up likewise | arguments
+//! answer     3         | 0             | entry       | serial     | result
+//! not found  4         | 0             | entry       | serial     |
+//! failed     5         | 0             | entry       | serial     | what the handler said, in UTF-8
+//! cancel     6         | 0             | entry       | serial     |
+//! call by    7         | name's length | entry       | serial     | nanoseconds | name, filled up likewise | arguments
+//! receipt    8         | 0             | gauge       | 0          |
+//! overloaded 9         | 0             | entry       | serial     |
+//! withdraw   10        | 0             | entry       | serial     |
+//! introduce  11        | name's length | number      | name, filled up likewise | kinds
+//! mistyped   12        | 0             | entry       | serial     | sent, a line feed, wanted, in UTF-8
+//! refuse     13        | turn          | number      | where types differ |
+//! welcome    14        | turn          | number      | 0          |
+//!
+//! flags of byte 0, for an event, a call and a call by:
+//! + 16       byte 1 .. 3 are the number that was introduced for the name, which does not follow
+//! + 32       a call whose answer is to tell its kinds, if it can
+//! + 64       before the name, a word says how many bytes of kinds follow it, filled up likewise
+//! for an introduction:
+//! + 32       it is for calls, and not for events
+//! for a refuse and a welcome:
+//! + 64       the second word is a hash of a name and kinds that have no number
+//!            a refuse then says where types differ in place of the number
+//! for an answer:
+//! + 64       before the result, a word says how many bytes of kinds follow it, filled up likewise
+//! ```
+//!
+//! A call that has a deadline says when that is, by the [clock of the host](crate::clock). Only such calls pay for it.
+//! The receipt says that an event with the number of a gauge was handled.
+//!
+//! A refusal or welcome is looked at ahead of its turn in the ring, and again when it is received.
+//! The `turn`, a number that grows, tells that it is the same.
+//!
+//! A name and the [kinds](crate::types) of a value are introduced under a number before the first
+//! message that has it. A number is introduced once. [`types`](crate::types) says when a call asks for kinds.
+//!
+//! The head is not postcard's: numbers of variable length, a byte at a time, took as long as everything else about a small call.
+
+use std::num::NonZeroU32;
+use std::ops::BitOr;
+
+use crate::limits::{MAX_KINDS, MAX_NAME};
+
+/// Names a call that is in flight: an entry of the caller's table, and a number that no other call of that entry ever has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) struct CallId {
+    pub(crate) entry: u32,
+    pub(crate) serial: u64,
+}
+
+/// Names a method or event, and says what is known of the value that follows. Names are looked up as they come; they are UTF-8 if they are known.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Subject<'a> {
+    /// A name. Nothing is said of the value.
+    Named(&'a [u8]),
+    /// A name and kinds that were introduced under a number.
+    Known(Number),
+    /// A name, and the kinds of the value.
+    Described { name: &'a [u8], kinds: &'a [u8], asks: bool },
+}
+
+impl Subject<'_> {
+    /// Whether the answer is to tell its kinds.
+    #[inline]
+    pub(crate) fn asks(self) -> bool {
+        match self {
+            Subject::Known(number) => number.asks(),
+            Subject::Described { asks, .. } => asks,
+            Subject::Named(_) => false,
+        }
+    }
+}
+
+/// A number that stands for a name, and whether the answer to a call is to tell its kinds: as they are
+/// in the first word of a message.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Number(NonZeroU32);
+
+impl Number {
+    const FLAG: NonZeroU32 = NonZeroU32::new(KNOWN as u32).unwrap();
+
+    #[inline]
+    pub(crate) fn new(number: u32, asks: bool) -> Number {
+        Number(Number::FLAG.bitor(if asks { ASKS as u32 } else { 0 } | number << NAME_SHIFT))
+    }
+
+    pub(crate) fn to_raw(self) -> u32 {
+        self.0.get()
+    }
+
+    /// Takes what [`to_raw`](Self::to_raw) returns. Returns `None` for zero.
+    #[inline]
+    pub(crate) fn from_raw(raw: u32) -> Option<Number> {
+        NonZeroU32::new(raw).map(Number)
+    }
+
+    #[inline]
+    pub(crate) fn number(self) -> u32 {
+        self.0.get() >> NAME_SHIFT
+    }
+
+    #[inline]
+    pub(crate) fn asks(self) -> bool {
+        u64::from(self.0.get()) & ASKS != 0
+    }
+}
+
+/// Tells which of two refusals and welcomes is the later one, if they are not far apart.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Turn(u32);
+
+impl Turn {
+    /// The next one after so many.
+    pub(crate) fn new(before: u32) -> Turn {
+        Turn(before & MAX_NAME as u32)
+    }
+
+    pub(crate) fn is_after(self, other: Turn) -> bool {
+        let ahead = self.0.wrapping_sub(other.0) & MAX_NAME as u32;
+        (1..=MAX_NAME as u32 / 2).contains(&ahead)
+    }
+
+    pub(super) fn bits(self) -> u64 {
+        u64::from(self.0) << NAME_SHIFT
+    }
+}
+
+/// What an end does not take.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(crate) enum Refused {
+    /// Values with this number.
+    Number(u32),
+    /// Values without a number: a [hash](unnumbered) of their name and kinds.
+    Unnumbered(u64),
+}
+
+/// What a message is about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Head<'a> {
+    /// An event; its value follows.
+    Event(Subject<'a>),
+    /// An event of the gauge with this number, which is not zero; its value follows.
+    Gauge(u32, Subject<'a>),
+    /// Such an event was handled. Nothing follows.
+    Receipt(u32),
+    /// A call; its arguments follow. If it is of use only until a moment, that one, in nanoseconds of the host's clock.
+    Call(CallId, Option<u64>, Subject<'a>),
+    /// The other end wants no answer to this call of its own any more. Nothing follows.
+    Cancel(CallId),
+    /// As a cancel; and if the call is not served yet, it need not be. Nothing follows.
+    Withdraw(CallId),
+    /// The answer to a call; the result follows.
+    Answer(CallId),
+    /// The same, with the kinds of the result.
+    DescribedAnswer(CallId, &'a [u8]),
+    /// The call failed. Nothing follows.
+    Failure(CallId, Failure<'a>),
+    /// What this number stands for from here on: a name, and the kinds of a value. Nothing follows.
+    Introduce { number: u32, of_call: bool, name: &'a [u8], kinds: &'a [u8] },
+    /// Such events are not what their handler takes, and are not handled: here they differ. Nothing follows.
+    Refuse(Refused, Turn, u32),
+    /// There is another handler for such events. Nothing follows.
+    Welcome(Refused, Turn),
+}
+
+/// Why a call failed on the other end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Failure<'a> {
+    /// No such method.
+    NotFound,
+    /// Too many others are not answered yet.
+    Overloaded,
+    /// What the handler said.
+    Remote(&'a str),
+    /// The arguments are not of the types that the handler takes: what was sent, a line feed, and what is wanted.
+    Mistyped(&'a str),
+}
+
+pub(super) const EVENT: u64 = 1;
+
+pub(super) const CALL: u64 = 2;
+
+pub(super) const ANSWER: u64 = 3;
+
+pub(super) const NOT_FOUND: u64 = 4;
+
+pub(super) const FAILED: u64 = 5;
+
+pub(super) const CANCEL: u64 = 6;
+
+pub(super) const CALL_BY: u64 = 7;
+
+pub(super) const RECEIPT: u64 = 8;
+
+pub(super) const OVERLOADED: u64 = 9;
+
+pub(super) const WITHDRAW: u64 = 10;
+
+pub(super) const INTRODUCE: u64 = 11;
+
+pub(super) const MISTYPED: u64 = 12;
+
+pub(super) const REFUSE: u64 = 13;
+
+pub(super) const WELCOME: u64 = 14;
+
+/// A number in place of a name.
+pub(super) const KNOWN: u64 = 16;
+
+/// The answer is to tell its kinds.
+pub(super) const ASKS: u64 = 32;
+
+/// An introduction is for calls.
+pub(super) const OF_CALL: u64 = 32;
+
+/// Kinds follow.
+pub(super) const DESCRIBED: u64 = 64;
+
+/// Words of a cancel, of a withdrawal, and of a refusal.
+pub(crate) const URGENT_WORDS: usize = 2;
+
+/// What a message is, without its flags.
+pub(super) const KIND_MASK: u64 = 0x0f;
+
+pub(super) const FLAGS_MASK: u64 = 0xf0;
+
+pub(super) const NAME_SHIFT: u32 = 8;
+
+pub(super) const ENTRY_SHIFT: u32 = 32;
+
+impl CallId {
+    /// Stands in a call that has no number yet.
+    pub(crate) const NONE: CallId = CallId { entry: 0, serial: 0 };
+}
+
+/// The bytes of a received message: a private copy, so what is checked cannot change afterwards.
+#[inline]
+pub(crate) fn as_bytes(words: &[u64], bytes: usize) -> &[u8] {
+    let all: &[u8] = bytemuck::cast_slice(words);
+    all.get(..bytes).unwrap_or(all)
+}
+
+/// Splits a message of `bytes` bytes into its head and the encoded value behind it. `None` if no honest end sends such a message.
+pub(crate) fn split(words: &[u64], bytes: usize) -> Option<(Head<'_>, &[u8])> {
+    let message = as_bytes(words, bytes);
+    let first = u64::from_le(*words.first()?);
+    let length = (first >> NAME_SHIFT) as usize & MAX_NAME;
+    let (kind, flags, entry) = (first & KIND_MASK, first & FLAGS_MASK, (first >> ENTRY_SHIFT) as u32);
+    if kind == EVENT {
+        if flags & ASKS != 0 {
+            return None;
+        }
+        let (subject, value) = split_subject(flags, length, message.get(8..)?)?;
+        return Some((if entry == 0 { Head::Event(subject) } else { Head::Gauge(entry, subject) }, value));
+    }
+    if kind == INTRODUCE && flags & !OF_CALL == 0 {
+        let (name, kinds) = split_padded(message.get(8..)?, length)?;
+        return Some((Head::Introduce { number: entry, of_call: flags != 0, name, kinds }, &[]));
+    }
+    let id = CallId { entry, serial: u64::from_le(*words.get(1)?) };
+    let rest = message.get(16..)?;
+    match kind {
+        CALL => {
+            let (subject, args) = split_subject(flags, length, rest)?;
+            Some((Head::Call(id, None, subject), args))
+        }
+        CALL_BY => {
+            let at = u64::from_le(*words.get(2)?);
+            let (subject, args) = split_subject(flags, length, rest.get(8..)?)?;
+            Some((Head::Call(id, Some(at), subject), args))
+        }
+        REFUSE | WELCOME if rest.is_empty() => Some((split_refusal(kind, flags, Turn(length as u32), id)?, rest)),
+        _ if length != 0 => None,
+        ANSWER if flags == DESCRIBED => {
+            let (kinds, result) = split_kinds(rest)?;
+            Some((Head::DescribedAnswer(id, kinds), result))
+        }
+        _ if flags != 0 => None,
+        ANSWER => Some((Head::Answer(id), rest)),
+        CANCEL if rest.is_empty() => Some((Head::Cancel(id), rest)),
+        WITHDRAW if rest.is_empty() => Some((Head::Withdraw(id), rest)),
+        RECEIPT if rest.is_empty() && id.serial == 0 => Some((Head::Receipt(entry), rest)),
+        NOT_FOUND if rest.is_empty() => Some((Head::Failure(id, Failure::NotFound), rest)),
+        OVERLOADED if rest.is_empty() => Some((Head::Failure(id, Failure::Overloaded), rest)),
+        FAILED => Some((Head::Failure(id, Failure::Remote(std::str::from_utf8(rest).ok()?)), &[])),
+        MISTYPED => Some((Head::Failure(id, Failure::Mistyped(std::str::from_utf8(rest).ok()?)), &[])),
+        _ => None,
+    }
+}
+
+fn split_refusal(kind: u64, flags: u64, turn: Turn, id: CallId) -> Option<Head<'static>> {
+    let (refused, place) = match flags {
+        0 => (Refused::Number(id.entry), u32::try_from(id.serial).ok()?),
+        DESCRIBED => (Refused::Unnumbered(id.serial), id.entry),
+        _ => return None,
+    };
+    match kind {
+        REFUSE => Some(Head::Refuse(refused, turn, place)),
+        _ => (place == 0).then_some(Head::Welcome(refused, turn)),
+    }
+}
+
+/// As [`split`], for the most frequent messages: plain calls, their answers, and events. `None` for all others, and for what is none.
+#[inline]
+pub(crate) fn split_frequent(words: &[u64], bytes: usize) -> Option<(Head<'_>, &[u8])> {
+    let message = as_bytes(words, bytes);
+    let first = u64::from_le(*words.first()?);
+    let length = (first >> NAME_SHIFT) as usize & MAX_NAME;
+    let (kind, entry) = (first & (KIND_MASK | FLAGS_MASK), (first >> ENTRY_SHIFT) as u32);
+    if kind & !KNOWN == EVENT {
+        if entry != 0 {
+            return None;
+        }
+        let (subject, value) = split_frequent_subject(kind, length, message.get(8..)?)?;
+        return Some((Head::Event(subject), value));
+    }
+    let (head, rest) = message.split_first_chunk::<16>()?;
+    let [_, serial]: [[u8; 8]; 2] = bytemuck::cast(*head);
+    let id = CallId { entry, serial: u64::from_le_bytes(serial) };
+    // All but the entry: an answer has no name.
+    if first & u64::from(u32::MAX) == ANSWER {
+        return Some((Head::Answer(id), rest));
+    }
+    if kind & !KNOWN != CALL {
+        return None;
+    }
+    let (subject, args) = split_frequent_subject(kind, length, rest)?;
+    Some((Head::Call(id, None, subject), args))
+}
+
+#[inline]
+fn split_frequent_subject(kind: u64, length: usize, rest: &[u8]) -> Option<(Subject<'_>, &[u8])> {
+    if kind & KNOWN != 0 {
+        return Some((Subject::Known(Number::new(length as u32, false)), rest));
+    }
+    let (name, value) = split_padded(rest, length)?;
+    Some((Subject::Named(name), value))
+}
+
+fn split_subject(flags: u64, length: usize, rest: &[u8]) -> Option<(Subject<'_>, &[u8])> {
+    let asks = flags & ASKS != 0;
+    match flags & !ASKS {
+        0 if !asks => {
+            let (name, value) = split_padded(rest, length)?;
+            Some((Subject::Named(name), value))
+        }
+        KNOWN => Some((Subject::Known(Number::new(length as u32, asks)), rest)),
+        DESCRIBED => {
+            let (count, rest) = split_count(rest)?;
+            let (name, rest) = split_padded(rest, length)?;
+            let (kinds, value) = split_padded(rest, count)?;
+            Some((Subject::Described { name, kinds, asks }, value))
+        }
+        _ => None,
+    }
+}
+
+/// The kinds of a result, and the result.
+fn split_kinds(rest: &[u8]) -> Option<(&[u8], &[u8])> {
+    let (count, rest) = split_count(rest)?;
+    split_padded(rest, count)
+}
+
+/// How many bytes kinds take in a message.
+pub(super) fn kinds_bytes(kinds: usize) -> usize {
+    kinds.next_multiple_of(8).saturating_add(8)
+}
+
+/// How many bytes of kinds follow.
+fn split_count(bytes: &[u8]) -> Option<(usize, &[u8])> {
+    let (count, rest) = bytes.split_first_chunk::<8>()?;
+    let count = usize::try_from(u64::from_le_bytes(*count)).ok().filter(|count| *count <= MAX_KINDS)?;
+    Some((count, rest))
+}
+
+/// The kinds that an answer tells, if it tells them: its result starts at `from`.
+#[inline]
+pub(crate) fn kinds_of_answer(words: &[u64], from: usize) -> Option<&[u8]> {
+    // Behind a plain head there is nothing else.
+    if from <= 16 { None } else { split_kinds(as_bytes(words, usize::MAX).get(16..)?).map(|(kinds, _)| kinds) }
+}
+
+#[inline]
+fn split_padded(bytes: &[u8], length: usize) -> Option<(&[u8], &[u8])> {
+    let (padded, value) = bytes.split_at_checked(length.next_multiple_of(8))?;
+    Some((padded.get(..length)?, value))
+}
