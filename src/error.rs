@@ -6,7 +6,7 @@ use std::time::Duration;
 use std::{fmt, io};
 
 use crate::limits::{MAX_NAME, PATIENCE};
-use crate::panicked::without_backtrace;
+use crate::panicked::{RemotePanic, without_backtrace};
 use crate::text::OneLine;
 
 /// The result of everything in this crate that can fail.
@@ -201,6 +201,37 @@ pub enum Error {
         #[source]
         source: io::Error,
     },
+}
+
+impl Error {
+    /// Returns what is known of the panic, if this is the [`Error::Remote`] of a handler that
+    /// panicked.
+    ///
+    /// All of it is read from the error's `message`. An untrusted peer writes there what it likes,
+    /// so it may be wrong.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// coprocess::init_in_tests!();
+    ///
+    /// # fn main() -> coprocess::Result<()> {
+    /// let co = coprocess::fork(|co| {
+    ///     co.serve("head", |list: Vec<u64>| list[0]);
+    /// })?;
+    /// let error = co.call::<u64>("head", Vec::<u64>::new()).unwrap_err();
+    /// let panic = error.remote_panic().expect("it has panicked");
+    /// assert!(panic.message().starts_with("index out of bounds"));
+    /// assert!(panic.place().expect("a worker tells it").file().ends_with(".rs"));
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn remote_panic(&self) -> Option<RemotePanic<'_>> {
+        match self {
+            Error::Remote { message, .. } => RemotePanic::read(message),
+            _ => None,
+        }
+    }
 }
 
 /// Says what to write if a literal has taken the type that literals have.

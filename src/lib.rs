@@ -237,7 +237,7 @@ pub use stats::Stats;
 #[cfg(not(loom))]
 pub use time::deadline::current_deadline;
 #[cfg(not(loom))]
-pub use wire::block::{self, Block, BlockRef, block};
+pub use types::block::{self, Block, BlockRef, block};
 
 // The documents are pages of the reference, too: there is nothing in these modules but text. Where a document links to another, the first target that is given for
 // a link counts. Their examples compile and run elsewhere, in tests/documents, where they have the dependencies of a program.

@@ -22,6 +22,9 @@ use std::sync::Once;
 use crate::error::Error;
 use crate::text::clip;
 
+/// What the caller is told of a reply that was dropped.
+pub(crate) const DROPPED: &str = "its handler dropped the reply without an answer";
+
 const PREFIX: &str = "its handler panicked";
 
 /// The same, of a panic that has dropped the reply: not necessarily on a thread of the handler.
@@ -149,37 +152,6 @@ pub(crate) fn without_backtrace(message: &str) -> &str {
     split(message).0
 }
 
-impl Error {
-    /// Returns what is known of the panic, if this is the [`Error::Remote`] of a handler that
-    /// panicked.
-    ///
-    /// All of it is read from the error's `message`. An untrusted peer writes there what it likes,
-    /// so it may be wrong.
-    ///
-    /// # Examples
-    ///
-    /// ```
-    /// coprocess::init_in_tests!();
-    ///
-    /// # fn main() -> coprocess::Result<()> {
-    /// let co = coprocess::fork(|co| {
-    ///     co.serve("head", |list: Vec<u64>| list[0]);
-    /// })?;
-    /// let error = co.call::<u64>("head", Vec::<u64>::new()).unwrap_err();
-    /// let panic = error.remote_panic().expect("it has panicked");
-    /// assert!(panic.message().starts_with("index out of bounds"));
-    /// assert!(panic.place().expect("a worker tells it").file().ends_with(".rs"));
-    /// # Ok(())
-    /// # }
-    /// ```
-    pub fn remote_panic(&self) -> Option<RemotePanic<'_>> {
-        match self {
-            Error::Remote { message, .. } => RemotePanic::read(message),
-            _ => None,
-        }
-    }
-}
-
 /// A panic of a handler on the other end, by [`Error::remote_panic`].
 ///
 /// The place is known if the handler ran in a worker process. When such a process registers its
@@ -226,7 +198,7 @@ pub struct RemotePlace<'a> {
 }
 
 impl<'a> RemotePanic<'a> {
-    fn read(message: &'a str) -> Option<RemotePanic<'a>> {
+    pub(crate) fn read(message: &'a str) -> Option<RemotePanic<'a>> {
         let (before, backtrace) = split(message);
         let rest = after_prefix(before)?;
         if let Some(message) = rest.strip_prefix(": ") {
@@ -313,7 +285,7 @@ impl fmt::Display for RemotePlace<'_> {
 mod tests {
     use super::*;
 
-    fn read(message: &str) -> Option<(&str, Option<String>, Option<&str>)> {
+    pub(crate) fn read(message: &str) -> Option<(&str, Option<String>, Option<&str>)> {
         RemotePanic::read(message).map(|panic| (panic.message(), panic.place().map(|place| place.to_string()), panic.backtrace()))
     }
 
@@ -353,6 +325,3 @@ mod tests {
         assert_eq!(without_backtrace("no\nstack backtrace:\n0: main"), "no\nstack backtrace:\n0: main");
     }
 }
-
-/// What the caller is told of a reply that was dropped.
-pub(crate) const DROPPED: &str = "its handler dropped the reply without an answer";

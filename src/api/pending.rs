@@ -19,12 +19,12 @@ use crate::end::wait::Arrived;
 use crate::error::{Error, Result};
 use crate::time::deadline::{earlier, has_passed};
 use crate::types::beside::Beside;
-use crate::types::mismatch::Mismatch;
 use crate::types::pairs::PairId;
 use crate::types::payload::Payload;
 use crate::wire::deserializer::DecodeError;
 use crate::wire::header::{CallId, as_bytes, kinds_of_answer};
 use crate::wire::message::keep_spare;
+use crate::wire::mismatch::Mismatch;
 
 /// Waits for the result of a call that was sent; see [`End::wait_for_answer`].
 #[inline]

@@ -25,11 +25,11 @@ use crate::time::deadline::{Serving, has_passed};
 use crate::types::beside::Beside;
 use crate::types::introduced::Introduced;
 use crate::types::looked_at::Kinds;
-use crate::types::mismatch::Mismatch;
 use crate::types::payload::Payload;
 use crate::wire::deserializer::DecodeError;
 use crate::wire::header::{CallId, Failure, Head, Subject, split, split_frequent};
 use crate::wire::message::Message;
+use crate::wire::mismatch::Mismatch;
 
 impl End {
     pub(crate) fn at_bound(&self) -> bool {

@@ -12,11 +12,12 @@ use crate::send::outbox::Patience;
 use crate::settings::TypeCheck;
 use crate::types::introduced::Introduced;
 use crate::types::looked_at::{Kinds, Unnumbered};
-use crate::types::mismatch::{Mismatch, Place, unnumbered};
+use crate::types::mismatch::unnumbered;
 use crate::types::pairs::{Known, Pair, PairId, TypeOf, Types};
 use crate::types::show::show_at;
 use crate::wire::header::{Head, Number, Refused, Subject};
 use crate::wire::message::Message;
+use crate::wire::mismatch::{Mismatch, Place};
 
 /// Bytes of a head beside the name.
 const HEAD_BYTES: usize = 8;

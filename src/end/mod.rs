@@ -27,7 +27,7 @@ use crate::settings::Terms;
 use crate::stats::{Counters, Stats};
 use crate::sync::Backoff;
 use crate::sync::forked::Generation;
-use crate::sync::inbox_lock::{InboxGuard, InboxLock};
+use crate::sync::spin_mutex::{SpinGuard, SpinMutex};
 use crate::time::deadline::of_a_call;
 use crate::time::host_clock::Clock;
 use crate::types::introduced::Introductions;
@@ -72,7 +72,7 @@ pub(crate) struct End {
     pub(crate) watch: Watch,
     pub(crate) outbox: Outbox,
     /// Locked by the thread that leads also while it spins for a message: take it by [`inbox`](Self::inbox).
-    inbox: InboxLock,
+    inbox: SpinMutex<Inbox>,
     pub(crate) pending: Pending,
     pub(crate) registry: Registry,
     /// What this end sends, by name and type.
@@ -139,7 +139,7 @@ impl End {
             peer,
             watch: Watch::new(region, side),
             outbox: Outbox::new(Sender::new(region, side), claimer),
-            inbox: InboxLock::new(Inbox::new(Receiver::new(region, side, terms.max_message.saturating_add(TYPES_ROOM)))),
+            inbox: SpinMutex::new(Inbox::new(Receiver::new(region, side, terms.max_message.saturating_add(TYPES_ROOM)))),
             pending,
             registry: Registry::default(),
             pairs: Pairs::default(),
@@ -407,19 +407,19 @@ impl End {
 
     /// The inbox. A thread that spins with it lets go of it at once.
     #[inline]
-    pub(crate) fn inbox(&self) -> InboxGuard<'_> {
+    pub(crate) fn inbox(&self) -> SpinGuard<'_, Inbox> {
         self.inbox.lock()
     }
 
     /// Whether a thread that spins with the inbox should let go of it.
     #[inline]
     pub(crate) fn inbox_is_wanted(&self) -> bool {
-        self.inbox.latch.is_wanted()
+        self.inbox.is_contended()
     }
 
     /// Waits, as the thread that leads, until nobody else wants the inbox.
     pub(crate) fn let_others_have_the_inbox(&self) {
-        self.inbox.latch.let_others();
+        self.inbox.yield_to_waiters();
     }
 
     /// Whether there is something to receive for a thread of this depth of nesting.

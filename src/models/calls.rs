@@ -5,7 +5,7 @@
 use super::{DEADLOCK, NO_PROGRESS, caught, check};
 use crate::calls::in_flight::{Completion, Forgotten, MAX_IN_FLIGHT, Notify, Outcome, Pending};
 use crate::sync::parker::Parker;
-use crate::sync::spin_mutex::Latch;
+use crate::sync::spin_lock::SpinLock;
 use crate::sync::{Arc, AtomicU32, AtomicU64, Mutex, Ordering};
 use loom::cell::UnsafeCell;
 use loom::sync::Condvar;
@@ -215,7 +215,7 @@ fn notifying_without_the_sleepers_lock_is_caught() {
     caught("models::calls::notifying_without_the_sleepers_lock_is_caught", DEADLOCK, || parker_by_hand(false));
 }
 
-/// What a latch is for.
+/// What a lock is for.
 struct Count(UnsafeCell<u32>);
 
 // SAFETY: it is used by one thread at a time; loom finds out if that is not so.
@@ -228,8 +228,8 @@ impl Count {
     }
 }
 
-/// By hand: what `Latch` does, but for the order in which it lets go.
-fn latch_by_hand(let_go: Ordering) {
+/// By hand: what `SpinLock` does, but for the order in which it lets go.
+fn spin_lock_by_hand(let_go: Ordering) {
     let shared = Arc::new((AtomicBool::new(false), Count(UnsafeCell::new(0))));
     let once = move |(taken, count): &(AtomicBool, Count)| {
         while taken.compare_exchange(false, true, Ordering::Acquire, Ordering::Relaxed).is_err() {
@@ -247,15 +247,15 @@ fn latch_by_hand(let_go: Ordering) {
 }
 
 #[test]
-fn a_latch_by_hand_is_for_one_at_a_time() {
-    check(|| latch_by_hand(Ordering::Release));
+fn a_spin_lock_by_hand_is_for_one_at_a_time() {
+    check(|| spin_lock_by_hand(Ordering::Release));
 }
 
 /// The next holder does not see what the last one did.
 #[test]
 #[should_panic(expected = "Causality violation")]
-fn letting_go_of_a_latch_without_release_is_caught() {
-    check(|| latch_by_hand(Ordering::Relaxed));
+fn unlocking_without_release_is_caught() {
+    check(|| spin_lock_by_hand(Ordering::Relaxed));
 }
 
 /// What a thread that spins with the inbox leaves out.
@@ -268,29 +268,29 @@ enum Leader {
 
 /// A thread spins with the inbox for something that another does only once it has had the inbox.
 fn inbox(leader: Leader) {
-    let shared = Arc::new((Latch::new(), Count(UnsafeCell::new(0)), AtomicBool::new(false)));
+    let shared = Arc::new((SpinLock::new(), Count(UnsafeCell::new(0)), AtomicBool::new(false)));
     let visitor = {
         let shared = shared.clone();
         thread::spawn(move || {
-            let (latch, count, told) = &*shared;
-            latch.take();
+            let (lock, count, told) = &*shared;
+            lock.lock();
             count.add();
-            latch.let_go();
+            lock.unlock();
             told.store(true, Ordering::Release);
         })
     };
-    let (latch, count, told) = &*shared;
+    let (lock, count, told) = &*shared;
     let come = || told.load(Ordering::Acquire);
     while !come() {
-        if leader != Leader::TakesItAgain && latch.is_wanted() {
-            latch.let_others();
+        if leader != Leader::TakesItAgain && lock.is_contended() {
+            lock.yield_to_waiters();
         }
-        latch.take();
+        lock.lock();
         count.add();
-        while !come() && (leader == Leader::DoesNotLook || !latch.is_wanted()) {
+        while !come() && (leader == Leader::DoesNotLook || !lock.is_contended()) {
             thread::yield_now();
         }
-        latch.let_go();
+        lock.unlock();
     }
     visitor.join().unwrap();
 }

@@ -6,20 +6,20 @@
 #[cfg(not(loom))]
 #[expect(unsafe_code, reason = "a handler that the C library calls in forked children")]
 pub(crate) mod forked;
-#[cfg(not(loom))]
-#[expect(unsafe_code, reason = "a lock of our own")]
-pub(crate) mod inbox_lock;
 #[cfg(loom)]
 mod modelled;
 #[cfg(not(loom))]
 #[expect(unsafe_code, reason = "a pointer to a value that is never freed")]
 pub(crate) mod own;
+#[cfg(not(loom))]
+#[expect(unsafe_code, reason = "a lock of our own")]
+pub(crate) mod spin_mutex;
 #[cfg(loom)]
 pub(crate) mod own {
     pub(crate) use super::modelled::Own;
 }
 pub(crate) mod parker;
-pub(crate) mod spin_mutex;
+pub(crate) mod spin_lock;
 #[cfg(not(loom))]
 mod threads;
 pub(crate) mod user_panic;

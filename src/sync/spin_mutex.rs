@@ -1,68 +1,84 @@
-//! A lock that is let go of by a plain store.
-//!
-//! Letting go of a lock whose waiters sleep takes an exchange, to learn whether somebody sleeps. Where a lock changes hands on the way of
-//! each message, that is a good part of the whole. So nobody sleeps for a latch in a way that its holder would have to end: whoever finds it taken says
-//! so, and tries again with growing pauses. It suits a lock that is held for moments, or by a holder that asks from time to time whether
-//! it [`is_wanted`](Latch::is_wanted) and then gives the others [time](Latch::let_others) before it takes it again.
+//! A value behind a [`SpinLock`]. A thread that spins while it holds the value releases it as soon as
+//! another thread wants it.
 
-use crate::sync::{AtomicBool, AtomicU32, Backoff, Ordering};
+use std::cell::UnsafeCell;
+use std::fmt;
+use std::marker::PhantomData;
+use std::ops::{Deref, DerefMut};
 
-#[derive(Debug)]
-pub(crate) struct Latch {
-    taken: AtomicBool,
-    /// How many wait.
-    wanted: AtomicU32,
+use crate::sync::spin_lock::SpinLock;
+
+pub(crate) struct SpinMutex<T> {
+    lock: SpinLock,
+    value: UnsafeCell<T>,
 }
 
-impl Latch {
-    pub(crate) fn new() -> Latch {
-        Latch { taken: AtomicBool::new(false), wanted: AtomicU32::new(0) }
+// SAFETY: a reference to the value is handed out by a guard only, and there is one guard at a time: its
+// thread holds the lock. A `T: Send` may be used by one thread after another.
+unsafe impl<T: Send> Sync for SpinMutex<T> {}
+
+impl<T> fmt::Debug for SpinMutex<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SpinMutex").field("lock", &self.lock).finish_non_exhaustive()
+    }
+}
+
+impl<T> SpinMutex<T> {
+    pub(crate) fn new(value: T) -> SpinMutex<T> {
+        SpinMutex { lock: SpinLock::new(), value: UnsafeCell::new(value) }
     }
 
-    /// Takes it, once nobody else has it. Not to be called by the thread that has it.
+    /// Acquires the value, as [`SpinLock::lock`] does.
     #[inline]
-    pub(crate) fn take(&self) {
-        if !self.try_take() {
-            self.wait();
-        }
+    pub(crate) fn lock(&self) -> SpinGuard<'_, T> {
+        self.lock.lock();
+        SpinGuard { mutex: self, not_send: PhantomData }
     }
+
+    /// Returns `true` if a thread waits for the value.
+    #[inline]
+    pub(crate) fn is_contended(&self) -> bool {
+        self.lock.is_contended()
+    }
+
+    /// Waits until no thread waits for the value; see [`SpinLock::yield_to_waiters`].
+    pub(crate) fn yield_to_waiters(&self) {
+        self.lock.yield_to_waiters();
+    }
+}
+
+/// The right to use the value, until the guard is dropped.
+///
+/// The guard is no reference to the value: a reference would have to be valid until the guard is gone,
+/// which is later than the lock is released.
+pub(crate) struct SpinGuard<'a, T> {
+    mutex: &'a SpinMutex<T>,
+    /// The guard stays on the thread that took it.
+    not_send: PhantomData<*const ()>,
+}
+
+impl<T> Deref for SpinGuard<'_, T> {
+    type Target = T;
 
     #[inline]
-    fn try_take(&self) -> bool {
-        // Acquire: what the last holder did; pairs with the Release in `let_go`.
-        self.taken.compare_exchange(false, true, Ordering::Acquire, Ordering::Relaxed).is_ok()
+    fn deref(&self) -> &T {
+        // SAFETY: this thread holds the lock while the guard lives, so all references to the value are
+        // borrowed from this guard.
+        unsafe { &*self.mutex.value.get() }
     }
+}
 
-    #[cold]
-    fn wait(&self) {
-        // Relaxed, here and below: seen sooner or later; `taken` orders all else.
-        self.wanted.fetch_add(1, Ordering::Relaxed);
-        let mut backoff = Backoff::default();
-        while !self.try_take() {
-            backoff.pause();
-        }
-        self.wanted.fetch_sub(1, Ordering::Relaxed);
-    }
-
-    /// Lets go of it. Only for the thread that has it.
+impl<T> DerefMut for SpinGuard<'_, T> {
     #[inline]
-    pub(crate) fn let_go(&self) {
-        // Release: what the next holder may see; pairs with the Acquire in `try_take`.
-        self.taken.store(false, Ordering::Release);
+    fn deref_mut(&mut self) -> &mut T {
+        // SAFETY: as above.
+        unsafe { &mut *self.mutex.value.get() }
     }
+}
 
-    /// Whether somebody waits for it.
+impl<T> Drop for SpinGuard<'_, T> {
     #[inline]
-    pub(crate) fn is_wanted(&self) -> bool {
-        self.wanted.load(Ordering::Relaxed) > 0
-    }
-
-    /// Waits until nobody waits for it: a thread that takes it again and again would have it before those who pause.
-    #[cold]
-    pub(crate) fn let_others(&self) {
-        let mut backoff = Backoff::default();
-        while self.is_wanted() {
-            backoff.pause();
-        }
+    fn drop(&mut self) {
+        self.mutex.lock.unlock();
     }
 }

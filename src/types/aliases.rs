@@ -55,7 +55,7 @@ impl Listed {
         lock(&ANSWERS).as_ref()?.get(&self.key(index, name)).copied()
     }
 
-    fn keep(self, index: u32, name: &str, answer: bool) {
+    pub(super) fn keep(self, index: u32, name: &str, answer: bool) {
         let mut answers = lock(&ANSWERS);
         let answers = answers.get_or_insert_default();
         if answers.len() < MAX_ANSWERS {
@@ -69,41 +69,13 @@ impl Listed {
 pub(super) struct Question<'k> {
     /// Where in the kinds it is described.
     pub(super) at: usize,
-    by: By<'k>,
+    pub(super) by: By<'k>,
 }
 
 #[derive(Clone, Copy)]
-enum By<'k> {
+pub(super) enum By<'k> {
     Index(u32),
     Name(&'k str),
-}
-
-/// Asks a type for all variants or fields that are described at a place, and keeps the answers.
-#[cold]
-pub(super) fn ask<T: DeserializeOwned>(bytes: &[u8], kinds: &[u8], at: usize) {
-    let ask = |by| {
-        let mut checked = Checked::new(bytes, kinds);
-        checked.question = Some(Question { at, by });
-        // It ends in an error: what counts is what was found out before.
-        drop(T::deserialize(&mut checked));
-        (checked.listed, checked.answer)
-    };
-    let mut said = Cursor::new(kinds, at);
-    let (is_struct, _) = (said.byte() == Some(kinds::STRUCT), said.name());
-    for place in 0..said.number().unwrap_or(0) {
-        let index = if is_struct { Some(place) } else { said.number() };
-        let (Some(index), Some(name), Some(())) = (index, said.name(), said.skip()) else { return };
-        let (listed, by_index) = ask(By::Index(index));
-        let Some(listed) = listed else { return };
-        // Another one must be another one: else the type does not tell them apart in this way.
-        let are_told_apart = by_index.is_some() && by_index != ask(By::Index(u32::from(index == 0))).1;
-        let answer = match ask(By::Name(name)).1 {
-            Some(by_name) if are_told_apart => by_index == Some(by_name),
-            // It may read indexes only.
-            _ => listed.has(index, name),
-        };
-        listed.keep(index, name, answer);
-    }
 }
 
 /// Gives a type what it is asked by.

@@ -18,58 +18,22 @@ use serde::de::{DeserializeOwned, DeserializeSeed, Deserializer, EnumAccess, Exp
 
 use crate::sync::{Mutex, lock};
 use crate::text::clip;
-use crate::types::aliases::{Asking, Listed, Question, ask};
+use crate::types::aliases::{Asking, Listed, Question};
 use crate::types::beside::Beside;
+use crate::types::block::reads_block;
 use crate::types::kinds;
 use crate::types::kinds::Cursor;
-use crate::types::mismatch::{Mismatch, Place};
 use crate::types::show::{Named, Names, leaf, show_at, show_other};
-use crate::wire::block::reads_block;
 use crate::wire::deserializer::{DecodeError, Decoder};
+use crate::wire::mismatch::{Mismatch, Place};
 
 type Result<T> = std::result::Result<T, DecodeError>;
-
-/// The most enums and structs of a value whose types are asked for their names.
-const MAX_QUESTIONS: u32 = 256;
 
 /// The kinds of elements that stand in a value as bytes.
 const BYTES: &[u8] = &[kinds::U8];
 
-/// Decodes a value that must take all of `bytes`, and be what the kinds say.
-///
-/// # Errors
-///
-/// As [`decode`](crate::wire::deserializer::decode); and [`DecodeError::mismatch`] says if it is something else.
-pub(crate) fn decode_checked<T: DeserializeOwned>(bytes: &[u8], beside: &Beside<'_>) -> Result<T> {
-    let mut questions = 0_u32;
-    loop {
-        let mut checked = Checked::new(bytes, beside.kinds);
-        checked.may_ask = questions < MAX_QUESTIONS;
-        checked.compared = beside.compared;
-        if let Some(compared) = beside.compared {
-            lock(compared).resize(beside.kinds.len(), false);
-        }
-        let value = T::deserialize(&mut checked);
-        if let (Err(_), Some(at)) = (&value, checked.unasked) {
-            questions = questions.saturating_add(1);
-            ask::<T>(bytes, beside.kinds, at);
-            continue;
-        }
-        let value = match value {
-            Err(error) if error.mismatch().is_some() => return Err(error),
-            value => value,
-        };
-        if let Some(mismatch) = checked.mismatch.take() {
-            return Err(DecodeError::of_types(mismatch));
-        }
-        let value = value?;
-        checked.decoder.finish()?;
-        return Ok(value);
-    }
-}
-
 pub(super) struct Checked<'k, 'de> {
-    decoder: Decoder<'de>,
+    pub(super) decoder: Decoder<'de>,
     kinds: &'k [u8],
     /// Where in the kinds the next value is described; `None` if it is not. After a value, behind
     /// what describes it.
@@ -78,13 +42,13 @@ pub(super) struct Checked<'k, 'de> {
     /// of their variants starts. So to look there again costs nothing, whatever the kinds and the value are.
     ends: FxHashMap<usize, Option<usize>>,
     contents: FxHashMap<(usize, u32), Option<usize>>,
-    compared: Option<&'k Mutex<Vec<bool>>>,
-    mismatch: RefCell<Option<Mismatch>>,
+    pub(super) compared: Option<&'k Mutex<Vec<bool>>>,
+    pub(super) mismatch: RefCell<Option<Mismatch>>,
     /// Where an enum or struct is described whose names are those of the type.
     has_names: Vec<usize>,
     /// Whether a type may be asked for its names, and where one is described that was not.
-    may_ask: bool,
-    unasked: Option<usize>,
+    pub(super) may_ask: bool,
+    pub(super) unasked: Option<usize>,
     /// What an enum or struct is asked, and what it has said.
     pub(super) question: Option<Question<'k>>,
     pub(super) listed: Option<Listed>,

@@ -6,7 +6,7 @@ use serde::Serialize;
 
 use super::kinds::is_valid;
 use super::record::record;
-use crate::wire::block::block;
+use crate::types::block::block;
 use crate::wire::header::{CallId, Failure, Head, Number, Subject, as_bytes, split};
 use crate::wire::message::Message;
 

@@ -4,14 +4,7 @@ use crate::error::Error;
 use crate::text::one_line;
 use crate::types::kinds;
 use crate::types::show::{leaf, show_other};
-
-/// Two types that differ.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Mismatch {
-    pub(crate) sent: String,
-    pub(crate) wanted: String,
-    pub(crate) place: Place,
-}
+use crate::wire::mismatch::{Mismatch, Place};
 
 impl Mismatch {
     /// Returns the types as text: what a caller is told.
@@ -34,24 +27,7 @@ pub(crate) fn unnumbered(name: &[u8], kinds: &[u8]) -> u64 {
     bytes.fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(*byte)).wrapping_mul(0x100_0000_01b3))
 }
 
-/// Where two types differ, in four bytes: for a message that has room for no more.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Place {
-    /// Where in the kinds of what was sent.
-    pub(crate) at: u32,
-    /// The kind that is wanted there.
-    pub(crate) kind: u8,
-}
-
 impl Place {
-    pub(crate) fn to_bits(self) -> u32 {
-        self.at & 0xff_ffff | u32::from(self.kind) << 24
-    }
-
-    pub(crate) fn from_bits(bits: u32) -> Place {
-        Place { at: bits & 0xff_ffff, kind: (bits >> 24) as u8 }
-    }
-
     /// Shows what is wanted in place of `sent`, as far as that is known.
     pub(crate) fn wanted(self, sent: &[u8]) -> String {
         let wanted = leaf(self.kind).unwrap_or(match self.kind {

@@ -15,6 +15,8 @@
 
 pub(crate) mod aliases;
 pub(crate) mod beside;
+pub mod block;
+pub(crate) mod block_description;
 pub(crate) mod checked;
 pub(crate) mod introduced;
 pub(crate) mod kinds;
@@ -23,6 +25,7 @@ pub(crate) mod merge;
 pub(crate) mod mismatch;
 pub(crate) mod pairs;
 pub(crate) mod payload;
+pub(crate) mod read;
 pub(crate) mod record;
 pub(crate) mod show;
 

@@ -16,8 +16,8 @@ use serde::de::DeserializeOwned;
 
 use crate::sync::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Mutex, MutexGuard, OnceLock, Ordering, lock};
 use crate::types::beside::Beside;
-use crate::types::checked::decode_checked;
 use crate::types::mismatch::unnumbered;
+use crate::types::read::decode_checked;
 use crate::types::record::record;
 use crate::wire::deserializer::DecodeError;
 use crate::wire::header::{Number, Refused, Turn};

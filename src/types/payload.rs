@@ -3,7 +3,7 @@
 use serde::de::DeserializeOwned;
 
 use crate::types::beside::Beside;
-use crate::types::checked::decode_checked;
+use crate::types::read::decode_checked;
 use crate::wire::deserializer::{DecodeError, decode};
 
 /// An encoded value, and the kinds that it is to be read beside, if it is.

@@ -9,10 +9,10 @@ use std::fmt::{self, Display, Write};
 use serde::ser::{self, Serialize, Serializer};
 
 use crate::text::clip;
+use crate::types::block_description::is_description;
 use crate::types::kinds;
 use crate::types::kinds::{MAX_NAME, MAX_NESTING, is_valid};
 use crate::types::merge::merge;
-use crate::wire::block;
 
 /// Beyond so many bytes of kinds, parts of a value are unknown.
 const ENOUGH: usize = 12 * 1024;
@@ -176,7 +176,7 @@ impl<'r, 'k> Serializer for &'r mut Recorder<'k> {
     }
 
     fn collect_str<T: Display + ?Sized>(self, value: &T) -> Result {
-        if !block::is_description::<T>() {
+        if !is_description::<T>() {
             return self.put(kinds::STR);
         }
         self.put(kinds::BLOCK)?;

@@ -12,10 +12,10 @@ use super::record::record;
 use super::show::show;
 use crate::limits::MAX_KINDS;
 use crate::sync::Mutex;
-use crate::wire::block::{Block, block};
+use crate::types::block::{Block, block};
 
 fn decode_checked<T: DeserializeOwned>(bytes: &[u8], kinds: &[u8]) -> Result<T, crate::wire::deserializer::DecodeError> {
-    super::checked::decode_checked(bytes, &Beside::new(kinds))
+    super::read::decode_checked(bytes, &Beside::new(kinds))
 }
 
 fn kinds_of(value: &(impl Serialize + ?Sized)) -> Vec<u8> {
@@ -224,7 +224,7 @@ fn is_partial<T: Serialize + DeserializeOwned>(value: &T, kinds_of_other: &T) ->
     let (bytes, kinds) = (postcard::to_stdvec(value).expect("encodes"), kinds_of(kinds_of_other));
     let compared = Mutex::default();
     let beside = Beside::comparing(&kinds, &compared);
-    super::checked::decode_checked::<T>(&bytes, &beside).expect("fits");
+    super::read::decode_checked::<T>(&bytes, &beside).expect("fits");
     beside.is_partial()
 }
 
@@ -240,7 +240,7 @@ fn what_was_not_compared_is_known() {
     assert!(is_partial(&(1, None), &(1, Some(Shape::Empty))));
     let compared = Mutex::default();
     let beside = Beside::comparing(b"y", &compared);
-    super::checked::decode_checked::<Vec<u64>>(&[0], &beside).expect("fits");
+    super::read::decode_checked::<Vec<u64>>(&[0], &beside).expect("fits");
     assert!(beside.is_partial(), "it might be of bytes, or not");
     assert!(!is_partial(&Some(5), &Some(5)));
     assert!(!is_partial(&None::<u8>, &None));

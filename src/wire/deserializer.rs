@@ -13,7 +13,7 @@ use serde::de::{self, DeserializeOwned, DeserializeSeed, Deserializer, EnumAcces
 
 use crate::error::Error;
 use crate::text::one_line;
-use crate::types::mismatch::Mismatch;
+use crate::wire::mismatch::Mismatch;
 
 type Result<T> = std::result::Result<T, DecodeError>;
 

@@ -11,6 +11,7 @@ use crate::wire::header::{
 };
 
 /// At most eight bytes as a word, from the low end.
+#[expect(clippy::arithmetic_side_effects, reason = "there are more than four bytes there")]
 #[inline]
 pub(crate) fn partial_word(bytes: &[u8]) -> u64 {
     match (bytes.first_chunk::<4>(), bytes.last_chunk::<4>()) {

@@ -6,8 +6,6 @@
 //! a value.
 
 #[cfg(not(loom))]
-pub mod block;
-#[cfg(not(loom))]
 pub(crate) mod compose;
 #[cfg(not(loom))]
 pub(crate) mod deserializer;
@@ -16,6 +14,8 @@ pub(crate) mod direct;
 pub(crate) mod header;
 #[cfg(not(loom))]
 pub(crate) mod message;
+#[cfg(not(loom))]
+pub(crate) mod mismatch;
 #[cfg(not(loom))]
 #[expect(clippy::arithmetic_side_effects, reason = "it counts bytes of this process's own values, in memory")]
 pub(crate) mod serializer;

@@ -12,6 +12,7 @@ use bytemuck::Pod;
 use serde::de::{SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
+use crate::types::block_description::Description;
 use crate::types::record::is_recorder;
 
 /// An array of plain numbers that travels as one block and comes back aligned: a `Vec<T>` that is sent ten times as fast.
@@ -219,7 +220,7 @@ pub fn block<T: Pod>(values: &[T]) -> BlockRef<'_, T> {
 pub fn serialize<T: Pod, S: Serializer>(values: &[T], serializer: S) -> Result<S::Ok, S::Error> {
     const { assert_sized::<T>() };
     if is_recorder::<S>() {
-        return serializer.collect_str(&Description::<T>(PhantomData));
+        return serializer.collect_str(&Description::<T>::new());
     }
     serializer.serialize_bytes(bytemuck::cast_slice(values))
 }
@@ -245,30 +246,9 @@ const fn assert_sized<T>() {
 
 struct Values<T>(PhantomData<T>);
 
-/// What the values of a block are.
-struct Description<T>(PhantomData<T>);
-
-impl<T: Pod> fmt::Display for Description<T> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let name = unqualified(type_name::<T>());
-        write!(f, "{name}, {} bytes at multiples of {}", size_of::<T>(), align_of::<T>())
-    }
-}
-
-/// Whether this says what the values of a block are.
-pub(crate) fn is_description<D: ?Sized>() -> bool {
-    type_name::<Description<()>>().strip_suffix("()>").is_some_and(|ours| type_name::<D>().starts_with(ours))
-}
-
 /// Whether this is what reads a block.
 pub(crate) fn reads_block<V>() -> bool {
     type_name::<Values<()>>().strip_suffix("()>").is_some_and(|ours| type_name::<V>().starts_with(ours))
-}
-
-/// What a type is called, wherever it and what it is made of come from.
-fn unqualified(name: &str) -> String {
-    let ends_path = |mark: char| !(mark.is_alphanumeric() || matches!(mark, '_' | ':' | '{' | '}' | '#'));
-    name.split_inclusive(ends_path).filter_map(|path| path.rsplit("::").next()).collect()
 }
 
 impl<'de, T: Pod> Visitor<'de> for Values<T> {
@@ -277,7 +257,7 @@ impl<'de, T: Pod> Visitor<'de> for Values<T> {
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if f.alternate() {
             // For people and other ends that must have the same.
-            return write!(f, "block of {}", Description::<T>(PhantomData));
+            return write!(f, "block of {}", Description::<T>::new());
         }
         write!(f, "a block of whole values of {} bytes each", size_of::<T>())
     }
