@@ -19,7 +19,6 @@ use std::fmt;
 use std::panic::{PanicHookInfo, set_hook, take_hook};
 use std::sync::Once;
 
-use crate::error::Error;
 use crate::text::clip;
 
 /// What the caller is told of a reply that was dropped.

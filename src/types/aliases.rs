@@ -13,13 +13,11 @@ use std::mem::discriminant;
 use rustc_hash::FxHashMap;
 use serde::de::IntoDeserializer;
 use serde::de::value::{StrDeserializer, U32Deserializer};
-use serde::de::{DeserializeOwned, DeserializeSeed, EnumAccess, Error, MapAccess, VariantAccess, Visitor};
+use serde::de::{DeserializeSeed, EnumAccess, Error, MapAccess, VariantAccess, Visitor};
 
 use crate::sync::{Mutex, lock};
 use crate::text::clip;
-use crate::types::checked::Checked;
 use crate::types::kinds;
-use crate::types::kinds::Cursor;
 use crate::wire::deserializer::DecodeError;
 
 /// The most answers that are kept.

@@ -14,12 +14,11 @@ use std::fmt::{self, Display};
 use rustc_hash::FxHashMap;
 use serde::de::IntoDeserializer;
 use serde::de::value::U32Deserializer;
-use serde::de::{DeserializeOwned, DeserializeSeed, Deserializer, EnumAccess, Expected, MapAccess, SeqAccess, VariantAccess, Visitor};
+use serde::de::{DeserializeSeed, Deserializer, EnumAccess, Expected, MapAccess, SeqAccess, VariantAccess, Visitor};
 
 use crate::sync::{Mutex, lock};
 use crate::text::clip;
 use crate::types::aliases::{Asking, Listed, Question};
-use crate::types::beside::Beside;
 use crate::types::block::reads_block;
 use crate::types::kinds;
 use crate::types::kinds::Cursor;
