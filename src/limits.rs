@@ -33,3 +33,7 @@ pub(crate) const TYPES_ROOM: usize = MAX_KINDS + 2 * MAX_INTRODUCED_NAME;
 
 /// The longest name that has a number, in bytes. A longer one stands in each message.
 pub(crate) const MAX_INTRODUCED_NAME: usize = 1024;
+
+/// Bytes of messages of tasks that are queued for sending, before the queue is searched for those that
+/// their tasks have given up.
+pub(crate) const CLEAR_QUEUE_BYTES: usize = 1 << 20;

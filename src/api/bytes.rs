@@ -10,7 +10,8 @@ use crate::api::pending::{Pending, wait_with};
 use crate::end::End;
 use crate::error::{Result, Step};
 use crate::recv::registry::Incoming;
-use crate::send::outbox::{Patience, Unsent};
+use crate::send::outbox::WhenFull;
+use crate::end::send::Unsent;
 use crate::types::payload::Payload;
 use crate::wire::header::{CallId, Head, Subject};
 use crate::wire::message::Message;
@@ -157,7 +158,7 @@ impl Coprocess {
             call_head(end, Subject::Named(method.as_bytes()), deadline),
             args,
             end.terms.max_message,
-            |message| end.outbox.send_call(end, message, Patience::Until(deadline), |_| ()),
+            |message| end.send_call(message, WhenFull::Wait(deadline), |_| ()),
         )?;
         sent.map_err(|Unsent { error, .. }| {
             end.take_last_deliveries(deadline);
@@ -183,7 +184,7 @@ impl Coprocess {
     /// ```
     pub fn emit_bytes(&self, event: &str, value: &[u8]) -> Result<()> {
         let end = self.own_end()?;
-        let send = |message: &mut Message<'_>| end.outbox.send(end, message, Patience::Until(None));
+        let send = |message: &mut Message<'_>| end.send(message, WhenFull::Wait(None));
         Ok(Message::new().deliver_bytes(Head::Event(Subject::Named(event.as_bytes())), value, end.terms.max_message, send)??)
     }
 

@@ -14,7 +14,8 @@ use crate::api::coprocess::{Coprocess, call_head};
 use crate::api::pending::{Pending, Read};
 use crate::end::End;
 use crate::error::{Error, Result, Step};
-use crate::send::outbox::Patience;
+use crate::send::send_queue::Quota;
+use crate::send::outbox::WhenFull;
 use crate::time::deadline::has_passed;
 use crate::types::looked_at::Unnumbered;
 use crate::types::pairs::PairId;
@@ -145,7 +146,7 @@ impl<R: DeserializeOwned> Call<R> {
         Call::encoding(co, method, deadline, None, |message, deadline| {
             let end = co.end();
             let (mut unnumbered, mut asked) = (Unnumbered::default(), None);
-            let subject = end.subject_of_call::<_, R>(method, &args, Patience::Own, &mut unnumbered, &mut asked)?;
+            let subject = end.subject_of_call::<_, R>(method, &args, WhenFull::Queue(Quota::Own), &mut unnumbered, &mut asked)?;
             message.encode(call_head(end, subject, deadline), &args, end.terms.max_message, method)?;
             Ok(asked)
         })
@@ -176,7 +177,7 @@ impl<R: DeserializeOwned> Unsent<R> {
         if has_passed(self.deadline) {
             return Err(Error::Timeout.into());
         }
-        match self.end.outbox.send_call(&self.end, &mut self.message, Patience::Task, |_| ()) {
+        match self.end.send_call(&mut self.message, WhenFull::Queue(Quota::Tasks), |_| ()) {
             Ok(id) => {
                 let pending = Pending::new(self.end, id, self.method, self.deadline, self.asked).withdrawn_if_dropped();
                 Ok(if let Some(read) = self.read { pending.reading(read) } else { pending })

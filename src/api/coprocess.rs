@@ -19,7 +19,8 @@ use crate::error::{Error, Reason, Result, Step};
 use crate::panicked::note_panics;
 use crate::process::Ended;
 use crate::recv::registry::{Handlers, Incoming};
-use crate::send::outbox::{Patience, Unsent};
+use crate::send::outbox::WhenFull;
+use crate::end::send::Unsent;
 use crate::stats::Stats;
 use crate::types::looked_at::Unnumbered;
 use crate::types::pairs::PairId;
@@ -247,7 +248,7 @@ impl Coprocess {
     ) -> Step<(CallId, Option<PairId>)> {
         let end = self.own_end()?;
         let (mut unnumbered, mut asked) = (Unnumbered::default(), None);
-        let subject = match end.subject_of_call::<_, R>(method, &args, Patience::Until(deadline), &mut unnumbered, &mut asked) {
+        let subject = match end.subject_of_call::<_, R>(method, &args, WhenFull::Wait(deadline), &mut unnumbered, &mut asked) {
             Ok(subject) => subject,
             Err(error) => {
                 end.take_last_deliveries(deadline);
@@ -258,7 +259,7 @@ impl Coprocess {
         let head = call_head(end, subject, deadline);
         let mut unclaimed = Unclaimed { end, id: None };
         let sent = message.deliver(head, &args, end.terms.max_message, method, |message| {
-            let sent = end.outbox.send_call(end, message, Patience::Until(deadline), |_| ());
+            let sent = end.send_call(message, WhenFull::Wait(deadline), |_| ());
             unclaimed.id = sent.as_ref().ok().copied();
             sent
         })?;
@@ -325,7 +326,7 @@ impl Coprocess {
         end.need_background()?;
         let deadline = end.default_deadline();
         let (mut unnumbered, mut asked) = (Unnumbered::default(), None);
-        let subject = end.subject_of_call::<_, R>(method, &args, Patience::Until(deadline), &mut unnumbered, &mut asked)?;
+        let subject = end.subject_of_call::<_, R>(method, &args, WhenFull::Wait(deadline), &mut unnumbered, &mut asked)?;
         let mut message = Message::new();
         let head = call_head(end, subject, deadline);
         let name: Box<str> = method.into();
@@ -340,7 +341,7 @@ impl Coprocess {
             callback(result);
         }));
         let sent = message.deliver(head, &args, end.terms.max_message, method, |message| {
-            end.outbox.send_call(end, message, Patience::Until(deadline), |id| {
+            end.send_call(message, WhenFull::Wait(deadline), |id| {
                 // Before it is sent, so that the answer finds it.
                 early = end.pending.notify(id, callback).err();
             })
@@ -399,7 +400,7 @@ impl Coprocess {
     /// # Ok::<(), coprocess::Error>(())
     /// ```
     pub fn emit(&self, event: &str, value: impl Serialize) -> Result<()> {
-        self.send_event(event, value, Patience::Until(None))
+        self.send_event(event, value, WhenFull::Wait(None))
     }
 
     /// As [`emit`](Self::emit), but never waits.
@@ -421,7 +422,7 @@ impl Coprocess {
     /// # Ok::<(), coprocess::Error>(())
     /// ```
     pub fn try_emit(&self, event: &str, value: impl Serialize) -> Result<()> {
-        self.send_event(event, value, Patience::None)
+        self.send_event(event, value, WhenFull::Fail)
     }
 
     /// As [`emit`](Self::emit), with a deadline for the whole operation.
@@ -439,14 +440,14 @@ impl Coprocess {
     /// # Ok::<(), coprocess::Error>(())
     /// ```
     pub fn emit_timeout(&self, event: &str, value: impl Serialize, timeout: Duration) -> Result<()> {
-        self.send_event(event, value, Patience::Until(Instant::now().checked_add(timeout)))
+        self.send_event(event, value, WhenFull::Wait(Instant::now().checked_add(timeout)))
     }
 
     #[inline]
-    fn send_event(&self, event: &str, value: impl Serialize, patience: Patience) -> Result<()> {
+    fn send_event(&self, event: &str, value: impl Serialize, when_full: WhenFull) -> Result<()> {
         let end = self.own_end()?;
         let mut unnumbered = Unnumbered::default();
-        let subject = match end.subject_of_event(event, &value, patience, &mut unnumbered) {
+        let subject = match end.subject_of_event(event, &value, when_full, &mut unnumbered) {
             Ok(subject) => subject,
             Err(error) => {
                 end.count_refused(&error);
@@ -455,7 +456,7 @@ impl Coprocess {
         };
         let mut message = Message::new();
         let head = Head::Event(subject);
-        let sent = message.deliver(head, &value, end.terms.max_message, event, |message| end.outbox.send(end, message, patience))?;
+        let sent = message.deliver(head, &value, end.terms.max_message, event, |message| end.send(message, when_full))?;
         Ok(sent.inspect_err(|error| end.count_refused(error))?)
     }
 
@@ -726,7 +727,7 @@ impl Coprocess {
         end.finish_arrived(deadline);
         end.flush_gauges();
         // Answers that still wait for room were sent, as far as their handlers know.
-        end.outbox.wait_until_none_is_kept(deadline, || end.is_over() || end.is_gone());
+        end.wait_until_none_is_queued(deadline, || end.is_over() || end.is_gone());
         end.close();
         match end.worker() {
             None => Ok(None),

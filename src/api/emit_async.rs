@@ -15,8 +15,8 @@ use crate::calls::ids::EmissionId;
 use crate::calls::timers::Due;
 use crate::end::End;
 use crate::error::{Error, Result, Step};
-use crate::send::kept::Kind;
-use crate::send::outbox::Patience;
+use crate::send::send_queue::{Quota, TaskKey};
+use crate::send::outbox::WhenFull;
 use crate::time::deadline::has_passed;
 use crate::types::looked_at::Unnumbered;
 use crate::wire::header::Subject;
@@ -147,7 +147,7 @@ impl Event {
     fn emit_until(&self, value: impl Serialize, until: Option<Instant>) -> Emission {
         Emission::new(self, until, |message| {
             let mut unnumbered = Unnumbered::default();
-            let subject = self.end().subject_of_event(self.name(), &value, Patience::Own, &mut unnumbered)?;
+            let subject = self.end().subject_of_event(self.name(), &value, WhenFull::Queue(Quota::Own), &mut unnumbered)?;
             message.encode(self.head(subject), &value, self.end().terms.max_message, self.name())
         })
     }
@@ -249,7 +249,7 @@ impl Kept {
         // The waker is in place: whatever ends the pair from here on finds it. What ended it before is seen here.
         if let Err(error) = end.check_open() {
             // It may have been sent just before that: whoever sends says so before the lock is free that this takes.
-            end.outbox.take_back(Kind::Event(id));
+            end.outbox.take_back(TaskKey::Event(id));
             return Poll::Ready(end.emissions.remove(id).unwrap_or(Err(error)));
         }
         if let (Some(at), false) = (self.until, self.timed) {
@@ -269,7 +269,7 @@ impl Drop for Kept {
         if let (Some(at), true) = (self.until, self.timed) {
             self.end.timers.remove(at, Due::Event(self.id));
         }
-        self.end.outbox.take_back(Kind::Event(self.id));
+        self.end.outbox.take_back(TaskKey::Event(self.id));
         self.end.emissions.remove(self.id);
     }
 }

@@ -10,7 +10,8 @@ use crate::calls::ids::EmissionId;
 use crate::end::End;
 use crate::error::{Error, Result, Step};
 use crate::send::gauges::Gauge;
-use crate::send::outbox::Patience;
+use crate::send::send_queue::Quota;
+use crate::send::outbox::WhenFull;
 use crate::stats::Counters;
 use crate::types::looked_at::Unnumbered;
 use crate::wire::header::{Head, Subject};
@@ -173,7 +174,7 @@ impl Event {
     pub fn emit(&self, value: impl Serialize) -> Result<()> {
         self.end.check_own()?;
         let mut unnumbered = Unnumbered::default();
-        let subject = match self.end.subject_of_event(&self.name, &value, self.patience(), &mut unnumbered) {
+        let subject = match self.end.subject_of_event(&self.name, &value, self.when_full(), &mut unnumbered) {
             Ok(subject) => subject,
             Err(error) => return Ok(self.unsent(error)?),
         };
@@ -213,7 +214,7 @@ impl Event {
     /// Sends a message, for a task. Returns whether it is kept, and the task is to wait until it is sent.
     pub(crate) fn send_for_task(&self, message: &mut Message<'_>, id: EmissionId) -> Step<bool> {
         if matches!(self.policy, Policy::Wait) {
-            return self.end.outbox.send_event(&self.end, message, id);
+            return self.end.send_event(message, id);
         }
         self.send(message)?;
         Ok(false)
@@ -223,16 +224,16 @@ impl Event {
         let end = &self.end;
         match &self.policy {
             Policy::KeepLatest(gauge) => end.emit_gauge(gauge, message),
-            _ => end.outbox.send(end, message, self.patience()).or_else(|error| self.unsent(error)),
+            _ => end.send(message, self.when_full()).or_else(|error| self.unsent(error)),
         }
     }
 
     /// How long what is sent for the event waits for room.
-    fn patience(&self) -> Patience {
+    fn when_full(&self) -> WhenFull {
         match self.policy {
-            Policy::Wait => Patience::Until(None),
-            Policy::Fail | Policy::DropNewest => Patience::None,
-            Policy::KeepLatest(_) => Patience::Own,
+            Policy::Wait => WhenFull::Wait(None),
+            Policy::Fail | Policy::DropNewest => WhenFull::Fail,
+            Policy::KeepLatest(_) => WhenFull::Queue(Quota::Own),
         }
     }
 

@@ -21,7 +21,8 @@ use crate::error::Result;
 use crate::panicked::panic_message;
 use crate::panicked::{DROPPED, unwinding_message};
 use crate::recv::registry::Incoming;
-use crate::send::outbox::Patience;
+use crate::send::send_queue::Quota;
+use crate::send::outbox::WhenFull;
 use crate::stats::Counters;
 #[cfg(feature = "tokio")]
 use crate::sync::user_panic::forget_panic;
@@ -84,7 +85,7 @@ impl<R> Reply<R> {
             end.served.fetch_sub(1, Ordering::Relaxed);
             Counters::add(&end.counters.calls_refused);
             // If this fails, nobody waits for it.
-            let _ = end.refuse(id, method, Failure::Overloaded, end.patience_of_answers());
+            let _ = end.refuse(id, method, Failure::Overloaded, end.answers_when_full());
             return None;
         }
         // Relaxed: made by the thread that runs the handler.
@@ -214,11 +215,11 @@ impl<R> Reply<R> {
     /// # Ok::<(), coprocess::Error>(())
     /// ```
     pub fn fail(mut self, message: impl Display) -> Result<()> {
-        let patience = self.end.patience_of_answers();
-        self.refuse(&message.to_string(), patience)
+        let when_full = self.end.answers_when_full();
+        self.refuse(&message.to_string(), when_full)
     }
 
-    fn refuse(&mut self, message: &str, patience: Patience) -> Result<()> {
+    fn refuse(&mut self, message: &str, when_full: WhenFull) -> Result<()> {
         self.end.check_own()?;
         // Also if nobody waits any more: this was the last of it.
         self.leave();
@@ -226,7 +227,7 @@ impl<R> Reply<R> {
             return Ok(());
         }
         match self.call.take() {
-            Some((id, method)) => self.end.refuse(id, &method, Failure::Remote(message), patience),
+            Some((id, method)) => self.end.refuse(id, &method, Failure::Remote(message), when_full),
             None => Ok(()),
         }
     }
@@ -252,11 +253,11 @@ impl<R: Serialize> Reply<R> {
     /// # Ok::<(), coprocess::Error>(())
     /// ```
     pub fn send(mut self, result: R) -> Result<()> {
-        let patience = self.end.patience_of_answers();
-        self.answer(result, patience)
+        let when_full = self.end.answers_when_full();
+        self.answer(result, when_full)
     }
 
-    fn answer(&mut self, result: R, patience: Patience) -> Result<()> {
+    fn answer(&mut self, result: R, when_full: WhenFull) -> Result<()> {
         self.end.check_own()?;
         // As in `refuse`.
         self.leave();
@@ -264,7 +265,7 @@ impl<R: Serialize> Reply<R> {
             return Ok(());
         }
         let Some((id, method)) = &self.call else { return Ok(()) };
-        let sent = self.end.answer(*id, method, self.asks, &result, || patience);
+        let sent = self.end.answer(*id, method, self.asks, &result, || when_full);
         // Not before: if the result panics while it is encoded, the call is not answered.
         self.call = None;
         sent
@@ -299,16 +300,16 @@ impl<R: Serialize> Reply<R> {
     pub(crate) fn settle(mut self, outcome: std::result::Result<R, String>) {
         // If this fails: Encode and TooLarge were reported to the caller; everything else means that there is no caller any more.
         let _ = match outcome {
-            Ok(result) => match catch_unwind(AssertUnwindSafe(|| self.answer(result, Patience::TaskAnswer))) {
+            Ok(result) => match catch_unwind(AssertUnwindSafe(|| self.answer(result, WhenFull::Queue(Quota::TaskAnswers)))) {
                 Ok(answered) => answered,
                 // The result, while it was encoded or when it was dropped. The panic hook has reported it.
                 Err(panic) => {
                     let message = panic_message(&*panic);
                     forget_panic(panic);
-                    self.refuse(&message, Patience::TaskAnswer)
+                    self.refuse(&message, WhenFull::Queue(Quota::TaskAnswers))
                 }
             },
-            Err(message) => self.refuse(&message, Patience::TaskAnswer),
+            Err(message) => self.refuse(&message, WhenFull::Queue(Quota::TaskAnswers)),
         };
     }
 }
@@ -330,6 +331,6 @@ impl<R> Drop for Reply<R> {
         }
         let panicked = if unanswered { unwinding_message() } else { None };
         // If the pair is over, no caller waits for it.
-        let _ = self.refuse(panicked.as_deref().unwrap_or(DROPPED), self.end.patience_of_answers());
+        let _ = self.refuse(panicked.as_deref().unwrap_or(DROPPED), self.end.answers_when_full());
     }
 }

@@ -12,12 +12,12 @@ impl End {
     /// Answers a call with bytes, from within its handler.
     pub(crate) fn settle_bytes<R: AsRef<[u8]>>(self: &Arc<Self>, call: &Incoming<'_>, result: R) {
         let (id, method) = (call.id, call.method);
-        let patience = self.patience_of_answers();
-        let send = |message: &mut Message<'_>| self.outbox.send(self, message, patience);
+        let when_full = self.answers_when_full();
+        let send = |message: &mut Message<'_>| self.send(message, when_full);
         let sent = Message::new().deliver_bytes(Head::Answer(id), result.as_ref(), self.terms.max_message, send).flatten();
         if let Err(error) = sent {
             // If it was too large, its caller is told; everything else means that there is no caller any more.
-            let _ = self.answer_failed(id, method, *error, patience);
+            let _ = self.answer_failed(id, method, *error, when_full);
         }
         if needs_drop::<R>() {
             // The call is answered: a panic from here on must not answer it again.

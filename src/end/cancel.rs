@@ -5,8 +5,8 @@ use std::sync::Arc;
 use crate::calls::cancels::GivenUp;
 use crate::calls::in_flight::Forgotten;
 use crate::end::End;
-use crate::send::kept::Kind;
-use crate::send::outbox::Patience;
+use crate::send::send_queue::{Quota, TaskKey};
+use crate::send::outbox::WhenFull;
 use crate::stats::Counters;
 use crate::wire::header::{CallId, Head};
 use crate::wire::message::Message;
@@ -55,7 +55,7 @@ impl End {
         if self.check_open().is_err() {
             return;
         }
-        if self.outbox.take_back(Kind::Call(id)) {
+        if self.outbox.take_back(TaskKey::Call(id)) {
             // It was not sent yet, and will not be.
             return;
         }
@@ -64,7 +64,7 @@ impl End {
             GivenUp::Withdrawn => Head::Withdraw(id),
         };
         let mut message = Message::new();
-        let sent = message.encode(head, &(), usize::MAX, "").and_then(|()| self.outbox.send(self, &mut message, Patience::Own));
+        let sent = message.encode(head, &(), usize::MAX, "").and_then(|()| self.send(&mut message, WhenFull::Queue(Quota::Own)));
         if sent.is_ok() {
             self.outbox.urge();
             Counters::add(&self.deferred.counters.sent);

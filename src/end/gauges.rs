@@ -5,7 +5,8 @@ use std::sync::Arc;
 use crate::end::End;
 use crate::error::Step;
 use crate::send::gauges::{Gauge, Offered};
-use crate::send::outbox::Patience;
+use crate::send::send_queue::Quota;
+use crate::send::outbox::WhenFull;
 use crate::stats::Counters;
 use crate::wire::header::Head;
 use crate::wire::message::Message;
@@ -31,7 +32,7 @@ impl End {
                 }
                 Offered::Send => {
                     // If this fails, the pair is over.
-                    let sent = self.outbox.send(self, message, Patience::Own);
+                    let sent = self.send(message, WhenFull::Queue(Quota::Own));
                     self.send_held(gauge, gauge.sent());
                     return sent;
                 }
@@ -43,7 +44,7 @@ impl End {
     fn send_held(self: &Arc<Self>, gauge: &Gauge, held: Option<Message<'static>>) {
         let Some(mut message) = held else { return };
         // If this fails, the pair is over.
-        let _ = self.outbox.send(self, &mut message, Patience::Own);
+        let _ = self.send(&mut message, WhenFull::Queue(Quota::Own));
         gauge.reuse(message);
     }
 
@@ -65,7 +66,7 @@ impl End {
     pub(crate) fn send_receipt(self: &Arc<Self>, number: u32) -> Step<()> {
         let mut message = Message::new();
         message.encode(Head::Receipt(number), &(), usize::MAX, "")?;
-        let sent = self.outbox.send(self, &mut message, Patience::Answer);
+        let sent = self.send(&mut message, WhenFull::Queue(Quota::Answers));
         debug_assert!(sent.is_ok() || self.check_open().is_err(), "a receipt fails only if the pair is over: {sent:?}");
         Ok(())
     }

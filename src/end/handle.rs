@@ -17,7 +17,8 @@ use crate::error::{Error, Result, Step};
 use crate::limits::MAX_DEPTH;
 use crate::panicked::{DROPPED, panic_message};
 use crate::recv::registry::{Incoming, Listener, Snapshot, Table};
-use crate::send::outbox::Patience;
+use crate::send::send_queue::Quota;
+use crate::send::outbox::WhenFull;
 use crate::stats::Counters;
 use crate::sync::user_panic::{contain, forget_panic};
 use crate::text::clip;
@@ -410,7 +411,7 @@ impl End {
         }
     }
 
-    /// Sends the result of a call. `patience` is asked when it is needed: not while the result is encoded.
+    /// Sends the result of a call. `when_full` is asked when it is needed: not while the result is encoded.
     #[inline]
     pub(crate) fn answer(
         self: &Arc<Self>,
@@ -418,30 +419,30 @@ impl End {
         method: &str,
         asks: bool,
         result: &impl Serialize,
-        patience: impl Fn() -> Patience,
+        when_full: impl Fn() -> WhenFull,
     ) -> Result<()> {
         let kinds = if asks { Kinds::of_result(result) } else { None };
         let head = if let Some(kinds) = &kinds { Head::DescribedAnswer(id, kinds) } else { Head::Answer(id) };
         let mut message = Message::new();
         let sent =
-            message.deliver(head, result, self.terms.max_message, method, |message| self.outbox.send(self, message, patience())).flatten();
+            message.deliver(head, result, self.terms.max_message, method, |message| self.send(message, when_full())).flatten();
         match sent {
             Ok(()) => Ok(()),
-            Err(error) => self.answer_failed(id, method, *error, patience()),
+            Err(error) => self.answer_failed(id, method, *error, when_full()),
         }
     }
 
     #[cold]
-    pub(crate) fn answer_failed(self: &Arc<Self>, id: CallId, method: &str, error: Error, patience: Patience) -> Result<()> {
+    pub(crate) fn answer_failed(self: &Arc<Self>, id: CallId, method: &str, error: Error, when_full: WhenFull) -> Result<()> {
         if matches!(error, Error::Encode { .. } | Error::TooLarge { .. }) {
             // The caller must hear of it, and so must the one who answers.
-            self.refuse(id, method, Failure::Remote(&format!("its result cannot be sent: {error}")), patience)?;
+            self.refuse(id, method, Failure::Remote(&format!("its result cannot be sent: {error}")), when_full)?;
         }
         Err(error)
     }
 
     /// Sends the failure of a call.
-    pub(crate) fn refuse(self: &Arc<Self>, id: CallId, method: &str, failure: Failure<'_>, patience: Patience) -> Result<()> {
+    pub(crate) fn refuse(self: &Arc<Self>, id: CallId, method: &str, failure: Failure<'_>, when_full: WhenFull) -> Result<()> {
         // A message may be as long as its caller pleases; the bound holds for this answer, too.
         let failure = match failure {
             Failure::Remote(message) => Failure::Remote(clip(message, self.terms.max_message.saturating_sub(64).min(64 * 1024))),
@@ -450,17 +451,17 @@ impl End {
         };
         let mut message = Message::new();
         message.encode(Head::Failure(id, failure), &(), usize::MAX, method)?;
-        Ok(self.outbox.send(self, &mut message, patience)?)
+        Ok(self.send(&mut message, when_full)?)
     }
 
     /// A thread that dispatches must go on; any other that answers waits for room, as a sender does.
-    pub(crate) fn patience_of_answers(&self) -> Patience {
-        if self.lead.is_mine() { Patience::Answer } else { Patience::Until(None) }
+    pub(crate) fn answers_when_full(&self) -> WhenFull {
+        if self.lead.is_mine() { WhenFull::Queue(Quota::Answers) } else { WhenFull::Wait(None) }
     }
 
     /// As [`refuse`](Self::refuse), where nobody is left to be told if it does not arrive: the caller's end is over.
     fn fail(self: &Arc<Self>, id: CallId, method: &str, failure: Failure<'_>) {
-        let sent = self.refuse(id, method, failure, self.patience_of_answers());
+        let sent = self.refuse(id, method, failure, self.answers_when_full());
         debug_assert!(sent.is_ok() || self.check_open().is_err(), "an answer fails only if the pair is over: {sent:?}");
     }
 
@@ -470,13 +471,13 @@ impl End {
         // If this fails: Encode and TooLarge were reported to the caller; everything else means that there is no caller any more.
         match outcome {
             Ok(result) => {
-                let _ = self.answer(call.id, call.method, call.asks, &result, || self.patience_of_answers());
+                let _ = self.answer(call.id, call.method, call.asks, &result, || self.answers_when_full());
                 if needs_drop::<R>() {
                     // The call is answered: a panic from here on must not answer it again.
                     self.contain(|| drop(result));
                 }
             }
-            Err(message) => drop(self.refuse(call.id, call.method, Failure::Remote(&message), self.patience_of_answers())),
+            Err(message) => drop(self.refuse(call.id, call.method, Failure::Remote(&message), self.answers_when_full())),
         }
     }
 

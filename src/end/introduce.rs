@@ -8,7 +8,8 @@ use serde::de::DeserializeOwned;
 use crate::end::End;
 use crate::error::{Error, Result, Step};
 use crate::limits::MAX_INTRODUCED_NAME;
-use crate::send::outbox::Patience;
+use crate::send::send_queue::Quota;
+use crate::send::outbox::WhenFull;
 use crate::settings::TypeCheck;
 use crate::types::introduced::Introduced;
 use crate::types::looked_at::{Kinds, Unnumbered};
@@ -45,7 +46,7 @@ impl End {
         self: &Arc<Self>,
         name: &'a str,
         value: &T,
-        patience: Patience,
+        when_full: WhenFull,
         unnumbered: &'a mut Unnumbered,
     ) -> Step<Subject<'a>> {
         if self.is_urged() {
@@ -54,7 +55,7 @@ impl End {
         let types = TypeOf::<T>::number();
         let number = match self.pairs.number(name, types) {
             Some(number) => Some(number),
-            None => self.look_at(name, types, value, patience, unnumbered, None)?,
+            None => self.look_at(name, types, value, when_full, unnumbered, None)?,
         };
         Ok(unnumbered.subject(number, name, false))
     }
@@ -71,14 +72,14 @@ impl End {
         self: &Arc<Self>,
         name: &'a str,
         args: &A,
-        patience: Patience,
+        when_full: WhenFull,
         unnumbered: &'a mut Unnumbered,
         asked: &mut Option<PairId>,
     ) -> Step<Subject<'a>> {
         let types = Types::<A, R>::number();
         let number = match self.pairs.number(name, types) {
             Some(number) => Some(number),
-            None => self.look_at(name, types, args, patience, unnumbered, Some(asked))?,
+            None => self.look_at(name, types, args, when_full, unnumbered, Some(asked))?,
         };
         Ok(unnumbered.subject(number, name, true))
     }
@@ -91,7 +92,7 @@ impl End {
         name: &str,
         types: usize,
         value: &T,
-        patience: Patience,
+        when_full: WhenFull,
         without: &mut Unnumbered,
         asked: Option<&mut Option<PairId>>,
     ) -> Step<Option<Number>> {
@@ -106,7 +107,7 @@ impl End {
             Some((id, pair)) => match pair.known(&kinds) {
                 Known::Number(number) => Some(number),
                 Known::Refused(place) => return Err(refused(name, &kinds, place)),
-                Known::New => self.introduce(id, pair, asks, &kinds, patience)?,
+                Known::New => self.introduce(id, pair, asks, &kinds, when_full)?,
                 Known::TooMany => None,
             },
             None => None,
@@ -127,7 +128,7 @@ impl End {
     }
 
     /// Introduces a name and kinds. Returns `None` if there are too many, or there is no room now.
-    fn introduce(self: &Arc<Self>, id: PairId, pair: &Pair, of_call: bool, kinds: &[u8], patience: Patience) -> Step<Option<u32>> {
+    fn introduce(self: &Arc<Self>, id: PairId, pair: &Pair, of_call: bool, kinds: &[u8], when_full: WhenFull) -> Step<Option<u32>> {
         let name = pair.name();
         let (size, max) = (name.len().saturating_add(HEAD_BYTES), self.terms.max_message);
         if size > max {
@@ -140,10 +141,10 @@ impl End {
         message.encode_bytes(head, &[], usize::MAX)?;
         let sent_bytes = message.bytes();
         // It is not kept for later: what comes behind it in the queue may be given up, or unheard.
-        let may_wait = matches!(patience, Patience::Until(_));
-        let sent = match self.outbox.send(self, &mut message, if may_wait { patience } else { Patience::None }) {
+        let may_wait = matches!(when_full, WhenFull::Wait(_));
+        let sent = match self.send(&mut message, if may_wait { when_full } else { WhenFull::Fail }) {
             // The value alone may have room at once where this never has, with the value or without.
-            Err(error) if matches!(*error, Error::TooLarge { .. }) => self.outbox.send(self, &mut message, Patience::Own),
+            Err(error) if matches!(*error, Error::TooLarge { .. }) => self.send(&mut message, WhenFull::Queue(Quota::Own)),
             sent => sent,
         };
         match sent {
@@ -206,7 +207,7 @@ impl End {
         // If this fails, the pair is over.
         let encoded = message.encode_bytes(head, &[], usize::MAX);
         let size = message.bytes();
-        if encoded.and_then(|()| self.outbox.send(self, &mut message, Patience::Own)).is_ok() {
+        if encoded.and_then(|()| self.send(&mut message, WhenFull::Queue(Quota::Own))).is_ok() {
             self.outbox.discount(size);
             self.outbox.urge();
         }

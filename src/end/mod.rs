@@ -46,6 +46,7 @@ pub(crate) mod look_ahead;
 pub(crate) mod poll;
 pub(crate) mod poll_answer;
 pub(crate) mod raise;
+pub(crate) mod send;
 pub(crate) mod space;
 pub(crate) mod timeouts;
 pub(crate) mod unheard;
@@ -347,19 +348,19 @@ impl End {
     fn wake_everybody(&self) {
         // The state was changed; pairs with the fence in `SleepGuard::new`.
         fence(Ordering::SeqCst);
-        self.outbox.stir();
+        self.outbox.notify();
         self.seat.stir();
         self.stir_readiness();
         self.lead.wake_resident(&self.watch);
         // Also against a hostile other side that rewrites the bells: until nobody is on the way to sleep any more. Nobody starts anew, since
         // everybody looks at the state before.
-        let mut patience = Backoff::default();
+        let mut backoff = Backoff::default();
         while self.waiting_for_data.load(Ordering::Relaxed) > 0 || self.waiting_for_room.load(Ordering::Relaxed) > 0 {
             let woken = self.watch.wake_local(Sleeper::Guest).and_then(|_| self.watch.wake_local_for_room());
             if woken.is_err() {
                 break;
             }
-            patience.pause();
+            backoff.pause();
         }
         self.lead.stir();
     }
@@ -371,13 +372,13 @@ impl End {
         // Pairs with the fence in `SleepGuard::new`.
         fence(Ordering::SeqCst);
         self.lead.wake_resident(&self.watch);
-        self.outbox.stir();
-        let mut patience = Backoff::default();
+        self.outbox.notify();
+        let mut backoff = Backoff::default();
         while self.attention.load(Ordering::Relaxed) && self.waiting_for_data.load(Ordering::Relaxed) > 0 {
             if self.watch.wake_local(Sleeper::Guest).is_err() {
                 break;
             }
-            patience.pause();
+            backoff.pause();
         }
     }
 
@@ -455,7 +456,7 @@ impl End {
             bytes_sent: sent.bytes,
             messages_received,
             bytes_received,
-            waits_for_room: sent.waits_for_room,
+            waits_for_room: sent.waits_for_space,
             sleeps: get(&self.counters.sleeps),
             wakeups_sent: sent.wakeups.wrapping_add(wakeups),
             events_unheard: get(&self.counters.events_unheard),

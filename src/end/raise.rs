@@ -40,7 +40,7 @@ impl End {
     /// Makes the thread that has the seat look whether it should give it up.
     pub(crate) fn evict(&self) {
         self.lead.wake_resident(&self.watch);
-        self.outbox.stir();
+        self.outbox.notify();
         self.stir_readiness();
     }
 

@@ -21,7 +21,7 @@ impl End {
 
     /// Waits until there is room, moving what has arrived out of the way of the other side, which may be waiting for room, too. `crowded` is
     /// called while the bound of that is reached.
-    pub(crate) fn wait_for_room(&self, room: Room, deadline: Option<Instant>, crowded: impl Fn()) -> Result<()> {
+    pub(crate) fn wait_for_space(&self, room: Room, deadline: Option<Instant>, crowded: impl Fn()) -> Result<()> {
         loop {
             if self.watch.has_room(room) {
                 return Ok(());

@@ -5,7 +5,8 @@ use std::sync::atomic::Ordering;
 
 use crate::end::End;
 use crate::error::Error;
-use crate::send::outbox::Patience;
+use crate::send::send_queue::Quota;
+use crate::send::outbox::WhenFull;
 use crate::stats::Counters;
 use crate::types::pairs::Pairs;
 use crate::wire::header::{Head, Subject, split};
@@ -38,7 +39,7 @@ impl End {
         let head = Head::Event(Subject::Named(LISTENING.as_bytes()));
         // A courtesy: if the pair is over, the other end needs no notice. This thread must not wait:
         // the other end may be waiting for the handler.
-        let sent = message.encode(head, &(), usize::MAX, LISTENING).and_then(|()| self.outbox.send(self, &mut message, Patience::Own));
+        let sent = message.encode(head, &(), usize::MAX, LISTENING).and_then(|()| self.send(&mut message, WhenFull::Queue(Quota::Own)));
         drop(sent);
     }
 

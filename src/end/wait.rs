@@ -367,7 +367,7 @@ impl End {
     pub(crate) fn wait_while_crowded(self: &Arc<Self>, deadline: Option<Instant>, done: impl Fn() -> bool) -> Result<()> {
         self.salvage_answers()?;
         let over = || self.is_disturbed() || done() || self.inbox().is_full();
-        self.outbox.wait_until_kept(CROWDED_BYTES, earlier(deadline, self.timers.earliest()), over);
+        self.wait_until_unread_below(CROWDED_BYTES, earlier(deadline, self.timers.earliest()), over);
         self.attend();
         self.expire();
         Ok(())

@@ -1,0 +1,431 @@
+//! Sends: publishes a message, waits for space, or hands the message to the queue.
+//!
+//! A thread that may not wait, since it dispatches or runs tasks, queues its message. A thread of its own
+//! sends the queued messages, for as long as there are some.
+
+use std::sync::{Arc, MutexGuard};
+use std::time::Instant;
+
+use coprocess_ring::{ChannelError, Misbehaved, Progress, Room};
+
+use crate::calls::ids::EmissionId;
+use crate::calls::in_flight::{Claimer, Forgotten, Outcome};
+use crate::end::End;
+use crate::error::{Error, Step};
+use crate::send::outbox::{Out, Turn, WhenFull};
+use crate::send::send_queue::{Queued, Quota, TaskKey};
+use crate::send::turn_queue::Next;
+use crate::time::deadline::{earlier, has_passed};
+use crate::wire::header::CallId;
+use crate::wire::message::Message;
+
+/// Why a call was not sent.
+#[derive(Debug)]
+pub(crate) struct Unsent {
+    pub(crate) error: Box<Error>,
+    /// Whether the call was still in flight, or never was. Otherwise its callback was told already how it
+    /// ended.
+    pub(crate) was_known: bool,
+}
+
+impl End {
+    /// Publishes a message. Takes the message away only if it is queued.
+    ///
+    /// # Blocking
+    ///
+    /// With [`WhenFull::Wait`]: until there is space and it is this thread's turn, the deadline passes, the
+    /// pair is over, or the peer has taken nothing for too long and has no handler.
+    ///
+    /// # Errors
+    ///
+    /// Nothing was sent in the sense that the receiver will ever see it.
+    #[inline]
+    pub(crate) fn send(self: &Arc<Self>, message: &mut Message<'_>, when_full: WhenFull) -> Step<()> {
+        self.send_prepared(message, when_full, |_, _| Ok(()))
+    }
+
+    /// As [`send`](Self::send), for a call: claims an entry for it. `prepare` sees the number of the call
+    /// before any other thread does.
+    ///
+    /// # Errors
+    ///
+    /// As [`send`](Self::send); the entry is free again, if it still was the call's.
+    #[inline]
+    pub(crate) fn send_call(
+        self: &Arc<Self>,
+        message: &mut Message<'_>,
+        when_full: WhenFull,
+        prepare: impl FnOnce(CallId),
+    ) -> Result<CallId, Unsent> {
+        let mut id = CallId::NONE;
+        // Kept here: what it has captured must not be dropped under the lock.
+        let mut prepare = Some(prepare);
+        let sent = self.send_prepared(message, when_full, |claimer, message| {
+            id = self.pending.claim(claimer)?;
+            message.address(id);
+            if let Some(prepare) = prepare.take() {
+                prepare(id);
+            }
+            Ok(())
+        });
+        match sent {
+            Ok(()) => Ok(id),
+            Err(error) => Err(Unsent { was_known: id == CallId::NONE || self.pending.forget(id) != Forgotten::Unknown, error }),
+        }
+    }
+
+    /// Sends a message, once `prepare` has seen to it when its turn has come.
+    #[inline]
+    fn send_prepared(
+        self: &Arc<Self>,
+        message: &mut Message<'_>,
+        when_full: WhenFull,
+        prepare: impl FnOnce(&mut Claimer, &mut Message<'_>) -> Step<()>,
+    ) -> Step<()> {
+        let mut out = self.outbox.lock();
+        if !out.is_free() {
+            return self.send_behind_others(out, message, when_full, prepare);
+        }
+        self.check_open()?;
+        prepare(&mut out.claimer, message)?;
+        match out.publish(message) {
+            Ok(Progress::Sent) => Ok(()),
+            Ok(Progress::NoRoom(space)) => self.send_without_space(out, message, when_full, space),
+            Err(error) => {
+                drop(out);
+                Err(self.channel_failed(error).into())
+            }
+        }
+    }
+
+    /// Sends a message while another thread has the turn.
+    #[cold]
+    fn send_behind_others(
+        self: &Arc<Self>,
+        mut out: MutexGuard<'_, Out>,
+        message: &mut Message<'_>,
+        when_full: WhenFull,
+        prepare: impl FnOnce(&mut Claimer, &mut Message<'_>) -> Step<()>,
+    ) -> Step<()> {
+        match when_full {
+            WhenFull::Fail => {
+                out.check_at_once(message)?;
+                self.check_open()?;
+                Err(Error::Full.into())
+            }
+            WhenFull::Queue(quota) => {
+                self.check_open()?;
+                prepare(&mut out.claimer, message)?;
+                let key = message.call().filter(|_| quota == Quota::Tasks).map(TaskKey::Call);
+                self.outbox.queue(&mut out, message.take(), quota, key);
+                drop(out);
+                self.check_unread(quota)
+            }
+            WhenFull::Wait(deadline) => {
+                drop(out);
+                let turn = self.wait_for_turn(message, deadline)?;
+                let prepared = {
+                    let mut out = self.outbox.lock();
+                    let prepared = self.check_open().and_then(|()| prepare(&mut out.claimer, message));
+                    prepared.inspect(|()| out.count_wait())
+                };
+                let sent = prepared.and_then(|()| self.send_in_turn(&turn, message, false, deadline, None, |sent| sent));
+                self.pass_on(turn);
+                sent
+            }
+        }
+    }
+
+    /// Sends the rest of a message that found no space for it.
+    #[cold]
+    fn send_without_space(
+        self: &Arc<Self>,
+        mut out: MutexGuard<'_, Out>,
+        message: &mut Message<'_>,
+        when_full: WhenFull,
+        space: Room,
+    ) -> Step<()> {
+        out.count_wait();
+        match when_full {
+            WhenFull::Fail => {
+                out.abandon();
+                out.check_at_once(message)?;
+                Err(Error::Full.into())
+            }
+            WhenFull::Queue(quota) => {
+                // The part that is published is abandoned: the message starts anew when its turn comes.
+                out.abandon();
+                let turn = out.take_turn();
+                let key = message.call().filter(|_| quota == Quota::Tasks).map(TaskKey::Call);
+                self.outbox.queue(&mut out, message.take(), quota, key);
+                drop(out);
+                self.send_queued_in_background(turn);
+                Ok(())
+            }
+            WhenFull::Wait(deadline) => {
+                let turn = out.take_turn();
+                drop(out);
+                let sent = self.send_in_turn(&turn, message, false, deadline, Some(space), |sent| sent);
+                self.pass_on(turn);
+                sent
+            }
+        }
+    }
+
+    /// Sends the event of a task. Returns `true` if the event is queued, and the task has to wait until it
+    /// is sent: `id` then says how that went.
+    ///
+    /// # Errors
+    ///
+    /// As [`send`](Self::send).
+    pub(crate) fn send_event(self: &Arc<Self>, message: &mut Message<'_>, id: EmissionId) -> Step<bool> {
+        match self.send(message, WhenFull::Fail) {
+            // A message that is too large to be sent at once is sent in parts.
+            Err(error) if matches!(*error, Error::Full | Error::TooLarge { .. }) => {}
+            sent => return sent.map(|()| false),
+        }
+        let mut out = self.outbox.lock();
+        self.check_open()?;
+        // Under the lock: no thread has sent the event yet.
+        self.emissions.keep(id);
+        self.outbox.queue(&mut out, message.take(), Quota::Tasks, Some(TaskKey::Event(id)));
+        if out.is_free() {
+            let turn = out.take_turn();
+            drop(out);
+            self.send_queued_in_background(turn);
+        }
+        Ok(true)
+    }
+
+    /// Ends the pair if the peer leaves too many answers unread.
+    #[inline]
+    fn check_unread(self: &Arc<Self>, quota: Quota) -> Step<()> {
+        if quota != Quota::Answers || !self.outbox.is_unread() {
+            return Ok(());
+        }
+        Err(self.channel_failed(ChannelError::Misbehaved(Misbehaved::Unread)).into())
+    }
+
+    /// Waits for the turn to send, which the caller [passes on](Self::pass_on).
+    #[cold]
+    fn wait_for_turn(self: &Arc<Self>, message: &Message<'_>, deadline: Option<Instant>) -> Step<Turn> {
+        let is_event = message.is_event();
+        let mut ticket = None;
+        let mut out = self.outbox.lock();
+        loop {
+            if let Some(turn) = out.try_take_turn(ticket) {
+                return Ok(turn);
+            }
+            let unheard_at = if is_event { out.unheard_at(&self.watch) } else { None };
+            let ended = match self.check_open() {
+                Err(error) => Some(error),
+                Ok(()) if self.must_not_wait_here() => Some(Error::Full.into()),
+                Ok(()) if has_passed(deadline) => Some(Error::Timeout.into()),
+                Ok(()) if has_passed(unheard_at) => Some(message.unheard(&self.pairs)),
+                Ok(()) => None,
+            };
+            if let Some(error) = ended {
+                out.leave_queue(ticket);
+                return Err(error);
+            }
+            ticket = Some(out.queue_up(ticket));
+            out = self.outbox.wait(out, earlier(deadline, unheard_at));
+        }
+    }
+
+    /// Ends a turn: the queue says whose turn is next.
+    fn pass_on(self: &Arc<Self>, turn: Turn) {
+        let mut out = self.outbox.lock();
+        if self.is_over() {
+            self.outbox.forget_queued(&mut out);
+        }
+        let next = out.pass_on(turn);
+        drop(out);
+        match next {
+            Some(turn) => self.send_queued_in_background(turn),
+            None => self.outbox.notify_all(),
+        }
+    }
+
+    /// Hands the queue to a thread of its own: the caller, which dispatches or runs tasks, must go on.
+    fn send_queued_in_background(self: &Arc<Self>, turn: Turn) {
+        let (end, theirs) = (self.clone(), turn.for_thread());
+        let started = std::thread::Builder::new().name("coprocess-send".to_owned()).spawn(move || end.send_queued(theirs, true));
+        if started.is_err() {
+            // Without a thread: here, although this thread then does nothing else.
+            self.send_queued(turn, false);
+        }
+    }
+
+    /// Sends the queued messages. Up to a waiting thread; if `stays`, until the queue is empty.
+    fn send_queued(self: &Arc<Self>, turn: Turn, stays: bool) {
+        let mut out = self.outbox.lock();
+        while !self.is_over() {
+            match out.next_queued() {
+                Next::Message(queued) => {
+                    drop(out);
+                    self.send_one_queued(&turn, queued);
+                    out = self.outbox.lock();
+                    if self.check_open().is_err() {
+                        break;
+                    }
+                }
+                Next::Thread => {
+                    // The turn is the called thread's now. That thread passes the turn on.
+                    self.outbox.notify_all();
+                    if !stays {
+                        return;
+                    }
+                    // To start a thread again for the message behind the called thread would take longer
+                    // than to send the message.
+                    out.lend_turn();
+                    while out.is_lent() {
+                        out = self.outbox.wait(out, None);
+                    }
+                }
+                Next::Anything => break,
+            }
+        }
+        // Under the lock since the last look: no message was queued meanwhile, unless the pair is over.
+        self.outbox.forget_queued(&mut out);
+        out.release_turn(turn);
+        drop(out);
+        self.outbox.notify_all();
+        if self.check_open().is_err() {
+            self.abandon_emissions();
+        }
+        #[cfg(feature = "tokio")]
+        self.wake_uncrowded();
+    }
+
+    /// Sends a queued message, unless its task has given it up.
+    fn send_one_queued(self: &Arc<Self>, turn: &Turn, queued: Queued) {
+        let Queued { message, quota, key } = queued;
+        match key {
+            Some(TaskKey::Call(id)) => {
+                if !self.pending.is_unanswered(id) {
+                    return;
+                }
+                let sent = self.send_in_turn(turn, &message, false, None, None, |sent| sent);
+                if let Err(error) = sent
+                    && self.check_open().is_ok()
+                {
+                    self.complete(id, Outcome::Failed(*error));
+                }
+            }
+            Some(TaskKey::Event(id)) => {
+                let deadline = self.emissions.deadline(id);
+                // Settled before any other thread has the lock: a task that finds the pair over asks
+                // under the lock whether its event was sent.
+                let waker = self.send_in_turn(turn, &message, false, deadline, None, |sent| self.emissions.settle(id, sent));
+                if let Some(waker) = waker {
+                    self.contain(|| waker.wake());
+                }
+            }
+            None => {
+                let sent = self.send_in_turn(turn, &message, quota == Quota::Own, None, None, |sent| sent);
+                if sent.is_err() && self.check_open().is_ok() {
+                    // Only where no thread could be started: the thread that dispatches cannot wait, and an
+                    // answer must not be lost.
+                    let _ = self.channel_failed(ChannelError::Wakeup(std::io::ErrorKind::OutOfMemory.into()));
+                }
+                if quota == Quota::Own {
+                    self.outbox.lock().sent_own(message.is_urgent());
+                }
+                if quota.is_of_answers() {
+                    self.outbox.sent_answer(message.cost());
+                }
+                self.outbox.notify();
+                #[cfg(feature = "tokio")]
+                if quota.is_of_answers() {
+                    self.wake_uncrowded();
+                }
+            }
+        }
+    }
+
+    /// Wakes the tasks that have an answer to send, if fewer answers are queued.
+    #[cfg(feature = "tokio")]
+    fn wake_uncrowded(&self) {
+        for waker in self.outbox.uncrowded() {
+            self.contain(|| waker.wake());
+        }
+    }
+
+    /// Sends a message, or what is left of it, and calls `done` under the lock.
+    ///
+    /// `is_own`: this end keeps the message of its own accord, so that it waits also for a peer without
+    /// handlers. `space`: what the message was found to need.
+    ///
+    /// # Blocking
+    ///
+    /// As [`send`](Self::send) with [`WhenFull::Wait`].
+    fn send_in_turn<T>(
+        self: &Arc<Self>,
+        _turn: &Turn,
+        message: &Message<'_>,
+        is_own: bool,
+        deadline: Option<Instant>,
+        mut space: Option<Room>,
+        done: impl FnOnce(Step<()>) -> T,
+    ) -> T {
+        loop {
+            let waited = match space {
+                None => Ok(()),
+                Some(space) => {
+                    let may_be_unheard = message.is_event() && !is_own;
+                    let unheard_at = if may_be_unheard { self.outbox.lock().unheard_at(&self.watch) } else { None };
+                    match self.wait_for_space(space, earlier(deadline, unheard_at), || self.outbox.notify()) {
+                        Err(Error::Timeout) if may_be_unheard && !has_passed(deadline) => {
+                            // The peer may have taken something meanwhile, or registered a handler.
+                            if !has_passed(unheard_at.and(self.outbox.lock().unheard_at(&self.watch))) {
+                                continue;
+                            }
+                            Err(message.unheard(&self.pairs))
+                        }
+                        waited => waited.map_err(Box::new),
+                    }
+                }
+            };
+            let mut out = self.outbox.lock();
+            let sent = match waited.and_then(|()| self.check_open()) {
+                Err(error) => Err(error),
+                Ok(()) => match out.publish(message) {
+                    Ok(Progress::Sent) => Ok(()),
+                    Ok(Progress::NoRoom(more)) => {
+                        space = Some(more);
+                        continue;
+                    }
+                    Err(error) => {
+                        drop(out);
+                        let failed = self.channel_failed(error);
+                        out = self.outbox.lock();
+                        Err(failed.into())
+                    }
+                },
+            };
+            if sent.is_err() {
+                out.abandon();
+            }
+            return done(sent);
+        }
+    }
+
+    /// Waits until the queued answers take less than `bytes` of memory, until `deadline`, or until `over`
+    /// returns `true`.
+    pub(crate) fn wait_until_unread_below(&self, bytes: usize, deadline: Option<Instant>, over: impl Fn() -> bool) {
+        let mut out = self.outbox.lock();
+        while self.outbox.unread() >= bytes && !over() && !has_passed(deadline) {
+            out = self.outbox.wait(out, deadline);
+        }
+    }
+
+    /// Waits until all answers and own messages that were queued are sent, until `deadline`, or until
+    /// `over` returns `true`.
+    pub(crate) fn wait_until_none_is_queued(&self, deadline: Option<Instant>, over: impl Fn() -> bool) {
+        let mut out = self.outbox.lock();
+        while (out.has_queued_own() || self.outbox.unread() > 0) && !over() && !has_passed(deadline) {
+            out = self.outbox.wait(out, deadline);
+        }
+    }
+}
