@@ -15,12 +15,12 @@ use crate::calls::cancels::GivenUp;
 use crate::calls::in_flight::{Completion, Notify, Outcome};
 use crate::calls::timers::Due;
 use crate::end::End;
+use crate::end::send::Unsent;
 use crate::error::{Error, Reason, Result, Step};
 use crate::panicked::note_panics;
 use crate::process::Ended;
-use crate::recv::registry::{Handlers, Incoming};
+use crate::recv::handlers::{Handlers, Incoming};
 use crate::send::outbox::WhenFull;
-use crate::end::send::Unsent;
 use crate::stats::Stats;
 use crate::types::looked_at::Unnumbered;
 use crate::types::pairs::PairId;
@@ -637,7 +637,7 @@ impl Coprocess {
         })
     }
 
-    pub(crate) fn register(&self, change: impl FnOnce(&mut Handlers)) -> &Self {
+    pub(crate) fn register(&self, change: impl FnOnce(&mut Handlers<End>)) -> &Self {
         // There is nobody to handle anything in a child of fork(2).
         let Ok(end) = self.own_end() else { return self };
         if end.worker().is_none() {

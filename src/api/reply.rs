@@ -20,9 +20,9 @@ use crate::error::Result;
 #[cfg(feature = "tokio")]
 use crate::panicked::panic_message;
 use crate::panicked::{DROPPED, unwinding_message};
-use crate::recv::registry::Incoming;
-use crate::send::send_queue::Quota;
+use crate::recv::handlers::Incoming;
 use crate::send::outbox::WhenFull;
+use crate::send::send_queue::Quota;
 use crate::stats::Counters;
 #[cfg(feature = "tokio")]
 use crate::sync::user_panic::forget_panic;

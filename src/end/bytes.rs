@@ -4,7 +4,7 @@ use std::mem::needs_drop;
 use std::sync::Arc;
 
 use crate::end::End;
-use crate::recv::registry::Incoming;
+use crate::recv::handlers::Incoming;
 use crate::wire::header::Head;
 use crate::wire::message::Message;
 

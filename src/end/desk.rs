@@ -5,7 +5,8 @@ use std::time::Instant;
 
 use crate::calls::in_flight::Outcome;
 use crate::calls::timers::Timers;
-use crate::recv::registry::Snapshot;
+use crate::end::End;
+use crate::recv::handlers::Snapshot;
 use crate::time::deadline::earlier;
 use crate::wire::message::{keep_spare, take_spare};
 
@@ -17,7 +18,7 @@ pub(crate) struct Desk {
     pub(crate) answer: Range<usize>,
     /// The outcome of the awaited call, if it is no answer, or was received by somebody else.
     pub(crate) outcome: Option<Outcome>,
-    pub(crate) handlers: Snapshot,
+    pub(crate) handlers: Snapshot<End>,
 }
 
 impl Desk {

@@ -16,9 +16,10 @@ use crate::end::desk::{Desk, Received, SpinFor};
 use crate::error::{Error, Result, Step};
 use crate::limits::MAX_DEPTH;
 use crate::panicked::{DROPPED, panic_message};
-use crate::recv::registry::{Incoming, Listener, Snapshot, Table};
-use crate::send::send_queue::Quota;
+use crate::recv::handlers::{Incoming, Listener, Snapshot};
+use crate::recv::registry::Table;
 use crate::send::outbox::WhenFull;
+use crate::send::send_queue::Quota;
 use crate::stats::Counters;
 use crate::sync::user_panic::{contain, forget_panic};
 use crate::text::clip;
@@ -236,7 +237,7 @@ impl End {
         self.nonsense().into()
     }
 
-    fn dispatch_event(self: &Arc<Self>, subject: Subject<'_>, value: &[u8], handlers: &mut Snapshot) -> Step<()> {
+    fn dispatch_event(self: &Arc<Self>, subject: Subject<'_>, value: &[u8], handlers: &mut Snapshot<End>) -> Step<()> {
         let said = self.said(subject)?;
         let (table, handlers) = handlers.of(&self.registry);
         let Some((listener, is_beside)) = said.handler(table, &handlers.events, |listener| listener.id) else {
@@ -308,7 +309,7 @@ impl End {
         }
     }
 
-    fn dispatch_call(self: &Arc<Self>, id: CallId, subject: Subject<'_>, args: &[u8], handlers: &mut Snapshot) -> Step<()> {
+    fn dispatch_call(self: &Arc<Self>, id: CallId, subject: Subject<'_>, args: &[u8], handlers: &mut Snapshot<End>) -> Step<()> {
         let said = self.said(subject)?;
         let (table, handlers) = handlers.of(&self.registry);
         match said.handler(table, &handlers.methods, |server| server.id) {
@@ -424,8 +425,7 @@ impl End {
         let kinds = if asks { Kinds::of_result(result) } else { None };
         let head = if let Some(kinds) = &kinds { Head::DescribedAnswer(id, kinds) } else { Head::Answer(id) };
         let mut message = Message::new();
-        let sent =
-            message.deliver(head, result, self.terms.max_message, method, |message| self.send(message, when_full())).flatten();
+        let sent = message.deliver(head, result, self.terms.max_message, method, |message| self.send(message, when_full())).flatten();
         match sent {
             Ok(()) => Ok(()),
             Err(error) => self.answer_failed(id, method, *error, when_full()),

@@ -8,8 +8,8 @@ use serde::de::DeserializeOwned;
 use crate::end::End;
 use crate::error::{Error, Result, Step};
 use crate::limits::MAX_INTRODUCED_NAME;
-use crate::send::send_queue::Quota;
 use crate::send::outbox::WhenFull;
+use crate::send::send_queue::Quota;
 use crate::settings::TypeCheck;
 use crate::types::introduced::Introduced;
 use crate::types::looked_at::{Kinds, Unnumbered};
@@ -168,7 +168,7 @@ impl End {
             self.send_urgent(Head::Refuse(Refused::Number(number), turn, mismatch.place.to_bits()));
         }
         // Another handler may have come meanwhile, without a look at this one.
-        if self.registry.listener(&introduced.name) != handler {
+        if self.listener_of(&introduced.name) != handler {
             self.welcome_refused();
         }
     }
@@ -182,21 +182,26 @@ impl End {
         if let Some(turn) = self.introductions.refuse_unnumbered(hash, name, handler) {
             self.send_urgent(Head::Refuse(Refused::Unnumbered(hash), turn, mismatch.place.to_bits()));
         }
-        if self.registry.listener(name) != handler {
+        if self.listener_of(name) != handler {
             self.welcome_refused();
         }
+    }
+
+    /// Returns the number of the handler of an event; zero if there is none.
+    fn listener_of(&self, event: &str) -> u64 {
+        self.registry.listener(event, |listener| listener.id).unwrap_or(0)
     }
 
     /// Lets the other end send again what former handlers have not taken. To be called when there are others.
     pub(crate) fn welcome_refused(self: &Arc<Self>) {
         self.introductions.refused(|number, introduced, handler| {
-            if self.registry.listener(&introduced.name) != handler
+            if self.listener_of(&introduced.name) != handler
                 && let Some(turn) = self.introductions.welcome(introduced, handler)
             {
                 self.send_urgent(Head::Welcome(Refused::Number(number), turn));
             }
         });
-        for (hash, turn) in self.introductions.welcome_unnumbered(|name| self.registry.listener(name)) {
+        for (hash, turn) in self.introductions.welcome_unnumbered(|name| self.listener_of(name)) {
             self.send_urgent(Head::Welcome(Refused::Unnumbered(hash), turn));
         }
     }

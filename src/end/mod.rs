@@ -18,8 +18,8 @@ use crate::error::{Error, Reason, Result, Step};
 use crate::limits::TYPES_ROOM;
 use crate::process::Endings;
 use crate::process::Worker;
+use crate::recv::handlers::Registry;
 use crate::recv::inbox::Inbox;
-use crate::recv::registry::Registry;
 use crate::send::gauges::Gauges;
 use crate::send::outbox::Outbox;
 use crate::send::pending_emits::Emissions;
@@ -75,7 +75,7 @@ pub(crate) struct End {
     /// Locked by the thread that leads also while it spins for a message: take it by [`inbox`](Self::inbox).
     inbox: SpinMutex<Inbox>,
     pub(crate) pending: Pending,
-    pub(crate) registry: Registry,
+    pub(crate) registry: Registry<End>,
     /// What this end sends, by name and type.
     pub(crate) pairs: Pairs,
     /// What the numbers of the other end stand for.

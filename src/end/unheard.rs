@@ -5,8 +5,8 @@ use std::sync::atomic::Ordering;
 
 use crate::end::End;
 use crate::error::Error;
-use crate::send::send_queue::Quota;
 use crate::send::outbox::WhenFull;
+use crate::send::send_queue::Quota;
 use crate::stats::Counters;
 use crate::types::pairs::Pairs;
 use crate::wire::header::{Head, Subject, split};

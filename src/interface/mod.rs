@@ -242,52 +242,7 @@ mod description;
 mod served;
 mod through;
 
+pub use crate::error::InterfaceError;
 pub use description::{Described, Description, Method, check, check_async};
 pub use served::Served;
 pub use through::{Asynchronous, Emit, Pipelined, Through, Within, call, emit};
-
-/// Why an interface cannot be used as the client has it; see [`mod@crate::interface`].
-///
-/// # Examples
-///
-/// ```no_run
-/// use coprocess::interface::InterfaceError;
-///
-/// #[coprocess::interface]
-/// trait Clock {
-///     fn now(&self) -> u64;
-/// }
-///
-/// # coprocess::init();
-/// # let co = coprocess::fork(|_| {})?;
-/// match ClockClient::new(&co) {
-///     Err(coprocess::Error::Interface { cause, .. }) if matches!(*cause, InterfaceError::NotServed) => println!("there is no clock"),
-///     clock => println!("{}", clock?.now()?),
-/// }
-/// # Ok::<(), coprocess::Error>(())
-/// ```
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[non_exhaustive]
-pub enum InterfaceError {
-    /// The other end serves no interface of this name.
-    #[error("the other end does not serve it; it must before a client asks")]
-    NotServed,
-    /// The other end serves the interface, without this method.
-    #[error("the other end has no `{method}`, which is `{ours}` here; build both from the same interface")]
-    Missing {
-        /// The method.
-        method: &'static str,
-        /// What it is at this end.
-        ours: &'static str,
-    },
-    /// A method is something else at the other end.
-    #[error("`{method}` is `{ours}` here, and `{theirs}` at the other end; build both from the same interface")]
-    Differs {
-        /// The method.
-        method: &'static str,
-        /// What it is at this end.
-        ours: &'static str,
-        /// What the other end says it is there.
-        theirs: String,
-    },
-}

@@ -6,13 +6,14 @@ use serde::de::DeserializeOwned;
 use super::description::Description;
 use crate::api::coprocess::Coprocess;
 use crate::api::reply::Reply;
-use crate::recv::registry::Handlers;
+use crate::end::End;
+use crate::recv::handlers::Handlers;
 
 /// What a server of an interface will handle.
 #[doc(hidden)]
 #[derive(Default)]
 pub struct Served {
-    handlers: Handlers,
+    handlers: Handlers<End>,
 }
 
 impl std::fmt::Debug for Served {

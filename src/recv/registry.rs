@@ -8,52 +8,8 @@ use std::time::Instant;
 
 use rustc_hash::FxHashMap;
 
-use crate::end::End;
 use crate::sync::lock;
 use crate::sync::user_panic::contain;
-use crate::types::payload::Payload;
-use crate::wire::deserializer::DecodeError;
-use crate::wire::header::CallId;
-
-/// A call that has come.
-#[derive(Debug)]
-pub(crate) struct Incoming<'a> {
-    pub(crate) id: CallId,
-    pub(crate) method: &'a str,
-    pub(crate) args: Payload<'a>,
-    /// Whether its answer is to tell the kinds of its result.
-    pub(crate) asks: bool,
-}
-
-/// Reads the value of an event and handles it.
-pub(crate) type Listen = dyn Fn(Payload<'_>) -> Result<(), DecodeError> + Send + Sync;
-
-/// Reads the arguments of a call, handles it and sends the answer, now or later. If they cannot be read, that is all.
-pub(crate) type Serve = dyn Fn(&Arc<End>, &Incoming<'_>) -> Result<(), DecodeError> + Send + Sync;
-
-/// An event that is handled.
-#[derive(Clone)]
-pub(crate) struct Listener {
-    /// No other handler of this process has this number.
-    pub(crate) id: u64,
-    pub(crate) listen: Arc<Listen>,
-}
-
-/// A method that is served.
-#[derive(Clone)]
-pub(crate) struct Server {
-    /// As that of a listener.
-    pub(crate) id: u64,
-    pub(crate) name: Arc<str>,
-    pub(crate) serve: Arc<Serve>,
-}
-
-/// Returns a number for a new handler. Zero is that of none.
-fn next_id() -> u64 {
-    static LAST: AtomicU64 = AtomicU64::new(0);
-    // Relaxed: a number.
-    LAST.fetch_add(1, Ordering::Relaxed).wrapping_add(1)
-}
 
 /// Handlers of one sort, by the bytes of their names: a name that comes is looked up as it is, and is UTF-8 if it is found.
 #[derive(Clone)]
@@ -81,7 +37,7 @@ impl<T> Table<T> {
         self.handlers.get(place as usize)?.as_ref()
     }
 
-    fn insert(&mut self, name: &str, handler: T) {
+    pub(crate) fn insert(&mut self, name: &str, handler: T) {
         let free = match self.places.get(name.as_bytes()) {
             Some(place) => Some(*place as usize),
             None => self.handlers.iter().position(Option::is_none),
@@ -110,7 +66,7 @@ impl<T> Table<T> {
 #[cfg(feature = "interface")]
 impl<T: Clone> Table<T> {
     /// Adds those of another table.
-    fn extend(&mut self, others: &Table<T>) {
+    pub(crate) fn extend(&mut self, others: &Table<T>) {
         for (name, place) in &others.places {
             if let (Ok(name), Some(handler)) = (std::str::from_utf8(name), others.at(*place)) {
                 self.insert(name, handler.clone());
@@ -120,36 +76,19 @@ impl<T: Clone> Table<T> {
 }
 
 /// All handlers, at one moment.
-#[derive(Clone, Default)]
-pub(crate) struct Handlers {
-    pub(crate) events: Table<Listener>,
-    pub(crate) methods: Table<Server>,
+#[derive(Clone)]
+pub(crate) struct Handlers<L, S> {
+    pub(crate) events: Table<L>,
+    pub(crate) methods: Table<S>,
 }
 
-impl Handlers {
-    /// Adds or replaces the handler of an event.
-    pub(crate) fn listen(&mut self, event: &str, listen: impl Fn(Payload<'_>) -> Result<(), DecodeError> + Send + Sync + 'static) {
-        self.events.insert(event, Listener { id: next_id(), listen: Arc::new(listen) });
-    }
-
-    /// Adds or replaces the handler of a method.
-    pub(crate) fn serve(
-        &mut self,
-        method: &str,
-        serve: impl Fn(&Arc<End>, &Incoming<'_>) -> Result<(), DecodeError> + Send + Sync + 'static,
-    ) {
-        self.methods.insert(method, Server { id: next_id(), name: method.into(), serve: Arc::new(serve) });
-    }
-
-    /// Adds or replaces all handlers of another table.
-    #[cfg(feature = "interface")]
-    pub(crate) fn extend(&mut self, others: &Handlers) {
-        self.events.extend(&others.events);
-        self.methods.extend(&others.methods);
+impl<L, S> Default for Handlers<L, S> {
+    fn default() -> Handlers<L, S> {
+        Handlers { events: Table::default(), methods: Table::default() }
     }
 }
 
-impl Drop for Handlers {
+impl<L, S> Drop for Handlers<L, S> {
     /// Drops what the handlers have captured, if this is the last table that has them. That is the user's code, and runs on any thread that lets go of
     /// a table, perhaps with a message in its hands; each is to be dropped, whether or not another one panics.
     fn drop(&mut self) {
@@ -162,9 +101,8 @@ impl Drop for Handlers {
     }
 }
 
-#[derive(Default)]
-struct Current {
-    handlers: Arc<Handlers>,
+struct Current<L, S> {
+    handlers: Arc<Handlers<L, S>>,
     /// When the last one was registered; `None` until the first.
     changed: Option<Instant>,
     /// No handler is accepted any more.
@@ -173,13 +111,19 @@ struct Current {
 
 /// The handlers that are registered. Looked up by name for each message, changed rarely: a change makes a new table, so that the one
 /// in use is read without a lock.
-#[derive(Default)]
-pub(crate) struct Registry {
-    current: Mutex<Current>,
+pub(crate) struct Registry<L, S> {
+    current: Mutex<Current<L, S>>,
     version: AtomicU64,
 }
 
-impl fmt::Debug for Registry {
+impl<L, S> Default for Registry<L, S> {
+    fn default() -> Registry<L, S> {
+        let current = Current { handlers: Arc::default(), changed: None, closed: false };
+        Registry { current: Mutex::new(current), version: AtomicU64::new(0) }
+    }
+}
+
+impl<L, S> fmt::Debug for Registry<L, S> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         // In a child of fork(2) it may be locked for ever.
         let Ok(current) = self.current.try_lock() else { return f.debug_struct("Registry").finish_non_exhaustive() };
@@ -191,15 +135,20 @@ impl fmt::Debug for Registry {
 }
 
 /// The table as last seen by a thread that dispatches.
-#[derive(Default)]
-pub(crate) struct Snapshot {
-    seen: Option<(u64, Arc<Handlers>)>,
+pub(crate) struct Snapshot<L, S> {
+    seen: Option<(u64, Arc<Handlers<L, S>>)>,
 }
 
-impl Snapshot {
+impl<L, S> Default for Snapshot<L, S> {
+    fn default() -> Snapshot<L, S> {
+        Snapshot { seen: None }
+    }
+}
+
+impl<L, S> Snapshot<L, S> {
     /// The table of now, and its number.
     #[inline]
-    pub(crate) fn of(&mut self, registry: &Registry) -> (u64, &Handlers) {
+    pub(crate) fn of(&mut self, registry: &Registry<L, S>) -> (u64, &Handlers<L, S>) {
         // Acquire: pairs with the Release in `change`.
         let version = registry.version.load(Ordering::Acquire);
         if !matches!(&self.seen, Some((seen, _)) if *seen == version) {
@@ -210,7 +159,7 @@ impl Snapshot {
     }
 
     #[cold]
-    fn refresh(&mut self, version: u64, registry: &Registry) {
+    fn refresh(&mut self, version: u64, registry: &Registry<L, S>) {
         // The former one first: what it has dropped may be the user's.
         self.seen = None;
         self.seen = Some((version, lock(&registry.current).handlers.clone()));
@@ -222,9 +171,9 @@ impl Snapshot {
     }
 }
 
-impl Registry {
+impl<L: Clone, S: Clone> Registry<L, S> {
     /// Adds or replaces handlers. Returns whether this was the first change ever.
-    pub(crate) fn add(&self, change: impl FnOnce(&mut Handlers)) -> bool {
+    pub(crate) fn add(&self, change: impl FnOnce(&mut Handlers<L, S>)) -> bool {
         let mut current = lock(&self.current);
         if current.closed {
             return false;
@@ -251,9 +200,9 @@ impl Registry {
         self.change(current, |handlers| *handlers = Handlers::default());
     }
 
-    /// Returns the number of the handler of an event; zero if there is none.
-    pub(crate) fn listener(&self, event: &str) -> u64 {
-        lock(&self.current).handlers.events.get(event.as_bytes()).map_or(0, |(_, listener)| listener.id)
+    /// Returns what `look` finds at the handler of an event. `look` runs under the lock.
+    pub(crate) fn listener<T>(&self, event: &str, look: impl FnOnce(&L) -> T) -> Option<T> {
+        lock(&self.current).handlers.events.get(event.as_bytes()).map(|(_, listener)| look(listener))
     }
 
     /// When the last handler was registered.
@@ -261,7 +210,7 @@ impl Registry {
         lock(&self.current).changed
     }
 
-    fn change(&self, mut current: std::sync::MutexGuard<'_, Current>, change: impl FnOnce(&mut Handlers)) {
+    fn change(&self, mut current: std::sync::MutexGuard<'_, Current<L, S>>, change: impl FnOnce(&mut Handlers<L, S>)) {
         let mut handlers = (*current.handlers).clone();
         change(&mut handlers);
         let old = std::mem::replace(&mut current.handlers, Arc::new(handlers));
