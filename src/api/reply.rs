@@ -22,6 +22,7 @@ use crate::panicked::panic_message;
 use crate::panicked::{DROPPED, unwinding_message};
 use crate::recv::handlers::Incoming;
 use crate::send::outbox::WhenFull;
+#[cfg(feature = "tokio")]
 use crate::send::send_queue::Quota;
 use crate::stats::Counters;
 #[cfg(feature = "tokio")]
