@@ -145,7 +145,7 @@ impl Coprocess {
 
     fn call_bytes_until(&self, method: &str, args: &[u8], answer: &mut Vec<u8>, deadline: Option<Instant>) -> Result<()> {
         let id = self.send_call_bytes(method, args, deadline)?;
-        wait_with(self.end(), id, false, deadline, method, |payload| {
+        wait_with(self.end(), id, deadline, method, |payload| {
             answer.clear();
             answer.extend_from_slice(payload.bytes);
             Ok(())

@@ -235,7 +235,7 @@ impl Coprocess {
     fn call_until<R: DeserializeOwned>(&self, method: &str, args: impl Serialize, deadline: Option<Instant>) -> Result<R> {
         let (id, asked) = self.send_call::<R>(method, args, deadline)?;
         // From here on the wait looks after the entry.
-        let result = wait_for_result(self.end(), id, false, deadline, method);
+        let result = wait_for_result(self.end(), id, deadline, method);
         self.end().answered(asked, &result);
         result
     }

@@ -28,14 +28,8 @@ use crate::wire::mismatch::Mismatch;
 
 /// Waits for the result of a call that was sent; see [`End::wait_for_answer`].
 #[inline]
-pub(crate) fn wait_for_result<R: DeserializeOwned>(
-    end: &Arc<End>,
-    id: CallId,
-    noticed: bool,
-    deadline: Option<Instant>,
-    method: &str,
-) -> Result<R> {
-    wait_with(end, id, noticed, deadline, method, |payload| payload.read())
+pub(crate) fn wait_for_result<R: DeserializeOwned>(end: &Arc<End>, id: CallId, deadline: Option<Instant>, method: &str) -> Result<R> {
+    wait_with(end, id, deadline, method, |payload| payload.read())
 }
 
 /// As [`wait_for_result`], with a reading of its own of what the answer says.
@@ -43,27 +37,25 @@ pub(crate) fn wait_for_result<R: DeserializeOwned>(
 pub(crate) fn wait_with<R>(
     end: &Arc<End>,
     id: CallId,
-    noticed: bool,
     deadline: Option<Instant>,
     method: &str,
     read: impl FnOnce(Payload<'_>) -> std::result::Result<R, DecodeError>,
 ) -> Result<R> {
     let mut desk = Desk::new();
-    let arrived = end.wait_for_answer(id, noticed, deadline, &mut desk)?;
-    read_arrived(arrived, &mut desk, method, read)
+    let arrived = end.wait_for_answer(id, deadline, &mut desk)?;
+    read_arrived(arrived, &desk, method, read)
 }
 
 #[inline]
 fn read_arrived<R>(
     arrived: Arrived,
-    desk: &mut Desk,
+    desk: &Desk,
     method: &str,
     read: impl FnOnce(Payload<'_>) -> std::result::Result<R, DecodeError>,
 ) -> Result<R> {
     match arrived {
-        Arrived::Here => read_answer(&desk.buffer, desk.answer.clone(), method, read),
-        // It is there: see `Arrived::Elsewhere`.
-        Arrived::Elsewhere => desk.outcome.take().map_or(Err(Error::Closed), |outcome| read_outcome(outcome, method, read)),
+        Arrived::Here(at) => read_answer(&desk.buffer, at, method, read),
+        Arrived::Elsewhere(outcome) => read_outcome(outcome, method, read),
     }
 }
 
@@ -128,8 +120,8 @@ pub struct Pending<R> {
     deadline: Option<Instant>,
     /// Whether the deadline was handed to the timers.
     timed: bool,
-    /// Whether a task, or a thread that waited for a time, has asked for notice.
-    noticed: bool,
+    /// Whether the future was polled.
+    was_polled: bool,
     /// What it means to drop it.
     dropped: GivenUp,
     /// What reads the result, if it is not to be decoded.
@@ -160,7 +152,7 @@ impl<R: DeserializeOwned> Pending<R> {
 
     /// `asked`: whose answer tells its kinds.
     pub(crate) fn new(end: Arc<End>, id: CallId, method: Box<str>, deadline: Option<Instant>, asked: Option<PairId>) -> Pending<R> {
-        Pending { end, id: Some(id), method, deadline, timed: false, noticed: false, dropped: GivenUp::Forgotten, read: None, asked }
+        Pending { end, id: Some(id), method, deadline, timed: false, was_polled: false, dropped: GivenUp::Forgotten, read: None, asked }
     }
 
     /// What reads the result.
@@ -265,12 +257,11 @@ impl<R: DeserializeOwned> Pending<R> {
         }
         let deadline = earlier(self.deadline, Instant::now().checked_add(timeout));
         let mut desk = Desk::new();
-        let waited = self.end.wait_and_keep(id, self.noticed, deadline, &mut desk);
-        self.noticed = true;
+        let waited = self.end.wait_and_keep(id, deadline, &mut desk);
         match waited {
             Ok(arrived) => {
                 self.id = None;
-                let result = read_arrived(arrived, &mut desk, &self.method, self.reader());
+                let result = read_arrived(arrived, &desk, &self.method, self.reader());
                 self.end.answered(self.asked, &result);
                 result.map(Some)
             }
@@ -289,7 +280,7 @@ impl<R: DeserializeOwned> Pending<R> {
         let Some(id) = self.id.take() else { return Err(Error::Closed) };
         self.end.check_own()?;
         let read = self.read;
-        let result = wait_with(&self.end, id, self.noticed, deadline, &self.method, |payload| {
+        let result = wait_with(&self.end, id, deadline, &self.method, |payload| {
             // Not by a pointer, where there is none.
             read.map_or_else(|| payload.read(), |read| read(payload))
         });
@@ -342,16 +333,13 @@ impl<R: DeserializeOwned> Future for Pending<R> {
             this.id = None;
             return Poll::Ready(Err(error.into()));
         }
-        if !this.noticed {
+        if !this.was_polled {
             let mut desk = Desk::new();
             match end.look_for_answer(id, &mut desk) {
                 Ok(None) => {}
                 Ok(Some(arrived)) => {
                     this.id = None;
-                    let result = match (arrived, desk.outcome.take()) {
-                        (Arrived::Elsewhere, Some(outcome)) => read_outcome(outcome, &this.method, this.reader()),
-                        _ => read_answer(&desk.buffer, desk.answer.clone(), &this.method, this.reader()),
-                    };
+                    let result = read_arrived(arrived, &desk, &this.method, this.reader());
                     end.answered(this.asked, &result);
                     return Poll::Ready(result);
                 }
@@ -362,7 +350,7 @@ impl<R: DeserializeOwned> Future for Pending<R> {
                 }
             }
         }
-        this.noticed = true;
+        this.was_polled = true;
         let finished = match end.pending.notify(id, Notify::Task(cx.waker().clone())) {
             // The waker is in place: whatever ends the call from here on finds it. What ended it before is seen here.
             Ok(()) if end.is_over() => Some(Err(end.failure())),

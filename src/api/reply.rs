@@ -89,8 +89,7 @@ impl<R> Reply<R> {
             let _ = end.refuse(id, method, Failure::Overloaded, end.answers_when_full());
             return None;
         }
-        // Relaxed: made by the thread that runs the handler.
-        let run = end.serving.load(Ordering::Relaxed);
+        let run = end.handlers_running.running();
         end.deferred.open(id);
         Some(Reply {
             end: end.clone(),
@@ -322,11 +321,11 @@ impl<R> Drop for Reply<R> {
             return;
         }
         let unanswered = self.call.is_some();
-        if unanswered && std::thread::panicking() && self.end.lead.is_mine() && self.run == self.end.serving.load(Ordering::Relaxed) {
+        if unanswered && std::thread::panicking() && self.end.lead.is_mine() && self.run == self.end.handlers_running.running() {
             self.leave();
             // Its own handler panicked: the dispatcher tells the caller.
             if self.close() {
-                self.end.unanswered.store(true, Ordering::Relaxed);
+                self.end.handlers_running.note_dropped_reply();
             }
             return;
         }

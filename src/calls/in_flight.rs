@@ -97,16 +97,15 @@ const BUSY: u64 = 1;
 
 /// The outcome is there.
 const READY: u64 = 2;
-
-const FLAGS: u64 = BUSY | READY;
-
-const SERIAL_SHIFT: u32 = 2;
-
+/// A thread, task or callback has asked for notice.
+const NOTICED: u64 = 4;
+const FLAGS: u64 = BUSY | READY | NOTICED;
+const SERIAL_SHIFT: u32 = 3;
 const MAX_SERIAL: u64 = u64::MAX >> SERIAL_SHIFT;
 
 #[derive(Default)]
 struct Entry {
-    /// The serial of the latest call, and the flags. At a billion calls a second the serials of one entry last for a century.
+    /// The serial of the latest call, and the flags. At a billion calls a second the serials of one entry last for seventy years.
     status: AtomicU64,
     state: Mutex<State>,
 }
@@ -128,7 +127,6 @@ const STRIDE: u32 = 1_000_003;
 
 /// Few under the model checker, which makes all entries anew for each execution.
 const FIRST_CHUNK: u32 = if cfg!(loom) { 1 } else { 64 };
-
 const CHUNKS: usize = 17;
 
 /// The most calls that can be in flight on one end.
@@ -246,17 +244,18 @@ impl Pending {
     fn find(&self, id: CallId) -> Option<&Entry> {
         let entry = self.entry(id.entry)?;
         // Acquire: pairs with the Release in `complete`.
-        (entry.status.load(Ordering::Acquire) & !READY == busy(id.serial)).then_some(entry)
+        (entry.status.load(Ordering::Acquire) & !(READY | NOTICED) == busy(id.serial)).then_some(entry)
     }
 
     /// Whether the outcome of `id` is there.
     #[inline]
     pub(crate) fn is_ready(&self, id: CallId) -> bool {
-        self.entry(id.entry).is_some_and(|e| e.status.load(Ordering::Acquire) == busy(id.serial) | READY)
+        self.entry(id.entry).is_some_and(|e| e.status.load(Ordering::Acquire) & !NOTICED == busy(id.serial) | READY)
     }
 
-    /// Frees the entry of a call whose answer its own waiter has received itself, without having asked for notice: nothing was ever
-    /// stored in it, unless a hostile side has sent two answers.
+    /// Frees the entry of a call whose answer its own waiter has received itself. If no notice was asked
+    /// for, that takes no lock: nothing was ever stored in the entry, unless a hostile peer has sent two
+    /// answers.
     #[inline]
     pub(crate) fn release(&self, id: CallId) {
         if let Some(entry) = self.entry(id.entry) {
@@ -295,7 +294,7 @@ impl Pending {
         let mut state = lock(&entry.state);
         // Again, under the lock: a callback may have been completed meanwhile, and the entry reused.
         let status = entry.status.load(Ordering::Acquire);
-        if status & !READY != busy(id.serial) {
+        if status & !(READY | NOTICED) != busy(id.serial) {
             return Forgotten::Unknown;
         }
         // What is dropped may run user code, which must not find the lock held.
@@ -310,10 +309,12 @@ impl Pending {
     pub(crate) fn notify(&self, id: CallId, notify: Notify) -> std::result::Result<(), Notify> {
         let Some(entry) = self.find(id) else { return Err(notify) };
         let mut state = lock(&entry.state);
-        // The status tells, not the state, which may be left over: see `release`. Relaxed: under the lock it changes only to be freed.
-        if entry.status.load(Ordering::Relaxed) != busy(id.serial) {
+        // The status tells, not the state, which may be left over: see `release`. Relaxed: under the lock it
+        // changes only to be freed, by the waiter that asks here.
+        if entry.status.load(Ordering::Relaxed) & !NOTICED != busy(id.serial) {
             return Err(notify);
         }
+        entry.status.fetch_or(NOTICED, Ordering::Relaxed);
         let replaced = self.replace(&mut state, State::Waiting(notify));
         drop(state);
         drop(replaced);
@@ -325,7 +326,8 @@ impl Pending {
         let Some(entry) = self.find(id) else { return Completion::Unknown };
         let mut state = lock(&entry.state);
         // Again, under the lock: it may have been forgotten, and the entry reused, meanwhile. A second answer is unknown, too.
-        if entry.status.load(Ordering::Acquire) != busy(id.serial) {
+        let before = entry.status.load(Ordering::Acquire);
+        if before & !NOTICED != busy(id.serial) {
             return Completion::Unknown;
         }
         match std::mem::take(&mut *state) {
@@ -336,8 +338,7 @@ impl Pending {
             waiting => {
                 *state = State::Done(outcome);
                 // Release: pairs with the Acquire in `is_ready`. An exchange: see `release`.
-                let (before, after) = (busy(id.serial), busy(id.serial) | READY);
-                if entry.status.compare_exchange(before, after, Ordering::Release, Ordering::Relaxed).is_err() {
+                if entry.status.compare_exchange(before, before | READY, Ordering::Release, Ordering::Relaxed).is_err() {
                     return Completion::Unknown;
                 }
                 drop(state);

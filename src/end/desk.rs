@@ -1,4 +1,4 @@
-//! TODO end::desk
+//! What a thread that dispatches works with.
 
 use std::ops::Range;
 use std::time::Instant;
@@ -10,21 +10,16 @@ use crate::recv::handlers::Snapshot;
 use crate::time::deadline::earlier;
 use crate::wire::message::{keep_spare, take_spare};
 
-/// What a thread that dispatches works with.
 pub(crate) struct Desk {
     /// The message received last.
     pub(crate) buffer: Vec<u64>,
-    /// Where in it the answer to the awaited call is.
-    pub(crate) answer: Range<usize>,
-    /// The outcome of the awaited call, if it is no answer, or was received by somebody else.
-    pub(crate) outcome: Option<Outcome>,
     pub(crate) handlers: Snapshot<End>,
 }
 
 impl Desk {
     #[inline]
     pub(crate) fn new() -> Desk {
-        Desk { buffer: take_spare(), answer: 0..0, outcome: None, handlers: Snapshot::default() }
+        Desk { buffer: take_spare(), handlers: Snapshot::default() }
     }
 }
 
@@ -36,46 +31,47 @@ impl Drop for Desk {
 }
 
 /// What one look at the inbox brought.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug)]
 pub(crate) enum Received {
     /// Nothing was there, or has come in the time that was worth a spin.
     Nothing,
-    /// No message, but a part of one, or the state of the end has changed, or another thread needs something of this one.
+    /// No message, but a part of one, or the state of the end has changed, or another thread needs
+    /// something of this one.
     Disturbed,
-    /// Nothing was taken: too many answers wait for the other end to read them.
+    /// Nothing was taken: too many answers wait for the peer to read them.
     Crowded,
-    /// A message, and it is done with.
+    /// A message was handled.
     Dispatched,
-    /// The same, of the library itself, about types.
+    /// A message of the library itself was handled: it is about types.
     Noted,
-    /// The answer to the awaited call: the desk has it.
-    Answer,
-    /// The failure of the awaited call: the desk has it.
-    Failure,
+    /// The answer to the awaited call is in the buffer of the desk, at these bytes.
+    Answer(Range<usize>),
+    /// The awaited call failed.
+    Failure(Outcome),
 }
 
-/// Whether to spin for a message, and what ends that besides.
+/// Whether to spin for a message, and what else ends the spin.
 #[derive(Clone, Copy)]
 pub(crate) enum SpinFor<'a> {
-    /// Not at all.
+    /// Does not spin.
     Nothing,
-    /// This thread waits for something of its own, until then.
+    /// This thread waits for an answer, until then.
     Answer(Option<Instant>),
-    /// This thread is the resident, and goes if somebody says so.
-    Resident(&'a dyn Fn() -> bool),
+    /// This thread is the driver, and goes if this returns `true`.
+    Driver(&'a dyn Fn() -> bool),
 }
 
 impl SpinFor<'_> {
     #[inline]
     pub(crate) fn is_over(self) -> bool {
-        matches!(self, SpinFor::Resident(over) if over())
+        matches!(self, SpinFor::Driver(over) if over())
     }
 
     #[inline]
     pub(crate) fn until(self, timers: &Timers) -> Option<Instant> {
         match self {
             SpinFor::Answer(deadline) => earlier(deadline, timers.earliest()),
-            SpinFor::Resident(_) | SpinFor::Nothing => timers.earliest(),
+            SpinFor::Driver(_) | SpinFor::Nothing => timers.earliest(),
         }
     }
 }

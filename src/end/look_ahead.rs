@@ -54,10 +54,9 @@ impl End {
         withdrawn
     }
 
-    /// Skips the call that this thread has taken: its caller has given it up.
+    /// Counts a call that is skipped, since its caller has given it up.
     #[cold]
     pub(crate) fn skip(&self) {
         Counters::add(&self.counters.calls_skipped);
-        self.arrived();
     }
 }

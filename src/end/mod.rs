@@ -14,6 +14,8 @@ use crate::drive::driver_slot::Seat;
 use crate::drive::lead::Lead;
 use crate::drive::poll_bias::Looks;
 use crate::drive::ready_signal::ReadySlot;
+use crate::end::handler_stack::HandlerStack;
+use crate::end::transit::Transit;
 use crate::error::{Error, Reason, Result, Step};
 use crate::limits::TYPES_ROOM;
 use crate::process::Endings;
@@ -33,6 +35,7 @@ use crate::time::host_clock::Clock;
 use crate::types::introduced::Introductions;
 use crate::types::pairs::Pairs;
 
+pub(crate) mod answer;
 pub(crate) mod background;
 pub(crate) mod bytes;
 pub(crate) mod cancel;
@@ -41,14 +44,18 @@ pub(crate) mod desk;
 pub(crate) mod emits;
 pub(crate) mod gauges;
 pub(crate) mod handle;
+pub(crate) mod handler_stack;
 pub(crate) mod introduce;
+pub(crate) mod leader;
 pub(crate) mod look_ahead;
 pub(crate) mod poll;
 pub(crate) mod poll_answer;
 pub(crate) mod raise;
+pub(crate) mod receive;
 pub(crate) mod send;
 pub(crate) mod space;
 pub(crate) mod timeouts;
+pub(crate) mod transit;
 pub(crate) mod unheard;
 pub(crate) mod wait;
 
@@ -95,20 +102,12 @@ pub(crate) struct End {
     pub(crate) counters: Counters,
     pub(crate) spin_for_data: Spin,
     pub(crate) spin_for_room: Spin,
-    /// How deeply handlers are nested. Changed by the leader only.
-    pub(crate) depth: AtomicU32,
     /// Threads, other than the resident, that are asleep until a message comes, or about to be.
     waiting_for_data: AtomicU32,
     /// Threads that are asleep until there is room, or about to be.
     waiting_for_room: AtomicU32,
-    /// Handlers that were started. Changed by the leader only, as is the next.
-    pub(crate) runs: AtomicU64,
-    /// Which of them runs, for a reply that is dropped by it; zero outside.
-    pub(crate) serving: AtomicU64,
-    /// A panic in that handler has dropped its reply. Changed by the leader only.
-    pub(crate) unanswered: AtomicBool,
-    /// A message was taken out of the inbox and is not yet where it belongs.
-    pub(crate) in_transit: AtomicBool,
+    pub(crate) transit: Transit,
+    pub(crate) handlers_running: HandlerStack,
     /// Whoever waits for messages should look at the timers again.
     attention: AtomicBool,
     /// Calls whose replies were not sent yet, if there is a limit.
@@ -156,13 +155,10 @@ impl End {
             counters: Counters::default(),
             spin_for_data: Spin::new(terms.strategy, peer),
             spin_for_room: Spin::new(terms.strategy, peer),
-            depth: AtomicU32::new(0),
             waiting_for_data: AtomicU32::new(0),
             waiting_for_room: AtomicU32::new(0),
-            runs: AtomicU64::new(0),
-            serving: AtomicU64::new(0),
-            unanswered: AtomicBool::new(false),
-            in_transit: AtomicBool::new(false),
+            transit: Transit::default(),
+            handlers_running: HandlerStack::default(),
             attention: AtomicBool::new(false),
             served: AtomicU32::new(0),
             gone: OnceLock::new(),
@@ -425,7 +421,7 @@ impl End {
 
     /// Whether there is something to receive for a thread of this depth of nesting.
     pub(crate) fn has_something(&self) -> bool {
-        self.inbox().has_something(&self.watch, self.at_bound())
+        self.inbox().has_something(&self.watch, self.handlers_running.is_at_bound())
     }
 
     /// By when a call that says nothing of its own is to be answered.

@@ -1,7 +1,6 @@
 //! Dispatching for its own sake: `poll`, `run`, and the resident that looks after the ring.
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use coprocess_ring::Sleeper;
@@ -9,7 +8,8 @@ use coprocess_ring::Sleeper;
 use crate::drive::lead::Turn;
 use crate::end::End;
 use crate::end::desk::{Desk, Received, SpinFor};
-use crate::end::wait::{Leading, this_parker};
+use crate::end::leader::LeaderGuard;
+use crate::end::wait::this_parker;
 use crate::error::Result;
 use crate::stats::Counters;
 use crate::sync::parker::Parker;
@@ -34,17 +34,11 @@ impl End {
     /// Dispatches what is there. Returns how many messages that were.
     pub(crate) fn poll(self: &Arc<Self>) -> Result<usize> {
         let _lowered = self.lower_readiness();
-        let _leading = if self.lead.is_mine() {
-            None
-        } else if self.lead.try_enter(&self.watch) {
-            Some(Leading(self))
-        } else {
-            // Somebody else is at it.
-            return if self.is_over() { Err(self.failure()) } else { Ok(0) };
-        };
+        // Another thread may dispatch.
+        let Some(leader) = self.try_lead() else { return if self.is_over() { Err(self.failure()) } else { Ok(0) } };
         // What comes while this runs is left for the next time.
         let there = self.inbox().at_most();
-        match self.dispatch(&mut Desk::new(), there, None)? {
+        match self.dispatch(&leader, &mut Desk::new(), there, None)? {
             Dispatched { counted: 0, .. } if self.is_over() => Err(self.failure()),
             Dispatched { counted, .. } => Ok(counted),
         }
@@ -53,15 +47,15 @@ impl End {
     /// Dispatches what has arrived, until `done`. Does nothing in a handler, which would nest all that
     /// has come, nor while another thread leads.
     pub(crate) fn dispatch_arrived(self: &Arc<Self>, done: impl Fn() -> bool) {
-        if self.lead.is_mine() || done() || !self.lead.try_enter(&self.watch) {
+        if self.lead.is_mine() || done() {
             return;
         }
-        let _leading = Leading(self);
+        let Some(leader) = self.try_lead() else { return };
         let mut desk = Desk::new();
         let there = self.inbox().at_most();
         for _ in 0..there {
             // If it fails, the end is over, as whatever is done next finds.
-            if done() || !self.dispatch(&mut desk, 1, None).is_ok_and(|dispatched| dispatched.taken > 0) {
+            if done() || !self.dispatch(&leader, &mut desk, 1, None).is_ok_and(|dispatched| dispatched.taken > 0) {
                 break;
             }
         }
@@ -79,18 +73,18 @@ impl End {
         // Whoever leads may do so for as long as it waits for an answer of its own, and tells nobody what it has done meanwhile: look.
         let finished = || {
             // In this order: what has left the inbox is in transit, then in its handler, then, perhaps, its answer is in transit.
-            let in_transit = || self.in_transit.load(Ordering::Acquire);
-            let idle = || !self.has_something() && !in_transit() && self.depth.load(Ordering::Acquire) == 0 && !in_transit();
+            let in_transit = || self.transit.is_busy();
+            let idle = || !self.has_something() && !in_transit() && self.handlers_running.is_idle() && !in_transit();
             self.is_over() || idle() || self.inbox().dispatched().saturating_sub(before) > there
         };
         loop {
             let soon = Instant::now().checked_add(GLANCE);
             match self.lead.wait_turn(&self.watch, &this_parker(), earlier(deadline, soon), || self.is_over()) {
                 Turn::Lead => {
-                    let _leading = Leading(self);
+                    let leader = self.leading();
                     let there = self.inbox().at_most();
                     // If it fails, the pair is over: what was asked for.
-                    let _ = self.dispatch(&mut Desk::new(), there, deadline);
+                    let _ = self.dispatch(&leader, &mut Desk::new(), there, deadline);
                     return;
                 }
                 Turn::Done => return,
@@ -102,19 +96,25 @@ impl End {
     }
 
     /// Dispatches everything that the other side has sent before it was gone.
-    pub(crate) fn drain(self: &Arc<Self>, deadline: Option<Instant>) {
+    pub(crate) fn drain(self: &Arc<Self>, leader: &LeaderGuard<'_>, deadline: Option<Instant>) {
         let mut desk = Desk::new();
         // An error means that the end is over.
-        while !has_passed(deadline) && self.dispatch(&mut desk, PASS, deadline).is_ok_and(|dispatched| dispatched.taken > 0) {}
+        while !has_passed(deadline) && self.dispatch(leader, &mut desk, PASS, deadline).is_ok_and(|dispatched| dispatched.taken > 0) {}
     }
 
     /// Dispatches at most `limit` messages, until `deadline`. Returns how many.
-    pub(crate) fn dispatch(self: &Arc<Self>, desk: &mut Desk, limit: usize, deadline: Option<Instant>) -> Result<Dispatched> {
+    pub(crate) fn dispatch(
+        self: &Arc<Self>,
+        leader: &LeaderGuard<'_>,
+        desk: &mut Desk,
+        limit: usize,
+        deadline: Option<Instant>,
+    ) -> Result<Dispatched> {
         let (mut taken, mut noted) = (0_usize, 0_usize);
         self.attend();
         self.mind_the_end();
         while taken < limit && !self.is_over() && !has_passed(deadline) {
-            match self.receive_one(None, SpinFor::Nothing, desk)? {
+            match self.receive_one(leader, None, SpinFor::Nothing, desk)? {
                 Received::Dispatched => {}
                 Received::Noted => noted = noted.saturating_add(1),
                 _ => break,
@@ -134,17 +134,19 @@ impl End {
 
     /// Dispatches on this thread until the end is over.
     pub(crate) fn run(self: &Arc<Self>) -> Result<()> {
-        if self.lead.is_mine() {
-            // From inside a handler: the lead is ours already, and stays so.
+        if self.lead.is_mine()
+            && let Some(leader) = self.try_lead()
+        {
+            // From inside a handler: this thread leads already, and goes on to.
             let mut desk = Desk::new();
             while !self.is_over() {
-                if self.dispatch(&mut desk, PASS, None)?.taken > 0 || self.is_over() {
+                if self.dispatch(&leader, &mut desk, PASS, None)?.taken > 0 || self.is_over() {
                     continue;
                 }
                 if self.outbox.is_crowded() {
-                    self.wait_while_crowded(None, || false)?;
-                } else if self.receive_one(None, SpinFor::Answer(None), &mut desk)? == Received::Nothing {
-                    self.sleep_for_message(None, || false)?;
+                    self.wait_while_crowded(&leader, None, || false)?;
+                } else if matches!(self.receive_one(&leader, None, SpinFor::Answer(None), &mut desk)?, Received::Nothing) {
+                    self.sleep_for_message(&leader, None, || false)?;
                 }
             }
             return self.verdict();
@@ -162,24 +164,24 @@ impl End {
         if self.lead.wait_turn(&self.watch, &parker, None, || self.is_over()) != Turn::Lead {
             return Ok(());
         }
-        let _leading = Leading(self);
+        let leader = self.leading();
         let mut desk = Desk::new();
         while !self.is_over() && !give_up() {
-            if self.dispatch(&mut desk, PASS, None)?.taken > 0 || self.is_over() {
+            if self.dispatch(&leader, &mut desk, PASS, None)?.taken > 0 || self.is_over() {
                 continue;
             }
             if self.outbox.is_crowded() {
-                self.wait_while_crowded(None, &give_up)?;
+                self.wait_while_crowded(&leader, None, &give_up)?;
             } else {
-                self.doze(&parker, &mut desk, &give_up)?;
+                self.doze(&leader, &parker, &mut desk, &give_up)?;
             }
         }
         Ok(())
     }
 
     /// Waits for messages as the resident: gives the lead to whoever comes meanwhile.
-    fn doze(self: &Arc<Self>, parker: &Arc<Parker>, desk: &mut Desk, give_up: &impl Fn() -> bool) -> Result<()> {
-        match self.receive_one(None, SpinFor::Resident(&|| self.lead.is_wanted() || give_up()), desk)? {
+    fn doze(self: &Arc<Self>, leader: &LeaderGuard<'_>, parker: &Arc<Parker>, desk: &mut Desk, give_up: &impl Fn() -> bool) -> Result<()> {
+        match self.receive_one(leader, None, SpinFor::Driver(&|| self.lead.is_wanted() || give_up()), desk)? {
             // Somebody else may lead: what is there to do is done by whoever comes.
             Received::Disturbed if self.lead.is_wanted() => {}
             Received::Nothing => {}

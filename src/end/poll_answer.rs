@@ -1,14 +1,14 @@
 //! TODO end::poll_answer
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use crate::calls::in_flight::{Completion, Notify, Outcome};
 use crate::drive::lead::Turn;
 use crate::end::End;
 use crate::end::desk::Desk;
-use crate::end::wait::{Arrived, Leading, this_parker};
+use crate::end::leader::LeaderGuard;
+use crate::end::wait::{Arrived, this_parker};
 use crate::error::Step;
 use crate::recv::inbox::Popped;
 use crate::wire::header::{CallId, Head, split};
@@ -27,21 +27,19 @@ impl End {
         if self.pending.is_ready(id) || self.is_over() || self.lead.is_mine() || !self.looks.is_worth_it() {
             return Ok(None);
         }
-        let noticed = !self.lead.try_enter(&self.watch);
-        let leads = !noticed || self.take_a_turn(id);
-        let _leading = leads.then(|| Leading(self));
+        let leader = self.try_lead().or_else(|| self.take_a_turn(id));
         // By another thread, while this one was about to look.
         if self.pending.is_ready(id) {
             self.looks.found();
             return Ok(None);
         }
-        if !leads {
+        let Some(_leader) = leader else {
             self.looks.vain();
             return Ok(None);
-        }
+        };
         let mut until = None;
         for _ in 0..PASS {
-            let popped = {
+            let (bytes, transit) = {
                 let mut inbox = self.inbox();
                 let next = inbox.next();
                 let over = || self.watch.has_come(next) || self.is_disturbed() || self.inbox_is_wanted();
@@ -51,29 +49,28 @@ impl End {
                     until = until.or_else(|| Instant::now().checked_add(LOOK));
                     self.spin_for_data.spin(until, over);
                 }
-                let popped = inbox.pop_answer(&mut desk.buffer);
-                // Under the lock, as where messages are dispatched.
-                self.in_transit.store(matches!(popped, Ok(Popped::Answer(_))), Ordering::Relaxed);
-                popped
-            };
-            let bytes = match popped {
-                Ok(Popped::Answer(bytes)) => bytes,
-                Ok(Popped::Nothing) => {
-                    self.looks.vain();
-                    return Ok(None);
+                match inbox.pop_answer(&mut desk.buffer) {
+                    // Under the lock, as where messages are dispatched.
+                    Ok(Popped::Answer(bytes)) => (bytes, self.transit.begin()),
+                    Ok(Popped::Nothing) => {
+                        self.looks.vain();
+                        return Ok(None);
+                    }
+                    Ok(Popped::Other) => return Ok(None),
+                    Err(error) => {
+                        drop(inbox);
+                        return Err(self.channel_failed(error).into());
+                    }
                 }
-                Ok(Popped::Other) => return Ok(None),
-                Err(error) => return Err(self.channel_failed(error).into()),
             };
             let completion = match split(&desk.buffer, bytes) {
                 Some((Head::Answer(answered) | Head::DescribedAnswer(answered, _), payload)) => {
                     let from = bytes.wrapping_sub(payload.len());
                     if answered == id {
-                        self.arrived();
-                        desk.answer = from..bytes;
-                        self.settled(id, noticed);
+                        drop(transit);
+                        self.pending.release(id);
                         self.looks.found();
-                        return Ok(Some(Arrived::Here));
+                        return Ok(Some(Arrived::Here(from..bytes)));
                     }
                     let words = std::mem::take(&mut desk.buffer);
                     self.pending.complete(answered, Outcome::Answer { words, from, to: bytes })
@@ -81,11 +78,10 @@ impl End {
                 Some((Head::Failure(answered, failure), _)) => {
                     let outcome = Outcome::from(failure);
                     if answered == id {
-                        self.arrived();
-                        desk.outcome = Some(outcome);
-                        self.settled(id, noticed);
+                        drop(transit);
+                        self.pending.release(id);
                         self.looks.found();
-                        return Ok(Some(Arrived::Elsewhere));
+                        return Ok(Some(Arrived::Elsewhere(outcome)));
                     }
                     self.pending.complete(answered, outcome)
                 }
@@ -100,21 +96,20 @@ impl End {
                 }
                 other => other,
             };
-            self.arrived();
+            drop(transit);
             self.conclude(completion);
         }
         Ok(None)
     }
 
     /// Asks the thread that leads for the lead: the resident, while it only spins, gives it away. Otherwise each answer would go through it, for as long as
-    /// they come in time for its spin. Returns false if the answer came meanwhile, or the time is over.
+    /// they come in time for its spin. Returns `None` if the answer came meanwhile, or the time is over.
     #[cold]
-    fn take_a_turn(&self, id: CallId) -> bool {
+    fn take_a_turn(&self, id: CallId) -> Option<LeaderGuard<'_>> {
         let parker = this_parker();
-        if self.pending.notify(id, Notify::Thread(parker.clone())).is_err() {
-            return false;
-        }
+        self.pending.notify(id, Notify::Thread(parker.clone())).ok()?;
         let until = Instant::now().checked_add(LOOK);
-        self.lead.wait_turn(&self.watch, &parker, until, || self.pending.is_ready(id) || self.is_over()) == Turn::Lead
+        let turn = self.lead.wait_turn(&self.watch, &parker, until, || self.pending.is_ready(id) || self.is_over());
+        (turn == Turn::Lead).then(|| self.leading())
     }
 }

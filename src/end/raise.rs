@@ -8,8 +8,8 @@ use crate::drive::driver_slot::Holder;
 use crate::drive::lead::Turn;
 use crate::drive::ready_signal::{Lowered, ReadySignal};
 use crate::end::End;
+use crate::end::leader::LeaderGuard;
 use crate::end::poll::Seated;
-use crate::end::wait::Leading;
 use crate::error::Result;
 use crate::stats::Counters;
 use crate::sync::parker::Parker;
@@ -55,10 +55,7 @@ impl End {
                 if self.lead.wait_turn(&self.watch, &parker, None, gone) != Turn::Lead {
                     break;
                 }
-                let ready = {
-                    let _leading = Leading(&self);
-                    self.watch_until_ready(&parker, &give_up)
-                };
+                let ready = self.watch_until_ready(&self.leading(), &parker, &give_up);
                 match ready {
                     Ok(true) => {
                         raised.raise();
@@ -77,13 +74,13 @@ impl End {
     }
 
     /// Sleeps on the bell, as the resident, until there is something to do for a thread that polls, or until `give_up`. The lead is ours.
-    fn watch_until_ready(self: &Arc<Self>, parker: &Arc<Parker>, give_up: &impl Fn() -> bool) -> Result<bool> {
+    fn watch_until_ready(self: &Arc<Self>, leader: &LeaderGuard<'_>, parker: &Arc<Parker>, give_up: &impl Fn() -> bool) -> Result<bool> {
         while !give_up() {
             self.attend();
             let due = self.timers.sleep_until();
             if self.outbox.is_crowded() && !self.is_gone() && !self.inbox().is_full() {
                 // Until then a poll would take nothing.
-                self.wait_while_crowded(None, give_up)?;
+                self.wait_while_crowded(leader, None, give_up)?;
                 continue;
             }
             if self.has_something() || self.is_gone() || has_passed(due) {

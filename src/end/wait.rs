@@ -2,8 +2,8 @@
 //!
 //! Like every wait of an end it ends with what it waits for, with its deadline, when this end closes, and when the other side is gone.
 
+use std::ops::Range;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use coprocess_ring::{ChannelError, Sleeper};
@@ -14,6 +14,7 @@ use crate::drive::lead::Turn;
 use crate::end::End;
 use crate::end::crossing::{Crossing, Patience, pause};
 use crate::end::desk::{Desk, Received, SpinFor};
+use crate::end::leader::LeaderGuard;
 use crate::error::{Error, Result, Step};
 use crate::limits::CROWDED_BYTES;
 use crate::recv::inbox::Ahead;
@@ -35,131 +36,129 @@ pub(crate) fn this_parker() -> Arc<Parker> {
 }
 
 /// How the wait for an answer ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug)]
 pub(crate) enum Arrived {
-    /// The encoded result is in the buffer of the desk.
-    Here,
-    /// The desk has the outcome: another thread has received it, or the call failed.
-    Elsewhere,
+    /// The encoded result is in the buffer of the desk, at these bytes.
+    Here(Range<usize>),
+    /// Another thread has received the outcome, or the call failed.
+    Elsewhere(Outcome),
 }
 
 impl End {
-    /// Waits for the outcome of a call, dispatching what arrives meanwhile. The call is forgotten if this fails.
+    /// Waits for the outcome of a call, and dispatches what arrives meanwhile. If this fails, the call is
+    /// forgotten.
     ///
-    /// `noticed`: whether somebody has asked for notice of the call before.
+    /// # Blocking
+    ///
+    /// Until the answer arrives, the deadline passes, or the pair is over.
     #[inline]
-    pub(crate) fn wait_for_answer(
-        self: &Arc<Self>,
-        id: CallId,
-        noticed: bool,
-        deadline: Option<Instant>,
-        desk: &mut Desk,
-    ) -> Step<Arrived> {
-        let outcome = self.wait_and_keep(id, noticed, deadline, desk);
+    pub(crate) fn wait_for_answer(self: &Arc<Self>, id: CallId, deadline: Option<Instant>, desk: &mut Desk) -> Step<Arrived> {
+        let outcome = self.wait_and_keep(id, deadline, desk);
         if outcome.is_err() {
             self.give_up(id, GivenUp::Forgotten);
         }
         outcome
     }
 
-    /// As [`wait_for_answer`](Self::wait_for_answer), but the call stays in flight if this fails. After that, notice counts as asked for.
+    /// As [`wait_for_answer`](Self::wait_for_answer), but the call stays in flight if this fails.
     #[inline]
-    pub(crate) fn wait_and_keep(self: &Arc<Self>, id: CallId, noticed: bool, deadline: Option<Instant>, desk: &mut Desk) -> Step<Arrived> {
-        if self.lead.is_mine() {
-            self.lead_until_answer(id, noticed, deadline, desk)
-        } else if self.lead.try_enter(&self.watch) {
-            let _leading = Leading(self);
-            self.lead_until_answer(id, noticed, deadline, desk)
-        } else {
-            self.queue_for_answer(id, deadline, desk)
+    pub(crate) fn wait_and_keep(self: &Arc<Self>, id: CallId, deadline: Option<Instant>, desk: &mut Desk) -> Step<Arrived> {
+        match self.try_lead() {
+            Some(leader) => self.lead_until_answer(&leader, id, deadline, desk),
+            None => self.queue_for_answer(id, deadline, desk),
         }
     }
 
     #[inline]
-    fn lead_until_answer(self: &Arc<Self>, id: CallId, noticed: bool, deadline: Option<Instant>, desk: &mut Desk) -> Step<Arrived> {
+    fn lead_until_answer(
+        self: &Arc<Self>,
+        leader: &LeaderGuard<'_>,
+        id: CallId,
+        deadline: Option<Instant>,
+        desk: &mut Desk,
+    ) -> Step<Arrived> {
         loop {
-            // By an earlier leader, or by a handler's wait nested in ours.
-            if self.pending.is_ready(id) {
-                desk.outcome = self.pending.take(id);
-                if desk.outcome.is_some() {
-                    return Ok(Arrived::Elsewhere);
-                }
+            // Stored by an earlier leader, or by the wait of a handler that is nested in this wait.
+            if self.pending.is_ready(id)
+                && let Some(outcome) = self.pending.take(id)
+            {
+                return Ok(Arrived::Elsewhere(outcome));
             }
-            match self.receive_one(Some(id), SpinFor::Answer(deadline), desk)? {
-                Received::Answer => {
-                    self.settled(id, noticed);
-                    return Ok(Arrived::Here);
+            let is_nothing = match self.receive_one(leader, Some(id), SpinFor::Answer(deadline), desk)? {
+                Received::Answer(at) => {
+                    self.pending.release(id);
+                    return Ok(Arrived::Here(at));
                 }
-                Received::Failure => {
-                    self.settled(id, noticed);
-                    return Ok(Arrived::Elsewhere);
+                Received::Failure(outcome) => {
+                    self.pending.release(id);
+                    return Ok(Arrived::Elsewhere(outcome));
                 }
                 Received::Dispatched | Received::Noted => {
                     // A handler may have taken its time, or closed this end.
                     if self.is_over() {
-                        return self.take(id, desk, || self.failure());
+                        return self.take(id, || self.failure());
                     }
                     self.mind_the_end();
                     self.expire();
                     if has_passed(deadline) {
-                        return self.take(id, desk, || Error::Timeout);
+                        return self.take(id, || Error::Timeout);
                     }
+                    continue;
                 }
                 Received::Crowded => {
                     if self.is_over() {
-                        return self.take(id, desk, || self.failure());
+                        return self.take(id, || self.failure());
                     }
-                    self.wait_while_crowded(deadline, || self.pending.is_ready(id))?;
+                    self.wait_while_crowded(leader, deadline, || self.pending.is_ready(id))?;
                     if has_passed(deadline) {
-                        return self.take(id, desk, || Error::Timeout);
+                        return self.take(id, || Error::Timeout);
                     }
+                    continue;
                 }
-                received @ (Received::Nothing | Received::Disturbed) => {
-                    // Another thread that had the inbox may have found the answer: everywhere here.
-                    if self.is_over() {
-                        return self.take(id, desk, || self.failure());
+                Received::Nothing => true,
+                Received::Disturbed => false,
+            };
+            // Another thread that had the inbox may have found the answer: everywhere here.
+            if self.is_over() {
+                return self.take(id, || self.failure());
+            }
+            if self.is_gone() {
+                self.inbox().expect_end();
+                if !self.has_something() {
+                    if !self.handlers_running.is_at_bound() {
+                        self.drained();
                     }
-                    if self.is_gone() {
-                        self.inbox().expect_end();
-                        if !self.has_something() {
-                            if !self.at_bound() {
-                                self.drained();
-                            }
-                            return self.take(id, desk, || self.failure());
-                        }
-                    }
-                    if received == Received::Nothing && !has_passed(deadline) {
-                        self.sleep_for_message(deadline, || self.pending.is_ready(id))?;
-                    }
-                    self.attend();
-                    self.expire();
-                    // What has come just in time is taken, but who sends nothing but parts of messages cannot keep us.
-                    if has_passed(deadline) && (received == Received::Disturbed || !self.has_something()) {
-                        return self.take(id, desk, || Error::Timeout);
-                    }
+                    return self.take(id, || self.failure());
                 }
+            }
+            if is_nothing && !has_passed(deadline) {
+                self.sleep_for_message(leader, deadline, || self.pending.is_ready(id))?;
+            }
+            self.attend();
+            self.expire();
+            // A message that has come just in time is taken, but a peer that sends nothing but parts of
+            // messages cannot keep this thread.
+            if has_passed(deadline) && (!is_nothing || !self.has_something()) {
+                return self.take(id, || Error::Timeout);
             }
         }
     }
 
     /// Takes the outcome that another thread has stored, if it is there.
-    fn take(&self, id: CallId, desk: &mut Desk, otherwise: impl FnOnce() -> Error) -> Step<Arrived> {
-        desk.outcome = self.pending.take(id);
-        if desk.outcome.is_some() { Ok(Arrived::Elsewhere) } else { Err(otherwise().into()) }
-    }
-
-    /// The call is done with: its answer is in our hands.
-    #[inline]
-    pub(crate) fn settled(&self, id: CallId, noticed: bool) {
-        if noticed {
-            self.pending.forget(id);
-        } else {
-            self.pending.release(id);
+    fn take(&self, id: CallId, otherwise: impl FnOnce() -> Error) -> Step<Arrived> {
+        match self.pending.take(id) {
+            Some(outcome) => Ok(Arrived::Elsewhere(outcome)),
+            None => Err(otherwise().into()),
         }
     }
 
-    /// Sleeps until a message may have come, unless there is no need to: `done`. The lead is ours.
-    pub(crate) fn sleep_for_message(self: &Arc<Self>, deadline: Option<Instant>, done: impl Fn() -> bool) -> Step<()> {
+    /// Sleeps until a message may have come, unless `done` returns `true`.
+    pub(crate) fn sleep_for_message(
+        self: &Arc<Self>,
+        _leader: &LeaderGuard<'_>,
+        deadline: Option<Instant>,
+        done: impl Fn() -> bool,
+    ) -> Step<()> {
         let start = Instant::now();
         let slept = {
             let _sleeping = self.sleeping_for_data();
@@ -198,8 +197,7 @@ impl End {
                 Turn::Lead => {
                     crossing.leave();
                     patience.into_iter().for_each(Patience::keep);
-                    let _leading = Leading(self);
-                    return self.lead_until_answer(id, true, deadline, desk);
+                    return self.lead_until_answer(&self.leading(), id, deadline, desk);
                 }
                 Turn::Done if !over() && !self.is_gone() => self.wait_on_a_cycle(&crossing, &parker, deadline, over, &mut patience),
                 turn => break turn,
@@ -215,10 +213,9 @@ impl End {
         if turn == Turn::Done && self.is_gone() {
             self.last_deliveries(deadline, over);
         }
-        desk.outcome = self.pending.take(id);
-        if desk.outcome.is_some() {
+        if let Some(outcome) = self.pending.take(id) {
             patience.into_iter().for_each(Patience::end);
-            return Ok(Arrived::Elsewhere);
+            return Ok(Arrived::Elsewhere(outcome));
         }
         patience.into_iter().for_each(Patience::keep);
         if self.is_over() {
@@ -228,11 +225,10 @@ impl End {
             // Take the answers that have arrived from under the thread that leads.
             loop {
                 self.salvage_answers()?;
-                // Acquire: pairs with the Release of the thread that has an answer in its hands, perhaps ours.
-                let in_transit = self.in_transit.load(Ordering::Acquire);
-                desk.outcome = self.pending.take(id);
-                if desk.outcome.is_some() {
-                    return Ok(Arrived::Elsewhere);
+                // Before the look at the table: the leader may have the answer in its hands.
+                let in_transit = self.transit.is_busy();
+                if let Some(outcome) = self.pending.take(id) {
+                    return Ok(Arrived::Elsewhere(outcome));
                 }
                 if !in_transit || self.is_over() {
                     return Err(self.failure().into());
@@ -269,14 +265,17 @@ impl End {
             if done() || self.is_gone() {
                 return;
             }
-            // Relaxed: this thread leads that end.
-            let depth = led.depth.load(Ordering::Relaxed);
+            let depth = led.handlers_running.depth();
             let patience = patience.get_or_insert_with(|| Patience::of(&led, depth));
-            if patience.is_over() && led.has_something() && !led.is_over() {
+            if patience.is_over()
+                && led.has_something()
+                && !led.is_over()
+                && let Some(leader) = led.try_lead()
+            {
                 crossing.leave();
                 // One message, also where this wait has no time left: other threads may wait for it without end.
                 // If it fails, that end is over, which is for the handler of that end to find.
-                let dispatched = led.dispatch(&mut Desk::new(), 1, None);
+                let dispatched = led.dispatch(&leader, &mut Desk::new(), 1, None);
                 crossing.enter();
                 // Else there is a part of a message only, or that end has too many answers to send.
                 if dispatched.is_ok_and(|dispatched| dispatched.taken > 0) && !has_passed(deadline) {
@@ -318,8 +317,7 @@ impl End {
             let soon = Instant::now().checked_add(LONG_HANDLER);
             match self.lead.wait_turn(&self.watch, &parker, earlier(deadline, soon), || done() || self.is_over()) {
                 Turn::Lead => {
-                    let _leading = Leading(self);
-                    self.drain(deadline);
+                    self.drain(&self.leading(), deadline);
                     return;
                 }
                 Turn::Done => return,
@@ -363,24 +361,18 @@ impl End {
         outcome
     }
 
-    /// Waits, as the thread that leads, until the other end has read some of the answers that are kept for it.
-    pub(crate) fn wait_while_crowded(self: &Arc<Self>, deadline: Option<Instant>, done: impl Fn() -> bool) -> Result<()> {
+    /// Waits until the peer has read some of the answers that are kept for it.
+    pub(crate) fn wait_while_crowded(
+        self: &Arc<Self>,
+        _leader: &LeaderGuard<'_>,
+        deadline: Option<Instant>,
+        done: impl Fn() -> bool,
+    ) -> Result<()> {
         self.salvage_answers()?;
         let over = || self.is_disturbed() || done() || self.inbox().is_full();
         self.wait_until_unread_below(CROWDED_BYTES, earlier(deadline, self.timers.earliest()), over);
         self.attend();
         self.expire();
         Ok(())
-    }
-}
-
-/// The lead is this thread's, until this is dropped: also by a panic.
-pub(crate) struct Leading<'a>(pub(crate) &'a End);
-
-impl Drop for Leading<'_> {
-    #[inline]
-    fn drop(&mut self) {
-        // The end, too, is announced to whoever watches the ring, and to nobody else.
-        self.0.lead.leave(&self.0.watch, || self.0.has_something() || self.0.is_disturbed());
     }
 }

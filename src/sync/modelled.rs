@@ -26,6 +26,9 @@ impl AtomicU64 {
     pub(crate) fn compare_exchange(&self, current: u64, new: u64, success: Ordering, failure: Ordering) -> Result<u64, u64> {
         self.0.compare_exchange(current, new, success, failure)
     }
+    pub(crate) fn fetch_or(&self, value: u64, ordering: Ordering) -> u64 {
+        self.0.fetch_or(value, ordering)
+    }
     pub(crate) fn fetch_and(&self, value: u64, ordering: Ordering) -> u64 {
         self.0.fetch_and(value, ordering)
     }

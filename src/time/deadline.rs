@@ -20,8 +20,6 @@ pub(crate) fn earlier(a: Option<Instant>, b: Option<Instant>) -> Option<Instant>
 thread_local! {
     /// The deadline of the call that this thread serves.
     static CURRENT: Cell<Option<Instant>> = const { Cell::new(None) };
-    /// Whether that is the deadline of the handler that is about to begin.
-    static NEXT: Cell<bool> = const { Cell::new(false) };
 }
 
 /// By when the call that this thread serves is to be answered: `None` outside of a handler, and if its caller has set no deadline.
@@ -73,34 +71,11 @@ impl Serving {
         Serving { outer: CURRENT.replace(deadline) }
     }
 
-    /// The call that is dispatched next has this deadline.
-    pub(crate) fn next(deadline: Option<Instant>) -> Next {
-        NEXT.set(true);
-        Next { _serving: Serving::by(deadline) }
-    }
-
-    /// A handler begins. What is dispatched while another one waits is no part of the call that the other one serves.
+    /// A handler begins, which serves a call with this deadline, or no call. A message that is dispatched
+    /// while a handler waits is no part of the call that the handler serves.
     #[inline]
-    pub(crate) fn begin() -> Option<Serving> {
-        if CURRENT.get().is_some() { Serving::begin_amid() } else { None }
-    }
-
-    #[cold]
-    fn begin_amid() -> Option<Serving> {
-        if NEXT.take() { None } else { Some(Serving::by(None)) }
-    }
-}
-
-/// The call that is dispatched next has a deadline, until this is dropped.
-#[derive(Debug)]
-pub(crate) struct Next {
-    _serving: Serving,
-}
-
-impl Drop for Next {
-    fn drop(&mut self) {
-        // Its method may be unknown, or its deadline none.
-        NEXT.set(false);
+    pub(crate) fn begin(deadline: Option<Instant>) -> Option<Serving> {
+        if deadline.is_some() || CURRENT.get().is_some() { Some(Serving::by(deadline)) } else { None }
     }
 }
 

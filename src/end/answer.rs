@@ -1,0 +1,99 @@
+//! Answers the calls of the peer.
+
+use std::mem::needs_drop;
+use std::sync::Arc;
+
+use serde::Serialize;
+
+use crate::end::End;
+use crate::error::{Error, Result};
+use crate::recv::handlers::Incoming;
+use crate::send::outbox::WhenFull;
+use crate::send::send_queue::Quota;
+use crate::text::clip;
+use crate::types::looked_at::Kinds;
+use crate::wire::deserializer::DecodeError;
+use crate::wire::header::{CallId, Failure, Head};
+use crate::wire::message::Message;
+
+impl End {
+    /// Sends the result of a call. `when_full` is asked when it is needed: not while the result is encoded.
+    #[inline]
+    pub(crate) fn answer(
+        self: &Arc<Self>,
+        id: CallId,
+        method: &str,
+        asks: bool,
+        result: &impl Serialize,
+        when_full: impl Fn() -> WhenFull,
+    ) -> Result<()> {
+        let kinds = if asks { Kinds::of_result(result) } else { None };
+        let head = if let Some(kinds) = &kinds { Head::DescribedAnswer(id, kinds) } else { Head::Answer(id) };
+        let mut message = Message::new();
+        let sent = message.deliver(head, result, self.terms.max_message, method, |message| self.send(message, when_full())).flatten();
+        match sent {
+            Ok(()) => Ok(()),
+            Err(error) => self.answer_failed(id, method, *error, when_full()),
+        }
+    }
+
+    #[cold]
+    pub(crate) fn answer_failed(self: &Arc<Self>, id: CallId, method: &str, error: Error, when_full: WhenFull) -> Result<()> {
+        if matches!(error, Error::Encode { .. } | Error::TooLarge { .. }) {
+            // The caller must hear of it, and so must the one who answers.
+            self.refuse(id, method, Failure::Remote(&format!("its result cannot be sent: {error}")), when_full)?;
+        }
+        Err(error)
+    }
+
+    /// Sends the failure of a call.
+    pub(crate) fn refuse(self: &Arc<Self>, id: CallId, method: &str, failure: Failure<'_>, when_full: WhenFull) -> Result<()> {
+        // A message may be as long as its caller pleases; the bound holds for this answer, too.
+        let failure = match failure {
+            Failure::Remote(message) => Failure::Remote(clip(message, self.terms.max_message.saturating_sub(64).min(64 * 1024))),
+            Failure::Mistyped(types) => Failure::Mistyped(clip(types, self.terms.max_message.saturating_sub(64))),
+            other => other,
+        };
+        let mut message = Message::new();
+        message.encode(Head::Failure(id, failure), &(), usize::MAX, method)?;
+        Ok(self.send(&mut message, when_full)?)
+    }
+
+    /// A thread that dispatches must go on; any other that answers waits for room, as a sender does.
+    pub(crate) fn answers_when_full(&self) -> WhenFull {
+        if self.lead.is_mine() { WhenFull::Queue(Quota::Answers) } else { WhenFull::Wait(None) }
+    }
+
+    /// As [`refuse`](Self::refuse), where nobody is left to be told if it does not arrive: the caller's end is over.
+    pub(crate) fn fail(self: &Arc<Self>, id: CallId, method: &str, failure: Failure<'_>) {
+        let sent = self.refuse(id, method, failure, self.answers_when_full());
+        debug_assert!(sent.is_ok() || self.check_open().is_err(), "an answer fails only if the pair is over: {sent:?}");
+    }
+
+    /// Answers a call from within its handler.
+    #[inline]
+    pub(crate) fn settle<R: Serialize>(self: &Arc<Self>, call: &Incoming<'_>, outcome: std::result::Result<R, String>) {
+        // If this fails: Encode and TooLarge were reported to the caller; everything else means that there is no caller any more.
+        match outcome {
+            Ok(result) => {
+                let _ = self.answer(call.id, call.method, call.asks, &result, || self.answers_when_full());
+                if needs_drop::<R>() {
+                    // The call is answered: a panic from here on must not answer it again.
+                    self.contain(|| drop(result));
+                }
+            }
+            Err(message) => drop(self.refuse(call.id, call.method, Failure::Remote(&message), self.answers_when_full())),
+        }
+    }
+
+    /// The arguments of a call did not decode.
+    pub(crate) fn refuse_arguments(self: &Arc<Self>, id: CallId, method: &str, error: &DecodeError) {
+        match error.mismatch() {
+            Some(mismatch) => self.fail(id, method, Failure::Mistyped(&mismatch.to_text())),
+            None => {
+                let text = format!("its arguments do not decode: {error}; do both ends use the same types?");
+                self.fail(id, method, Failure::Remote(&text));
+            }
+        }
+    }
+}

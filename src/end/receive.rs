@@ -1,0 +1,219 @@
+//! Receives one message, and gives it to what waits for it.
+//!
+//! Only the leader receives, so handlers never run at the same time, except nested: while a handler
+//! waits for an answer, the messages that arrive are dispatched on its thread.
+
+use std::sync::Arc;
+
+use crate::calls::in_flight::{Completion, Outcome};
+use crate::end::End;
+use crate::end::desk::{Desk, Received, SpinFor};
+use crate::end::leader::LeaderGuard;
+use crate::end::transit::InTransit;
+use crate::error::{Error, Step};
+use crate::stats::Counters;
+use crate::time::deadline::has_passed;
+use crate::wire::header::{CallId, Head, split, split_frequent};
+
+impl End {
+    /// Receives one message and dispatches it, unless it is the answer to `mine`, which is handed out.
+    /// Spins for a message if `spin` says so; does not sleep.
+    #[inline]
+    pub(crate) fn receive_one(
+        self: &Arc<Self>,
+        leader: &LeaderGuard<'_>,
+        mine: Option<CallId>,
+        spin: SpinFor<'_>,
+        desk: &mut Desk,
+    ) -> Step<Received> {
+        // Unless the backlog is full, too: then the peer may be unable to read before it has sent.
+        if self.outbox.is_crowded() && !self.inbox().is_full() {
+            return Ok(Received::Crowded);
+        }
+        if self.inbox_is_wanted() {
+            self.let_others_have_the_inbox();
+        }
+        let (bytes, transit) = {
+            let mut inbox = self.inbox();
+            if let Some(completion) = inbox.completions.pop_front() {
+                let transit = self.transit.begin();
+                drop(inbox);
+                return Ok(self.conclude_in_transit(transit, completion));
+            }
+            let mut popped = inbox.pop(&mut desk.buffer, self.handlers_running.is_at_bound());
+            if matches!(popped, Ok(None)) && !matches!(spin, SpinFor::Nothing) {
+                // With the inbox in hand: to lock it again once the message is there would make the
+                // message late.
+                let next = inbox.next();
+                let disturbed = || self.is_disturbed() || self.inbox_is_wanted() || spin.is_over();
+                let ended = self.spin_for_data.spin(spin.until(&self.timers), || self.watch.has_come(next) || disturbed());
+                if self.watch.has_come(next) {
+                    popped = inbox.pop(&mut desk.buffer, self.handlers_running.is_at_bound());
+                    if matches!(popped, Ok(None)) {
+                        // A part of a message: not the moment to go to sleep.
+                        return Ok(Received::Disturbed);
+                    }
+                } else if ended {
+                    return Ok(Received::Disturbed);
+                }
+            }
+            match popped {
+                // Under the lock: a thread that finds nothing in the inbox sees that this one has a message.
+                Ok(Some(bytes)) => (bytes, self.transit.begin()),
+                Ok(None) => return Ok(Received::Nothing),
+                Err(error) => {
+                    drop(inbox);
+                    return Err(self.channel_failed(error).into());
+                }
+            }
+        };
+        let Some((head, payload)) = split_frequent(&desk.buffer, bytes) else {
+            return self.receive_other(leader, transit, mine, bytes, desk);
+        };
+        // The payload is the end of the message.
+        let from = bytes.wrapping_sub(payload.len());
+        // An answer is in transit until it is stored; a message for a handler, or callback, until that is
+        // seen to run.
+        match head {
+            Head::Answer(id) if Some(id) == mine => {
+                drop(transit);
+                Ok(Received::Answer(from..bytes))
+            }
+            Head::Answer(id) => {
+                let words = std::mem::take(&mut desk.buffer);
+                let completion = self.pending.complete(id, Outcome::Answer { words, from, to: bytes });
+                Ok(self.conclude_in_transit(transit, completion))
+            }
+            Head::Event(_) if self.handlers_running.is_at_bound() => self.defer(transit, bytes, desk),
+            Head::Event(subject) => self.dispatch_event(transit, subject, payload, &mut desk.handlers).map(|()| Received::Dispatched),
+            Head::Call(..) if self.is_urged() => self.receive_other(leader, transit, mine, bytes, desk),
+            Head::Call(id, None, subject) => {
+                self.dispatch_call(transit, id, None, subject, payload, &mut desk.handlers).map(|()| Received::Dispatched)
+            }
+            _ => self.receive_other(leader, transit, mine, bytes, desk),
+        }
+    }
+
+    /// Dispatches the message on the desk if it is one of the less frequent: apart, so that the frequent
+    /// ones do not pay for them.
+    #[cold]
+    fn receive_other(
+        self: &Arc<Self>,
+        _leader: &LeaderGuard<'_>,
+        transit: InTransit<'_>,
+        mine: Option<CallId>,
+        bytes: usize,
+        desk: &mut Desk,
+    ) -> Step<Received> {
+        let Some((head, payload)) = split(&desk.buffer, bytes) else {
+            drop(transit);
+            return Err(self.nonsense().into());
+        };
+        match head {
+            Head::Failure(id, failure) if Some(id) == mine => return Ok(Received::Failure(Outcome::from(failure))),
+            Head::Failure(id, failure) => {
+                let completion = self.pending.complete(id, Outcome::from(failure));
+                return Ok(self.conclude_in_transit(transit, completion));
+            }
+            Head::DescribedAnswer(id, _) => {
+                let from = bytes.wrapping_sub(payload.len());
+                if Some(id) == mine {
+                    return Ok(Received::Answer(from..bytes));
+                }
+                let words = std::mem::take(&mut desk.buffer);
+                let completion = self.pending.complete(id, Outcome::Answer { words, from, to: bytes });
+                return Ok(self.conclude_in_transit(transit, completion));
+            }
+            Head::Event(_) | Head::Gauge(..) if self.handlers_running.is_at_bound() => return self.defer(transit, bytes, desk),
+            Head::Event(subject) => self.dispatch_event(transit, subject, payload, &mut desk.handlers)?,
+            Head::Gauge(number, subject) => {
+                self.dispatch_event(transit, subject, payload, &mut desk.handlers)?;
+                self.send_receipt(number)?;
+            }
+            // In transit until the value that the receipt has let go is sent: a thread that closes this end
+            // waits for that value.
+            Head::Receipt(number) => self.take_receipt(number)?,
+            Head::Introduce { number, name, kinds, .. } => {
+                let is_honest = self.introductions.introduce(number, name, kinds);
+                drop(transit);
+                return self.noted(is_honest, bytes);
+            }
+            Head::Refuse(refused, turn, place) => {
+                let is_honest = self.pairs.refuse(refused, turn, Some(place));
+                drop(transit);
+                return self.noted(is_honest, bytes);
+            }
+            Head::Welcome(refused, turn) => {
+                let is_honest = self.pairs.refuse(refused, turn, None);
+                drop(transit);
+                return self.noted(is_honest, bytes);
+            }
+            Head::Cancel(id) | Head::Withdraw(id) => {
+                drop(transit);
+                self.cancelled(id);
+            }
+            Head::Call(id, at, subject) => {
+                let deadline = at.and_then(|at| self.clock.moment(at));
+                if has_passed(deadline) {
+                    self.skip();
+                } else if !(self.is_urged() && self.skip_if_withdrawn(id)) {
+                    self.dispatch_call(transit, id, deadline, subject, payload, &mut desk.handlers)?;
+                }
+            }
+            // The most frequent message is dispatched where it is received.
+            Head::Answer(_) => return Err(self.nonsense().into()),
+        }
+        Ok(Received::Dispatched)
+    }
+
+    /// Keeps the event on the desk until fewer handlers are nested.
+    #[cold]
+    fn defer(&self, transit: InTransit<'_>, bytes: usize, desk: &mut Desk) -> Step<Received> {
+        drop(transit);
+        let mut inbox = self.inbox();
+        inbox.defer(std::mem::take(&mut desk.buffer), bytes);
+        // A thread that waits this deeply gives up, rather than keep more.
+        if inbox.is_full() { Err(Error::Full.into()) } else { Ok(Received::Dispatched) }
+    }
+
+    /// Does not count a message about types, which was handled.
+    #[cold]
+    fn noted(&self, is_honest: bool, bytes: usize) -> Step<Received> {
+        self.inbox().discount(bytes);
+        if is_honest { Ok(Received::Noted) } else { Err(self.nonsense().into()) }
+    }
+
+    /// As [`conclude`](Self::conclude), for a completion that this thread, which leads, has in its hands.
+    #[inline]
+    fn conclude_in_transit(&self, transit: InTransit<'_>, completion: Completion) -> Received {
+        if let Completion::Run(callback, outcome) = completion {
+            // The callback is seen to run before the answer is not in transit any more.
+            self.run_handler(Some(transit), None, || self.contain(|| callback(outcome)));
+        } else {
+            drop(transit);
+            self.conclude(completion);
+        }
+        Received::Dispatched
+    }
+
+    /// Stores the outcome of a call for the thread, task or callback that waits for it.
+    pub(crate) fn complete(&self, id: CallId, outcome: Outcome) {
+        self.conclude(self.pending.complete(id, outcome));
+    }
+
+    /// Does what is left to do after a call was completed: runs the user's code, under no lock.
+    pub(crate) fn conclude(&self, completion: Completion) {
+        match completion {
+            Completion::Done => {}
+            Completion::Wake(waker) => {
+                self.contain(|| waker.wake());
+                self.pending.woken();
+            }
+            Completion::Run(callback, outcome) if self.lead.is_mine() => {
+                self.run_handler(None, None, || self.contain(|| callback(outcome)));
+            }
+            Completion::Run(callback, outcome) => self.contain(|| callback(outcome)),
+            Completion::Unknown => Counters::add(&self.counters.answers_dropped),
+        }
+    }
+}
