@@ -13,7 +13,7 @@ use serde::de::DeserializeOwned;
 use crate::coprocess::Coprocess;
 use crate::end::{End, Terms};
 use crate::payload::Payload;
-use crate::process;
+use crate::{process, start};
 use crate::types::{Beside, Kinds, TypeCheck};
 
 /// One end of a pair over `region`, that nobody watches over and nobody dispatches for in the background.
@@ -36,7 +36,7 @@ pub fn end(region: &Region, side: Side, max_message: usize) -> Coprocess {
 ///
 /// What the parent is told.
 pub fn attach(lifeline: OwnedFd) -> Result<Coprocess, String> {
-    process::attach_unwatched(lifeline).map(alone)
+    start::attach_unwatched(lifeline).map(alone)
 }
 
 /// What a parent makes of the verdict of its worker: whether it has attached, or why not; `None` if it closed the socket.

@@ -200,6 +200,7 @@ mod room;
 mod seat;
 #[cfg(feature = "tokio")]
 mod serve_async;
+mod start;
 mod stats;
 mod sync;
 mod timers;
@@ -224,14 +225,15 @@ pub use error::{Error, ForkError, Reason, Result};
 pub use event::{Backpressure, Event};
 pub use method::Method;
 pub use panicked::{RemotePanic, RemotePlace};
-#[doc(hidden)]
-pub use process::init_before_main;
-pub use process::{Builder, Limit, Limits, Output, TerminalSignals, fork, fork_with, init, parent, spawn};
+pub use process::{Limit, Limits, Output, TerminalSignals};
 pub use readiness::Readiness;
 pub use reply::Reply;
 /// Byte strings as one block: [`Bytes`](serde_bytes::Bytes) to send them, [`ByteBuf`](serde_bytes::ByteBuf) to send and to receive them, and
 /// `#[serde(with = "coprocess::serde_bytes")]` for a field of type `Vec<u8>`.
 pub use serde_bytes;
+#[doc(hidden)]
+pub use start::init_before_main;
+pub use start::{Builder, fork, fork_with, init, parent, spawn};
 pub use stats::Stats;
 pub use topic::Topic;
 pub use types::TypeCheck;

@@ -5,52 +5,18 @@ use std::io::{self, IoSlice, IoSliceMut};
 use std::os::fd::{AsRawFd, BorrowedFd};
 
 use nix::sys::socket::{MsgFlags, recvmsg, sendmsg};
-use serde::Serialize;
-use serde::de::DeserializeOwned;
 
-use crate::coprocess::Coprocess;
-use crate::decode::decode;
-use crate::encode::Gather;
-use crate::envelope::{Message, as_bytes};
-use crate::error::{Error, Result};
 use crate::process::mark::Lifeline;
 
 /// How much goes into one datagram: far less than what a socket's buffer holds.
 const PIECE: usize = 32 * 1024;
 
-/// The worker function, with its arguments.
-pub(crate) type Start = Box<dyn FnOnce(Coprocess)>;
-/// Makes a start of the address of a worker function and of encoded arguments.
-pub(crate) type Shim = fn(usize, &[u8]) -> std::result::Result<Start, String>;
-
 /// The arguments of a worker function, encoded, with what decodes them.
 #[derive(Debug)]
 pub(crate) struct Arguments {
-    /// The distance of the [`Shim`].
+    /// The distance of the function that decodes them.
     pub(crate) shim: u64,
     pub(crate) bytes: Vec<u8>,
-}
-
-/// Encodes arguments, as those of a call.
-pub(crate) fn encode(args: &impl Serialize, max: usize) -> Result<Vec<u8>> {
-    let mut message = Message::new();
-    let mut gather = Gather::new(&mut message, max);
-    let outcome = args.serialize(&mut gather);
-    gather.finish();
-    outcome.map_err(|error| Error::Encode { what: "fork_with".to_owned(), source: Box::new(error) })?;
-    message.check_size(max)?;
-    Ok(as_bytes(message.words(), message.bytes()).to_vec())
-}
-
-/// The [`Shim`] of all worker functions that take an `A`.
-pub(crate) fn shim<A: DeserializeOwned>(worker: usize, bytes: &[u8]) -> std::result::Result<Start, String> {
-    let args: A = decode(bytes).map_err(|error| format!("the arguments of the worker function do not decode: {error}"))?;
-    let pointer = std::ptr::with_exposed_provenance::<std::ffi::c_void>(worker);
-    // SAFETY: the parent sent the distance of this instance of the shim beside that of a `fn(Coprocess, A)` with the same `A`.
-    let worker = unsafe { std::mem::transmute::<*const std::ffi::c_void, fn(Coprocess, A)>(pointer) };
-    let start: Box<dyn FnOnce(Coprocess) + '_> = Box::new(move |co| worker(co, args));
-    // SAFETY: a lifetime in `A` is one of the parent's source. What was decoded here as an owned value refers to nothing.
-    Ok(unsafe { std::mem::transmute::<Box<dyn FnOnce(Coprocess) + '_>, Start>(start) })
 }
 
 /// Sends the next piece without waiting, and returns what is left then.

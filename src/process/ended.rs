@@ -10,8 +10,8 @@ use std::sync::{Arc, Condvar, Mutex};
 use std::task::{Context, Poll, Waker};
 
 use crate::contain::contain;
-use crate::end::End;
 use crate::error::Reason;
+use crate::process::Generation;
 use crate::sync::lock;
 
 type Callback = Box<dyn FnOnce(Reason) + Send>;
@@ -27,10 +27,23 @@ struct State {
 }
 
 /// What is to be told, and to which callbacks and tasks.
-#[derive(Default)]
+#[derive(Clone)]
 pub(crate) struct Endings {
+    /// The process that the pair belongs to.
+    generation: Generation,
+    shared: Arc<Shared>,
+}
+
+#[derive(Default)]
+struct Shared {
     state: Mutex<State>,
     told: Condvar,
+}
+
+impl Default for Endings {
+    fn default() -> Endings {
+        Endings { generation: Generation::watched(), shared: Arc::default() }
+    }
 }
 
 impl fmt::Debug for Endings {
@@ -41,7 +54,7 @@ impl fmt::Debug for Endings {
 
 /// Callbacks that are to be called. If that does not come to be, they are dropped.
 struct Due<'a> {
-    endings: &'a Endings,
+    shared: &'a Shared,
     callbacks: Vec<Callback>,
     reason: Reason,
 }
@@ -59,17 +72,17 @@ impl Drop for Due<'_> {
         for callback in self.callbacks.drain(..) {
             contain(|| drop(callback));
         }
-        let mut state = lock(&self.endings.state);
+        let mut state = lock(&self.shared.state);
         state.telling = state.telling.saturating_sub(1);
         drop(state);
-        self.endings.told.notify_all();
+        self.shared.told.notify_all();
     }
 }
 
 impl Endings {
     /// Calls `callback` once the pair is over: on this thread, if it is.
     pub(crate) fn on_end(&self, callback: Callback) {
-        let mut state = lock(&self.state);
+        let mut state = lock(&self.shared.state);
         let Some(reason) = state.reason else {
             state.callbacks.push(callback);
             return;
@@ -80,7 +93,7 @@ impl Endings {
 
     /// Notes the reason, unless there is one, and wakes tasks. Returns the callbacks.
     fn note(&self, reason: Reason) -> Option<Due<'_>> {
-        let mut state = lock(&self.state);
+        let mut state = lock(&self.shared.state);
         if state.reason.is_some() {
             return None;
         }
@@ -93,7 +106,7 @@ impl Endings {
         wakers.into_iter().for_each(|(_, waker)| {
             contain(|| waker.wake());
         });
-        Some(Due { endings: self, callbacks, reason })
+        Some(Due { shared: &self.shared, callbacks, reason })
     }
 
     /// Tells of the end, on this thread.
@@ -104,16 +117,29 @@ impl Endings {
         }
     }
 
+    /// Tells of the end from a thread of the library that must not run the user's code: by another.
+    /// Returns what is left to tell.
+    pub(crate) fn tell_elsewhere(&self, reason: Reason) -> Option<Untold> {
+        let mut due = self.note(reason)?;
+        if due.callbacks.is_empty() {
+            return None;
+        }
+        let callbacks = Arc::new(Mutex::new(std::mem::take(&mut due.callbacks)));
+        // From here on the thread tells.
+        std::mem::forget(due);
+        Untold { endings: self.clone(), callbacks, reason }.tell()
+    }
+
     /// Waits until all callbacks have returned that are being called.
     pub(crate) fn wait_until_told(&self) {
-        let mut state = lock(&self.state);
+        let mut state = lock(&self.shared.state);
         while state.telling > 0 {
-            state = self.told.wait(state).unwrap_or_else(|poisoned| poisoned.into_inner());
+            state = self.shared.told.wait(state).unwrap_or_else(|poisoned| poisoned.into_inner());
         }
     }
 
     fn poll(&self, key: &mut Option<u64>, waker: &Waker) -> Poll<Reason> {
-        let mut state = lock(&self.state);
+        let mut state = lock(&self.shared.state);
         if let Some(reason) = state.reason {
             return Poll::Ready(reason);
         }
@@ -134,7 +160,7 @@ impl Endings {
     }
 
     fn forget(&self, key: u64) {
-        let mut state = lock(&self.state);
+        let mut state = lock(&self.shared.state);
         let place = state.wakers.iter().position(|(of, _)| *of == key);
         let forgotten = place.map(|place| state.wakers.swap_remove(place));
         drop(state);
@@ -145,7 +171,7 @@ impl Endings {
 /// Callbacks that are to be called in a thread of their own, which the system did not have yet.
 #[derive(Clone)]
 pub(crate) struct Untold {
-    end: Arc<End>,
+    endings: Endings,
     callbacks: Arc<Mutex<Vec<Callback>>>,
     reason: Reason,
 }
@@ -156,37 +182,22 @@ impl Untold {
         let theirs = self.clone();
         let call = move || {
             let callbacks = std::mem::take(&mut *lock(&theirs.callbacks));
-            Due { endings: &theirs.end.endings, callbacks, reason: theirs.reason }.call();
+            Due { shared: &theirs.endings.shared, callbacks, reason: theirs.reason }.call();
         };
         let started = std::thread::Builder::new().name("coprocess-end".to_owned()).spawn(call);
         started.is_err().then_some(self)
     }
 }
 
-impl End {
-    /// Tells of the end from a thread of the library that must not run the user's code: by another.
-    /// Returns what is left to tell.
-    pub(crate) fn tell_ended_elsewhere(self: &Arc<Self>, reason: Reason) -> Option<Untold> {
-        let mut due = self.endings.note(reason)?;
-        if due.callbacks.is_empty() {
-            return None;
-        }
-        let callbacks = Arc::new(Mutex::new(std::mem::take(&mut due.callbacks)));
-        // From here on the thread tells.
-        std::mem::forget(due);
-        Untold { end: self.clone(), callbacks, reason }.tell()
-    }
-}
-
 /// Resolves once the pair is over.
 pub(crate) struct Ended<'a> {
-    end: &'a End,
+    endings: &'a Endings,
     key: Option<u64>,
 }
 
 impl<'a> Ended<'a> {
-    pub(crate) fn new(end: &'a End) -> Ended<'a> {
-        Ended { end, key: None }
+    pub(crate) fn new(endings: &'a Endings) -> Ended<'a> {
+        Ended { endings, key: None }
     }
 }
 
@@ -194,18 +205,18 @@ impl Future for Ended<'_> {
     type Output = Reason;
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Reason> {
-        if self.end.is_foreign() {
+        let endings = self.endings;
+        if endings.generation.is_foreign() {
             return Poll::Ready(Reason::Unknown);
         }
-        let end = self.end;
-        end.endings.poll(&mut self.key, context.waker())
+        endings.poll(&mut self.key, context.waker())
     }
 }
 
 impl Drop for Ended<'_> {
     fn drop(&mut self) {
-        if let (Some(key), false) = (self.key, self.end.is_foreign()) {
-            self.end.endings.forget(key);
+        if let (Some(key), false) = (self.key, self.endings.generation.is_foreign()) {
+            self.endings.forget(key);
         }
     }
 }

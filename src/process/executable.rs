@@ -14,7 +14,9 @@ use std::sync::OnceLock;
 use std::{fs, io};
 
 use crate::process::Own;
-use crate::process::execute::ITSELF;
+
+/// The program itself, whatever has become of its file since it was started.
+pub(crate) const ITSELF: &str = "/proc/self/exe";
 
 /// The executable in the memory of this process.
 #[derive(Debug, Default)]
@@ -29,6 +31,9 @@ static EXECUTABLE: OnceLock<Executable> = OnceLock::new();
 
 /// Finds out where the executable is. `init` does so, before there are threads: the search takes a lock
 /// of the dynamic linker that a child of fork(2) may find locked for ever.
+///
+/// Not inlined: its address says where this copy of the library is.
+#[inline(never)]
 pub(crate) fn learn() {
     EXECUTABLE.get_or_init(|| {
         let mut executable = Executable::default();

@@ -17,25 +17,23 @@ use crate::error::ForkError;
 use crate::process::arguments::Arguments;
 use crate::process::mark::{self, Mark, Nonce};
 use crate::process::output::{Streams, numbered};
-use crate::process::{above_streams, entry, executable};
-
-/// The program itself, whatever has become of its file since it was started.
-pub(crate) const ITSELF: &str = "/proc/self/exe";
+use crate::process::executable::ITSELF;
+use crate::process::{above_streams, executable};
 
 /// What to execute.
 #[derive(Debug)]
 pub(crate) enum Program {
     /// The same executable, running the function at this distance, perhaps with arguments, with these variables added to the environment.
     Itself { function: u64, arguments: Option<Arguments>, environment: Vec<(OsString, OsString)> },
-    /// A program that calls `parent`.
-    Other(Command),
+    /// A program that calls `parent`. `generation`: that of this process.
+    Other { command: Command, generation: u32 },
 }
 
 impl Program {
     pub(crate) fn name(&self) -> &OsStr {
         match self {
             Program::Itself { .. } => OsStr::new(ITSELF),
-            Program::Other(command) => command.get_program(),
+            Program::Other { command, .. } => command.get_program(),
         }
     }
 
@@ -43,7 +41,7 @@ impl Program {
     pub(crate) fn function(&self) -> Option<u64> {
         match self {
             Program::Itself { function, .. } => Some(*function),
-            Program::Other(_) => None,
+            Program::Other { .. } => None,
         }
     }
 
@@ -51,7 +49,7 @@ impl Program {
     pub(crate) fn arguments(&self) -> Option<&Arguments> {
         match self {
             Program::Itself { arguments, .. } => arguments.as_ref(),
-            Program::Other(_) => None,
+            Program::Other { .. } => None,
         }
     }
 
@@ -68,7 +66,7 @@ impl Program {
                 let id = execute_itself(lifeline.as_raw_fd(), place.as_raw_fd(), &streams, &variables).map_err(ForkError::Exec)?;
                 Ok(Started { id, child: None })
             }
-            Program::Other(command) => {
+            Program::Other { command, generation } => {
                 let fd = lifeline.as_raw_fd();
                 if let Some(stdout) = streams.stdout {
                     command.stdout(stdout);
@@ -76,7 +74,7 @@ impl Program {
                 if let Some(stderr) = streams.stderr {
                     command.stderr(stderr);
                 }
-                let mark = Mark::of_program(fd, nonce, entry::generation());
+                let mark = Mark::of_program(fd, nonce, *generation);
                 let child = execute_other(fd, command.env(mark::VARIABLE, mark.to_string())).map_err(ForkError::Exec)?;
                 Ok(Started { id: child.id(), child: Some(child) })
             }

@@ -3,9 +3,7 @@
 
 use std::ffi::c_void;
 
-use crate::coprocess::Coprocess;
 use crate::error::ForkError;
-use crate::process::arguments::Shim;
 use crate::process::executable;
 
 /// The distance of a function from the start of the executable.
@@ -28,7 +26,7 @@ pub(crate) fn distance(function: *const c_void) -> Result<u64, ForkError> {
 
 /// Where this copy of the library is.
 fn library() -> usize {
-    (crate::init as fn() as *const c_void).addr()
+    (executable::learn as fn() as *const c_void).addr()
 }
 
 /// The distance of this copy of the library, which no other copy in the executable has.
@@ -40,19 +38,4 @@ pub(crate) fn of_library() -> u64 {
 pub(crate) fn address(distance: u64) -> Option<*const c_void> {
     let address = usize::try_from(distance).ok()?.wrapping_add(executable::base());
     executable::has_code_at(address).then(|| std::ptr::with_exposed_provenance(address))
-}
-
-/// The worker function at a distance.
-pub(crate) fn at(distance: u64) -> Option<fn(Coprocess)> {
-    let pointer = address(distance)?;
-    // SAFETY: the parent took the distance from a `fn(Coprocess)` in the file that it executed, and
-    // this process runs that file: its mark says so. At the same distance there is the same function.
-    Some(unsafe { std::mem::transmute::<*const c_void, fn(Coprocess)>(pointer) })
-}
-
-/// What makes a start of a worker function and its arguments, at a distance.
-pub(crate) fn shim_at(distance: u64) -> Option<Shim> {
-    let pointer = address(distance)?;
-    // SAFETY: as above: the parent took it from a `Shim`.
-    Some(unsafe { std::mem::transmute::<*const c_void, Shim>(pointer) })
 }

@@ -28,7 +28,7 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::socket::{SockType, getsockopt, sockopt};
 use nix::unistd::geteuid;
 
-use crate::process::execute::ITSELF;
+use crate::process::executable::ITSELF;
 use crate::process::handshake::{Claim, look_at_claim};
 use crate::process::{executable, function, pidfd};
 

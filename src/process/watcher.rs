@@ -17,7 +17,6 @@ use std::time::{Duration, Instant};
 
 use nix::sys::epoll::{EpollEvent, EpollFlags};
 
-use crate::end::End;
 use crate::error::Reason;
 use crate::process::ears::{BELL, Ears};
 use crate::process::ended::Untold;
@@ -66,10 +65,23 @@ struct Pairs {
     leaving: Option<Instant>,
 }
 
+/// What the watcher has found out of the process at the other end of a pair.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum News {
+    /// Nothing more will come from it, although it may live on.
+    Gone(Reason),
+    /// It has ended.
+    Ended(Reason),
+}
+
+/// What the watcher calls with its news of one pair, on its thread, with no lock held. Returns
+/// callbacks for which there was no thread yet.
+pub(crate) type Tell = Arc<dyn Fn(News) -> Option<Untold> + Send + Sync>;
+
 enum Watched {
     /// On the parent's side.
     Worker {
-        end: Arc<End>,
+        tell: Tell,
         worker: Arc<Worker>,
         hung_up: Option<Instant>,
         /// No descriptor tells of its end any more: the program has closed it, or a debugger keeps the process that has ended.
@@ -79,7 +91,9 @@ enum Watched {
     Remains { worker: Arc<Worker>, unheard: bool },
     /// On the worker's side.
     Parent {
-        end: Arc<End>,
+        tell: Tell,
+        /// How long the worker may go on by itself after an orderly close; zero without one.
+        close_grace: Box<dyn Fn() -> Duration + Send + Sync>,
         lifeline: Arc<OwnedFd>,
         pidfd: Option<OwnedFd>,
         /// Without a descriptor of it, the parent is known by this number: that of this process's parent, until it has died.
@@ -89,8 +103,8 @@ enum Watched {
 }
 
 /// Watches a worker of this process.
-pub(crate) fn watch_worker(end: &Arc<End>, worker: &Arc<Worker>) -> io::Result<()> {
-    watch(Watched::Worker { end: end.clone(), worker: worker.clone(), hung_up: None, unheard: false })
+pub(crate) fn watch_worker(worker: &Arc<Worker>, tell: Tell) -> io::Result<()> {
+    watch(Watched::Worker { tell, worker: worker.clone(), hung_up: None, unheard: false })
 }
 
 /// Reaps a worker once it ends.
@@ -99,9 +113,16 @@ pub(crate) fn watch_remains(worker: &Arc<Worker>) -> io::Result<()> {
 }
 
 /// Watches the parent of this process.
-pub(crate) fn watch_parent(end: &Arc<End>, lifeline: Arc<OwnedFd>, pidfd: Option<OwnedFd>, child_of: Option<u32>) -> io::Result<()> {
+/// `close_grace`: how long this process may go on after an orderly close; zero without one.
+pub(crate) fn watch_parent(
+    lifeline: Arc<OwnedFd>,
+    pidfd: Option<OwnedFd>,
+    child_of: Option<u32>,
+    tell: Tell,
+    close_grace: impl Fn() -> Duration + Send + Sync + 'static,
+) -> io::Result<()> {
     let number = child_of.filter(|_| pidfd.is_none());
-    watch(Watched::Parent { end: end.clone(), lifeline, pidfd, number, died: None })
+    watch(Watched::Parent { tell, close_grace: Box::new(close_grace), lifeline, pidfd, number, died: None })
 }
 
 /// Makes the watcher look at the deadlines of closing workers.
@@ -232,24 +253,24 @@ impl Watcher {
         let mut ends = Vec::new();
         for watched in pairs.watched.values_mut() {
             match watched {
-                Watched::Worker { end, worker, hung_up, unheard } => {
+                Watched::Worker { tell, worker, hung_up, unheard } => {
                     (*hung_up, *unheard) = (None, true);
                     worker.forgo_descriptors();
-                    ends.push((end.clone(), Some(worker.clone())));
+                    ends.push((tell.clone(), Some(worker.clone())));
                 }
                 Watched::Remains { worker, unheard } => {
                     *unheard = true;
                     worker.forgo_descriptors();
                 }
-                Watched::Parent { end, died, .. } => {
+                Watched::Parent { tell, died, .. } => {
                     died.get_or_insert_with(|| Instant::now() + GRACE);
-                    ends.push((end.clone(), None));
+                    ends.push((tell.clone(), None));
                 }
             }
         }
         drop(pairs);
-        for (end, worker) in ends {
-            end.peer_gone(Reason::DescriptorsClosed);
+        for (tell, worker) in ends {
+            self.tell(&tell, News::Gone(Reason::DescriptorsClosed));
             // A worker process exits instead, as after the death of its parent.
             if let Some(worker) = worker {
                 worker.begin_close();
@@ -282,18 +303,17 @@ impl Watcher {
                     self.look_for_its_end(key, &worker);
                 }
             }
-            Watched::Parent { end, lifeline, pidfd, died, .. } => {
+            Watched::Parent { tell, close_grace, lifeline, pidfd, died, .. } => {
                 // After an orderly close it may still be busy with what it was sent.
-                let grace = if end.watch.is_closed() { GRACE.max(end.terms.close_timeout) } else { GRACE };
+                let grace = GRACE.max(close_grace());
                 died.get_or_insert_with(|| Instant::now() + grace);
                 self.ears.remove(lifeline.as_fd());
                 if let Some(pidfd) = pidfd {
                     self.ears.remove(pidfd.as_fd());
                 }
-                let end = end.clone();
+                let tell = tell.clone();
                 drop(pairs);
-                end.peer_gone(Reason::ParentDied);
-                self.tell_ended(&end, end.how_it_went());
+                self.tell(&tell, News::Ended(Reason::ParentDied));
             }
         }
     }
@@ -316,8 +336,8 @@ impl Watcher {
         }
     }
 
-    fn tell_ended(&self, end: &Arc<End>, reason: Reason) {
-        if let Some(untold) = end.tell_ended_elsewhere(reason) {
+    fn tell(&self, tell: &Tell, news: News) {
+        if let Some(untold) = tell(news) {
             lock(&self.pairs).untold.push(untold);
         }
     }
@@ -332,10 +352,8 @@ impl Watcher {
         });
         let Some(status) = reaped else { return false };
         let removed = lock(&self.pairs).watched.remove(&key);
-        if let Some(Watched::Worker { end, .. }) = &removed {
-            let reason = worker.last_things(status);
-            end.peer_gone(reason);
-            self.tell_ended(end, reason);
+        if let Some(Watched::Worker { tell, .. }) = &removed {
+            self.tell(tell, News::Ended(worker.last_things(status)));
         }
         // Who waits for the end of the worker is to have the pair to himself then, and not to wait for this thread again.
         drop(removed);
@@ -371,10 +389,10 @@ impl Watcher {
         let untold = std::mem::take(&mut pairs.untold);
         for (key, watched) in &mut pairs.watched {
             let next = match watched {
-                Watched::Worker { end, worker, hung_up, unheard } => {
+                Watched::Worker { tell, worker, hung_up, unheard } => {
                     if hung_up.is_some_and(|at| now >= at) {
                         *hung_up = None;
-                        deserted.push(end.clone());
+                        deserted.push(tell.clone());
                     }
                     let signal = worker.escalate();
                     *unheard |= signal.is_some() && worker.has_lost_descriptors();
@@ -388,9 +406,9 @@ impl Watcher {
                     unseen.push((*key, worker.clone()));
                     now + GLANCE
                 }),
-                Watched::Parent { end, number: Some(number), died: died @ None, .. } if parent_id() != *number => {
+                Watched::Parent { tell, number: Some(number), died: died @ None, .. } if parent_id() != *number => {
                     *died = Some(now + GRACE);
-                    orphaned.push(end.clone());
+                    orphaned.push(tell.clone());
                     *died
                 }
                 Watched::Parent { number: Some(_), died: None, .. } => Some(now + GLANCE_AT_PARENT),
@@ -407,13 +425,12 @@ impl Watcher {
             earliest = [earliest, next].into_iter().flatten().min();
         }
         drop(pairs);
-        for end in deserted {
+        for tell in deserted {
             // It lives on without its lifeline: it has left the pair.
-            end.peer_gone(Reason::Closed);
+            self.tell(&tell, News::Gone(Reason::Closed));
         }
-        for end in orphaned {
-            end.peer_gone(Reason::ParentDied);
-            self.tell_ended(&end, end.how_it_went());
+        for tell in orphaned {
+            self.tell(&tell, News::Ended(Reason::ParentDied));
         }
         for (key, worker) in unseen {
             self.reap(key, &worker);

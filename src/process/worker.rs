@@ -14,7 +14,7 @@ use crate::process::child::Child;
 use crate::process::descriptor::Descriptor;
 use crate::process::limits::Limits;
 use crate::process::output::Captured;
-use crate::process::{out_of_memory, watcher};
+use crate::process::out_of_memory;
 use crate::sync::lock;
 
 /// Beyond SIGKILL, how long a close waits for the kernel to be done with the process.
@@ -86,6 +86,8 @@ pub(crate) struct Worker {
     pub(crate) captured: Captured,
     /// Before its end it said that an allocation had failed.
     ran_out_of_memory: AtomicBool,
+    /// Makes the watcher look at this worker's deadline.
+    notify_watcher: fn(),
 }
 
 impl Worker {
@@ -96,11 +98,12 @@ impl Worker {
         close_timeout: Duration,
         limits: Limits,
         captured: Captured,
+        notify_watcher: fn(),
     ) -> Worker {
         let life = Life::Alive { stage: Stage::Running, process, lifeline: Some(lifeline), command };
         let close_timeout = close_timeout.min(LONGEST);
         let ran_out_of_memory = AtomicBool::new(false);
-        Worker { life: Mutex::new(life), ended: Condvar::new(), close_timeout, limits, captured, ran_out_of_memory }
+        Worker { life: Mutex::new(life), ended: Condvar::new(), close_timeout, limits, captured, ran_out_of_memory, notify_watcher }
     }
 
     /// Does something with the descriptors to watch, of the process and the lifeline, unless it has been reaped.
@@ -153,7 +156,7 @@ impl Worker {
         } else {
             return;
         }
-        watcher::look_again();
+        (self.notify_watcher)();
     }
 
     /// Sends the signal that is due. Returns when the next will be.

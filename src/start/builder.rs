@@ -11,13 +11,13 @@ use serde::de::DeserializeOwned;
 use crate::coprocess::Coprocess;
 use crate::end::Terms;
 use crate::error::{Error, ForkError, Result};
-use crate::process::arguments::{Arguments, Shim};
-use crate::process::execute::{ITSELF, Program};
-use crate::process::launch::Launch;
-use crate::process::limits::Limits;
-use crate::process::output::Output;
-use crate::process::terminal::TerminalSignals;
-use crate::process::{arguments, entry, function, privileges};
+use crate::process::arguments::Arguments;
+use crate::process::executable::ITSELF;
+use crate::process::execute::Program;
+use crate::process::{Limits, Output, TerminalSignals, function, privileges};
+use crate::start::launch::Launch;
+use crate::start::worker_function::{Shim, encode_arguments, shim};
+use crate::start::entry;
 use crate::types::TypeCheck;
 
 /// Starts `worker` in a process of its own, with default settings: [`Builder::fork`].
@@ -432,9 +432,9 @@ impl Builder {
     pub fn fork_with<A: Serialize + DeserializeOwned>(mut self, args: A, worker: fn(Coprocess, A)) -> Result<Coprocess> {
         check_fork()?;
         let function = distance(worker as *const c_void)?;
-        let shim: Shim = arguments::shim::<A>;
+        let shim: Shim = shim::<A>;
         let shim = distance(shim as *const c_void)?;
-        let bytes = arguments::encode(&args, self.max_message)?;
+        let bytes = encode_arguments(&args, self.max_message)?;
         let environment = std::mem::take(&mut self.environment);
         self.launch(Program::Itself { function, arguments: Some(Arguments { shim, bytes }), environment })
     }
@@ -461,7 +461,7 @@ impl Builder {
         if !self.environment.is_empty() {
             return Err(failed(ForkError::EnvironmentOfSpawn));
         }
-        self.launch(Program::Other(program))
+        self.launch(Program::Other { command: program, generation: entry::generation() })
     }
 
     fn launch(self, program: Program) -> Result<Coprocess> {

@@ -25,6 +25,7 @@ use crate::process::output::{Captured, Output};
 use crate::process::terminal::TerminalSignals;
 use crate::process::worker::{Worker, soon};
 use crate::process::{above_streams, pidfd, watcher};
+use crate::start::watched;
 
 /// What to start, and how.
 pub(crate) struct Launch {
@@ -60,7 +61,7 @@ impl Launch {
         let started = self.program.execute(theirs.as_fd(), nonce, streams)?;
         drop(theirs);
         let process = take_charge(started.id)?;
-        let worker = Worker::new(started.child, process, lifeline, self.terms.close_timeout, self.limits, captured);
+        let worker = Worker::new(started.child, process, lifeline, self.terms.close_timeout, self.limits, captured, watcher::look_again);
         self.attach(started.id, Unattached { worker: Arc::new(worker), attached: false }, deadline)
     }
 
@@ -96,7 +97,7 @@ impl Launch {
         let end = End::new(&region, Side::Parent, id, self.terms);
         end.set_worker(worker.clone());
         let co = Coprocess::new(end);
-        watcher::watch_worker(co.end(), worker).map_err(ForkError::setup("start the process watcher"))?;
+        watched::watch_worker(co.end(), worker).map_err(ForkError::setup("start the process watcher"))?;
         unattached.attached = true;
         Ok(co)
     }

@@ -15,12 +15,14 @@ use nix::sys::signal::{SigSet, Signal};
 use crate::coprocess::Coprocess;
 use crate::end::End;
 use crate::error::{Error, ForkError, Reason, Result};
-use crate::process::arguments::Start;
 use crate::process::handshake::{self, Hello, send_secure, send_verdict};
 #[cfg(fuzzing)]
 use crate::process::mark::Nonce;
 use crate::process::mark::{Found, Lifeline, Mark};
-use crate::process::{arguments, before_main, executable, execute, function, out_of_memory, privileges, watcher};
+use crate::process::{arguments, executable, execute, function, out_of_memory, privileges};
+use crate::start::before_main;
+use crate::start::watched;
+use crate::start::worker_function::{self, Start};
 use crate::sync::lock;
 
 /// Whether `init` has run.
@@ -196,9 +198,9 @@ fn become_worker(lifeline: Lifeline) -> ! {
 fn start(hello: &Hello, arguments: &[u8]) -> std::result::Result<Start, String> {
     let missing = || "the executable does not have the function".to_owned();
     if hello.shim == 0 {
-        return Ok(Box::new(function::at(hello.function).ok_or_else(missing)?));
+        return Ok(Box::new(worker_function::at(hello.function).ok_or_else(missing)?));
     }
-    let shim = function::shim_at(hello.shim).ok_or_else(missing)?;
+    let shim = worker_function::shim_at(hello.shim).ok_or_else(missing)?;
     shim(function::address(hello.function).ok_or_else(missing)?.expose_provenance(), arguments)
 }
 
@@ -322,7 +324,7 @@ fn attach<T>(
         Ok((end, what, limits_memory)) => {
             let socket = Arc::new(lifeline.socket);
             // Before the parent hears that all is well: this can fail, for want of a thread or of descriptors.
-            if let Err(source) = watcher::watch_parent(&end, socket.clone(), parent, lifeline.child_of) {
+            if let Err(source) = watched::watch_parent(&end, socket.clone(), parent, lifeline.child_of) {
                 let _ = send_verdict(socket.as_fd(), Err(&format!("the worker cannot start its process watcher: {source}")));
                 return Err(ForkError::setup("start the process watcher")(source));
             }
