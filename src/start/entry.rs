@@ -15,11 +15,13 @@ use nix::sys::signal::{SigSet, Signal};
 use crate::coprocess::Coprocess;
 use crate::end::End;
 use crate::error::{Error, ForkError, Reason, Result};
-use crate::process::handshake::{self, Hello, send_secure, send_verdict};
+use crate::process::child::execute;
 #[cfg(fuzzing)]
-use crate::process::mark::Nonce;
-use crate::process::mark::{Found, Lifeline, Mark};
-use crate::process::{arguments, executable, execute, function, out_of_memory, privileges};
+use crate::process::handshake::Nonce;
+use crate::process::handshake::{self, Hello, Lifeline, arguments, send_secure, send_verdict};
+use crate::process::identity::mark::{Found, Mark};
+use crate::process::identity::{executable, function, privileges};
+use crate::process::out_of_memory;
 use crate::start::before_main;
 use crate::start::watched;
 use crate::start::worker_function::{self, Start};

@@ -14,17 +14,13 @@ use nix::unistd::Pid;
 use crate::coprocess::Coprocess;
 use crate::end::{End, Terms};
 use crate::error::{Error, ForkError, Result};
-use crate::process::arguments::send_piece;
-use crate::process::child::Child;
-use crate::process::descriptor::Descriptor;
-use crate::process::execute::Program;
-use crate::process::handshake::{Answer, Hello, receive_verdict, send_claim};
-use crate::process::limits::Limits;
-use crate::process::mark::Nonce;
-use crate::process::output::{Captured, Output};
-use crate::process::terminal::TerminalSignals;
-use crate::process::worker::{Worker, soon};
-use crate::process::{above_streams, pidfd, watcher};
+use crate::process::child::execute::Program;
+use crate::process::child::output::Captured;
+use crate::process::child::{Child, soon};
+use crate::process::descriptors::above_streams;
+use crate::process::handshake::arguments::send_piece;
+use crate::process::handshake::{Answer, Hello, Nonce, receive_verdict, send_claim};
+use crate::process::{Descriptor, Limits, Output, TerminalSignals, Worker, pidfd, watch};
 use crate::start::watched;
 
 /// What to start, and how.
@@ -61,7 +57,7 @@ impl Launch {
         let started = self.program.execute(theirs.as_fd(), nonce, streams)?;
         drop(theirs);
         let process = take_charge(started.id)?;
-        let worker = Worker::new(started.child, process, lifeline, self.terms.close_timeout, self.limits, captured, watcher::look_again);
+        let worker = Worker::new(started.child, process, lifeline, self.terms.close_timeout, self.limits, captured, watch::look_again);
         self.attach(started.id, Unattached { worker: Arc::new(worker), attached: false }, deadline)
     }
 
@@ -173,7 +169,7 @@ fn destroy(worker: &Arc<Worker>) {
     // It has changed its user, and ends when it likes to; or a debugger keeps it. If either fails, what is left is a process that learns of
     // nothing, or a zombie. The caller hears of the first error only.
     let _ = worker.with_descriptors(|_, lifeline| shutdown(lifeline.as_raw_fd(), Shutdown::Both));
-    let _ = watcher::watch_remains(worker);
+    let _ = watch::watch_remains(worker);
 }
 
 fn no_segment(error: SegmentError) -> ForkError {

@@ -6,7 +6,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::end::End;
-use crate::process::{News, Worker, watcher};
+use crate::process::Worker;
+use crate::process::watch::{self, News};
 
 /// Watches the worker at the other end of `end`.
 pub(crate) fn watch_worker(end: &Arc<End>, worker: &Arc<Worker>) -> io::Result<()> {
@@ -21,7 +22,7 @@ pub(crate) fn watch_worker(end: &Arc<End>, worker: &Arc<Worker>) -> io::Result<(
             end.endings.tell_elsewhere(reason)
         }
     };
-    watcher::watch_worker(worker, Arc::new(tell))
+    watch::watch_worker(worker, Arc::new(tell))
 }
 
 /// Watches the parent at the other end of `end`.
@@ -45,5 +46,5 @@ pub(crate) fn watch_parent(
     };
     let end = end.clone();
     let close_grace = move || if end.watch.is_closed() { end.terms.close_timeout } else { Duration::ZERO };
-    watcher::watch_parent(lifeline, pidfd, child_of, Arc::new(tell), close_grace)
+    watch::watch_parent(lifeline, pidfd, child_of, Arc::new(tell), close_grace)
 }

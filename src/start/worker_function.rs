@@ -10,7 +10,7 @@ use crate::decode::decode;
 use crate::encode::Gather;
 use crate::envelope::{Message, as_bytes};
 use crate::error::{Error, Result};
-use crate::process::function::address;
+use crate::process::identity::function::address;
 
 /// The worker function, with its arguments.
 pub(crate) type Start = Box<dyn FnOnce(Coprocess)>;

@@ -16,8 +16,8 @@ use std::process::ExitStatus;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
-use crate::process::descriptor::Descriptor;
-use crate::process::{above_streams, bell, pidfd};
+use crate::process::descriptors::{Descriptor, above_streams, notifier};
+use crate::process::pidfd;
 
 /// What the thread that waits for a process needs; the least that the C library allows is more.
 const STACK: usize = 64 * 1024;
@@ -120,7 +120,7 @@ impl Child {
 
 /// Starts a thread that waits for the process. Returns what is readable once it has ended.
 fn end_of(id: u32) -> io::Result<Descriptor> {
-    let (listener, ringer) = bell::bell()?;
+    let (listener, ringer) = notifier::bell()?;
     let wait = move || {
         pidfd::wait_for_end(id);
         // Not by closing it alone: a child of a plain fork(2) may hold a copy. If the program has closed the bell, the watcher has found out.

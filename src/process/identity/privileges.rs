@@ -11,7 +11,7 @@ use std::os::unix::fs::{MetadataExt, PermissionsExt};
 
 use nix::unistd::{getegid, geteuid, getgid, getuid};
 
-use crate::process::executable::ITSELF;
+use crate::process::identity::executable::ITSELF;
 
 /// Whether this process was executed with other rights than its caller has.
 pub(crate) fn is_secure() -> bool {

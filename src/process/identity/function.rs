@@ -4,7 +4,7 @@
 use std::ffi::c_void;
 
 use crate::error::ForkError;
-use crate::process::executable;
+use crate::process::identity::executable;
 
 /// The distance of a function from the start of the executable.
 ///

@@ -6,7 +6,7 @@ use std::os::fd::{AsRawFd, BorrowedFd};
 
 use nix::sys::socket::{MsgFlags, recvmsg, sendmsg};
 
-use crate::process::mark::Lifeline;
+use crate::process::handshake::lifeline::Lifeline;
 
 /// How much goes into one datagram: far less than what a socket's buffer holds.
 const PIECE: usize = 32 * 1024;
@@ -65,7 +65,7 @@ mod tests {
     use nix::sys::socket::{AddressFamily, ControlMessage, SockFlag, SockType, socketpair};
 
     use super::*;
-    use crate::process::mark::Nonce;
+    use crate::process::handshake::claim::Nonce;
 
     fn sockets() -> (OwnedFd, Lifeline) {
         let (ours, socket) = socketpair(AddressFamily::Unix, SockType::SeqPacket, None, SockFlag::SOCK_CLOEXEC).unwrap();

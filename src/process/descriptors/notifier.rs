@@ -13,8 +13,7 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 
 use nix::sys::socket::{AddressFamily, MsgFlags, SockFlag, SockType, recv, send, socketpair};
 
-use crate::process::above_streams;
-use crate::process::descriptor::Descriptor;
+use crate::process::descriptors::{Descriptor, above_streams};
 
 /// The end that is polled: readable once the bell was rung.
 #[derive(Debug)]

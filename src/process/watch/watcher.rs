@@ -3,7 +3,7 @@
 //! It starts with the first pair and ends soon after the last. While nothing happens it is never woken.
 //!
 //! The program may close the watcher's descriptors, as daemons and sandboxes do with all that they
-//! do not know. The thread is woken by its [bell](super::bell) then. All its pairs end, and it goes
+//! do not know. The thread is woken by its [bell](crate::process::descriptors::notifier) then. All its pairs end, and it goes
 //! on without descriptors until the last of its workers was reaped. A new pair gets a new watcher.
 
 use std::collections::HashMap;
@@ -18,10 +18,10 @@ use std::time::{Duration, Instant};
 use nix::sys::epoll::{EpollEvent, EpollFlags};
 
 use crate::error::Reason;
-use crate::process::ears::{BELL, Ears};
-use crate::process::ended::Untold;
-use crate::process::mark::GLANCE_AT_PARENT;
-use crate::process::worker::Worker;
+use crate::process::child::Worker;
+use crate::process::descriptors::poller::{BELL, Ears};
+use crate::process::handshake::GLANCE_AT_PARENT;
+use crate::process::watch::end_callbacks::Untold;
 use crate::process::{Generation, Own, prepare_thread};
 use crate::sync::lock;
 

@@ -1,7 +1,7 @@
 //! How a thread of the library waits for many descriptors, and for being told to look again.
 //!
 //! The program may close the descriptors that it waits with, or for, as daemons and sandboxes do with
-//! all that they do not know. The thread is woken by its [bell](super::bell) then, and finds that it
+//! all that they do not know. The thread is woken by its [bell](super::notifier) then, and finds that it
 //! is deaf.
 
 use std::io;
@@ -11,9 +11,8 @@ use std::time::Duration;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
 
-use crate::process::above_streams;
-use crate::process::bell::{Listener, Ringer, bell};
-use crate::process::descriptor::Descriptor;
+use crate::process::descriptors::notifier::{Listener, Ringer, bell};
+use crate::process::descriptors::{Descriptor, above_streams};
 
 /// The key of the bell: no other descriptor has it.
 pub(crate) const BELL: u64 = 0;

@@ -15,22 +15,18 @@
 
 use std::fmt;
 use std::fs;
-use std::hash::{BuildHasher, RandomState};
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use std::os::unix::fs::MetadataExt;
 use std::os::unix::process::parent_id;
 use std::path::Path;
-use std::time::Duration;
 
 use nix::fcntl::{FcntlArg, FdFlag, fcntl};
-use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::socket::{SockType, getsockopt, sockopt};
-use nix::unistd::geteuid;
 
-use crate::process::executable::ITSELF;
-use crate::process::handshake::{Claim, look_at_claim};
-use crate::process::{executable, function, pidfd};
+use crate::process::handshake::{Claim, Creator, Lifeline, Nonce, look_at_claim};
+use crate::process::identity::executable::{self, ITSELF};
+use crate::process::identity::function;
 
 /// Carries the mark: role, descriptor, nonce, generation, library, device and inode of the executable.
 pub(crate) const VARIABLE: &str = "COPROCESS_LIFELINE";
@@ -42,28 +38,6 @@ enum Role {
     Function,
     /// A program that calls `parent`.
     Program,
-}
-
-/// A number that the claim in the socket repeats.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Nonce(u64);
-
-impl Nonce {
-    /// Makes one that no other start of a worker has.
-    pub(crate) fn new() -> Nonce {
-        // Chance tells sockets apart here; it keeps no secret. The keys of the standard library's
-        // hasher are random for each process and differ for each hasher.
-        Nonce(RandomState::new().hash_one(std::process::id()))
-    }
-
-    pub(crate) fn to_bytes(self) -> [u8; 8] {
-        self.0.to_le_bytes()
-    }
-
-    #[cfg(any(test, fuzzing))]
-    pub(crate) const fn from_bytes(bytes: [u8; 8]) -> Nonce {
-        Nonce(u64::from_le_bytes(bytes))
-    }
 }
 
 /// Which file an executable is.
@@ -103,106 +77,6 @@ pub(crate) struct Mark {
     /// Which copy of this library started the worker: an executable may have several.
     library: u64,
     executable: FileId,
-}
-
-/// Which process made the socket, as this process sees it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Maker {
-    /// The parent of this process.
-    Parent,
-    /// Another process, by its number: it has ended, or this process is no child of it.
-    Other(u32),
-    /// The system does not tell.
-    Unknown,
-}
-
-impl Maker {
-    /// `parent`: the number of the parent of this process, before this is called.
-    fn of(socket: BorrowedFd<'_>, parent: u32) -> Maker {
-        let Ok(peer) = getsockopt(&socket, sockopt::PeerCredentials) else { return Maker::Unknown };
-        match peer.pid().cast_unsigned() {
-            // It is in an outer process id namespace.
-            0 => Maker::Unknown,
-            maker if maker == parent => Maker::Parent,
-            // A worker makes no socket before its `init`. gVisor names the process that asks.
-            maker if maker == std::process::id() => Maker::Unknown,
-            maker => Maker::Other(maker),
-        }
-    }
-
-    /// Returns `true` if this is another process, and certain to live. It is older than this one: a
-    /// younger one has got its number.
-    fn lives_elsewhere(self) -> bool {
-        let Maker::Other(maker) = self else { return false };
-        let started = |process: &str| {
-            // The name, in brackets, may hold anything; then the state, and, as the 20th, the start.
-            let stat = fs::read(format!("/proc/{process}/stat")).ok()?;
-            let rest = stat.get(stat.iter().rposition(|byte| *byte == b')')?..)?;
-            let mut fields = std::str::from_utf8(rest).ok()?.split_ascii_whitespace().skip(1);
-            let is_alive = !matches!(fields.next()?, "Z" | "X" | "x");
-            Some((is_alive, fields.nth(18)?.parse::<u64>().ok()?))
-        };
-        matches!((started(&maker.to_string()), started("self")), (Some((true, theirs)), Some((_, own))) if theirs <= own)
-    }
-}
-
-/// What leads to the parent.
-#[derive(Debug)]
-pub(crate) struct Lifeline {
-    pub(crate) socket: OwnedFd,
-    /// What the claim in the socket must repeat.
-    pub(crate) nonce: Nonce,
-    /// The parent's number, if the parent of this process is certain to be at the other end, and its
-    /// end changes that number.
-    pub(crate) child_of: Option<u32>,
-}
-
-/// How often a worker looks whether its parent lives, of which it can have no descriptor: a child that the parent has forked may keep the
-/// lifeline.
-pub(crate) const GLANCE_AT_PARENT: Duration = Duration::from_millis(250);
-
-impl Lifeline {
-    /// Opens a descriptor of the process that made the socket, if it is the parent of this one.
-    /// Behind a wrapper, or in another process id namespace, there is none: the socket alone must do.
-    pub(crate) fn parent(&self) -> Option<OwnedFd> {
-        let parent = parent_id();
-        let is_parent = || Maker::of(self.socket.as_fd(), parent_id()) == Maker::Parent;
-        let pidfd = is_parent().then(|| pidfd::open(parent).ok()).flatten();
-        // Again: if the parent has ended in between, another process may have its number.
-        pidfd.filter(|_| is_parent())
-    }
-
-    /// Waits until there is something to receive, or the parent has ended, as far as that can be told.
-    /// `parent`: its descriptor. A child that the parent has forked may keep the socket open.
-    pub(crate) fn wait(&self, parent: Option<BorrowedFd<'_>>) -> io::Result<()> {
-        let socket = self.socket.as_fd();
-        let by_number = parent.is_none() && self.child_of.is_some();
-        let glance = PollTimeout::try_from(GLANCE_AT_PARENT).unwrap_or(PollTimeout::MAX);
-        let timeout = if by_number { glance } else { PollTimeout::NONE };
-        let mut fds = [socket, parent.unwrap_or(socket)].map(|fd| PollFd::new(fd, PollFlags::POLLIN));
-        loop {
-            match poll(&mut fds, timeout) {
-                Ok(0) if self.child_of == Some(parent_id()) => {}
-                Err(nix::Error::EINTR) => {}
-                ended => return Ok(ended.map(drop)?),
-            }
-        }
-    }
-
-    /// Returns `true` if the process that made the socket may tell this one what to run: it belongs to
-    /// the same user, or to root. Where the system does not tell, the nonce alone must do.
-    pub(crate) fn is_trusted(&self) -> bool {
-        let Ok(peer) = getsockopt(&self.socket, sockopt::PeerCredentials) else { return true };
-        peer.uid() == 0 || peer.uid() == geteuid().as_raw() || has_no_number_here(peer.uid())
-    }
-}
-
-/// Returns `true` if this is what stands for all users who have no number in the user namespace of this
-/// process, root of the host among them.
-fn has_no_number_here(user: u32) -> bool {
-    let read = |path| fs::read_to_string(path).unwrap_or_default();
-    let are_all_known = read("/proc/self/uid_map").split_ascii_whitespace().eq(["0", "0", "4294967295"]);
-    !are_all_known && read("/proc/sys/kernel/overflowuid").trim().parse() == Ok(user)
 }
 
 /// What this process is, by its mark.
@@ -252,7 +126,7 @@ impl Mark {
             _ => return None,
         };
         let fd = parts.next()?.parse().ok().filter(|fd| *fd >= 0)?;
-        let nonce = Nonce(u64::from_str_radix(parts.next()?, 16).ok()?);
+        let nonce = Nonce::from_hex(parts.next()?)?;
         let generation = parts.next()?.parse().ok()?;
         let library = u64::from_str_radix(parts.next()?, 16).ok()?;
         let executable = FileId { device: parts.next()?.parse().ok()?, inode: parts.next()?.parse().ok()? };
@@ -293,9 +167,9 @@ impl Mark {
         let is_socket = matches!(getsockopt(&socket, sockopt::SockType), Ok(SockType::SeqPacket));
         match self.role {
             Role::Function => {
-                let maker = if is_socket { Maker::of(socket, parent) } else { Maker::Unknown };
+                let maker = if is_socket { Creator::of(socket, parent) } else { Creator::Unknown };
                 // A child of the maker is no helper: the mark is younger than the maker.
-                if maker != Maker::Parent && (self.is_of_parent() || maker.lives_elsewhere()) {
+                if maker != Creator::Parent && (self.is_of_parent() || maker.lives_elsewhere()) {
                     // What the helper starts in turn is none of the worker's, either.
                     forget_variable();
                     return Found::Nothing { generation: 0 };
@@ -303,7 +177,7 @@ impl Mark {
                 if !is_socket {
                     return Found::Lost("the parent's socket was closed before init() was called: it must be the first line of main()");
                 }
-                if let Maker::Other(_) = maker {
+                if let Creator::Other(_) = maker {
                     return Found::Lost("the parent is gone");
                 }
                 match look_at_claim(socket, self.nonce) {
@@ -327,7 +201,7 @@ impl Mark {
         let socket = unsafe { OwnedFd::from_raw_fd(self.fd) };
         // A worker function's process is executed by the parent itself, whatever the system tells of
         // the socket. A parent in an outer process id namespace is zero, whichever it is.
-        let is_child = self.role == Role::Function || Maker::of(socket.as_fd(), parent) == Maker::Parent;
+        let is_child = self.role == Role::Function || Creator::of(socket.as_fd(), parent) == Creator::Parent;
         let lifeline = Lifeline { socket, nonce: self.nonce, child_of: (is_child && parent != 0).then_some(parent) };
         match self.role {
             Role::Function => Found::Function(lifeline),
@@ -358,7 +232,7 @@ impl fmt::Display for Mark {
             Role::Program => "program",
         };
         let FileId { device, inode } = self.executable;
-        write!(f, "{role}:{}:{:016x}:{}:{:x}:{device}:{inode}", self.fd, self.nonce.0, self.generation, self.library)
+        write!(f, "{role}:{}:{}:{}:{:x}:{device}:{inode}", self.fd, self.nonce, self.generation, self.library)
     }
 }
 
@@ -387,11 +261,6 @@ mod tests {
         {
             assert_eq!(Mark::parse(value), None, "{value:?}");
         }
-    }
-
-    #[test]
-    fn no_two_starts_have_one_nonce() {
-        assert_ne!(Nonce::new(), Nonce::new());
     }
 
     #[test]

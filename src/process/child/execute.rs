@@ -14,11 +14,11 @@ use nix::spawn::{PosixSpawnAttr, PosixSpawnFileActions, PosixSpawnFlags, posix_s
 use nix::sys::signal::{SigSet, Signal};
 
 use crate::error::ForkError;
-use crate::process::arguments::Arguments;
-use crate::process::mark::{self, Mark, Nonce};
-use crate::process::output::{Streams, numbered};
-use crate::process::executable::ITSELF;
-use crate::process::{above_streams, executable};
+use crate::process::child::output::{Streams, numbered};
+use crate::process::descriptors::above_streams;
+use crate::process::handshake::{Arguments, Nonce};
+use crate::process::identity::executable::{self, ITSELF};
+use crate::process::identity::mark::{self, Mark};
 
 /// What to execute.
 #[derive(Debug)]
