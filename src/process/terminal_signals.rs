@@ -1,12 +1,14 @@
 //! What a worker does with the signals that a terminal sends.
 //!
-//! A terminal sends SIGINT for Ctrl-C to all processes of the job in its foreground: the parent, its
-//! workers, and what these have started. The worker outlives it by a handler that does nothing there:
+//! For Ctrl-C, a terminal sends SIGINT to all processes of the job in its foreground: the parent, its
+//! workers, and the programs that these have started. The worker survives by a handler that does
+//! nothing in the worker. Two other ways were rejected:
 //!
-//! - Not by a process group of its own. Then it could not read from the terminal, Ctrl-Z would not
-//!   stop it, and programs that it has started would be left running when Ctrl-C ends the parent.
-//! - Not by ignoring the signal. Programs that the worker starts would ignore it, too; the kernel
-//!   resets handlers, but not what is ignored, when it executes a program.
+//! - A process group for the worker. The worker could not read from the terminal, and Ctrl-Z would
+//!   not stop the worker. When Ctrl-C ends the parent, programs that the worker has started would be
+//!   left running.
+//! - Ignoring the signal. Programs that the worker starts would ignore the signal, too: when the
+//!   kernel executes a program, it resets handlers, but not ignored signals.
 
 use std::sync::atomic::{AtomicU32, Ordering};
 
@@ -14,8 +16,8 @@ use nix::sys::signal::{SaFlags, SigAction, SigHandler, SigSet, Signal, sigaction
 
 /// What a worker does with SIGINT, SIGQUIT and SIGHUP: Ctrl-C, Ctrl-\ and the end of the terminal.
 ///
-/// A terminal sends them to every process of the job in its foreground, so that a worker gets them
-/// together with its parent.
+/// A terminal sends these signals to every process of the job in its foreground. So a worker gets
+/// them together with its parent.
 ///
 /// # Examples
 ///
@@ -27,34 +29,35 @@ use nix::sys::signal::{SaFlags, SigAction, SigHandler, SigSet, Signal, sigaction
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub enum TerminalSignals {
-    /// The worker goes on: the parent decides, and can still call it. If they end the parent, the
-    /// worker ends as after any death of the parent. The default.
+    /// The worker goes on: the parent decides, and can still call the worker. If the signal ends the
+    /// parent, the worker ends as after any death of the parent. The default.
     ///
-    /// A signal is left as it is if the worker handles or ignores it when it attaches. A handler
-    /// that the worker installs later counts. The worker's system calls can end with `EINTR`.
+    /// If the worker handles or ignores a signal when it attaches, that setting stays. A handler
+    /// that the worker installs later replaces this one. The worker's system calls can end with
+    /// `EINTR`.
     #[default]
     LeftToParent,
-    /// They are left as they are: by default they end the worker.
+    /// The signals keep their effect: by default they end the worker.
     EndWorker,
 }
 
-/// Which process is the worker: a child that it makes by fork(2) has the handler, too.
+/// The process id of the worker. A child that the worker makes by fork(2) has the handler, too.
 static WORKER: AtomicU32 = AtomicU32::new(0);
 
-/// Does nothing in the worker, and what is the default in any other process.
+/// Handles a signal: does nothing in the worker, and has the default effect in any other process.
 extern "C" fn survive(signal: i32) {
     if WORKER.load(Ordering::Relaxed) == std::process::id() {
         return;
     }
     // SAFETY: no handler is involved.
     unsafe { libc::signal(signal, libc::SIG_DFL) };
-    // It is delivered once this has returned.
+    // The kernel delivers the signal once the handler has returned.
     // SAFETY: takes a number.
     unsafe { libc::raise(signal) };
 }
 
 impl TerminalSignals {
-    /// Does in this process, a worker, what its parent wants.
+    /// Applies the setting to this process, a worker.
     pub(crate) fn apply(self) {
         if self == TerminalSignals::EndWorker {
             return;
@@ -67,14 +70,14 @@ impl TerminalSignals {
             }
             let flags = SaFlags::SA_RESTART | SaFlags::SA_ONSTACK;
             let survives = SigAction::new(SigHandler::Handler(survive), flags, SigSet::empty());
-            // Cannot fail: the signal is one that can be handled.
-            // SAFETY: the handler does only what a handler may do.
+            // Cannot fail: all three signals can be handled.
+            // SAFETY: the handler calls only async-signal-safe functions.
             let _ = unsafe { sigaction(signal, &survives) };
         }
     }
 }
 
-/// Returns `true` if the signal is neither handled nor ignored.
+/// Returns `true` if this process neither handles nor ignores the signal.
 fn is_default(signal: Signal) -> bool {
     // SAFETY: all zeros is a valid sigaction: numbers, and the default handler.
     let mut now: libc::sigaction = unsafe { std::mem::zeroed() };

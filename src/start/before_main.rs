@@ -1,24 +1,27 @@
-//! What the standard library does for a program before its `main`, for a worker that runs before that:
-//! in a test binary, whose `main` is the test harness's. Its worker is to find what any other finds.
+//! Runs a worker before `main`, in a test binary, whose `main` belongs to the test harness.
 //!
-//! Streams that were closed are open, to `/dev/null`; SIGPIPE is ignored, so that a write to a closed
-//! pipe is an error; the worker's thread is named `main`, and says so where its stack overflows.
+//! Before `main`, the standard library prepares a program. This file does the same, so that such a
+//! worker finds what any other worker finds:
 //!
-//! One difference is left: a thread that the program itself starts in such a worker dies of a stack
-//! overflow without a line on its standard error, by SIGSEGV. The standard library prepares its
-//! threads only if it has prepared `main`.
+//! - Closed standard streams are opened, to `/dev/null`.
+//! - SIGPIPE is ignored, so that a write to a closed pipe is an error.
+//! - The worker's thread is named `main`, and reports an overflow of its stack by that name.
+//!
+//! One difference is left. The standard library prepares its threads only if it has prepared `main`.
+//! So if a thread that the program itself starts overflows its stack, SIGSEGV ends the worker, without
+//! a line on standard error.
 
 use std::thread;
 
 use crate::process::{handle_overflows, prepare_thread};
 
 const MAIN: &str = "main";
-/// What the stack of `main` is at most here, where the system sets no limit.
+/// The largest stack of the worker's thread, in bytes. The system may set no limit.
 const LARGEST_STACK: libc::rlim_t = 64 << 20;
-/// What it is at least.
+/// The smallest stack of the worker's thread, in bytes.
 const SMALLEST_STACK: libc::rlim_t = 1 << 20;
 
-/// Runs a worker in the place of `main`. This thread only waits for it.
+/// Runs a worker in place of `main`, on a new thread. The current thread waits for that thread.
 pub(crate) fn run_as_main(worker: impl FnOnce() + Send) -> ! {
     open_streams();
     // SAFETY: no handler is involved.
@@ -35,28 +38,31 @@ pub(crate) fn run_as_main(worker: impl FnOnce() + Send) -> ! {
         thread::Builder::new().name(MAIN.to_owned()).stack_size(stack_size()).spawn_scoped(scope, run).is_ok()
     });
     if !ran && let Some(worker) = worker {
-        // The system has no thread left. The worker does without a name, and may have what it needs.
+        // The system has no thread left. The worker runs without the name, on the current thread.
         prepare_thread(MAIN);
         worker();
     }
-    // The worker has ended the process.
+    // Not reached: the worker ends the process.
     std::process::abort()
 }
 
+/// Opens each closed standard stream to `/dev/null`.
 fn open_streams() {
     for stream in 0..=2 {
-        // SAFETY: asks only whether it is open.
+        // SAFETY: takes two integers, and changes nothing.
         if unsafe { libc::fcntl(stream, libc::F_GETFD) } == -1 {
-            // The lowest number that is free: this one. Where it cannot be opened it stays closed.
-            // SAFETY: opens a file by a name that is a C string.
+            // Opens at the lowest free number, which is this one. If opening fails, the stream stays
+            // closed.
+            // SAFETY: the name is a C string.
             unsafe { libc::open(c"/dev/null".as_ptr(), libc::O_RDWR) };
         }
     }
 }
 
+/// Returns the size that the system gives the stack of `main`, within bounds, in bytes.
 fn stack_size() -> usize {
     let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
-    // SAFETY: writes to `limit` only, which outlives the call.
+    // SAFETY: the kernel writes to `limit`, which outlives the call, and to nothing else.
     unsafe { libc::getrlimit(libc::RLIMIT_STACK, &mut limit) };
     usize::try_from(limit.rlim_cur.clamp(SMALLEST_STACK, LARGEST_STACK)).unwrap_or(usize::MAX)
 }

@@ -1,4 +1,4 @@
-//! Settings of a pair, and the two ways to start one.
+//! The settings of a pair, and the functions that start one.
 
 use std::ffi::{OsStr, OsString, c_void};
 use std::process::Command;
@@ -13,15 +13,15 @@ use crate::end::Terms;
 use crate::error::{Error, ForkError, Result};
 use crate::process::child::execute::Program;
 use crate::process::handshake::Arguments;
-use crate::process::identity::executable::ITSELF;
+use crate::process::identity::executable::SELF_EXE;
 use crate::process::identity::{function, privileges};
 use crate::process::{Limits, Output, TerminalSignals};
 use crate::start::launch::Launch;
+use crate::start::role;
 use crate::start::worker_function::{Shim, encode_arguments, shim};
-use crate::start::entry;
 use crate::types::TypeCheck;
 
-/// Starts `worker` in a process of its own, with default settings: [`Builder::fork`].
+/// Starts `worker` in a new process, with default settings: [`Builder::fork`].
 ///
 /// # Errors
 ///
@@ -43,7 +43,7 @@ pub fn fork(worker: fn(Coprocess)) -> Result<Coprocess> {
     Builder::new().fork(worker)
 }
 
-/// Starts `worker` in a process of its own, with arguments and default settings: [`Builder::fork_with`].
+/// Starts `worker` in a new process, with arguments and default settings: [`Builder::fork_with`].
 ///
 /// # Errors
 ///
@@ -82,7 +82,7 @@ pub fn spawn(program: Command) -> Result<Coprocess> {
     Builder::new().spawn(program)
 }
 
-/// Settings of a pair. They hold for both ends.
+/// Holds the settings of a pair, and starts its worker. The settings hold for both ends.
 ///
 /// # Examples
 ///
@@ -142,7 +142,7 @@ impl Default for Builder {
 }
 
 impl Builder {
-    /// The default settings.
+    /// Makes a builder with the default settings.
     ///
     /// # Examples
     ///
@@ -153,9 +153,12 @@ impl Builder {
         Builder::default()
     }
 
-    /// Room in each direction, in bytes; rounded up to a power of two from 4 KiB to 1 GiB. Default: 256 KiB.
+    /// Sets the capacity of the ring in each direction, in bytes. Default: 256 KiB.
     ///
-    /// Each message takes at least 128 bytes of it. Messages larger than the ring go through it in parts.
+    /// The capacity is rounded up to a power of two, from 4 KiB to 1 GiB.
+    ///
+    /// Each message takes at least 128 bytes of the ring. A message larger than the ring goes through
+    /// it in parts.
     ///
     /// # Examples
     ///
@@ -167,11 +170,13 @@ impl Builder {
         self
     }
 
-    /// The largest encoded message, in bytes, its name included. Default: 64 MiB.
+    /// Sets the size of the largest encoded message, in bytes. Default: 64 MiB.
     ///
-    /// Besides the arguments, value or result it has a head of up to 16 bytes, and the name, rounded up to a multiple of 8 bytes.
+    /// The size counts the arguments, the value or the result; a header of up to 16 bytes; and the
+    /// name, rounded up to a multiple of 8 bytes.
     ///
-    /// A larger one is refused by the sender with [`Error::TooLarge`]; an end that sends one nevertheless misbehaves.
+    /// The sender refuses a larger message with [`Error::TooLarge`]. An end that sends one nevertheless
+    /// breaks the protocol.
     ///
     /// # Examples
     ///
@@ -183,7 +188,7 @@ impl Builder {
         self
     }
 
-    /// How both sides wait for each other. Default: [`WaitStrategy::Adaptive`].
+    /// Sets how both ends wait for each other. Default: [`WaitStrategy::Adaptive`].
     ///
     /// # Examples
     ///
@@ -195,10 +200,11 @@ impl Builder {
         self
     }
 
-    /// What the shared memory is made of. Default: [`Backend::Memfd`].
+    /// Sets what the shared memory is made of. Default: [`Backend::Memfd`].
     ///
-    /// The worker needs to be built with what that takes, too. If either is not, starting it fails with [`ForkError::FeatureMissing`], or
-    /// with [`ForkError::Handshake`], which names the feature.
+    /// Both programs must be built with the feature that the backend needs. If this program was not,
+    /// the start fails with [`ForkError::FeatureMissing`]. If the worker was not, the start fails with
+    /// [`ForkError::Handshake`], which names the feature.
     ///
     /// # Examples
     ///
@@ -210,9 +216,10 @@ impl Builder {
         self
     }
 
-    /// What wakes a side that sleeps. Default: [`Wakeup::Futex`].
+    /// Sets what wakes an end that sleeps. Default: [`Wakeup::Futex`].
     ///
-    /// Either goes with either [`backend`](Self::backend). What is missing is told as there.
+    /// Each wake-up works with each [`backend`](Self::backend). Without the feature that it needs, the
+    /// start fails as described there.
     ///
     /// # Examples
     ///
@@ -224,7 +231,9 @@ impl Builder {
         self
     }
 
-    /// The deadline of calls that have none of their own, at both ends. Default: none, as is `Duration::MAX`.
+    /// Sets the timeout of calls that have none of their own, at both ends. Default: none.
+    ///
+    /// `Duration::MAX` means none, too.
     ///
     /// # Examples
     ///
@@ -236,7 +245,7 @@ impl Builder {
         self
     }
 
-    /// How long a worker may take to attach. Default: 10 s.
+    /// Sets how long a worker may take to attach. Default: 10 s.
     ///
     /// # Examples
     ///
@@ -248,7 +257,9 @@ impl Builder {
         self
     }
 
-    /// How long a worker may take to end after the pair was closed, before SIGTERM, and again before SIGKILL. Default: 2 s.
+    /// Sets how long a worker may take to end after the pair was closed. Default: 2 s.
+    ///
+    /// After that time, the parent sends SIGTERM. After the same time again, the parent sends SIGKILL.
     ///
     /// # Examples
     ///
@@ -260,11 +271,14 @@ impl Builder {
         self
     }
 
-    /// How many calls each end may have in flight at once: sent, or about to be, and their results not taken yet. Default: eight million, which is
-    /// the most that can be set; at least 1.
+    /// Sets how many calls each end may have in flight at once. Default: eight million.
     ///
-    /// Beyond that, also of the default, a call fails with [`Error::TooManyCalls`], and nothing is sent. A call that a handler makes counts, too, as does one
-    /// that was answered and whose [`Pending`](crate::Pending) nobody has waited for; one that was forgotten does not.
+    /// The default is also the most that can be set; the least is 1. At the limit, a call fails with
+    /// [`Error::TooManyCalls`], and nothing is sent.
+    ///
+    /// A call is in flight from just before it is sent until its result is taken. So a call that was
+    /// answered counts as long as its [`Pending`](crate::Pending) has not been waited for. A call that
+    /// was forgotten does not count. A call that a handler makes counts, too.
     ///
     /// # Examples
     ///
@@ -276,12 +290,16 @@ impl Builder {
         self
     }
 
-    /// How many calls each end takes from the other without having answered them: those of
-    /// [`serve_deferred`](Coprocess::serve_deferred), and of `serve_async`, whose [`Reply`](crate::Reply) is alive, also if nobody waits for the answer any
-    /// more: a call that was cancelled makes room once its handler has let go of it. Default: any number; at least 1.
+    /// Sets how many calls each end serves at once without having answered them. Default: any number.
     ///
-    /// Beyond that a call of such a method is refused: its caller gets [`Error::Overloaded`](crate::Error::Overloaded), and it is counted in
-    /// [`Stats::calls_refused`](crate::Stats::calls_refused). Methods that answer at once are served as ever.
+    /// The least is 1. The limit counts calls of [`serve_deferred`](Coprocess::serve_deferred) and
+    /// `serve_async` whose [`Reply`](crate::Reply) is alive. A cancelled call counts until its handler
+    /// drops the reply.
+    ///
+    /// At the limit, a further call of such a method is refused. Its caller gets
+    /// [`Error::Overloaded`](crate::Error::Overloaded), and
+    /// [`Stats::calls_refused`](crate::Stats::calls_refused) counts the call. Methods that answer at
+    /// once are not limited.
     ///
     /// # Examples
     ///
@@ -293,11 +311,12 @@ impl Builder {
         self
     }
 
-    /// Sets when the types of what is sent are compared with what the other end takes, at both
-    /// ends. Default: [`TypeCheck::FirstUse`].
+    /// Sets when both ends compare the types that are sent with the types that the peer takes.
+    /// Default: [`TypeCheck::FirstUse`].
     ///
-    /// What differs is [`Error::Types`](crate::Error::Types) for the caller of a method, and for the
-    /// emitter of the next such event. What is sent as [bytes](Coprocess::call_bytes) has no types.
+    /// If the types differ, the caller of a method gets [`Error::Types`](crate::Error::Types). For an
+    /// event, the emitter of the next such event gets that error. Messages of
+    /// [bytes](Coprocess::call_bytes) have no types.
     ///
     /// # Examples
     ///
@@ -311,9 +330,11 @@ impl Builder {
         self
     }
 
-    /// Sets what the worker does with the signals that a terminal sends, Ctrl-C above all. Default: [`TerminalSignals::LeftToParent`].
+    /// Sets what the worker does with the signals of a terminal, such as Ctrl-C. Default:
+    /// [`TerminalSignals::LeftToParent`].
     ///
-    /// It holds from the moment the worker attaches, for workers of [`fork`](Self::fork) and of [`spawn`](Self::spawn).
+    /// The setting holds from the moment at which the worker attaches, for workers of
+    /// [`fork`](Self::fork) and of [`spawn`](Self::spawn).
     ///
     /// # Examples
     ///
@@ -334,8 +355,8 @@ impl Builder {
 
     /// Adds a variable to the environment of a worker of [`fork`](Self::fork).
     ///
-    /// A [`Command`] brings its own environment: with variables set here, [`spawn`](Self::spawn)
-    /// fails with [`ForkError::EnvironmentOfSpawn`].
+    /// A [`Command`] has its own environment. So if variables are set here, [`spawn`](Self::spawn) fails
+    /// with [`ForkError::EnvironmentOfSpawn`].
     ///
     /// # Examples
     ///
@@ -347,9 +368,10 @@ impl Builder {
         self
     }
 
-    /// What becomes of the worker's standard output. Default: [`Output::Inherit`].
+    /// Sets where the worker's standard output leads. Default: [`Output::Inherit`].
     ///
-    /// For [`spawn`](Self::spawn), anything but that takes the place of what the [`Command`] says.
+    /// With [`spawn`](Self::spawn), [`Output::Inherit`] leaves the setting of the [`Command`]. Any other
+    /// value replaces that setting.
     ///
     /// # Examples
     ///
@@ -361,7 +383,9 @@ impl Builder {
         self
     }
 
-    /// What becomes of the worker's standard error. Default: [`Output::Inherit`]; otherwise as [`stdout`](Self::stdout).
+    /// Sets where the worker's standard error leads. Default: [`Output::Inherit`].
+    ///
+    /// The values mean the same as for [`stdout`](Self::stdout).
     ///
     /// # Examples
     ///
@@ -373,7 +397,7 @@ impl Builder {
         self
     }
 
-    /// What the worker process may use at most. Default: what the parent may.
+    /// Sets what the worker process may use at most. Default: the limits of the parent.
     ///
     /// # Examples
     ///
@@ -385,20 +409,31 @@ impl Builder {
         self
     }
 
-    /// Starts `worker`, a plain function or a closure that captures nothing, in a process of its own, and returns once it has attached.
+    /// Starts `worker` in a new process, and returns once the worker has attached.
     ///
-    /// The process is made by executing the program again: it shares nothing with this one but what is sent. The function registers
-    /// handlers and returns; then the worker dispatches until the pair is closed, and exits with status 0. It ends, too, if this process
-    /// ends in any way.
+    /// `worker` is a plain function, or a closure that captures nothing. The new process executes the
+    /// program again. It shares nothing with this process except what is sent.
+    ///
+    /// The function registers handlers and returns. Then the worker dispatches until the pair is
+    /// closed, and exits with status 0. If this process ends, in whatever way, the worker ends, too.
+    ///
+    /// # Blocking
+    ///
+    /// Until the worker has attached, has ended, or [`fork_timeout`](Self::fork_timeout) has passed.
     ///
     /// # Errors
     ///
-    /// [`Error::NotInitialized`] if [`init`](crate::init) has not run; [`Error::Fork`] says why the worker could not be started. Nothing is left behind.
+    /// - [`Error::NotInitialized`] if [`init`](crate::init) has not run.
+    /// - [`Error::Fork`] if the worker could not be started. The cause says why. No process is left
+    ///   behind.
     ///
-    /// Before anything is started: [`ForkError::ForeignFunction`] and [`ForkError::ForeignExecutable`] if
-    /// the program, executed again, would not have the function; [`ForkError::SecureExecution`] if the
-    /// worker must not trust its parent; [`ForkError::Unclaimed`] in a program that was started by
-    /// [`spawn`](Self::spawn) and has not called [`parent`](crate::parent).
+    /// With these causes, no process was started:
+    ///
+    /// - [`ForkError::ForeignFunction`] and [`ForkError::ForeignExecutable`] if the program, executed
+    ///   again, would not have the function.
+    /// - [`ForkError::SecureExecution`] if the worker must not trust its parent.
+    /// - [`ForkError::Unclaimed`] in a program that was started by [`spawn`](Self::spawn) and has not
+    ///   called [`parent`](crate::parent).
     ///
     /// # Examples
     ///
@@ -410,18 +445,23 @@ impl Builder {
         self.launch(Program::Itself { function, arguments: None, environment })
     }
 
-    /// Starts `worker` as [`fork`](Self::fork) does, and hands it `args`, which may take up to [`max_message`](Self::max_message) bytes.
+    /// Starts `worker` as [`fork`](Self::fork) does, and hands `args` to it.
     ///
-    /// They are encoded before anything is started, and travel ahead of all messages. This returns once the worker has decoded them and has attached.
+    /// The encoded arguments may take up to [`max_message`](Self::max_message) bytes. They are encoded
+    /// before a process is started, and travel ahead of all messages. This method returns once the
+    /// worker has decoded the arguments and has attached.
     ///
     /// # Errors
     ///
-    /// As [`fork`](Self::fork). [`Error::Encode`], [`Error::TooLarge`]: nothing was started. [`Error::Fork`] with [`ForkError::Handshake`] says, too, that
-    /// the worker could not decode them: then the function was not run, and the worker is gone.
+    /// As [`fork`](Self::fork), and:
+    ///
+    /// - [`Error::Encode`] and [`Error::TooLarge`]: no process was started.
+    /// - [`Error::Fork`] with [`ForkError::Handshake`] also if the worker could not decode the
+    ///   arguments. Then the function was not run, and the worker is gone.
     ///
     /// # Panics
     ///
-    /// If the arguments panic while they are encoded: nothing was started.
+    /// If the arguments panic while they are encoded. No process was started.
     ///
     /// # Blocking
     ///
@@ -440,29 +480,41 @@ impl Builder {
         self.launch(Program::Itself { function, arguments: Some(Arguments { shim, bytes }), environment })
     }
 
-    /// Starts a program that calls [`parent`](crate::parent), and returns once it has attached.
+    /// Starts a program that calls [`parent`](crate::parent), and returns once the program has attached.
     ///
-    /// The program may come behind another one that executes it in its place, such as `nice`. One that waits
-    /// for it and goes on, such as `sh -c 'worker; …'`, hides its end: say `exec worker` there.
+    /// The [`Command`] may name a wrapper that executes the worker program in its place, such as `nice`.
+    /// A wrapper that waits for the program and goes on, such as `sh -c 'worker; …'`, hides the
+    /// program's end: write `exec worker` there.
     ///
-    /// Its standard streams are those of the [`Command`], unless [`stdout`](Self::stdout) or [`stderr`](Self::stderr) says otherwise. A piped one
-    /// has no reader here: use [`Output`] for that.
+    /// The standard streams are those of the [`Command`], unless [`stdout`](Self::stdout) or
+    /// [`stderr`](Self::stderr) replaces them. A piped stream of the [`Command`] has no reader: use
+    /// [`Output`] instead.
+    ///
+    /// # Blocking
+    ///
+    /// Until the worker has attached, has ended, or [`fork_timeout`](Self::fork_timeout) has passed.
     ///
     /// # Errors
     ///
-    /// [`Error::Fork`] says why the worker could not be started. Nothing is left behind; but the program may have run for a moment.
-    /// It has not if variables were set by [`env`](Self::env), which are for [`fork`](Self::fork): [`ForkError::EnvironmentOfSpawn`].
+    /// [`Error::Fork`] if the worker could not be started. The cause says why. No process is left
+    /// behind, but the program may have run for a moment.
+    ///
+    /// With these causes, the program was not started:
+    ///
+    /// - [`ForkError::EnvironmentOfSpawn`] if variables were set by [`env`](Self::env), which is for
+    ///   [`fork`](Self::fork).
+    /// - [`ForkError::Unclaimed`] as for [`fork`](Self::fork).
     ///
     /// # Examples
     ///
     /// See [`spawn`].
     pub fn spawn(self, program: Command) -> Result<Coprocess> {
         let failed = |cause| Error::Fork { program: program.get_program().to_string_lossy().into_owned(), cause };
-        entry::check_claimed().map_err(failed)?;
+        role::check_claimed().map_err(failed)?;
         if !self.environment.is_empty() {
             return Err(failed(ForkError::EnvironmentOfSpawn));
         }
-        self.launch(Program::Other { command: program, generation: entry::generation() })
+        self.launch(Program::Other { command: program, chain_length: role::chain_length() })
     }
 
     fn launch(self, program: Program) -> Result<Coprocess> {
@@ -490,24 +542,26 @@ impl Builder {
     }
 }
 
-/// The error of a start of this program itself.
+/// Makes the error of a start of this program itself.
 fn failed(cause: ForkError) -> Error {
-    Error::Fork { program: ITSELF.to_owned(), cause }
+    Error::Fork { program: SELF_EXE.to_owned(), cause }
 }
 
+/// Returns the distance of a function from the start of the executable.
 fn distance(function: *const c_void) -> Result<u64> {
     function::distance(function).map_err(failed)
 }
 
-/// Makes sure that this program, executed again, can be a worker, as far as that can be known before.
+/// Checks that this program, executed again, can become a worker, as far as that is known before.
 fn check_fork() -> Result<()> {
-    entry::check_claimed().map_err(failed)?;
-    if !entry::is_initialized() {
+    role::check_claimed().map_err(failed)?;
+    if !role::is_initialized() {
         return Err(Error::NotInitialized);
     }
     if privileges::worker_is_secure() { Err(failed(ForkError::SecureExecution)) } else { Ok(()) }
 }
 
+/// Converts a limit, which is at least one. Larger limits become `u32::MAX`.
 fn at_least_one(calls: usize) -> u32 {
     u32::try_from(calls).unwrap_or(u32::MAX).max(1)
 }

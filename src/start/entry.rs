@@ -1,76 +1,45 @@
-//! How a process becomes a worker: `init` for functions, `parent` for programs.
+//! The functions by which a process becomes a worker: `init` for functions, `parent` for programs.
 
 use std::ffi::CString;
-use std::io::Write;
-#[cfg(fuzzing)]
-use std::os::fd::OwnedFd;
-use std::os::fd::{AsFd, BorrowedFd};
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::atomic::Ordering;
 
-use coprocess_ring::{SegmentError, Side};
 use nix::sys::signal::{SigSet, Signal};
 
 use crate::coprocess::Coprocess;
-use crate::end::End;
 use crate::error::{Error, ForkError, Reason, Result};
 use crate::process::child::execute;
-#[cfg(fuzzing)]
-use crate::process::handshake::Nonce;
-use crate::process::handshake::{self, Hello, Lifeline, arguments, send_secure, send_verdict};
-use crate::process::identity::mark::{Found, Mark};
-use crate::process::identity::{executable, function, privileges};
-use crate::process::out_of_memory;
+use crate::process::handshake::{Hello, Lifeline};
+use crate::process::identity::function;
+use crate::start::attach::attach;
 use crate::start::before_main;
-use crate::start::watched;
-use crate::start::worker_function::{self, Start};
+use crate::start::role::{self, PARENT, Parent, give_up};
+use crate::start::worker_function::{self, WorkerFunction};
 use crate::sync::lock;
 
-/// Whether `init` has run.
-static INITIALIZED: AtomicBool = AtomicBool::new(false);
-/// Whether this process knows what it was started to be.
-static LOOKED: AtomicBool = AtomicBool::new(false);
-/// Whether it was started to be a worker, and is none. Written before [`LOOKED`].
-static UNCLAIMED: AtomicBool = AtomicBool::new(false);
-/// How many processes have started one another, up to this one, of which none has attached. Written
-/// before [`LOOKED`].
-static GENERATION: AtomicU32 = AtomicU32::new(0);
-/// How many there may be: more than a program that is started on purpose by one that has not attached.
-const MOST_GENERATIONS: u32 = 3;
-/// The end towards the parent.
-static PARENT: Mutex<Parent> = Mutex::new(Parent::None);
-
-enum Parent {
-    /// No parent started this process, or this process does not know yet.
-    None,
-    /// What was found and `parent` is to use.
-    Found(Lifeline),
-    /// This process must end: why.
-    Lost(&'static str),
-    /// `parent` has failed.
-    Refused(ForkError),
-    /// Kept for good: the pair lives as long as this process.
-    Attached(Coprocess),
-}
-
-/// The exit status of a worker whose function panicked, as that of any Rust program whose `main` does.
+/// The exit status of a worker whose function panicked: that of a Rust program whose `main` panics.
 const PANICKED: i32 = 101;
 
-/// Becomes the worker, if this process was started as one; returns otherwise.
+/// Becomes the worker if this process was started as one, and returns otherwise.
 ///
-/// A worker function runs in a process of its own, made by executing the program again. So this must be the first line of `main`: what stands before
-/// it is run by every worker, too. In tests, where there is no `main`, use [`init_in_tests!`](crate::init_in_tests).
+/// A worker function runs in a process that executes the program again. So `init` must be the first
+/// line of `main`: each worker also runs the lines before it. In tests, which have no `main`, use
+/// [`init_in_tests!`](crate::init_in_tests).
 ///
 /// # Exits
 ///
-/// A worker whose parent is gone ends by itself; one that does not, stuck in code of its own, is ended after 250 ms, with status 137.
+/// In a worker of [`fork`](crate::fork) `init` does not return. The process ends with status
 ///
-/// In a process that was started to be a worker and cannot become one, this does not return, either: one
-/// line on its standard error says why, and the process ends with status 1. Its `main` does not go on.
+/// - 0 once the other end has closed,
+/// - 101 if the worker function panicked,
+/// - 1 if the pair ended otherwise, or the worker could not attach.
 ///
-/// In a worker of [`fork`](crate::fork) this does not return: the process ends with status 0 once the other end has closed, with 101 if
-/// the worker function panicked, with 1 if the pair ended otherwise or the worker could not attach.
+/// If this process was started as a worker, and cannot become one, `init` does not return, either.
+/// The process writes one line to its standard error that says why, and ends with status 1. Its
+/// `main` does not go on.
+///
+/// When the parent is gone, the worker ends. A worker that does not end, stuck in code of the user's,
+/// is ended after 250 ms, with status 137.
 ///
 /// # Examples
 ///
@@ -85,107 +54,36 @@ const PANICKED: i32 = 101;
 /// }
 /// ```
 pub fn init() {
-    if let Some(lifeline) = worker_lifeline() {
+    if let Some(lifeline) = role::worker_lifeline() {
         look_like_the_program();
         become_worker(lifeline);
     }
 }
 
-/// Becomes the worker of a program that has no `main` of its own, before the C library calls `main`:
-/// what [`init_in_tests!`](crate::init_in_tests) stands for.
+/// Becomes the worker before the C library calls `main`, in a program without a `main` of its own.
+///
+/// Called by the code of [`init_in_tests!`](crate::init_in_tests).
 #[doc(hidden)]
 pub fn init_before_main() {
-    if let Some(lifeline) = worker_lifeline() {
+    if let Some(lifeline) = role::worker_lifeline() {
         look_like_the_program();
         before_main::run_as_main(|| become_worker(lifeline));
     }
 }
 
-/// What leads to the parent, if this process was started to run a worker function. Ends the process if
-/// it was, and cannot.
-fn worker_lifeline() -> Option<Lifeline> {
-    executable::learn();
-    let first = !INITIALIZED.swap(true, Ordering::Relaxed);
-    if !first {
-        return None;
-    }
-    let looked = look(&mut lock(&PARENT));
-    looked.unwrap_or_else(|why| give_up(why))
-}
-
-/// Finds out what this process was started to be, once. If it was started to run a worker function, it
-/// must do so, or end: it starts no workers any more.
-///
-/// # Errors
-///
-/// Why this process must end: with the lock released, since other threads may want it until then.
-fn look(parent: &mut Parent) -> std::result::Result<Option<Lifeline>, &'static str> {
-    // Relaxed: ordered by the lock of `parent`.
-    if LOOKED.load(Ordering::Relaxed) {
-        // Another thread may have found that, and be on the way to end the process.
-        return if let Parent::Lost(why) = parent { Err(*why) } else { Ok(None) };
-    }
-    let found = Mark::examine();
-    match found {
-        Found::Nothing { generation } => GENERATION.store(generation, Ordering::Relaxed),
-        _ => UNCLAIMED.store(true, Ordering::Relaxed),
-    }
-    // Release: pairs with the Acquire of `check_claimed`, which reads `UNCLAIMED` after this.
-    LOOKED.store(true, Ordering::Release);
-    match found {
-        Found::Nothing { .. } => Ok(None),
-        Found::Function(lifeline) => Ok(Some(lifeline)),
-        Found::Program(lifeline) => {
-            *parent = Parent::Found(lifeline);
-            Ok(None)
-        }
-        Found::Lost(why) => {
-            *parent = Parent::Lost(why);
-            Err(why)
-        }
-    }
-}
-
-/// As [`look`], where `init` has had its chance.
-fn look_without_init(parent: &mut Parent) -> std::result::Result<(), &'static str> {
-    if look(parent)?.is_none() {
-        return Ok(());
-    }
-    let why = "coprocess::init() has not run: it must be the first line of main()";
-    *parent = Parent::Lost(why);
-    Err(why)
-}
-
-/// Makes sure that this process may start workers: not if it was started to be one and has not become
-/// one. Otherwise a program that starts itself, and forgets that it was started, would do so for ever.
-///
-/// # Errors
-///
-/// [`ForkError::Unclaimed`] in a program whose `parent` has not been called, or has failed; or that is
-/// one of many that have started one another.
-pub(crate) fn check_claimed() -> std::result::Result<(), ForkError> {
-    // Not under the lock once that is known: in a child of fork(2) it may be locked for ever.
-    // Acquire: pairs with the Release of `look`.
-    if !LOOKED.load(Ordering::Acquire) {
-        let looked = look_without_init(&mut lock(&PARENT));
-        looked.unwrap_or_else(|why| give_up(why));
-    }
-    let is_chain = GENERATION.load(Ordering::Relaxed) >= MOST_GENERATIONS;
-    if UNCLAIMED.load(Ordering::Relaxed) || is_chain { Err(ForkError::Unclaimed) } else { Ok(()) }
-}
-
+/// Attaches, runs the worker function, and dispatches until the pair has ended. Ends the process.
 fn become_worker(lifeline: Lifeline) -> ! {
-    let (end, worker) = attach(lifeline, start).unwrap_or_else(|error| give_up(&error.to_string()));
+    let (end, worker) = attach(lifeline, find_function).unwrap_or_else(|error| give_up(&error.to_string()));
     end.handlers_want_background.store(false, Ordering::Relaxed);
     let co = Coprocess::new(end);
     *lock(&PARENT) = Parent::Attached(co.clone());
-    UNCLAIMED.store(false, Ordering::Relaxed);
+    role::set_claimed();
     if catch_unwind(AssertUnwindSafe(|| worker(co.clone()))).is_err() {
-        // The panic hook has reported it.
+        // The panic hook has reported the panic.
         std::process::exit(PANICKED);
     }
     let ran = co.run();
-    // Another thread may have found the end, and be on the way to tell it.
+    // Another thread may have found the end, and be about to call the callbacks.
     co.end().endings.tell(co.end().how_it_went());
     co.end().endings.wait_until_told();
     let code = match ran {
@@ -196,8 +94,8 @@ fn become_worker(lifeline: Lifeline) -> ! {
     std::process::exit(code);
 }
 
-/// What the parent wants to be run, with its arguments.
-fn start(hello: &Hello, arguments: &[u8]) -> std::result::Result<Start, String> {
+/// Finds the worker function that the parent wants to be run, and decodes its arguments.
+fn find_function(hello: &Hello, arguments: &[u8]) -> std::result::Result<WorkerFunction, String> {
     let missing = || "the executable does not have the function".to_owned();
     if hello.shim == 0 {
         return Ok(Box::new(worker_function::at(hello.function).ok_or_else(missing)?));
@@ -206,52 +104,39 @@ fn start(hello: &Hello, arguments: &[u8]) -> std::result::Result<Start, String> 
     shim(function::address(hello.function).ok_or_else(missing)?.expose_provenance(), arguments)
 }
 
-fn give_up(why: &str) -> ! {
-    // A worker that cannot say why it ends must end nevertheless: `eprintln` would panic.
-    let _ = writeln!(std::io::stderr(), "coprocess: the worker ends: {why}");
-    std::process::exit(1);
-}
-
 /// Undoes what executing `/proc/self/exe` from any thread leaves behind. Called on the first thread,
-/// whose name the process has.
+/// whose name is the name of the process.
 fn look_like_the_program() {
-    // The kernel calls the process `exe`; show the program's name where processes are listed.
+    // The kernel calls the process `exe`. Lists of processes should show the program's name.
     if let Some(name) = execute::own_name() {
         let name = std::path::Path::new(&name).file_name().unwrap_or(&name);
         if let Ok(name) = CString::new(name.as_encoded_bytes()) {
-            // A matter of looks: if the system refuses, the name stays.
+            // If the system refuses, the name stays: it has no other use.
             let _ = nix::sys::prctl::set_name(&name);
         }
     }
     // The thread that forked may have blocked SIGTERM, by which the parent asks a worker to end.
     let mut term = SigSet::empty();
     term.add(Signal::SIGTERM);
-    // Cannot fail: the set is a valid one.
+    // Cannot fail: the set is valid.
     let _ = term.thread_unblock();
 }
 
-/// How many processes have started one another, up to this one, of which none has attached.
-pub(crate) fn generation() -> u32 {
-    GENERATION.load(Ordering::Relaxed)
-}
-
-pub(crate) fn is_initialized() -> bool {
-    INITIALIZED.load(Ordering::Relaxed)
-}
-
-/// The end towards the parent, in a program that a parent started by [`spawn`](crate::spawn).
+/// Returns the end towards the parent, in a program that a parent started by [`spawn`](crate::spawn).
 ///
-/// The first call attaches; later ones return the same end. It stays open until it is closed, or either process ends.
+/// The first call attaches. Later calls return the same end, which stays open until it is closed or
+/// either process ends.
 ///
-/// If the first call fails, later ones fail for the same reason, and this process starts no workers:
-/// [`fork`](crate::fork) and [`spawn`](crate::spawn) fail with [`ForkError::Unclaimed`]. Otherwise a program that
-/// starts itself where it has no parent would do so for ever.
+/// If the first call fails, later calls fail for the same reason, and this process starts no workers:
+/// [`fork`](crate::fork) and [`spawn`](crate::spawn) fail with [`ForkError::Unclaimed`]. Otherwise a
+/// program that starts itself where it has no parent would do so for ever.
 ///
 /// # Errors
 ///
-/// [`Error::NotAWorker`] if no parent started this program through this library. [`Error::Fork`] if the parent's segment
-/// cannot be attached; with [`ForkError::SecureExecution`], or with [`ForkError::Handshake`] if the parent belongs to
-/// another user, who is not root. The parent gets an error, too.
+/// - [`Error::NotAWorker`] if no parent started this program through this library.
+/// - [`Error::Fork`] if this process cannot attach to the parent's segment. The cause is
+///   [`ForkError::SecureExecution`] in secure execution, and [`ForkError::Handshake`] if the parent
+///   belongs to another user, who is not root. The parent gets an error, too.
 ///
 /// # Examples
 ///
@@ -263,9 +148,9 @@ pub(crate) fn is_initialized() -> bool {
 /// }
 /// ```
 pub fn parent() -> Result<Coprocess> {
-    // Held throughout: a second thread gets the same end, not an error.
+    // Held throughout: a second thread waits, and gets the same end rather than an error.
     let mut parent = lock(&PARENT);
-    if let Err(why) = look_without_init(&mut parent) {
+    if let Err(why) = role::examine_without_init(&mut parent) {
         drop(parent);
         give_up(why);
     }
@@ -277,20 +162,20 @@ pub fn parent() -> Result<Coprocess> {
     };
     match attached {
         Ok(co) => {
-            UNCLAIMED.store(false, Ordering::Relaxed);
+            role::set_claimed();
             *parent = Parent::Attached(co.clone());
             Ok(co)
         }
         Err(cause) => {
-            *parent = Parent::Refused(again(&cause));
+            *parent = Parent::Refused(copy_error(&cause));
             let program = execute::own_name().unwrap_or_default().to_string_lossy().into_owned();
             Err(Error::Fork { program, cause })
         }
     }
 }
 
-/// The same error, for the next call.
-fn again(error: &ForkError) -> ForkError {
+/// Copies an error, for the next call of `parent`.
+fn copy_error(error: &ForkError) -> ForkError {
     match error {
         ForkError::SecureExecution => ForkError::SecureExecution,
         ForkError::Handshake(why) => ForkError::Handshake(why.clone()),
@@ -302,87 +187,4 @@ fn again(error: &ForkError) -> ForkError {
         },
         other => ForkError::Handshake(other.to_string()),
     }
-}
-
-/// Attaches to the parent's segment. `ready` says whether this process can be what the parent wants.
-fn attach<T>(
-    lifeline: Lifeline,
-    ready: impl FnOnce(&Hello, &[u8]) -> std::result::Result<T, String>,
-) -> std::result::Result<(Arc<End>, T), ForkError> {
-    // What is said through the socket is the worker's word: another process says nothing.
-    take_claim(&lifeline)?;
-    if privileges::is_secure() {
-        // The parent is told. If the parent is gone, the caller's error is all there is.
-        let _ = send_secure(lifeline.socket.as_fd());
-        return Err(ForkError::SecureExecution);
-    }
-    if !lifeline.is_trusted() {
-        let why = "the process that started this one belongs to another user, who is not root";
-        let _ = send_verdict(lifeline.socket.as_fd(), Err(why));
-        return Err(ForkError::Handshake(why.to_owned()));
-    }
-    let parent = lifeline.parent();
-    match prepare(&lifeline, parent.as_ref().map(AsFd::as_fd), ready) {
-        Ok((end, what, limits_memory)) => {
-            let socket = Arc::new(lifeline.socket);
-            // Before the parent hears that all is well: this can fail, for want of a thread or of descriptors.
-            if let Err(source) = watched::watch_parent(&end, socket.clone(), parent, lifeline.child_of) {
-                let _ = send_verdict(socket.as_fd(), Err(&format!("the worker cannot start its process watcher: {source}")));
-                return Err(ForkError::setup("start the process watcher")(source));
-            }
-            if limits_memory && let Err(source) = out_of_memory::tell_through(socket.as_fd()) {
-                let _ = send_verdict(socket.as_fd(), Err(&format!("the worker cannot handle SIGABRT: {source}")));
-                return Err(ForkError::setup("handle SIGABRT")(source));
-            }
-            let told = send_verdict(socket.as_fd(), Ok(()));
-            told.map_err(ForkError::setup("answer the parent"))?;
-            Ok((end, what))
-        }
-        Err(why) => {
-            // If the parent is gone, the error has one hearer less.
-            let _ = send_verdict(lifeline.socket.as_fd(), Err(&why));
-            Err(ForkError::Handshake(why))
-        }
-    }
-}
-
-fn prepare<T>(
-    lifeline: &Lifeline,
-    parent: Option<BorrowedFd<'_>>,
-    ready: impl FnOnce(&Hello, &[u8]) -> std::result::Result<T, String>,
-) -> std::result::Result<(Arc<End>, T, bool), String> {
-    let hello = Hello::receive(lifeline, parent).map_err(|e| format!("cannot read the parent's hello: {e}"))?;
-    let (hello, access) = hello.map_err(|unacceptable| unacceptable.to_string())?;
-    // Before all that can fail: what is not read stands before the answer in the parent's eyes.
-    let arguments = match usize::try_from(hello.arguments) {
-        Ok(0) => Vec::new(),
-        Ok(length) if hello.arguments <= hello.max_message() => arguments::receive(lifeline, parent, length)
-            .map_err(|e| format!("cannot read the arguments of the worker function: {e}"))?
-            .ok_or("the arguments of the worker function do not come")?,
-        _ => return Err("the parent's hello makes no sense".to_owned()),
-    };
-    let region = access.attach(hello.capacity).map_err(|error| match error {
-        SegmentError::FeatureMissing(feature) => format!("the worker was built without the feature `{feature}` of coprocess"),
-        other => other.to_string(),
-    })?;
-    region.mind(parent, lifeline.socket.as_fd()).map_err(|e| format!("cannot copy a descriptor: {e}"))?;
-    let what = ready(&hello, &arguments)?;
-    hello.terminal_signals().apply();
-    let end = End::new(&region, Side::Worker, hello.parent, hello.terms());
-    Ok((end, what, hello.limits_memory()))
-}
-
-/// Makes this process the worker.
-fn take_claim(lifeline: &Lifeline) -> std::result::Result<(), ForkError> {
-    let taken = handshake::take_claim(lifeline.socket.as_fd(), lifeline.nonce);
-    let taken = taken.map_err(|e| ForkError::Handshake(format!("cannot read the parent's claim: {e}")))?;
-    taken.map_err(|unacceptable| ForkError::Handshake(unacceptable.to_string()))
-}
-
-/// As [`attach`], without an answer, and with nobody who watches over the parent.
-#[cfg(fuzzing)]
-pub(crate) fn attach_unwatched(socket: OwnedFd) -> std::result::Result<Arc<End>, String> {
-    let lifeline = Lifeline { socket, nonce: Nonce::from_bytes([0; 8]), child_of: None };
-    take_claim(&lifeline).map_err(|refused| refused.to_string())?;
-    prepare(&lifeline, None, |_, _| Ok(())).map(|(end, (), _)| end)
 }

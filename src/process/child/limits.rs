@@ -1,4 +1,4 @@
-//! What a worker may use at most: limits of the system on its process, set before it hears of its function.
+//! Limits of the system on a worker process, set before the worker gets the hello.
 
 use std::fmt;
 use std::io;
@@ -10,11 +10,16 @@ use crate::error::Reason;
 
 /// What a worker process may use at most: for [`Builder::limits`](crate::Builder::limits).
 ///
-/// These are the resource limits of the system (`setrlimit(2)`), soft and hard alike, of the worker process; what it starts inherits them. What is not set
-/// here is inherited from the parent. The parent sets them right after the start, before a worker of [`fork`](crate::fork) hears of its function.
-/// A program of [`spawn`](crate::spawn) may have run its first instructions by then.
+/// These are resource limits of the system (`setrlimit(2)`), soft and hard alike. They hold for the
+/// worker process, and processes that the worker starts inherit them. A limit that is not set here is
+/// inherited from the parent.
 ///
-/// Raising a limit above the parent's hard limit takes privileges: without them the start fails with [`Error::Fork`](crate::Error::Fork), and nothing is left over.
+/// The parent sets the limits right after it has started the worker. A worker of
+/// [`fork`](crate::fork) learns only afterwards which function to run. A program of
+/// [`spawn`](crate::spawn) may have run its first instructions by then.
+///
+/// Raising a limit above the parent's hard limit takes privileges. Without them, the start fails with
+/// [`Error::Fork`](crate::Error::Fork), and nothing is left behind.
 ///
 /// # Examples
 ///
@@ -35,7 +40,7 @@ pub struct Limits {
     core: Option<u64>,
 }
 
-/// Which limit: one of [`Limits`].
+/// Names one of the [`Limits`].
 ///
 /// # Examples
 ///
@@ -73,7 +78,7 @@ impl fmt::Display for Limit {
 }
 
 impl Limits {
-    /// No limits but those that are inherited.
+    /// Makes a value without limits: the worker inherits those of the parent.
     ///
     /// # Examples
     ///
@@ -84,12 +89,14 @@ impl Limits {
         Limits::default()
     }
 
-    /// The address space, in bytes (`RLIMIT_AS`): all that is mapped, whether or not it is used. That includes the program itself, the
-    /// stacks of all threads, and the shared memory of the pair.
+    /// Limits the address space, in bytes (`RLIMIT_AS`): all mapped memory, used or not.
     ///
-    /// Beyond it an allocation fails. That aborts a Rust program. Where the standard library has given up
-    /// on the allocation, the end is told as [`Reason::LimitExceeded`], otherwise, as in code of C and with
-    /// musl, as [`Reason::Killed`].
+    /// That includes the program itself, the stacks of all threads, and the shared memory of the
+    /// pair.
+    ///
+    /// Beyond the limit, allocations fail, which aborts a Rust program. If the standard library has
+    /// given up on the allocation, the parent gets [`Reason::LimitExceeded`]. Otherwise, as in C code
+    /// and with musl, the parent gets [`Reason::Killed`].
     ///
     /// # Examples
     ///
@@ -101,9 +108,13 @@ impl Limits {
         self
     }
 
-    /// The processor time of all its threads together, in whole seconds, rounded up; at least one (`RLIMIT_CPU`).
+    /// Limits the processor time of all threads together (`RLIMIT_CPU`).
     ///
-    /// Then the worker gets SIGXCPU, which ends it: [`Reason::LimitExceeded`]. If it catches that, it gets SIGKILL after one second more of it: [`Reason::Killed`].
+    /// The time is rounded up to whole seconds, at least one.
+    ///
+    /// At the limit, the worker gets SIGXCPU, which ends it: [`Reason::LimitExceeded`]. If the worker
+    /// catches SIGXCPU, it gets SIGKILL after one more second of processor time:
+    /// [`Reason::Killed`].
     ///
     /// # Examples
     ///
@@ -115,7 +126,9 @@ impl Limits {
         self
     }
 
-    /// One more than the highest number of a descriptor (`RLIMIT_NOFILE`). Beyond it opening fails; this ends no process.
+    /// Limits the numbers of descriptors, which stay below this one (`RLIMIT_NOFILE`).
+    ///
+    /// At the limit, opening files fails. The worker does not end.
     ///
     /// # Examples
     ///
@@ -127,9 +140,13 @@ impl Limits {
         self
     }
 
-    /// Processes and threads of the worker's *user*, all of them on the host, whatever started them (`RLIMIT_NPROC`).
+    /// Limits the processes and threads of the worker's *user* (`RLIMIT_NPROC`).
     ///
-    /// Beyond it the worker can start none; this ends no process. It does not hold for root. The library, too, needs a thread or two in the worker.
+    /// All processes of that user on the host count, whatever has started them. At the limit, the
+    /// worker can start no process or thread. The worker does not end. The limit does not hold for
+    /// root.
+    ///
+    /// The library itself needs one or two threads in the worker.
     ///
     /// # Examples
     ///
@@ -141,9 +158,9 @@ impl Limits {
         self
     }
 
-    /// The size of a file that is written to, in bytes (`RLIMIT_FSIZE`).
+    /// Limits the size of files that the worker writes, in bytes (`RLIMIT_FSIZE`).
     ///
-    /// Beyond it the worker gets SIGXFSZ, which ends it: [`Reason::LimitExceeded`].
+    /// Beyond the limit, the worker gets SIGXFSZ, which ends it: [`Reason::LimitExceeded`].
     ///
     /// # Examples
     ///
@@ -155,7 +172,7 @@ impl Limits {
         self
     }
 
-    /// The size of a core dump, in bytes; zero: none (`RLIMIT_CORE`).
+    /// Limits the size of a core dump, in bytes (`RLIMIT_CORE`). Zero: no core dump is written.
     ///
     /// # Examples
     ///
@@ -167,12 +184,12 @@ impl Limits {
         self
     }
 
-    /// Whether there is a limit on memory.
+    /// Returns `true` if there is a limit on memory.
     pub(crate) fn limits_memory(&self) -> bool {
         self.memory.is_some()
     }
 
-    /// Sets them on a child that was not reaped yet.
+    /// Sets the limits on a child that was not reaped yet.
     pub(crate) fn set(&self, child: u32) -> io::Result<()> {
         let child = libc::pid_t::try_from(child).map_err(|_| io::Error::from_raw_os_error(libc::ESRCH))?;
         let plain = [
@@ -189,14 +206,17 @@ impl Limits {
         }
         if let Some(time) = self.cpu_time {
             let seconds = time.as_secs().saturating_add(u64::from(time.subsec_nanos() > 0)).max(1);
-            // The hard limit may be just as high as the soft one: then that is what it stays.
+            // One second above the soft limit, unless the present hard limit equals the soft one: raising
+            // that would take privileges.
             let hard = if hard_limit(child, libc::RLIMIT_CPU)? == number(seconds) { seconds } else { seconds.saturating_add(1) };
             set_one(child, libc::RLIMIT_CPU, seconds, hard)?;
         }
         Ok(())
     }
 
-    /// The reason, or the limit that the worker died of, if that is certain. `said` is the worker's word that an allocation has failed.
+    /// Returns the limit that the worker has died of, if that is certain, and otherwise `reason`.
+    ///
+    /// `said_out_of_memory`: the worker has reported that an allocation failed.
     pub(crate) fn explain(&self, reason: Reason, said_out_of_memory: bool) -> Reason {
         let Reason::Killed(signal) = reason else { return reason };
         if signal == Signal::SIGXCPU as i32 && self.cpu_time.is_some() {
@@ -216,11 +236,12 @@ type Resource = libc::__rlimit_resource_t;
 #[cfg(not(target_env = "gnu"))]
 type Resource = libc::c_int;
 
-/// As the system has it.
+/// Converts a limit to the type of the system.
 fn number(value: u64) -> libc::rlim_t {
     libc::rlim_t::try_from(value).unwrap_or(libc::RLIM_INFINITY)
 }
 
+/// Sets one limit of a child.
 fn set_one(child: libc::pid_t, resource: Resource, soft: u64, hard: u64) -> io::Result<()> {
     let [rlim_cur, rlim_max] = [soft, hard].map(number);
     let new = libc::rlimit { rlim_cur, rlim_max };
@@ -231,6 +252,7 @@ fn set_one(child: libc::pid_t, resource: Resource, soft: u64, hard: u64) -> io::
     }
 }
 
+/// Returns the hard limit that a child has now.
 fn hard_limit(child: libc::pid_t, resource: Resource) -> io::Result<libc::rlim_t> {
     let mut old = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
     // SAFETY: the kernel writes to `old`, which outlives the call, and reads nothing.

@@ -1,4 +1,5 @@
-//! A worker process, as its parent sees it.
+//! A worker process, as its parent sees it: started, limited, signalled, reaped, and its output
+//! captured.
 
 #[expect(unsafe_code, reason = "code between fork and exec")]
 pub(crate) mod execute;
@@ -11,4 +12,4 @@ mod worker;
 
 pub(crate) use process::Child;
 pub use limits::{Limit, Limits};
-pub(crate) use worker::{Worker, soon};
+pub(crate) use worker::{Worker, poll_briefly};

@@ -1,13 +1,13 @@
-//! The worker process: signals it, reaps it, and notices its end.
+//! Signals a child process, reaps it, and notices its end.
 //!
-//! Where the system has process descriptors, one of them does all three. Where it refuses them, the
-//! number of the process does: under old rules of containers, under older valgrinds.
-//! Nothing but this library waits for the process, and the number stays its own until it was reaped.
-//! So the number is used only before that, under the lock of [`Worker`](super::worker::Worker). A
-//! program that waits for any child, or ignores SIGCHLD, lets the number go earlier. Before a signal
-//! the kernel is asked whether the number is that of a child.
+//! Where the system has process descriptors, one of them does all three. Where the system refuses
+//! them, the number of the process does: under old rules of containers, and under older valgrinds.
+//! Each system call can be refused alone, and then the number serves for that call.
 //!
-//! Each of the system calls can be refused alone: what one refuses, the number does.
+//! A number is safe to use until the process is reaped: nothing but this library waits for the
+//! process, so no other process gets the number. [`Worker`](super::worker::Worker) uses the number
+//! only before that, under its lock. A program that waits for any child, or ignores SIGCHLD, frees
+//! the number earlier. So before each signal, the kernel is asked whether the number is a child's.
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
@@ -16,83 +16,92 @@ use std::process::ExitStatus;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
-use crate::process::descriptors::{Descriptor, above_streams, notifier};
+use crate::process::descriptors::Descriptor;
+use crate::process::descriptors::notifier::notifier;
+use crate::process::descriptors::renumber::move_above_streams;
 use crate::process::pidfd;
 
-/// What the thread that waits for a process needs; the least that the C library allows is more.
+/// The stack that a thread that waits for a process needs, in bytes. The C library's minimum is
+/// larger.
 const STACK: usize = 64 * 1024;
 
-/// What is readable once the process has ended.
+/// A descriptor that is readable once the process has ended.
 #[derive(Debug)]
-enum Notice {
+enum EndNotice {
+    /// The process descriptor.
     Process(Descriptor),
-    /// A bell, which a thread rings that waits for the process and does not reap it.
+    /// A notifier's receiver. A thread waits for the process, without reaping it, and notifies.
     Thread(Descriptor),
-    /// The program has closed it.
+    /// The program has closed the descriptor.
     Lost,
 }
 
-/// A child of this process that was not reaped yet, as far as the library knows.
+/// A child of this process that the library has not reaped yet.
 #[derive(Debug)]
 pub(crate) struct Child {
     id: u32,
-    notice: Notice,
+    notice: EndNotice,
 }
 
 impl Child {
-    /// Takes charge of a child that nothing else knows of yet.
+    /// Takes charge of a child that no other code knows of yet.
     ///
     /// # Errors
     ///
-    /// `ESRCH` if it was reaped by something else; otherwise a want of descriptors, memory or threads.
+    /// `ESRCH` if other code has reaped the child. Otherwise a want of descriptors, memory or threads.
     pub(crate) fn new(id: u32) -> io::Result<Child> {
-        let notice = match pidfd::open(id).and_then(above_streams::moved) {
-            Ok(pidfd) => Notice::Process(Descriptor::new(pidfd)?),
+        let notice = match pidfd::open(id).and_then(move_above_streams) {
+            Ok(pidfd) => EndNotice::Process(Descriptor::new(pidfd)?),
             Err(error) => match error.raw_os_error() {
                 Some(libc::ESRCH | libc::EMFILE | libc::ENFILE | libc::ENOMEM) => return Err(error),
-                // Unknown or refused, by whatever number.
-                _ => Notice::Thread(end_of(id)?),
+                // The system call is unknown, or refused with any other error.
+                _ => EndNotice::Thread(notify_at_end(id)?),
             },
         };
         Ok(Child { id, notice })
     }
 
-    /// What is readable once the process has ended, unless the program has closed it.
+    /// Returns a descriptor that is readable once the process has ended, unless the program has closed
+    /// it.
     pub(crate) fn notice(&self) -> Option<BorrowedFd<'_>> {
         match &self.notice {
-            Notice::Process(notice) | Notice::Thread(notice) => notice.is_intact().then(|| notice.as_fd()),
-            Notice::Lost => None,
+            EndNotice::Process(notice) | EndNotice::Thread(notice) => notice.is_intact().then(|| notice.as_fd()),
+            EndNotice::Lost => None,
         }
     }
 
-    /// Returns `true` if what is readable once the process has ended is a descriptor of the process.
+    /// Returns `true` if that descriptor is the process descriptor.
     pub(crate) fn is_told_by_kernel(&self) -> bool {
-        matches!(self.notice, Notice::Process(_))
+        matches!(self.notice, EndNotice::Process(_))
     }
 
     fn pidfd(&self) -> Option<BorrowedFd<'_>> {
         match &self.notice {
-            Notice::Process(pidfd) => pidfd.is_intact().then(|| pidfd.as_fd()),
-            Notice::Thread(_) | Notice::Lost => None,
+            EndNotice::Process(pidfd) => pidfd.is_intact().then(|| pidfd.as_fd()),
+            EndNotice::Thread(_) | EndNotice::Lost => None,
         }
     }
 
-    /// Goes on without a notice. With `closed`, the program has closed it for certain, although it may look intact: not every kind can be told.
+    /// Goes on without a descriptor that tells the end.
+    ///
+    /// `closed`: the program has certainly closed the descriptor. The descriptor may look intact
+    /// nevertheless, since some kinds of files cannot be told apart.
     pub(crate) fn forgo_notice(&mut self, closed: bool) {
-        match std::mem::replace(&mut self.notice, Notice::Lost) {
-            Notice::Process(notice) | Notice::Thread(notice) if closed => notice.abandon(),
+        match std::mem::replace(&mut self.notice, EndNotice::Lost) {
+            EndNotice::Process(notice) | EndNotice::Thread(notice) if closed => notice.abandon(),
             kept => drop(kept),
         }
     }
 
-    /// Sends a signal to the process. One that has ended is no error.
+    /// Sends a signal to the process. Succeeds if the process has ended.
     pub(crate) fn signal(&self, signal: Signal) -> io::Result<()> {
         if let Some(pidfd) = self.pidfd()
             && pidfd::signal(pidfd, signal).is_ok()
         {
             return Ok(());
         }
-        // Refused to this system call, or, if the process has changed its user, to any: kill(2) tells.
+        // The kernel refuses this system call, or, if the process has changed its user, any signal:
+        // kill(2) tells which.
         if !pidfd::is_child(self.id) {
             return Ok(());
         }
@@ -102,11 +111,11 @@ impl Child {
         }
     }
 
-    /// Reaps the process: its exit status, or `None` if it has not ended.
+    /// Reaps the process, and returns its exit status, or `None` if the process has not ended.
     ///
     /// # Errors
     ///
-    /// `ECHILD` if something else has reaped it; `EINTR` if a signal came first.
+    /// `ECHILD` if other code has reaped the process; `EINTR` if a signal came first.
     pub(crate) fn reap(&self) -> io::Result<Option<ExitStatus>> {
         if let Some(pidfd) = self.pidfd() {
             match pidfd::reap(pidfd) {
@@ -118,14 +127,16 @@ impl Child {
     }
 }
 
-/// Starts a thread that waits for the process. Returns what is readable once it has ended.
-fn end_of(id: u32) -> io::Result<Descriptor> {
-    let (listener, ringer) = notifier::bell()?;
+/// Starts a thread that waits for the process. Returns a descriptor that is readable once the process
+/// has ended.
+fn notify_at_end(id: u32) -> io::Result<Descriptor> {
+    let (receiver, notifier) = notifier()?;
     let wait = move || {
         pidfd::wait_for_end(id);
-        // Not by closing it alone: a child of a plain fork(2) may hold a copy. If the program has closed the bell, the watcher has found out.
-        ringer.ring();
+        // Closing the notifier alone would not do: a child of a plain fork(2) may hold a copy. If the
+        // program has closed the notifier, the watcher has found out already.
+        notifier.notify();
     };
     std::thread::Builder::new().name("coprocess-child".to_owned()).stack_size(STACK).spawn(wait)?;
-    Ok(listener.into_descriptor())
+    Ok(receiver.into_descriptor())
 }

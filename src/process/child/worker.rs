@@ -1,4 +1,4 @@
-//! The worker process, as its parent sees it: whether it still runs, how it ended, and how to make it end.
+//! The state of a worker process: running, closing, killed, or ended with a status.
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
@@ -17,56 +17,67 @@ use crate::process::descriptors::Descriptor;
 use crate::process::out_of_memory;
 use crate::sync::lock;
 
-/// Beyond SIGKILL, how long a close waits for the kernel to be done with the process.
-const AFTERLIFE: Duration = Duration::from_secs(10);
-/// How long a start that has failed waits for the end of its process, before it leaves that to others.
-const SOON: Duration = Duration::from_secs(1);
-/// Between two looks at it.
-const GLANCE: Duration = Duration::from_millis(1);
-/// A timeout beyond what the clock can tell is as good as this.
-const LONGEST: Duration = Duration::from_secs(365 * 86_400);
+/// How long a close waits after SIGKILL for the kernel to end the process.
+const KILL_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long a failed start waits for the end of its process, before the start leaves that to the
+/// watcher.
+const BRIEF_TIMEOUT: Duration = Duration::from_secs(1);
+/// The time between two checks of [`poll_briefly`].
+const BRIEF_INTERVAL: Duration = Duration::from_millis(1);
+/// The longest close timeout. A longer one, which the clock may not be able to express, becomes this
+/// one.
+const LONGEST_CLOSE_TIMEOUT: Duration = Duration::from_secs(365 * 86_400);
 
-/// Looks for something that the kernel is about to make so, for as long as a start that has failed waits. What a debugger
-/// keeps does not come.
-pub(crate) fn soon<T>(mut look: impl FnMut() -> Option<T>) -> Option<T> {
-    let at_the_latest = Instant::now() + SOON;
+/// Calls `look` until it returns a value, for at most [`BRIEF_TIMEOUT`].
+///
+/// For a state that the kernel is about to reach. `None` if the kernel does not reach it in time: a
+/// debugger may keep a process that has ended.
+pub(crate) fn poll_briefly<T>(mut look: impl FnMut() -> Option<T>) -> Option<T> {
+    let deadline = Instant::now() + BRIEF_TIMEOUT;
     loop {
         let found = look();
-        if found.is_some() || Instant::now() >= at_the_latest {
+        if found.is_some() || Instant::now() >= deadline {
             return found;
         }
-        std::thread::sleep(GLANCE);
+        std::thread::sleep(BRIEF_INTERVAL);
     }
 }
 
+/// How far the parent has gone to end a worker.
 #[derive(Debug, Clone, Copy)]
-enum Stage {
-    /// Nobody has asked it to end.
+enum ClosePhase {
+    /// The parent has not asked the worker to end.
     Running,
-    /// To be ended: by SIGTERM at this moment, or, after that, by SIGKILL.
+    /// The worker should end by itself. At `next` the parent sends SIGTERM, or SIGKILL if it has
+    /// `terminated` the worker already.
     Closing { next: Instant, terminated: bool },
-    /// Killed as a last resort; only the kernel can delay it now.
+    /// The parent has sent SIGKILL. Only the kernel can delay the end now.
     Killed,
 }
 
+/// Whether the worker was reaped.
 #[derive(Debug)]
 enum Life {
     Alive {
-        stage: Stage,
-        /// Everything that concerns the process goes through this.
+        phase: ClosePhase,
+        /// All system calls for the process go through this value.
         process: Child,
-        /// Its end of file tells the worker, and whatever it has started and lent it to, that this process is gone. `None` once the program has closed it, or
-        /// the watcher's descriptors.
+        /// Its end of file tells the worker that this process is gone, and also processes that the
+        /// worker has started and lent its end to. `None` once the program has closed the lifeline,
+        /// or descriptors of the watcher.
         lifeline: Option<Descriptor>,
-        /// Of a [`Command`](process::Command). Never waited for by its number; its standard streams stay open with it.
+        /// The child of a [`Command`](process::Command). Never waited for by its number. Keeps its
+        /// standard streams open.
         command: Option<process::Child>,
     },
-    /// Reaped. The status is unknown if somebody else has taken it. Those who wait for it are `told` when all is done that its end brings.
+    /// The worker was reaped. `status` is `None` if other code has taken the exit status. `told`:
+    /// everything that follows from the end is done, and waiting threads may return.
     Ended { status: Option<ExitStatus>, told: bool },
 }
 
 impl Life {
-    /// The descriptors to watch, of the process and the lifeline: those that the program has not closed.
+    /// Returns the descriptors to watch, of the process and the lifeline, each unless the program has
+    /// closed it.
     fn descriptors(&self) -> [Option<BorrowedFd<'_>>; 2] {
         match self {
             Life::Alive { process, lifeline, .. } => {
@@ -77,6 +88,7 @@ impl Life {
     }
 }
 
+/// A worker process of this process.
 #[derive(Debug)]
 pub(crate) struct Worker {
     life: Mutex<Life>,
@@ -84,13 +96,14 @@ pub(crate) struct Worker {
     close_timeout: Duration,
     limits: Limits,
     pub(crate) captured: Captured,
-    /// Before its end it said that an allocation had failed.
+    /// Before its end, the worker has reported that an allocation failed.
     ran_out_of_memory: AtomicBool,
-    /// Makes the watcher look at this worker's deadline.
+    /// Makes the watcher check the deadlines of its workers. Called when this worker gets one.
     notify_watcher: fn(),
 }
 
 impl Worker {
+    /// Takes over a process that was started. `notify_watcher` makes the watcher check deadlines.
     pub(crate) fn new(
         command: Option<process::Child>,
         process: Child,
@@ -100,13 +113,14 @@ impl Worker {
         captured: Captured,
         notify_watcher: fn(),
     ) -> Worker {
-        let life = Life::Alive { stage: Stage::Running, process, lifeline: Some(lifeline), command };
-        let close_timeout = close_timeout.min(LONGEST);
+        let life = Life::Alive { phase: ClosePhase::Running, process, lifeline: Some(lifeline), command };
+        let close_timeout = close_timeout.min(LONGEST_CLOSE_TIMEOUT);
         let ran_out_of_memory = AtomicBool::new(false);
         Worker { life: Mutex::new(life), ended: Condvar::new(), close_timeout, limits, captured, ran_out_of_memory, notify_watcher }
     }
 
-    /// Does something with the descriptors to watch, of the process and the lifeline, unless it has been reaped.
+    /// Calls `f` with the descriptors of the process and the lifeline. Returns `None` if the worker
+    /// was reaped.
     ///
     /// # Errors
     ///
@@ -120,67 +134,75 @@ impl Worker {
         Ok(Some(f(process, lifeline)))
     }
 
-    /// The same with those, of the process and the lifeline, that the program has not closed.
+    /// Calls `f` with those descriptors, of the process and the lifeline, that the program has not
+    /// closed.
     pub(crate) fn look_at_descriptors<T>(&self, f: impl FnOnce([Option<BorrowedFd<'_>>; 2]) -> T) -> T {
         f(lock(&self.life).descriptors())
     }
 
-    /// Goes on without descriptors: the program has closed some of them, or of the watcher's. A lifeline that is still there is closed, so that the worker ends.
+    /// Goes on without descriptors, since the program has closed some of them, or some of the
+    /// watcher's. Closes the lifeline if it is still open, so that the worker ends.
     pub(crate) fn forgo_descriptors(&self) {
         if let Life::Alive { process, lifeline, command, .. } = &mut *lock(&self.life) {
             let closed = lifeline.take().is_none_or(|lifeline| !lifeline.is_intact());
             process.forgo_notice(closed);
             if closed {
-                // Its standard streams have no better fate, and their numbers may be other files' by now.
+                // The program has probably closed the child's standard streams, too. Their numbers may
+                // be other files' by now.
                 std::mem::forget(command.take());
             }
         }
     }
 
-    /// Returns `true` if the worker was not reaped yet, and the program has closed one of its descriptors.
+    /// Returns `true` if the worker was not reaped yet, and the program has closed one of the worker's
+    /// descriptors.
     #[cold]
     pub(crate) fn has_lost_descriptors(&self) -> bool {
         let life = lock(&self.life);
         matches!(&*life, Life::Alive { .. }) && life.descriptors().iter().any(Option::is_none)
     }
 
-    /// Returns `true` if a descriptor of the process itself tells of its end.
+    /// Returns `true` if a process descriptor tells the end of the worker.
     pub(crate) fn is_told_by_kernel(&self) -> bool {
         matches!(&*lock(&self.life), Life::Alive { process, .. } if process.is_told_by_kernel())
     }
 
-    /// From now on the worker has `close_timeout` to end by itself, and again after SIGTERM.
+    /// Gives the worker `close_timeout` to end by itself, and again after SIGTERM.
     pub(crate) fn begin_close(&self) {
-        if let Life::Alive { stage: stage @ Stage::Running, .. } = &mut *lock(&self.life) {
-            *stage = Stage::Closing { next: Instant::now() + self.close_timeout, terminated: false };
+        if let Life::Alive { phase: phase @ ClosePhase::Running, .. } = &mut *lock(&self.life) {
+            *phase = ClosePhase::Closing { next: Instant::now() + self.close_timeout, terminated: false };
         } else {
             return;
         }
         (self.notify_watcher)();
     }
 
-    /// Sends the signal that is due. Returns when the next will be.
+    /// Sends the signal that is due. Returns the moment of the next signal.
     pub(crate) fn escalate(&self) -> Option<Instant> {
         let mut life = lock(&self.life);
-        let Life::Alive { stage, process, .. } = &mut *life else { return None };
-        let Stage::Closing { next, terminated } = *stage else { return None };
+        let Life::Alive { phase, process, .. } = &mut *life else { return None };
+        let ClosePhase::Closing { next, terminated } = *phase else { return None };
         if Instant::now() < next {
             return Some(next);
         }
         let signal = if terminated { Signal::SIGKILL } else { Signal::SIGTERM };
-        // Refused only by a worker that has changed its user: then nothing can be done but wait.
+        // Refused only if the worker has changed its user. Then the parent can only wait.
         let _ = process.signal(signal);
         if terminated {
-            *stage = Stage::Killed;
+            *phase = ClosePhase::Killed;
             return None;
         }
         let next = Instant::now() + self.close_timeout;
-        *stage = Stage::Closing { next, terminated: true };
+        *phase = ClosePhase::Closing { next, terminated: true };
         Some(next)
     }
 
-    /// Reaps the worker if it has ended. Returns its status then; the inner `None` if something else has taken it.
-    /// `leave` sees the descriptors, of the process and the lifeline, before they are closed, unless the program has closed them. Tell those who wait for it afterwards, with [`tell_ended`](Self::tell_ended).
+    /// Reaps the worker. Returns `None` if the worker has not ended, and otherwise its status: the
+    /// inner `None` if other code has taken the status.
+    ///
+    /// `leave` gets the descriptors of the process and the lifeline before they are closed, each
+    /// unless the program has closed it. Afterwards, the caller lets waiting threads go, with
+    /// [`tell_ended`](Self::tell_ended).
     pub(crate) fn reap(&self, leave: impl FnOnce([Option<BorrowedFd<'_>>; 2])) -> Option<Option<ExitStatus>> {
         let mut life = lock(&self.life);
         let status = match &*life {
@@ -194,27 +216,29 @@ impl Worker {
                     Err(_) => None,
                 };
                 let [process, lifeline] = life.descriptors();
-                if self.limits.limits_memory() && lifeline.is_some_and(out_of_memory::was_told) {
-                    // Relaxed: read by this thread, after this.
+                if self.limits.limits_memory() && lifeline.is_some_and(out_of_memory::was_reported) {
+                    // Relaxed: this thread reads the flag later.
                     self.ran_out_of_memory.store(true, Ordering::Relaxed);
                 }
                 leave([process, lifeline]);
                 status
             }
         };
-        // Closes the descriptors, too: what the worker has left behind sees the end of the lifeline.
+        // Closes the descriptors, too. So processes that the worker has left behind see the end of
+        // the lifeline.
         *life = Life::Ended { status, told: false };
         Some(status)
     }
 
-    /// How it ended, now that it was reaped. What it has written is taken out of its pipes.
-    pub(crate) fn last_things(&self, status: Option<ExitStatus>) -> Reason {
-        self.captured.settle();
+    /// Takes what the worker has written out of its pipes, and returns how the worker ended. Call after
+    /// the worker was reaped.
+    pub(crate) fn exit_reason(&self, status: Option<ExitStatus>) -> Reason {
+        self.captured.drain();
         let reason = status.map_or(Reason::Unknown, Reason::from_status);
         self.limits.explain(reason, self.ran_out_of_memory.load(Ordering::Relaxed))
     }
 
-    /// Lets those go who wait for its end.
+    /// Lets the threads go that wait for the end of the worker.
     pub(crate) fn tell_ended(&self) {
         if let Life::Ended { told, .. } = &mut *lock(&self.life) {
             *told = true;
@@ -222,21 +246,29 @@ impl Worker {
         self.ended.notify_all();
     }
 
-    /// Waits for the end of a worker that has ended, or was killed, and reaps it. Returns its status; the inner `None` if
-    /// something else has taken it, the outer one if the kernel takes long: a debugger may keep a process that has ended.
-    pub(crate) fn reap_soon(&self) -> Option<Option<ExitStatus>> {
-        soon(|| self.reap(|_| {}))
+    /// Waits briefly for the end of a worker that has ended, or was killed, and reaps the worker.
+    ///
+    /// Returns `None` if the kernel takes longer: a debugger may keep a process that has ended. The
+    /// inner `None` means that other code has taken the status.
+    pub(crate) fn reap_briefly(&self) -> Option<Option<ExitStatus>> {
+        poll_briefly(|| self.reap(|_| {}))
     }
 
-    /// Waits until the worker was reaped by the watcher. Call after [`begin_close`](Self::begin_close).
+    /// Waits until the watcher has reaped the worker. Call after [`begin_close`](Self::begin_close).
+    ///
+    /// Returns `None` if other code has taken the exit status.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Timeout`] if the kernel has not ended the worker in time after SIGKILL.
     pub(crate) fn wait_for_exit(&self) -> Result<Option<ExitStatus>> {
-        let at_the_latest = Instant::now() + self.close_timeout * 2 + AFTERLIFE;
+        let deadline = Instant::now() + self.close_timeout * 2 + KILL_TIMEOUT;
         let mut life = lock(&self.life);
         loop {
             if let Life::Ended { status, told: true } = *life {
                 return Ok(status);
             }
-            let left = at_the_latest.saturating_duration_since(Instant::now());
+            let left = deadline.saturating_duration_since(Instant::now());
             if left.is_zero() {
                 return Err(Error::Timeout);
             }
@@ -244,6 +276,7 @@ impl Worker {
         }
     }
 
+    /// Sends SIGKILL to the worker. Succeeds if the worker has ended.
     pub(crate) fn kill(&self) -> Result<()> {
         match &*lock(&self.life) {
             Life::Ended { .. } => Ok(()),

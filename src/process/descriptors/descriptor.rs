@@ -1,8 +1,4 @@
-//! Descriptors that the rest of the program may close, although they are the library's.
-//!
-//! Daemons and sandboxes close every descriptor above the standard streams, by `close_range(2)` or
-//! by a loop. The kernel then gives the same numbers to the next files that the program opens. So a
-//! number alone does not say that the file behind it is still the library's.
+//! A descriptor that remembers which file it was opened for.
 
 use std::fmt;
 use std::io;
@@ -15,22 +11,27 @@ use nix::sys::stat::fstat;
 
 /// A descriptor that remembers which file it was opened for.
 ///
-/// The file is told by its device and inode. Sockets have an inode of their own each, and so have
-/// process descriptors since Linux 6.9. Epolls, eventfds, and older process descriptors share one:
-/// one of these is not told from another. Between the look and the use, another thread of the
-/// program can still close the number and open another file there.
+/// Device and inode identify the file. Each socket has its own inode, and so has each process
+/// descriptor since Linux 6.9. All epolls, eventfds and older process descriptors share one inode,
+/// so that one of these cannot be told from another.
+///
+/// A check does not bind the future: before the descriptor is used, another thread of the program
+/// can close the number and open another file there.
 pub(crate) struct Descriptor<T: AsFd = OwnedFd> {
     fd: ManuallyDrop<T>,
-    /// `None` if the system refuses to tell, as in a sandbox that the program has entered.
+    /// Device and inode. `None` if the system does not tell them, as in a sandbox that the program
+    /// has entered.
     file: Option<(u64, u64)>,
 }
 
+/// Returns device and inode of a file, or `None` if the system does not tell them.
+///
 /// # Errors
 ///
-/// `EBADF` if the number stands for no file.
+/// `EBADF` if no file is open at the number.
 fn file_of(fd: BorrowedFd<'_>) -> io::Result<Option<(u64, u64)>> {
     match fstat(fd) {
-        // Both are of 64 bits on some targets, and narrower on others.
+        // Both have 64 bits on some targets, and fewer on others.
         #[allow(clippy::useless_conversion, reason = "the types differ between targets")]
         Ok(stat) => Ok(Some((stat.st_dev.into(), stat.st_ino.into()))),
         Err(nix::Error::EBADF) => Err(nix::Error::EBADF.into()),
@@ -42,19 +43,20 @@ fn file_of(fd: BorrowedFd<'_>) -> io::Result<Option<(u64, u64)>> {
 }
 
 impl<T: AsFd> Descriptor<T> {
+    /// Wraps an open descriptor.
     pub(crate) fn new(fd: T) -> io::Result<Descriptor<T>> {
         let file = file_of(fd.as_fd())?;
         Ok(Descriptor { fd: ManuallyDrop::new(fd), file })
     }
 
-    /// Returns `true` if the number still stands for the file that it was opened for, as far as the
-    /// system tells.
+    /// Returns `true` if the number still stands for the file that it was opened for. Where the
+    /// system does not tell, any open file counts.
     pub(crate) fn is_intact(&self) -> bool {
         let is_known = |file: Option<_>| file.zip(self.file).is_none_or(|(now, then)| now == then);
         file_of(self.fd.as_fd()).is_ok_and(is_known)
     }
 
-    /// Lets go of the number without closing it: the program has closed the file already.
+    /// Forgets the number without closing it. For a file that the program has closed already.
     pub(crate) fn abandon(self) {
         std::mem::forget(self);
     }
@@ -81,10 +83,10 @@ impl<T: AsFd + fmt::Debug> fmt::Debug for Descriptor<T> {
 }
 
 impl<T: AsFd> Drop for Descriptor<T> {
-    /// Closes the file, unless the program has: the number may be another file's by now.
+    /// Closes the file, unless the program has closed it: then the number may be another file's.
     fn drop(&mut self) {
         let is_intact = self.is_intact();
-        // SAFETY: taken once, here, where the value ends.
+        // SAFETY: `fd` is taken once, here, where the value ends.
         let fd = unsafe { ManuallyDrop::take(&mut self.fd) };
         if is_intact {
             drop(fd);
@@ -107,13 +109,13 @@ mod tests {
         let descriptor = Descriptor::new(OwnedFd::from(ours)).unwrap();
         assert!(descriptor.is_intact());
         let number = descriptor.as_fd().as_raw_fd();
-        // Puts another file there, as a program does that closes the number and opens a file.
+        // As a program that closes the number and then opens a file.
         let other = File::open("/dev/null").unwrap();
-        // SAFETY: takes two numbers; the one that is replaced is used through `descriptor` only.
+        // SAFETY: takes two numbers; the replaced number is used through `descriptor` only.
         assert_eq!(unsafe { libc::dup3(other.as_raw_fd(), number, libc::O_CLOEXEC) }, number);
         assert!(!descriptor.is_intact());
         drop(descriptor);
-        // SAFETY: the number is open, and nothing else closes it: it was left alone.
+        // SAFETY: the number is open, and nothing else closes it: `descriptor` has left it alone.
         let there = unsafe { BorrowedFd::borrow_raw(number) };
         assert_eq!(file_of(there).unwrap(), file_of(other.as_fd()).unwrap());
         // SAFETY: opened by `dup3` above.

@@ -1,69 +1,73 @@
-//! A bell within this process: one thread polls it, any other rings it.
+//! Wakes a thread of this process that polls descriptors: a self-pipe, made of a socket pair.
 //!
-//! It is a pair of sockets, both in this process. A thread that polls one of them keeps that one
-//! open while it waits, even if the program closes the number. The other one is closed then, and
-//! the thread is woken by its hang-up. So a thread that waits for nothing but its bell finds out at
-//! once when the program closes all descriptors that it does not know.
+//! The pair also tells the polling thread that the program has closed all descriptors that it does
+//! not know. While the thread polls one end, the kernel keeps that end open, even if the program
+//! closes its number. The other end is closed, and its hang-up wakes the thread at once.
 //!
-//! The kernel looks the number up again then, and must not find a file there that the program has
-//! opened meanwhile. The kernel gives new files the lowest free numbers, so this one is a high one.
+//! After the hang-up, the kernel looks the polled number up again. It must not find a file there
+//! that the program has opened meanwhile. The kernel gives new files the lowest free numbers, so
+//! the polled end has a high number.
 
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 
 use nix::sys::socket::{AddressFamily, MsgFlags, SockFlag, SockType, recv, send, socketpair};
 
-use crate::process::descriptors::{Descriptor, above_streams};
+use crate::process::descriptors::descriptor::Descriptor;
+use crate::process::descriptors::renumber::{move_above_streams, move_far_up};
 
-/// The end that is polled: readable once the bell was rung.
+/// The polled end: readable after a notification.
 #[derive(Debug)]
-pub(crate) struct Listener(Descriptor);
+pub(crate) struct NotifyReceiver(Descriptor);
 
-/// The end that is rung.
+/// The end that any thread notifies through.
 #[derive(Debug)]
-pub(crate) struct Ringer(Descriptor);
+pub(crate) struct Notifier(Descriptor);
 
-/// Makes a bell.
-pub(crate) fn bell() -> io::Result<(Listener, Ringer)> {
+/// Makes a connected pair.
+pub(crate) fn notifier() -> io::Result<(NotifyReceiver, Notifier)> {
     let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
-    let (listens, rings) = socketpair(AddressFamily::Unix, SockType::SeqPacket, None, flags)?;
-    let (listens, rings) = (above_streams::far_above(listens)?, above_streams::moved(rings)?);
-    Ok((Listener(Descriptor::new(listens)?), Ringer(Descriptor::new(rings)?)))
+    let (receives, sends) = socketpair(AddressFamily::Unix, SockType::SeqPacket, None, flags)?;
+    let (receives, sends) = (move_far_up(receives)?, move_above_streams(sends)?);
+    Ok((NotifyReceiver(Descriptor::new(receives)?), Notifier(Descriptor::new(sends)?)))
 }
 
-impl Listener {
-    /// Returns `false` if the program has closed it.
+impl NotifyReceiver {
+    /// Returns `false` if the program has closed this end.
     pub(crate) fn is_intact(&self) -> bool {
         self.0.is_intact()
     }
 
-    /// Makes it silent until it is rung again.
-    pub(crate) fn hush(&self) {
-        let mut rings = [0; 1];
-        while recv(self.as_fd().as_raw_fd(), &mut rings, MsgFlags::MSG_DONTWAIT).is_ok_and(|bytes| bytes > 0) {}
+    /// Takes all notifications out, so that this end is readable only after the next.
+    pub(crate) fn drain(&self) {
+        let mut bytes = [0; 1];
+        while recv(self.as_fd().as_raw_fd(), &mut bytes, MsgFlags::MSG_DONTWAIT).is_ok_and(|count| count > 0) {}
     }
 
+    /// Returns the descriptor to poll.
     pub(crate) fn into_descriptor(self) -> Descriptor {
         self.0
     }
 }
 
-impl AsFd for Listener {
+impl AsFd for NotifyReceiver {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.0.as_fd()
     }
 }
 
-impl Ringer {
-    /// Returns `false` if the program has closed it.
+impl Notifier {
+    /// Returns `false` if the program has closed this end.
     pub(crate) fn is_intact(&self) -> bool {
         self.0.is_intact()
     }
 
-    /// Rings. Returns `false` if the program has closed either end.
-    pub(crate) fn ring(&self) -> bool {
+    /// Wakes the thread that polls the other end. Returns `false` if the program has closed either
+    /// end.
+    pub(crate) fn notify(&self) -> bool {
         let flags = MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_NOSIGNAL;
-        // A full socket is one that was rung and not heard yet. By `send`: a file that is no socket refuses it.
+        // EAGAIN: the socket is full of notifications that the thread has not taken yet. `send`
+        // rather than `write`: a file that is no socket refuses `send`.
         self.is_intact() && matches!(send(self.0.as_fd().as_raw_fd(), &[1], flags), Ok(_) | Err(nix::Error::EAGAIN))
     }
 }

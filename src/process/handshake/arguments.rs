@@ -1,5 +1,8 @@
-//! What `fork_with` hands to a worker function: encoded by the parent, sent through the lifeline behind the hello, and decoded before the worker
-//! says that it has attached. So a value that does not decode is a refusal with a reason, not a worker that waits for nothing.
+//! The arguments that `fork_with` hands to a worker function.
+//!
+//! The parent sends them through the lifeline, in pieces, after the hello. The worker decodes them
+//! before it says that it has attached. So if a value does not decode, the worker refuses with a
+//! reason, rather than attach and wait for nothing.
 
 use std::io::{self, IoSlice, IoSliceMut};
 use std::os::fd::{AsRawFd, BorrowedFd};
@@ -8,42 +11,48 @@ use nix::sys::socket::{MsgFlags, recvmsg, sendmsg};
 
 use crate::process::handshake::lifeline::Lifeline;
 
-/// How much goes into one datagram: far less than what a socket's buffer holds.
+/// The most bytes in one datagram: far less than a socket's buffer holds.
 const PIECE: usize = 32 * 1024;
 
-/// The arguments of a worker function, encoded, with what decodes them.
+/// The encoded arguments of a worker function.
 #[derive(Debug)]
 pub(crate) struct Arguments {
-    /// The distance of the function that decodes them.
+    /// The distance of the function that decodes the arguments, from the start of the executable.
     pub(crate) shim: u64,
     pub(crate) bytes: Vec<u8>,
 }
 
-/// Sends the next piece without waiting, and returns what is left then.
+/// Sends the next piece without waiting. Returns the bytes that are left.
 pub(crate) fn send_piece<'a>(lifeline: BorrowedFd<'_>, bytes: &'a [u8]) -> io::Result<&'a [u8]> {
     let (piece, rest) = bytes.split_at(bytes.len().min(PIECE));
     let flags = MsgFlags::MSG_NOSIGNAL | MsgFlags::MSG_DONTWAIT;
     match sendmsg::<()>(lifeline.as_raw_fd(), &[IoSlice::new(piece)], &[], flags, None) {
         Ok(_) => Ok(rest),
         Err(nix::Error::EAGAIN | nix::Error::EINTR | nix::Error::ENOBUFS) => Ok(bytes),
-        // It has closed the socket, or ended: the handshake finds out which, and whether it has said why.
+        // The worker has closed the socket, or ended. The caller finds out which, and whether the
+        // worker has said why.
         Err(nix::Error::EPIPE | nix::Error::ECONNRESET) => Ok(&[]),
         Err(error) => Err(error.into()),
     }
 }
 
-/// Waits for `length` bytes, and receives them. `None` if the parent is gone, or sends something else.
+/// Waits for `length` bytes, and receives them. Returns `None` if the parent is gone, or sends
+/// something else.
+///
+/// # Blocking
+///
+/// Until all bytes have arrived, or as [`Lifeline::wait`] says.
 pub(crate) fn receive(lifeline: &Lifeline, parent: Option<BorrowedFd<'_>>, length: usize) -> io::Result<Option<Vec<u8>>> {
     let mut bytes = Vec::new();
     let mut piece = vec![0; PIECE];
     while bytes.len() < length {
         lifeline.wait(parent)?;
         let mut buffer = [IoSliceMut::new(&mut piece)];
-        // Without room for descriptors: the kernel closes those that come.
+        // Without room for descriptors: the kernel closes any that come along.
         let (count, flags) = match recvmsg::<()>(lifeline.socket.as_raw_fd(), &mut buffer, None, MsgFlags::MSG_DONTWAIT) {
             Ok(received) => (received.bytes, received.flags),
             Err(nix::Error::EINTR) => continue,
-            // Nothing is there: so it is the parent that has ended.
+            // Nothing has arrived, so the wait has ended since the parent is gone.
             Err(nix::Error::EAGAIN | nix::Error::ECONNRESET) => return Ok(None),
             Err(error) => return Err(error.into()),
         };
@@ -89,7 +98,8 @@ mod tests {
         sender.join().unwrap();
     }
 
-    /// More than was announced, a piece that is too long, nothing at all, or the end.
+    /// The cases: more than was announced, a piece that is too long, too little, no piece, an empty
+    /// piece.
     #[test]
     fn what_was_not_announced_is_refused() {
         for (pieces, announced) in [(&[3_usize, 2][..], 4), (&[PIECE + 1], 2 * PIECE), (&[1], 2), (&[], 1), (&[0], 1)] {
@@ -111,7 +121,8 @@ mod tests {
         sendmsg::<()>(ours.as_raw_fd(), &[IoSlice::new(b"abc")], &[ControlMessage::ScmRights(&fds)], MsgFlags::empty(), None).unwrap();
         drop(passed);
         assert_eq!(receive(&theirs, None, 3).unwrap(), Some(b"abc".to_vec()));
-        // A process that another test starts has a copy of everything until it runs its program, so this may take a moment.
+        // A process that another test starts has a copy of each descriptor until it runs its
+        // program. So the hang-up may take a moment.
         let mut fds = [PollFd::new(end.as_fd(), PollFlags::POLLIN)];
         assert_eq!(poll(&mut fds, 20_000_u16), Ok(1));
         assert_eq!(std::io::Read::read(&mut end, &mut [0]).unwrap(), 0);

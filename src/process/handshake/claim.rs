@@ -1,4 +1,4 @@
-//! The claim.
+//! The claim: the message whose taker is the worker.
 
 use std::fmt;
 use std::hash::{BuildHasher, RandomState};
@@ -7,18 +7,18 @@ use std::os::fd::{AsRawFd, BorrowedFd};
 
 use nix::sys::socket::{MsgFlags, recvmsg, sendmsg};
 
-/// "coproces", read as a little-endian number: the same as the segment's.
+/// The text "coproces", read as a little-endian number. The segment has the same magic.
 pub(crate) const MAGIC: u64 = u64::from_le_bytes(*b"coproces");
 
-/// A number that the claim in the socket repeats.
+/// A number that stands both in the worker's mark and in the claim.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Nonce(u64);
 
 impl Nonce {
-    /// Makes one that no other start of a worker has.
+    /// Makes a nonce that no other start of a worker has.
     pub(crate) fn new() -> Nonce {
-        // Chance tells sockets apart here; it keeps no secret. The keys of the standard library's
-        // hasher are random for each process and differ for each hasher.
+        // The nonce tells sockets apart; it is no secret. The keys of the standard library's hasher
+        // are random for each process, and differ for each hasher.
         Nonce(RandomState::new().hash_one(std::process::id()))
     }
 
@@ -26,7 +26,7 @@ impl Nonce {
         self.0.to_le_bytes()
     }
 
-    /// Reads what `Display` writes.
+    /// Parses what `Display` writes.
     pub(crate) fn from_hex(text: &str) -> Option<Nonce> {
         u64::from_str_radix(text, 16).ok().map(Nonce)
     }
@@ -37,14 +37,14 @@ impl Nonce {
     }
 }
 
-/// In hexadecimal.
+/// Writes 16 hexadecimal digits.
 impl fmt::Display for Nonce {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{:016x}", self.0)
     }
 }
 
-/// Why a claim or a hello cannot be accepted.
+/// Why a worker cannot accept a claim or a hello.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Unacceptable {
     #[error("the parent's hello makes no sense")]
@@ -57,20 +57,21 @@ pub(crate) enum Unacceptable {
     Taken,
 }
 
-/// What stands first in a socket.
+/// The first message in a socket, compared with an expected claim.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Claim {
-    /// The claim of the start that the nonce is of.
+    /// The claim with the expected nonce.
     Ours,
-    /// Nothing: another process has taken it.
+    /// No message: another process has taken the claim.
     Taken,
-    /// Nothing will come.
+    /// No message, and the other end is closed.
     Gone,
-    /// Something else: of this length at least.
+    /// Another message. `is_longer`: than a claim.
     Other { is_longer: bool },
 }
 
-fn claim_of(nonce: Nonce) -> [u8; 16] {
+/// Encodes a claim.
+fn encode(nonce: Nonce) -> [u8; 16] {
     let mut claim = [0; 16];
     let (magic, number) = claim.split_at_mut(8);
     magic.copy_from_slice(&MAGIC.to_le_bytes());
@@ -78,20 +79,20 @@ fn claim_of(nonce: Nonce) -> [u8; 16] {
     claim
 }
 
-/// Lets one process be the worker: the one that takes the claim.
+/// Sends the claim. The process that takes the claim is the worker.
 pub(crate) fn send_claim(socket: BorrowedFd<'_>, nonce: Nonce) -> io::Result<()> {
-    sendmsg::<()>(socket.as_raw_fd(), &[IoSlice::new(&claim_of(nonce))], &[], MsgFlags::MSG_NOSIGNAL, None)?;
+    sendmsg::<()>(socket.as_raw_fd(), &[IoSlice::new(&encode(nonce))], &[], MsgFlags::MSG_NOSIGNAL, None)?;
     Ok(())
 }
 
-/// Looks whether the claim is there, and leaves it there.
-pub(crate) fn look_at_claim(socket: BorrowedFd<'_>, nonce: Nonce) -> Claim {
-    // What cannot be read does not confirm anything.
+/// Returns what stands first in the socket, and leaves it there.
+pub(crate) fn peek_claim(socket: BorrowedFd<'_>, nonce: Nonce) -> Claim {
+    // A socket that cannot be read confirms nothing.
     receive_claim(socket, nonce, MsgFlags::MSG_PEEK).unwrap_or(Claim::Other { is_longer: false })
 }
 
 fn receive_claim(socket: BorrowedFd<'_>, nonce: Nonce, flags: MsgFlags) -> io::Result<Claim> {
-    let expected = claim_of(nonce);
+    let expected = encode(nonce);
     let mut claim = [0; 16];
     let mut buffer = [IoSliceMut::new(&mut claim)];
     let received = despite_reset(|| {
@@ -112,7 +113,9 @@ fn receive_claim(socket: BorrowedFd<'_>, nonce: Nonce, flags: MsgFlags) -> io::R
     })
 }
 
-/// Receives what is there although the other end was closed with something unread: the kernel tells that once, before it gives what is there.
+/// Receives what is in a socket, although the other end was closed with something unread.
+///
+/// The kernel reports such an end once, as ECONNRESET, before it hands out what is in the socket.
 pub(crate) fn despite_reset<T>(mut receive: impl FnMut() -> nix::Result<T>) -> nix::Result<T> {
     match receive() {
         Err(nix::Error::ECONNRESET) => receive(),
@@ -120,13 +123,13 @@ pub(crate) fn despite_reset<T>(mut receive: impl FnMut() -> nix::Result<T>) -> n
     }
 }
 
-/// Takes the claim, so that this process is the worker.
+/// Takes the claim, which makes this process the worker.
 pub(crate) fn take_claim(socket: BorrowedFd<'_>, nonce: Nonce) -> io::Result<Result<(), Unacceptable>> {
     Ok(match receive_claim(socket, nonce, MsgFlags::empty())? {
         Claim::Ours => Ok(()),
         Claim::Taken => Err(Unacceptable::Taken),
         Claim::Gone => Err(Unacceptable::Gone),
-        // A hello, from a version without claims.
+        // A hello, of a version of this library without claims.
         Claim::Other { is_longer: true } => Err(Unacceptable::Abi),
         Claim::Other { is_longer: false } => Err(Unacceptable::Nonsense),
     })

@@ -1,47 +1,50 @@
-//! Which process made the socket.
+//! Which process created a socket.
 
 use std::fs;
 use std::os::fd::BorrowedFd;
 
 use nix::sys::socket::{getsockopt, sockopt};
 
-/// Which process made the socket, as this process sees it.
+/// The process that created a socket, as this process sees it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Creator {
     /// The parent of this process.
     Parent,
-    /// Another process, by its number: it has ended, or this process is no child of it.
+    /// Another process, by its number. It has ended, or this process is not its child.
     Other(u32),
     /// The system does not tell.
     Unknown,
 }
 
 impl Creator {
-    /// `parent`: the number of the parent of this process, before this is called.
+    /// Asks the system. The caller reads `parent`, the number of this process's parent, beforehand.
     pub(crate) fn of(socket: BorrowedFd<'_>, parent: u32) -> Creator {
         let Ok(peer) = getsockopt(&socket, sockopt::PeerCredentials) else { return Creator::Unknown };
         match peer.pid().cast_unsigned() {
-            // It is in an outer process id namespace.
+            // The creator is in an outer process id namespace.
             0 => Creator::Unknown,
-            maker if maker == parent => Creator::Parent,
-            // A worker makes no socket before its `init`. gVisor names the process that asks.
-            maker if maker == std::process::id() => Creator::Unknown,
-            maker => Creator::Other(maker),
+            creator if creator == parent => Creator::Parent,
+            // Before its `init`, a worker makes no socket. gVisor names the process that asks.
+            creator if creator == std::process::id() => Creator::Unknown,
+            creator => Creator::Other(creator),
         }
     }
 
-    /// Returns `true` if this is another process, and certain to live. It is older than this one: a
-    /// younger one has got its number.
+    /// Returns `true` if the creator is certain to live, and is not the parent of this process.
+    ///
+    /// The process of that number must be at least as old as this process. A younger one has reused
+    /// the number.
     pub(crate) fn lives_elsewhere(self) -> bool {
-        let Creator::Other(maker) = self else { return false };
+        let Creator::Other(creator) = self else { return false };
         let started = |process: &str| {
-            // The name, in brackets, may hold anything; then the state, and, as the 20th, the start.
+            // The name, in brackets, may contain anything. The state follows, and the start time as
+            // the 20th field.
             let stat = fs::read(format!("/proc/{process}/stat")).ok()?;
             let rest = stat.get(stat.iter().rposition(|byte| *byte == b')')?..)?;
             let mut fields = std::str::from_utf8(rest).ok()?.split_ascii_whitespace().skip(1);
             let is_alive = !matches!(fields.next()?, "Z" | "X" | "x");
             Some((is_alive, fields.nth(18)?.parse::<u64>().ok()?))
         };
-        matches!((started(&maker.to_string()), started("self")), (Some((true, theirs)), Some((_, own))) if theirs <= own)
+        matches!((started(&creator.to_string()), started("self")), (Some((true, theirs)), Some((_, own))) if theirs <= own)
     }
 }

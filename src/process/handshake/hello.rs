@@ -1,4 +1,4 @@
-//! The hello of the parent.
+//! The hello: the settings of the pair, and the way to its shared memory.
 
 use std::io::{self, IoSlice, IoSliceMut};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
@@ -16,9 +16,10 @@ use crate::process::terminal_signals::TerminalSignals;
 use crate::types::TypeCheck;
 
 const NO_TIMEOUT: u64 = u64::MAX;
-/// The most descriptors that the kernel passes with one message. With room for all, none is left behind that we do not know of.
+/// The most descriptors that the kernel passes with one message. With room for all of them, none is
+/// received unnoticed.
 const MOST_DESCRIPTORS: usize = 253;
-/// From the parent. `magic` and `abi` keep their places in all versions.
+/// The parent's message. `magic` and `abi` keep their places in all versions.
 #[derive(Debug, Clone, Copy, Pod, Zeroable)]
 #[repr(C)]
 pub(crate) struct Hello {
@@ -28,44 +29,47 @@ pub(crate) struct Hello {
     terminal_signals: u16,
     pub(crate) capacity: u64,
     max_message: u64,
-    /// Nanoseconds.
+    /// In nanoseconds.
     call_timeout: u64,
-    /// Of the worker function from the start of the executable; meaningless for a program.
+    /// The distance of the worker function from the start of the executable. Without meaning for a
+    /// worker program.
     pub(crate) function: u64,
+    /// The process id of the parent.
     pub(crate) parent: u32,
-    /// What kind of segment it is.
+    /// The kind of the segment.
     kind: u32,
-    /// Nanoseconds.
+    /// In nanoseconds.
     close_timeout: u64,
     max_calls_in_flight: u32,
     max_calls_served: u32,
-    /// Of what decodes the arguments of the worker function, from the start of the executable; zero if there are none.
+    /// The distance of the function that decodes the arguments. Zero if there are no arguments.
     pub(crate) shim: u64,
-    /// How many bytes of arguments follow.
+    /// How many bytes of arguments follow the hello.
     pub(crate) arguments: u64,
-    /// Whether the worker has a limit on memory, and is to say so if it dies of it.
+    /// Nonzero if the worker has a limit on memory, and has to report if it dies of that limit.
     limits_memory: u32,
     check_types: u32,
 }
 
 const _: () = assert!(size_of::<Hello>() == 96);
 
-/// What leads to the segment.
+/// The way to the segment: its descriptor or its name.
 #[derive(Debug)]
-pub(crate) struct Access {
+pub(crate) struct SegmentHandle {
     kind: u32,
     name: Vec<u8>,
     file: Option<OwnedFd>,
 }
 
-impl Access {
-    /// Attaches to it, for rings of `capacity` bytes each.
+impl SegmentHandle {
+    /// Attaches to the segment, for rings of `capacity` bytes each.
     pub(crate) fn attach(self, capacity: u64) -> Result<Region, SegmentError> {
         Segment::attach(self.kind, &self.name, self.file, usize::try_from(capacity).unwrap_or(0))
     }
 }
 
 impl Hello {
+    /// Makes the hello of a worker without arguments and without a limit on memory.
     pub(crate) fn new(capacity: usize, segment: &Segment, terms: &Terms, terminal_signals: TerminalSignals, function: u64) -> Hello {
         let strategy = match terms.strategy {
             WaitStrategy::Spin => 1,
@@ -101,13 +105,13 @@ impl Hello {
         }
     }
 
-    /// The same, for a worker function with arguments, or for a worker with a limit on memory.
+    /// Sets the arguments of the worker function, and whether the worker has a limit on memory.
     pub(crate) fn with(self, arguments: Option<&Arguments>, limits_memory: bool) -> Hello {
         let (shim, length) = arguments.map_or((0, 0), |arguments| (arguments.shim, arguments.bytes.len() as u64));
         Hello { shim, arguments: length, limits_memory: u32::from(limits_memory), ..self }
     }
 
-    /// Sends it, with what leads to the segment.
+    /// Sends the hello, with the way to the segment.
     pub(crate) fn send(&self, socket: BorrowedFd<'_>, segment: &Segment) -> io::Result<()> {
         let fds = segment.file().map(|file| [file.as_raw_fd()]);
         let rights = fds.as_ref().map(|fds| ControlMessage::ScmRights(fds));
@@ -116,10 +120,18 @@ impl Hello {
         Ok(())
     }
 
-    /// Waits for it, once the claim was taken, and receives it, with what leads to the segment. The wait
-    /// ends, too, when the other end of the socket is closed, or when the parent ends, if that can be
-    /// told: another process may have a copy of the parent's end.
-    pub(crate) fn receive(lifeline: &Lifeline, parent: Option<BorrowedFd<'_>>) -> io::Result<Result<(Hello, Access), Unacceptable>> {
+    /// Waits for the hello, and receives it, with the way to the segment. Call after this process has
+    /// taken the claim.
+    ///
+    /// # Blocking
+    ///
+    /// Until:
+    ///
+    /// - the hello arrives,
+    /// - the other end of the socket is closed,
+    /// - the parent ends, as far as its descriptor `parent` or its number tells. Another process may
+    ///   keep a copy of the parent's end of the socket.
+    pub(crate) fn receive(lifeline: &Lifeline, parent: Option<BorrowedFd<'_>>) -> io::Result<Result<(Hello, SegmentHandle), Unacceptable>> {
         let socket = lifeline.socket.as_fd();
         lifeline.wait(parent)?;
         let mut hello = Hello::zeroed();
@@ -134,11 +146,13 @@ impl Hello {
         };
         let bytes = received.bytes;
         let is_whole = !received.flags.contains(MsgFlags::MSG_TRUNC);
-        // Before all else: also those that come with nonsense, or with nothing, are ours to close.
+        // Before all else: descriptors that come with nonsense, or with no bytes, must be closed,
+        // too.
         let mut descriptors = Vec::new();
         for message in received.cmsgs()? {
             if let ControlMessageOwned::ScmRights(fds) = message {
-                // SAFETY: the kernel has just made these descriptors for us, and nobody else knows of them.
+                // SAFETY: the kernel has just made these descriptors for us, and nothing else
+                // knows of them.
                 descriptors.extend(fds.into_iter().map(|fd| unsafe { OwnedFd::from_raw_fd(fd) }));
             }
         }
@@ -153,11 +167,12 @@ impl Hello {
         }
         let name = bytes.checked_sub(size_of::<Hello>()).and_then(|length| name.get(..length));
         Ok(match (name, descriptors.pop(), descriptors.is_empty()) {
-            (Some(name), file, true) if is_whole => Ok((hello, Access { kind: hello.kind, name: name.to_vec(), file })),
+            (Some(name), file, true) if is_whole => Ok((hello, SegmentHandle { kind: hello.kind, name: name.to_vec(), file })),
             _ => Err(Unacceptable::Nonsense),
         })
     }
 
+    /// Returns what the worker does with signals of a terminal.
     pub(crate) fn terminal_signals(&self) -> TerminalSignals {
         match self.terminal_signals {
             1 => TerminalSignals::EndWorker,
@@ -165,14 +180,17 @@ impl Hello {
         }
     }
 
+    /// Returns `true` if the worker has a limit on memory.
     pub(crate) fn limits_memory(&self) -> bool {
         self.limits_memory != 0
     }
 
+    /// Returns the size of the largest message, in bytes, as the parent states it.
     pub(crate) fn max_message(&self) -> u64 {
         self.max_message
     }
 
+    /// Returns the settings that both ends agree on.
     pub(crate) fn terms(&self) -> Terms {
         Terms {
             max_message: usize::try_from(self.max_message).unwrap_or(usize::MAX),

@@ -1,10 +1,18 @@
-//! What the two sides say to each other over the socket pair before they share memory: the layout of it, and sending and receiving.
+//! What parent and worker exchange over a socket pair before they share memory.
 //!
-//! Before the worker starts, the parent puts a claim into the socket, with the nonce of the worker's
-//! mark: the process that takes it out is the worker, and any other that inherits the socket, such as
-//! a second run by a wrapper, is not. The hello follows, with what leads to the segment, its descriptor or its name behind the
-//! hello, while the worker starts. The worker answers with a verdict. Then nothing is sent any more, and the socket serves as a lifeline: its end says that the other process is
-//! gone.
+//! In this order:
+//!
+//! 1. The [claim](self::claim). The parent puts the claim into the socket before the worker starts,
+//!    with the nonce of the worker's mark. The process that takes the claim out is the worker. Any
+//!    other process that inherits the socket is not, such as a second run by a wrapper.
+//! 2. The [hello](self::hello), sent while the worker starts, with the descriptor or the name that
+//!    leads to the segment.
+//! 3. The [arguments](self::arguments) of the worker function, if it takes any.
+//! 4. The [verdict](self::verdict) of the worker: whether it has attached, and if not, why.
+//!
+//! After that nothing more is sent, except a worker's message that it has run out of memory. The
+//! socket stays open as a [lifeline](self::lifeline): its end of file says that the other process
+//! is gone.
 
 pub(crate) mod arguments;
 mod claim;
@@ -17,10 +25,10 @@ mod tests;
 mod verdict;
 
 pub(crate) use arguments::Arguments;
-pub(crate) use claim::{Claim, Nonce, look_at_claim, send_claim, take_claim};
+pub(crate) use claim::{Claim, Nonce, peek_claim, send_claim, take_claim};
 pub(crate) use creator::Creator;
 pub(crate) use hello::Hello;
-pub(crate) use lifeline::{GLANCE_AT_PARENT, Lifeline};
+pub(crate) use lifeline::{Lifeline, PARENT_POLL_INTERVAL};
 #[cfg(fuzzing)]
 pub(crate) use verdict::read_verdict;
 pub(crate) use verdict::{Answer, receive_verdict, send_secure, send_verdict};

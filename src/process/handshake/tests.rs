@@ -12,7 +12,7 @@ use nix::sys::socket::{AddressFamily, ControlMessage, MsgFlags, SockFlag, SockTy
 
 use crate::end::Terms;
 use crate::process::handshake::claim::Unacceptable;
-use crate::process::handshake::hello::Access;
+use crate::process::handshake::hello::SegmentHandle;
 use crate::process::handshake::*;
 use crate::process::pidfd;
 use crate::process::terminal_signals::TerminalSignals;
@@ -20,14 +20,14 @@ use crate::types::TypeCheck;
 
 const NONCE: Nonce = Nonce::from_bytes([7; 8]);
 
-/// What is in these tests is the worker's end of a socket pair.
+/// Makes a socket pair: the parent's end, and the worker's.
 fn sockets() -> (OwnedFd, Lifeline) {
     let (ours, socket) = socketpair(AddressFamily::Unix, SockType::SeqPacket, None, SockFlag::SOCK_CLOEXEC).unwrap();
     (ours, Lifeline { socket, nonce: NONCE, child_of: None })
 }
 
-/// Takes the claim, and receives the hello.
-fn receive(theirs: &Lifeline, parent: Option<BorrowedFd<'_>>) -> io::Result<Result<(Hello, Access), Unacceptable>> {
+/// Takes the claim, and receives the hello, as a worker does.
+fn receive(theirs: &Lifeline, parent: Option<BorrowedFd<'_>>) -> io::Result<Result<(Hello, SegmentHandle), Unacceptable>> {
     match take_claim(theirs.socket.as_fd(), theirs.nonce)? {
         Ok(()) => Hello::receive(theirs, parent),
         Err(unacceptable) => Ok(Err(unacceptable)),
@@ -67,7 +67,7 @@ fn a_hello_may_come_late() {
     sender.join().unwrap();
 }
 
-/// Whatever they come with, and however many there are: all that is received is closed, or handed out.
+/// Whatever descriptors come with, and however many come: each one is closed, or handed out.
 #[test]
 fn no_descriptor_of_a_bad_hello_stays_open() {
     let (region, segment) = segment();
@@ -82,8 +82,9 @@ fn no_descriptor_of_a_bad_hello_stays_open() {
         sendmsg::<()>(ours.as_raw_fd(), &[IoSlice::new(said)], &rights, MsgFlags::empty(), None).unwrap();
         drop(passed);
         assert!(receive(&theirs, None).unwrap().is_err(), "{said:?} with {count} descriptors");
-        // Ends only once nobody has the other end of the pipe any more; the sockets are still open. A process that another test starts has a
-        // copy of everything until it runs its program, so this may take a moment.
+        // The pipe hangs up only once no copy of its other end is open; the sockets are still open.
+        // A process that another test starts has a copy of each descriptor until it runs its
+        // program. So the hang-up may take a moment.
         let mut poll_fd = [PollFd::new(end.as_fd(), PollFlags::POLLIN)];
         assert_eq!(poll(&mut poll_fd, 20_000_u16), Ok(1), "{said:?} with {count} descriptors");
         assert_eq!(std::io::Read::read(&mut end, &mut [0]).unwrap(), 0);
@@ -99,7 +100,7 @@ fn a_closed_socket_ends_the_wait_for_a_hello() {
     assert!(matches!(receive(&theirs, None), Ok(Err(Unacceptable::Gone))));
 }
 
-/// A second run of the program by a wrapper, while the parent lives.
+/// A wrapper runs the program a second time, while the parent lives.
 #[test]
 fn a_hello_is_for_one_process() {
     let (ours, theirs) = sockets();
@@ -116,7 +117,7 @@ fn a_hello_without_a_claim_is_of_another_version() {
     assert!(matches!(receive(&theirs, None), Ok(Err(Unacceptable::Abi))));
 }
 
-/// Also if the worker says it, and ends, before it has read anything: the kernel resets the connection then.
+/// The worker refuses, and ends, before it has read anything: the kernel resets the connection.
 #[test]
 fn a_verdict_of_a_worker_that_reads_nothing() {
     let (ours, theirs) = sockets();
@@ -127,7 +128,7 @@ fn a_verdict_of_a_worker_that_reads_nothing() {
     assert!(matches!(receive_verdict(ours.as_fd()), Ok(None)));
 }
 
-/// Although somebody else has a copy of its end of the socket.
+/// Another process keeps a copy of the parent's end of the socket.
 #[test]
 fn the_end_of_the_parent_ends_the_wait_for_a_hello() {
     let (copy, theirs) = sockets();
@@ -138,7 +139,7 @@ fn the_end_of_the_parent_ends_the_wait_for_a_hello() {
     parent.wait().unwrap();
 }
 
-/// Also where the system gives no descriptor of the parent: this process is a child of another one.
+/// The system gives no descriptor of the parent, and this process is the child of another process.
 #[test]
 fn another_parent_ends_the_wait_for_a_hello() {
     let (copy, mut theirs) = sockets();

@@ -1,4 +1,4 @@
-//! The verdict of the worker.
+//! The verdict: whether the worker has attached, and if not, why.
 
 use std::io::{self, IoSlice, IoSliceMut};
 use std::os::fd::{AsRawFd, BorrowedFd};
@@ -9,14 +9,14 @@ use nix::sys::socket::{MsgFlags, recvmsg, sendmsg};
 
 use crate::process::handshake::claim::{MAGIC, despite_reset};
 
-/// From the worker. `magic` and `abi` keep their places in all versions.
+/// The worker's message. `magic` and `abi` keep their places in all versions.
 #[derive(Debug, Clone, Copy, Pod, Zeroable)]
 #[repr(C)]
 pub(crate) struct Verdict {
     magic: u64,
     abi: u32,
     verdict: u32,
-    /// Text, filled up with zeros.
+    /// Text in UTF-8, cut off at the end of the field, or filled up with zeros.
     reason: [u8; 112],
 }
 
@@ -27,30 +27,31 @@ const REFUSED: u32 = 2;
 /// The worker is in secure execution.
 const SECURE: u32 = 3;
 
-/// What the worker said.
+/// The verdict, as the parent reads it.
 #[derive(Debug)]
 pub(crate) enum Answer {
     Attached,
     OtherAbi(u32),
     Refused(String),
-    /// It must not trust its environment.
+    /// The worker runs in secure execution, and must not trust its environment.
     Secure,
 }
 
-/// Tells the parent that the worker has attached, or why not.
+/// Tells the parent that the worker has attached, or why it has not.
 pub(crate) fn send_verdict(socket: BorrowedFd<'_>, outcome: Result<(), &str>) -> io::Result<()> {
     match outcome {
-        Ok(()) => say(socket, ATTACHED, ""),
-        Err(reason) => say(socket, REFUSED, reason),
+        Ok(()) => send(socket, ATTACHED, ""),
+        Err(reason) => send(socket, REFUSED, reason),
     }
 }
 
-/// Tells the parent that the worker is in secure execution.
+/// Tells the parent that the worker runs in secure execution.
 pub(crate) fn send_secure(socket: BorrowedFd<'_>) -> io::Result<()> {
-    say(socket, SECURE, "")
+    send(socket, SECURE, "")
 }
 
-fn say(socket: BorrowedFd<'_>, verdict: u32, reason: &str) -> io::Result<()> {
+/// Sends a verdict.
+fn send(socket: BorrowedFd<'_>, verdict: u32, reason: &str) -> io::Result<()> {
     let mut verdict = Verdict { magic: MAGIC, abi: ABI_VERSION, verdict, reason: [0; 112] };
     for (to, from) in verdict.reason.iter_mut().zip(reason.bytes()) {
         *to = from;
@@ -60,7 +61,7 @@ fn say(socket: BorrowedFd<'_>, verdict: u32, reason: &str) -> io::Result<()> {
     Ok(())
 }
 
-/// Receives what the worker says. `None` if it closed the socket.
+/// Receives the verdict, without waiting. Returns `None` if the worker has closed the socket.
 pub(crate) fn receive_verdict(socket: BorrowedFd<'_>) -> io::Result<Option<Answer>> {
     let mut verdict = Verdict::zeroed();
     // A worker may refuse, and end, without having read the hello.
@@ -85,13 +86,13 @@ pub(crate) fn receive_verdict(socket: BorrowedFd<'_>) -> io::Result<Option<Answe
         SECURE => Answer::Secure,
         _ => {
             let reason = verdict.reason.split(|b| *b == 0).next().unwrap_or_default();
-            // It ends up in an error, of one line, and on somebody's terminal.
+            // The reason becomes part of an error of one line, which may be shown on a terminal.
             Answer::Refused(String::from_utf8_lossy(reason).replace(char::is_control, "\u{fffd}"))
         }
     }))
 }
 
-/// As [`receive_verdict`], in types that the fuzz targets know.
+/// Receives the verdict, as [`receive_verdict`] does, in types that the fuzz targets know.
 #[cfg(fuzzing)]
 pub(crate) fn read_verdict(socket: BorrowedFd<'_>) -> io::Result<Option<Result<(), String>>> {
     Ok(receive_verdict(socket)?.map(|answer| match answer {

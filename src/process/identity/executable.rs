@@ -1,9 +1,9 @@
-//! The program's own executable: which object file in memory it is, and whether executing
-//! `/proc/self/exe` would run it again.
+//! The program's own executable: where it lies in memory, and whether executing `/proc/self/exe`
+//! would run it again.
 //!
-//! A worker of `fork` is the executable, run again, so its function must be in there, and so must the
-//! copy of this library that its `main` calls. In a plug-in that is not so: the executable is then a
-//! foreign host.
+//! A worker of `fork` runs the executable again. So the executable must contain the worker function,
+//! and the copy of this library that its `main` calls. In a plug-in that is not so: the executable is
+//! then a foreign host.
 
 use std::ffi::{c_int, c_void};
 use std::ops::Range;
@@ -15,35 +15,37 @@ use std::{fs, io};
 
 use crate::process::Own;
 
-/// The program itself, whatever has become of its file since it was started.
-pub(crate) const ITSELF: &str = "/proc/self/exe";
+/// Names the running program, whatever has become of its file since the start.
+pub(crate) const SELF_EXE: &str = "/proc/self/exe";
 
 /// The executable in the memory of this process.
 #[derive(Debug, Default)]
 struct Executable {
-    /// What is added to the addresses that are in the file.
+    /// The difference between an address in memory and the address in the file.
     base: usize,
-    /// Where its code is.
+    /// The ranges that hold code.
     code: Vec<Range<usize>>,
 }
 
 static EXECUTABLE: OnceLock<Executable> = OnceLock::new();
 
-/// Finds out where the executable is. `init` does so, before there are threads: the search takes a lock
-/// of the dynamic linker that a child of fork(2) may find locked for ever.
+/// Finds the executable in memory. `init` calls this before the program has threads: the search takes
+/// a lock of the dynamic linker, which a child of fork(2) may find locked for ever.
 ///
-/// Not inlined: its address says where this copy of the library is.
+/// Not inlined: the address of this function identifies this copy of the library.
 #[inline(never)]
 pub(crate) fn learn() {
     EXECUTABLE.get_or_init(|| {
         let mut executable = Executable::default();
-        // SAFETY: the C library calls `look` with `executable`, before this returns, and keeps neither.
+        // SAFETY: the C library calls `look` with `executable` before `dl_iterate_phdr` returns, and
+        // keeps neither.
         unsafe { libc::dl_iterate_phdr(Some(look), (&raw mut executable).cast()) };
         executable
     });
 }
 
-/// Looks at one object: returns nonzero to end the search.
+/// Looks at one object, and fills in `found` if the object is the executable. Returns nonzero to end
+/// the search.
 unsafe extern "C" fn look(info: *mut libc::dl_phdr_info, _: libc::size_t, found: *mut c_void) -> c_int {
     // SAFETY: the C library passes a description that is valid during the call.
     let info = unsafe { &*info };
@@ -59,93 +61,97 @@ unsafe extern "C" fn look(info: *mut libc::dl_phdr_info, _: libc::size_t, found:
     if !loaded.clone().any(|(range, _)| range.contains(&entry)) {
         return 0;
     }
-    // SAFETY: `learn` passes its own, which nothing else uses meanwhile.
+    // SAFETY: `learn` passes its `executable`, which nothing else uses meanwhile.
     let found = unsafe { &mut *found.cast::<Executable>() };
     *found = Executable { base, code: loaded.filter(|(_, is_code)| *is_code).map(|(range, _)| range).collect() };
     1
 }
 
-/// Where the program begins to run: an address in the executable, wherever this library is.
+/// Returns where the program begins to run: an address in the executable, wherever this library is.
 fn entry_point() -> usize {
     // SAFETY: reads a number that the kernel gave this process when it was executed.
     usize::try_from(unsafe { libc::getauxval(libc::AT_ENTRY) }).unwrap_or(0)
 }
 
-/// Whether the executable has code at this address. Nothing has before [`learn`].
+/// Returns `true` if the executable has code at this address. Before [`learn`], always `false`.
 pub(crate) fn has_code_at(address: usize) -> bool {
     EXECUTABLE.get().is_some_and(|executable| executable.code.iter().any(|range| range.contains(&address)))
 }
 
-/// Where the executable's own addresses begin.
+/// Returns the address that distances within the executable count from.
 pub(crate) fn base() -> usize {
     EXECUTABLE.get().map_or(0, |executable| executable.base)
 }
 
-/// What executing [`ITSELF`] would run.
+/// What executing [`SELF_EXE`] would run.
 #[derive(Debug, PartialEq, Eq)]
-enum Itself {
+enum SelfExe {
     /// The executable, whatever has become of its file since it was started.
     Executable,
-    /// An emulator or a checker, such as valgrind, which runs the executable as its guest: at this path.
+    /// An emulator or a checker, such as valgrind, which runs the executable at this path as its
+    /// guest.
     Host { guest: PathBuf },
     /// Another file, such as the dynamic linker, where the program was started through it.
     StandIn(PathBuf),
 }
 
-impl Default for Itself {
-    fn default() -> Itself {
-        // What cannot be read is no reason to refuse: executing it says more.
-        examine().unwrap_or(Itself::Executable)
+impl Default for SelfExe {
+    fn default() -> SelfExe {
+        // If /proc cannot be read, that is no reason to refuse: executing the file says more.
+        examine().unwrap_or(SelfExe::Executable)
     }
 }
 
-fn itself() -> &'static Itself {
-    static ITSELF: Own<Itself> = Own::new();
-    ITSELF.get()
+fn self_exe() -> &'static SelfExe {
+    static EXAMINED: Own<SelfExe> = Own::new();
+    EXAMINED.get()
 }
 
-/// Another file that would run in place of the executable, if there is one.
+/// Returns the file that would run in place of the executable, if there is one.
 pub(crate) fn stand_in() -> Option<&'static Path> {
-    match itself() {
-        Itself::StandIn(path) => Some(path),
-        Itself::Executable | Itself::Host { .. } => None,
+    match self_exe() {
+        SelfExe::StandIn(path) => Some(path),
+        SelfExe::Executable | SelfExe::Host { .. } => None,
     }
 }
 
-/// What to execute in order to run this program again.
+/// Returns the path to execute in order to run this program again.
 pub(crate) fn path() -> &'static Path {
-    match itself() {
-        Itself::Host { guest } => guest,
-        Itself::Executable | Itself::StandIn(_) => Path::new(ITSELF),
+    match self_exe() {
+        SelfExe::Host { guest } => guest,
+        SelfExe::Executable | SelfExe::StandIn(_) => Path::new(SELF_EXE),
     }
 }
 
-fn examine() -> io::Result<Itself> {
-    // A host answers this with the name of its guest, and leaves all else to the kernel.
-    let link = fs::read_link(ITSELF)?;
+/// Finds out what executing [`SELF_EXE`] would run.
+fn examine() -> io::Result<SelfExe> {
+    // A host answers `readlink` with the name of its guest, and leaves all else to the kernel.
+    let link = fs::read_link(SELF_EXE)?;
     let maps = fs::read("/proc/self/maps")?;
-    let Some((inode, name)) = file_mapped_at(&maps, entry_point()) else { return Ok(Itself::Executable) };
-    // Both are what the kernel says of the same kind of reference: a file that was removed, or that
-    // is out of reach by its name, is named alike. In a table of lines a line's end is escaped.
+    let Some((inode, name)) = file_mapped_at(&maps, entry_point()) else { return Ok(SelfExe::Executable) };
+    // The kernel makes both names in one way, also for a file that was removed or is out of reach by
+    // its name. In the table of mappings, the kernel escapes newlines.
     let linked: Vec<u8> = link.as_os_str().as_bytes().iter().flat_map(escaped).copied().collect();
     if name != linked {
-        return Ok(Itself::StandIn(link));
+        return Ok(SelfExe::StandIn(link));
     }
-    // A guest's file is only executed by its name if it still is the one that was mapped. Some
-    // filesystems number devices in another way in the table of mappings.
-    let is_host = fs::metadata(ITSELF)?.ino() != inode && fs::metadata(&link).is_ok_and(|named| named.ino() == inode);
-    Ok(if is_host { Itself::Host { guest: link } } else { Itself::Executable })
+    // A guest's file is executed by its name only if that file is still the mapped one. Compared by
+    // inode alone: some filesystems number devices differently in the table of mappings.
+    let is_host = fs::metadata(SELF_EXE)?.ino() != inode && fs::metadata(&link).is_ok_and(|named| named.ino() == inode);
+    Ok(if is_host { SelfExe::Host { guest: link } } else { SelfExe::Executable })
 }
 
+/// Escapes a byte of a name as the table of mappings does.
 fn escaped(byte: &u8) -> &[u8] {
     if *byte == b'\n' { b"\\012" } else { std::slice::from_ref(byte) }
 }
 
-/// The inode and the name of the file that is mapped at an address, in the form of `/proc/self/maps`.
-/// Code that was copied to memory without a file, for larger pages, has none.
+/// Returns inode and name of the file that is mapped at an address, as in `/proc/self/maps`.
+///
+/// Returns `None` for memory without a file, such as code that was copied there for larger pages.
 fn file_mapped_at(maps: &[u8], address: usize) -> Option<(u64, &[u8])> {
     maps.split(|byte| *byte == b'\n').find_map(|line| {
-        // The range, the rights, the offset, the device, the inode; spaces; the name.
+        // The fields: range, rights, offset, device, inode, and the name after spaces.
         let mut fields = line.splitn(6, |byte| *byte == b' ');
         let range = range(fields.next()?)?;
         if !range.contains(&address) {
@@ -157,6 +163,7 @@ fn file_mapped_at(maps: &[u8], address: usize) -> Option<(u64, &[u8])> {
     })
 }
 
+/// Parses a range of addresses, `from-to` in hexadecimal.
 fn range(text: &[u8]) -> Option<Range<usize>> {
     let (from, to) = std::str::from_utf8(text).ok()?.split_once('-')?;
     Some(usize::from_str_radix(from, 16).ok()?..usize::from_str_radix(to, 16).ok()?)
@@ -183,14 +190,14 @@ mod tests {
         learn();
         let here = what_is_mapped_where as fn() as *const c_void;
         assert!(has_code_at(here.addr()));
-        assert!(!has_code_at((&raw const EXECUTABLE).addr()), "that is data");
-        // The C library, unless it is a part of the executable.
+        assert!(!has_code_at((&raw const EXECUTABLE).addr()), "the static is data");
+        // A function of the C library, unless the library is linked into the executable.
         #[cfg(not(target_feature = "crt-static"))]
         {
-            // SAFETY: both are what the function takes.
+            // SAFETY: a valid handle, and a C string.
             let there = unsafe { libc::dlsym(libc::RTLD_DEFAULT, c"atoi".as_ptr()) };
             assert!(!there.is_null() && !has_code_at(there.addr()));
         }
-        assert_eq!(*itself(), Itself::Executable);
+        assert_eq!(*self_exe(), SelfExe::Executable);
     }
 }

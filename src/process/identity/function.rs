@@ -1,12 +1,14 @@
-//! How a worker function is found in another process that runs the same executable: by its distance
-//! from where the executable lies, which differs from process to process.
+//! Finds a function in another process that runs the same executable.
+//!
+//! The executable's place in memory differs from process to process. The distance of a function from
+//! the executable's start does not.
 
 use std::ffi::c_void;
 
 use crate::error::ForkError;
 use crate::process::identity::executable;
 
-/// The distance of a function from the start of the executable.
+/// Returns the distance of a function from the start of the executable.
 ///
 /// # Errors
 ///
@@ -14,7 +16,7 @@ use crate::process::identity::executable;
 /// [`ForkError::ForeignExecutable`] if another file would be executed.
 pub(crate) fn distance(function: *const c_void) -> Result<u64, ForkError> {
     let address = function.addr();
-    // Whose `main` calls the `init` of this copy of the library becomes the worker: no other does.
+    // Only a program whose `main` calls the `init` of this copy of the library becomes the worker.
     if !executable::has_code_at(library()) || !executable::has_code_at(address) {
         return Err(ForkError::ForeignFunction);
     }
@@ -24,17 +26,18 @@ pub(crate) fn distance(function: *const c_void) -> Result<u64, ForkError> {
     Ok(address.wrapping_sub(executable::base()) as u64)
 }
 
-/// Where this copy of the library is.
+/// Returns an address in this copy of the library.
 fn library() -> usize {
     (executable::learn as fn() as *const c_void).addr()
 }
 
-/// The distance of this copy of the library, which no other copy in the executable has.
+/// Returns the distance of this copy of the library. Each copy in the executable has its own.
 pub(crate) fn of_library() -> u64 {
     library().wrapping_sub(executable::base()) as u64
 }
 
-/// The address of the function at a distance that [`distance`] found in another process of this executable.
+/// Returns the address of the function at a distance that [`distance`] has returned in another process
+/// of this executable. Returns `None` if there is no code.
 pub(crate) fn address(distance: u64) -> Option<*const c_void> {
     let address = usize::try_from(distance).ok()?.wrapping_add(executable::base());
     executable::has_code_at(address).then(|| std::ptr::with_exposed_provenance(address))

@@ -1,7 +1,10 @@
-//! Telling of the end of a pair, once: to callbacks, and to tasks that wait for it.
+//! Tells callbacks and tasks, once, that a pair has ended.
 //!
-//! On the parent's end the process watcher tells, once the worker was reaped; on the worker's end it is told of by the thread that finds the pair over.
-//! Callbacks are the user's code, which must not hold up the watcher: there they get a thread of their own, as soon as the system has one.
+//! On the parent's end, the process watcher tells them, after it has reaped the worker. On the
+//! worker's end, the thread that finds the pair ended tells them.
+//!
+//! Callbacks are code of the user's, which must not hold up the watcher. So the watcher starts a
+//! thread for them, as soon as the system has one.
 
 use std::fmt;
 use std::future::Future;
@@ -17,27 +20,30 @@ use crate::sync::lock;
 type Callback = Box<dyn FnOnce(Reason) + Send>;
 
 #[derive(Default)]
-struct State {
+struct Registered {
+    /// How the pair ended, once it has.
     reason: Option<Reason>,
     callbacks: Vec<Callback>,
-    next: u64,
+    /// The key of the next waker.
+    next_key: u64,
     wakers: Vec<(u64, Waker)>,
     /// How many threads call callbacks, or are about to.
-    telling: u32,
-}
-
-/// What is to be told, and to which callbacks and tasks.
-#[derive(Clone)]
-pub(crate) struct Endings {
-    /// The process that the pair belongs to.
-    generation: Generation,
-    shared: Arc<Shared>,
+    calling: u32,
 }
 
 #[derive(Default)]
 struct Shared {
-    state: Mutex<State>,
-    told: Condvar,
+    registered: Mutex<Registered>,
+    /// Notified when `calling` falls.
+    called: Condvar,
+}
+
+/// The callbacks and tasks of one end that wait for the end of the pair.
+#[derive(Clone)]
+pub(crate) struct Endings {
+    /// The process that the end belongs to.
+    generation: Generation,
+    shared: Arc<Shared>,
 }
 
 impl Default for Endings {
@@ -52,14 +58,14 @@ impl fmt::Debug for Endings {
     }
 }
 
-/// Callbacks that are to be called. If that does not come to be, they are dropped.
-struct Due<'a> {
+/// Callbacks that are about to be called. Dropped without that, the callbacks are dropped.
+struct DueCallbacks<'a> {
     shared: &'a Shared,
     callbacks: Vec<Callback>,
     reason: Reason,
 }
 
-impl Due<'_> {
+impl DueCallbacks<'_> {
     fn call(&mut self) {
         for callback in self.callbacks.drain(..) {
             contain(|| callback(self.reason));
@@ -67,131 +73,137 @@ impl Due<'_> {
     }
 }
 
-impl Drop for Due<'_> {
+impl Drop for DueCallbacks<'_> {
     fn drop(&mut self) {
         for callback in self.callbacks.drain(..) {
             contain(|| drop(callback));
         }
-        let mut state = lock(&self.shared.state);
-        state.telling = state.telling.saturating_sub(1);
-        drop(state);
-        self.shared.told.notify_all();
+        let mut registered = lock(&self.shared.registered);
+        registered.calling = registered.calling.saturating_sub(1);
+        drop(registered);
+        self.shared.called.notify_all();
     }
 }
 
 impl Endings {
-    /// Calls `callback` once the pair is over: on this thread, if it is.
+    /// Calls `callback` once the pair has ended: at once, on this thread, if it has ended already.
     pub(crate) fn on_end(&self, callback: Callback) {
-        let mut state = lock(&self.shared.state);
-        let Some(reason) = state.reason else {
-            state.callbacks.push(callback);
+        let mut registered = lock(&self.shared.registered);
+        let Some(reason) = registered.reason else {
+            registered.callbacks.push(callback);
             return;
         };
-        drop(state);
+        drop(registered);
         contain(|| callback(reason));
     }
 
-    /// Notes the reason, unless there is one, and wakes tasks. Returns the callbacks.
-    fn note(&self, reason: Reason) -> Option<Due<'_>> {
-        let mut state = lock(&self.shared.state);
-        if state.reason.is_some() {
+    /// Records the reason and wakes tasks. Returns the callbacks, or `None` if a reason is recorded
+    /// already.
+    fn record(&self, reason: Reason) -> Option<DueCallbacks<'_>> {
+        let mut registered = lock(&self.shared.registered);
+        if registered.reason.is_some() {
             return None;
         }
-        state.reason = Some(reason);
-        let callbacks = std::mem::take(&mut state.callbacks);
-        let wakers = std::mem::take(&mut state.wakers);
-        state.telling = state.telling.saturating_add(1);
-        drop(state);
-        // A waker, too, is code of the program.
+        registered.reason = Some(reason);
+        let callbacks = std::mem::take(&mut registered.callbacks);
+        let wakers = std::mem::take(&mut registered.wakers);
+        registered.calling = registered.calling.saturating_add(1);
+        drop(registered);
+        // Contained: a waker may be code of the user's.
         wakers.into_iter().for_each(|(_, waker)| {
             contain(|| waker.wake());
         });
-        Some(Due { shared: &self.shared, callbacks, reason })
+        Some(DueCallbacks { shared: &self.shared, callbacks, reason })
     }
 
-    /// Tells of the end, on this thread.
+    /// Tells callbacks and tasks that the pair has ended. Calls the callbacks on this thread.
     #[cold]
     pub(crate) fn tell(&self, reason: Reason) {
-        if let Some(mut due) = self.note(reason) {
+        if let Some(mut due) = self.record(reason) {
             due.call();
         }
     }
 
-    /// Tells of the end from a thread of the library that must not run the user's code: by another.
-    /// Returns what is left to tell.
-    pub(crate) fn tell_elsewhere(&self, reason: Reason) -> Option<Untold> {
-        let mut due = self.note(reason)?;
+    /// Tells callbacks and tasks that the pair has ended. Calls the callbacks on a new thread.
+    ///
+    /// For threads of the library that must not run code of the user's. Returns the callbacks if the
+    /// system has no thread for them.
+    pub(crate) fn tell_on_new_thread(&self, reason: Reason) -> Option<UncalledCallbacks> {
+        let mut due = self.record(reason)?;
         if due.callbacks.is_empty() {
             return None;
         }
         let callbacks = Arc::new(Mutex::new(std::mem::take(&mut due.callbacks)));
-        // From here on the thread tells.
+        // The new thread drops a value like this one, which counts `calling` down.
         std::mem::forget(due);
-        Untold { endings: self.clone(), callbacks, reason }.tell()
+        UncalledCallbacks { endings: self.clone(), callbacks, reason }.call_on_new_thread()
     }
 
-    /// Waits until all callbacks have returned that are being called.
+    /// Waits until all callbacks that are being called have returned.
     pub(crate) fn wait_until_told(&self) {
-        let mut state = lock(&self.shared.state);
-        while state.telling > 0 {
-            state = self.shared.told.wait(state).unwrap_or_else(|poisoned| poisoned.into_inner());
+        let mut registered = lock(&self.shared.registered);
+        while registered.calling > 0 {
+            registered = self.shared.called.wait(registered).unwrap_or_else(|poisoned| poisoned.into_inner());
         }
     }
 
+    /// Returns how the pair ended, or registers the waker under a key.
     fn poll(&self, key: &mut Option<u64>, waker: &Waker) -> Poll<Reason> {
-        let mut state = lock(&self.shared.state);
-        if let Some(reason) = state.reason {
+        let mut registered = lock(&self.shared.registered);
+        if let Some(reason) = registered.reason {
             return Poll::Ready(reason);
         }
         let waker = waker.clone();
-        let old = match state.wakers.iter_mut().find(|(of, _)| Some(*of) == *key) {
+        let old = match registered.wakers.iter_mut().find(|(of, _)| Some(*of) == *key) {
             Some((_, known)) => Some(std::mem::replace(known, waker)),
             None => {
-                let new = state.next;
-                state.next = new.wrapping_add(1);
-                state.wakers.push((new, waker));
+                let new = registered.next_key;
+                registered.next_key = new.wrapping_add(1);
+                registered.wakers.push((new, waker));
                 *key = Some(new);
                 None
             }
         };
-        drop(state);
+        drop(registered);
         drop(old);
         Poll::Pending
     }
 
+    /// Removes the waker of a key.
     fn forget(&self, key: u64) {
-        let mut state = lock(&self.shared.state);
-        let place = state.wakers.iter().position(|(of, _)| *of == key);
-        let forgotten = place.map(|place| state.wakers.swap_remove(place));
-        drop(state);
+        let mut registered = lock(&self.shared.registered);
+        let index = registered.wakers.iter().position(|(of, _)| *of == key);
+        let forgotten = index.map(|index| registered.wakers.swap_remove(index));
+        drop(registered);
         drop(forgotten);
     }
 }
 
-/// Callbacks that are to be called in a thread of their own, which the system did not have yet.
+/// Callbacks for which the system had no thread yet.
 #[derive(Clone)]
-pub(crate) struct Untold {
+pub(crate) struct UncalledCallbacks {
     endings: Endings,
     callbacks: Arc<Mutex<Vec<Callback>>>,
     reason: Reason,
 }
 
-impl Untold {
-    /// Calls them in a thread of their own. Returns them if there is none to be had: try again.
-    pub(crate) fn tell(self) -> Option<Untold> {
+impl UncalledCallbacks {
+    /// Calls the callbacks on a new thread. If the system has none, returns them, to try again.
+    pub(crate) fn call_on_new_thread(self) -> Option<UncalledCallbacks> {
         let theirs = self.clone();
         let call = move || {
             let callbacks = std::mem::take(&mut *lock(&theirs.callbacks));
-            Due { shared: &theirs.endings.shared, callbacks, reason: theirs.reason }.call();
+            DueCallbacks { shared: &theirs.endings.shared, callbacks, reason: theirs.reason }.call();
         };
         let started = std::thread::Builder::new().name("coprocess-end".to_owned()).spawn(call);
         started.is_err().then_some(self)
     }
 }
 
-/// Resolves once the pair is over.
+/// A future that resolves once the pair has ended. In a child of fork(2), it resolves at once.
 pub(crate) struct Ended<'a> {
     endings: &'a Endings,
+    /// The key of the registered waker.
     key: Option<u64>,
 }
 

@@ -1,4 +1,4 @@
-//! What was captured of a worker.
+//! The captured streams of a worker.
 
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
@@ -6,26 +6,28 @@ use std::sync::{Arc, Mutex};
 
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
 
-use crate::process::child::output::Output;
+use crate::process::child::output::destination::Output;
 use crate::process::child::output::reader::Reader;
 use crate::process::child::output::source::Source;
 use crate::process::child::output::tail::Tail;
-use crate::process::descriptors::{Descriptor, above_streams};
+use crate::process::descriptors::Descriptor;
+use crate::process::descriptors::renumber::move_above_streams;
 use crate::sync::lock;
 
-/// What is kept for `last_output` of a stream whose lines go to a callback.
+/// How many bytes are kept for `last_output` of a stream whose lines go to a callback.
 const TAIL_OF_LINES: usize = 16 * 1024;
-/// At the end of a worker at most this much is taken out of a pipe: all that a pipe holds, unless a child of the worker's goes on writing to it.
-const MOST_LEFT: usize = 1 << 20;
+/// How many bytes, at most, are taken out of a pipe at the end of a worker. That is all that a pipe
+/// holds; the bound is for a child of the worker that goes on writing.
+const MOST_DRAINED: usize = 1 << 20;
 
-/// The ends that a worker gets in place of its standard streams.
+/// The descriptors that a worker gets in place of its standard streams.
 #[derive(Debug, Default)]
 pub(crate) struct Streams {
     pub(crate) stdout: Option<OwnedFd>,
     pub(crate) stderr: Option<OwnedFd>,
 }
 
-/// What was captured of a worker.
+/// The captured streams of a worker, as its parent keeps them.
 #[derive(Debug, Default)]
 pub(crate) struct Captured {
     sources: Vec<Arc<Source>>,
@@ -33,7 +35,8 @@ pub(crate) struct Captured {
 }
 
 impl Captured {
-    /// Makes what the streams need, and has it read.
+    /// Makes the pipes that `outputs` need, and has the reader read them. Returns their other ends,
+    /// for the worker.
     pub(crate) fn new(outputs: [&Output; 2]) -> io::Result<(Captured, Streams)> {
         let mut captured = Captured::default();
         let mut ends = [None, None];
@@ -42,20 +45,18 @@ impl Captured {
                 Output::Inherit => continue,
                 Output::Null => {
                     let null = std::fs::OpenOptions::new().write(true).open("/dev/null")?;
-                    *end = Some(above_streams::moved(null.into())?);
+                    *end = Some(move_above_streams(null.into())?);
                     continue;
                 }
                 Output::Tail(bytes) => (*bytes, None),
                 Output::Lines(callback) => (TAIL_OF_LINES, Some(callback.clone())),
             };
             let (ours, theirs) = nix::unistd::pipe2(OFlag::O_CLOEXEC)?;
-            let ours = above_streams::moved(ours)?;
-            *end = Some(above_streams::moved(theirs)?);
-            // The end of one's own alone: the worker is to wait in its write.
+            let ours = move_above_streams(ours)?;
+            *end = Some(move_above_streams(theirs)?);
+            // The parent's end alone is nonblocking: the worker has to wait in its write.
             fcntl(&ours, FcntlArg::F_SETFL(OFlag::O_NONBLOCK))?;
-            if let Some(place) = lock(&captured.tail).most.get_mut(stream) {
-                *place = most;
-            }
+            lock(&captured.tail).set_capacity(stream, most);
             let ours = Descriptor::new(ours)?;
             captured.sources.push(Arc::new(Source::new(stream, ours, lines, captured.tail.clone())));
         }
@@ -67,23 +68,24 @@ impl Captured {
     }
 
     /// Takes out of the pipes what the worker has left in them.
-    pub(crate) fn settle(&self) {
+    pub(crate) fn drain(&self) {
         if self.sources.is_empty() {
             return;
         }
         for source in &self.sources {
-            source.read(MOST_LEFT);
+            source.read(MOST_DRAINED);
         }
-        // Lines are handed over by the thread that reads.
-        Reader::look_again();
+        // The reader hands the lines over.
+        Reader::notify();
     }
 
+    /// Returns the last bytes of the streams, as text.
     pub(crate) fn text(&self) -> String {
         if self.sources.is_empty() { String::new() } else { lock(&self.tail).text() }
     }
 }
 
-/// The standard streams of a [`Command`](std::process::Command), or file actions, by number.
+/// Pairs each descriptor with the number of the standard stream that it replaces.
 pub(crate) fn numbered(streams: &Streams) -> impl Iterator<Item = (BorrowedFd<'_>, libc::c_int)> {
     let stdout = streams.stdout.as_ref().map(|fd| (fd.as_fd(), libc::STDOUT_FILENO));
     let stderr = streams.stderr.as_ref().map(|fd| (fd.as_fd(), libc::STDERR_FILENO));

@@ -1,4 +1,4 @@
-//! One stream of a worker.
+//! One captured stream of a worker.
 
 use std::collections::VecDeque;
 use std::fmt;
@@ -9,14 +9,14 @@ use crate::process::child::output::tail::Tail;
 use crate::process::descriptors::Descriptor;
 use crate::sync::lock;
 
-/// What a piece of output is read into.
+/// The size of the buffer that output is read into, in bytes.
 const CHUNK: usize = 16 * 1024;
-/// Text without an end of line is handed over in pieces of at most this many bytes.
+/// A longer line is handed over in pieces of at most this many bytes.
 const LONGEST_LINE: usize = 64 * 1024;
 
 type Callback = Arc<dyn Fn(&str) + Send + Sync>;
 
-/// One stream of a worker.
+/// One captured stream of a worker.
 pub(crate) struct Source {
     stream: usize,
     tail: Arc<Mutex<Tail>>,
@@ -29,24 +29,26 @@ impl fmt::Debug for Source {
     }
 }
 
+/// What the lock of a stream protects.
 pub(crate) struct Pipe {
-    /// In the set of descriptors of the thread that reads, which alone takes it out and closes it.
+    /// The parent's end. The reader polls this descriptor, and only the reader removes and closes it.
     pub(crate) end: Option<Descriptor>,
-    /// Everything was read.
+    /// `true` once everything was read.
     pub(crate) is_finished: bool,
-    /// To be called with each line; until the last.
+    /// The callback for each line. `None` after the last line.
     lines: Option<Callback>,
-    /// Read, and not handed over yet.
+    /// Bytes that were read, and not handed over yet.
     undelivered: VecDeque<u8>,
 }
 
 impl Source {
+    /// Makes the stream of this number, zero for standard output and one for standard error.
     pub(crate) fn new(stream: usize, end: Descriptor, lines: Option<Callback>, tail: Arc<Mutex<Tail>>) -> Source {
         let pipe = Mutex::new(Pipe { end: Some(end), is_finished: false, lines, undelivered: VecDeque::new() });
         Source { stream, tail, pipe }
     }
 
-    /// Reads what is there, without waiting, but not more than about `most`.
+    /// Reads what is in the pipe, without waiting: at most about `most` bytes.
     pub(crate) fn read(&self, most: usize) {
         let mut pipe = lock(&self.pipe);
         let mut chunk = [0; CHUNK];
@@ -54,14 +56,14 @@ impl Source {
         while total < most && !pipe.is_finished {
             let Some(end) = &pipe.end else { return };
             if !end.is_intact() {
-                // The program has closed it, and another file may have its number.
+                // The program has closed the descriptor, and another file may have its number.
                 pipe.is_finished = true;
                 return;
             }
             match nix::unistd::read(end, &mut chunk) {
                 Err(nix::Error::EINTR) => {}
                 Err(nix::Error::EAGAIN) => return,
-                // Of a pipe of one's own nothing else is to be expected; it cannot be read any more then.
+                // No other error is to be expected of a pipe. After one, the pipe cannot be read.
                 Ok(0) | Err(_) => pipe.is_finished = true,
                 Ok(count) => {
                     let new = chunk.get(..count).unwrap_or_default();
@@ -75,7 +77,7 @@ impl Source {
         }
     }
 
-    /// Hands over all lines that are complete. Returns whether nothing will follow.
+    /// Hands over all complete lines. Returns `true` if nothing will follow.
     pub(crate) fn deliver(&self) -> bool {
         loop {
             let mut pipe = lock(&self.pipe);
@@ -88,7 +90,7 @@ impl Source {
                 None if pipe.undelivered.is_empty() => {
                     pipe.lines = None;
                     drop(pipe);
-                    // What it has captured is the user's, too.
+                    // Dropping the callback runs code of the user's: it drops captured values.
                     contain(|| drop(callback));
                     return true;
                 }
@@ -98,16 +100,16 @@ impl Source {
             if newline.is_some() {
                 pipe.undelivered.pop_front();
             }
-            // The user's code; also, the watcher must not wait for it.
+            // Released: the callback is code of the user's, and the watcher must not wait for it.
             drop(pipe);
             contain(|| callback(&String::from_utf8_lossy(&line)));
         }
     }
 }
 
-/// How many of the first bytes make a piece that does not end within a character.
+/// Returns how many of the first bytes make a piece that does not end within a character.
 fn whole_characters(bytes: &VecDeque<u8>) -> usize {
     let is_start = |length: &usize| bytes.get(*length).is_none_or(|byte| (*byte & 0xc0) != 0x80);
-    // Not further back than a character can reach: it may be no text at all.
+    // Not further back than a character can reach: the bytes may be no text at all.
     (LONGEST_LINE.saturating_sub(3)..=LONGEST_LINE).rev().find(is_start).unwrap_or(LONGEST_LINE)
 }

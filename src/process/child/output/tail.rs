@@ -1,23 +1,32 @@
-//! The last bytes of the streams of a worker.
+//! The last bytes that a worker has printed.
 
 use std::collections::VecDeque;
 
-/// The last bytes of both streams, in the order in which they were read.
+/// The last bytes of both streams, in the order in which the library has read them.
 #[derive(Debug, Default)]
 pub(crate) struct Tail {
     bytes: [VecDeque<u8>; 2],
-    pub(crate) most: [usize; 2],
-    /// Of which stream, and how many, from the oldest on.
+    /// How many bytes are kept of each stream.
+    capacity: [usize; 2],
+    /// Runs of bytes, from the oldest on: the stream, and how many bytes.
     runs: VecDeque<(usize, usize)>,
-    /// Bytes were let go of.
+    /// `true` once a byte was discarded.
     is_cut: bool,
 }
 
 impl Tail {
+    /// Sets how many bytes are kept of a stream.
+    pub(crate) fn set_capacity(&mut self, stream: usize, bytes: usize) {
+        if let Some(capacity) = self.capacity.get_mut(stream) {
+            *capacity = bytes;
+        }
+    }
+
+    /// Appends bytes of a stream, and discards the oldest ones of that stream.
     pub(crate) fn add(&mut self, stream: usize, new: &[u8]) {
-        let (Some(kept), Some(&most)) = (self.bytes.get_mut(stream), self.most.get(stream)) else { return };
-        let last = new.get(new.len().saturating_sub(most)..).unwrap_or_default();
-        let excess = kept.len().saturating_add(last.len()).saturating_sub(most);
+        let (Some(kept), Some(&capacity)) = (self.bytes.get_mut(stream), self.capacity.get(stream)) else { return };
+        let last = new.get(new.len().saturating_sub(capacity)..).unwrap_or_default();
+        let excess = kept.len().saturating_add(last.len()).saturating_sub(capacity);
         self.is_cut |= excess > 0 || last.len() < new.len();
         if last.is_empty() {
             return;
@@ -31,7 +40,7 @@ impl Tail {
         self.shorten(stream, excess);
     }
 
-    /// Takes the oldest bytes of a stream out of the account.
+    /// Removes the oldest bytes of a stream from the runs.
     fn shorten(&mut self, stream: usize, mut excess: usize) {
         while excess > 0 {
             let Some(place) = self.runs.iter().position(|(of, _)| *of == stream) else { return };
@@ -43,7 +52,7 @@ impl Tail {
                 return;
             }
             self.runs.remove(place);
-            // Its neighbours are of the other stream both.
+            // Both neighbours are runs of the other stream: they become one.
             if let (Some((_, next)), true) = (self.runs.get(place).copied(), place > 0) {
                 self.runs.remove(place);
                 if let Some((_, before)) = place.checked_sub(1).and_then(|place| self.runs.get_mut(place)) {
@@ -53,6 +62,7 @@ impl Tail {
         }
     }
 
+    /// Returns the bytes of both streams as text, with U+FFFD in place of what is not UTF-8.
     pub(crate) fn text(&self) -> String {
         let mut bytes = Vec::new();
         let mut streams = self.bytes.each_ref().map(|stream| stream.iter());
@@ -61,7 +71,7 @@ impl Tail {
                 bytes.extend(stream.by_ref().take(*length));
             }
         }
-        // What is left of a character whose beginning was let go of.
+        // Skips the rest of a character whose first bytes were discarded.
         let broken = if self.is_cut { bytes.iter().take(3).take_while(|byte| (**byte & 0xc0) == 0x80).count() } else { 0 };
         String::from_utf8_lossy(bytes.get(broken..).unwrap_or_default()).into_owned()
     }
