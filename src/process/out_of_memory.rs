@@ -20,7 +20,8 @@ static LIFELINE: AtomicI32 = AtomicI32::new(-1);
 /// The process that the lifeline belongs to. A child of fork(2) has the handler, too.
 static PROCESS: AtomicU32 = AtomicU32::new(0);
 
-/// Has this process tell its parent from here on, unless the program has its own handler of SIGABRT.
+/// Has this process tell its parent from here on, unless the program has its own handler of
+/// SIGABRT.
 ///
 /// The lifeline must stay open until the process ends.
 pub(crate) fn report_through(lifeline: BorrowedFd<'_>) -> std::io::Result<()> {
@@ -107,7 +108,8 @@ extern "C" fn frame(context: *mut c_void, found: *mut c_void) -> c_int {
     // SAFETY: compares the address with the tables of loaded objects, and follows no pointer.
     let function = unsafe { _Unwind_FindEnclosingFunction(inside) };
     if function.addr() == (std::alloc::handle_alloc_error as fn(std::alloc::Layout) -> !) as usize {
-        // SAFETY: points to the `bool` of `is_want_of_memory`, which lives until the unwinder returns.
+        // SAFETY: points to the `bool` of `is_want_of_memory`, which lives until the unwinder
+        // returns.
         unsafe { found.cast::<bool>().write(true) };
     }
     0

@@ -49,8 +49,8 @@ pub(crate) fn handle_overflows() {
     }
 }
 
-/// Prepares the current thread for an overflow of its stack. Does nothing where the standard library
-/// prepares threads.
+/// Prepares the current thread for an overflow of its stack. Does nothing where the standard
+/// library prepares threads.
 ///
 /// Called by each thread of the library that runs handlers of messages. `name` is reported.
 pub(crate) fn prepare_thread(name: &'static str) {
@@ -97,8 +97,8 @@ fn guard_pages() -> Option<Range<usize>> {
 
 /// Reports an overflow, and ends the process by SIGABRT, as the standard library does.
 ///
-/// After any other fault the handler resets the signal and returns. The fault then happens again, and
-/// ends the process.
+/// After any other fault the handler resets the signal and returns. The fault then happens again,
+/// and ends the process.
 extern "C" fn overflowed(signal: i32, info: *mut libc::siginfo_t, _: *mut c_void) {
     // SAFETY: the kernel passes a valid description of the signal.
     let info = unsafe { &*info };

@@ -1,12 +1,12 @@
 //! What a worker does with the signals that a terminal sends.
 //!
-//! For Ctrl-C, a terminal sends SIGINT to all processes of the job in its foreground: the parent, its
-//! workers, and the programs that these have started. The worker survives by a handler that does
-//! nothing in the worker. Two other ways were rejected:
+//! For Ctrl-C, a terminal sends SIGINT to all processes of the job in its foreground: the parent,
+//! its workers, and the programs that these have started. The worker survives by a handler that
+//! does nothing in the worker. Two other ways were rejected:
 //!
 //! - A process group for the worker. The worker could not read from the terminal, and Ctrl-Z would
-//!   not stop the worker. When Ctrl-C ends the parent, programs that the worker has started would be
-//!   left running.
+//!   not stop the worker. When Ctrl-C ends the parent, programs that the worker has started would
+//!   be left running.
 //! - Ignoring the signal. Programs that the worker starts would ignore the signal, too: when the
 //!   kernel executes a program, it resets handlers, but not ignored signals.
 
@@ -29,8 +29,8 @@ use nix::sys::signal::{SaFlags, SigAction, SigHandler, SigSet, Signal, sigaction
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub enum TerminalSignals {
-    /// The worker goes on: the parent decides, and can still call the worker. If the signal ends the
-    /// parent, the worker ends as after any death of the parent. The default.
+    /// The worker goes on: the parent decides, and can still call the worker. If the signal ends
+    /// the parent, the worker ends as after any death of the parent. The default.
     ///
     /// If the worker handles or ignores a signal when it attaches, that setting stays. A handler
     /// that the worker installs later replaces this one. The worker's system calls can end with

@@ -40,8 +40,8 @@ pub(super) fn attach<T>(
     match prepare(&lifeline, parent.as_ref().map(AsFd::as_fd), ready) {
         Ok((end, what, limits_memory)) => {
             let socket = Arc::new(lifeline.socket);
-            // Before the parent learns that the worker has attached: starting the watcher can fail, for
-            // want of a thread or of descriptors.
+            // Before the parent learns that the worker has attached: starting the watcher can fail,
+            // for want of a thread or of descriptors.
             if let Err(source) = watch_peer::watch_parent(&end, socket.clone(), parent, lifeline.child_of) {
                 let _ = send_verdict(socket.as_fd(), Err(&format!("the worker cannot start its process watcher: {source}")));
                 return Err(ForkError::setup("start the process watcher")(source));
@@ -71,8 +71,8 @@ fn prepare<T>(
 ) -> Result<(Arc<End>, T, bool), String> {
     let hello = Hello::receive(lifeline, parent).map_err(|e| format!("cannot read the parent's hello: {e}"))?;
     let (hello, segment) = hello.map_err(|unacceptable| unacceptable.to_string())?;
-    // Received before all steps that can fail: the socket may not have room for the verdict until the
-    // arguments are read.
+    // Received before all steps that can fail: the socket may not have room for the verdict until
+    // the arguments are read.
     let arguments = match usize::try_from(hello.arguments) {
         Ok(0) => Vec::new(),
         Ok(length) if hello.arguments <= hello.max_message() => arguments::receive(lifeline, parent, length)

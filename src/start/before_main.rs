@@ -7,9 +7,9 @@
 //! - SIGPIPE is ignored, so that a write to a closed pipe is an error.
 //! - The worker's thread is named `main`, and reports an overflow of its stack by that name.
 //!
-//! One difference is left. The standard library prepares its threads only if it has prepared `main`.
-//! So if a thread that the program itself starts overflows its stack, SIGSEGV ends the worker, without
-//! a line on standard error.
+//! One difference is left. The standard library prepares its threads only if it has prepared
+//! `main`. So if a thread that the program itself starts overflows its stack, SIGSEGV ends the
+//! worker, without a line on standard error.
 
 use std::thread;
 
@@ -51,8 +51,8 @@ fn open_streams() {
     for stream in 0..=2 {
         // SAFETY: takes two integers, and changes nothing.
         if unsafe { libc::fcntl(stream, libc::F_GETFD) } == -1 {
-            // Opens at the lowest free number, which is this one. If opening fails, the stream stays
-            // closed.
+            // Opens at the lowest free number, which is this one. If opening fails, the stream
+            // stays closed.
             // SAFETY: the name is a C string.
             unsafe { libc::open(c"/dev/null".as_ptr(), libc::O_RDWR) };
         }

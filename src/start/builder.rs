@@ -54,7 +54,8 @@ pub fn fork(worker: fn(Coprocess)) -> Result<Coprocess> {
 /// ```no_run
 /// fn main() -> coprocess::Result<()> {
 ///     coprocess::init();
-///     let co = coprocess::fork_with(("greeting".to_owned(), 3_u64), |co, (name, times): (String, u64)| {
+///     let args = ("greeting".to_owned(), 3_u64);
+///     let co = coprocess::fork_with(args, |co, (name, times): (String, u64)| {
 ///         co.serve("repeat", move |(): ()| name.repeat(times as usize));
 ///     })?;
 ///     assert_eq!(co.call::<String>("repeat", ())?, "greetinggreetinggreeting");
@@ -157,8 +158,8 @@ impl Builder {
     ///
     /// The capacity is rounded up to a power of two, from 4 KiB to 1 GiB.
     ///
-    /// Each message takes at least 128 bytes of the ring. A message larger than the ring goes through
-    /// it in parts.
+    /// Each message takes at least 128 bytes of the ring. A message larger than the ring goes
+    /// through it in parts.
     ///
     /// # Examples
     ///
@@ -175,8 +176,8 @@ impl Builder {
     /// The size counts the arguments, the value or the result; a header of up to 16 bytes; and the
     /// name, rounded up to a multiple of 8 bytes.
     ///
-    /// The sender refuses a larger message with [`Error::TooLarge`]. An end that sends one nevertheless
-    /// breaks the protocol.
+    /// The sender refuses a larger message with [`Error::TooLarge`]. An end that sends one
+    /// nevertheless breaks the protocol.
     ///
     /// # Examples
     ///
@@ -202,9 +203,9 @@ impl Builder {
 
     /// Sets what the shared memory is made of. Default: [`Backend::Memfd`].
     ///
-    /// Both programs must be built with the feature that the backend needs. If this program was not,
-    /// the start fails with [`ForkError::FeatureMissing`]. If the worker was not, the start fails with
-    /// [`ForkError::Handshake`], which names the feature.
+    /// Both programs must be built with the feature that the backend needs. If this program was
+    /// not, the start fails with [`ForkError::FeatureMissing`]. If the worker was not, the start
+    /// fails with [`ForkError::Handshake`], which names the feature.
     ///
     /// # Examples
     ///
@@ -218,8 +219,8 @@ impl Builder {
 
     /// Sets what wakes an end that sleeps. Default: [`Wakeup::Futex`].
     ///
-    /// Each wake-up works with each [`backend`](Self::backend). Without the feature that it needs, the
-    /// start fails as described there.
+    /// Each wake-up works with each [`backend`](Self::backend). Without the feature that it needs,
+    /// the start fails as described there.
     ///
     /// # Examples
     ///
@@ -259,12 +260,15 @@ impl Builder {
 
     /// Sets how long a worker may take to end after the pair was closed. Default: 2 s.
     ///
-    /// After that time, the parent sends SIGTERM. After the same time again, the parent sends SIGKILL.
+    /// After that time, the parent sends SIGTERM. After the same time again, the parent sends
+    /// SIGKILL.
     ///
     /// # Examples
     ///
     /// ```
-    /// let builder = coprocess::Builder::new().close_timeout(std::time::Duration::from_millis(100));
+    /// use std::time::Duration;
+    ///
+    /// let builder = coprocess::Builder::new().close_timeout(Duration::from_millis(100));
     /// ```
     pub fn close_timeout(mut self, timeout: Duration) -> Builder {
         self.close_timeout = timeout;
@@ -273,12 +277,12 @@ impl Builder {
 
     /// Sets how many calls each end may have in flight at once. Default: eight million.
     ///
-    /// The default is also the most that can be set; the least is 1. At the limit, a call fails with
-    /// [`Error::TooManyCalls`], and nothing is sent.
+    /// The default is also the most that can be set; the least is 1. At the limit, a call fails
+    /// with [`Error::TooManyCalls`], and nothing is sent.
     ///
-    /// A call is in flight from just before it is sent until its result is taken. So a call that was
-    /// answered counts as long as its [`Pending`](crate::Pending) has not been waited for. A call that
-    /// was forgotten does not count. A call that a handler makes counts, too.
+    /// A call is in flight from just before it is sent until its result is taken. So a call that
+    /// was answered counts as long as its [`Pending`](crate::Pending) has not been waited for. A
+    /// call that was forgotten does not count. A call that a handler makes counts, too.
     ///
     /// # Examples
     ///
@@ -290,16 +294,17 @@ impl Builder {
         self
     }
 
-    /// Sets how many calls each end serves at once without having answered them. Default: any number.
+    /// Sets how many calls each end serves at once without having answered them. Default: any
+    /// number.
     ///
     /// The least is 1. The limit counts calls of [`serve_deferred`](Coprocess::serve_deferred) and
-    /// `serve_async` whose [`Reply`](crate::Reply) is alive. A cancelled call counts until its handler
-    /// drops the reply.
+    /// `serve_async` whose [`Reply`](crate::Reply) is alive. A cancelled call counts until its
+    /// handler drops the reply.
     ///
     /// At the limit, a further call of such a method is refused. Its caller gets
     /// [`Error::Overloaded`](crate::Error::Overloaded), and
-    /// [`Stats::calls_refused`](crate::Stats::calls_refused) counts the call. Methods that answer at
-    /// once are not limited.
+    /// [`Stats::calls_refused`](crate::Stats::calls_refused) counts the call. Methods that answer
+    /// at once are not limited.
     ///
     /// # Examples
     ///
@@ -314,8 +319,8 @@ impl Builder {
     /// Sets when both ends compare the types that are sent with the types that the peer takes.
     /// Default: [`TypeCheck::FirstUse`].
     ///
-    /// If the types differ, the caller of a method gets [`Error::Types`](crate::Error::Types). For an
-    /// event, the emitter of the next such event gets that error. Messages of
+    /// If the types differ, the caller of a method gets [`Error::Types`](crate::Error::Types). For
+    /// an event, the emitter of the next such event gets that error. Messages of
     /// [bytes](Coprocess::call_bytes) have no types.
     ///
     /// # Examples
@@ -355,8 +360,8 @@ impl Builder {
 
     /// Adds a variable to the environment of a worker of [`fork`](Self::fork).
     ///
-    /// A [`Command`] has its own environment. So if variables are set here, [`spawn`](Self::spawn) fails
-    /// with [`ForkError::EnvironmentOfSpawn`].
+    /// A [`Command`] has its own environment. So if variables are set here, [`spawn`](Self::spawn)
+    /// fails with [`ForkError::EnvironmentOfSpawn`].
     ///
     /// # Examples
     ///
@@ -370,8 +375,8 @@ impl Builder {
 
     /// Sets where the worker's standard output leads. Default: [`Output::Inherit`].
     ///
-    /// With [`spawn`](Self::spawn), [`Output::Inherit`] leaves the setting of the [`Command`]. Any other
-    /// value replaces that setting.
+    /// With [`spawn`](Self::spawn), [`Output::Inherit`] leaves the setting of the [`Command`]. Any
+    /// other value replaces that setting.
     ///
     /// # Examples
     ///
@@ -411,15 +416,17 @@ impl Builder {
 
     /// Starts `worker` in a new process, and returns once the worker has attached.
     ///
-    /// `worker` is a plain function, or a closure that captures nothing. The new process executes the
-    /// program again. It shares nothing with this process except what is sent.
+    /// `worker` is a plain function, or a closure that captures nothing. The new process executes
+    /// the program again. It shares nothing with this process except what is sent.
     ///
     /// The function registers handlers and returns. Then the worker dispatches until the pair is
-    /// closed, and exits with status 0. If this process ends, in whatever way, the worker ends, too.
+    /// closed, and exits with status 0. If this process ends, in whatever way, the worker ends,
+    /// too.
     ///
     /// # Blocking
     ///
-    /// Until the worker has attached, has ended, or [`fork_timeout`](Self::fork_timeout) has passed.
+    /// Until the worker has attached, has ended, or [`fork_timeout`](Self::fork_timeout) has
+    /// passed.
     ///
     /// # Errors
     ///
@@ -429,11 +436,11 @@ impl Builder {
     ///
     /// With these causes, no process was started:
     ///
-    /// - [`ForkError::ForeignFunction`] and [`ForkError::ForeignExecutable`] if the program, executed
-    ///   again, would not have the function.
+    /// - [`ForkError::ForeignFunction`] and [`ForkError::ForeignExecutable`] if the program,
+    ///   executed again, would not have the function.
     /// - [`ForkError::SecureExecution`] if the worker must not trust its parent.
-    /// - [`ForkError::Unclaimed`] in a program that was started by [`spawn`](Self::spawn) and has not
-    ///   called [`parent`](crate::parent).
+    /// - [`ForkError::Unclaimed`] in a program that was started by [`spawn`](Self::spawn) and has
+    ///   not called [`parent`](crate::parent).
     ///
     /// # Examples
     ///
@@ -447,9 +454,9 @@ impl Builder {
 
     /// Starts `worker` as [`fork`](Self::fork) does, and hands `args` to it.
     ///
-    /// The encoded arguments may take up to [`max_message`](Self::max_message) bytes. They are encoded
-    /// before a process is started, and travel ahead of all messages. This method returns once the
-    /// worker has decoded the arguments and has attached.
+    /// The encoded arguments may take up to [`max_message`](Self::max_message) bytes. They are
+    /// encoded before a process is started, and travel ahead of all messages. This method returns
+    /// once the worker has decoded the arguments and has attached.
     ///
     /// # Errors
     ///
@@ -465,7 +472,8 @@ impl Builder {
     ///
     /// # Blocking
     ///
-    /// Until the worker has attached, has ended, or [`fork_timeout`](Self::fork_timeout) has passed.
+    /// Until the worker has attached, has ended, or [`fork_timeout`](Self::fork_timeout) has
+    /// passed.
     ///
     /// # Examples
     ///
@@ -480,11 +488,12 @@ impl Builder {
         self.launch(Program::Itself { function, arguments: Some(Arguments { shim, bytes }), environment })
     }
 
-    /// Starts a program that calls [`parent`](crate::parent), and returns once the program has attached.
+    /// Starts a program that calls [`parent`](crate::parent), and returns once the program has
+    /// attached.
     ///
-    /// The [`Command`] may name a wrapper that executes the worker program in its place, such as `nice`.
-    /// A wrapper that waits for the program and goes on, such as `sh -c 'worker; …'`, hides the
-    /// program's end: write `exec worker` there.
+    /// The [`Command`] may name a wrapper that executes the worker program in its place, such as
+    /// `nice`. A wrapper that waits for the program and goes on, such as `sh -c 'worker; …'`, hides
+    /// the program's end: write `exec worker` there.
     ///
     /// The standard streams are those of the [`Command`], unless [`stdout`](Self::stdout) or
     /// [`stderr`](Self::stderr) replaces them. A piped stream of the [`Command`] has no reader: use
@@ -492,7 +501,8 @@ impl Builder {
     ///
     /// # Blocking
     ///
-    /// Until the worker has attached, has ended, or [`fork_timeout`](Self::fork_timeout) has passed.
+    /// Until the worker has attached, has ended, or [`fork_timeout`](Self::fork_timeout) has
+    /// passed.
     ///
     /// # Errors
     ///
@@ -501,8 +511,8 @@ impl Builder {
     ///
     /// With these causes, the program was not started:
     ///
-    /// - [`ForkError::EnvironmentOfSpawn`] if variables were set by [`env`](Self::env), which is for
-    ///   [`fork`](Self::fork).
+    /// - [`ForkError::EnvironmentOfSpawn`] if variables were set by [`env`](Self::env), which is
+    ///   for [`fork`](Self::fork).
     /// - [`ForkError::Unclaimed`] as for [`fork`](Self::fork).
     ///
     /// # Examples

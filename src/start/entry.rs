@@ -38,8 +38,8 @@ const PANICKED: i32 = 101;
 /// The process writes one line to its standard error that says why, and ends with status 1. Its
 /// `main` does not go on.
 ///
-/// When the parent is gone, the worker ends. A worker that does not end, stuck in code of the user's,
-/// is ended after 250 ms, with status 137.
+/// When the parent is gone, the worker ends. A worker that does not end, stuck in code of the
+/// user's, is ended after 250 ms, with status 137.
 ///
 /// # Examples
 ///
@@ -104,8 +104,8 @@ fn find_function(hello: &Hello, arguments: &[u8]) -> std::result::Result<WorkerF
     shim(function::address(hello.function).ok_or_else(missing)?.expose_provenance(), arguments)
 }
 
-/// Undoes what executing `/proc/self/exe` from any thread leaves behind. Called on the first thread,
-/// whose name is the name of the process.
+/// Undoes what executing `/proc/self/exe` from any thread leaves behind. Called on the first
+/// thread, whose name is the name of the process.
 fn look_like_the_program() {
     // The kernel calls the process `exe`. Lists of processes should show the program's name.
     if let Some(name) = execute::own_name() {
@@ -122,14 +122,15 @@ fn look_like_the_program() {
     let _ = term.thread_unblock();
 }
 
-/// Returns the end towards the parent, in a program that a parent started by [`spawn`](crate::spawn).
+/// Returns the end towards the parent, in a program that a parent started by
+/// [`spawn`](crate::spawn).
 ///
 /// The first call attaches. Later calls return the same end, which stays open until it is closed or
 /// either process ends.
 ///
-/// If the first call fails, later calls fail for the same reason, and this process starts no workers:
-/// [`fork`](crate::fork) and [`spawn`](crate::spawn) fail with [`ForkError::Unclaimed`]. Otherwise a
-/// program that starts itself where it has no parent would do so for ever.
+/// If the first call fails, later calls fail for the same reason, and this process starts no
+/// workers: [`fork`](crate::fork) and [`spawn`](crate::spawn) fail with [`ForkError::Unclaimed`].
+/// Otherwise a program that starts itself where it has no parent would do so for ever.
 ///
 /// # Errors
 ///

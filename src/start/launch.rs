@@ -1,4 +1,5 @@
-//! Starts a worker: makes the socket pair, the process and the segment, and waits for the handshake.
+//! Starts a worker: makes the socket pair, the process and the segment, and waits for the
+//! handshake.
 
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
@@ -57,8 +58,8 @@ impl Launch {
         send_claim(lifeline.as_fd(), nonce).map_err(ForkError::setup("send through the socket pair"))?;
         let [stdout, stderr] = &self.outputs;
         let (captured, streams) = Captured::new([stdout, stderr]).map_err(ForkError::setup("capture the worker's output"))?;
-        // Before the segment is made: kernel and dynamic linker work on the new process for longer than
-        // the rest takes.
+        // Before the segment is made: kernel and dynamic linker work on the new process for longer
+        // than the rest takes.
         let started = self.program.execute(theirs.as_fd(), nonce, streams)?;
         drop(theirs);
         let process = take_charge(started.id)?;
@@ -68,8 +69,8 @@ impl Launch {
 
     fn attach(&self, id: u32, mut unattached: Unattached, deadline: Option<Instant>) -> std::result::Result<Coprocess, ForkError> {
         let worker = &unattached.worker;
-        // Before the worker gets the hello. The process is a child that was not reaped, so the number
-        // is still that of the worker.
+        // Before the worker gets the hello. The process is a child that was not reaped, so the
+        // number is still that of the worker.
         self.limits.set(id).map_err(|error| match error.raw_os_error() {
             Some(libc::ESRCH) => status_taken(),
             _ => ForkError::setup("set the limits of the worker process")(error),
@@ -81,8 +82,8 @@ impl Launch {
         let attached = worker.with_descriptors(|process, lifeline| {
             region.mind(Some(process), lifeline).map_err(ForkError::setup("copy the descriptor of the worker process"))?;
             match hello.send(lifeline, &segment) {
-                // The worker has closed the socket, or ended, with or without having read the claim:
-                // `handshake` finds out which.
+                // The worker has closed the socket, or ended, with or without having read the
+                // claim: `handshake` finds out which.
                 Err(error) if matches!(error.kind(), io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionReset) => {}
                 sent => sent.map_err(ForkError::setup("send the segment through the socket pair"))?,
             }
@@ -112,8 +113,8 @@ impl Launch {
         process: BorrowedFd<'_>,
         deadline: Option<Instant>,
     ) -> std::result::Result<bool, ForkError> {
-        // `false` once the worker has closed its end of the socket. Then only the end of its process, or
-        // the clock, can tell more.
+        // `false` once the worker has closed its end of the socket. Then only the end of its
+        // process, or the clock, can tell more.
         let mut listening = true;
         let mut unsent = self.program.arguments().map_or(&[][..], |arguments| &arguments.bytes);
         loop {
@@ -174,9 +175,9 @@ fn destroy(worker: &Arc<Worker>) {
     if worker.kill().is_ok() && worker.reap_briefly().is_some() {
         return;
     }
-    // The process has changed its user, and ends when it likes to; or a debugger keeps it. If either
-    // call fails, a process is left that does not learn of the failed start, or a zombie. The caller
-    // gets the first error only.
+    // The process has changed its user, and ends when it likes to; or a debugger keeps it. If
+    // either call fails, a process is left that does not learn of the failed start, or a zombie.
+    // The caller gets the first error only.
     let _ = worker.with_descriptors(|_, lifeline| shutdown(lifeline.as_raw_fd(), Shutdown::Both));
     let _ = watch::reap_leftover(worker);
 }
@@ -190,20 +191,21 @@ fn no_segment(error: SegmentError) -> ForkError {
     }
 }
 
-/// The error if other code has taken the exit status: this program ignores SIGCHLD, or waits for any
-/// child.
+/// The error if other code has taken the exit status: this program ignores SIGCHLD, or waits for
+/// any child.
 fn status_taken() -> ForkError {
     ForkError::Handshake("it ended before it attached, and its exit status was taken by somebody else".to_owned())
 }
 
-/// Takes charge of a child that no other code knows of yet. If that fails, kills and reaps the child.
+/// Takes charge of a child that no other code knows of yet. If that fails, kills and reaps the
+/// child.
 fn take_charge(id: u32) -> std::result::Result<Child, ForkError> {
     Child::new(id).map_err(|error| {
         if error.raw_os_error() == Some(libc::ESRCH) {
             return status_taken();
         }
-        // Refused if the process has changed its user. Then the process ends when it finds the lifeline
-        // closed, and the caller does not learn of that end.
+        // Refused if the process has changed its user. Then the process ends when it finds the
+        // lifeline closed, and the caller does not learn of that end.
         if kill(Pid::from_raw(id.cast_signed()), Signal::SIGKILL).is_ok() {
             // If a debugger keeps the process, it stays a zombie until this process ends.
             let _ = poll_briefly(|| pidfd::reap_by_number(id).transpose());

@@ -1,8 +1,9 @@
 //! Starts workers, and makes a process a worker: what makes an end of a pair out of a process.
 //!
-//! In the parent: the [builder](self::builder) holds the settings, and [launch](self::launch) starts
-//! the process. In the worker: [entry](self::entry) has `init` and `parent`, [role](self::role) finds
-//! out what the process was started as, and [attach](self::attach) makes its end.
+//! In the parent: the [builder](self::builder) holds the settings, and [launch](self::launch)
+//! starts the process. In the worker: [entry](self::entry) has `init` and `parent`,
+//! [role](self::role) finds out what the process was started as, and [attach](self::attach) makes
+//! its end.
 
 mod attach;
 #[expect(unsafe_code, reason = "what the standard library does before main")]

@@ -21,8 +21,8 @@ static UNCLAIMED: AtomicBool = AtomicBool::new(false);
 /// How many processes have started one another, up to this one, without attaching. Written before
 /// [`EXAMINED`].
 static CHAIN_LENGTH: AtomicU32 = AtomicU32::new(0);
-/// The chain length from which a process starts no workers. A program that has not attached may start
-/// another one on purpose; such chains are shorter.
+/// The chain length from which a process starts no workers. A program that has not attached may
+/// start another one on purpose; such chains are shorter.
 const MAX_CHAIN_LENGTH: u32 = 3;
 /// This process's way to its parent.
 pub(super) static PARENT: Mutex<Parent> = Mutex::new(Parent::None);
@@ -72,7 +72,8 @@ fn examine(parent: &mut Parent) -> Result<Option<Lifeline>, &'static str> {
         StartedAs::NoWorker { chain_length } => CHAIN_LENGTH.store(chain_length, Ordering::Relaxed),
         _ => UNCLAIMED.store(true, Ordering::Relaxed),
     }
-    // Release: pairs with the Acquire of `check_claimed`, which reads the two others after this one.
+    // Release: pairs with the Acquire of `check_claimed`, which reads the two others after this
+    // one.
     EXAMINED.store(true, Ordering::Release);
     match role {
         StartedAs::NoWorker { .. } => Ok(None),
@@ -103,21 +104,21 @@ pub(super) fn examine_without_init(parent: &mut Parent) -> Result<(), &'static s
     Err(why)
 }
 
-/// Records that this process has become the worker that it was started as. From then on it may start
-/// workers.
+/// Records that this process has become the worker that it was started as. From then on it may
+/// start workers.
 pub(super) fn set_claimed() {
     UNCLAIMED.store(false, Ordering::Relaxed);
 }
 
 /// Checks that this process may start workers.
 ///
-/// A process that was started as a worker, and has not become one, may not. Otherwise a program that
-/// starts itself, and ignores that it was started, would do so for ever.
+/// A process that was started as a worker, and has not become one, may not. Otherwise a program
+/// that starts itself, and ignores that it was started, would do so for ever.
 ///
 /// # Errors
 ///
-/// [`ForkError::Unclaimed`] in a program that has not called `parent`, or whose `parent` has failed;
-/// and in a program at the end of a chain of programs that have started one another.
+/// [`ForkError::Unclaimed`] in a program that has not called `parent`, or whose `parent` has
+/// failed; and in a program at the end of a chain of programs that have started one another.
 pub(super) fn check_claimed() -> Result<(), ForkError> {
     // Without the lock once the mark was examined: in a child of fork(2) the lock may be held for
     // ever. Acquire: pairs with the Release of `examine`.
@@ -141,7 +142,8 @@ pub(super) fn is_initialized() -> bool {
 
 /// Ends this process, which must be a worker and cannot. Says why on standard error.
 pub(super) fn give_up(why: &str) -> ! {
-    // Not `eprintln`, which would panic: a worker that cannot say why it ends must end nevertheless.
+    // Not `eprintln`, which would panic: a worker that cannot say why it ends must end
+    // nevertheless.
     let _ = writeln!(std::io::stderr(), "coprocess: the worker ends: {why}");
     std::process::exit(1);
 }

@@ -1,8 +1,8 @@
 //! The worker function of `fork`, and the codec of its arguments.
 //!
 //! The parent sends the distance of the function from the start of the executable. For a function
-//! with arguments, the parent also sends the distance of a shim: the function that decodes arguments
-//! of that type, and binds the worker function to them.
+//! with arguments, the parent also sends the distance of a shim: the function that decodes
+//! arguments of that type, and binds the worker function to them.
 
 use std::ffi::c_void;
 
@@ -36,8 +36,8 @@ pub(super) fn encode_arguments(args: &impl Serialize, max: usize) -> Result<Vec<
 pub(super) fn shim<A: DeserializeOwned>(worker: usize, bytes: &[u8]) -> std::result::Result<WorkerFunction, String> {
     let args: A = decode(bytes).map_err(|error| format!("the arguments of the worker function do not decode: {error}"))?;
     let pointer = std::ptr::with_exposed_provenance::<c_void>(worker);
-    // SAFETY: the parent sent the distance of this instance of the shim together with the distance of
-    // a `fn(Coprocess, A)` with the same `A`.
+    // SAFETY: the parent sent the distance of this instance of the shim together with the distance
+    // of a `fn(Coprocess, A)` with the same `A`.
     let worker = unsafe { std::mem::transmute::<*const c_void, fn(Coprocess, A)>(pointer) };
     let bound: Box<dyn FnOnce(Coprocess) + '_> = Box::new(move |co| worker(co, args));
     // SAFETY: a lifetime in `A` is one of the parent's source. A value that was decoded here, as an

@@ -95,7 +95,8 @@ pub(crate) struct Started {
 
 /// Executes this program again. Returns the process id.
 ///
-/// Calls `posix_spawn`, for which the kernel need not copy this process, however much memory it has.
+/// Calls `posix_spawn`, for which the kernel need not copy this process, however much memory it
+/// has.
 fn execute_itself(lifeline: RawFd, place: RawFd, streams: &Streams, variables: &BTreeMap<&OsStr, &OsStr>) -> io::Result<u32> {
     let name = own_name().unwrap_or_else(|| SELF_EXE.into());
     let arguments = [CString::new(name.into_vec())?];

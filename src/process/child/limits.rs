@@ -11,15 +11,15 @@ use crate::error::Reason;
 /// What a worker process may use at most: for [`Builder::limits`](crate::Builder::limits).
 ///
 /// These are resource limits of the system (`setrlimit(2)`), soft and hard alike. They hold for the
-/// worker process, and processes that the worker starts inherit them. A limit that is not set here is
-/// inherited from the parent.
+/// worker process, and processes that the worker starts inherit them. A limit that is not set here
+/// is inherited from the parent.
 ///
 /// The parent sets the limits right after it has started the worker. A worker of
 /// [`fork`](crate::fork) learns only afterwards which function to run. A program of
 /// [`spawn`](crate::spawn) may have run its first instructions by then.
 ///
-/// Raising a limit above the parent's hard limit takes privileges. Without them, the start fails with
-/// [`Error::Fork`](crate::Error::Fork), and nothing is left behind.
+/// Raising a limit above the parent's hard limit takes privileges. Without them, the start fails
+/// with [`Error::Fork`](crate::Error::Fork), and nothing is left behind.
 ///
 /// # Examples
 ///
@@ -95,8 +95,8 @@ impl Limits {
     /// pair.
     ///
     /// Beyond the limit, allocations fail, which aborts a Rust program. If the standard library has
-    /// given up on the allocation, the parent gets [`Reason::LimitExceeded`]. Otherwise, as in C code
-    /// and with musl, the parent gets [`Reason::Killed`].
+    /// given up on the allocation, the parent gets [`Reason::LimitExceeded`]. Otherwise, as in C
+    /// code and with musl, the parent gets [`Reason::Killed`].
     ///
     /// # Examples
     ///
@@ -112,8 +112,8 @@ impl Limits {
     ///
     /// The time is rounded up to whole seconds, at least one.
     ///
-    /// At the limit, the worker gets SIGXCPU, which ends it: [`Reason::LimitExceeded`]. If the worker
-    /// catches SIGXCPU, it gets SIGKILL after one more second of processor time:
+    /// At the limit, the worker gets SIGXCPU, which ends it: [`Reason::LimitExceeded`]. If the
+    /// worker catches SIGXCPU, it gets SIGKILL after one more second of processor time:
     /// [`Reason::Killed`].
     ///
     /// # Examples
@@ -206,8 +206,8 @@ impl Limits {
         }
         if let Some(time) = self.cpu_time {
             let seconds = time.as_secs().saturating_add(u64::from(time.subsec_nanos() > 0)).max(1);
-            // One second above the soft limit, unless the present hard limit equals the soft one: raising
-            // that would take privileges.
+            // One second above the soft limit, unless the present hard limit equals the soft one:
+            // raising that would take privileges.
             let hard = if hard_limit(child, libc::RLIMIT_CPU)? == number(seconds) { seconds } else { seconds.saturating_add(1) };
             set_one(child, libc::RLIMIT_CPU, seconds, hard)?;
         }

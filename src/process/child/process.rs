@@ -48,7 +48,8 @@ impl Child {
     ///
     /// # Errors
     ///
-    /// `ESRCH` if other code has reaped the child. Otherwise a want of descriptors, memory or threads.
+    /// `ESRCH` if other code has reaped the child. Otherwise a want of descriptors, memory or
+    /// threads.
     pub(crate) fn new(id: u32) -> io::Result<Child> {
         let notice = match pidfd::open(id).and_then(move_above_streams) {
             Ok(pidfd) => EndNotice::Process(Descriptor::new(pidfd)?),
@@ -61,8 +62,8 @@ impl Child {
         Ok(Child { id, notice })
     }
 
-    /// Returns a descriptor that is readable once the process has ended, unless the program has closed
-    /// it.
+    /// Returns a descriptor that is readable once the process has ended, unless the program has
+    /// closed it.
     pub(crate) fn notice(&self) -> Option<BorrowedFd<'_>> {
         match &self.notice {
             EndNotice::Process(notice) | EndNotice::Thread(notice) => notice.is_intact().then(|| notice.as_fd()),
@@ -127,14 +128,14 @@ impl Child {
     }
 }
 
-/// Starts a thread that waits for the process. Returns a descriptor that is readable once the process
-/// has ended.
+/// Starts a thread that waits for the process. Returns a descriptor that is readable once the
+/// process has ended.
 fn notify_at_end(id: u32) -> io::Result<Descriptor> {
     let (receiver, notifier) = notifier()?;
     let wait = move || {
         pidfd::wait_for_end(id);
-        // Closing the notifier alone would not do: a child of a plain fork(2) may hold a copy. If the
-        // program has closed the notifier, the watcher has found out already.
+        // Closing the notifier alone would not do: a child of a plain fork(2) may hold a copy. If
+        // the program has closed the notifier, the watcher has found out already.
         notifier.notify();
     };
     std::thread::Builder::new().name("coprocess-child".to_owned()).stack_size(STACK).spawn(wait)?;

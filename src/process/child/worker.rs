@@ -24,8 +24,8 @@ const KILL_TIMEOUT: Duration = Duration::from_secs(10);
 const BRIEF_TIMEOUT: Duration = Duration::from_secs(1);
 /// The time between two checks of [`poll_briefly`].
 const BRIEF_INTERVAL: Duration = Duration::from_millis(1);
-/// The longest close timeout. A longer one, which the clock may not be able to express, becomes this
-/// one.
+/// The longest close timeout. A longer one, which the clock may not be able to express, becomes
+/// this one.
 const LONGEST_CLOSE_TIMEOUT: Duration = Duration::from_secs(365 * 86_400);
 
 /// Calls `look` until it returns a value, for at most [`BRIEF_TIMEOUT`].
@@ -76,8 +76,8 @@ enum Life {
 }
 
 impl Life {
-    /// Returns the descriptors to watch, of the process and the lifeline, each unless the program has
-    /// closed it.
+    /// Returns the descriptors to watch, of the process and the lifeline, each unless the program
+    /// has closed it.
     fn descriptors(&self) -> [Option<BorrowedFd<'_>>; 2] {
         match self {
             Life::Alive { process, lifeline, .. } => {
@@ -147,15 +147,15 @@ impl Worker {
             let closed = lifeline.take().is_none_or(|lifeline| !lifeline.is_intact());
             process.forgo_notice(closed);
             if closed {
-                // The program has probably closed the child's standard streams, too. Their numbers may
-                // be other files' by now.
+                // The program has probably closed the child's standard streams, too. Their numbers
+                // may be other files' by now.
                 std::mem::forget(command.take());
             }
         }
     }
 
-    /// Returns `true` if the worker was not reaped yet, and the program has closed one of the worker's
-    /// descriptors.
+    /// Returns `true` if the worker was not reaped yet, and the program has closed one of the
+    /// worker's descriptors.
     #[cold]
     pub(crate) fn has_lost_descriptors(&self) -> bool {
         let life = lock(&self.life);
@@ -230,8 +230,8 @@ impl Worker {
         Some(status)
     }
 
-    /// Takes what the worker has written out of its pipes, and returns how the worker ended. Call after
-    /// the worker was reaped.
+    /// Takes what the worker has written out of its pipes, and returns how the worker ended. Call
+    /// after the worker was reaped.
     pub(crate) fn exit_reason(&self, status: Option<ExitStatus>) -> Reason {
         self.captured.drain();
         let reason = status.map_or(Reason::Unknown, Reason::from_status);
@@ -254,7 +254,8 @@ impl Worker {
         poll_briefly(|| self.reap(|_| {}))
     }
 
-    /// Waits until the watcher has reaped the worker. Call after [`begin_close`](Self::begin_close).
+    /// Waits until the watcher has reaped the worker. Call after
+    /// [`begin_close`](Self::begin_close).
     ///
     /// Returns `None` if other code has taken the exit status.
     ///

@@ -120,8 +120,8 @@ impl Hello {
         Ok(())
     }
 
-    /// Waits for the hello, and receives it, with the way to the segment. Call after this process has
-    /// taken the claim.
+    /// Waits for the hello, and receives it, with the way to the segment. Call after this process
+    /// has taken the claim.
     ///
     /// # Blocking
     ///
@@ -129,8 +129,8 @@ impl Hello {
     ///
     /// - the hello arrives,
     /// - the other end of the socket is closed,
-    /// - the parent ends, as far as its descriptor `parent` or its number tells. Another process may
-    ///   keep a copy of the parent's end of the socket.
+    /// - the parent ends, as far as its descriptor `parent` or its number tells. Another process
+    ///   may keep a copy of the parent's end of the socket.
     pub(crate) fn receive(lifeline: &Lifeline, parent: Option<BorrowedFd<'_>>) -> io::Result<Result<(Hello, SegmentHandle), Unacceptable>> {
         let socket = lifeline.socket.as_fd();
         lifeline.wait(parent)?;

@@ -78,8 +78,8 @@ impl Lifeline {
     }
 }
 
-/// Returns `true` if the number stands for all users who have none in this process's user namespace.
-/// Root of the host may be among them.
+/// Returns `true` if the number stands for all users who have none in this process's user
+/// namespace. Root of the host may be among them.
 fn is_overflow_user(user: u32) -> bool {
     let read = |path| fs::read_to_string(path).unwrap_or_default();
     let are_all_known = read("/proc/self/uid_map").split_ascii_whitespace().eq(["0", "0", "4294967295"]);

@@ -1,9 +1,9 @@
 //! The program's own executable: where it lies in memory, and whether executing `/proc/self/exe`
 //! would run it again.
 //!
-//! A worker of `fork` runs the executable again. So the executable must contain the worker function,
-//! and the copy of this library that its `main` calls. In a plug-in that is not so: the executable is
-//! then a foreign host.
+//! A worker of `fork` runs the executable again. So the executable must contain the worker
+//! function, and the copy of this library that its `main` calls. In a plug-in that is not so: the
+//! executable is then a foreign host.
 
 use std::ffi::{c_int, c_void};
 use std::ops::Range;
@@ -29,23 +29,23 @@ struct Executable {
 
 static EXECUTABLE: OnceLock<Executable> = OnceLock::new();
 
-/// Finds the executable in memory. `init` calls this before the program has threads: the search takes
-/// a lock of the dynamic linker, which a child of fork(2) may find locked for ever.
+/// Finds the executable in memory. `init` calls this before the program has threads: the search
+/// takes a lock of the dynamic linker, which a child of fork(2) may find locked for ever.
 ///
 /// Not inlined: the address of this function identifies this copy of the library.
 #[inline(never)]
 pub(crate) fn learn() {
     EXECUTABLE.get_or_init(|| {
         let mut executable = Executable::default();
-        // SAFETY: the C library calls `look` with `executable` before `dl_iterate_phdr` returns, and
-        // keeps neither.
+        // SAFETY: the C library calls `look` with `executable` before `dl_iterate_phdr` returns,
+        // and keeps neither.
         unsafe { libc::dl_iterate_phdr(Some(look), (&raw mut executable).cast()) };
         executable
     });
 }
 
-/// Looks at one object, and fills in `found` if the object is the executable. Returns nonzero to end
-/// the search.
+/// Looks at one object, and fills in `found` if the object is the executable. Returns nonzero to
+/// end the search.
 unsafe extern "C" fn look(info: *mut libc::dl_phdr_info, _: libc::size_t, found: *mut c_void) -> c_int {
     // SAFETY: the C library passes a description that is valid during the call.
     let info = unsafe { &*info };
@@ -129,8 +129,8 @@ fn examine() -> io::Result<SelfExe> {
     let link = fs::read_link(SELF_EXE)?;
     let maps = fs::read("/proc/self/maps")?;
     let Some((inode, name)) = file_mapped_at(&maps, entry_point()) else { return Ok(SelfExe::Executable) };
-    // The kernel makes both names in one way, also for a file that was removed or is out of reach by
-    // its name. In the table of mappings, the kernel escapes newlines.
+    // The kernel makes both names in one way, also for a file that was removed or is out of reach
+    // by its name. In the table of mappings, the kernel escapes newlines.
     let linked: Vec<u8> = link.as_os_str().as_bytes().iter().flat_map(escaped).copied().collect();
     if name != linked {
         return Ok(SelfExe::StandIn(link));

@@ -1,7 +1,7 @@
 //! Finds a function in another process that runs the same executable.
 //!
-//! The executable's place in memory differs from process to process. The distance of a function from
-//! the executable's start does not.
+//! The executable's place in memory differs from process to process. The distance of a function
+//! from the executable's start does not.
 
 use std::ffi::c_void;
 
@@ -36,8 +36,8 @@ pub(crate) fn of_library() -> u64 {
     library().wrapping_sub(executable::base()) as u64
 }
 
-/// Returns the address of the function at a distance that [`distance`] has returned in another process
-/// of this executable. Returns `None` if there is no code.
+/// Returns the address of the function at a distance that [`distance`] has returned in another
+/// process of this executable. Returns `None` if there is no code.
 pub(crate) fn address(distance: u64) -> Option<*const c_void> {
     let address = usize::try_from(distance).ok()?.wrapping_add(executable::base());
     executable::has_code_at(address).then(|| std::ptr::with_exposed_provenance(address))

@@ -1,17 +1,18 @@
 //! The mark: a variable of the environment that tells a process that it was started as a worker.
 //!
-//! The variable names a socket and a nonce. Only the claim in the parent's socket confirms the nonce.
+//! The variable names a socket and a nonce. Only the claim in the parent's socket confirms the
+//! nonce.
 //!
 //! - Every process that a worker starts inherits the environment, but not the socket. So the
 //!   variable alone means nothing: see [`Mark::examine`]. The worker removes the variable before it
 //!   runs any code of the program's, so that no process that it starts sees the variable.
-//! - Before its `init`, a worker may start helpers, which inherit both. A process counts as a helper
-//!   only on evidence: its parent was started with this very mark, or the creator of the socket
-//!   lives and is not its parent. Without such evidence, the process is the worker, whose parent may
-//!   have died.
-//! - A worker program may lose the socket, behind a wrapper that closes descriptors that it does not
-//!   know. Then nothing tells the program from a helper, so it may start workers, and by mistake
-//!   itself. So marks count the processes that have started one another without attaching.
+//! - Before its `init`, a worker may start helpers, which inherit both. A process counts as a
+//!   helper only on evidence: its parent was started with this very mark, or the creator of the
+//!   socket lives and is not its parent. Without such evidence, the process is the worker, whose
+//!   parent may have died.
+//! - A worker program may lose the socket, behind a wrapper that closes descriptors that it does
+//!   not know. Then nothing tells the program from a helper, so it may start workers, and by
+//!   mistake itself. So marks count the processes that have started one another without attaching.
 
 use std::fmt;
 use std::fs;
@@ -135,8 +136,8 @@ impl Mark {
         Some(Mark { role, fd, nonce, chain_length, library, executable })
     }
 
-    /// Finds out what this process was started as. If it is a worker, takes the socket: from then on,
-    /// no process inherits the socket or the variable.
+    /// Finds out what this process was started as. If it is a worker, takes the socket: from then
+    /// on, no process inherits the socket or the variable.
     pub(crate) fn examine() -> StartedAs {
         let Some(mark) = std::env::var(VARIABLE).ok().as_deref().and_then(Mark::parse) else {
             return StartedAs::NoWorker { chain_length: 0 };
@@ -150,8 +151,8 @@ impl Mark {
                 Err(_) => return StartedAs::Lost("it cannot find out which executable it is: /proc must be mounted"),
             }
             executable::learn();
-            // The worker of another copy of this library in this executable. The `init` of that copy
-            // runs later.
+            // The worker of another copy of this library in this executable. The `init` of that
+            // copy runs later.
             if mark.library != function::of_library() {
                 return StartedAs::NoWorker { chain_length: 0 };
             }
@@ -173,9 +174,9 @@ impl Mark {
         let is_socket = matches!(getsockopt(&socket, sockopt::SockType), Ok(SockType::SeqPacket));
         match self.role {
             Role::Function => {
-                let maker = if is_socket { Creator::of(socket, parent) } else { Creator::Unknown };
+                let creator = if is_socket { Creator::of(socket, parent) } else { Creator::Unknown };
                 // A child of the creator is no helper: the mark is younger than the creator.
-                if maker != Creator::Parent && (self.is_of_parent() || maker.lives_elsewhere()) {
+                if creator != Creator::Parent && (self.is_of_parent() || creator.lives_elsewhere()) {
                     // The processes that a helper starts are no workers, either.
                     remove_variable();
                     return StartedAs::NoWorker { chain_length: 0 };
@@ -183,7 +184,7 @@ impl Mark {
                 if !is_socket {
                     return StartedAs::Lost("the parent's socket was closed before init() was called: it must be the first line of main()");
                 }
-                if let Creator::Other(_) = maker {
+                if let Creator::Other(_) = creator {
                     return StartedAs::Lost("the parent is gone");
                 }
                 match peek_claim(socket, self.nonce) {
@@ -217,8 +218,8 @@ impl Mark {
 }
 
 impl Mark {
-    /// Returns `true` if the parent of this process was started with this very mark: then the parent
-    /// is the worker, or another helper. Returns `false` if the system does not tell.
+    /// Returns `true` if the parent of this process was started with this very mark: then the
+    /// parent is the worker, or another helper. Returns `false` if the system does not tell.
     fn is_of_parent(self) -> bool {
         // The parent's number as /proc shows it, which may belong to another namespace than
         // `parent_id`.

@@ -3,10 +3,11 @@
 //! When a program gains rights by being executed, the kernel tells it not to trust its environment.
 //! The environment is what tells a process that it is a worker.
 //!
-//! With file capabilities, attacker and parent can be one user: the attacker would choose the worker
-//! function and its arguments. A set-user-ID program could check the user who created the other end
-//! of its socket. But the kernel tells the creator of an end, not the sender of a message. An attacker
-//! could connect to a service of root, and make that service send the right bytes.
+//! With file capabilities, attacker and parent can be one user: the attacker would choose the
+//! worker function and its arguments. A set-user-ID program could check the user who created the
+//! other end of its socket. But the kernel tells the creator of an end, not the sender of a
+//! message. An attacker could connect to a service of root, and make that service send the right
+//! bytes.
 
 use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
@@ -30,8 +31,8 @@ pub(crate) fn worker_is_secure() -> bool {
     if getuid() != geteuid() || getgid() != getegid() {
         return true;
     }
-    // The rights that the file gave this process, it gives the worker again, unless this process has
-    // renounced them, or now has them by itself.
+    // The rights that the file gave this process, it gives the worker again, unless this process
+    // has renounced them, or now has them by itself.
     is_secure() && !nix::sys::prctl::get_no_new_privs().unwrap_or(false) && file_gives_rights()
 }
 

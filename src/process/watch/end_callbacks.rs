@@ -126,8 +126,8 @@ impl Endings {
 
     /// Tells callbacks and tasks that the pair has ended. Calls the callbacks on a new thread.
     ///
-    /// For threads of the library that must not run code of the user's. Returns the callbacks if the
-    /// system has no thread for them.
+    /// For threads of the library that must not run code of the user's. Returns the callbacks if
+    /// the system has no thread for them.
     pub(crate) fn tell_on_new_thread(&self, reason: Reason) -> Option<UncalledCallbacks> {
         let mut due = self.record(reason)?;
         if due.callbacks.is_empty() {

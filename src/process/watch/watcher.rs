@@ -1,13 +1,13 @@
-//! The process watcher: one thread that waits for the ends of the processes at the other ends of all
-//! pairs of this process.
+//! The process watcher: one thread that waits for the ends of the processes at the other ends of
+//! all pairs of this process.
 //!
-//! The thread starts with the first pair and ends soon after the last. While nothing happens, nothing
-//! wakes the thread.
+//! The thread starts with the first pair and ends soon after the last. While nothing happens,
+//! nothing wakes the thread.
 //!
 //! The program may close the watcher's descriptors, as daemons and sandboxes close all descriptors
 //! that they do not know. The [poller](crate::process::descriptors::poller) then wakes the thread.
-//! All pairs of the watcher end. The thread goes on without descriptors until the last of its workers
-//! was reaped. A new pair gets a new watcher.
+//! All pairs of the watcher end. The thread goes on without descriptors until the last of its
+//! workers was reaped. A new pair gets a new watcher.
 
 use std::collections::HashMap;
 use std::io;
@@ -29,8 +29,8 @@ use crate::process::watch::watched::{OnPeerStatus, PeerStatus, Watched};
 use crate::process::{Generation, Own, prepare_thread};
 use crate::sync::lock;
 
-/// How long a worker may take to end after it has closed its lifeline. A worker that lives on longer
-/// counts as having left the pair.
+/// How long a worker may take to end after it has closed its lifeline. A worker that lives on
+/// longer counts as having left the pair.
 const HANG_UP_GRACE: Duration = Duration::from_secs(1);
 /// How long a worker whose parent has died may take to end by itself.
 const ORPHAN_GRACE: Duration = Duration::from_millis(250);
@@ -40,8 +40,8 @@ const IDLE_TIMEOUT: Duration = Duration::from_millis(50);
 /// How often the watcher checks for the end of a worker that no descriptor tells.
 const POLL_INTERVAL: Duration = Duration::from_millis(20);
 
-/// The exit status of a worker that was ended since its parent is gone: a shell's status for SIGKILL.
-/// No parent is left to read the status.
+/// The exit status of a worker that was ended since its parent is gone: a shell's status for
+/// SIGKILL. No parent is left to read the status.
 const ORPHANED: i32 = 128 + libc::SIGKILL;
 
 /// Returns where the watcher of this process is kept, if there is one.
@@ -116,8 +116,9 @@ fn watch(watched: Watched) -> io::Result<()> {
         let mut current = lock(watcher_slot());
         if let Some(inherited) = current.take_if(|watcher| watcher.is_foreign()) {
             // This process is a clone that the C library does not know of. The inherited watcher's
-            // thread is not here, and its epoll still belongs to the other process. Its contents are
-            // not dropped: that would run code of the program that belongs to the other process.
+            // thread is not here, and its epoll still belongs to the other process. Its contents
+            // are not dropped: that would run code of the program that belongs to the other
+            // process.
             std::mem::forget(inherited);
         }
         let Some(lost) = current.take_if(|watcher| !watcher.poller.is_intact()) else { break current };
@@ -218,7 +219,8 @@ impl Watcher {
     /// last worker was reaped. In a worker process, the process exits.
     #[cold]
     fn run_without_descriptors(&self) {
-        // Of several threads that find out, one goes on. Relaxed: no other data depends on the flag.
+        // Of several threads that find out, one goes on. Relaxed: no other data depends on the
+        // flag.
         if self.is_lost.swap(true, Ordering::Relaxed) {
             return;
         }
@@ -281,7 +283,8 @@ impl Watcher {
                 }
             }
             Watched::Parent { report, close_grace, lifeline, pidfd, deadline, .. } => {
-                // After an orderly close, the worker may still be busy with what the parent has sent.
+                // After an orderly close, the worker may still be busy with what the parent has
+                // sent.
                 let grace = ORPHAN_GRACE.max(close_grace());
                 deadline.get_or_insert_with(|| Instant::now() + grace);
                 self.poller.remove(lifeline.as_fd());
@@ -295,8 +298,8 @@ impl Watcher {
         }
     }
 
-    /// Polls for the end of a worker that has ended, and that a debugger keeps. Its process descriptor
-    /// would be readable for ever.
+    /// Polls for the end of a worker that has ended, and that a debugger keeps. Its process
+    /// descriptor would be readable for ever.
     #[cold]
     fn start_polling(&self, key: u64, worker: &Worker) {
         let mut pairs = lock(&self.pairs);
@@ -304,7 +307,8 @@ impl Watcher {
         if let Watched::Worker { hung_up, .. } = watched
             && worker.is_told_by_kernel()
         {
-            // The worker may have left a copy of its end of the lifeline, which then does not hang up.
+            // The worker may have left a copy of its end of the lifeline, which then does not hang
+            // up.
             hung_up.get_or_insert_with(|| Instant::now() + HANG_UP_GRACE);
         }
         if let Watched::Worker { must_poll, .. } | Watched::Leftover { must_poll, .. } = watched {
@@ -323,8 +327,8 @@ impl Watcher {
     /// Reaps a worker, and reports its end. Returns `false` if the worker has not ended.
     fn reap(&self, key: u64, worker: &Worker) -> bool {
         let reaped = worker.reap(|descriptors| {
-            // Removed explicitly: a child of a plain fork(2) may hold copies, and then closing alone
-            // would leave the descriptors in the epoll. The lifeline may be removed already.
+            // Removed explicitly: a child of a plain fork(2) may hold copies, and then closing
+            // alone would leave the descriptors in the epoll. The lifeline may be removed already.
             for descriptor in descriptors.into_iter().flatten() {
                 self.poller.remove(descriptor);
             }
@@ -394,9 +398,10 @@ impl Watcher {
                 Watched::Parent { number: Some(_), deadline: None, .. } => Some(now + PARENT_POLL_INTERVAL),
                 Watched::Parent { deadline, .. } => {
                     if deadline.is_some_and(|at| now >= at) {
-                        // The worker is stuck in code of the user's, and no process is left that could
-                        // end it. Not `exit`: exit handlers may need locks that the stuck code holds.
-                        // Not SIGKILL: the first process of a namespace is immune to its own SIGKILL.
+                        // The worker is stuck in code of the user's, and no process is left that
+                        // could end it. Not `exit`: exit handlers may need locks that the stuck
+                        // code holds. Not SIGKILL: the first process of a namespace is immune to
+                        // its own SIGKILL.
                         // SAFETY: ends the process in the kernel; none of its code runs any more.
                         unsafe { libc::_exit(ORPHANED) };
                     }

@@ -41,11 +41,11 @@ pub enum Output {
     /// Hands each line to a callback, on a thread of the library.
     ///
     /// The line comes without its newline, and with U+FFFD in place of bytes that are not UTF-8. A
-    /// line of more than 64 KiB comes in pieces. Text after the last newline comes at the end of the
-    /// output.
+    /// line of more than 64 KiB comes in pieces. Text after the last newline comes at the end of
+    /// the output.
     ///
-    /// While a callback runs, the library reads no output of any worker of this process. So hand work
-    /// that takes long to another thread. A panic of the callback is caught.
+    /// While a callback runs, the library reads no output of any worker of this process. So hand
+    /// work that takes long to another thread. A panic of the callback is caught.
     ///
     /// The last 16 KiB are also kept for [`last_output`](crate::Coprocess::last_output).
     Lines(Arc<dyn Fn(&str) + Send + Sync>),

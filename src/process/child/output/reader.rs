@@ -70,7 +70,8 @@ impl Reader {
             all.unfinished.insert(key, source.clone());
         }
         drop((all, current));
-        // Also after a failure: the reader then finds the ends of the added sources, or nothing to do.
+        // Also after a failure: the reader then finds the ends of the added sources, or nothing to
+        // do.
         reader.poller.notify();
         added
     }

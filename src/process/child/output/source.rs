@@ -31,7 +31,8 @@ impl fmt::Debug for Source {
 
 /// What the lock of a stream protects.
 pub(crate) struct Pipe {
-    /// The parent's end. The reader polls this descriptor, and only the reader removes and closes it.
+    /// The parent's end. The reader polls this descriptor, and only the reader removes and closes
+    /// it.
     pub(crate) end: Option<Descriptor>,
     /// `true` once everything was read.
     pub(crate) is_finished: bool,
