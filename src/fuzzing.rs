@@ -13,8 +13,8 @@ use serde::de::DeserializeOwned;
 use crate::coprocess::Coprocess;
 use crate::end::{End, Terms};
 use crate::payload::Payload;
-use crate::{process, start};
 use crate::types::{Beside, Kinds, TypeCheck};
+use crate::{process, start};
 
 /// One end of a pair over `region`, that nobody watches over and nobody dispatches for in the background.
 pub fn end(region: &Region, side: Side, max_message: usize) -> Coprocess {

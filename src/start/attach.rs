@@ -20,10 +20,7 @@ use crate::start::watch_peer;
 ///
 /// `ready` gets the hello and the encoded arguments. It returns what the parent wants to be run, or
 /// why this process cannot run that.
-pub(super) fn attach<T>(
-    lifeline: Lifeline,
-    ready: impl FnOnce(&Hello, &[u8]) -> Result<T, String>,
-) -> Result<(Arc<End>, T), ForkError> {
+pub(super) fn attach<T>(lifeline: Lifeline, ready: impl FnOnce(&Hello, &[u8]) -> Result<T, String>) -> Result<(Arc<End>, T), ForkError> {
     // First: only the worker may speak through the socket. Another process says nothing.
     take_claim(&lifeline)?;
     if privileges::is_secure() {

@@ -26,12 +26,7 @@ pub(super) fn watch_worker(end: &Arc<End>, worker: &Arc<Worker>) -> io::Result<(
 }
 
 /// Watches the parent, which has the other end of the pair.
-pub(super) fn watch_parent(
-    end: &Arc<End>,
-    lifeline: Arc<OwnedFd>,
-    pidfd: Option<OwnedFd>,
-    child_of: Option<u32>,
-) -> io::Result<()> {
+pub(super) fn watch_parent(end: &Arc<End>, lifeline: Arc<OwnedFd>, pidfd: Option<OwnedFd>, child_of: Option<u32>) -> io::Result<()> {
     let told = end.clone();
     let report = move |status| match status {
         PeerStatus::Gone(reason) => {

@@ -10,6 +10,6 @@ mod process;
 #[expect(clippy::arithmetic_side_effects, reason = "the clock tells of far more than the six centuries that a timeout can be")]
 mod worker;
 
-pub(crate) use process::Child;
 pub use limits::{Limit, Limits};
+pub(crate) use process::Child;
 pub(crate) use worker::{Worker, poll_briefly};

@@ -10,9 +10,9 @@ use std::time::{Duration, Instant};
 use nix::sys::signal::Signal;
 
 use crate::error::{Error, Reason, Result};
-use crate::process::child::process::Child;
 use crate::process::child::limits::Limits;
 use crate::process::child::output::Captured;
+use crate::process::child::process::Child;
 use crate::process::descriptors::Descriptor;
 use crate::process::out_of_memory;
 use crate::sync::lock;
