@@ -12,12 +12,12 @@ use serde::de::DeserializeOwned;
 
 use crate::api::coprocess::Coprocess;
 use crate::end::End;
-use crate::process;
 use crate::settings::Terms;
 use crate::settings::TypeCheck;
 use crate::types::beside::Beside;
 use crate::types::looked_at::Kinds;
 use crate::types::payload::Payload;
+use crate::{process, start};
 
 /// One end of a pair over `region`, that nobody watches over and nobody dispatches for in the background.
 pub fn end(region: &Region, side: Side, max_message: usize) -> Coprocess {
@@ -39,7 +39,7 @@ pub fn end(region: &Region, side: Side, max_message: usize) -> Coprocess {
 ///
 /// What the parent is told.
 pub fn attach(lifeline: OwnedFd) -> Result<Coprocess, String> {
-    process::attach_unwatched(lifeline).map(alone)
+    start::attach_unwatched(lifeline).map(alone)
 }
 
 /// What a parent makes of the verdict of its worker: whether it has attached, or why not; `None` if it closed the socket.

@@ -173,6 +173,8 @@ mod recv;
 mod send;
 #[cfg(not(loom))]
 mod settings;
+#[cfg(not(loom))]
+mod start;
 mod stats;
 mod sync;
 mod text;
@@ -221,17 +223,19 @@ pub use coprocess_ring::{Backend, Misbehaved, WaitStrategy, Wakeup};
 pub use error::{Error, ForkError, Limit, Reason, Result};
 #[cfg(not(loom))]
 pub use panicked::{RemotePanic, RemotePlace};
-#[doc(hidden)]
 #[cfg(not(loom))]
-pub use process::init_before_main;
-#[cfg(not(loom))]
-pub use process::{Builder, Limits, Output, TerminalSignals, fork, fork_with, init, parent, spawn};
+pub use process::{Limits, Output, TerminalSignals};
 /// Byte strings as one block: [`Bytes`](serde_bytes::Bytes) to send them, [`ByteBuf`](serde_bytes::ByteBuf) to send and to receive them, and
 /// `#[serde(with = "coprocess::serde_bytes")]` for a field of type `Vec<u8>`.
 #[cfg(not(loom))]
 pub use serde_bytes;
 #[cfg(not(loom))]
 pub use settings::TypeCheck;
+#[doc(hidden)]
+#[cfg(not(loom))]
+pub use start::init_before_main;
+#[cfg(not(loom))]
+pub use start::{Builder, fork, fork_with, init, parent, spawn};
 #[cfg(not(loom))]
 pub use stats::Stats;
 #[cfg(not(loom))]

@@ -800,7 +800,7 @@ impl Coprocess {
     /// # }
     /// ```
     pub async fn ended(&self) -> Reason {
-        Ended::new(self.end()).await
+        Ended::new(&self.end().endings).await
     }
 
     /// The last text that the worker has printed, of the streams that [`Output::Tail`](crate::Output::Tail) or [`Output::Lines`](crate::Output::Lines) keeps:

@@ -1,5 +1,7 @@
-//! System calls about a process: by a descriptor that stands for it, readable once it has ended and immune to the reuse of process ids; or, of a child,
-//! by its number.
+//! System calls about a process: by its process descriptor (pidfd), or, for a child, by its number.
+//!
+//! A process descriptor is readable once the process has ended, and immune to the reuse of process
+//! ids.
 
 use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
@@ -8,7 +10,7 @@ use std::process::ExitStatus;
 
 use nix::sys::signal::Signal;
 
-/// Opens one for `pid`, close-on-exec.
+/// Opens a process descriptor for `pid`, close-on-exec.
 pub(crate) fn open(pid: u32) -> io::Result<OwnedFd> {
     let pid = libc::pid_t::try_from(pid).map_err(|_| io::Error::from_raw_os_error(libc::ESRCH))?;
     // SAFETY: takes two integers and touches no memory of ours.
@@ -17,11 +19,11 @@ pub(crate) fn open(pid: u32) -> io::Result<OwnedFd> {
     if fd < 0 {
         return Err(io::Error::last_os_error());
     }
-    // SAFETY: the kernel has just made this descriptor for us, and nobody else knows of it.
+    // SAFETY: the kernel has just made this descriptor for us, and nothing else knows of it.
     Ok(unsafe { OwnedFd::from_raw_fd(fd) })
 }
 
-/// Sends a signal to the process. One that has ended is no error.
+/// Sends a signal to the process. Succeeds if the process has ended.
 pub(crate) fn signal(pidfd: BorrowedFd<'_>, signal: Signal) -> io::Result<()> {
     // SAFETY: takes a descriptor, two integers and a null pointer, and touches no memory of ours.
     let sent =
@@ -35,7 +37,7 @@ pub(crate) fn signal(pidfd: BorrowedFd<'_>, signal: Signal) -> io::Result<()> {
     }
 }
 
-/// Reaps the process: its exit status, or `None` if it has not ended.
+/// Reaps the process, and returns its exit status, or `None` if the process has not ended.
 pub(crate) fn reap(pidfd: BorrowedFd<'_>) -> io::Result<Option<ExitStatus>> {
     let id = libc::id_t::try_from(pidfd.as_raw_fd()).map_err(|_| io::Error::from_raw_os_error(libc::EBADF))?;
     let info = wait_id(libc::P_PIDFD, id, libc::WNOHANG)?;
@@ -53,7 +55,7 @@ pub(crate) fn reap(pidfd: BorrowedFd<'_>) -> io::Result<Option<ExitStatus>> {
     })))
 }
 
-/// Reaps a child by its number, as [`reap`] does by a descriptor.
+/// Reaps a child by its number, as [`reap`] does by its descriptor.
 pub(crate) fn reap_by_number(id: u32) -> io::Result<Option<ExitStatus>> {
     let mut status = 0;
     // SAFETY: the kernel writes to `status`, which outlives the call, and to nothing else.
@@ -64,7 +66,11 @@ pub(crate) fn reap_by_number(id: u32) -> io::Result<Option<ExitStatus>> {
     }
 }
 
-/// Waits until a child has ended, or was reaped by something else. Does not reap it.
+/// Waits until a child has ended, without reaping it.
+///
+/// # Blocking
+///
+/// Until the child has ended, or other code has reaped it.
 pub(crate) fn wait_for_end(id: u32) {
     while let Err(error) = wait_id(libc::P_PID, id, libc::WNOWAIT) {
         if error.kind() != io::ErrorKind::Interrupted {
@@ -73,13 +79,14 @@ pub(crate) fn wait_for_end(id: u32) {
     }
 }
 
-/// Returns `false` if the number is not that of a child of this process, which something else has reaped then.
+/// Returns `false` if this process has no child of that number. Then other code has reaped the
+/// child.
 pub(crate) fn is_child(id: u32) -> bool {
     let looked = wait_id(libc::P_PID, id, libc::WNOWAIT | libc::WNOHANG);
     !looked.is_err_and(|error| error.raw_os_error() == Some(libc::ECHILD))
 }
 
-/// Not by the package's `waitid`, which does not know the real-time signals.
+/// Calls waitid(2). Not through nix, whose `waitid` does not know the real-time signals.
 fn wait_id(kind: libc::idtype_t, id: libc::id_t, flags: i32) -> io::Result<libc::siginfo_t> {
     // SAFETY: all zeros is a valid siginfo_t: numbers and null pointers.
     let mut info: libc::siginfo_t = unsafe { std::mem::zeroed() };
