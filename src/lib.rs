@@ -156,9 +156,6 @@ mod drive;
 #[cfg(not(loom))]
 mod end;
 mod error;
-#[cfg(fuzzing)]
-#[doc(hidden)]
-pub mod fuzzing;
 #[cfg(feature = "interface")]
 pub mod interface;
 mod limits;
@@ -231,6 +228,9 @@ pub use process::{Limits, Output, TerminalSignals};
 pub use serde_bytes;
 #[cfg(not(loom))]
 pub use settings::TypeCheck;
+#[cfg(fuzzing)]
+#[doc(hidden)]
+pub use start::fuzzing;
 #[doc(hidden)]
 #[cfg(not(loom))]
 pub use start::init_before_main;

@@ -10,6 +10,8 @@ mod attach;
 mod before_main;
 mod builder;
 mod entry;
+#[cfg(fuzzing)]
+pub mod fuzzing;
 mod launch;
 mod role;
 mod watch_peer;
