@@ -40,6 +40,18 @@ pub enum Misbehaved {
     Envelope,
 }
 
+/// Why a send or receive at this level failed.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ChannelError {
+    /// The other side broke the protocol.
+    #[error(transparent)]
+    Misbehaved(#[from] Misbehaved),
+    /// The system call that waits or wakes failed.
+    #[error("cannot wait for the other side, or wake it: {0}")]
+    Wakeup(#[from] io::Error),
+}
+
 /// A shared-memory segment could not be made, or must not be attached.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]

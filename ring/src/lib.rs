@@ -15,13 +15,20 @@
 //!
 //! # Files
 //!
-//! `layout` draws the bytes · `region` is the memory, `mapped` its addresses · `ring` moves frames through slots, with `marks` · `copy` copies their
-//! payload · `bell` sleeps and wakes · `wait` spins · `channel` makes messages of frames. The table of memory orderings is in `ring`, the proof that no
-//! wake-up is lost in `bell`.
+//! | folder | holds | may use |
+//! |---|---|---|
+//! | `spin/` | how long a wait spins before it sleeps | – |
+//! | `shm/` | memory that two processes share: its layout, how it is made and mapped | – |
+//! | `wake/` | puts a side to sleep and wakes it: doorbells, over a futex or an event | `shm` |
+//! | `pair/` | the region of a pair: memory with doorbells; the segment: what it takes to attach | `shm`, `wake` |
+//! | `queue/` | frames and messages through the rings, and what waits for them | `shm`, `wake`, `pair` |
 //!
-//! Two seams have something different behind them for different systems: `segment`, what memory is made of (`memfd`, or `named`), and `wakeup`,
-//! what puts a side to sleep and wakes it (`futex`, or `event` with `relay` and `lot`). `docs/porting.md`
-//! in the repository says what another system would have to put there.
+//! Each folder may use the files beside this one: `error`, `side` and `sync`. The table of memory orderings is in `queue`, the proof that no wake-up is
+//! lost in `wake::doorbell`.
+//!
+//! Two seams have something different behind them for different systems: `pair::segment`, what memory is made of (`shm::memfd`, or `shm::named`), and
+//! `wake::primitive`, what puts a side to sleep and wakes it (`wake::futex`, or `wake::event`). `docs/porting.md` in the repository says what another
+//! system would have to put there.
 //!
 //! # Examples
 //!
@@ -54,50 +61,29 @@
     )
 )]
 
-mod bell;
-mod channel;
-mod copy;
 mod error;
-#[cfg(any(feature = "raw-sync", all(loom, test)))]
-#[cfg_attr(not(loom), expect(unsafe_code, reason = "events in shared memory"))]
-mod event;
-#[cfg_attr(not(loom), expect(unsafe_code, reason = "the futex system call"))]
-mod futex;
-#[cfg_attr(loom, expect(dead_code, reason = "no segments are made under the model checker"))]
-mod layout;
-#[cfg(any(feature = "raw-sync", all(loom, test)))]
-mod lot;
-#[cfg(not(loom))]
-#[expect(unsafe_code, reason = "forming references to the atomics in mapped memory")]
-mod mapped;
-mod marks;
-#[cfg(not(loom))]
-#[expect(unsafe_code, reason = "mapping memory")]
-mod memfd;
-#[cfg(all(feature = "named", not(loom)))]
-#[expect(unsafe_code, reason = "memory that a package has mapped")]
-mod named;
-mod quota;
-mod region;
-#[cfg(any(feature = "raw-sync", all(loom, test)))]
-mod relay;
-mod ring;
-#[cfg(not(loom))]
-mod segment;
+mod pair;
+mod queue;
+mod shm;
+mod side;
+mod spin;
 mod sync;
-mod wait;
-mod wakeup;
-mod yielding;
+mod wake;
 
-pub use bell::Sleeper;
-pub use channel::{ChannelError, Next, PeerReport, Progress, Receiver, Room, Sender, Watch};
-pub use error::{Misbehaved, SegmentError};
-pub use layout::{ABI_VERSION, MAX_CAPACITY, MIN_CAPACITY};
-pub use region::{Region, Side};
+pub use error::{ChannelError, Misbehaved, SegmentError};
+pub use pair::region::Region;
 #[cfg(not(loom))]
-pub use segment::{Backend, MAX_NAME, Segment};
-pub use wait::{Spin, WaitStrategy};
-pub use wakeup::Wakeup;
+pub use pair::segment::{Backend, MAX_NAME, Segment};
+pub use queue::progress::{Progress, Room};
+pub use queue::receiver::{Next, Receiver};
+pub use queue::sender::Sender;
+pub use queue::watch::{PeerReport, Watch};
+pub use shm::layout::{ABI_VERSION, MAX_CAPACITY, MIN_CAPACITY};
+pub use side::Side;
+pub use spin::strategy::WaitStrategy;
+pub use spin::wait::Spin;
+pub use wake::doorbell::Sleeper;
+pub use wake::wakeup::Wakeup;
 
 #[cfg(test)]
 mod tests;

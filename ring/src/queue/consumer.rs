@@ -1,0 +1,145 @@
+//! The side of a ring that takes frames out.
+
+use crate::error::Misbehaved;
+use crate::pair::region::Region;
+use crate::queue::copy::load_words;
+use crate::queue::cursor::{Cursor, Expected, peek};
+use crate::queue::frame::{Frame, JUMP, Kind, length, max_frame_bytes, period, reached};
+use crate::sync::atomic::Ordering;
+
+/// Goes ahead of a consumer and looks at frames without taking them.
+#[derive(Debug)]
+pub(crate) struct Scout {
+    cursor: Cursor,
+    /// Whether the frames before it are the beginning of a message.
+    amid: bool,
+}
+
+/// The receiving side of a ring.
+#[derive(Debug)]
+pub(crate) struct Consumer {
+    region: Region,
+    ring: usize,
+    slots: u64,
+    cursor: Cursor,
+    /// The position that the producer knows.
+    published: u64,
+    /// No honest producer has put a frame here or beyond: it has ended.
+    end: Option<u64>,
+}
+
+impl Consumer {
+    pub(crate) fn new(region: Region, ring: usize) -> Consumer {
+        let slots = region.slots(ring).len() as u64;
+        let cursor = Cursor { head: 0, serial: 1, wrapped: false, jumped_at: 0 };
+        Consumer { region, ring, slots, cursor, published: 0, end: None }
+    }
+
+    /// As if frames had gone before: for tests of where the numbers end.
+    #[cfg(all(test, not(loom)))]
+    pub(crate) fn starting_at(region: Region, ring: usize, position: u64, serial: u64) -> Consumer {
+        let new = Consumer::new(region, ring);
+        Consumer { cursor: Cursor { head: position, serial, ..new.cursor }, published: position, ..new }
+    }
+
+    fn period(&self) -> u64 {
+        period(self.slots)
+    }
+
+    pub(crate) fn slots(&self) -> u64 {
+        self.slots
+    }
+
+    pub(crate) fn position(&self) -> u64 {
+        self.cursor.head
+    }
+
+    pub(crate) fn expected(&self) -> Expected {
+        self.cursor.expected()
+    }
+
+    /// Takes the next frame out of the ring, appending its payload to `into`.
+    #[inline]
+    pub(crate) fn pop(&mut self, into: &mut Vec<u64>) -> Result<Option<Frame>, Misbehaved> {
+        let slots = self.region.slots(self.ring);
+        let Some(word) = peek(slots, self.expected())? else {
+            return Ok(None);
+        };
+        let bytes = length(word);
+        if bytes > max_frame_bytes(self.slots) {
+            return Err(Misbehaved::Length);
+        }
+        load_words(slots, self.cursor.head, bytes.div_ceil(8), into);
+        let left_out = self.cursor.step(word, bytes, self.slots)?;
+        let made_room = left_out || self.cursor.head.wrapping_sub(self.published) >= self.period();
+        if made_room {
+            self.publish_head();
+            if self.end.is_some_and(|end| reached(self.cursor.head, end)) {
+                return Err(Misbehaved::Afterwards);
+            }
+        }
+        Ok(Some(Frame(if made_room { word | JUMP } else { word })))
+    }
+
+    /// One that starts here. `amid`: what was taken last is the beginning of a message.
+    pub(crate) fn scout(&self, amid: bool) -> Scout {
+        Scout { cursor: self.cursor, amid }
+    }
+
+    /// Sends a scout over what has come since, at most so many frames: `see` is shown each message of one frame of `words` words. The scout starts anew if this consumer
+    /// has overtaken it. Returns whether it has come to an end. What it finds wrong this consumer will find, too.
+    pub(crate) fn look_ahead(&self, scout: &mut Scout, amid: bool, most: usize, words: usize, mut see: impl FnMut(&[u64])) -> bool {
+        if reached(self.cursor.head, scout.cursor.head) {
+            *scout = self.scout(amid);
+        }
+        let slots = self.region.slots(self.ring);
+        let mut into = Vec::new();
+        for _ in 0..most {
+            let Ok(Some(word)) = peek(slots, scout.cursor.expected()) else { return true };
+            let (start, bytes, frame) = (scout.cursor.head, length(word), Frame(word));
+            if bytes > max_frame_bytes(self.slots) || scout.cursor.step(word, bytes, self.slots).is_err() {
+                return true;
+            }
+            if frame.kind() == Kind::Last && !scout.amid && bytes == words.saturating_mul(8) {
+                into.clear();
+                load_words(slots, start, words, &mut into);
+                see(&into);
+            }
+            scout.amid = match frame.kind() {
+                Kind::Last | Kind::Abort => false,
+                Kind::More => true,
+                Kind::Skip => scout.amid,
+            };
+        }
+        false
+    }
+
+    /// The producer puts nothing in any more: what is there is less than two laps, the rest of one that a jump has left included.
+    pub(crate) fn expect_end(&mut self) {
+        self.end.get_or_insert(self.cursor.head.wrapping_add(self.slots.wrapping_mul(2)).wrapping_add(self.period()));
+    }
+
+    /// Whether the producer said that nothing follows. Look for frames once more after it is true.
+    #[cfg(test)]
+    pub(crate) fn is_closed(&self) -> bool {
+        is_closed(&self.region, self.ring)
+    }
+
+    fn publish_head(&mut self) {
+        // Release: our loads of the slots before it are done; pairs with the Acquire in `Producer::refresh`.
+        self.region.control(self.ring).head.word.store(self.cursor.head, Ordering::Release);
+        self.published = self.cursor.head;
+    }
+}
+
+/// Changes when the producer says that something is urgent.
+#[inline]
+pub(crate) fn urged(region: &Region, ring: usize) -> u32 {
+    // Acquire: pairs with the Release in `Producer::urge`.
+    region.control(ring).urgent.word.load(Ordering::Acquire)
+}
+
+pub(crate) fn is_closed(region: &Region, ring: usize) -> bool {
+    // Acquire: pairs with the Release in `Producer::close`.
+    region.control(ring).closed.word.load(Ordering::Acquire) != 0
+}

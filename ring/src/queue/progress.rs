@@ -1,0 +1,16 @@
+//! How far a message has got.
+
+/// How far a message has got.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Progress {
+    /// All of it is published.
+    Sent,
+    /// There is no room for the next frame. The ticket can be waited for.
+    NoRoom(Room),
+}
+
+/// The room that a sender waits for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Room {
+    pub(super) from: u64,
+}

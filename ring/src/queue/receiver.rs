@@ -1,0 +1,181 @@
+//! Receives messages of any size.
+
+use crate::error::{ChannelError, Misbehaved};
+use crate::pair::region::Region;
+use crate::queue::consumer::{Consumer, Scout};
+use crate::queue::cursor::Expected;
+use crate::queue::frame::{Frame, Kind, slots_of};
+use crate::side::Side;
+
+/// What a receiver waits for: its next frame.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Next {
+    pub(super) expected: Expected,
+}
+
+/// The receiving end of a pair.
+#[derive(Debug)]
+pub struct Receiver {
+    consumer: Consumer,
+    region: Region,
+    ring: usize,
+    /// Looks at what has come behind that.
+    scout: Scout,
+    /// Fragments of a message that is not complete.
+    partial: Vec<u64>,
+    max_message: usize,
+    wakeups: u64,
+}
+
+impl Receiver {
+    /// The receiver of `side`, for messages of at most `max_message` bytes. Make one only.
+    pub fn new(region: &Region, side: Side, max_message: usize) -> Receiver {
+        let ring = side.incoming();
+        let consumer = Consumer::new(region.clone(), ring);
+        let scout = consumer.scout(false);
+        Receiver { consumer, scout, region: region.clone(), ring, partial: Vec::new(), max_message, wakeups: 0 }
+    }
+
+    /// Takes the next complete message, if there is one, into `message`, whose former content is lost. Returns its length in bytes; the
+    /// rest of the last word is not part of it.
+    ///
+    /// One call takes out what can have been in the ring when it began, and little more: a sender that goes on and on with fragments
+    /// cannot keep the caller from looking at the clock.
+    ///
+    /// # Errors
+    ///
+    /// [`ChannelError::Misbehaved`] if what is in the ring was not put there by an honest sender: the channel is dead.
+    #[inline]
+    pub fn receive(&mut self, message: &mut Vec<u64>) -> Result<Option<usize>, ChannelError> {
+        message.clear();
+        if !self.partial.is_empty() {
+            return self.receive_fragments(None, message);
+        }
+        let Some(frame) = self.consumer.pop(message)? else {
+            return Ok(None);
+        };
+        self.ring_bell(frame)?;
+        if frame.kind() == Kind::Last { self.check_size(frame.bytes()).map(Some) } else { self.receive_fragments(Some(frame), message) }
+    }
+
+    /// Goes on with a message of several frames, of which `taken` is in `message`, and all others in `partial`.
+    #[cold]
+    fn receive_fragments(&mut self, taken: Option<Frame>, message: &mut Vec<u64>) -> Result<Option<usize>, ChannelError> {
+        let mut passed = 0;
+        let mut taken = taken;
+        loop {
+            let whole = self.partial.is_empty();
+            let frame = match taken.take() {
+                Some(frame) => frame,
+                None => {
+                    // A fragment goes straight behind those that it continues.
+                    let into = if whole { &mut *message } else { &mut self.partial };
+                    let Some(frame) = self.consumer.pop(into)? else {
+                        return Ok(None);
+                    };
+                    self.ring_bell(frame)?;
+                    frame
+                }
+            };
+            if whole && frame.kind() == Kind::Last {
+                return self.check_size(frame.bytes()).map(Some);
+            }
+            if frame.kind() != Kind::Skip
+                && let Some(bytes) = self.assemble(frame, message)?
+            {
+                return Ok(Some(bytes));
+            }
+            // A lap: all that was there before this call, and before `closed` if that was seen, is out.
+            passed = slots_of(frame.bytes()).wrapping_add(passed);
+            if passed >= self.consumer.slots() {
+                return Ok(None);
+            }
+        }
+    }
+
+    /// Looks at what has arrived and was not received, without taking it: `see` is shown each message of so many words that came in one frame. Each is shown once,
+    /// unless it was taken by then. Looks at `most` frames, and returns whether nothing was left.
+    ///
+    /// A hostile side may have something else there when it is taken.
+    pub fn look_ahead(&mut self, most: usize, words: usize, see: impl FnMut(&[u64])) -> bool {
+        self.consumer.look_ahead(&mut self.scout, !self.partial.is_empty(), most, words, see)
+    }
+
+    #[inline]
+    fn ring_bell(&mut self, frame: Frame) -> Result<(), ChannelError> {
+        if frame.made_room() {
+            self.wakeups = self.wakeups.wrapping_add(self.region.room_bell(self.ring).ring()?.into());
+        }
+        Ok(())
+    }
+
+    #[inline]
+    fn check_size(&self, bytes: usize) -> Result<usize, ChannelError> {
+        if bytes > self.max_message { Err(Misbehaved::Oversize.into()) } else { Ok(bytes) }
+    }
+
+    /// Adds a frame that was received to the fragments so far, and returns the length of the message if it ends it.
+    fn assemble(&mut self, frame: Frame, message: &mut Vec<u64>) -> Result<Option<usize>, ChannelError> {
+        if frame.kind() == Kind::Abort {
+            self.partial = Vec::new();
+            message.clear();
+            return Ok(None);
+        }
+        if self.partial.is_empty() {
+            std::mem::swap(&mut self.partial, message);
+        }
+        let bytes = frame.bytes();
+        // The words of this frame are the last of them: the length of a vector in memory, no number from the wire, so nothing wraps.
+        let total = self.check_size(self.partial.len().wrapping_sub(bytes.div_ceil(8)).wrapping_mul(8).wrapping_add(bytes))?;
+        if frame.kind() == Kind::Last {
+            *message = std::mem::take(&mut self.partial);
+            return Ok(Some(total));
+        }
+        if bytes == 0 || !bytes.is_multiple_of(8) {
+            return Err(Misbehaved::Fragment.into());
+        }
+        Ok(None)
+    }
+
+    /// Wakes a sender that waits for room, so that it looks whether this side has closed.
+    ///
+    /// # Errors
+    ///
+    /// [`ChannelError::Wakeup`] if the wake-up failed.
+    pub fn close(&mut self) -> Result<(), ChannelError> {
+        self.wakeups = self.wakeups.wrapping_add(self.region.room_bell(self.ring).ring()?.into());
+        Ok(())
+    }
+
+    /// Says that the sender has closed, or has ended: what it has left in the ring is received as before, and then nothing more. If frames
+    /// keep coming nevertheless, receiving them ends in an error.
+    pub fn expect_end(&mut self) {
+        self.consumer.expect_end();
+    }
+
+    /// A number that grows with every message, by two laps of the ring, at most, while what is there now is received.
+    pub fn position(&self) -> u64 {
+        self.consumer.position()
+    }
+
+    /// How many messages the ring can hold, at most.
+    pub fn slots(&self) -> usize {
+        self.region.slots(self.ring).len()
+    }
+
+    /// What to wait for when there was nothing.
+    pub fn next(&self) -> Next {
+        Next { expected: self.consumer.expected() }
+    }
+
+    /// Whether the sender said that nothing follows. Receive once more after it was true: something may have come just before.
+    #[cfg(test)]
+    pub(crate) fn is_closed(&self) -> bool {
+        self.consumer.is_closed()
+    }
+
+    /// Wake-up calls made into the kernel so far, for a sender that waited for room.
+    pub fn wakeups(&self) -> u64 {
+        self.wakeups
+    }
+}

@@ -1,0 +1,184 @@
+//! Sees what a side waits for, without the sender and the receiver, and sleeps until it may be there.
+
+use std::io;
+use std::time::Instant;
+
+use crate::pair::region::Region;
+use crate::queue::consumer;
+use crate::queue::cursor::peek;
+use crate::queue::frame::reached;
+use crate::queue::progress::Room;
+use crate::queue::receiver::Next;
+use crate::side::Side;
+use crate::sync::atomic::Ordering;
+use crate::wake::doorbell::{Bell, Sleeper};
+
+/// What the other side reports about what this side has sent, by [`Watch::peer_report`]. A hostile
+/// side reports what it likes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PeerReport {
+    /// Whether it has registered a handler.
+    pub has_registered: bool,
+    /// Events that it has dropped, because no handler was registered for them.
+    pub unheard: u64,
+    /// Events that did not decode.
+    pub undecodable: u64,
+    /// Events that were of another type.
+    pub mistyped: u64,
+}
+
+/// Sees what a side waits for, and sleeps until it may be there.
+#[derive(Debug, Clone)]
+pub struct Watch {
+    region: Region,
+    outgoing: usize,
+    incoming: usize,
+}
+
+impl Watch {
+    /// For `side`.
+    pub fn new(region: &Region, side: Side) -> Watch {
+        Watch { region: region.clone(), outgoing: side.outgoing(), incoming: side.incoming() }
+    }
+
+    /// Whether a frame has come, or the end of all frames, or something that is an error to receive.
+    #[inline]
+    pub fn has_come(&self, next: Next) -> bool {
+        !matches!(peek(self.region.slots(self.incoming), next.expected), Ok(None))
+    }
+
+    /// Whether the other side said that nothing follows.
+    pub fn is_closed(&self) -> bool {
+        consumer::is_closed(&self.region, self.incoming)
+    }
+
+    /// A number that is another one each time when the other side has said, by [`Sender::urge`], that something of what it has published is worth a look ahead.
+    /// It starts as zero, and a hostile side makes it what it likes.
+    #[inline]
+    pub fn urged(&self) -> u32 {
+        consumer::urged(&self.region, self.incoming)
+    }
+
+    /// Tells the other side that this one has registered a handler.
+    pub fn report_registered(&self) {
+        // Relaxed: a hint for people and for a wait that has lasted for seconds.
+        self.region.control(self.incoming).report.registered.store(1, Ordering::Relaxed);
+    }
+
+    /// Tells the other side how many of its events this side has dropped, because no handler was
+    /// registered for them.
+    pub fn report_unheard(&self, events: u64) {
+        // Relaxed: a statistic.
+        self.region.control(self.incoming).report.unheard.store(events, Ordering::Relaxed);
+    }
+
+    /// Tells the other side how many of its events did not decode.
+    pub fn report_undecodable(&self, events: u64) {
+        // Relaxed: a statistic.
+        self.region.control(self.incoming).report.undecodable.store(events, Ordering::Relaxed);
+    }
+
+    /// Tells the other side how many of its events were of another type.
+    pub fn report_mistyped(&self, events: u64) {
+        // Relaxed: a statistic.
+        self.region.control(self.incoming).report.mistyped.store(events, Ordering::Relaxed);
+    }
+
+    /// Returns what the other side reports about what this side has sent.
+    pub fn peer_report(&self) -> PeerReport {
+        let report = &self.region.control(self.outgoing).report;
+        // Relaxed: pairs with nothing; see the methods that write these.
+        PeerReport {
+            has_registered: report.registered.load(Ordering::Relaxed) != 0,
+            unheard: report.unheard.load(Ordering::Relaxed),
+            undecodable: report.undecodable.load(Ordering::Relaxed),
+            mistyped: report.mistyped.load(Ordering::Relaxed),
+        }
+    }
+
+    /// Returns a number that changes when the other side takes something out of the ring. A hostile
+    /// side makes it what it likes.
+    pub fn taken(&self) -> u64 {
+        // Relaxed: only compared with what it was seconds before.
+        self.region.control(self.outgoing).head.word.load(Ordering::Relaxed)
+    }
+
+    /// Whether there is room now, or an error to be found by sending.
+    #[inline]
+    pub fn has_room(&self, room: Room) -> bool {
+        // Acquire: as in `Producer::refresh`, which loads it again and checks it.
+        let head = self.region.control(self.outgoing).head.word.load(Ordering::Acquire);
+        reached(head, room.from)
+    }
+
+    /// Says that this side is over: it neither sends nor waits for the other side any more. What it takes to be woken by that is let go.
+    #[cfg(not(loom))]
+    pub fn retire(&self) {
+        self.region.retire();
+    }
+
+    /// Announces that this side sleeps until a frame comes. Look at the ring again before [`sleep`](Self::sleep).
+    pub fn arm(&self, who: Sleeper) {
+        self.data_bell().arm(who);
+    }
+
+    /// Takes the announcement back.
+    pub fn disarm(&self) {
+        self.data_bell().disarm();
+    }
+
+    /// Sleeps until a frame comes, at most until `deadline`; returns false if that passed. Whatever woke it, look again.
+    ///
+    /// # Errors
+    ///
+    /// What the system call that waits or wakes says, other than what belongs to its normal work.
+    pub fn sleep(&self, who: Sleeper, deadline: Option<Instant>) -> io::Result<bool> {
+        self.data_bell().sleep(who, deadline)
+    }
+
+    /// Wakes a sleeper of this process from [`sleep`](Self::sleep). Returns how many slept.
+    ///
+    /// # Errors
+    ///
+    /// What the system call that waits or wakes says.
+    pub fn wake_local(&self, who: Sleeper) -> io::Result<usize> {
+        self.data_bell().wake_local(who)
+    }
+
+    /// Announces that this side sleeps until there is room. Look at [`has_room`](Self::has_room) again before
+    /// [`sleep_for_room`](Self::sleep_for_room).
+    pub fn arm_for_room(&self) {
+        self.room_bell().arm(Sleeper::Guest);
+    }
+
+    /// Takes the announcement back.
+    pub fn disarm_for_room(&self) {
+        self.room_bell().disarm();
+    }
+
+    /// Sleeps until there may be room, at most until `deadline`; returns false if that passed.
+    ///
+    /// # Errors
+    ///
+    /// As [`sleep`](Self::sleep).
+    pub fn sleep_for_room(&self, deadline: Option<Instant>) -> io::Result<bool> {
+        self.room_bell().sleep(Sleeper::Guest, deadline)
+    }
+
+    /// Wakes a sleeper of this process from [`sleep_for_room`](Self::sleep_for_room). Returns how many slept.
+    ///
+    /// # Errors
+    ///
+    /// What the system call that waits or wakes says.
+    pub fn wake_local_for_room(&self) -> io::Result<usize> {
+        self.room_bell().wake_local(Sleeper::Guest)
+    }
+
+    fn data_bell(&self) -> Bell<'_> {
+        self.region.data_bell(self.incoming)
+    }
+
+    fn room_bell(&self) -> Bell<'_> {
+        self.region.room_bell(self.outgoing)
+    }
+}

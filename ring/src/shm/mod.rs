@@ -1,0 +1,16 @@
+//! Memory that two processes share: its layout, how it is made and how it is mapped.
+
+#[cfg(not(loom))]
+mod file;
+#[cfg_attr(loom, expect(dead_code, reason = "no segments are made under the model checker"))]
+pub(crate) mod layout;
+#[cfg(not(loom))]
+#[expect(unsafe_code, reason = "forming references to the atomics in mapped memory")]
+pub(crate) mod mapped;
+#[cfg(not(loom))]
+#[expect(unsafe_code, reason = "mapping memory")]
+pub(crate) mod memfd;
+pub(crate) mod memory;
+#[cfg(all(feature = "named", not(loom)))]
+#[expect(unsafe_code, reason = "memory that a package has mapped")]
+pub(crate) mod named;

@@ -1,0 +1,115 @@
+//! Names that dead processes have left behind.
+//!
+//! The owner of a name removes it once both sides have attached, or when it gives up. One that is killed before that cannot. So the name says
+//! who has made it: the process id, when that process was started, which tells it from a later one with the same id, and the namespaces in which
+//! the two mean anything, since several containers may share `/dev/shm`. The name and not the header of the segment has it, because the name is
+//! there from the first moment, and can be read without opening what somebody else may have put there.
+
+use std::os::unix::fs::MetadataExt;
+use std::{fs, io};
+
+use nix::errno::Errno;
+use nix::sys::signal::kill;
+use nix::unistd::{Pid, geteuid};
+
+use crate::shm::named::name::{PREFIX, unlink};
+
+/// Where the system keeps the names.
+const DIRECTORY: &str = "/dev/shm";
+
+/// Who has made a segment.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Maker {
+    /// Of process ids, and of the clock by which the start is told.
+    namespaces: u64,
+    id: u32,
+    /// In ticks since the system was started.
+    start: u64,
+}
+
+impl Maker {
+    /// This process. `None` where there is no /proc, or one of other process ids.
+    fn this() -> Option<Maker> {
+        let id = std::process::id();
+        if fs::read_link("/proc/self").ok()?.to_str() != Some(&id.to_string()) {
+            return None;
+        }
+        // Of this thread: those of the main thread cannot be read any more when that has ended.
+        let namespace = |of: &str| fs::metadata(format!("/proc/thread-self/ns/{of}")).map(|n| n.ino());
+        let time = match namespace("time_for_children") {
+            // A kernel from before there were any has one time for all.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => 0,
+            other => other.ok()?,
+        };
+        Some(Maker { namespaces: namespace("pid").ok()? << 32 | time, id, start: Process::look(id)?.start })
+    }
+
+    fn of_name(name: &str) -> Option<Maker> {
+        let mut parts = name.strip_prefix(PREFIX.trim_start_matches('/'))?.split('-');
+        let namespaces = u64::from_str_radix(parts.next()?, 16).ok()?;
+        let (id, start) = (parts.next()?.parse().ok()?, parts.next()?.parse().ok()?);
+        let random = parts.next()?;
+        (random.len() == 32 && parts.next().is_none()).then_some(Maker { namespaces, id, start })
+    }
+
+    /// Whether it is certain that this process has ended.
+    fn is_dead(&self) -> bool {
+        let Ok(id) = i32::try_from(self.id) else { return false };
+        if id <= 0 {
+            return false;
+        }
+        if kill(Pid::from_raw(id), None) == Err(Errno::ESRCH) {
+            return true;
+        }
+        // A zombie has ended, too, and a process of another start is another one. What cannot be looked at is left alone.
+        Process::look(self.id).is_some_and(|found| found.has_ended || found.start != self.start)
+    }
+}
+
+/// What /proc says of a process.
+struct Process {
+    has_ended: bool,
+    start: u64,
+}
+
+impl Process {
+    fn look(id: u32) -> Option<Process> {
+        let stat = fs::read_to_string(format!("/proc/{id}/stat")).ok()?;
+        // The name of the program may have anything in it; behind its last parenthesis there are numbers. The first field there is the third of proc(5).
+        let mut fields = stat.rsplit_once(')')?.1.split_ascii_whitespace();
+        let is_zombie = matches!(fields.next()?, "Z" | "X");
+        // So does a process whose main thread has ended, as long as there are others.
+        let threads: u64 = fields.nth(16)?.parse().ok()?;
+        Some(Process { has_ended: is_zombie && threads <= 1, start: fields.nth(1)?.parse().ok()? })
+    }
+}
+
+/// Removes what can be removed, and returns the part of a name that says who makes it.
+pub(super) fn sweep() -> String {
+    let this = Maker::this();
+    if let Some(this) = &this {
+        sweep_for(this);
+    }
+    // Where it cannot be told, nobody will take it for one that has ended.
+    let Maker { namespaces, id, start } = this.unwrap_or(Maker { namespaces: 0, id: 0, start: 0 });
+    format!("{namespaces:x}-{id}-{start}")
+}
+
+/// Removes the names of this user that dead processes have left. A matter of tidiness: what cannot be removed does not keep a pair from starting.
+fn sweep_for(this: &Maker) {
+    let Ok(entries) = fs::read_dir(DIRECTORY) else { return };
+    let user = geteuid().as_raw();
+    for entry in entries.flatten() {
+        let name = entry.file_name();
+        let Some((name, maker)) = name.to_str().and_then(|name| Some((name, Maker::of_name(name)?))) else { continue };
+        if maker.namespaces != this.namespaces || maker == *this {
+            continue;
+        }
+        // Not through a link, and nothing but what shm_open makes.
+        let is_ours = entry.metadata().is_ok_and(|m| m.uid() == user && m.file_type().is_file());
+        if is_ours && maker.is_dead() {
+            // The name is a random one: nobody makes it anew between the look and this. Somebody else may have removed it.
+            let _ = unlink(&format!("/{name}"));
+        }
+    }
+}

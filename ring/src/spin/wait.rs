@@ -1,0 +1,192 @@
+//! How long to spin before going to sleep.
+//!
+//! Spinning pays where the other side usually answers sooner than a sleep and a wake-up take; it is wasted where it does not, and does harm
+//! where the two sides share one processor. [`Spin`] learns which it is from how its waits end.
+
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use nix::unistd::Pid;
+
+use crate::spin::processors::can_run_at_once;
+use crate::spin::quota;
+use crate::spin::strategy::WaitStrategy;
+use crate::spin::yielding::{Yielded, Yielding};
+
+/// The longest that an adaptive wait spins: about what a sleep and a wake-up take where a halted processor must be woken.
+const LONGEST: Duration = Duration::from_micros(50);
+/// The shortest: an exchange between two busy sides is well within it, an interrupt on the other side's processor included.
+const SHORTEST: Duration = Duration::from_micros(5);
+/// A wait that ended in sleep within this time might have been worth a spin: it includes the wake-up itself.
+const WORTH_IT: Duration = Duration::from_micros(120);
+/// Looks at the ring between two looks at the clock, which costs as much as some twenty looks.
+const LOOKS_PER_CLOCK: u32 = 64;
+/// Looks before a yield where somebody else wanted the processor the last time: about as long as a call takes, for the case that both sides
+/// happen to run at once.
+const LOOKS_IN_A_CROWD: u32 = 16;
+/// Yields of the processor in one wait. The other side is usually there after the first: everybody who is ready has had a turn.
+const YIELDS: u32 = 3;
+/// How often, at most, the set of usable processors is asked for.
+const TOPOLOGY_AGE_MS: u64 = 100;
+
+/// The spinning part of waits of one kind at one end. Any thread may use it; what it learns is a hint.
+#[derive(Debug)]
+pub struct Spin {
+    strategy: WaitStrategy,
+    peer: Option<Pid>,
+    /// Nanoseconds.
+    budget: AtomicU64,
+    yielding: Yielding,
+    parallel: AtomicBool,
+    start: Instant,
+    /// When `parallel` was found out: milliseconds since `start`.
+    asked: AtomicU64,
+}
+
+impl Spin {
+    /// For waits for the process `peer`.
+    pub fn new(strategy: WaitStrategy, peer: u32) -> Spin {
+        let peer = i32::try_from(peer).ok().map(Pid::from_raw);
+        let parallel = AtomicBool::new(strategy == WaitStrategy::Adaptive && can_run_at_once(peer, quota::probably_allows_two));
+        Spin {
+            strategy,
+            peer,
+            budget: AtomicU64::new(nanos(LONGEST)),
+            yielding: Yielding::new(),
+            parallel,
+            start: Instant::now(),
+            asked: AtomicU64::new(0),
+        }
+    }
+
+    /// Looks at `done` until it is true, for as long as that seems worth it and `deadline` has not passed.
+    ///
+    /// Returns whether `done` was true. If not, go to sleep, and tell [`slept`](Self::slept) afterwards how long it took in all.
+    #[inline]
+    pub fn spin(&self, deadline: Option<Instant>, mut done: impl FnMut() -> bool) -> bool {
+        match self.strategy {
+            // Relaxed: hints, here and below.
+            WaitStrategy::Adaptive if !self.parallel.load(Ordering::Relaxed) => done() || self.yield_a_few_times(deadline, done),
+            // Most waits of a busy pair end before the first look at the clock.
+            WaitStrategy::Adaptive if self.yielding.is_crowded() => {
+                look::<LOOKS_IN_A_CROWD>(&mut done) || self.yield_a_few_times(deadline, done)
+            }
+            WaitStrategy::Adaptive => look::<LOOKS_PER_CLOCK>(&mut done) || self.spin_by_the_clock(Instant::now(), true, deadline, done),
+            WaitStrategy::Spin => look::<LOOKS_PER_CLOCK>(&mut done) || spin_until(deadline, done),
+            WaitStrategy::Block => done(),
+        }
+    }
+
+    /// Spins until the budget of a wait that began at `start` is spent. Turns to yields, if it may, once somebody else wants the processor.
+    #[cold]
+    fn spin_by_the_clock(&self, start: Instant, may_yield: bool, deadline: Option<Instant>, mut done: impl FnMut() -> bool) -> bool {
+        let limit = Duration::from_nanos(self.budget.load(Ordering::Relaxed));
+        let mut may_yield = may_yield;
+        loop {
+            if look::<LOOKS_PER_CLOCK>(&mut done) {
+                self.learn_from_spin(start.elapsed());
+                return true;
+            }
+            let now = Instant::now();
+            if deadline.is_some_and(|d| now >= d) {
+                return false;
+            }
+            let spun = now.duration_since(start);
+            if spun >= SHORTEST && may_yield {
+                // A busy side would have answered by now: is it for want of this processor?
+                may_yield = false;
+                if self.yielding.is_allowed() && self.give_way(now) != Yielded::Alone {
+                    return done() || self.yield_a_few_times(deadline, done);
+                }
+            }
+            if spun >= limit {
+                return false;
+            }
+        }
+    }
+
+    /// For a processor that somebody else wants, perhaps the one that is waited for.
+    #[cold]
+    fn yield_a_few_times(&self, deadline: Option<Instant>, mut done: impl FnMut() -> bool) -> bool {
+        let parallel = self.parallel.load(Ordering::Relaxed);
+        if !self.yielding.is_allowed() || parallel && self.yielding.needs_a_better_place() {
+            return false;
+        }
+        let start = Instant::now();
+        for _ in 0..YIELDS {
+            let now = Instant::now();
+            self.refresh_parallel(now);
+            if deadline.is_some_and(|d| now >= d) {
+                return false;
+            }
+            let yielded = self.give_way(now);
+            if done() {
+                return true;
+            }
+            match yielded {
+                Yielded::Shared => {}
+                // The one leg by the clock that a wait has: two neighbours that come and go cannot keep it going.
+                Yielded::Alone if parallel => return self.spin_by_the_clock(start, false, deadline, done),
+                Yielded::Alone | Yielded::Lost => return false,
+            }
+        }
+        false
+    }
+
+    fn give_way(&self, now: Instant) -> Yielded {
+        std::thread::yield_now();
+        self.yielding.learn(now.elapsed())
+    }
+
+    fn learn_from_spin(&self, took: Duration) {
+        // Twice what it took would have been ample. Down slowly, so that one quick answer does not hide the usual one; up at once.
+        let ample = nanos(took.saturating_mul(2).clamp(SHORTEST, LONGEST));
+        let budget = self.budget.load(Ordering::Relaxed);
+        self.budget.store(if ample > budget { ample } else { budget.saturating_mul(7).saturating_add(ample) / 8 }, Ordering::Relaxed);
+    }
+
+    /// Learns from a wait that ended in sleep and took `took` in all.
+    pub fn slept(&self, took: Duration) {
+        let budget = self.budget.load(Ordering::Relaxed);
+        self.budget.store(if took <= WORTH_IT { nanos(LONGEST) } else { (budget / 2).max(nanos(SHORTEST)) }, Ordering::Relaxed);
+        if self.strategy == WaitStrategy::Adaptive {
+            self.refresh_parallel(Instant::now());
+        }
+    }
+
+    fn refresh_parallel(&self, now: Instant) {
+        let elapsed = now.duration_since(self.start).as_millis() as u64;
+        if elapsed >= self.asked.load(Ordering::Relaxed).saturating_add(TOPOLOGY_AGE_MS) {
+            self.asked.store(elapsed, Ordering::Relaxed);
+            self.parallel.store(can_run_at_once(self.peer, || quota::allows_two(now)), Ordering::Relaxed);
+        }
+    }
+}
+
+/// Looks for a moment.
+#[inline]
+fn look<const LOOKS: u32>(done: &mut impl FnMut() -> bool) -> bool {
+    for _ in 0..LOOKS {
+        if done() {
+            return true;
+        }
+        std::hint::spin_loop();
+    }
+    false
+}
+
+/// Looks until `deadline`.
+#[cold]
+fn spin_until(deadline: Option<Instant>, mut done: impl FnMut() -> bool) -> bool {
+    while !look::<LOOKS_PER_CLOCK>(&mut done) {
+        if deadline.is_some_and(|d| Instant::now() >= d) {
+            return false;
+        }
+    }
+    true
+}
+
+/// The few that are used here fit easily.
+fn nanos(duration: Duration) -> u64 {
+    duration.as_nanos() as u64
+}

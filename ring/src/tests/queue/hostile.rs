@@ -1,0 +1,370 @@
+//! The other side writes what it likes, where it likes, between any two of our steps, and during them.
+//!
+//! Whatever it does, a step of ours ends, does not panic, takes no more memory than agreed, and says one of: a clean message, nothing
+//! there, no room, misbehaviour. An access outside the ring would be a panic: everything goes through slices.
+
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use proptest::prelude::*;
+
+use crate::queue::consumer::Consumer;
+use crate::queue::frame::Kind;
+use crate::queue::producer::Producer;
+use crate::shm::layout::SLOT_WORDS;
+use crate::tests::common::{Numbers, Pair, longest_frame, message};
+use crate::{ChannelError, Receiver, Region, Sender, Side, Sleeper, Watch};
+
+/// The frame word of a frame, by the description in `layout`.
+fn frame_word(bytes: u64, marks: u64, serial: u64) -> u64 {
+    bytes & 0xffff | (marks & 7) << 16 | serial << 19
+}
+
+/// Any word that the other side can write to.
+#[derive(Debug, Clone, Copy)]
+enum Place {
+    Head,
+    DataBell,
+    RoomBell,
+    Closed,
+    Slot(usize, usize),
+}
+
+#[derive(Debug, Clone, Copy)]
+enum Step {
+    // Ours.
+    Send(usize),
+    Receive,
+    Look,
+    Abandon,
+    Close,
+    // Theirs, in good form, so that what follows does harm in the midst of things.
+    Push(usize, Kind),
+    Pop,
+    // Theirs, in bad form.
+    Store(usize, Place, u64),
+    Flip(usize, Place, u32),
+    /// The head moves by this much from where it is.
+    Head(i64),
+    /// A plausible frame word in one slot: length, marks, distance from the serial they would send next.
+    Frame(usize, u64, u64, i64),
+    /// The same in all slots: one is at the place where we look.
+    Frames(u64, u64, i64),
+    /// What another lap left is put in again, as if it were new.
+    Copy(usize, usize),
+}
+
+struct Run {
+    theirs: Region,
+    sender: Sender,
+    receiver: Receiver,
+    watch: Watch,
+    max_message: usize,
+    their_sender: Producer,
+    their_receiver: Consumer,
+    their_serial: u64,
+    under_way: Option<usize>,
+    buffer: Vec<u64>,
+}
+
+impl Run {
+    fn new(pair: Pair, max_message: usize) -> Run {
+        Run {
+            sender: Sender::new(&pair.parent, Side::Parent),
+            receiver: Receiver::new(&pair.parent, Side::Parent, max_message),
+            watch: Watch::new(&pair.parent, Side::Parent),
+            max_message,
+            their_sender: Producer::new(pair.worker.clone(), 1),
+            their_receiver: Consumer::new(pair.worker.clone(), 0),
+            their_serial: 1,
+            under_way: None,
+            buffer: Vec::new(),
+            theirs: pair.worker,
+        }
+    }
+
+    fn send(&mut self, bytes: usize) {
+        let bytes = *self.under_way.get_or_insert(bytes);
+        match self.sender.send(&message(1, bytes), bytes) {
+            Ok(crate::Progress::Sent) => self.under_way = None,
+            Ok(crate::Progress::NoRoom(room)) => {
+                self.watch.has_room(room);
+            }
+            // A program stops here. That it may go on without harm is more than is needed, and finds more.
+            Err(ChannelError::Misbehaved(_)) => {}
+            Err(e) => panic!("{e}"),
+        }
+    }
+
+    /// Returns false if the channel is dead.
+    fn receive(&mut self) -> bool {
+        let received = self.receiver.receive(&mut self.buffer);
+        let most = self.max_message.max(longest_frame(self.theirs.slots(0).len()));
+        assert!(self.buffer.capacity() * 8 <= 2 * most + 64, "{} words for messages of {} bytes", self.buffer.capacity(), self.max_message);
+        match received {
+            Ok(Some(bytes)) => {
+                assert!(bytes <= self.max_message, "{bytes} bytes");
+                assert_eq!(self.buffer.len(), bytes.div_ceil(8));
+                true
+            }
+            Ok(None) => true,
+            Err(ChannelError::Misbehaved(_)) => false,
+            Err(e) => panic!("{e}"),
+        }
+    }
+
+    fn change(&self, ring: usize, place: Place, to: impl Fn(u64) -> u64) {
+        let control = self.theirs.control(ring);
+        let small = |word: &crate::sync::atomic::AtomicU32| word.store(to(word.load(Relaxed).into()) as u32, Relaxed);
+        match place {
+            Place::Head => control.head.word.store(to(control.head.word.load(Relaxed)), Relaxed),
+            Place::DataBell => small(&control.data_bell.word),
+            Place::RoomBell => small(&control.room_bell.word),
+            Place::Closed => small(&control.closed.word),
+            Place::Slot(slot, word) => {
+                let slots = self.theirs.slots(ring);
+                let word = &slots[slot % slots.len()].words[word];
+                word.store(to(word.load(Relaxed)), Relaxed);
+            }
+        }
+    }
+
+    fn step(&mut self, step: Step) {
+        match step {
+            Step::Send(bytes) => self.send(bytes),
+            Step::Receive => {
+                self.receive();
+            }
+            Step::Look => {
+                self.watch.has_come(self.receiver.next());
+                self.watch.is_closed();
+            }
+            Step::Abandon => {
+                self.sender.abandon();
+                self.under_way = None;
+            }
+            Step::Close => self.sender.close().expect("wake"),
+            Step::Push(bytes, kind) => {
+                let bytes = bytes.min(self.their_sender.max_frame_bytes());
+                if self.their_sender.push(&message(2, bytes), bytes, kind) == Ok(true) {
+                    self.their_serial += 1;
+                }
+            }
+            Step::Pop => {
+                let _ = self.their_receiver.pop(&mut Vec::new());
+            }
+            Step::Store(ring, place, value) => self.change(ring, place, |_| value),
+            Step::Flip(ring, place, bit) => self.change(ring, place, |old| old ^ 1 << bit),
+            Step::Head(by) => self.change(0, Place::Head, |old| old.wrapping_add_signed(by)),
+            Step::Frame(slot, bytes, marks, ahead) => {
+                let word = frame_word(bytes, marks, self.their_serial.wrapping_add_signed(ahead));
+                self.change(1, Place::Slot(slot, 0), |_| word);
+            }
+            Step::Frames(bytes, marks, ahead) => {
+                let word = frame_word(bytes, marks, self.their_serial.wrapping_add_signed(ahead));
+                (0..self.theirs.slots(1).len()).for_each(|slot| self.change(1, Place::Slot(slot, 0), |_| word));
+            }
+            Step::Copy(from, to) => {
+                let slots = self.theirs.slots(1);
+                for word in 0..SLOT_WORDS {
+                    let old = slots[from % slots.len()].words[word].load(Relaxed);
+                    self.change(1, Place::Slot(to, word), |_| old);
+                }
+            }
+        }
+    }
+}
+
+fn place() -> impl Strategy<Value = Place> {
+    prop_oneof![
+        2 => Just(Place::Head),
+        1 => Just(Place::DataBell),
+        1 => Just(Place::RoomBell),
+        1 => Just(Place::Closed),
+        4 => (0..64_usize).prop_map(|slot| Place::Slot(slot, 0)),
+        2 => (0..64_usize, 0..SLOT_WORDS).prop_map(|(slot, word)| Place::Slot(slot, word)),
+    ]
+}
+
+fn value() -> impl Strategy<Value = u64> {
+    prop_oneof![any::<u64>(), 0..300_u64, Just(u64::MAX), (0..300_u64).prop_map(|v| u64::MAX - v), (0..64_u32).prop_map(|b| 1 << b)]
+}
+
+fn frame_bytes() -> impl Strategy<Value = u64> {
+    prop_oneof![0..=200_u64, 0..=0xffff_u64, (0..=256_u64, 0..=16_u64).prop_map(|(n, d)| (n * 128).saturating_sub(d))]
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    let sizes = || prop_oneof![3 => 0..=300_usize, 1 => 0..=20_000_usize];
+    let kind = prop::sample::select(vec![Kind::Last, Kind::Last, Kind::More, Kind::Abort]);
+    let ring = || 0..2_usize;
+    prop_oneof![
+        6 => sizes().prop_map(Step::Send),
+        8 => Just(Step::Receive),
+        1 => Just(Step::Look),
+        1 => Just(Step::Abandon),
+        1 => Just(Step::Close),
+        8 => (sizes().prop_map(|bytes| bytes & !7), kind).prop_map(|(bytes, kind)| Step::Push(bytes, kind)),
+        4 => Just(Step::Pop),
+        2 => (ring(), place(), value()).prop_map(|(ring, place, value)| Step::Store(ring, place, value)),
+        2 => (ring(), place(), 0..64_u32).prop_map(|(ring, place, bit)| Step::Flip(ring, place, bit)),
+        2 => (-40..300_i64).prop_map(Step::Head),
+        1 => (0..64_usize, frame_bytes(), 0..8_u64, -3..3_i64).prop_map(|(slot, bytes, marks, ahead)| Step::Frame(slot, bytes, marks, ahead)),
+        1 => (frame_bytes(), 0..8_u64, -3..3_i64).prop_map(|(bytes, marks, ahead)| Step::Frames(bytes, marks, ahead)),
+        1 => (0..64_usize, 0..64_usize).prop_map(|(from, to)| Step::Copy(from, to)),
+    ]
+}
+
+fn hostile_pair() -> impl Strategy<Value = Pair> {
+    prop_oneof![
+        prop::sample::select(vec![4, 8, 32, 128, 256]).prop_map(Pair::heap),
+        prop::sample::select(vec![32, 128]).prop_map(Pair::segment),
+    ]
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 1_500, ..ProptestConfig::default() })]
+
+    #[test]
+    fn nothing_the_other_side_writes_does_harm(
+        pair in hostile_pair(),
+        max_message in prop::sample::select(vec![0, 64, 1_000, 5_000, 40_000]),
+        steps in proptest::collection::vec(step(), 1..200),
+    ) {
+        let mut run = Run::new(pair, max_message);
+        for step in steps {
+            run.step(step);
+        }
+    }
+}
+
+/// Words change while they are read: what was checked must be what is used.
+#[test]
+fn nothing_it_writes_meanwhile_does_harm() {
+    for slots in [32, 128] {
+        let start = Instant::now();
+        let mut deaths = 0;
+        // On a busy machine the two may hardly run at the same time: then it takes longer until it is found out.
+        for seed in 0.. {
+            if start.elapsed() >= Duration::from_millis(if deaths > 0 { 300 } else { 20_000 }) {
+                break;
+            }
+            let pair = Pair::segment(slots);
+            let theirs = pair.worker.clone();
+            let over = AtomicBool::new(false);
+            thread::scope(|scope| {
+                scope.spawn(|| scribble(&theirs, seed, &over));
+                let mut run = Run::new(pair, 5_000);
+                let mut numbers = Numbers(seed);
+                for _ in 0..20_000 {
+                    run.send(numbers.below(3_000));
+                    if !run.receive() {
+                        deaths += 1;
+                        break;
+                    }
+                }
+                over.store(true, Relaxed);
+            });
+        }
+        assert!(deaths > 0, "it was not even noticed");
+    }
+}
+
+/// Writes plausible frames, and now and then rubbish, into both rings until it is over.
+fn scribble(region: &Region, seed: u64, over: &AtomicBool) {
+    let mut numbers = Numbers(!seed);
+    let slots = region.slots(1);
+    let mut serial = 1;
+    let mut position = 0;
+    while !over.load(Relaxed) {
+        let bytes = numbers.below(600) as u64;
+        // Hesitates between two words, so that a second look may find another.
+        for bytes in [bytes, 0xffff, bytes] {
+            slots[position % slots.len()].words[0].store(frame_word(bytes, 0, serial), Relaxed);
+        }
+        position += (bytes as usize + 8).div_ceil(128);
+        serial += 1;
+        let head = &region.control(0).head.word;
+        head.store(head.load(Relaxed) + numbers.below(3) as u64, Relaxed);
+        if numbers.below(1_000) == 0 {
+            let slot = &slots[numbers.below(slots.len())];
+            slot.words[numbers.below(SLOT_WORDS)].store(numbers.next(), Relaxed);
+        }
+        if numbers.below(16) == 0 {
+            thread::yield_now();
+        }
+    }
+}
+
+/// A sender that for ever begins messages and gives them up must not keep us from looking at the clock.
+#[test]
+fn a_flood_of_abandoned_messages_does_not_hold_a_receiver() {
+    const SLOTS: u64 = 1024;
+    const FRAME_SLOTS: u64 = 16;
+    let pair = Pair::heap(SLOTS as usize);
+    let head = || pair.parent.control(1).head.word.load(Relaxed);
+    // Only the frame words: writing is so much quicker than reading that the ring is never empty.
+    let (mut position, mut serial) = (0, 1);
+    let mut fill = || {
+        while position - head() + FRAME_SLOTS < SLOTS {
+            let mark = if serial % 2 == 1 { 1 } else { 4 };
+            let word = frame_word(FRAME_SLOTS * 128 - 8, mark, serial);
+            pair.worker.slots(1)[(position % SLOTS) as usize].words[0].store(word, Relaxed);
+            position += FRAME_SLOTS;
+            serial += 1;
+        }
+    };
+    fill();
+    let over = AtomicBool::new(false);
+    thread::scope(|scope| {
+        scope.spawn(|| {
+            let until = Instant::now() + Duration::from_secs(5);
+            while !over.load(Relaxed) && Instant::now() < until {
+                fill();
+            }
+        });
+        let mut receiver = Receiver::new(&pair.parent, Side::Parent, 1 << 20);
+        let mut buffer = Vec::new();
+        let mut longest = 0;
+        for _ in 0..1_000 {
+            let before = head();
+            assert_eq!(receiver.receive(&mut buffer).expect("in good form"), None);
+            longest = longest.max(head() - before);
+        }
+        over.store(true, Relaxed);
+        assert!(longest <= SLOTS, "one call took {longest} slots");
+    });
+}
+
+#[test]
+fn a_sleep_ends_at_its_deadline_whatever_is_in_the_bells() {
+    let pair = Pair::segment(32);
+    let watch = Watch::new(&pair.parent, Side::Parent);
+    let over = AtomicBool::new(false);
+    thread::scope(|scope| {
+        scope.spawn(|| {
+            let mut numbers = Numbers(1);
+            while !over.load(Relaxed) {
+                let mark = numbers.below(4) as u32;
+                pair.worker.control(1).data_bell.word.store(mark, Relaxed);
+                pair.worker.control(0).room_bell.word.store(mark, Relaxed);
+                thread::yield_now();
+            }
+        });
+        for round in 0..100 {
+            let deadline = Instant::now() + Duration::from_millis(1);
+            while Instant::now() < deadline {
+                if round % 2 == 0 {
+                    watch.arm(Sleeper::Resident);
+                    watch.sleep(Sleeper::Resident, Some(deadline)).expect("futex");
+                } else {
+                    watch.arm_for_room();
+                    watch.sleep_for_room(Some(deadline)).expect("futex");
+                }
+            }
+            assert!(deadline.elapsed() < Duration::from_secs(4));
+        }
+        over.store(true, Relaxed);
+    });
+}

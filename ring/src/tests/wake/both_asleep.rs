@@ -1,0 +1,114 @@
+//! A scheduler on one thread: sender and receiver in random turns, with their bells, sleeps and tickets. Never do both sleep while there is
+//! something for one of them to do.
+
+use std::collections::VecDeque;
+
+use crate::sync::atomic::Ordering::Relaxed;
+use crate::tests::common::{Numbers, Pair, message};
+use crate::{Progress, Room, Side, Sleeper, Watch};
+
+/// The consumer empties the ring and falls asleep between the producer's look at its position and what it publishes then.
+#[test]
+fn a_sender_that_finds_no_room_has_published_nothing_unheard() {
+    let pair = Pair::heap(128);
+    let (mut sender, mut receiver) = pair.ends(1 << 20);
+    let (watch, sending) = (Watch::new(&pair.worker, Side::Worker), Watch::new(&pair.parent, Side::Parent));
+    let mut buffer = Vec::new();
+    for _ in 0..64 {
+        assert_eq!(sender.send(&[1], 8).unwrap(), Progress::Sent);
+    }
+    while receiver.receive(&mut buffer).unwrap().is_some() {}
+    let jumps = message(2, 32 * 128 - 8);
+    assert_eq!(sender.send(&jumps, jumps.len() * 8).unwrap(), Progress::Sent);
+
+    let head = &pair.parent.control(0).head.word;
+    let seen = head.load(Relaxed);
+    while receiver.receive(&mut buffer).unwrap().is_some() {}
+    let published = head.load(Relaxed);
+    watch.arm(Sleeper::Resident);
+    assert!(!watch.has_come(receiver.next()));
+
+    let before = sender.wakeups();
+    head.store(seen, Relaxed);
+    let longest = message(3, 64 * 128 - 8);
+    let sent = sender.send(&longest, longest.len() * 8).unwrap();
+    head.store(published, Relaxed);
+    let Progress::NoRoom(room) = sent else { panic!("{sent:?}: half a ring has no room beside what was not consumed") };
+    assert!(sending.has_room(room) || sender.wakeups() > before, "both sides sleep");
+    assert!(!watch.has_come(receiver.next()) || sender.wakeups() > before, "something is there, and nobody was woken");
+}
+
+struct Run {
+    pair: Pair,
+    numbers: Numbers,
+    /// How often, of 16 turns, it is the receiver's.
+    receives: usize,
+}
+
+impl Run {
+    /// A message that may be small, as long as a frame gets, or of several fragments.
+    fn size(&mut self, slots: usize) -> usize {
+        let longest = slots.min(512) * 64 - 8;
+        match self.numbers.below(12) {
+            0 => self.numbers.below(longest + 1),
+            1 => self.numbers.below(longest * 3),
+            2 => longest,
+            3..6 => self.numbers.below(600),
+            _ => self.numbers.below(57),
+        }
+    }
+
+    fn go(mut self, slots: usize, turns: usize) {
+        let (mut sender, mut receiver) = self.pair.ends(1 << 22);
+        let (watch, sending) = (Watch::new(&self.pair.worker, Side::Worker), Watch::new(&self.pair.parent, Side::Parent));
+        let mut sent = VecDeque::new();
+        let mut buffer = Vec::new();
+        let mut receiver_sleeps = false;
+        let mut waiting: Option<(usize, Vec<u64>, Room)> = None;
+        for turn in 0..turns {
+            if turn % 64 == 0 {
+                self.receives = 1 + self.numbers.below(15);
+            }
+            receiver_sleeps &= self.pair.parent.control(0).data_bell.word.load(Relaxed) != 0;
+            let sender_sleeps = waiting.as_ref().is_some_and(|(.., room)| !sending.has_room(*room));
+            assert!(!receiver_sleeps || !sender_sleeps, "both sleep in turn {turn}");
+            if self.numbers.below(16) < self.receives && !receiver_sleeps {
+                match receiver.receive(&mut buffer).expect("an honest sender") {
+                    Some(bytes) => assert_eq!(Some((bytes, buffer.clone())), sent.pop_front(), "turn {turn}"),
+                    None => {
+                        watch.arm(Sleeper::Resident);
+                        receiver_sleeps = !watch.has_come(receiver.next());
+                        if !receiver_sleeps {
+                            watch.disarm();
+                        }
+                    }
+                }
+            } else if !sender_sleeps {
+                let (bytes, words) = match waiting.take() {
+                    Some(_) if self.numbers.below(8) == 0 => {
+                        sender.abandon();
+                        continue;
+                    }
+                    Some((bytes, words, _)) => (bytes, words),
+                    None => {
+                        let bytes = self.size(slots);
+                        (bytes, message(turn as u64, bytes))
+                    }
+                };
+                match sender.send(&words, bytes).expect("an honest receiver") {
+                    Progress::Sent => sent.push_back((bytes, words)),
+                    Progress::NoRoom(room) => waiting = Some((bytes, words, room)),
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn never_do_both_sides_sleep() {
+    for seed in 1..40 {
+        for slots in [4, 8, 16, 32, 64, 128, 256, 512, 1024, 2048] {
+            Run { pair: Pair::heap(slots), numbers: Numbers(seed), receives: 8 }.go(slots, 1500);
+        }
+    }
+}

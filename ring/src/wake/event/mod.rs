@@ -1,0 +1,6 @@
+//! Wake-ups without a futex.
+
+pub(crate) mod proxy;
+#[cfg_attr(not(loom), expect(unsafe_code, reason = "events in shared memory"))]
+pub(crate) mod raw_event;
+pub(crate) mod waiters;

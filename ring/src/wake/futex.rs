@@ -1,0 +1,116 @@
+//! Waiting on a word of memory that other processes share: the futex system call, without policy.
+//!
+//! The only place that looks at its errno. Always the shared form, never `FUTEX_PRIVATE_FLAG`: two processes map the word at different
+//! addresses. Waiters carry a set of bits and a wake-up names the bits it means, so that two sleepers on one word can be told apart.
+
+use std::io;
+use std::time::Instant;
+
+use crate::sync::atomic::AtomicU32;
+use crate::wake::wait_end::Ended;
+
+#[cfg(not(loom))]
+mod imp {
+    use super::*;
+    use nix::time::{ClockId, clock_gettime};
+
+    /// Sleeps while `word` is `expected`, at most until `deadline`. A signal resumes the sleep to the same deadline.
+    pub(crate) fn wait(word: &AtomicU32, expected: u32, bits: u32, deadline: Option<Instant>) -> io::Result<Ended> {
+        // FUTEX_WAIT_BITSET takes an absolute time of the monotonic clock, so a signal does not prolong the wait.
+        let until = match deadline {
+            None => None,
+            Some(at) => {
+                let left = at.saturating_duration_since(Instant::now());
+                let now = std::time::Duration::from(clock_gettime(ClockId::CLOCK_MONOTONIC)?);
+                // A deadline too far away for the kernel's clock is no deadline.
+                now.checked_add(left).and_then(|t| {
+                    // Its type has another name, and a deprecated one, with each C library.
+                    let tv_sec = t.as_secs().try_into().ok()?;
+                    Some(libc::timespec { tv_sec, tv_nsec: libc::c_long::from(t.subsec_nanos() as i32) })
+                })
+            }
+        };
+        let timeout = until.as_ref().map_or(std::ptr::null(), std::ptr::from_ref);
+        loop {
+            // SAFETY: the word is a live, aligned u32; `timeout` is null or points to a timespec that outlives the call; the kernel
+            // only reads both.
+            let r = unsafe {
+                libc::syscall(libc::SYS_futex, word.as_ptr(), libc::FUTEX_WAIT_BITSET, expected, timeout, std::ptr::null::<u32>(), bits)
+            };
+            if r == 0 {
+                return Ok(Ended::Look);
+            }
+            let error = io::Error::last_os_error();
+            match error.raw_os_error() {
+                Some(libc::EAGAIN) => return Ok(Ended::Look),
+                Some(libc::ETIMEDOUT) => return Ok(Ended::TimedOut),
+                Some(libc::EINTR) => {}
+                _ => return Err(error),
+            }
+        }
+    }
+
+    /// Wakes all that sleep on `word` with one of `bits`, which must not be zero. Returns how many slept.
+    pub(crate) fn wake(word: &AtomicU32, bits: u32) -> io::Result<usize> {
+        // SAFETY: the word is a live, aligned u32 whose address is only used as a key.
+        let r = unsafe {
+            libc::syscall(
+                libc::SYS_futex,
+                word.as_ptr(),
+                libc::FUTEX_WAKE_BITSET,
+                libc::c_int::MAX,
+                std::ptr::null::<libc::timespec>(),
+                std::ptr::null::<u32>(),
+                bits,
+            )
+        };
+        usize::try_from(r).map_err(|_| io::Error::last_os_error())
+    }
+}
+
+#[cfg(loom)]
+mod imp {
+    //! The kernel's queue of waiters, modelled: a waiter sleeps until it was taken out of the queue, never longer, never shorter.
+    use super::*;
+    use loom::sync::{Condvar, Mutex};
+
+    struct Waiter {
+        word: usize,
+        bits: u32,
+        ticket: usize,
+    }
+
+    loom::lazy_static! {
+        static ref QUEUE: Mutex<(usize, Vec<Waiter>)> = Mutex::new((0, Vec::new()));
+        static ref WOKEN: Condvar = Condvar::new();
+    }
+
+    pub(crate) fn wait(word: &AtomicU32, expected: u32, bits: u32, _deadline: Option<Instant>) -> io::Result<Ended> {
+        let key = std::ptr::from_ref(word).addr();
+        let mut queue = QUEUE.lock().unwrap();
+        if word.load(loom::sync::atomic::Ordering::SeqCst) != expected {
+            return Ok(Ended::Look);
+        }
+        let ticket = queue.0;
+        queue.0 += 1;
+        queue.1.push(Waiter { word: key, bits, ticket });
+        while queue.1.iter().any(|w| w.ticket == ticket) {
+            queue = WOKEN.wait(queue).unwrap();
+        }
+        Ok(Ended::Look)
+    }
+
+    pub(crate) fn wake(word: &AtomicU32, bits: u32) -> io::Result<usize> {
+        let key = std::ptr::from_ref(word).addr();
+        let mut queue = QUEUE.lock().unwrap();
+        let before = queue.1.len();
+        queue.1.retain(|w| w.word != key || w.bits & bits == 0);
+        let woken = before - queue.1.len();
+        if woken > 0 {
+            WOKEN.notify_all();
+        }
+        Ok(woken)
+    }
+}
+
+pub(crate) use imp::{wait, wake};
