@@ -346,7 +346,7 @@ impl End {
         // everybody looks at the state before.
         let mut patience = Backoff::default();
         while self.waiting_for_data.load(Ordering::Relaxed) > 0 || self.waiting_for_room.load(Ordering::Relaxed) > 0 {
-            let woken = self.watch.wake_local(Sleeper::Guest).and_then(|_| self.watch.wake_local_for_room());
+            let woken = self.watch.wake_local(Sleeper::Waiter).and_then(|_| self.watch.wake_local_for_space());
             if woken.is_err() {
                 break;
             }
@@ -365,7 +365,7 @@ impl End {
         self.outbox.stir();
         let mut patience = Backoff::default();
         while self.attention.load(Ordering::Relaxed) && self.waiting_for_data.load(Ordering::Relaxed) > 0 {
-            if self.watch.wake_local(Sleeper::Guest).is_err() {
+            if self.watch.wake_local(Sleeper::Waiter).is_err() {
                 break;
             }
             patience.pause();

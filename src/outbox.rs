@@ -8,7 +8,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
 use std::time::Instant;
 
-use coprocess_ring::{ChannelError, Misbehaved, Progress, Room, Sender};
+use coprocess_ring::{ChannelError, Misbehaved, Progress, Sender, Space};
 
 use crate::emissions::EmissionId;
 use crate::end::End;
@@ -249,7 +249,7 @@ impl Outbox {
                 out.count(message);
                 Ok(())
             }
-            Ok(Progress::NoRoom(room)) => self.send_without_room(end, out, message, patience, room),
+            Ok(Progress::NoSpace(room)) => self.send_without_room(end, out, message, patience, room),
             Err(error) => {
                 drop(out);
                 Err(end.channel_failed(error).into())
@@ -422,7 +422,7 @@ impl Outbox {
         mut out: MutexGuard<'a, Out>,
         message: &mut Message<'_>,
         patience: Patience,
-        room: Room,
+        room: Space,
     ) -> Step<()> {
         out.waits_for_room = out.waits_for_room.wrapping_add(1);
         if let Some(kind) = patience.keeps(message) {
@@ -579,7 +579,7 @@ impl Outbox {
         message: &Message<'_>,
         is_own: bool,
         deadline: Option<Instant>,
-        mut room: Option<Room>,
+        mut room: Option<Space>,
     ) -> (MutexGuard<'a, Out>, Step<()>) {
         loop {
             let waited = match room {
@@ -609,7 +609,7 @@ impl Outbox {
                         out.count(message);
                         Ok(())
                     }
-                    Ok(Progress::NoRoom(more)) => {
+                    Ok(Progress::NoSpace(more)) => {
                         room = Some(more);
                         continue;
                     }

@@ -5,7 +5,7 @@
 
 use std::time::Instant;
 
-use coprocess_ring::Room;
+use coprocess_ring::Space;
 
 use crate::end::End;
 use crate::error::{Error, Result};
@@ -21,9 +21,9 @@ impl End {
 
     /// Waits until there is room, moving what has arrived out of the way of the other side, which may be waiting for room, too. `crowded` is
     /// called while the bound of that is reached.
-    pub(crate) fn wait_for_room(&self, room: Room, deadline: Option<Instant>, crowded: impl Fn()) -> Result<()> {
+    pub(crate) fn wait_for_room(&self, room: Space, deadline: Option<Instant>, crowded: impl Fn()) -> Result<()> {
         loop {
-            if self.watch.has_room(room) {
+            if self.watch.has_space(room) {
                 return Ok(());
             }
             self.check_open()?;
@@ -50,21 +50,21 @@ impl End {
                 // The other side goes on, and may be waiting for more of it.
                 continue;
             }
-            let ready = || self.watch.has_room(room) || self.is_over() || self.is_gone();
+            let ready = || self.watch.has_space(room) || self.is_over() || self.is_gone();
             if self.spin_for_room.spin(deadline, ready) {
                 continue;
             }
             let start = Instant::now();
             let slept = {
                 let _sleeping = self.sleeping_for_room();
-                self.watch.arm_for_room();
+                self.watch.arm_for_space();
                 let slept = if ready() {
                     Ok(true)
                 } else {
                     Counters::add(&self.counters.sleeps);
-                    self.watch.sleep_for_room(deadline)
+                    self.watch.sleep_for_space(deadline)
                 };
-                self.watch.disarm_for_room();
+                self.watch.disarm_for_space();
                 slept
             };
             slept.map_err(|e| self.channel_failed(e.into()))?;

@@ -74,8 +74,9 @@ pub use error::{ChannelError, Misbehaved, SegmentError};
 pub use pair::region::Region;
 #[cfg(not(loom))]
 pub use pair::segment::{Backend, MAX_NAME, Segment};
-pub use queue::progress::{Progress, Room};
-pub use queue::receiver::{Next, Receiver};
+pub use queue::cursor::NextFrame;
+pub use queue::progress::{Progress, Space};
+pub use queue::receiver::Receiver;
 pub use queue::sender::Sender;
 pub use queue::watch::{PeerReport, Watch};
 pub use shm::layout::{ABI_VERSION, MAX_CAPACITY, MIN_CAPACITY};

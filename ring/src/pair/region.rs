@@ -1,4 +1,4 @@
-//! The memory of a pair, and the bells in it, whatever the memory is made of.
+//! The memory of a pair, and the doorbells in it, whatever the memory is made of.
 
 use std::fmt;
 #[cfg(not(loom))]
@@ -14,30 +14,32 @@ use crate::shm::layout::{Control, Slot};
 use crate::shm::mapped::Mapped;
 #[cfg(not(loom))]
 use crate::shm::memfd;
-use crate::shm::memory::Backing;
+use crate::shm::memory::Memory;
 #[cfg(not(loom))]
 use crate::side::Side;
-use crate::wake::doorbell::Bell;
-use crate::wake::doorbell_id::Place;
-use crate::wake::primitive::Doorbell;
+use crate::wake::doorbell::Doorbell;
+use crate::wake::doorbell_id::DoorbellId;
+#[cfg(all(loom, test))]
+use crate::wake::event::proxy::Proxy;
+use crate::wake::primitive::Primitive;
 #[cfg(not(loom))]
 use crate::wake::wakeup::Wakeup;
 
 /// The two rings of a pair. Cheap to clone; the memory lives as long as the last clone.
 #[derive(Clone)]
 pub struct Region {
-    backing: Arc<Backing>,
-    doorbell: Doorbell,
+    memory: Arc<Memory>,
+    primitive: Primitive,
 }
 
 impl fmt::Debug for Region {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Region").field("capacity", &size_of_val(self.slots(0))).field("doorbell", &self.doorbell).finish()
+        f.debug_struct("Region").field("capacity", &size_of_val(self.slots(0))).field("primitive", &self.primitive).finish()
     }
 }
 
 impl Region {
-    /// Makes a segment whose rings have room for `capacity` bytes each, rounded up to a power of two, at least [`MIN_CAPACITY`](crate::MIN_CAPACITY).
+    /// Makes a segment whose rings have space for `capacity` bytes each, rounded up to a power of two, at least [`MIN_CAPACITY`](crate::MIN_CAPACITY).
     ///
     /// The returned file is close-on-exec and sealed: nobody who gets hold of it can shrink or grow it. All its memory is
     /// reserved, so that a lack of memory is an error here and never a SIGBUS later. Once the other side has attached, call
@@ -57,7 +59,7 @@ impl Region {
     #[cfg(not(loom))]
     pub fn create(capacity: usize) -> Result<(Region, OwnedFd), SegmentError> {
         let (mapped, file) = memfd::create(capacity)?;
-        Ok((Region::made(mapped, Wakeup::Futex, 0)?, file))
+        Ok((Region::from_created(mapped, Wakeup::Futex, 0)?, file))
     }
 
     /// Maps a segment that another process made.
@@ -80,7 +82,7 @@ impl Region {
     /// ```
     #[cfg(not(loom))]
     pub fn attach(file: impl AsFd, capacity: usize) -> Result<Region, SegmentError> {
-        Region::found(memfd::attach(file, capacity)?, Wakeup::Futex, 0)
+        Region::from_attached(memfd::attach(file, capacity)?, Wakeup::Futex, 0)
     }
 
     /// Makes sure that the segment stays as it was made, once the other side has attached to it.
@@ -115,24 +117,24 @@ impl Region {
 
     /// Over memory that this side, the parent, has made.
     #[cfg(not(loom))]
-    pub(crate) fn made(mapped: Mapped, wakeup: Wakeup, nonce: u64) -> Result<Region, SegmentError> {
-        let backing = Arc::new(Backing::Mapped(mapped));
-        let region = Region { doorbell: Doorbell::new(wakeup, &backing, Side::Parent)?, backing };
+    pub(crate) fn from_created(mapped: Mapped, wakeup: Wakeup, nonce: u64) -> Result<Region, SegmentError> {
+        let memory = Arc::new(Memory::Mapped(mapped));
+        let region = Region { primitive: Primitive::new(wakeup, &memory, Side::Parent)?, memory };
         // Last: with it the segment is complete.
-        match &*region.backing {
-            Backing::Mapped(mapped) => mapped.publish(nonce, wakeup.word()),
+        match &*region.memory {
+            Memory::Mapped(mapped) => mapped.publish(nonce, wakeup.word()),
             #[cfg(test)]
-            Backing::Heap { .. } => {}
+            Memory::Heap { .. } => {}
         }
         Ok(region)
     }
 
     /// Over memory that the parent has made.
     #[cfg(not(loom))]
-    pub(crate) fn found(mapped: Mapped, wakeup: Wakeup, nonce: u64) -> Result<Region, SegmentError> {
+    pub(crate) fn from_attached(mapped: Mapped, wakeup: Wakeup, nonce: u64) -> Result<Region, SegmentError> {
         mapped.check(nonce, wakeup.word())?;
-        let backing = Arc::new(Backing::Mapped(mapped));
-        Ok(Region { doorbell: Doorbell::new(wakeup, &backing, Side::Worker)?, backing })
+        let memory = Arc::new(Memory::Mapped(mapped));
+        Ok(Region { primitive: Primitive::new(wakeup, &memory, Side::Worker)?, memory })
     }
 
     /// Says by what the end of the other side is known: a descriptor of its process that is readable then, if there is one, and a socket whose other end it
@@ -142,17 +144,8 @@ impl Region {
     ///
     /// What the system says of the copy.
     #[cfg(not(loom))]
-    #[cfg_attr(not(feature = "raw-sync"), expect(unused_variables, reason = "no event is there that could hang"))]
-    pub fn mind(&self, process: Option<BorrowedFd<'_>>, lifeline: BorrowedFd<'_>) -> std::io::Result<()> {
-        match &self.doorbell {
-            Doorbell::Futex => {}
-            #[cfg(feature = "raw-sync")]
-            Doorbell::Event(relay) => relay.mind(crate::wake::event::proxy::Other {
-                process: process.map(|fd| fd.try_clone_to_owned()).transpose()?,
-                lifeline: lifeline.try_clone_to_owned()?,
-            }),
-        }
-        Ok(())
+    pub fn set_peer_liveness(&self, process: Option<BorrowedFd<'_>>, lifeline: BorrowedFd<'_>) -> std::io::Result<()> {
+        self.primitive.set_peer_liveness(process, lifeline)
     }
 
     /// The same over ordinary memory, for models and tests.
@@ -160,29 +153,25 @@ impl Region {
     pub fn heap(slots: usize) -> Region {
         let ring = || (0..slots).map(|_| Slot::new()).collect();
         let controls = Box::new([Control::new(), Control::new()]);
-        let backing = Backing::Heap { controls, events: Box::new(EventBlock::new()), slots: [ring(), ring()] };
-        Region { backing: Arc::new(backing), doorbell: Doorbell::Futex }
+        let memory = Memory::Heap { controls, events: Box::new(EventBlock::new()), slots: [ring(), ring()] };
+        Region { memory: Arc::new(memory), primitive: Primitive::Futex }
     }
 
     /// Says that nothing will be waited for any more, nor sent, but for what this process tells itself.
     #[cfg(not(loom))]
     pub(crate) fn retire(&self) {
-        match &self.doorbell {
-            Doorbell::Futex => {}
-            #[cfg(feature = "raw-sync")]
-            Doorbell::Event(relay) => relay.stop(),
-        }
+        self.primitive.retire();
     }
 
     #[cfg(all(test, any(loom, feature = "raw-sync")))]
-    pub(crate) fn backing(&self) -> Arc<Backing> {
-        self.backing.clone()
+    pub(crate) fn memory(&self) -> Arc<Memory> {
+        self.memory.clone()
     }
 
-    /// The same memory, with other bells.
+    /// The same memory, with other doorbells.
     #[cfg(all(loom, test))]
-    pub(crate) fn with_events(&self, relay: crate::wake::event::proxy::Relay) -> Region {
-        Region { backing: self.backing.clone(), doorbell: Doorbell::Event(relay) }
+    pub(crate) fn with_events(&self, proxy: Proxy) -> Region {
+        Region { memory: self.memory.clone(), primitive: Primitive::Event(proxy) }
     }
 
     /// Bytes of each ring.
@@ -193,21 +182,21 @@ impl Region {
 
     #[inline]
     pub(crate) fn control(&self, ring: usize) -> &Control {
-        self.backing.control(ring)
+        self.memory.control(ring)
     }
 
     #[inline]
     pub(crate) fn slots(&self, ring: usize) -> &[Slot] {
-        self.backing.slots(ring)
+        self.memory.slots(ring)
     }
 
     #[inline]
-    pub(crate) fn data_bell(&self, ring: usize) -> Bell<'_> {
-        Bell::new(&self.control(ring).data_bell.word, &self.doorbell, Place::data(ring))
+    pub(crate) fn data_doorbell(&self, ring: usize) -> Doorbell<'_> {
+        Doorbell::new(&self.control(ring).data_doorbell.word, &self.primitive, DoorbellId::data(ring))
     }
 
     #[inline]
-    pub(crate) fn room_bell(&self, ring: usize) -> Bell<'_> {
-        Bell::new(&self.control(ring).room_bell.word, &self.doorbell, Place::room(ring))
+    pub(crate) fn space_doorbell(&self, ring: usize) -> Doorbell<'_> {
+        Doorbell::new(&self.control(ring).space_doorbell.word, &self.primitive, DoorbellId::space(ring))
     }
 }

@@ -79,7 +79,7 @@ enum Access {
 }
 
 impl Segment {
-    /// Makes a segment whose rings have room for `capacity` bytes each, rounded up to a power of two, at least [`MIN_CAPACITY`](crate::MIN_CAPACITY).
+    /// Makes a segment whose rings have space for `capacity` bytes each, rounded up to a power of two, at least [`MIN_CAPACITY`](crate::MIN_CAPACITY).
     ///
     /// # Errors
     ///
@@ -93,13 +93,13 @@ impl Segment {
         match backend {
             Backend::Memfd => {
                 let (mapped, file) = memfd::create(capacity)?;
-                let region = Region::made(mapped, wakeup, 0)?;
+                let region = Region::from_created(mapped, wakeup, 0)?;
                 Ok((region, Segment { wakeup, access: Access::File(file) }))
             }
             #[cfg(feature = "named")]
             Backend::Named => {
                 let (mapped, name) = named::create(capacity)?;
-                let region = Region::made(mapped, wakeup, name.nonce())?;
+                let region = Region::from_created(mapped, wakeup, name.nonce())?;
                 Ok((region, Segment { wakeup, access: Access::Name(name) }))
             }
             #[cfg(not(feature = "named"))]
@@ -163,11 +163,11 @@ impl Segment {
         let (Some(backend), Some(wakeup)) = (Backend::from_number(backend), Wakeup::from_number(wakeup)) else { return Err(UNKNOWN) };
         Segment::check(backend, wakeup)?;
         match (backend, file) {
-            (Backend::Memfd, Some(file)) if name.is_empty() => Region::found(memfd::attach(file, capacity)?, wakeup, 0),
+            (Backend::Memfd, Some(file)) if name.is_empty() => Region::from_attached(memfd::attach(file, capacity)?, wakeup, 0),
             #[cfg(feature = "named")]
             (Backend::Named, None) => {
                 let (mapped, nonce) = named::attach(name, capacity)?;
-                Region::found(mapped, wakeup, nonce)
+                Region::from_attached(mapped, wakeup, nonce)
             }
             _ => Err(UNKNOWN),
         }

@@ -3,16 +3,16 @@
 use crate::error::Misbehaved;
 use crate::pair::region::Region;
 use crate::queue::copy::load_words;
-use crate::queue::cursor::{Cursor, Expected, peek};
-use crate::queue::frame::{Frame, JUMP, Kind, length, max_frame_bytes, period, reached};
+use crate::queue::cursor::{Cursor, NextFrame, peek};
+use crate::queue::frame::{Frame, FrameKind, JUMP, length, max_frame_bytes, period, reached};
 use crate::sync::atomic::Ordering;
 
 /// Goes ahead of a consumer and looks at frames without taking them.
 #[derive(Debug)]
-pub(crate) struct Scout {
+pub(crate) struct Lookahead {
     cursor: Cursor,
     /// Whether the frames before it are the beginning of a message.
-    amid: bool,
+    mid_message: bool,
 }
 
 /// The receiving side of a ring.
@@ -54,15 +54,15 @@ impl Consumer {
         self.cursor.head
     }
 
-    pub(crate) fn expected(&self) -> Expected {
-        self.cursor.expected()
+    pub(crate) fn next_frame(&self) -> NextFrame {
+        self.cursor.next_frame()
     }
 
     /// Takes the next frame out of the ring, appending its payload to `into`.
     #[inline]
     pub(crate) fn pop(&mut self, into: &mut Vec<u64>) -> Result<Option<Frame>, Misbehaved> {
         let slots = self.region.slots(self.ring);
-        let Some(word) = peek(slots, self.expected())? else {
+        let Some(word) = peek(slots, self.next_frame())? else {
             return Ok(None);
         };
         let bytes = length(word);
@@ -71,44 +71,51 @@ impl Consumer {
         }
         load_words(slots, self.cursor.head, bytes.div_ceil(8), into);
         let left_out = self.cursor.step(word, bytes, self.slots)?;
-        let made_room = left_out || self.cursor.head.wrapping_sub(self.published) >= self.period();
-        if made_room {
+        let made_space = left_out || self.cursor.head.wrapping_sub(self.published) >= self.period();
+        if made_space {
             self.publish_head();
             if self.end.is_some_and(|end| reached(self.cursor.head, end)) {
                 return Err(Misbehaved::Afterwards);
             }
         }
-        Ok(Some(Frame(if made_room { word | JUMP } else { word })))
+        Ok(Some(Frame(if made_space { word | JUMP } else { word })))
     }
 
-    /// One that starts here. `amid`: what was taken last is the beginning of a message.
-    pub(crate) fn scout(&self, amid: bool) -> Scout {
-        Scout { cursor: self.cursor, amid }
+    /// One that starts here. `mid_message`: what was taken last is the beginning of a message.
+    pub(crate) fn lookahead(&self, mid_message: bool) -> Lookahead {
+        Lookahead { cursor: self.cursor, mid_message }
     }
 
-    /// Sends a scout over what has come since, at most so many frames: `see` is shown each message of one frame of `words` words. The scout starts anew if this consumer
+    /// Sends a lookahead over what has come since, at most so many frames: `see` is shown each message of one frame of `words` words. The lookahead starts anew if this consumer
     /// has overtaken it. Returns whether it has come to an end. What it finds wrong this consumer will find, too.
-    pub(crate) fn look_ahead(&self, scout: &mut Scout, amid: bool, most: usize, words: usize, mut see: impl FnMut(&[u64])) -> bool {
-        if reached(self.cursor.head, scout.cursor.head) {
-            *scout = self.scout(amid);
+    pub(crate) fn look_ahead(
+        &self,
+        lookahead: &mut Lookahead,
+        mid_message: bool,
+        most: usize,
+        words: usize,
+        mut see: impl FnMut(&[u64]),
+    ) -> bool {
+        if reached(self.cursor.head, lookahead.cursor.head) {
+            *lookahead = self.lookahead(mid_message);
         }
         let slots = self.region.slots(self.ring);
         let mut into = Vec::new();
         for _ in 0..most {
-            let Ok(Some(word)) = peek(slots, scout.cursor.expected()) else { return true };
-            let (start, bytes, frame) = (scout.cursor.head, length(word), Frame(word));
-            if bytes > max_frame_bytes(self.slots) || scout.cursor.step(word, bytes, self.slots).is_err() {
+            let Ok(Some(word)) = peek(slots, lookahead.cursor.next_frame()) else { return true };
+            let (start, bytes, frame) = (lookahead.cursor.head, length(word), Frame(word));
+            if bytes > max_frame_bytes(self.slots) || lookahead.cursor.step(word, bytes, self.slots).is_err() {
                 return true;
             }
-            if frame.kind() == Kind::Last && !scout.amid && bytes == words.saturating_mul(8) {
+            if frame.kind() == FrameKind::Last && !lookahead.mid_message && bytes == words.saturating_mul(8) {
                 into.clear();
                 load_words(slots, start, words, &mut into);
                 see(&into);
             }
-            scout.amid = match frame.kind() {
-                Kind::Last | Kind::Abort => false,
-                Kind::More => true,
-                Kind::Skip => scout.amid,
+            lookahead.mid_message = match frame.kind() {
+                FrameKind::Last | FrameKind::Abort => false,
+                FrameKind::More => true,
+                FrameKind::Skip => lookahead.mid_message,
             };
         }
         false

@@ -7,7 +7,7 @@ use crate::sync::atomic::Ordering;
 
 /// Where a consumer looks next: enough to see whether something is there without owning the consumer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Expected {
+pub struct NextFrame {
     position: u64,
     serial: u64,
     wrapped: bool,
@@ -28,8 +28,8 @@ pub(super) struct Cursor {
 
 impl Cursor {
     #[inline]
-    pub(super) fn expected(&self) -> Expected {
-        Expected { position: self.head, serial: self.serial, wrapped: self.wrapped }
+    pub(super) fn next_frame(&self) -> NextFrame {
+        NextFrame { position: self.head, serial: self.serial, wrapped: self.wrapped }
     }
 
     /// Goes behind a frame of `bytes`. Returns whether the frame has left out slots.
@@ -59,7 +59,7 @@ impl Cursor {
 
 /// The frame word at the expected place, if its frame is there.
 #[inline]
-pub(crate) fn peek(slots: &[Slot], expected: Expected) -> Result<Option<u64>, Misbehaved> {
+pub(crate) fn peek(slots: &[Slot], expected: NextFrame) -> Result<Option<u64>, Misbehaved> {
     // Acquire: the payload words; pairs with the Release in `Producer::push`.
     let word = slot_at(slots, expected.position).frame().load(Ordering::Acquire);
     let serial = word >> SERIAL_SHIFT;

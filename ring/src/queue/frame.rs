@@ -42,15 +42,15 @@ pub(super) fn serial_after(serial: u64) -> u64 {
     (serial.wrapping_add(1) & SERIAL_MASK).max(1)
 }
 
-/// Whether `position` is `mark` or beyond. Positions run freely: a difference in the lower half of their range means "reached".
+/// Whether `position` is `target` or beyond. Positions run freely: a difference in the lower half of their range means "reached".
 #[inline]
-pub(crate) fn reached(position: u64, mark: u64) -> bool {
-    position.wrapping_sub(mark) <= u64::MAX / 2
+pub(crate) fn reached(position: u64, target: u64) -> bool {
+    position.wrapping_sub(target) <= u64::MAX / 2
 }
 
 /// What a frame says about the message it belongs to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Kind {
+pub(crate) enum FrameKind {
     /// The message, or its last fragment.
     Last,
     /// The message goes on in the next frame.
@@ -61,14 +61,14 @@ pub(crate) enum Kind {
     Skip,
 }
 
-impl Kind {
+impl FrameKind {
     #[inline]
     pub(super) fn flags(self) -> u64 {
         match self {
-            Kind::Last => 0,
-            Kind::More => MORE,
-            Kind::Abort => ABORT,
-            Kind::Skip => MORE | ABORT,
+            FrameKind::Last => 0,
+            FrameKind::More => MORE,
+            FrameKind::Abort => ABORT,
+            FrameKind::Skip => MORE | ABORT,
         }
     }
 }
@@ -85,18 +85,18 @@ impl Frame {
     }
 
     #[inline]
-    pub(crate) fn kind(self) -> Kind {
+    pub(crate) fn kind(self) -> FrameKind {
         match self.0 & (MORE | ABORT) {
-            0 => Kind::Last,
-            MORE => Kind::More,
-            ABORT => Kind::Abort,
-            _ => Kind::Skip,
+            0 => FrameKind::Last,
+            MORE => FrameKind::More,
+            ABORT => FrameKind::Abort,
+            _ => FrameKind::Skip,
         }
     }
 
-    /// Whether the consumer's position was published, so that the producer may have room now.
+    /// Whether the consumer's position was published, so that the producer may have space now.
     #[inline]
-    pub(crate) fn made_room(self) -> bool {
+    pub(crate) fn made_space(self) -> bool {
         self.0 & JUMP != 0
     }
 }

@@ -2,37 +2,37 @@
 
 /// The marks of a ring.
 #[derive(Debug)]
-pub(crate) struct Marks {
+pub(crate) struct InteriorSlots {
     bits: Box<[u64]>,
     /// A power of two.
     slots: u64,
 }
 
-impl Marks {
+impl InteriorSlots {
     /// For a ring of `slots`; none is marked.
-    pub(crate) fn new(slots: u64) -> Marks {
-        Marks { bits: vec![0; slots.div_ceil(64) as usize].into(), slots }
+    pub(crate) fn new(slots: u64) -> InteriorSlots {
+        InteriorSlots { bits: vec![0; slots.div_ceil(64) as usize].into(), slots }
     }
 
     /// Whether the slot at `position` is marked.
     #[inline]
-    pub(crate) fn has(&self, position: u64) -> bool {
+    pub(crate) fn contains(&self, position: u64) -> bool {
         let slot = self.slot(position);
         self.bits.get(word_of(slot)).is_some_and(|word| word >> (slot % 64) & 1 != 0)
     }
 
     /// Takes the mark of the slot at `position` away.
     #[inline]
-    pub(crate) fn clear(&mut self, position: u64) {
+    pub(crate) fn remove(&mut self, position: u64) {
         let slot = self.slot(position);
         if let Some(word) = self.bits.get_mut(word_of(slot)) {
             *word &= !(1 << (slot % 64));
         }
     }
 
-    /// Marks `count` slots from `position` on, no more than there are.
+    /// InteriorSlots `count` slots from `position` on, no more than there are.
     #[cold]
-    pub(crate) fn set(&mut self, position: u64, count: u64) {
+    pub(crate) fn insert(&mut self, position: u64, count: u64) {
         let (mut slot, mut left) = (self.slot(position), count.min(self.slots));
         while left > 0 {
             // As many as share a word of bits, and the ring may end there: 1 to 64.

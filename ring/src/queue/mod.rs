@@ -24,7 +24,7 @@
 //! the mark `jump`, and both positions go on at the next lap. So an exchange of small messages stays in the nearest cache however large
 //! the ring is.
 //!
-//! If the consumer stops just then, the frames it has not consumed yet lie in the way of the new lap: it has room up to the first of them
+//! If the consumer stops just then, the frames it has not consumed yet lie in the way of the new lap: it has space up to the first of them
 //! only. Then the producer puts a frame without payload, a `skip`, into the slot that was kept free, and goes on behind them: at the slot
 //! where the last jump left the lap before, which the consumer has kept in mind. So nearly all of the ring is there for a burst, whenever
 //! it comes.
@@ -37,8 +37,8 @@
 //!
 //! # The consumer's position is published lazily
 //!
-//! Every [`Consumer::period`] slots, and after a jump or a skip. A producer that waits for room for a frame of at most
-//! [`max_frame_slots`] is woken all the same: when everything is consumed, at most `period - 1` slots are unpublished, and the rest has room
+//! Every [`Consumer::period`] slots, and after a jump or a skip. A producer that waits for space for a frame of at most
+//! [`max_frame_slots`] is woken all the same: when everything is consumed, at most `period - 1` slots are unpublished, and the rest has space
 //! for the largest frame.
 //!
 //! # Messages

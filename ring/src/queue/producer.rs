@@ -4,9 +4,9 @@ use crate::error::Misbehaved;
 use crate::pair::region::Region;
 use crate::queue::copy::{store_bytes, store_words};
 use crate::queue::frame::{
-    HOT_SLOTS, JUMP, Kind, SERIAL_MASK, SERIAL_SHIFT, max_frame_bytes, max_frame_slots, period, reached, serial_after, slots_of,
+    FrameKind, HOT_SLOTS, JUMP, SERIAL_MASK, SERIAL_SHIFT, max_frame_bytes, max_frame_slots, period, reached, serial_after, slots_of,
 };
-use crate::queue::interior::Marks;
+use crate::queue::interior::InteriorSlots;
 use crate::shm::layout::{SLOT_BYTES, Slot, slot_at};
 use crate::sync::atomic::Ordering;
 
@@ -39,7 +39,7 @@ pub(crate) struct Producer {
     /// cleared from now on.
     aged: bool,
     /// The slots whose first word holds payload.
-    inside: Marks,
+    interior: InteriorSlots,
     /// How often something was urgent.
     urged: u32,
 }
@@ -54,10 +54,10 @@ impl Producer {
             tail: 0,
             serial: 1,
             head: 0,
-            jump_check: Self::first_check(slots, 0),
+            jump_check: Self::first_jump_check(slots, 0),
             jump: None,
             aged: false,
-            inside: Marks::new(slots),
+            interior: InteriorSlots::new(slots),
             urged: 0,
         }
     }
@@ -67,10 +67,10 @@ impl Producer {
     pub(crate) fn starting_at(region: Region, ring: usize, position: u64, serial: u64) -> Producer {
         let new = Producer::new(region, ring);
         let aged = serial > SERIAL_MASK / 4;
-        Producer { tail: position, head: position, serial, jump_check: Self::first_check(new.slots, position), aged, ..new }
+        Producer { tail: position, head: position, serial, jump_check: Self::first_jump_check(new.slots, position), aged, ..new }
     }
 
-    fn first_check(slots: u64, lap_start: u64) -> u64 {
+    fn first_jump_check(slots: u64, lap_start: u64) -> u64 {
         // A small ring is its own hot set: the check is half the range of positions away.
         lap_start.wrapping_add(if slots >= 4 * HOT_SLOTS { HOT_SLOTS } else { u64::MAX / 2 })
     }
@@ -79,25 +79,25 @@ impl Producer {
         max_frame_bytes(self.slots)
     }
 
-    /// Publishes one frame if there is room. `words` hold `bytes` bytes, at most [`max_frame_bytes`](Self::max_frame_bytes); what the last
+    /// Publishes one frame if there is space. `words` hold `bytes` bytes, at most [`max_frame_bytes`](Self::max_frame_bytes); what the last
     /// word holds beyond them is sent too, so it must be zero.
     #[inline]
-    pub(crate) fn push(&mut self, words: &[u64], bytes: usize, kind: Kind) -> Result<bool, Misbehaved> {
+    pub(crate) fn push(&mut self, words: &[u64], bytes: usize, kind: FrameKind) -> Result<bool, Misbehaved> {
         debug_assert_eq!(words.len(), bytes.div_ceil(8));
         self.push_with(bytes, kind, |slots, start| store_words(slots, start, words))
     }
 
     /// As [`push`](Self::push), for a payload that lies anywhere.
-    pub(crate) fn push_bytes(&mut self, payload: &[u8], kind: Kind) -> Result<bool, Misbehaved> {
+    pub(crate) fn push_bytes(&mut self, payload: &[u8], kind: FrameKind) -> Result<bool, Misbehaved> {
         self.push_with(payload.len(), kind, |slots, start| store_bytes(slots, start, payload))
     }
 
     /// As [`push`](Self::push), for a payload that `store` writes.
     #[inline]
-    fn push_with(&mut self, bytes: usize, kind: Kind, store: impl FnOnce(&[Slot], u64)) -> Result<bool, Misbehaved> {
+    fn push_with(&mut self, bytes: usize, kind: FrameKind, store: impl FnOnce(&[Slot], u64)) -> Result<bool, Misbehaved> {
         debug_assert!(bytes <= self.max_frame_bytes());
         let count = slots_of(bytes);
-        if !self.has_room(count)? {
+        if !self.has_space(count)? {
             return Ok(false);
         }
         let start = self.tail;
@@ -107,11 +107,11 @@ impl Producer {
             flags |= JUMP;
             self.jump = Some(Jump { at: next, skipped: false });
             next = self.next_lap(next);
-            self.jump_check = Self::first_check(self.slots, next);
+            self.jump_check = Self::first_jump_check(self.slots, next);
         }
 
         if count > 1 {
-            self.inside.set(start.wrapping_add(1), count.wrapping_sub(1));
+            self.interior.insert(start.wrapping_add(1), count.wrapping_sub(1));
         }
         store(self.region.slots(self.ring), start);
         self.publish(start, next, bytes as u64 | flags);
@@ -122,8 +122,8 @@ impl Producer {
     #[inline]
     fn publish(&mut self, start: u64, next: u64, word: u64) {
         let slots = self.region.slots(self.ring);
-        if self.inside.has(next) || self.aged && self.in_ring(next) >= HOT_SLOTS {
-            self.inside.clear(next);
+        if self.interior.contains(next) || self.aged && self.slot_index(next) >= HOT_SLOTS {
+            self.interior.remove(next);
             // Relaxed: the slot is free, and the consumer looks at it only after it has seen the frame word below.
             slot_at(slots, next).frame().store(0, Ordering::Relaxed);
         }
@@ -133,7 +133,7 @@ impl Producer {
         self.serial = serial_after(self.serial);
     }
 
-    /// Bytes of the longest message, in frames as long as they may be, that has room as soon as the consumer has consumed everything, although it may not have said so of
+    /// Bytes of the longest message, in frames as long as they may be, that has space as soon as the consumer has consumed everything, although it may not have said so of
     /// the last slots, and although a frame may have to go first that takes fragments back.
     pub(crate) fn most_at_once(&self) -> usize {
         let slots = self.slots.saturating_sub(period(self.slots)).saturating_sub(1);
@@ -142,8 +142,8 @@ impl Producer {
         (whole.unwrap_or(0) as usize).saturating_mul(self.max_frame_bytes()).saturating_add(rest)
     }
 
-    /// The consumer's position from which on a frame of `bytes` has room.
-    pub(crate) fn room_for(&self, bytes: usize) -> u64 {
+    /// The consumer's position from which on a frame of `bytes` has space.
+    pub(crate) fn space_for(&self, bytes: usize) -> u64 {
         self.tail.wrapping_add(slots_of(bytes)).wrapping_add(1).wrapping_sub(self.slots)
     }
 
@@ -161,8 +161,8 @@ impl Producer {
     }
 
     #[inline]
-    fn has_room(&mut self, count: u64) -> Result<bool, Misbehaved> {
-        Ok(self.fits(count) || self.make_room(count)?)
+    fn has_space(&mut self, count: u64) -> Result<bool, Misbehaved> {
+        Ok(self.fits(count) || self.make_space(count)?)
     }
 
     #[inline]
@@ -172,7 +172,7 @@ impl Producer {
     }
 
     #[cold]
-    fn make_room(&mut self, count: u64) -> Result<bool, Misbehaved> {
+    fn make_space(&mut self, count: u64) -> Result<bool, Misbehaved> {
         self.refresh()?;
         let Some(jump) = self.jump else { return Ok(self.fits(count)) };
         let lap = self.next_lap(jump.at);
@@ -185,12 +185,12 @@ impl Producer {
         }
         // The consumer is still in the lap before, so this one is free but for what lies between its position and the jump.
         if !jump.skipped {
-            // Only if the frame follows at once: a skip has no bell of its own, and what returns false has published nothing.
-            if self.in_ring(jump.at).wrapping_add(count) >= self.slots {
+            // Only if the frame follows at once: a skip has no doorbell of its own, and what returns false has published nothing.
+            if self.slot_index(jump.at).wrapping_add(count) >= self.slots {
                 return Ok(false);
             }
             self.jump = Some(Jump { skipped: true, ..jump });
-            self.publish(self.tail, lap.wrapping_add(self.in_ring(jump.at)), Kind::Skip.flags());
+            self.publish(self.tail, lap.wrapping_add(self.slot_index(jump.at)), FrameKind::Skip.flags());
         }
         Ok(self.tail.wrapping_sub(lap).wrapping_add(count) < self.slots)
     }
@@ -213,7 +213,7 @@ impl Producer {
     #[cold]
     fn can_jump(&mut self, next: u64) -> Result<bool, Misbehaved> {
         self.refresh()?;
-        let at = self.in_ring(next);
+        let at = self.slot_index(next);
         // The slot that the jump leads to must be free, as the one behind any frame: it is not if this very frame goes across the end of
         // the ring.
         let is_free = self.next_lap(next).wrapping_sub(self.head) < self.slots;
@@ -231,7 +231,7 @@ impl Producer {
 
     /// The number of the slot at `position`.
     #[inline]
-    fn in_ring(&self, position: u64) -> u64 {
+    fn slot_index(&self, position: u64) -> u64 {
         position & self.slots.wrapping_sub(1)
     }
 }

@@ -5,12 +5,12 @@
 pub enum Progress {
     /// All of it is published.
     Sent,
-    /// There is no room for the next frame. The ticket can be waited for.
-    NoRoom(Room),
+    /// There is no space for the next frame. The ticket can be waited for.
+    NoSpace(Space),
 }
 
-/// The room that a sender waits for.
+/// The space that a sender waits for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Room {
+pub struct Space {
     pub(super) from: u64,
 }

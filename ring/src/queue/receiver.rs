@@ -2,16 +2,10 @@
 
 use crate::error::{ChannelError, Misbehaved};
 use crate::pair::region::Region;
-use crate::queue::consumer::{Consumer, Scout};
-use crate::queue::cursor::Expected;
-use crate::queue::frame::{Frame, Kind, slots_of};
+use crate::queue::consumer::{Consumer, Lookahead};
+use crate::queue::cursor::NextFrame;
+use crate::queue::frame::{Frame, FrameKind, slots_of};
 use crate::side::Side;
-
-/// What a receiver waits for: its next frame.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Next {
-    pub(super) expected: Expected,
-}
 
 /// The receiving end of a pair.
 #[derive(Debug)]
@@ -20,7 +14,7 @@ pub struct Receiver {
     region: Region,
     ring: usize,
     /// Looks at what has come behind that.
-    scout: Scout,
+    lookahead: Lookahead,
     /// Fragments of a message that is not complete.
     partial: Vec<u64>,
     max_message: usize,
@@ -32,8 +26,8 @@ impl Receiver {
     pub fn new(region: &Region, side: Side, max_message: usize) -> Receiver {
         let ring = side.incoming();
         let consumer = Consumer::new(region.clone(), ring);
-        let scout = consumer.scout(false);
-        Receiver { consumer, scout, region: region.clone(), ring, partial: Vec::new(), max_message, wakeups: 0 }
+        let lookahead = consumer.lookahead(false);
+        Receiver { consumer, lookahead, region: region.clone(), ring, partial: Vec::new(), max_message, wakeups: 0 }
     }
 
     /// Takes the next complete message, if there is one, into `message`, whose former content is lost. Returns its length in bytes; the
@@ -54,8 +48,12 @@ impl Receiver {
         let Some(frame) = self.consumer.pop(message)? else {
             return Ok(None);
         };
-        self.ring_bell(frame)?;
-        if frame.kind() == Kind::Last { self.check_size(frame.bytes()).map(Some) } else { self.receive_fragments(Some(frame), message) }
+        self.ring_doorbell(frame)?;
+        if frame.kind() == FrameKind::Last {
+            self.check_size(frame.bytes()).map(Some)
+        } else {
+            self.receive_fragments(Some(frame), message)
+        }
     }
 
     /// Goes on with a message of several frames, of which `taken` is in `message`, and all others in `partial`.
@@ -73,14 +71,14 @@ impl Receiver {
                     let Some(frame) = self.consumer.pop(into)? else {
                         return Ok(None);
                     };
-                    self.ring_bell(frame)?;
+                    self.ring_doorbell(frame)?;
                     frame
                 }
             };
-            if whole && frame.kind() == Kind::Last {
+            if whole && frame.kind() == FrameKind::Last {
                 return self.check_size(frame.bytes()).map(Some);
             }
-            if frame.kind() != Kind::Skip
+            if frame.kind() != FrameKind::Skip
                 && let Some(bytes) = self.assemble(frame, message)?
             {
                 return Ok(Some(bytes));
@@ -98,13 +96,13 @@ impl Receiver {
     ///
     /// A hostile side may have something else there when it is taken.
     pub fn look_ahead(&mut self, most: usize, words: usize, see: impl FnMut(&[u64])) -> bool {
-        self.consumer.look_ahead(&mut self.scout, !self.partial.is_empty(), most, words, see)
+        self.consumer.look_ahead(&mut self.lookahead, !self.partial.is_empty(), most, words, see)
     }
 
     #[inline]
-    fn ring_bell(&mut self, frame: Frame) -> Result<(), ChannelError> {
-        if frame.made_room() {
-            self.wakeups = self.wakeups.wrapping_add(self.region.room_bell(self.ring).ring()?.into());
+    fn ring_doorbell(&mut self, frame: Frame) -> Result<(), ChannelError> {
+        if frame.made_space() {
+            self.wakeups = self.wakeups.wrapping_add(self.region.space_doorbell(self.ring).ring()?.into());
         }
         Ok(())
     }
@@ -116,7 +114,7 @@ impl Receiver {
 
     /// Adds a frame that was received to the fragments so far, and returns the length of the message if it ends it.
     fn assemble(&mut self, frame: Frame, message: &mut Vec<u64>) -> Result<Option<usize>, ChannelError> {
-        if frame.kind() == Kind::Abort {
+        if frame.kind() == FrameKind::Abort {
             self.partial = Vec::new();
             message.clear();
             return Ok(None);
@@ -127,7 +125,7 @@ impl Receiver {
         let bytes = frame.bytes();
         // The words of this frame are the last of them: the length of a vector in memory, no number from the wire, so nothing wraps.
         let total = self.check_size(self.partial.len().wrapping_sub(bytes.div_ceil(8)).wrapping_mul(8).wrapping_add(bytes))?;
-        if frame.kind() == Kind::Last {
+        if frame.kind() == FrameKind::Last {
             *message = std::mem::take(&mut self.partial);
             return Ok(Some(total));
         }
@@ -137,13 +135,13 @@ impl Receiver {
         Ok(None)
     }
 
-    /// Wakes a sender that waits for room, so that it looks whether this side has closed.
+    /// Wakes a sender that waits for space, so that it looks whether this side has closed.
     ///
     /// # Errors
     ///
     /// [`ChannelError::Wakeup`] if the wake-up failed.
     pub fn close(&mut self) -> Result<(), ChannelError> {
-        self.wakeups = self.wakeups.wrapping_add(self.region.room_bell(self.ring).ring()?.into());
+        self.wakeups = self.wakeups.wrapping_add(self.region.space_doorbell(self.ring).ring()?.into());
         Ok(())
     }
 
@@ -164,8 +162,8 @@ impl Receiver {
     }
 
     /// What to wait for when there was nothing.
-    pub fn next(&self) -> Next {
-        Next { expected: self.consumer.expected() }
+    pub fn next_frame(&self) -> NextFrame {
+        self.consumer.next_frame()
     }
 
     /// Whether the sender said that nothing follows. Receive once more after it was true: something may have come just before.
@@ -174,7 +172,7 @@ impl Receiver {
         self.consumer.is_closed()
     }
 
-    /// Wake-up calls made into the kernel so far, for a sender that waited for room.
+    /// Wake-up calls made into the kernel so far, for a sender that waited for space.
     pub fn wakeups(&self) -> u64 {
         self.wakeups
     }

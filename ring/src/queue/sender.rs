@@ -2,9 +2,9 @@
 
 use crate::error::ChannelError;
 use crate::pair::region::Region;
-use crate::queue::frame::Kind;
+use crate::queue::frame::FrameKind;
 use crate::queue::producer::Producer;
-use crate::queue::progress::{Progress, Room};
+use crate::queue::progress::{Progress, Space};
 use crate::side::Side;
 
 /// The sending end of a pair. One producer: whoever has the `&mut` may send.
@@ -14,7 +14,7 @@ pub struct Sender {
     region: Region,
     ring: usize,
     /// Bytes of the message under way that are already published; zero between messages.
-    done: usize,
+    published: usize,
     /// Fragments of an abandoned message are in the ring: the next frame must say so.
     abort: bool,
     wakeups: u64,
@@ -24,12 +24,12 @@ impl Sender {
     /// The sender of `side`. Make one only.
     pub fn new(region: &Region, side: Side) -> Sender {
         let ring = side.outgoing();
-        Sender { producer: Producer::new(region.clone(), ring), region: region.clone(), ring, done: 0, abort: false, wakeups: 0 }
+        Sender { producer: Producer::new(region.clone(), ring), region: region.clone(), ring, published: 0, abort: false, wakeups: 0 }
     }
 
-    /// Publishes as much of a message as there is room for, and wakes the receiver if it sleeps.
+    /// Publishes as much of a message as there is space for, and wakes the receiver if it sleeps.
     ///
-    /// `words` hold `bytes` bytes, and zeros after them. After [`Progress::NoRoom`] call again with the same message, or give it up by
+    /// `words` hold `bytes` bytes, and zeros after them. After [`Progress::NoSpace`] call again with the same message, or give it up by
     /// [`abandon`](Self::abandon).
     ///
     /// # Errors
@@ -37,15 +37,15 @@ impl Sender {
     /// [`ChannelError::Misbehaved`] if the receiver's position makes no sense: the channel is dead.
     #[inline]
     pub fn send(&mut self, words: &[u64], bytes: usize) -> Result<Progress, ChannelError> {
-        if bytes <= self.producer.max_frame_bytes() && self.done == 0 && !self.abort {
-            if !self.producer.push(words, bytes, Kind::Last)? {
-                return Ok(Progress::NoRoom(self.room_for(bytes)));
+        if bytes <= self.producer.max_frame_bytes() && self.published == 0 && !self.abort {
+            if !self.producer.push(words, bytes, FrameKind::Last)? {
+                return Ok(Progress::NoSpace(self.space_for(bytes)));
             }
-            self.ring_bell()?;
+            self.ring_doorbell()?;
             return Ok(Progress::Sent);
         }
         let all: &[u8] = bytemuck::cast_slice(words);
-        self.send_slowly(all.get(..bytes).unwrap_or(all), &[])
+        self.send_fragmented(all.get(..bytes).unwrap_or(all), &[])
     }
 
     /// As [`send`](Self::send), for a message that goes on in another place: `words`, then `rest`, without a copy that joins them.
@@ -54,11 +54,11 @@ impl Sender {
     ///
     /// As [`send`](Self::send).
     pub fn send_joined(&mut self, words: &[u64], rest: &[u8]) -> Result<Progress, ChannelError> {
-        self.send_slowly(bytemuck::cast_slice(words), rest)
+        self.send_fragmented(bytemuck::cast_slice(words), rest)
     }
 
-    fn send_slowly(&mut self, first: &[u8], second: &[u8]) -> Result<Progress, ChannelError> {
-        let sent = self.send_frames(first, second);
+    fn send_fragmented(&mut self, first: &[u8], second: &[u8]) -> Result<Progress, ChannelError> {
+        let sent = self.publish_frames(first, second);
         if sent.is_err() {
             // Another thread may send before everybody knows that the channel is dead: its message is not the rest of this one.
             self.abandon();
@@ -66,47 +66,47 @@ impl Sender {
         sent
     }
 
-    fn send_frames(&mut self, first: &[u8], second: &[u8]) -> Result<Progress, ChannelError> {
+    fn publish_frames(&mut self, first: &[u8], second: &[u8]) -> Result<Progress, ChannelError> {
         if self.abort {
-            if !self.producer.push(&[], 0, Kind::Abort)? {
-                return Ok(Progress::NoRoom(self.room_for(0)));
+            if !self.producer.push(&[], 0, FrameKind::Abort)? {
+                return Ok(Progress::NoSpace(self.space_for(0)));
             }
             self.abort = false;
-            self.ring_bell()?;
+            self.ring_doorbell()?;
         }
         let fragment = self.producer.max_frame_bytes();
         loop {
             // Every fragment but the last is of whole words: the first part is, if there is a second one.
-            let (left, is_last_part) = match first.get(self.done..) {
+            let (left, is_last_part) = match first.get(self.published..) {
                 Some(left) if !left.is_empty() || second.is_empty() => (left, second.is_empty()),
-                _ => (second.get(self.done.wrapping_sub(first.len())..).unwrap_or_default(), true),
+                _ => (second.get(self.published.wrapping_sub(first.len())..).unwrap_or_default(), true),
             };
             let (part, kind) = match left.split_at_checked(fragment) {
-                Some((part, [_, ..])) => (part, Kind::More),
-                _ => (left, if is_last_part { Kind::Last } else { Kind::More }),
+                Some((part, [_, ..])) => (part, FrameKind::More),
+                _ => (left, if is_last_part { FrameKind::Last } else { FrameKind::More }),
             };
             if !self.producer.push_bytes(part, kind)? {
-                return Ok(Progress::NoRoom(self.room_for(part.len())));
+                return Ok(Progress::NoSpace(self.space_for(part.len())));
             }
-            self.ring_bell()?;
-            if kind == Kind::Last {
-                self.done = 0;
+            self.ring_doorbell()?;
+            if kind == FrameKind::Last {
+                self.published = 0;
                 return Ok(Progress::Sent);
             }
-            self.done = self.done.wrapping_add(part.len());
+            self.published = self.published.wrapping_add(part.len());
         }
     }
 
     /// Gives up a message that was not sent to its end: the receiver will forget what it has got of it.
     pub fn abandon(&mut self) {
-        self.abort |= self.done > 0;
-        self.done = 0;
+        self.abort |= self.published > 0;
+        self.published = 0;
     }
 
     /// Whether a message is half published.
     #[cfg(all(test, not(loom)))]
     pub(crate) fn is_under_way(&self) -> bool {
-        self.done > 0
+        self.published > 0
     }
 
     /// Says that nothing follows, and wakes the receiver.
@@ -116,10 +116,10 @@ impl Sender {
     /// [`ChannelError::Wakeup`] if the wake-up failed.
     pub fn close(&mut self) -> Result<(), ChannelError> {
         self.producer.close();
-        self.ring_bell()
+        self.ring_doorbell()
     }
 
-    /// Bytes of the longest message that is sent without waiting if the receiver has received everything. A longer one may have no room even then.
+    /// Bytes of the longest message that is sent without waiting if the receiver has received everything. A longer one may have no space even then.
     pub fn most_at_once(&self) -> usize {
         self.producer.most_at_once()
     }
@@ -134,13 +134,13 @@ impl Sender {
         self.wakeups
     }
 
-    fn room_for(&self, bytes: usize) -> Room {
-        Room { from: self.producer.room_for(bytes) }
+    fn space_for(&self, bytes: usize) -> Space {
+        Space { from: self.producer.space_for(bytes) }
     }
 
     #[inline]
-    fn ring_bell(&mut self) -> Result<(), ChannelError> {
-        self.wakeups = self.wakeups.wrapping_add(self.region.data_bell(self.ring).ring()?.into());
+    fn ring_doorbell(&mut self) -> Result<(), ChannelError> {
+        self.wakeups = self.wakeups.wrapping_add(self.region.data_doorbell(self.ring).ring()?.into());
         Ok(())
     }
 }

@@ -5,13 +5,12 @@ use std::time::Instant;
 
 use crate::pair::region::Region;
 use crate::queue::consumer;
-use crate::queue::cursor::peek;
+use crate::queue::cursor::{NextFrame, peek};
 use crate::queue::frame::reached;
-use crate::queue::progress::Room;
-use crate::queue::receiver::Next;
+use crate::queue::progress::Space;
 use crate::side::Side;
 use crate::sync::atomic::Ordering;
-use crate::wake::doorbell::{Bell, Sleeper};
+use crate::wake::doorbell::{Doorbell, Sleeper};
 
 /// What the other side reports about what this side has sent, by [`Watch::peer_report`]. A hostile
 /// side reports what it likes.
@@ -43,8 +42,8 @@ impl Watch {
 
     /// Whether a frame has come, or the end of all frames, or something that is an error to receive.
     #[inline]
-    pub fn has_come(&self, next: Next) -> bool {
-        !matches!(peek(self.region.slots(self.incoming), next.expected), Ok(None))
+    pub fn has_come(&self, next: NextFrame) -> bool {
+        !matches!(peek(self.region.slots(self.incoming), next), Ok(None))
     }
 
     /// Whether the other side said that nothing follows.
@@ -103,12 +102,12 @@ impl Watch {
         self.region.control(self.outgoing).head.word.load(Ordering::Relaxed)
     }
 
-    /// Whether there is room now, or an error to be found by sending.
+    /// Whether there is space now, or an error to be found by sending.
     #[inline]
-    pub fn has_room(&self, room: Room) -> bool {
+    pub fn has_space(&self, space: Space) -> bool {
         // Acquire: as in `Producer::refresh`, which loads it again and checks it.
         let head = self.region.control(self.outgoing).head.word.load(Ordering::Acquire);
-        reached(head, room.from)
+        reached(head, space.from)
     }
 
     /// Says that this side is over: it neither sends nor waits for the other side any more. What it takes to be woken by that is let go.
@@ -119,12 +118,12 @@ impl Watch {
 
     /// Announces that this side sleeps until a frame comes. Look at the ring again before [`sleep`](Self::sleep).
     pub fn arm(&self, who: Sleeper) {
-        self.data_bell().arm(who);
+        self.data_doorbell().arm(who);
     }
 
     /// Takes the announcement back.
     pub fn disarm(&self) {
-        self.data_bell().disarm();
+        self.data_doorbell().disarm();
     }
 
     /// Sleeps until a frame comes, at most until `deadline`; returns false if that passed. Whatever woke it, look again.
@@ -133,7 +132,7 @@ impl Watch {
     ///
     /// What the system call that waits or wakes says, other than what belongs to its normal work.
     pub fn sleep(&self, who: Sleeper, deadline: Option<Instant>) -> io::Result<bool> {
-        self.data_bell().sleep(who, deadline)
+        self.data_doorbell().sleep(who, deadline)
     }
 
     /// Wakes a sleeper of this process from [`sleep`](Self::sleep). Returns how many slept.
@@ -142,43 +141,43 @@ impl Watch {
     ///
     /// What the system call that waits or wakes says.
     pub fn wake_local(&self, who: Sleeper) -> io::Result<usize> {
-        self.data_bell().wake_local(who)
+        self.data_doorbell().wake_local(who)
     }
 
-    /// Announces that this side sleeps until there is room. Look at [`has_room`](Self::has_room) again before
-    /// [`sleep_for_room`](Self::sleep_for_room).
-    pub fn arm_for_room(&self) {
-        self.room_bell().arm(Sleeper::Guest);
+    /// Announces that this side sleeps until there is space. Look at [`has_space`](Self::has_space) again before
+    /// [`sleep_for_space`](Self::sleep_for_space).
+    pub fn arm_for_space(&self) {
+        self.space_doorbell().arm(Sleeper::Waiter);
     }
 
     /// Takes the announcement back.
-    pub fn disarm_for_room(&self) {
-        self.room_bell().disarm();
+    pub fn disarm_for_space(&self) {
+        self.space_doorbell().disarm();
     }
 
-    /// Sleeps until there may be room, at most until `deadline`; returns false if that passed.
+    /// Sleeps until there may be space, at most until `deadline`; returns false if that passed.
     ///
     /// # Errors
     ///
     /// As [`sleep`](Self::sleep).
-    pub fn sleep_for_room(&self, deadline: Option<Instant>) -> io::Result<bool> {
-        self.room_bell().sleep(Sleeper::Guest, deadline)
+    pub fn sleep_for_space(&self, deadline: Option<Instant>) -> io::Result<bool> {
+        self.space_doorbell().sleep(Sleeper::Waiter, deadline)
     }
 
-    /// Wakes a sleeper of this process from [`sleep_for_room`](Self::sleep_for_room). Returns how many slept.
+    /// Wakes a sleeper of this process from [`sleep_for_space`](Self::sleep_for_space). Returns how many slept.
     ///
     /// # Errors
     ///
     /// What the system call that waits or wakes says.
-    pub fn wake_local_for_room(&self) -> io::Result<usize> {
-        self.room_bell().wake_local(Sleeper::Guest)
+    pub fn wake_local_for_space(&self) -> io::Result<usize> {
+        self.space_doorbell().wake_local(Sleeper::Waiter)
     }
 
-    fn data_bell(&self) -> Bell<'_> {
-        self.region.data_bell(self.incoming)
+    fn data_doorbell(&self) -> Doorbell<'_> {
+        self.region.data_doorbell(self.incoming)
     }
 
-    fn room_bell(&self) -> Bell<'_> {
-        self.region.room_bell(self.outgoing)
+    fn space_doorbell(&self) -> Doorbell<'_> {
+        self.region.space_doorbell(self.outgoing)
     }
 }

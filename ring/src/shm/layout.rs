@@ -11,8 +11,8 @@
 //!   control block, one word to each 128 bytes, so that no two busy words share a line or a
 //!   prefetched pair of lines:
 //!   +0    head       u64  written by the consumer: every slot before this position is free again
-//!   +128  data bell  u32  nonzero: who sleeps until a frame is published
-//!   +256  room bell  u32  nonzero: the producer sleeps until `head` moves
+//!   +128  data doorbell  u32  nonzero: who sleeps until a frame is published
+//!   +256  space doorbell  u32  nonzero: the producer sleeps until `head` moves
 //!   +384  closed     u32  written by the producer: nothing follows what is published
 //!   +512  urgent     u32  written by the producer, one more each time: what is published by then is worth a look before the next of it is acted on
 //!   +640  report     written by the consumer, rarely: four words in one line
@@ -24,7 +24,7 @@
 //!   event block, opaque to all but the package that implements events:
 //!   +0    event of the parent   256 bytes, initialized by the parent
 //!   +256  event of the worker   256 bytes, initialized by the parent
-//!   +512  rung       4 x u32, 128 bytes apart: the marks that were taken off the data bell of ring 0, its room bell, and those of ring 1,
+//!   +512  pending_marks       4 x u32, 128 bytes apart: the marks that were taken off the data doorbell of ring 0, its space doorbell, and those of ring 1,
 //!                    and whose sleepers the event tells to wake
 //!
 //!   slot, 128 bytes:
@@ -63,12 +63,12 @@ pub(crate) const CONTROL_STEP: usize = CONTROL_OFFSET[1] - CONTROL_OFFSET[0];
 pub(crate) const EVENTS_OFFSET: usize = 3072;
 pub(crate) const SLOTS_OFFSET: usize = 4096;
 
-/// Room for an event: the C library's mutex and condition, which take 96 to 136 bytes where they were measured.
+/// Space for an event: the C library's mutex and condition, which take 96 to 136 bytes where they were measured.
 pub(crate) const EVENT_BYTES: usize = 256;
 
 /// Bytes of a whole segment whose rings have `capacity` bytes each, at most [`MAX_CAPACITY`].
 pub(crate) const fn segment_bytes(capacity: usize) -> usize {
-    // Wraps on no machine that has room for it, and is checked against the size of the file.
+    // Wraps on no machine that has space for it, and is checked against the size of the file.
     SLOTS_OFFSET.wrapping_add(capacity.wrapping_mul(2))
 }
 
@@ -97,7 +97,7 @@ pub(crate) struct HeaderWords {
 
 /// A word that has 128 bytes to itself.
 #[repr(C, align(128))]
-pub(crate) struct Lone<T> {
+pub(crate) struct Padded<T> {
     pub(crate) word: T,
 }
 
@@ -113,11 +113,11 @@ pub(crate) struct Report {
 /// The control block of one ring.
 #[repr(C)]
 pub(crate) struct Control {
-    pub(crate) head: Lone<AtomicU64>,
-    pub(crate) data_bell: Lone<AtomicU32>,
-    pub(crate) room_bell: Lone<AtomicU32>,
-    pub(crate) closed: Lone<AtomicU32>,
-    pub(crate) urgent: Lone<AtomicU32>,
+    pub(crate) head: Padded<AtomicU64>,
+    pub(crate) data_doorbell: Padded<AtomicU32>,
+    pub(crate) space_doorbell: Padded<AtomicU32>,
+    pub(crate) closed: Padded<AtomicU32>,
+    pub(crate) urgent: Padded<AtomicU32>,
     pub(crate) report: Report,
 }
 
@@ -126,7 +126,7 @@ pub(crate) struct Control {
 pub(crate) struct EventBlock {
     /// Of the parent, of the worker. Never accessed through a reference to this.
     pub(crate) events: [[AtomicU64; EVENT_BYTES / 8]; 2],
-    pub(crate) rung: [Lone<AtomicU32>; 4],
+    pub(crate) pending_marks: [Padded<AtomicU32>; 4],
 }
 
 /// One slot of a ring.
@@ -139,11 +139,11 @@ impl Control {
     #[cfg(any(loom, test))]
     pub(crate) fn new() -> Control {
         Control {
-            head: Lone { word: AtomicU64::new(0) },
-            data_bell: Lone { word: AtomicU32::new(0) },
-            room_bell: Lone { word: AtomicU32::new(0) },
-            closed: Lone { word: AtomicU32::new(0) },
-            urgent: Lone { word: AtomicU32::new(0) },
+            head: Padded { word: AtomicU64::new(0) },
+            data_doorbell: Padded { word: AtomicU32::new(0) },
+            space_doorbell: Padded { word: AtomicU32::new(0) },
+            closed: Padded { word: AtomicU32::new(0) },
+            urgent: Padded { word: AtomicU32::new(0) },
             report: Report {
                 registered: AtomicU32::new(0),
                 unheard: AtomicU64::new(0),
@@ -159,7 +159,7 @@ impl EventBlock {
     pub(crate) fn new() -> EventBlock {
         EventBlock {
             events: std::array::from_fn(|_| std::array::from_fn(|_| AtomicU64::new(0))),
-            rung: std::array::from_fn(|_| Lone { word: AtomicU32::new(0) }),
+            pending_marks: std::array::from_fn(|_| Padded { word: AtomicU32::new(0) }),
         }
     }
 }
@@ -200,8 +200,8 @@ const _: () = {
     assert!(size_of::<Slot>() == SLOT_BYTES && align_of::<Slot>() == 128);
     assert!(size_of::<Control>() == 768 && align_of::<Control>() == 128);
     assert!(std::mem::offset_of!(Control, head) == 0);
-    assert!(std::mem::offset_of!(Control, data_bell) == 128);
-    assert!(std::mem::offset_of!(Control, room_bell) == 256);
+    assert!(std::mem::offset_of!(Control, data_doorbell) == 128);
+    assert!(std::mem::offset_of!(Control, space_doorbell) == 256);
     assert!(std::mem::offset_of!(Control, closed) == 384);
     assert!(std::mem::offset_of!(Control, urgent) == 512);
     assert!(std::mem::offset_of!(Control, report) == 640 && size_of::<Report>() == 128);
@@ -213,6 +213,6 @@ const _: () = {
     assert!(CONTROL_OFFSET[0] + size_of::<Control>() <= CONTROL_OFFSET[1]);
     assert!(CONTROL_OFFSET[1] + size_of::<Control>() <= EVENTS_OFFSET);
     assert!(size_of::<EventBlock>() == 1024 && EVENTS_OFFSET.is_multiple_of(align_of::<EventBlock>()));
-    assert!(std::mem::offset_of!(EventBlock, events) == 0 && std::mem::offset_of!(EventBlock, rung) == 512);
+    assert!(std::mem::offset_of!(EventBlock, events) == 0 && std::mem::offset_of!(EventBlock, pending_marks) == 512);
     assert!(EVENTS_OFFSET + size_of::<EventBlock>() <= SLOTS_OFFSET);
 };

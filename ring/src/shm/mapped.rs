@@ -9,9 +9,9 @@ use crate::error::{SegmentError, os};
 use crate::shm::layout::*;
 
 /// Who takes the mapping away in the end.
-pub(crate) enum Keeper {
+pub(crate) enum Unmap {
     /// We do, by munmap.
-    Kernel,
+    Munmap,
     /// The package that has made it.
     #[cfg(feature = "named")]
     Package(std::mem::ManuallyDrop<shared_memory::Shmem>),
@@ -22,7 +22,7 @@ pub(crate) enum Keeper {
 /// # Invariants
 ///
 /// `base` is the start of a shared, readable and writable mapping of `segment_bytes(capacity)` bytes, page-aligned, that stays in
-/// place until `keeper` takes it away, in the process `owner`. All of it is backed by memory, so no access fails; see the files that make
+/// place until `unmap` takes it away, in the process `owner`. All of it is backed by memory, so no access fails; see the files that make
 /// such mappings for how that is made sure, and against whom.
 /// `capacity` is a power of two between `MIN_CAPACITY` and `MAX_CAPACITY`.
 pub(crate) struct Mapped {
@@ -30,22 +30,22 @@ pub(crate) struct Mapped {
     capacity: usize,
     /// The process that has mapped it. In a forked child the range is not mapped, or something else is there.
     owner: u32,
-    keeper: Keeper,
+    unmap: Unmap,
 }
 
-// SAFETY: the mapping belongs to no thread, everything in it is accessed through atomics, and the keeper is only touched by drop.
+// SAFETY: the mapping belongs to no thread, everything in it is accessed through atomics, and the unmap is only touched by drop.
 unsafe impl Send for Mapped {}
 // SAFETY: as above; no method hands out anything but references to atomics.
 unsafe impl Sync for Mapped {}
 
 impl Mapped {
-    /// Takes over a mapping, which is taken away by `keeper` also if this fails.
+    /// Takes over a mapping, which is taken away by `unmap` also if this fails.
     ///
     /// # Safety
     ///
     /// The invariants above hold, for this process.
-    pub(crate) unsafe fn new(base: NonNull<u8>, capacity: usize, keeper: Keeper) -> Result<Mapped, SegmentError> {
-        let mapped = Mapped { base, capacity, owner: std::process::id(), keeper };
+    pub(crate) unsafe fn new(base: NonNull<u8>, capacity: usize, unmap: Unmap) -> Result<Mapped, SegmentError> {
+        let mapped = Mapped { base, capacity, owner: std::process::id(), unmap };
         // A child of a plain fork(2) has no business in these rings.
         // SAFETY: the range is the mapping.
         unsafe { madvise(base.cast(), segment_bytes(capacity), MmapAdvise::MADV_DONTFORK) }
@@ -136,14 +136,14 @@ impl Drop for Mapped {
         if self.owner != std::process::id() {
             return;
         }
-        match &mut self.keeper {
-            Keeper::Kernel => {
+        match &mut self.unmap {
+            Unmap::Munmap => {
                 // SAFETY: the mapping is ours, and no reference into it outlives self.
                 let unmapped = unsafe { munmap(self.base.cast(), segment_bytes(self.capacity)) };
                 debug_assert!(unmapped.is_ok(), "munmap of one's own mapping cannot fail: {unmapped:?}");
             }
             #[cfg(feature = "named")]
-            Keeper::Package(shmem) => {
+            Unmap::Package(shmem) => {
                 // SAFETY: dropped here and nowhere else; no reference into the mapping outlives self.
                 unsafe { std::mem::ManuallyDrop::drop(shmem) };
             }

@@ -16,7 +16,7 @@ use nix::unistd::ftruncate;
 use crate::error::{SegmentError, os};
 use crate::shm::file::{check_capacity, check_file_size, file_size, reserve, ring_capacity};
 use crate::shm::layout::segment_bytes;
-use crate::shm::mapped::{Keeper, Mapped};
+use crate::shm::mapped::{Mapped, Unmap};
 
 /// What a segment has from the start: nobody can change its size.
 const SEALS: SealFlag = SealFlag::F_SEAL_SHRINK.union(SealFlag::F_SEAL_GROW);
@@ -76,5 +76,5 @@ fn map(file: impl AsFd, capacity: usize) -> Result<Mapped, SegmentError> {
     let base = unsafe { mmap(None, length, prot, MapFlags::MAP_SHARED, file, 0) }.map_err(os("map the segment"))?;
     // Pages are mapped in where they are first used: a pair that keeps up uses one of each ring.
     // SAFETY: the mapping was just made, of this length; the file is sealed, or about to be checked for it, before anything is read.
-    unsafe { Mapped::new(base.cast(), capacity, Keeper::Kernel) }
+    unsafe { Mapped::new(base.cast(), capacity, Unmap::Munmap) }
 }

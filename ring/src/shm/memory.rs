@@ -5,7 +5,7 @@ use crate::shm::layout::{Control, EventBlock, Slot};
 use crate::shm::mapped::Mapped;
 
 /// The memory itself.
-pub(crate) enum Backing {
+pub(crate) enum Memory {
     /// Shared with another process; see `segment` for where it comes from.
     #[cfg(not(loom))]
     Mapped(Mapped),
@@ -14,14 +14,14 @@ pub(crate) enum Backing {
     Heap { controls: Box<[Control; 2]>, events: Box<EventBlock>, slots: [Box<[Slot]>; 2] },
 }
 
-impl Backing {
+impl Memory {
     #[inline]
     pub(crate) fn control(&self, ring: usize) -> &Control {
         match self {
             #[cfg(not(loom))]
-            Backing::Mapped(m) => m.control(ring),
+            Memory::Mapped(m) => m.control(ring),
             #[cfg(any(loom, test))]
-            Backing::Heap { controls, .. } => &controls[ring],
+            Memory::Heap { controls, .. } => &controls[ring],
         }
     }
 
@@ -29,9 +29,9 @@ impl Backing {
     pub(crate) fn slots(&self, ring: usize) -> &[Slot] {
         match self {
             #[cfg(not(loom))]
-            Backing::Mapped(m) => m.slots(ring),
+            Memory::Mapped(m) => m.slots(ring),
             #[cfg(any(loom, test))]
-            Backing::Heap { slots, .. } => &slots[ring],
+            Memory::Heap { slots, .. } => &slots[ring],
         }
     }
 
@@ -39,9 +39,9 @@ impl Backing {
     pub(crate) fn events(&self) -> &EventBlock {
         match self {
             #[cfg(not(loom))]
-            Backing::Mapped(m) => m.events(),
+            Memory::Mapped(m) => m.events(),
             #[cfg(any(loom, test))]
-            Backing::Heap { events, .. } => events,
+            Memory::Heap { events, .. } => events,
         }
     }
 }

@@ -23,7 +23,7 @@ const WORTH_IT: Duration = Duration::from_micros(120);
 const LOOKS_PER_CLOCK: u32 = 64;
 /// Looks before a yield where somebody else wanted the processor the last time: about as long as a call takes, for the case that both sides
 /// happen to run at once.
-const LOOKS_IN_A_CROWD: u32 = 16;
+const LOOKS_WHEN_CONTENDED: u32 = 16;
 /// Yields of the processor in one wait. The other side is usually there after the first: everybody who is ready has had a turn.
 const YIELDS: u32 = 3;
 /// How often, at most, the set of usable processors is asked for.
@@ -68,8 +68,8 @@ impl Spin {
             // Relaxed: hints, here and below.
             WaitStrategy::Adaptive if !self.parallel.load(Ordering::Relaxed) => done() || self.yield_a_few_times(deadline, done),
             // Most waits of a busy pair end before the first look at the clock.
-            WaitStrategy::Adaptive if self.yielding.is_crowded() => {
-                look::<LOOKS_IN_A_CROWD>(&mut done) || self.yield_a_few_times(deadline, done)
+            WaitStrategy::Adaptive if self.yielding.is_contended() => {
+                look::<LOOKS_WHEN_CONTENDED>(&mut done) || self.yield_a_few_times(deadline, done)
             }
             WaitStrategy::Adaptive => look::<LOOKS_PER_CLOCK>(&mut done) || self.spin_by_the_clock(Instant::now(), true, deadline, done),
             WaitStrategy::Spin => look::<LOOKS_PER_CLOCK>(&mut done) || spin_until(deadline, done),
@@ -95,7 +95,7 @@ impl Spin {
             if spun >= SHORTEST && may_yield {
                 // A busy side would have answered by now: is it for want of this processor?
                 may_yield = false;
-                if self.yielding.is_allowed() && self.give_way(now) != Yielded::Alone {
+                if self.yielding.is_allowed() && self.yield_now(now) != Yielded::Alone {
                     return done() || self.yield_a_few_times(deadline, done);
                 }
             }
@@ -109,7 +109,7 @@ impl Spin {
     #[cold]
     fn yield_a_few_times(&self, deadline: Option<Instant>, mut done: impl FnMut() -> bool) -> bool {
         let parallel = self.parallel.load(Ordering::Relaxed);
-        if !self.yielding.is_allowed() || parallel && self.yielding.needs_a_better_place() {
+        if !self.yielding.is_allowed() || parallel && self.yielding.should_migrate() {
             return false;
         }
         let start = Instant::now();
@@ -119,7 +119,7 @@ impl Spin {
             if deadline.is_some_and(|d| now >= d) {
                 return false;
             }
-            let yielded = self.give_way(now);
+            let yielded = self.yield_now(now);
             if done() {
                 return true;
             }
@@ -133,7 +133,7 @@ impl Spin {
         false
     }
 
-    fn give_way(&self, now: Instant) -> Yielded {
+    fn yield_now(&self, now: Instant) -> Yielded {
         std::thread::yield_now();
         self.yielding.learn(now.elapsed())
     }

@@ -34,7 +34,7 @@ const LONGEST_BAN: u32 = 1 << 13;
 /// So many yields without a loss halve the ban. Beside a process that computes, every second or third is a loss.
 const GOOD: u32 = 8;
 /// A sleep for a better place costs as much as some three exchanges by yields.
-const YIELDS_IN_ONE_PLACE: u32 = 64;
+const YIELDS_BEFORE_MIGRATION: u32 = 64;
 
 /// What was learned of yields of one kind. Hints: losing an update does no harm.
 #[derive(Debug)]
@@ -56,7 +56,7 @@ impl Yielding {
 
     /// Whether somebody else wanted the processor the last time.
     #[inline]
-    pub(crate) fn is_crowded(&self) -> bool {
+    pub(crate) fn is_contended(&self) -> bool {
         // Relaxed: hints, here and below.
         self.shared.load(Ordering::Relaxed) > 0
     }
@@ -72,8 +72,8 @@ impl Yielding {
 
     /// Whether to go to sleep for once although yields do well: two sides may share one processor while another is idle, and the scheduler
     /// looks for the best one when it wakes a thread, but hardly ever moves one that yields.
-    pub(crate) fn needs_a_better_place(&self) -> bool {
-        let due = self.shared.load(Ordering::Relaxed) >= YIELDS_IN_ONE_PLACE;
+    pub(crate) fn should_migrate(&self) -> bool {
+        let due = self.shared.load(Ordering::Relaxed) >= YIELDS_BEFORE_MIGRATION;
         if due {
             self.shared.store(1, Ordering::Relaxed);
         }
@@ -117,11 +117,11 @@ mod tests {
     #[test]
     fn tells_who_else_ran() {
         let yielding = Yielding::new();
-        assert!(!yielding.is_crowded());
+        assert!(!yielding.is_contended());
         assert_eq!(yielding.learn(PEER), Yielded::Shared);
-        assert!(yielding.is_crowded());
+        assert!(yielding.is_contended());
         assert_eq!(yielding.learn(NOBODY), Yielded::Alone);
-        assert!(!yielding.is_crowded());
+        assert!(!yielding.is_contended());
         assert!(yielding.is_allowed());
         assert_eq!(yielding.learn(HOG), Yielded::Lost);
         assert!(!yielding.is_allowed());

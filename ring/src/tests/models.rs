@@ -3,7 +3,7 @@
 use loom::thread;
 
 use crate::queue::consumer::Consumer;
-use crate::queue::frame::{Frame, Kind};
+use crate::queue::frame::{Frame, FrameKind};
 use crate::queue::producer::Producer;
 
 /// Explores `model` with at most three preemptions, or as many as `LOOM_MAX_PREEMPTIONS` says.
@@ -20,7 +20,7 @@ pub(super) fn frame_word(bytes: u64, serial: u64) -> u64 {
 }
 
 pub(super) fn push(producer: &mut Producer, words: &[u64]) {
-    while !producer.push(words, words.len() * 8, Kind::Last).unwrap() {
+    while !producer.push(words, words.len() * 8, FrameKind::Last).unwrap() {
         thread::yield_now();
     }
 }

@@ -7,7 +7,7 @@ use std::io;
 use std::time::Instant;
 
 use crate::sync::atomic::AtomicU32;
-use crate::wake::wait_end::Ended;
+use crate::wake::wait_end::WaitEnd;
 
 #[cfg(not(loom))]
 mod imp {
@@ -15,7 +15,7 @@ mod imp {
     use nix::time::{ClockId, clock_gettime};
 
     /// Sleeps while `word` is `expected`, at most until `deadline`. A signal resumes the sleep to the same deadline.
-    pub(crate) fn wait(word: &AtomicU32, expected: u32, bits: u32, deadline: Option<Instant>) -> io::Result<Ended> {
+    pub(crate) fn wait(word: &AtomicU32, expected: u32, bits: u32, deadline: Option<Instant>) -> io::Result<WaitEnd> {
         // FUTEX_WAIT_BITSET takes an absolute time of the monotonic clock, so a signal does not prolong the wait.
         let until = match deadline {
             None => None,
@@ -38,12 +38,12 @@ mod imp {
                 libc::syscall(libc::SYS_futex, word.as_ptr(), libc::FUTEX_WAIT_BITSET, expected, timeout, std::ptr::null::<u32>(), bits)
             };
             if r == 0 {
-                return Ok(Ended::Look);
+                return Ok(WaitEnd::Recheck);
             }
             let error = io::Error::last_os_error();
             match error.raw_os_error() {
-                Some(libc::EAGAIN) => return Ok(Ended::Look),
-                Some(libc::ETIMEDOUT) => return Ok(Ended::TimedOut),
+                Some(libc::EAGAIN) => return Ok(WaitEnd::Recheck),
+                Some(libc::ETIMEDOUT) => return Ok(WaitEnd::TimedOut),
                 Some(libc::EINTR) => {}
                 _ => return Err(error),
             }
@@ -85,11 +85,11 @@ mod imp {
         static ref WOKEN: Condvar = Condvar::new();
     }
 
-    pub(crate) fn wait(word: &AtomicU32, expected: u32, bits: u32, _deadline: Option<Instant>) -> io::Result<Ended> {
+    pub(crate) fn wait(word: &AtomicU32, expected: u32, bits: u32, _deadline: Option<Instant>) -> io::Result<WaitEnd> {
         let key = std::ptr::from_ref(word).addr();
         let mut queue = QUEUE.lock().unwrap();
         if word.load(loom::sync::atomic::Ordering::SeqCst) != expected {
-            return Ok(Ended::Look);
+            return Ok(WaitEnd::Recheck);
         }
         let ticket = queue.0;
         queue.0 += 1;
@@ -97,7 +97,7 @@ mod imp {
         while queue.1.iter().any(|w| w.ticket == ticket) {
             queue = WOKEN.wait(queue).unwrap();
         }
-        Ok(Ended::Look)
+        Ok(WaitEnd::Recheck)
     }
 
     pub(crate) fn wake(word: &AtomicU32, bits: u32) -> io::Result<usize> {

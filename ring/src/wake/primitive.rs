@@ -1,10 +1,12 @@
 //! The seam behind which lies what puts a side to sleep and wakes it. Nothing above it knows which one it is.
 //!
 //! A futex does it where the kernel has one. Where there is none, or it is not wanted, an event of the package `raw_sync` knocks at the other
-//! process, and `relay` does the rest. What a bell needs is the same from both: a sleeper that looks at its word once more and sleeps only if
+//! process, and `proxy` does the rest. What a doorbell needs is the same from both: a sleeper that looks at its word once more and sleeps only if
 //! the mark is still up, with nothing in between; wake-ups that name the marks they mean; deadlines that hold.
 
 use std::io;
+#[cfg(not(loom))]
+use std::os::fd::BorrowedFd;
 #[cfg(not(loom))]
 use std::sync::Arc;
 use std::time::Instant;
@@ -12,57 +14,84 @@ use std::time::Instant;
 #[cfg(not(loom))]
 use crate::error::SegmentError;
 #[cfg(not(loom))]
-use crate::shm::memory::Backing;
+use crate::shm::memory::Memory;
 #[cfg(not(loom))]
 use crate::side::Side;
 use crate::sync::atomic::AtomicU32;
-use crate::wake::doorbell_id::Place;
+use crate::wake::doorbell_id::DoorbellId;
+#[cfg(all(feature = "raw-sync", not(loom)))]
+use crate::wake::event::proxy::PeerLiveness;
 #[cfg(any(feature = "raw-sync", all(loom, test)))]
-use crate::wake::event::proxy::Relay;
+use crate::wake::event::proxy::Proxy;
 use crate::wake::futex;
-use crate::wake::wait_end::Ended;
+use crate::wake::wait_end::WaitEnd;
 #[cfg(not(loom))]
 use crate::wake::wakeup::Wakeup;
 
 /// What does it, for one side of one pair.
 #[derive(Debug, Clone)]
-pub(crate) enum Doorbell {
+pub(crate) enum Primitive {
     Futex,
     #[cfg(any(feature = "raw-sync", all(loom, test)))]
-    Event(Relay),
+    Event(Proxy),
 }
 
-impl Doorbell {
+impl Primitive {
     #[cfg(not(loom))]
     #[cfg_attr(not(feature = "raw-sync"), expect(unused_variables, reason = "a futex needs nothing but its word"))]
-    pub(crate) fn new(wakeup: Wakeup, backing: &Arc<Backing>, side: Side) -> Result<Doorbell, SegmentError> {
+    pub(crate) fn new(wakeup: Wakeup, memory: &Arc<Memory>, side: Side) -> Result<Primitive, SegmentError> {
         match wakeup {
-            Wakeup::Futex => Ok(Doorbell::Futex),
+            Wakeup::Futex => Ok(Primitive::Futex),
             #[cfg(feature = "raw-sync")]
-            Wakeup::Event => Ok(Doorbell::Event(Relay::start(backing.clone(), side)?)),
+            Wakeup::Event => Ok(Primitive::Event(Proxy::start(memory.clone(), side)?)),
             #[cfg(not(feature = "raw-sync"))]
             Wakeup::Event => Err(SegmentError::FeatureMissing("raw-sync")),
         }
     }
 
+    /// Keeps what shows that the peer has ended, as far as this primitive needs it.
+    #[cfg(not(loom))]
+    #[cfg_attr(not(feature = "raw-sync"), expect(unused_variables, reason = "no event is there that could hang"))]
+    pub(crate) fn set_peer_liveness(&self, process: Option<BorrowedFd<'_>>, lifeline: BorrowedFd<'_>) -> io::Result<()> {
+        match self {
+            Primitive::Futex => {}
+            #[cfg(feature = "raw-sync")]
+            Primitive::Event(proxy) => proxy.set_peer_liveness(PeerLiveness {
+                process: process.map(|fd| fd.try_clone_to_owned()).transpose()?,
+                lifeline: lifeline.try_clone_to_owned()?,
+            }),
+        }
+        Ok(())
+    }
+
+    /// Lets go of what it takes to be woken by the peer.
+    #[cfg(not(loom))]
+    pub(crate) fn retire(&self) {
+        match self {
+            Primitive::Futex => {}
+            #[cfg(feature = "raw-sync")]
+            Primitive::Event(proxy) => proxy.stop(),
+        }
+    }
+
     /// Sleeps while `word` is `mark`, until a wake-up that means this mark, at most until `deadline`.
     #[cfg_attr(not(any(feature = "raw-sync", all(loom, test))), expect(unused_variables, reason = "a futex is known by its address"))]
-    pub(crate) fn wait(&self, place: Place, word: &AtomicU32, mark: u32, deadline: Option<Instant>) -> io::Result<Ended> {
+    pub(crate) fn wait(&self, id: DoorbellId, word: &AtomicU32, mark: u32, deadline: Option<Instant>) -> io::Result<WaitEnd> {
         match self {
-            Doorbell::Futex => futex::wait(word, mark, mark, deadline),
+            Primitive::Futex => futex::wait(word, mark, mark, deadline),
             #[cfg(any(feature = "raw-sync", all(loom, test)))]
-            Doorbell::Event(relay) => Ok(relay.wait(place, word, mark, deadline)),
+            Primitive::Event(proxy) => Ok(proxy.wait(id, word, mark, deadline)),
         }
     }
 
     /// Wakes the sleepers of the other side with one of `marks`, which were taken off the word.
     #[cfg_attr(not(any(feature = "raw-sync", all(loom, test))), expect(unused_variables, reason = "a futex is known by its address"))]
-    pub(crate) fn wake_other(&self, place: Place, word: &AtomicU32, marks: u32) -> io::Result<()> {
+    pub(crate) fn wake_peer(&self, id: DoorbellId, word: &AtomicU32, marks: u32) -> io::Result<()> {
         match self {
-            Doorbell::Futex => futex::wake(word, marks).map(drop),
+            Primitive::Futex => futex::wake(word, marks).map(drop),
             #[cfg(any(feature = "raw-sync", all(loom, test)))]
-            Doorbell::Event(relay) => {
-                relay.wake_other(place, marks);
+            Primitive::Event(proxy) => {
+                proxy.wake_peer(id, marks);
                 Ok(())
             }
         }
@@ -70,11 +99,11 @@ impl Doorbell {
 
     /// Wakes the sleepers of this side with `mark`. Returns how many there were.
     #[cfg_attr(not(any(feature = "raw-sync", all(loom, test))), expect(unused_variables, reason = "a futex is known by its address"))]
-    pub(crate) fn wake_own(&self, place: Place, word: &AtomicU32, mark: u32) -> io::Result<usize> {
+    pub(crate) fn wake_local(&self, id: DoorbellId, word: &AtomicU32, mark: u32) -> io::Result<usize> {
         match self {
-            Doorbell::Futex => futex::wake(word, mark),
+            Primitive::Futex => futex::wake(word, mark),
             #[cfg(any(feature = "raw-sync", all(loom, test)))]
-            Doorbell::Event(relay) => Ok(relay.wake_own(place, mark)),
+            Primitive::Event(proxy) => Ok(proxy.wake_local(id, mark)),
         }
     }
 }

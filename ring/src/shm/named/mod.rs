@@ -26,14 +26,14 @@ use shared_memory::{Shmem, ShmemConf, ShmemError};
 use crate::error::{SegmentError, os};
 use crate::shm::file::{check_capacity, check_file_size, reserve, ring_capacity};
 use crate::shm::layout::segment_bytes;
-use crate::shm::mapped::{Keeper, Mapped};
+use crate::shm::mapped::{Mapped, Unmap};
 use crate::shm::named::name::{NONCE_BYTES, Name, PREFIX};
 
 /// Makes a segment with a name of its own, once what dead processes have left behind is removed.
 pub(crate) fn create(capacity: usize) -> Result<(Mapped, Name), SegmentError> {
-    let maker = stale::sweep();
+    let creator = stale::remove_stale_names();
     let (nonce, random) = random()?;
-    let name = format!("{PREFIX}{maker}-{:032x}", u128::from_le_bytes(random));
+    let name = format!("{PREFIX}{creator}-{:032x}", u128::from_le_bytes(random));
     create_under(&name, u64::from_le_bytes(nonce), capacity)
 }
 
@@ -76,8 +76,8 @@ const BAD_NAME: SegmentError = SegmentError::Foreign("its name is not one that t
 fn mapped(shmem: Shmem, capacity: usize) -> Result<Mapped, SegmentError> {
     let base = NonNull::new(shmem.as_ptr()).ok_or(SegmentError::Foreign("it is nowhere"))?;
     // SAFETY: the package has mapped it, shared, readable and writable, whole pages, at an address of the kernel's choice, with this length, as was
-    // asked for or checked. It stays until the keeper is dropped. That all of it is backed by memory is made sure before it is shared.
-    unsafe { Mapped::new(base, capacity, Keeper::Package(ManuallyDrop::new(shmem))) }
+    // asked for or checked. It stays until the unmap is dropped. That all of it is backed by memory is made sure before it is shared.
+    unsafe { Mapped::new(base, capacity, Unmap::Package(ManuallyDrop::new(shmem))) }
 }
 
 /// Sees to it that what is opened next does not become a standard stream of a program that has closed one: the package keeps its descriptor, and the

@@ -19,7 +19,7 @@ const DIRECTORY: &str = "/dev/shm";
 
 /// Who has made a segment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Maker {
+struct Creator {
     /// Of process ids, and of the clock by which the start is told.
     namespaces: u64,
     id: u32,
@@ -27,9 +27,9 @@ struct Maker {
     start: u64,
 }
 
-impl Maker {
+impl Creator {
     /// This process. `None` where there is no /proc, or one of other process ids.
-    fn this() -> Option<Maker> {
+    fn this() -> Option<Creator> {
         let id = std::process::id();
         if fs::read_link("/proc/self").ok()?.to_str() != Some(&id.to_string()) {
             return None;
@@ -41,15 +41,15 @@ impl Maker {
             Err(error) if error.kind() == io::ErrorKind::NotFound => 0,
             other => other.ok()?,
         };
-        Some(Maker { namespaces: namespace("pid").ok()? << 32 | time, id, start: Process::look(id)?.start })
+        Some(Creator { namespaces: namespace("pid").ok()? << 32 | time, id, start: Process::read(id)?.start })
     }
 
-    fn of_name(name: &str) -> Option<Maker> {
+    fn of_name(name: &str) -> Option<Creator> {
         let mut parts = name.strip_prefix(PREFIX.trim_start_matches('/'))?.split('-');
         let namespaces = u64::from_str_radix(parts.next()?, 16).ok()?;
         let (id, start) = (parts.next()?.parse().ok()?, parts.next()?.parse().ok()?);
         let random = parts.next()?;
-        (random.len() == 32 && parts.next().is_none()).then_some(Maker { namespaces, id, start })
+        (random.len() == 32 && parts.next().is_none()).then_some(Creator { namespaces, id, start })
     }
 
     /// Whether it is certain that this process has ended.
@@ -62,7 +62,7 @@ impl Maker {
             return true;
         }
         // A zombie has ended, too, and a process of another start is another one. What cannot be looked at is left alone.
-        Process::look(self.id).is_some_and(|found| found.has_ended || found.start != self.start)
+        Process::read(self.id).is_some_and(|found| found.has_ended || found.start != self.start)
     }
 }
 
@@ -73,7 +73,7 @@ struct Process {
 }
 
 impl Process {
-    fn look(id: u32) -> Option<Process> {
+    fn read(id: u32) -> Option<Process> {
         let stat = fs::read_to_string(format!("/proc/{id}/stat")).ok()?;
         // The name of the program may have anything in it; behind its last parenthesis there are numbers. The first field there is the third of proc(5).
         let mut fields = stat.rsplit_once(')')?.1.split_ascii_whitespace();
@@ -85,29 +85,29 @@ impl Process {
 }
 
 /// Removes what can be removed, and returns the part of a name that says who makes it.
-pub(super) fn sweep() -> String {
-    let this = Maker::this();
+pub(super) fn remove_stale_names() -> String {
+    let this = Creator::this();
     if let Some(this) = &this {
-        sweep_for(this);
+        remove_names_of_the_dead(this);
     }
     // Where it cannot be told, nobody will take it for one that has ended.
-    let Maker { namespaces, id, start } = this.unwrap_or(Maker { namespaces: 0, id: 0, start: 0 });
+    let Creator { namespaces, id, start } = this.unwrap_or(Creator { namespaces: 0, id: 0, start: 0 });
     format!("{namespaces:x}-{id}-{start}")
 }
 
 /// Removes the names of this user that dead processes have left. A matter of tidiness: what cannot be removed does not keep a pair from starting.
-fn sweep_for(this: &Maker) {
+fn remove_names_of_the_dead(this: &Creator) {
     let Ok(entries) = fs::read_dir(DIRECTORY) else { return };
     let user = geteuid().as_raw();
     for entry in entries.flatten() {
         let name = entry.file_name();
-        let Some((name, maker)) = name.to_str().and_then(|name| Some((name, Maker::of_name(name)?))) else { continue };
-        if maker.namespaces != this.namespaces || maker == *this {
+        let Some((name, creator)) = name.to_str().and_then(|name| Some((name, Creator::of_name(name)?))) else { continue };
+        if creator.namespaces != this.namespaces || creator == *this {
             continue;
         }
         // Not through a link, and nothing but what shm_open makes.
         let is_ours = entry.metadata().is_ok_and(|m| m.uid() == user && m.file_type().is_file());
-        if is_ours && maker.is_dead() {
+        if is_ours && creator.is_dead() {
             // The name is a random one: nobody makes it anew between the look and this. Somebody else may have removed it.
             let _ = unlink(&format!("/{name}"));
         }

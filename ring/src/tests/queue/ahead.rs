@@ -25,7 +25,7 @@ fn short_messages_are_seen_once() {
                         match sender.send(&words, bytes).unwrap() {
                             Progress::Sent => there.push_back((words, bytes, false)),
                             // Fragments of it may be there.
-                            Progress::NoRoom(_) => sender.abandon(),
+                            Progress::NoSpace(_) => sender.abandon(),
                         }
                     }
                     5..=7 => {

@@ -5,7 +5,7 @@ use crate::tests::common::{Numbers, message, pairs};
 
 /// Wherever the two sides are in the ring, if all was received.
 #[test]
-fn the_longest_message_has_room_in_an_empty_ring() {
+fn the_longest_message_has_space_in_an_empty_ring() {
     for slots in [32, 64, 256, 4096] {
         for pair in pairs(slots) {
             let (mut sender, mut receiver) = pair.ends(1 << 20);
@@ -21,9 +21,9 @@ fn the_longest_message_has_room_in_an_empty_ring() {
                     assert_eq!(receiver.receive(&mut buffer).unwrap(), Some(bytes));
                 }
                 if numbers.below(3) == 0 {
-                    // One that has no room is taken back first.
+                    // One that has no space is taken back first.
                     let bytes = slots * 128;
-                    assert!(matches!(sender.send(&message(seed, bytes), bytes).unwrap(), Progress::NoRoom(_)));
+                    assert!(matches!(sender.send(&message(seed, bytes), bytes).unwrap(), Progress::NoSpace(_)));
                     sender.abandon();
                     assert_eq!(receiver.receive(&mut buffer).unwrap(), None);
                 }

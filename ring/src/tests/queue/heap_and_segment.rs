@@ -3,20 +3,20 @@
 use std::collections::VecDeque;
 
 use crate::tests::common::{Numbers, Pair, longest_frame, message, pairs, receive_all, send_all};
-use crate::{ChannelError, Misbehaved, Progress, Receiver, Room, Sender, Side, Watch};
+use crate::{ChannelError, Misbehaved, Progress, Receiver, Sender, Side, Space, Watch};
 
-fn no_room(progress: Progress) -> Room {
+fn no_space(progress: Progress) -> Space {
     match progress {
-        Progress::NoRoom(room) => room,
-        Progress::Sent => panic!("there was room"),
+        Progress::NoSpace(space) => space,
+        Progress::Sent => panic!("there was space"),
     }
 }
 
-/// Sends one-slot messages until there is no room; returns how many and the ticket.
-fn fill(sender: &mut Sender) -> (u64, Room) {
+/// Sends one-slot messages until there is no space; returns how many and the ticket.
+fn fill(sender: &mut Sender) -> (u64, Space) {
     for count in 0.. {
-        if let Progress::NoRoom(room) = sender.send(&[count], 8).expect("send") {
-            return (count, room);
+        if let Progress::NoSpace(space) = sender.send(&[count], 8).expect("send") {
+            return (count, space);
         }
     }
     unreachable!("a ring that is never full")
@@ -31,9 +31,9 @@ fn an_empty_ring_has_nothing() {
         for round in 0..100 {
             assert_eq!(receiver.receive(&mut buffer).unwrap(), None, "{}", pair.name);
             assert!(buffer.is_empty(), "former contents must not look like a message");
-            assert!(!watch.has_come(receiver.next()));
+            assert!(!watch.has_come(receiver.next_frame()));
             sender.send(&[round], 8).unwrap();
-            assert!(watch.has_come(receiver.next()));
+            assert!(watch.has_come(receiver.next_frame()));
             assert_eq!(receiver.receive(&mut buffer).unwrap(), Some(8));
             assert_eq!(buffer, [round]);
         }
@@ -84,7 +84,7 @@ fn order_and_contents_survive_many_laps() {
                 let bytes = numbers.below(301);
                 let sent = message(seed, bytes);
                 while sender.send(&sent, bytes).unwrap() != Progress::Sent {
-                    let expected: (usize, Vec<u64>) = under_way.pop_front().expect("no room in an empty ring");
+                    let expected: (usize, Vec<u64>) = under_way.pop_front().expect("no space in an empty ring");
                     assert_eq!((receiver.receive(&mut buffer).unwrap(), &buffer), (Some(expected.0), &expected.1), "{}", pair.name);
                 }
                 under_way.push_back((bytes, sent));
@@ -103,25 +103,25 @@ fn a_full_ring_says_so_and_its_ticket_tells_when_it_is_not() {
             let mut buffer = Vec::new();
             let mut expected = 0;
             for _lap in 0..10 {
-                let (sent, room) = fill(&mut sender);
+                let (sent, space) = fill(&mut sender);
                 assert!(sent > 0);
                 // One slot stays free behind the last frame, and some that the receiver has done with need not be known yet.
                 assert!(sent < slots as u64, "{}", pair.name);
-                assert!(!watch.has_room(room));
+                assert!(!watch.has_space(space));
                 let mut received = 0;
-                while !watch.has_room(room) {
+                while !watch.has_space(space) {
                     assert_eq!(
                         receiver.receive(&mut buffer).unwrap(),
                         Some(8),
-                        "{}: everything is received and there is no room",
+                        "{}: everything is received and there is no space",
                         pair.name
                     );
                     assert_eq!(buffer, [expected % sent]);
                     expected += 1;
                     received += 1;
                 }
-                assert!(received <= slots / 4, "{}: room is told late", pair.name);
-                assert_eq!(sender.send(&[0], 8).unwrap(), Progress::Sent, "the ticket said that there is room");
+                assert!(received <= slots / 4, "{}: space is told late", pair.name);
+                assert_eq!(sender.send(&[0], 8).unwrap(), Progress::Sent, "the ticket said that there is space");
                 receive_all(&mut receiver);
                 expected = 0;
             }
@@ -130,7 +130,7 @@ fn a_full_ring_says_so_and_its_ticket_tells_when_it_is_not() {
 }
 
 #[test]
-fn an_empty_ring_has_room_for_the_longest_frame_wherever_it_stands() {
+fn an_empty_ring_has_space_for_the_longest_frame_wherever_it_stands() {
     for slots in [4, 8, 32, 128, 256] {
         let longest = longest_frame(slots);
         let longest_message = message(7, longest);
@@ -155,7 +155,7 @@ fn a_message_larger_than_the_ring_goes_through_in_fragments() {
             let (mut sender, mut receiver) = pair.ends(1 << 20);
             for bytes in [slots * 128 + 1, 100_000, 1 << 20] {
                 let sent = message(3, bytes);
-                assert!(matches!(sender.send(&sent, bytes).unwrap(), Progress::NoRoom(_)), "{} bytes do not fit", bytes);
+                assert!(matches!(sender.send(&sent, bytes).unwrap(), Progress::NoSpace(_)), "{} bytes do not fit", bytes);
                 assert!(sender.is_under_way());
                 let came = send_all(&mut sender, &mut receiver, &sent, bytes);
                 assert_eq!(came, [], "nothing arrives before its end was sent");
@@ -185,11 +185,11 @@ fn an_abandoned_message_leaves_nothing_behind() {
         let (mut sender, mut receiver) = pair.ends(1 << 20);
         let large = message(5, 50_000);
         for (round, after) in [0, 8, 2_040, 2_041, 50_000, 3].into_iter().enumerate() {
-            no_room(sender.send(&large, 50_000).unwrap());
+            no_space(sender.send(&large, 50_000).unwrap());
             for _ in 0..round {
-                // More fragments each time, and an abort that must wait for room itself.
+                // More fragments each time, and an abort that must wait for space itself.
                 receive_all(&mut receiver);
-                no_room(sender.send(&large, 50_000).unwrap());
+                no_space(sender.send(&large, 50_000).unwrap());
             }
             assert!(sender.is_under_way());
             sender.abandon();
@@ -225,10 +225,10 @@ fn two_abandoned_in_a_row_leave_nothing_behind() {
         let (mut sender, mut receiver) = pair.ends(1 << 20);
         for seed in 0..5 {
             let large = message(seed, 40_000);
-            no_room(sender.send(&large, 40_000).unwrap());
-            // The abort of the round before waits for room here, and is then followed by fragments at once.
+            no_space(sender.send(&large, 40_000).unwrap());
+            // The abort of the round before waits for space here, and is then followed by fragments at once.
             assert_eq!(receive_all(&mut receiver), []);
-            no_room(sender.send(&large, 40_000).unwrap());
+            no_space(sender.send(&large, 40_000).unwrap());
             sender.abandon();
         }
         let mut came = send_all(&mut sender, &mut receiver, &[9], 8);

@@ -1,7 +1,7 @@
 //! The other side writes what it likes, where it likes, between any two of our steps, and during them.
 //!
 //! Whatever it does, a step of ours ends, does not panic, takes no more memory than agreed, and says one of: a clean message, nothing
-//! there, no room, misbehaviour. An access outside the ring would be a panic: everything goes through slices.
+//! there, no space, misbehaviour. An access outside the ring would be a panic: everything goes through slices.
 
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::thread;
@@ -10,23 +10,23 @@ use std::time::{Duration, Instant};
 use proptest::prelude::*;
 
 use crate::queue::consumer::Consumer;
-use crate::queue::frame::Kind;
+use crate::queue::frame::FrameKind;
 use crate::queue::producer::Producer;
 use crate::shm::layout::SLOT_WORDS;
 use crate::tests::common::{Numbers, Pair, longest_frame, message};
 use crate::{ChannelError, Receiver, Region, Sender, Side, Sleeper, Watch};
 
 /// The frame word of a frame, by the description in `layout`.
-fn frame_word(bytes: u64, marks: u64, serial: u64) -> u64 {
-    bytes & 0xffff | (marks & 7) << 16 | serial << 19
+fn frame_word(bytes: u64, flags: u64, serial: u64) -> u64 {
+    bytes & 0xffff | (flags & 7) << 16 | serial << 19
 }
 
 /// Any word that the other side can write to.
 #[derive(Debug, Clone, Copy)]
-enum Place {
+enum Word {
     Head,
-    DataBell,
-    RoomBell,
+    DataDoorbell,
+    SpaceDoorbell,
     Closed,
     Slot(usize, usize),
 }
@@ -40,16 +40,16 @@ enum Step {
     Abandon,
     Close,
     // Theirs, in good form, so that what follows does harm in the midst of things.
-    Push(usize, Kind),
+    Push(usize, FrameKind),
     Pop,
     // Theirs, in bad form.
-    Store(usize, Place, u64),
-    Flip(usize, Place, u32),
+    Store(usize, Word, u64),
+    Flip(usize, Word, u32),
     /// The head moves by this much from where it is.
     Head(i64),
-    /// A plausible frame word in one slot: length, marks, distance from the serial they would send next.
+    /// A plausible frame word in one slot: length, flags, distance from the serial they would send next.
     Frame(usize, u64, u64, i64),
-    /// The same in all slots: one is at the place where we look.
+    /// The same in all slots: one is where we look.
     Frames(u64, u64, i64),
     /// What another lap left is put in again, as if it were new.
     Copy(usize, usize),
@@ -88,8 +88,8 @@ impl Run {
         let bytes = *self.under_way.get_or_insert(bytes);
         match self.sender.send(&message(1, bytes), bytes) {
             Ok(crate::Progress::Sent) => self.under_way = None,
-            Ok(crate::Progress::NoRoom(room)) => {
-                self.watch.has_room(room);
+            Ok(crate::Progress::NoSpace(space)) => {
+                self.watch.has_space(space);
             }
             // A program stops here. That it may go on without harm is more than is needed, and finds more.
             Err(ChannelError::Misbehaved(_)) => {}
@@ -114,15 +114,15 @@ impl Run {
         }
     }
 
-    fn change(&self, ring: usize, place: Place, to: impl Fn(u64) -> u64) {
+    fn change(&self, ring: usize, target: Word, to: impl Fn(u64) -> u64) {
         let control = self.theirs.control(ring);
         let small = |word: &crate::sync::atomic::AtomicU32| word.store(to(word.load(Relaxed).into()) as u32, Relaxed);
-        match place {
-            Place::Head => control.head.word.store(to(control.head.word.load(Relaxed)), Relaxed),
-            Place::DataBell => small(&control.data_bell.word),
-            Place::RoomBell => small(&control.room_bell.word),
-            Place::Closed => small(&control.closed.word),
-            Place::Slot(slot, word) => {
+        match target {
+            Word::Head => control.head.word.store(to(control.head.word.load(Relaxed)), Relaxed),
+            Word::DataDoorbell => small(&control.data_doorbell.word),
+            Word::SpaceDoorbell => small(&control.space_doorbell.word),
+            Word::Closed => small(&control.closed.word),
+            Word::Slot(slot, word) => {
                 let slots = self.theirs.slots(ring);
                 let word = &slots[slot % slots.len()].words[word];
                 word.store(to(word.load(Relaxed)), Relaxed);
@@ -137,7 +137,7 @@ impl Run {
                 self.receive();
             }
             Step::Look => {
-                self.watch.has_come(self.receiver.next());
+                self.watch.has_come(self.receiver.next_frame());
                 self.watch.is_closed();
             }
             Step::Abandon => {
@@ -154,36 +154,36 @@ impl Run {
             Step::Pop => {
                 let _ = self.their_receiver.pop(&mut Vec::new());
             }
-            Step::Store(ring, place, value) => self.change(ring, place, |_| value),
-            Step::Flip(ring, place, bit) => self.change(ring, place, |old| old ^ 1 << bit),
-            Step::Head(by) => self.change(0, Place::Head, |old| old.wrapping_add_signed(by)),
-            Step::Frame(slot, bytes, marks, ahead) => {
-                let word = frame_word(bytes, marks, self.their_serial.wrapping_add_signed(ahead));
-                self.change(1, Place::Slot(slot, 0), |_| word);
+            Step::Store(ring, target, value) => self.change(ring, target, |_| value),
+            Step::Flip(ring, target, bit) => self.change(ring, target, |old| old ^ 1 << bit),
+            Step::Head(by) => self.change(0, Word::Head, |old| old.wrapping_add_signed(by)),
+            Step::Frame(slot, bytes, flags, ahead) => {
+                let word = frame_word(bytes, flags, self.their_serial.wrapping_add_signed(ahead));
+                self.change(1, Word::Slot(slot, 0), |_| word);
             }
-            Step::Frames(bytes, marks, ahead) => {
-                let word = frame_word(bytes, marks, self.their_serial.wrapping_add_signed(ahead));
-                (0..self.theirs.slots(1).len()).for_each(|slot| self.change(1, Place::Slot(slot, 0), |_| word));
+            Step::Frames(bytes, flags, ahead) => {
+                let word = frame_word(bytes, flags, self.their_serial.wrapping_add_signed(ahead));
+                (0..self.theirs.slots(1).len()).for_each(|slot| self.change(1, Word::Slot(slot, 0), |_| word));
             }
             Step::Copy(from, to) => {
                 let slots = self.theirs.slots(1);
                 for word in 0..SLOT_WORDS {
                     let old = slots[from % slots.len()].words[word].load(Relaxed);
-                    self.change(1, Place::Slot(to, word), |_| old);
+                    self.change(1, Word::Slot(to, word), |_| old);
                 }
             }
         }
     }
 }
 
-fn place() -> impl Strategy<Value = Place> {
+fn shared_word() -> impl Strategy<Value = Word> {
     prop_oneof![
-        2 => Just(Place::Head),
-        1 => Just(Place::DataBell),
-        1 => Just(Place::RoomBell),
-        1 => Just(Place::Closed),
-        4 => (0..64_usize).prop_map(|slot| Place::Slot(slot, 0)),
-        2 => (0..64_usize, 0..SLOT_WORDS).prop_map(|(slot, word)| Place::Slot(slot, word)),
+        2 => Just(Word::Head),
+        1 => Just(Word::DataDoorbell),
+        1 => Just(Word::SpaceDoorbell),
+        1 => Just(Word::Closed),
+        4 => (0..64_usize).prop_map(|slot| Word::Slot(slot, 0)),
+        2 => (0..64_usize, 0..SLOT_WORDS).prop_map(|(slot, word)| Word::Slot(slot, word)),
     ]
 }
 
@@ -197,7 +197,7 @@ fn frame_bytes() -> impl Strategy<Value = u64> {
 
 fn step() -> impl Strategy<Value = Step> {
     let sizes = || prop_oneof![3 => 0..=300_usize, 1 => 0..=20_000_usize];
-    let kind = prop::sample::select(vec![Kind::Last, Kind::Last, Kind::More, Kind::Abort]);
+    let kind = prop::sample::select(vec![FrameKind::Last, FrameKind::Last, FrameKind::More, FrameKind::Abort]);
     let ring = || 0..2_usize;
     prop_oneof![
         6 => sizes().prop_map(Step::Send),
@@ -207,11 +207,11 @@ fn step() -> impl Strategy<Value = Step> {
         1 => Just(Step::Close),
         8 => (sizes().prop_map(|bytes| bytes & !7), kind).prop_map(|(bytes, kind)| Step::Push(bytes, kind)),
         4 => Just(Step::Pop),
-        2 => (ring(), place(), value()).prop_map(|(ring, place, value)| Step::Store(ring, place, value)),
-        2 => (ring(), place(), 0..64_u32).prop_map(|(ring, place, bit)| Step::Flip(ring, place, bit)),
+        2 => (ring(), shared_word(), value()).prop_map(|(ring, target, value)| Step::Store(ring, target, value)),
+        2 => (ring(), shared_word(), 0..64_u32).prop_map(|(ring, target, bit)| Step::Flip(ring, target, bit)),
         2 => (-40..300_i64).prop_map(Step::Head),
-        1 => (0..64_usize, frame_bytes(), 0..8_u64, -3..3_i64).prop_map(|(slot, bytes, marks, ahead)| Step::Frame(slot, bytes, marks, ahead)),
-        1 => (frame_bytes(), 0..8_u64, -3..3_i64).prop_map(|(bytes, marks, ahead)| Step::Frames(bytes, marks, ahead)),
+        1 => (0..64_usize, frame_bytes(), 0..8_u64, -3..3_i64).prop_map(|(slot, bytes, flags, ahead)| Step::Frame(slot, bytes, flags, ahead)),
+        1 => (frame_bytes(), 0..8_u64, -3..3_i64).prop_map(|(bytes, flags, ahead)| Step::Frames(bytes, flags, ahead)),
         1 => (0..64_usize, 0..64_usize).prop_map(|(from, to)| Step::Copy(from, to)),
     ]
 }
@@ -308,8 +308,8 @@ fn a_flood_of_abandoned_messages_does_not_hold_a_receiver() {
     let (mut position, mut serial) = (0, 1);
     let mut fill = || {
         while position - head() + FRAME_SLOTS < SLOTS {
-            let mark = if serial % 2 == 1 { 1 } else { 4 };
-            let word = frame_word(FRAME_SLOTS * 128 - 8, mark, serial);
+            let flag = if serial % 2 == 1 { 1 } else { 4 };
+            let word = frame_word(FRAME_SLOTS * 128 - 8, flag, serial);
             pair.worker.slots(1)[(position % SLOTS) as usize].words[0].store(word, Relaxed);
             position += FRAME_SLOTS;
             serial += 1;
@@ -347,8 +347,8 @@ fn a_sleep_ends_at_its_deadline_whatever_is_in_the_bells() {
             let mut numbers = Numbers(1);
             while !over.load(Relaxed) {
                 let mark = numbers.below(4) as u32;
-                pair.worker.control(1).data_bell.word.store(mark, Relaxed);
-                pair.worker.control(0).room_bell.word.store(mark, Relaxed);
+                pair.worker.control(1).data_doorbell.word.store(mark, Relaxed);
+                pair.worker.control(0).space_doorbell.word.store(mark, Relaxed);
                 thread::yield_now();
             }
         });
@@ -356,11 +356,11 @@ fn a_sleep_ends_at_its_deadline_whatever_is_in_the_bells() {
             let deadline = Instant::now() + Duration::from_millis(1);
             while Instant::now() < deadline {
                 if round % 2 == 0 {
-                    watch.arm(Sleeper::Resident);
-                    watch.sleep(Sleeper::Resident, Some(deadline)).expect("futex");
+                    watch.arm(Sleeper::Driver);
+                    watch.sleep(Sleeper::Driver, Some(deadline)).expect("futex");
                 } else {
-                    watch.arm_for_room();
-                    watch.sleep_for_room(Some(deadline)).expect("futex");
+                    watch.arm_for_space();
+                    watch.sleep_for_space(Some(deadline)).expect("futex");
                 }
             }
             assert!(deadline.elapsed() < Duration::from_secs(4));

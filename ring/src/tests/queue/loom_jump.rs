@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use loom::thread;
 
 use crate::queue::consumer::Consumer;
-use crate::queue::frame::Kind;
+use crate::queue::frame::FrameKind;
 use crate::queue::producer::Producer;
 use crate::sync::atomic::Ordering;
 use crate::tests::models::{explore, frame_word, pop, push};
@@ -19,8 +19,8 @@ const SKIP: u64 = 1 << 16 | 1 << 18;
 /// The smallest ring that has a hot set, of four slots under the model checker.
 const SLOTS: usize = 16;
 
-/// Sends frames as the producer will, and tells whether it was seen to put a word with all of `marks` into the ring.
-fn frames_arrive_with(marks: u64, frames: u64) {
+/// Sends frames as the producer will, and tells whether it was seen to put a word with all of `flags` into the ring.
+fn frames_arrive_with(flags: u64, frames: u64) {
     // Not loom's: it outlives one execution.
     let seen = Arc::new(AtomicBool::new(false));
     let noted = seen.clone();
@@ -33,13 +33,13 @@ fn frames_arrive_with(marks: u64, frames: u64) {
             for payload in 1..=frames {
                 push(&mut producer, &[payload]);
             }
-            let has = |slot: &crate::shm::layout::Slot| slot.frame().load(Ordering::Relaxed) & marks == marks;
+            let has = |slot: &crate::shm::layout::Slot| slot.frame().load(Ordering::Relaxed) & flags == flags;
             noted.fetch_or(theirs.slots(0).iter().any(has), Relaxed);
         });
         let mut consumer = Consumer::new(region, 0);
         let mut words = Vec::new();
         for payload in 1..=frames {
-            while pop(&mut consumer, &mut words).kind() == Kind::Skip {}
+            while pop(&mut consumer, &mut words).kind() == FrameKind::Skip {}
             assert_eq!(words, [payload]);
         }
         sending.join().unwrap();
@@ -77,7 +77,7 @@ fn receives(count: u64, region: Region, sender: impl FnOnce(Region) + 'static) {
     let mut consumer = Consumer::new(region, 0);
     let mut words = Vec::new();
     for payload in 1..=count {
-        while pop(&mut consumer, &mut words).kind() == Kind::Skip {}
+        while pop(&mut consumer, &mut words).kind() == FrameKind::Skip {}
         assert_eq!(words, [payload]);
     }
     sending.join().unwrap();
@@ -146,7 +146,7 @@ fn given_up(says_so: bool) {
     let sending = thread::spawn(move || {
         if !says_so {
             let mut producer = Producer::new(theirs, 0);
-            while !producer.push(&[1], 8, Kind::More).unwrap() {}
+            while !producer.push(&[1], 8, FrameKind::More).unwrap() {}
             push(&mut producer, &[7]);
             return;
         }

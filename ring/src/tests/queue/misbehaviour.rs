@@ -2,7 +2,7 @@
 
 use std::sync::atomic::Ordering::Relaxed;
 
-use crate::queue::frame::Kind;
+use crate::queue::frame::FrameKind;
 use crate::queue::producer::Producer;
 use crate::tests::common::{Pair, longest_frame, message};
 use crate::{ChannelError, Misbehaved, Progress, Receiver, Sender, Side, Watch};
@@ -12,8 +12,8 @@ const MORE: u64 = 1 << 16;
 const ABORT: u64 = 1 << 18;
 
 /// The frame word of a frame, by the description in `layout`.
-fn frame_word(bytes: u64, marks: u64, serial: u64) -> u64 {
-    bytes | marks | serial << 19
+fn frame_word(bytes: u64, flags: u64, serial: u64) -> u64 {
+    bytes | flags | serial << 19
 }
 
 /// What a receiver finds whose first slot has this frame word.
@@ -22,7 +22,7 @@ fn received(word: u64) -> Result<Option<usize>, Misbehaved> {
     pair.parent.slots(0)[0].words[0].store(word, Relaxed);
     let mut receiver = Receiver::new(&pair.worker, Side::Worker, 1 << 20);
     let found = receiver.receive(&mut Vec::new());
-    let has_come = Watch::new(&pair.worker, Side::Worker).has_come(Receiver::new(&pair.worker, Side::Worker, 0).next());
+    let has_come = Watch::new(&pair.worker, Side::Worker).has_come(Receiver::new(&pair.worker, Side::Worker, 0).next_frame());
     assert!(has_come || matches!(found, Ok(None)), "nobody may sleep while there is something to find");
     found.map_err(|e| match e {
         ChannelError::Misbehaved(m) => m,
@@ -70,17 +70,19 @@ fn fragments_without_end() {
     let mut receiver = Receiver::new(&pair.worker, Side::Worker, 1_000);
     let mut buffer = Vec::new();
     for _ in 0..10 {
-        producer.push(&message(1, 96), 96, Kind::More).unwrap();
+        producer.push(&message(1, 96), 96, FrameKind::More).unwrap();
         assert!(receiver.receive(&mut buffer).unwrap().is_none());
     }
-    producer.push(&message(1, 48), 48, Kind::More).unwrap();
+    producer.push(&message(1, 48), 48, FrameKind::More).unwrap();
     assert!(matches!(receiver.receive(&mut buffer), Err(ChannelError::Misbehaved(Misbehaved::Oversize))));
 }
 
 /// Of every size, and none at all: the bound is on what is taken out of the ring.
 #[test]
 fn frames_after_the_end() {
-    for (bytes, kind) in [(0, Kind::Last), (96, Kind::Last), (1_000, Kind::Last), (0, Kind::Abort), (96, Kind::More)] {
+    for (bytes, kind) in
+        [(0, FrameKind::Last), (96, FrameKind::Last), (1_000, FrameKind::Last), (0, FrameKind::Abort), (96, FrameKind::More)]
+    {
         let pair = Pair::segment(SLOTS);
         let mut producer = Producer::new(pair.parent.clone(), 0);
         let mut receiver = Receiver::new(&pair.worker, Side::Worker, 1 << 20);
@@ -124,13 +126,13 @@ fn a_message_that_failed_half_way_is_not_gone_on_with() {
     let pair = Pair::segment(SLOTS);
     let mut sender = Sender::new(&pair.parent, Side::Parent);
     let large = message(1, 10_000);
-    assert!(matches!(sender.send(&large, 10_000), Ok(Progress::NoRoom(_))));
+    assert!(matches!(sender.send(&large, 10_000), Ok(Progress::NoSpace(_))));
     assert!(sender.is_under_way());
     pair.worker.control(0).head.word.store(1 << 40, Relaxed);
     assert!(matches!(sender.send(&large, 10_000), Err(ChannelError::Misbehaved(Misbehaved::Position))));
     assert!(!sender.is_under_way());
     for bytes in [0, 8, 20_000] {
-        // A frame may still find room by the last position that made sense.
+        // A frame may still find space by the last position that made sense.
         match sender.send(&message(2, bytes), bytes) {
             Ok(Progress::Sent) | Err(ChannelError::Misbehaved(Misbehaved::Position)) => assert!(!sender.is_under_way()),
             other => panic!("{bytes} bytes: {other:?}"),

@@ -11,7 +11,7 @@ use crate::{Progress, Receiver, Sender, Side, Watch};
 enum Step {
     /// Goes on with the message under way, or begins one of this size.
     Send(usize),
-    /// Small ones until there is no room.
+    /// Small ones until there is no space.
     Fill(usize),
     Receive,
     Drain,
@@ -85,9 +85,9 @@ impl Run {
                 self.queue.push_back((bytes, words));
                 true
             }
-            Progress::NoRoom(room) => {
+            Progress::NoSpace(space) => {
                 // The sender has just looked, and nobody received since.
-                assert!(!self.ours.has_room(room));
+                assert!(!self.ours.has_space(space));
                 assert!(!self.sender.is_under_way() || bytes > self.longest_frame, "one frame is sent whole or not at all");
                 self.under_way = Some((bytes, words));
                 false
@@ -97,12 +97,12 @@ impl Run {
 
     /// Returns whether something came.
     fn receive(&mut self) -> bool {
-        let seen = self.theirs.has_come(self.receiver.next());
+        let seen = self.theirs.has_come(self.receiver.next_frame());
         let came = self.receiver.receive(&mut self.buffer).expect("the sender is honest");
         assert!(came.is_none() || seen, "a message came that the watch does not see");
         match (came, self.queue.pop_front()) {
             (Some(bytes), Some((expected, words))) => assert_eq!((bytes, &self.buffer), (expected, &words)),
-            (None, None) => assert!(!self.theirs.has_come(self.receiver.next())),
+            (None, None) => assert!(!self.theirs.has_come(self.receiver.next_frame())),
             (came, expected) => panic!("received {came:?} bytes, expected {:?}", expected.map(|(bytes, _)| bytes)),
         }
         came.is_some()

@@ -1,14 +1,14 @@
 //! The inside of the ring: where frames lie, and what must hold at the edges of its numbers.
 
 use crate::queue::consumer::Consumer;
-use crate::queue::frame::{Frame, Kind};
+use crate::queue::frame::{Frame, FrameKind};
 use crate::queue::producer::Producer;
 use crate::shm::layout::SLOT_WORDS;
 use crate::sync::atomic::Ordering;
 use crate::tests::common::{Numbers, Pair, message, pairs, receive_all};
 use crate::{Progress, Region, Side, Watch};
 
-/// Serials have 45 bits, above a length of 16 and three marks.
+/// Serials have 45 bits, above a length of 16 and three flags.
 const SERIALS: u64 = 1 << 45;
 const SERIAL_SHIFT: u32 = 19;
 
@@ -29,7 +29,7 @@ fn ends_at(slots: usize, position: u64, serial: u64) -> (Producer, Consumer) {
 fn pop(consumer: &mut Consumer, words: &mut Vec<u64>) -> Frame {
     loop {
         let frame = consumer.pop(words).expect("the producer is honest").expect("it was pushed");
-        if frame.kind() != Kind::Skip {
+        if frame.kind() != FrameKind::Skip {
             return frame;
         }
     }
@@ -44,7 +44,7 @@ fn exchange(producer: &mut Producer, consumer: &mut Consumer, frames: u64, in_fl
         // Empty frames often: they are nothing but their frame word.
         let bytes = if numbers.below(4) == 0 { 0 } else { numbers.below(most_bytes + 1) };
         let sent = message(seed, bytes);
-        while expected.len() >= in_flight || !producer.push(&sent, bytes, Kind::Last).expect("the consumer is honest") {
+        while expected.len() >= in_flight || !producer.push(&sent, bytes, FrameKind::Last).expect("the consumer is honest") {
             words.clear();
             let frame = pop(consumer, &mut words);
             assert_eq!(Some((frame.bytes(), words.clone())), expected.pop_front());
@@ -86,7 +86,7 @@ fn nearly_all_of_the_ring_is_there_for_a_burst_at_any_moment() {
                 let quiet = numbers.below(100) + 3;
                 exchange(&mut producer, &mut consumer, quiet as u64, 1 + round % 3, bytes);
                 let mut sent = 0;
-                while producer.push(&message(sent, bytes), bytes, Kind::Last).unwrap() {
+                while producer.push(&message(sent, bytes), bytes, FrameKind::Last).unwrap() {
                     sent += 1;
                 }
                 // Once round the hot set, what the consumer had not published, and the slot that is kept free.
@@ -112,7 +112,7 @@ fn a_skip_that_leads_anywhere_but_forward_is_an_error() {
         let mut producer = Producer::new(region.clone(), 0);
         let mut consumer = Consumer::new(region.clone(), 0);
         for i in 0..before {
-            assert!(producer.push(&[i], 8, Kind::Last).unwrap());
+            assert!(producer.push(&[i], 8, FrameKind::Last).unwrap());
             // Never caught up, so that it does not jump.
             if i >= 33 {
                 assert!(consumer.pop(&mut Vec::new()).unwrap().is_some());
@@ -197,8 +197,8 @@ fn payload_that_looks_like_frames_is_never_taken_for_frames() {
             for serial in 1..20_000_u64 {
                 let bytes = numbers.below(if serial % 16 == 0 { slots * 64 - 8 } else { 600 }) & !7;
                 let ahead = 1 + if serial % 2 == 0 { 0 } else { numbers.below(slots) as u64 };
-                let marks = [0, 1 << 16, 1 << 17, 1 << 18][numbers.below(4)];
-                let frame = 24 | marks | (serial + ahead) << SERIAL_SHIFT;
+                let flags = [0, 1 << 16, 1 << 17, 1 << 18][numbers.below(4)];
+                let frame = 24 | flags | (serial + ahead) << SERIAL_SHIFT;
                 let sent = vec![frame; bytes / 8];
                 if sender.send(&sent, bytes).unwrap() != Progress::Sent {
                     receive_all(&mut receiver);
@@ -209,7 +209,7 @@ fn payload_that_looks_like_frames_is_never_taken_for_frames() {
                 }
                 let came = receive_all(&mut receiver);
                 assert_eq!(came.last(), Some(&(bytes, sent)), "{}, {slots} slots", pair.name);
-                assert!(!watch.has_come(receiver.next()), "{}: payload was taken for a frame", pair.name);
+                assert!(!watch.has_come(receiver.next_frame()), "{}: payload was taken for a frame", pair.name);
             }
         }
     }
@@ -235,7 +235,7 @@ fn around_the_wrap_of_serials_nothing_is_there_before_it_was_sent() {
         let mut words = Vec::new();
         for i in 0..200 {
             assert_eq!(consumer.pop(&mut words), Ok(None), "{before} before the wrap, frame {i}");
-            assert_eq!(producer.push(&[], 0, Kind::Last), Ok(true));
+            assert_eq!(producer.push(&[], 0, FrameKind::Last), Ok(true));
             assert!(consumer.pop(&mut words).expect("honest").is_some(), "{before} before the wrap, frame {i}");
         }
     }
@@ -291,9 +291,9 @@ fn after_the_wrap_of_positions_the_ring_still_returns_to_its_start() {
     }
 }
 
-/// Room is counted in positions, so a ticket must make sense across the wrap as well.
+/// Space is counted in positions, so a ticket must make sense across the wrap as well.
 #[test]
-fn tickets_for_room_hold_across_the_wrap() {
+fn tickets_for_space_hold_across_the_wrap() {
     for slots in [8, 32, 256] {
         for before in 0..2 * slots as u64 {
             let start = 0_u64.wrapping_sub(before);
@@ -302,14 +302,14 @@ fn tickets_for_room_hold_across_the_wrap() {
             let mut producer = Producer::starting_at(region.clone(), 0, start, 1);
             let mut consumer = Consumer::starting_at(region.clone(), 0, start, 1);
             let mut words = Vec::new();
-            while producer.push(&[7], 8, Kind::Last).expect("honest") {}
-            let from = producer.room_for(8);
+            while producer.push(&[7], 8, FrameKind::Last).expect("honest") {}
+            let from = producer.space_for(8);
             let known = || region.control(0).head.word.load(Ordering::Acquire);
-            assert!(known().wrapping_sub(from) > u64::MAX / 2, "no room yet");
+            assert!(known().wrapping_sub(from) > u64::MAX / 2, "no space yet");
             while known().wrapping_sub(from) > u64::MAX / 2 {
-                assert!(consumer.pop(&mut words).expect("honest").is_some(), "{slots} slots: all is received and no room");
+                assert!(consumer.pop(&mut words).expect("honest").is_some(), "{slots} slots: all is received and no space");
             }
-            assert_eq!(producer.push(&[7], 8, Kind::Last), Ok(true), "{slots} slots, {before} before the wrap");
+            assert_eq!(producer.push(&[7], 8, FrameKind::Last), Ok(true), "{slots} slots, {before} before the wrap");
         }
     }
 }

@@ -25,20 +25,20 @@ impl End<Sender> {
     /// Sends one message to its end, or gives it up if it has not got through in `patience` rounds. Returns whether it was sent.
     fn send(&mut self, words: &[u64], bytes: usize, patience: usize) -> bool {
         for _ in 0..patience {
-            let room = match self.end.send(words, bytes).expect("the receiver is honest") {
+            let space = match self.end.send(words, bytes).expect("the receiver is honest") {
                 Progress::Sent => return true,
-                Progress::NoRoom(room) => room,
+                Progress::NoSpace(space) => space,
             };
-            if self.spin.spin(Some(self.deadline), || self.watch.has_room(room)) {
+            if self.spin.spin(Some(self.deadline), || self.watch.has_space(space)) {
                 continue;
             }
-            self.watch.arm_for_room();
-            if !self.watch.has_room(room) {
+            self.watch.arm_for_space();
+            if !self.watch.has_space(space) {
                 let start = Instant::now();
-                assert!(self.watch.sleep_for_room(Some(self.deadline)).expect("futex"), "nobody says that there is room");
+                assert!(self.watch.sleep_for_space(Some(self.deadline)).expect("futex"), "nobody says that there is space");
                 self.spin.slept(start.elapsed());
             }
-            self.watch.disarm_for_room();
+            self.watch.disarm_for_space();
         }
         self.end.abandon();
         false
@@ -56,15 +56,15 @@ impl End<Receiver> {
             if ended {
                 return None;
             }
-            let next = self.end.next();
+            let next = self.end.next_frame();
             let is_there = || self.watch.has_come(next) || self.watch.is_closed();
             if self.spin.spin(Some(self.deadline), is_there) {
                 continue;
             }
-            self.watch.arm(Sleeper::Resident);
+            self.watch.arm(Sleeper::Driver);
             if !is_there() {
                 let start = Instant::now();
-                assert!(self.watch.sleep(Sleeper::Resident, Some(self.deadline)).expect("futex"), "nobody says that a frame came");
+                assert!(self.watch.sleep(Sleeper::Driver, Some(self.deadline)).expect("futex"), "nobody says that a frame came");
                 self.spin.slept(start.elapsed());
             }
             self.watch.disarm();

@@ -217,9 +217,9 @@ fn bytes_lie_where_the_layout_says() {
         }
         assert_eq!(word(control), 16);
         let watch = crate::Watch::new(theirs, other);
-        watch.arm(crate::Sleeper::Resident);
+        watch.arm(crate::Sleeper::Driver);
         assert_eq!(word(control + 128), 1);
-        watch.arm(crate::Sleeper::Guest);
+        watch.arm(crate::Sleeper::Waiter);
         assert_eq!(word(control + 128), 2);
         watch.disarm();
         assert_eq!(word(control + 128), 0);
@@ -236,9 +236,9 @@ fn bytes_lie_where_the_layout_says() {
         watch.report_mistyped(5);
         assert_eq!([640, 648, 656, 664].map(|at| word(control + at)), [1, 3, 1 << 40, 5]);
         assert_eq!(sees.peer_report(), report(true, 3, 1 << 40, 5));
-        crate::Watch::new(ours, side).arm_for_room();
+        crate::Watch::new(ours, side).arm_for_space();
         assert_eq!(word(control + 256), 2);
-        crate::Watch::new(ours, side).disarm_for_room();
+        crate::Watch::new(ours, side).disarm_for_space();
         assert_eq!(word(control + 256), 0);
         assert_eq!(word(control + 384), 0);
         sender.close().unwrap();

@@ -1,15 +1,15 @@
-//! A scheduler on one thread: sender and receiver in random turns, with their bells, sleeps and tickets. Never do both sleep while there is
+//! A scheduler on one thread: sender and receiver in random turns, with their doorbells, sleeps and tickets. Never do both sleep while there is
 //! something for one of them to do.
 
 use std::collections::VecDeque;
 
 use crate::sync::atomic::Ordering::Relaxed;
 use crate::tests::common::{Numbers, Pair, message};
-use crate::{Progress, Room, Side, Sleeper, Watch};
+use crate::{Progress, Side, Sleeper, Space, Watch};
 
 /// The consumer empties the ring and falls asleep between the producer's look at its position and what it publishes then.
 #[test]
-fn a_sender_that_finds_no_room_has_published_nothing_unheard() {
+fn a_sender_that_finds_no_space_has_published_nothing_unheard() {
     let pair = Pair::heap(128);
     let (mut sender, mut receiver) = pair.ends(1 << 20);
     let (watch, sending) = (Watch::new(&pair.worker, Side::Worker), Watch::new(&pair.parent, Side::Parent));
@@ -25,17 +25,17 @@ fn a_sender_that_finds_no_room_has_published_nothing_unheard() {
     let seen = head.load(Relaxed);
     while receiver.receive(&mut buffer).unwrap().is_some() {}
     let published = head.load(Relaxed);
-    watch.arm(Sleeper::Resident);
-    assert!(!watch.has_come(receiver.next()));
+    watch.arm(Sleeper::Driver);
+    assert!(!watch.has_come(receiver.next_frame()));
 
     let before = sender.wakeups();
     head.store(seen, Relaxed);
     let longest = message(3, 64 * 128 - 8);
     let sent = sender.send(&longest, longest.len() * 8).unwrap();
     head.store(published, Relaxed);
-    let Progress::NoRoom(room) = sent else { panic!("{sent:?}: half a ring has no room beside what was not consumed") };
-    assert!(sending.has_room(room) || sender.wakeups() > before, "both sides sleep");
-    assert!(!watch.has_come(receiver.next()) || sender.wakeups() > before, "something is there, and nobody was woken");
+    let Progress::NoSpace(space) = sent else { panic!("{sent:?}: half a ring has no space beside what was not consumed") };
+    assert!(sending.has_space(space) || sender.wakeups() > before, "both sides sleep");
+    assert!(!watch.has_come(receiver.next_frame()) || sender.wakeups() > before, "something is there, and nobody was woken");
 }
 
 struct Run {
@@ -64,20 +64,20 @@ impl Run {
         let mut sent = VecDeque::new();
         let mut buffer = Vec::new();
         let mut receiver_sleeps = false;
-        let mut waiting: Option<(usize, Vec<u64>, Room)> = None;
+        let mut waiting: Option<(usize, Vec<u64>, Space)> = None;
         for turn in 0..turns {
             if turn % 64 == 0 {
                 self.receives = 1 + self.numbers.below(15);
             }
-            receiver_sleeps &= self.pair.parent.control(0).data_bell.word.load(Relaxed) != 0;
-            let sender_sleeps = waiting.as_ref().is_some_and(|(.., room)| !sending.has_room(*room));
+            receiver_sleeps &= self.pair.parent.control(0).data_doorbell.word.load(Relaxed) != 0;
+            let sender_sleeps = waiting.as_ref().is_some_and(|(.., space)| !sending.has_space(*space));
             assert!(!receiver_sleeps || !sender_sleeps, "both sleep in turn {turn}");
             if self.numbers.below(16) < self.receives && !receiver_sleeps {
                 match receiver.receive(&mut buffer).expect("an honest sender") {
                     Some(bytes) => assert_eq!(Some((bytes, buffer.clone())), sent.pop_front(), "turn {turn}"),
                     None => {
-                        watch.arm(Sleeper::Resident);
-                        receiver_sleeps = !watch.has_come(receiver.next());
+                        watch.arm(Sleeper::Driver);
+                        receiver_sleeps = !watch.has_come(receiver.next_frame());
                         if !receiver_sleeps {
                             watch.disarm();
                         }
@@ -97,7 +97,7 @@ impl Run {
                 };
                 match sender.send(&words, bytes).expect("an honest receiver") {
                     Progress::Sent => sent.push_back((bytes, words)),
-                    Progress::NoRoom(room) => waiting = Some((bytes, words, room)),
+                    Progress::NoSpace(space) => waiting = Some((bytes, words, space)),
                 }
             }
         }

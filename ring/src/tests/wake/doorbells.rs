@@ -1,4 +1,4 @@
-//! Bells with the real futex: who is woken, and when a sleep ends.
+//! Doorbells with the real futex: who is woken, and when a sleep ends.
 
 use std::os::unix::thread::JoinHandleExt;
 use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU32, Ordering};
@@ -6,9 +6,9 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::tests::common::Pair;
-use crate::wake::doorbell::Bell;
-use crate::wake::doorbell_id::Place;
-use crate::wake::primitive::Doorbell;
+use crate::wake::doorbell::Doorbell;
+use crate::wake::doorbell_id::DoorbellId;
+use crate::wake::primitive::Primitive;
 use crate::{Side, Sleeper, Watch};
 
 /// Far enough that only a lost wake-up reaches it.
@@ -16,14 +16,14 @@ fn soon() -> Option<Instant> {
     Some(Instant::now() + Duration::from_secs(20))
 }
 
-fn bell_of(word: &AtomicU32) -> Bell<'_> {
-    Bell::new(word, &Doorbell::Futex, Place::data(0))
+fn doorbell_of(word: &AtomicU32) -> Doorbell<'_> {
+    Doorbell::new(word, &Primitive::Futex, DoorbellId::data(0))
 }
 
-/// Sleeps on `bell` and says in `thread` who it is, so that others can wait until it is in the kernel.
-fn sleep_on(bell: Bell<'_>, who: Sleeper, thread: &AtomicI32) {
+/// Sleeps on `doorbell` and says in `thread` who it is, so that others can wait until it is in the kernel.
+fn sleep_on(doorbell: Doorbell<'_>, who: Sleeper, thread: &AtomicI32) {
     thread.store(nix::unistd::gettid().as_raw(), Ordering::SeqCst);
-    assert!(bell.sleep(who, soon()).expect("futex"), "no wake-up came");
+    assert!(doorbell.sleep(who, soon()).expect("futex"), "no wake-up came");
 }
 
 fn wait_until_asleep(thread: &AtomicI32) {
@@ -41,42 +41,42 @@ fn wait_until_asleep(thread: &AtomicI32) {
 #[test]
 fn a_sleep_ends_at_its_deadline_and_not_before() {
     let word = AtomicU32::new(0);
-    let bell = bell_of(&word);
-    for (who, length) in [(Sleeper::Resident, 30), (Sleeper::Guest, 0), (Sleeper::Guest, 5)] {
-        bell.arm(who);
+    let doorbell = doorbell_of(&word);
+    for (who, length) in [(Sleeper::Driver, 30), (Sleeper::Waiter, 0), (Sleeper::Waiter, 5)] {
+        doorbell.arm(who);
         let deadline = Instant::now() + Duration::from_millis(length);
-        assert!(!bell.sleep(who, Some(deadline)).unwrap());
+        assert!(!doorbell.sleep(who, Some(deadline)).unwrap());
         assert!(Instant::now() >= deadline);
         assert_eq!(word.load(Ordering::Relaxed), who as u32, "a timeout changes nothing");
     }
     let past = Instant::now();
     thread::sleep(Duration::from_millis(2));
-    bell.arm(Sleeper::Guest);
-    assert!(!bell.sleep(Sleeper::Guest, Some(past)).unwrap());
+    doorbell.arm(Sleeper::Waiter);
+    assert!(!doorbell.sleep(Sleeper::Waiter, Some(past)).unwrap());
 }
 
 #[test]
-fn nobody_sleeps_on_a_bell_that_was_rung_or_taken_over() {
+fn nobody_sleeps_on_a_doorbell_that_was_rung_or_taken_over() {
     let word = AtomicU32::new(0);
-    let bell = bell_of(&word);
-    assert!(bell.sleep(Sleeper::Resident, None).unwrap(), "not armed");
-    bell.arm(Sleeper::Guest);
-    assert!(bell.sleep(Sleeper::Resident, None).unwrap(), "another's mark");
-    assert!(bell.ring().unwrap());
-    assert!(bell.sleep(Sleeper::Guest, None).unwrap(), "rung");
+    let doorbell = doorbell_of(&word);
+    assert!(doorbell.sleep(Sleeper::Driver, None).unwrap(), "not armed");
+    doorbell.arm(Sleeper::Waiter);
+    assert!(doorbell.sleep(Sleeper::Driver, None).unwrap(), "another's mark");
+    assert!(doorbell.ring().unwrap());
+    assert!(doorbell.sleep(Sleeper::Waiter, None).unwrap(), "pending_marks");
 }
 
 #[test]
 fn a_call_into_the_kernel_is_made_only_for_a_sleeper() {
     let word = AtomicU32::new(0);
-    let bell = bell_of(&word);
-    assert!(!bell.ring().unwrap());
-    bell.arm(Sleeper::Resident);
-    assert!(bell.ring().unwrap());
-    assert!(!bell.ring().unwrap(), "once for each announcement");
-    bell.arm(Sleeper::Resident);
-    bell.disarm();
-    assert!(!bell.ring().unwrap());
+    let doorbell = doorbell_of(&word);
+    assert!(!doorbell.ring().unwrap());
+    doorbell.arm(Sleeper::Driver);
+    assert!(doorbell.ring().unwrap());
+    assert!(!doorbell.ring().unwrap(), "once for each announcement");
+    doorbell.arm(Sleeper::Driver);
+    doorbell.disarm();
+    assert!(!doorbell.ring().unwrap());
 
     let pair = Pair::segment(32);
     let (mut sender, mut receiver) = pair.ends(1024);
@@ -86,7 +86,7 @@ fn a_call_into_the_kernel_is_made_only_for_a_sleeper() {
         receiver.receive(&mut buffer).unwrap();
     }
     assert_eq!((sender.wakeups(), receiver.wakeups()), (0, 0));
-    Watch::new(&pair.worker, Side::Worker).arm(Sleeper::Resident);
+    Watch::new(&pair.worker, Side::Worker).arm(Sleeper::Driver);
     sender.send(&[1], 8).unwrap();
     sender.send(&[1], 8).unwrap();
     assert_eq!(sender.wakeups(), 1);
@@ -96,89 +96,89 @@ fn a_call_into_the_kernel_is_made_only_for_a_sleeper() {
 fn a_sleeper_is_woken_across_two_mappings() {
     let pair = Pair::segment(32);
     let thread = AtomicI32::new(0);
-    let bell = |region| crate::Region::data_bell(region, 0);
+    let doorbell = |region| crate::Region::data_doorbell(region, 0);
     thread::scope(|scope| {
-        bell(&pair.worker).arm(Sleeper::Resident);
-        scope.spawn(|| sleep_on(bell(&pair.worker), Sleeper::Resident, &thread));
+        doorbell(&pair.worker).arm(Sleeper::Driver);
+        scope.spawn(|| sleep_on(doorbell(&pair.worker), Sleeper::Driver, &thread));
         wait_until_asleep(&thread);
-        assert!(bell(&pair.parent).ring().unwrap());
+        assert!(doorbell(&pair.parent).ring().unwrap());
     });
 }
 
 #[test]
 fn only_the_one_whose_mark_is_up_is_woken() {
     let word = AtomicU32::new(0);
-    let bell = bell_of(&word);
-    let (resident, guest) = (AtomicI32::new(0), AtomicI32::new(0));
-    let resident_woke = AtomicBool::new(false);
+    let doorbell = doorbell_of(&word);
+    let (driver, waiter) = (AtomicI32::new(0), AtomicI32::new(0));
+    let driver_woke = AtomicBool::new(false);
     thread::scope(|scope| {
-        bell.arm(Sleeper::Resident);
+        doorbell.arm(Sleeper::Driver);
         scope.spawn(|| {
-            sleep_on(bell, Sleeper::Resident, &resident);
-            resident_woke.store(true, Ordering::SeqCst);
+            sleep_on(doorbell, Sleeper::Driver, &driver);
+            driver_woke.store(true, Ordering::SeqCst);
         });
-        wait_until_asleep(&resident);
-        // The guest takes the watch over. The resident stays where it is.
-        bell.arm(Sleeper::Guest);
-        scope.spawn(|| sleep_on(bell, Sleeper::Guest, &guest));
-        wait_until_asleep(&guest);
-        assert!(bell.ring().unwrap());
-        assert_eq!(bell.wake_local(Sleeper::Guest).unwrap(), 0, "the guest was woken by the ring");
-        assert!(!bell.ring().unwrap(), "nobody's mark is up");
+        wait_until_asleep(&driver);
+        // The waiter takes the watch over. The driver stays where it is.
+        doorbell.arm(Sleeper::Waiter);
+        scope.spawn(|| sleep_on(doorbell, Sleeper::Waiter, &waiter));
+        wait_until_asleep(&waiter);
+        assert!(doorbell.ring().unwrap());
+        assert_eq!(doorbell.wake_local(Sleeper::Waiter).unwrap(), 0, "the waiter was woken by the ring");
+        assert!(!doorbell.ring().unwrap(), "nobody's mark is up");
         thread::sleep(Duration::from_millis(5));
-        assert!(!resident_woke.load(Ordering::SeqCst));
-        // It gives the watch back: the resident, who never left, is woken by the next ring.
-        bell.arm(Sleeper::Resident);
-        assert!(bell.ring().unwrap());
+        assert!(!driver_woke.load(Ordering::SeqCst));
+        // It gives the watch back: the driver, who never left, is woken by the next ring.
+        doorbell.arm(Sleeper::Driver);
+        assert!(doorbell.ring().unwrap());
     });
-    assert!(resident_woke.load(Ordering::SeqCst));
+    assert!(driver_woke.load(Ordering::SeqCst));
 }
 
 #[test]
 fn a_local_wake_up_needs_no_mark() {
     let word = AtomicU32::new(0);
-    let bell = bell_of(&word);
+    let doorbell = doorbell_of(&word);
     let thread = AtomicI32::new(0);
     thread::scope(|scope| {
-        bell.arm(Sleeper::Resident);
-        scope.spawn(|| sleep_on(bell, Sleeper::Resident, &thread));
+        doorbell.arm(Sleeper::Driver);
+        scope.spawn(|| sleep_on(doorbell, Sleeper::Driver, &thread));
         wait_until_asleep(&thread);
         // As a hostile side would, to make the sleeper miss its wake-up.
         word.store(0, Ordering::SeqCst);
-        assert_eq!(bell.wake_local(Sleeper::Guest).unwrap(), 0);
-        assert_eq!(bell.wake_local(Sleeper::Resident).unwrap(), 1);
+        assert_eq!(doorbell.wake_local(Sleeper::Waiter).unwrap(), 0);
+        assert_eq!(doorbell.wake_local(Sleeper::Driver).unwrap(), 1);
     });
 }
 
 #[test]
 fn a_local_wake_up_leaves_the_mark_of_another() {
     let word = AtomicU32::new(0);
-    let bell = bell_of(&word);
-    let guest = AtomicI32::new(0);
+    let doorbell = doorbell_of(&word);
+    let waiter = AtomicI32::new(0);
     thread::scope(|scope| {
-        bell.arm(Sleeper::Guest);
-        scope.spawn(|| sleep_on(bell, Sleeper::Guest, &guest));
-        wait_until_asleep(&guest);
-        assert_eq!(bell.wake_local(Sleeper::Resident).unwrap(), 0);
-        assert!(bell.ring().unwrap(), "the guest is still to be found");
+        doorbell.arm(Sleeper::Waiter);
+        scope.spawn(|| sleep_on(doorbell, Sleeper::Waiter, &waiter));
+        wait_until_asleep(&waiter);
+        assert_eq!(doorbell.wake_local(Sleeper::Driver).unwrap(), 0);
+        assert!(doorbell.ring().unwrap(), "the waiter is still to be found");
     });
 }
 
 #[test]
 fn a_deadline_beyond_all_clocks_is_none() {
     let word = AtomicU32::new(0);
-    let bell = bell_of(&word);
+    let doorbell = doorbell_of(&word);
     let thread = AtomicI32::new(0);
     let now = Instant::now();
     let beyond = (0..63).rev().find_map(|bit| now.checked_add(Duration::from_secs(1 << bit))).expect("some time");
     thread::scope(|scope| {
-        bell.arm(Sleeper::Guest);
+        doorbell.arm(Sleeper::Waiter);
         scope.spawn(|| {
             thread.store(nix::unistd::gettid().as_raw(), Ordering::SeqCst);
-            assert!(bell.sleep(Sleeper::Guest, Some(beyond)).expect("futex"));
+            assert!(doorbell.sleep(Sleeper::Waiter, Some(beyond)).expect("futex"));
         });
         wait_until_asleep(&thread);
-        assert!(bell.ring().unwrap());
+        assert!(doorbell.ring().unwrap());
     });
 }
 
@@ -201,9 +201,9 @@ fn a_signal_resumes_the_sleep_to_the_same_deadline() {
     let deadline = Instant::now() + Duration::from_millis(200);
     let sleeper = thread::spawn(move || {
         let word = AtomicU32::new(0);
-        let bell = bell_of(&word);
-        bell.arm(Sleeper::Guest);
-        (bell.sleep(Sleeper::Guest, Some(deadline)).expect("futex"), Instant::now())
+        let doorbell = doorbell_of(&word);
+        doorbell.arm(Sleeper::Waiter);
+        (doorbell.sleep(Sleeper::Waiter, Some(deadline)).expect("futex"), Instant::now())
     });
     for _ in 0..10 {
         thread::sleep(Duration::from_millis(10));

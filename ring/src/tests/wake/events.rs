@@ -1,4 +1,4 @@
-//! Wake-ups by events, between two sides in one process: what the futex does for bells, done by a relay.
+//! Wake-ups by events, between two sides in one process: what the futex does for doorbells, done by a proxy.
 
 use std::io::Write;
 use std::os::unix::net::UnixStream;
@@ -9,11 +9,11 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::tests::common::{Pair, backends};
-use crate::wake::doorbell_id::Place;
-use crate::wake::event::proxy::{Exchange, Other};
+use crate::wake::doorbell_id::DoorbellId;
+use crate::wake::event::proxy::{PeerLiveness, ProxyState};
 use crate::wake::event::raw_event::Event;
-use crate::wake::event::waiters::Lot;
-use crate::wake::wait_end::Ended;
+use crate::wake::event::waiters::Waiters;
+use crate::wake::wait_end::WaitEnd;
 use crate::{Backend, Segment, SegmentError, Side, Sleeper, Wakeup, Watch};
 
 /// Far enough that only a lost wake-up reaches it.
@@ -43,15 +43,15 @@ fn each_side_wakes_the_other() {
         let mut slow = 0;
         for round in 0..100 {
             let start = Instant::now();
-            let says = sleeper(&pair, Sleeper::Resident);
-            assert!(pair.parent.data_bell(0).ring().unwrap(), "round {round}: it sleeps, or is about to");
+            let says = sleeper(&pair, Sleeper::Driver);
+            assert!(pair.parent.data_doorbell(0).ring().unwrap(), "round {round}: it sleeps, or is about to");
             assert!(says.recv_timeout(Duration::from_secs(30)).unwrap(), "round {round}");
-            // The other bell, the other direction.
+            // The other doorbell, the other direction.
             let watch = Watch::new(&pair.parent, Side::Parent);
             let (said, says) = mpsc::channel();
-            watch.arm_for_room();
-            thread::spawn(move || said.send(watch.sleep_for_room(soon()).unwrap()));
-            assert!(pair.worker.room_bell(0).ring().unwrap());
+            watch.arm_for_space();
+            thread::spawn(move || said.send(watch.sleep_for_space(soon()).unwrap()));
+            assert!(pair.worker.space_doorbell(0).ring().unwrap());
             assert!(says.recv_timeout(Duration::from_secs(30)).unwrap(), "round {round}");
             slow += u32::from(start.elapsed() > Duration::from_millis(700));
         }
@@ -63,27 +63,27 @@ fn each_side_wakes_the_other() {
 #[test]
 fn nobody_is_rung_for_who_does_not_sleep() {
     let pair = Pair::of(Backend::Memfd, Wakeup::Event, 32);
-    assert!(!pair.parent.data_bell(0).ring().unwrap());
-    let says = sleeper(&pair, Sleeper::Resident);
-    assert!(pair.parent.data_bell(0).ring().unwrap());
+    assert!(!pair.parent.data_doorbell(0).ring().unwrap());
+    let says = sleeper(&pair, Sleeper::Driver);
+    assert!(pair.parent.data_doorbell(0).ring().unwrap());
     assert!(says.recv_timeout(Duration::from_secs(30)).unwrap());
-    assert!(!pair.parent.data_bell(0).ring().unwrap(), "once is enough");
+    assert!(!pair.parent.data_doorbell(0).ring().unwrap(), "once is enough");
 }
 
 /// The mark names who is meant, through the event as through the futex.
 #[test]
 fn only_the_one_whose_mark_is_up_is_woken() {
     let pair = Pair::of(Backend::Memfd, Wakeup::Event, 32);
-    let resident = sleeper(&pair, Sleeper::Resident);
+    let driver = sleeper(&pair, Sleeper::Driver);
     let watch = Watch::new(&pair.worker, Side::Worker);
-    let guest = sleeper(&pair, Sleeper::Guest);
-    assert!(pair.parent.data_bell(0).ring().unwrap());
-    assert!(guest.recv_timeout(Duration::from_secs(30)).unwrap());
-    // It may have come too late to lie down: the guest's mark was up then.
+    let waiter = sleeper(&pair, Sleeper::Waiter);
+    assert!(pair.parent.data_doorbell(0).ring().unwrap());
+    assert!(waiter.recv_timeout(Duration::from_secs(30)).unwrap());
+    // It may have come too late to lie down: the waiter's mark was up then.
     let until = Instant::now() + Duration::from_secs(20);
-    while resident.try_recv().is_err() {
+    while driver.try_recv().is_err() {
         assert!(Instant::now() < until, "a wake-up of this process does not come through");
-        watch.wake_local(Sleeper::Resident).unwrap();
+        watch.wake_local(Sleeper::Driver).unwrap();
     }
 }
 
@@ -93,9 +93,9 @@ fn a_sleep_ends_at_its_deadline_and_not_before() {
     let pair = Pair::of(Backend::Memfd, Wakeup::Event, 32);
     let watch = Watch::new(&pair.worker, Side::Worker);
     for milliseconds in [0, 1, 30, 130] {
-        watch.arm(Sleeper::Guest);
+        watch.arm(Sleeper::Waiter);
         let deadline = Instant::now() + Duration::from_millis(milliseconds);
-        assert!(!watch.sleep(Sleeper::Guest, Some(deadline)).unwrap());
+        assert!(!watch.sleep(Sleeper::Waiter, Some(deadline)).unwrap());
         assert!(Instant::now() >= deadline);
     }
 }
@@ -140,31 +140,31 @@ fn the_threads_end_with_the_pair() {
             }
         }
     };
-    // Other tests have such threads, too, but not so many: each pair has two of a kind here, so that even one of them left behind is far more.
+    // PeerLiveness tests have such threads, too, but not so many: each pair has two of a kind here, so that even one of them left behind is far more.
     let pairs: Vec<Pair> = (0..100).map(|_| Pair::of(Backend::Memfd, Wakeup::Event, 32)).collect();
     wait_for("begun", &|count| count >= 200);
     drop(pairs);
     wait_for("ended", &|count| count < 60);
 }
 
-/// The relay of the parent without its threads, and the event of the worker.
-fn by_hand() -> (Exchange, Event) {
-    let backing = Pair::of(Backend::Memfd, Wakeup::Futex, 32).parent.backing();
-    let event = |of, make| Event::at(backing.clone(), of, make).unwrap();
-    let exchange = Exchange::new(backing.clone(), Side::Parent, event(Side::Parent, true), event(Side::Worker, true));
+/// The proxy of the parent without its threads, and the event of the worker.
+fn by_hand() -> (ProxyState, Event) {
+    let memory = Pair::of(Backend::Memfd, Wakeup::Futex, 32).parent.memory();
+    let event = |of, make| Event::at(memory.clone(), of, make).unwrap();
+    let state = ProxyState::new(memory.clone(), Side::Parent, event(Side::Parent, true), event(Side::Worker, true));
     let workers = event(Side::Worker, false);
-    (exchange, workers)
+    (state, workers)
 }
 
 #[test]
 fn any_number_of_wake_ups_is_one_setting() {
-    let (exchange, event) = by_hand();
+    let (state, event) = by_hand();
     for mark in [1, 2, 1] {
-        exchange.wake_other(Place::data(0), mark);
+        state.wake_peer(DoorbellId::data(0), mark);
     }
-    assert!(exchange.ring_once());
+    assert!(state.ringer_round());
     assert!(event.wait(10));
-    assert_eq!(exchange.rung(Place::data(0)).load(Ordering::SeqCst), 3);
+    assert_eq!(state.pending_marks(DoorbellId::data(0)).load(Ordering::SeqCst), 3);
     assert!(!event.wait(1), "once is enough");
 }
 
@@ -172,20 +172,20 @@ fn any_number_of_wake_ups_is_one_setting() {
 fn an_event_is_not_set_for_the_dead() {
     // What stands for the process is readable when that has ended; the lifeline is hung up, and may have something to be read before.
     for ends in ["the process", "the lifeline"] {
-        let (exchange, event) = by_hand();
+        let (state, event) = by_hand();
         let ((process, of_process), (lifeline, mut of_lifeline)) = (std::io::pipe().unwrap(), UnixStream::pair().unwrap());
-        exchange.mind(Other { process: Some(process.into()), lifeline: lifeline.into() });
+        state.set_peer_liveness(PeerLiveness { process: Some(process.into()), lifeline: lifeline.into() });
         of_lifeline.write_all(b"of no interest").unwrap();
-        exchange.wake_other(Place::data(0), 1);
-        assert!(exchange.ring_once());
+        state.wake_peer(DoorbellId::data(0), 1);
+        assert!(state.ringer_round());
         assert!(event.wait(10), "the other side lives");
         if ends == "the process" {
             drop(of_process)
         } else {
             drop(of_lifeline)
         }
-        exchange.wake_other(Place::data(0), 1);
-        assert!(exchange.ring_once());
+        state.wake_peer(DoorbellId::data(0), 1);
+        assert!(state.ringer_round());
         assert!(!event.wait(1), "{ends} has ended");
     }
 }
@@ -208,11 +208,11 @@ fn events_of_another_c_library_are_refused() {
 
 #[test]
 fn a_lot_lets_nobody_lie_down_whose_mark_is_gone() {
-    let lot = Lot::new();
+    let waiters = Waiters::new();
     let word = AtomicU32::new(0);
-    assert_eq!(lot.wait(Place::data(0), &word, 1, None), Ended::Look);
-    assert_eq!(lot.wake(Place::data(0), u32::MAX), 0);
+    assert_eq!(waiters.wait(DoorbellId::data(0), &word, 1, None), WaitEnd::Recheck);
+    assert_eq!(waiters.wake(DoorbellId::data(0), u32::MAX), 0);
     word.store(1, Ordering::Relaxed);
-    assert_eq!(lot.wait(Place::data(0), &word, 1, Some(Instant::now())), Ended::TimedOut);
-    assert_eq!(lot.wake(Place::data(0), u32::MAX), 0, "who has left is not woken");
+    assert_eq!(waiters.wait(DoorbellId::data(0), &word, 1, Some(Instant::now())), WaitEnd::TimedOut);
+    assert_eq!(waiters.wake(DoorbellId::data(0), u32::MAX), 0, "who has left is not woken");
 }

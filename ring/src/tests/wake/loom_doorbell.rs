@@ -1,10 +1,10 @@
 //! Sleeping and waking under the model checker, with the futex modelled in `futex`. A wake-up that is lost is a deadlock of the model.
 //!
-//! Each step of the proof in `bell` has a variant without it, which must be caught.
+//! Each step of the proof in `doorbell` has a variant without it, which must be caught.
 
 use loom::thread;
 
-use crate::queue::frame::Kind;
+use crate::queue::frame::FrameKind;
 use crate::queue::producer::Producer;
 use crate::sync::atomic::{AtomicU32, Ordering, fence};
 use crate::tests::models::explore;
@@ -16,7 +16,7 @@ use crate::{Region, Side};
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Without {
     Nothing,
-    /// The fence between publishing and looking at the bell.
+    /// The fence between publishing and looking at the doorbell.
     WakersFence,
     /// The fence between the mark and the second look.
     SleepersFence,
@@ -26,7 +26,7 @@ enum Without {
     Clearing,
 }
 
-/// `Bell::ring`, by hand.
+/// `Doorbell::ring`, by hand.
 fn ring_without(word: &AtomicU32, without: Without) {
     if without != Without::WakersFence {
         fence(Ordering::SeqCst);
@@ -40,9 +40,9 @@ fn ring_without(word: &AtomicU32, without: Without) {
     }
 }
 
-/// `Bell::arm`, a look, and `Bell::sleep`, by hand.
+/// `Doorbell::arm`, a look, and `Doorbell::sleep`, by hand.
 fn sleep_without(word: &AtomicU32, without: Without, is_there: impl Fn() -> bool) {
-    let mark = Sleeper::Resident as u32;
+    let mark = Sleeper::Driver as u32;
     word.store(mark, Ordering::Relaxed);
     if without != Without::SleepersFence {
         fence(Ordering::SeqCst);
@@ -57,15 +57,15 @@ fn one_frame(without: Without) {
     let region = Region::heap(4);
     let theirs = region.clone();
     let sending = thread::spawn(move || {
-        assert!(Producer::new(theirs.clone(), 0).push(&[7], 8, Kind::Last).unwrap());
-        ring_without(&theirs.control(0).data_bell.word, without);
+        assert!(Producer::new(theirs.clone(), 0).push(&[7], 8, FrameKind::Last).unwrap());
+        ring_without(&theirs.control(0).data_doorbell.word, without);
     });
     let watch = Watch::new(&region, Side::Worker);
     let mut receiver = Receiver::new(&region, Side::Worker, 64);
     let mut buffer = Vec::new();
     while receiver.receive(&mut buffer).unwrap().is_none() {
-        let next = receiver.next();
-        sleep_without(&region.control(0).data_bell.word, without, || watch.has_come(next));
+        let next = receiver.next_frame();
+        sleep_without(&region.control(0).data_doorbell.word, without, || watch.has_come(next));
     }
     assert_eq!(buffer, [7]);
     sending.join().unwrap();
@@ -111,23 +111,23 @@ fn receive(receiver: &mut Receiver, watch: &Watch) -> Option<u64> {
         if ended {
             return None;
         }
-        let next = receiver.next();
-        watch.arm(Sleeper::Resident);
+        let next = receiver.next_frame();
+        watch.arm(Sleeper::Driver);
         if !watch.has_come(next) && !watch.is_closed() {
-            watch.sleep(Sleeper::Resident, None).unwrap();
+            watch.sleep(Sleeper::Driver, None).unwrap();
         }
         watch.disarm();
     }
 }
 
-/// Sends a message, sleeping until there is room; false if the other side closed first.
+/// Sends a message, sleeping until there is space; false if the other side closed first.
 fn send(sender: &mut Sender, watch: &Watch, words: &[u64]) -> bool {
-    while let Progress::NoRoom(room) = sender.send(words, words.len() * 8).unwrap() {
-        watch.arm_for_room();
-        if !watch.has_room(room) && !watch.is_closed() {
-            watch.sleep_for_room(None).unwrap();
+    while let Progress::NoSpace(space) = sender.send(words, words.len() * 8).unwrap() {
+        watch.arm_for_space();
+        if !watch.has_space(space) && !watch.is_closed() {
+            watch.sleep_for_space(None).unwrap();
         }
-        watch.disarm_for_room();
+        watch.disarm_for_space();
         if watch.is_closed() {
             return false;
         }
@@ -155,7 +155,7 @@ fn loom_messages_and_the_end_wake_a_sleeper() {
 
 #[test]
 #[should_panic(expected = "deadlock")]
-fn loom_catches_an_end_that_rings_no_bell() {
+fn loom_catches_an_end_that_rings_no_doorbell() {
     explore(|| {
         let region = Region::heap(4);
         let producer = Producer::new(region.clone(), 0);
@@ -166,7 +166,7 @@ fn loom_catches_an_end_that_rings_no_bell() {
     });
 }
 
-/// Slots of the ring in the models of room. The position is published every second slot.
+/// Slots of the ring in the models of space. The position is published every second slot.
 const SLOTS: u64 = 8;
 
 /// A full ring.
@@ -176,17 +176,17 @@ fn full() -> (Region, Sender) {
     for i in 1..SLOTS {
         assert_eq!(sender.send(&[i], 8).unwrap(), Progress::Sent);
     }
-    assert!(matches!(sender.send(&[SLOTS], 8).unwrap(), Progress::NoRoom(_)));
+    assert!(matches!(sender.send(&[SLOTS], 8).unwrap(), Progress::NoSpace(_)));
     (region, sender)
 }
 
-/// The longest frame of such a ring needs the most room.
+/// The longest frame of such a ring needs the most space.
 fn longest() -> Vec<u64> {
     vec![SLOTS; SLOTS as usize / 2 * 16 - 1]
 }
 
 #[test]
-fn loom_room_wakes_a_sleeper_though_positions_are_published_lazily() {
+fn loom_space_wakes_a_sleeper_though_positions_are_published_lazily() {
     explore(|| {
         let (region, mut sender) = full();
         let watch = Watch::new(&region, Side::Parent);
@@ -201,16 +201,16 @@ fn loom_room_wakes_a_sleeper_though_positions_are_published_lazily() {
 }
 
 #[test]
-fn loom_room_for_the_longest_frame_comes_when_everything_was_received() {
+fn loom_space_for_the_longest_frame_comes_when_everything_was_received() {
     explore(|| {
         let (region, mut sender) = full();
         let watch = Watch::new(&region, Side::Parent);
         let sending = thread::spawn(move || {
             // All but the last slot is published; what is left must do.
-            let Progress::NoRoom(room) = sender.send(&longest(), longest().len() * 8).unwrap() else { return };
-            watch.arm_for_room();
-            if !watch.has_room(room) {
-                watch.sleep_for_room(None).unwrap();
+            let Progress::NoSpace(space) = sender.send(&longest(), longest().len() * 8).unwrap() else { return };
+            watch.arm_for_space();
+            if !watch.has_space(space) {
+                watch.sleep_for_space(None).unwrap();
             }
         });
         let mut receiver = Receiver::new(&region, Side::Worker, 1024);
@@ -232,24 +232,24 @@ enum Told {
     WithoutFence,
 }
 
-/// A sender that waits for room for the longest frame, and a consumer by hand that takes just enough out.
-fn room_by_hand(told: Told) {
+/// A sender that waits for space for the longest frame, and a consumer by hand that takes just enough out.
+fn space_by_hand(told: Told) {
     let (region, mut sender) = full();
     let watch = Watch::new(&region, Side::Parent);
     let sending = thread::spawn(move || assert!(send(&mut sender, &watch, &longest())));
-    let (head, bell) = (&region.control(0).head.word, &region.control(0).room_bell.word);
+    let (head, doorbell) = (&region.control(0).head.word, &region.control(0).space_doorbell.word);
     for position in 1..=SLOTS / 2 {
         // The frames are all there from the beginning: only the giving back is of interest.
         if position % 2 != 0 || told == Told::Never {
             continue;
         }
         if told == Told::RingsFirst {
-            region.room_bell(0).ring().unwrap();
+            region.space_doorbell(0).ring().unwrap();
         }
         head.store(position, Ordering::Release);
         match told {
-            Told::WithoutFence => ring_without(bell, Without::WakersFence),
-            Told::EverySecond => ring_without(bell, Without::Nothing),
+            Told::WithoutFence => ring_without(doorbell, Without::WakersFence),
+            Told::EverySecond => ring_without(doorbell, Without::Nothing),
             Told::Never | Told::RingsFirst => {}
         }
     }
@@ -257,31 +257,31 @@ fn room_by_hand(told: Told) {
 }
 
 #[test]
-fn loom_room_wakes_by_hand() {
-    explore(|| room_by_hand(Told::EverySecond));
+fn loom_space_wakes_by_hand() {
+    explore(|| space_by_hand(Told::EverySecond));
 }
 
 #[test]
 #[should_panic(expected = "deadlock")]
 fn loom_catches_a_position_that_is_kept_back() {
-    explore(|| room_by_hand(Told::Never));
+    explore(|| space_by_hand(Told::Never));
 }
 
 #[test]
 #[should_panic(expected = "deadlock")]
 fn loom_catches_ringing_before_the_position_is_published() {
-    explore(|| room_by_hand(Told::RingsFirst));
+    explore(|| space_by_hand(Told::RingsFirst));
 }
 
 #[test]
 #[should_panic(expected = "deadlock")]
 fn loom_catches_a_position_without_a_fence() {
-    explore(|| room_by_hand(Told::WithoutFence));
+    explore(|| space_by_hand(Told::WithoutFence));
 }
 
-/// The end comes through the other ring; a sender that waits for room must hear of it too.
+/// The end comes through the other ring; a sender that waits for space must hear of it too.
 #[test]
-fn loom_the_end_wakes_a_sender_that_waits_for_room() {
+fn loom_the_end_wakes_a_sender_that_waits_for_space() {
     explore(|| {
         let (region, mut sender) = full();
         let watch = Watch::new(&region, Side::Parent);

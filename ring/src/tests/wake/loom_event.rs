@@ -1,23 +1,23 @@
-//! Wake-ups by events, under the model checker: what a sleeper waits for is said through a ringer, an event and a listener. See `relay`.
+//! Wake-ups by events, under the model checker: what a sleeper waits for is said through a ringer, an event and a listener. See `proxy`.
 
 use loom::sync::atomic::{AtomicBool, Ordering, fence};
 use loom::thread;
 
-use crate::queue::frame::Kind;
+use crate::queue::frame::FrameKind;
 use crate::queue::producer::Producer;
 use crate::sync::Arc;
 use crate::sync::atomic::AtomicU32;
 use crate::tests::models::explore;
-use crate::wake::doorbell_id::Place;
-use crate::wake::event::proxy::{Exchange, Relay};
+use crate::wake::doorbell_id::DoorbellId;
+use crate::wake::event::proxy::{Proxy, ProxyState};
 use crate::wake::event::raw_event::Event;
 use crate::{Progress, Receiver, Sender, Sleeper, Watch};
 use crate::{Region, Side};
 
 /// The two sides of a pair over one piece of memory.
 struct Pair {
-    parent: (Region, Arc<Exchange>),
-    worker: (Region, Arc<Exchange>),
+    parent: (Region, Arc<ProxyState>),
+    worker: (Region, Arc<ProxyState>),
     workers_event: Event,
 }
 
@@ -25,8 +25,8 @@ fn pair() -> Pair {
     let (parents_event, workers_event) = (Event::new(), Event::new());
     let heap = Region::heap(4);
     let side = |side, ours: &Event, theirs: &Event| {
-        let exchange = Arc::new(Exchange::new(heap.backing(), side, ours.clone(), theirs.clone()));
-        (heap.with_events(Relay::of(exchange.clone())), exchange)
+        let state = Arc::new(ProxyState::new(heap.memory(), side, ours.clone(), theirs.clone()));
+        (heap.with_events(Proxy::of(state.clone())), state)
     };
     Pair {
         parent: side(Side::Parent, &parents_event, &workers_event),
@@ -39,7 +39,7 @@ fn pair() -> Pair {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Wrong {
     Nothing,
-    /// The sleeper does not look at its word again before it lies down in the lot.
+    /// The sleeper does not look at its word again before it lies down in the waiters.
     DoesNotLook,
     /// The waker asks for the event before the marks are where the listener looks.
     AsksFirst,
@@ -51,24 +51,24 @@ fn one_frame(wrong: Wrong) {
     let over = Arc::new(AtomicBool::new(false));
 
     let asking = ringing.clone();
-    let ringer = thread::spawn(move || while ringing.ring_once() {});
+    let ringer = thread::spawn(move || while ringing.ringer_round() {});
     let listener = thread::spawn({
         let (over, listening) = (over.clone(), listening.clone());
         move || {
             while !over.load(Ordering::SeqCst) {
-                listening.listen_once();
+                listening.listener_round();
             }
         }
     });
     let sending = thread::spawn(move || {
         if wrong == Wrong::AsksFirst {
-            // `Sender::send` and `Bell::ring`, by hand.
-            assert!(Producer::new(ours.clone(), 0).push(&[7], 8, Kind::Last).unwrap());
+            // `Sender::send` and `Doorbell::ring`, by hand.
+            assert!(Producer::new(ours.clone(), 0).push(&[7], 8, FrameKind::Last).unwrap());
             fence(Ordering::SeqCst);
-            let mark = ours.control(0).data_bell.word.swap(0, Ordering::Relaxed);
+            let mark = ours.control(0).data_doorbell.word.swap(0, Ordering::Relaxed);
             if mark != 0 {
-                asking.ask_to_ring();
-                asking.rung(Place::data(0)).fetch_or(mark, Ordering::Release);
+                asking.request_set();
+                asking.pending_marks(DoorbellId::data(0)).fetch_or(mark, Ordering::Release);
             }
         } else {
             assert_eq!(Sender::new(&ours, Side::Parent).send(&[7], 8).unwrap(), Progress::Sent);
@@ -80,16 +80,16 @@ fn one_frame(wrong: Wrong) {
     let mut receiver = Receiver::new(&theirs, Side::Worker, 64);
     let mut buffer = Vec::new();
     while receiver.receive(&mut buffer).unwrap().is_none() {
-        let next = receiver.next();
-        watch.arm(Sleeper::Resident);
+        let next = receiver.next_frame();
+        watch.arm(Sleeper::Driver);
         if watch.has_come(next) {
             continue;
         }
         if wrong == Wrong::DoesNotLook {
-            let mark = Sleeper::Resident as u32;
-            listening.wait(Place::data(0), &AtomicU32::new(mark), mark, None);
+            let mark = Sleeper::Driver as u32;
+            listening.wait(DoorbellId::data(0), &AtomicU32::new(mark), mark, None);
         } else {
-            watch.sleep(Sleeper::Resident, None).unwrap();
+            watch.sleep(Sleeper::Driver, None).unwrap();
         }
         watch.disarm();
     }

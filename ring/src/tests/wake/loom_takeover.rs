@@ -1,5 +1,5 @@
-//! Two threads of one process at one bell, under the model checker: a guest takes the watch over from a sleeping resident, and gives it
-//! back. See `bell`, sections "Two sleepers on one bell" and "What a hostile side can do".
+//! Two threads of one process at one doorbell, under the model checker: a waiter takes the watch over from a sleeping driver, and gives it
+//! back. See `doorbell`, sections "Two sleepers on one doorbell" and "What a hostile side can do".
 
 use std::sync::Arc;
 
@@ -11,7 +11,7 @@ use crate::tests::models::explore;
 use crate::{Receiver, Sender, Sleeper, Watch};
 use crate::{Region, Side};
 
-/// What a guest does when it leaves.
+/// What a waiter does when it leaves.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Leaves {
     Properly,
@@ -37,47 +37,47 @@ impl End {
 
     /// Announces a sleep; true if there is nothing.
     fn arm(&mut self, watch: &Watch, who: Sleeper) -> bool {
-        let next = self.receiver.next();
+        let next = self.receiver.next_frame();
         watch.arm(who);
         !watch.has_come(next) && !watch.is_closed()
     }
 }
 
-/// The thread that looks after the ring when nobody else does: it sleeps without the lock, so that a guest can take over.
-fn reside(end: &Mutex<End>, watch: &Watch) {
+/// The thread that looks after the ring when nobody else does: it sleeps without the lock, so that a waiter can take over.
+fn drive(end: &Mutex<End>, watch: &Watch) {
     loop {
         let mut inside = end.lock().unwrap();
         inside.drain();
         if inside.ended {
             return;
         }
-        let nothing = inside.arm(watch, Sleeper::Resident);
+        let nothing = inside.arm(watch, Sleeper::Driver);
         drop(inside);
         if nothing {
-            watch.sleep(Sleeper::Resident, None).unwrap();
+            watch.sleep(Sleeper::Driver, None).unwrap();
         }
     }
 }
 
 /// A thread that waits for the first message, watching the ring itself, and gives the watch back.
-fn visit(end: &Mutex<End>, watch: &Watch, leaves: Leaves) {
+fn wait_for_a_message(end: &Mutex<End>, watch: &Watch, leaves: Leaves) {
     let mut inside = end.lock().unwrap();
     inside.drain();
     while inside.received.is_empty() {
-        if inside.arm(watch, Sleeper::Guest) {
-            watch.sleep(Sleeper::Guest, None).unwrap();
+        if inside.arm(watch, Sleeper::Waiter) {
+            watch.sleep(Sleeper::Waiter, None).unwrap();
         }
         inside.drain();
     }
     match leaves {
         Leaves::WithoutTheMark => watch.disarm(),
-        Leaves::WithoutALook => watch.arm(Sleeper::Resident),
+        Leaves::WithoutALook => watch.arm(Sleeper::Driver),
         Leaves::Properly => {
-            while !inside.arm(watch, Sleeper::Resident) {
+            while !inside.arm(watch, Sleeper::Driver) {
                 inside.drain();
                 if inside.ended {
-                    // Under the lock the resident is either in the kernel, or will look at the word or at the ring again.
-                    watch.wake_local(Sleeper::Resident).unwrap();
+                    // Under the lock the driver is either in the kernel, or will look at the word or at the ring again.
+                    watch.wake_local(Sleeper::Driver).unwrap();
                     break;
                 }
             }
@@ -85,14 +85,14 @@ fn visit(end: &Mutex<End>, watch: &Watch, leaves: Leaves) {
     }
 }
 
-fn resident_and_guest(leaves: Leaves) {
+fn driver_and_waiter(leaves: Leaves) {
     let region = Region::heap(4);
     let watch = Watch::new(&region, Side::Worker);
     let receiver = Receiver::new(&region, Side::Worker, 64);
     let end = Arc::new(Mutex::new(End { receiver, received: Vec::new(), ended: false }));
-    let residing = thread::spawn({
+    let driving = thread::spawn({
         let (end, watch) = (end.clone(), watch.clone());
-        move || reside(&end, &watch)
+        move || drive(&end, &watch)
     });
     let mut sender = Sender::new(&region, Side::Parent);
     let sending = thread::spawn(move || {
@@ -100,30 +100,30 @@ fn resident_and_guest(leaves: Leaves) {
         sender.send(&[2], 8).unwrap();
         sender.close().unwrap();
     });
-    visit(&end, &watch, leaves);
+    wait_for_a_message(&end, &watch, leaves);
     sending.join().unwrap();
-    residing.join().unwrap();
+    driving.join().unwrap();
     assert_eq!(end.lock().unwrap().received, [1, 2]);
 }
 
 #[test]
-fn loom_a_guest_takes_the_watch_over_and_gives_it_back() {
-    explore(|| resident_and_guest(Leaves::Properly));
+fn loom_a_waiter_takes_the_watch_over_and_gives_it_back() {
+    explore(|| driver_and_waiter(Leaves::Properly));
 }
 
 #[test]
 #[should_panic(expected = "deadlock")]
-fn loom_catches_a_guest_that_leaves_without_the_residents_mark() {
-    explore(|| resident_and_guest(Leaves::WithoutTheMark));
+fn loom_catches_a_waiter_that_leaves_without_the_drivers_mark() {
+    explore(|| driver_and_waiter(Leaves::WithoutTheMark));
 }
 
 #[test]
 #[should_panic(expected = "deadlock")]
-fn loom_catches_a_guest_that_leaves_without_a_look() {
-    explore(|| resident_and_guest(Leaves::WithoutALook));
+fn loom_catches_a_waiter_that_leaves_without_a_look() {
+    explore(|| driver_and_waiter(Leaves::WithoutALook));
 }
 
-/// How a thread of the same process tells a guest that it need not wait any more.
+/// How a thread of the same process tells a waiter that it need not wait any more.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Tells {
     Properly,
@@ -131,9 +131,9 @@ enum Tells {
     Once,
 }
 
-/// A guest waits for a frame that never comes, until a thread of its own process says that it is over. Meanwhile the other side writes the guest's mark
-/// into the bell.
-fn told_while_the_bell_is_rewritten(tells: Tells) {
+/// A waiter waits for a frame that never comes, until a thread of its own process says that it is over. Meanwhile the other side writes the waiter's mark
+/// into the doorbell.
+fn told_while_the_doorbell_is_rewritten(tells: Tells) {
     let region = Region::heap(4);
     let watch = Watch::new(&region, Side::Worker);
     // Who may be asleep, and whether it is over.
@@ -146,7 +146,7 @@ fn told_while_the_bell_is_rewritten(tells: Tells) {
                 fence(Ordering::SeqCst);
             }
             while state.0.load(Ordering::Relaxed) > 0 {
-                watch.wake_local(Sleeper::Guest).unwrap();
+                watch.wake_local(Sleeper::Waiter).unwrap();
                 if tells == Tells::Once {
                     break;
                 }
@@ -156,14 +156,14 @@ fn told_while_the_bell_is_rewritten(tells: Tells) {
     });
     let hostile = thread::spawn({
         let region = region.clone();
-        move || region.control(0).data_bell.word.store(Sleeper::Guest as u32, Ordering::Relaxed)
+        move || region.control(0).data_doorbell.word.store(Sleeper::Waiter as u32, Ordering::Relaxed)
     });
     state.0.fetch_add(1, Ordering::Relaxed);
     fence(Ordering::SeqCst);
     while state.1.load(Ordering::Relaxed) == 0 {
-        watch.arm(Sleeper::Guest);
+        watch.arm(Sleeper::Waiter);
         if state.1.load(Ordering::Relaxed) == 0 {
-            watch.sleep(Sleeper::Guest, None).unwrap();
+            watch.sleep(Sleeper::Waiter, None).unwrap();
         }
         watch.disarm();
     }
@@ -173,18 +173,18 @@ fn told_while_the_bell_is_rewritten(tells: Tells) {
 }
 
 #[test]
-fn loom_a_guest_is_told_although_the_bell_is_rewritten() {
-    explore(|| told_while_the_bell_is_rewritten(Tells::Properly));
+fn loom_a_waiter_is_told_although_the_doorbell_is_rewritten() {
+    explore(|| told_while_the_doorbell_is_rewritten(Tells::Properly));
 }
 
 #[test]
 #[should_panic(expected = "deadlock")]
 fn loom_catches_telling_without_a_fence() {
-    explore(|| told_while_the_bell_is_rewritten(Tells::WithoutAFence));
+    explore(|| told_while_the_doorbell_is_rewritten(Tells::WithoutAFence));
 }
 
 #[test]
 #[should_panic(expected = "deadlock")]
 fn loom_catches_telling_once() {
-    explore(|| told_while_the_bell_is_rewritten(Tells::Once));
+    explore(|| told_while_the_doorbell_is_rewritten(Tells::Once));
 }

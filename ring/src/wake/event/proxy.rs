@@ -5,12 +5,12 @@
 //!
 //! ```text
 //!   this process                                   shared            the other process
-//!   waker    → asks →  ringer                    → event →           listener → lot → sleeper
-//!   sleeper  ← lot  ←  listener                  ← event ←           ringer   ← asks  ← waker
+//!   waker    → asks →  ringer                    → event →           listener → waiters → sleeper
+//!   sleeper  ← waiters  ←  listener                  ← event ←           ringer   ← asks  ← waker
 //! ```
 //!
-//! The sleepers sleep in the [`Lot`], with deadlines of the monotonic clock, and threads of the same process wake them there. The marks that a
-//! waker has taken off a bell go into the word `rung` beside the event before it is set, so that the listener knows whom to wake: an event
+//! The sleepers sleep in the [`Waiters`], with deadlines of the monotonic clock, and threads of the same process wake them there. The marks that a
+//! waker has taken off a doorbell go into the word `pending_marks` beside the event before it is set, so that the listener knows whom to wake: an event
 //! is binary, and any number of settings may become one.
 //!
 //! An event is set only for a side that sleeps, as its mark says, and lives, as its process descriptor says. It is waited for in whole seconds: the
@@ -36,14 +36,14 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
 #[cfg(not(loom))]
 use crate::error::SegmentError;
-use crate::shm::memory::Backing;
+use crate::shm::memory::Memory;
 use crate::side::Side;
 use crate::sync::atomic::{AtomicU32, Ordering};
 use crate::sync::{Arc, Condvar, Mutex, MutexGuard};
-use crate::wake::doorbell_id::Place;
+use crate::wake::doorbell_id::DoorbellId;
 use crate::wake::event::raw_event::Event;
-use crate::wake::event::waiters::Lot;
-use crate::wake::wait_end::Ended;
+use crate::wake::event::waiters::Waiters;
+use crate::wake::wait_end::WaitEnd;
 
 /// The longest wait for an event: how soon the listener of a pair that is no more finds out, if it cannot be told; and how late a wake-up is that the C
 /// library has lost, as glibc could before 2.41.
@@ -56,17 +56,17 @@ const PAUSE: Duration = Duration::from_millis(1);
 #[cfg(not(loom))]
 const ATTEMPTS: usize = 5;
 
-/// What the ringer is asked for.
+/// What the ringer is requested for.
 #[derive(Debug, Default)]
-struct Wanted {
-    ring: bool,
+struct Requests {
+    set: bool,
     stop: bool,
 }
 
 /// By what it is known that the other side has ended.
 #[cfg(not(loom))]
 #[derive(Debug)]
-pub(crate) struct Other {
+pub(crate) struct PeerLiveness {
     /// Readable then, if there is one: the process that was started, or has started this one.
     pub(crate) process: Option<OwnedFd>,
     /// Hung up then: the process at its other end may be another, behind a wrapper.
@@ -74,128 +74,128 @@ pub(crate) struct Other {
 }
 
 /// What the threads and the handles of one side share.
-pub(crate) struct Exchange {
-    lot: Lot,
-    wanted: Mutex<Wanted>,
-    asked: Condvar,
+pub(crate) struct ProxyState {
+    waiters: Waiters,
+    requests: Mutex<Requests>,
+    requested: Condvar,
     side: Side,
-    ours: Event,
-    theirs: Event,
+    own_event: Event,
+    peer_event: Event,
     /// By what it is known that the other side has ended.
     #[cfg(not(loom))]
-    other: std::sync::OnceLock<Other>,
+    peer: std::sync::OnceLock<PeerLiveness>,
     /// What the events lie in.
-    backing: Arc<Backing>,
+    memory: Arc<Memory>,
 }
 
-impl Exchange {
-    pub(crate) fn new(backing: Arc<Backing>, side: Side, ours: Event, theirs: Event) -> Exchange {
-        Exchange {
-            lot: Lot::new(),
-            wanted: Mutex::new(Wanted::default()),
-            asked: Condvar::new(),
+impl ProxyState {
+    pub(crate) fn new(memory: Arc<Memory>, side: Side, own_event: Event, peer_event: Event) -> ProxyState {
+        ProxyState {
+            waiters: Waiters::new(),
+            requests: Mutex::new(Requests::default()),
+            requested: Condvar::new(),
             side,
-            ours,
-            theirs,
+            own_event,
+            peer_event,
             #[cfg(not(loom))]
-            other: std::sync::OnceLock::new(),
-            backing,
+            peer: std::sync::OnceLock::new(),
+            memory,
         }
     }
 
-    /// The marks that were taken off the bell at `place`.
+    /// The marks that were taken off the doorbell at `place`.
     #[expect(clippy::indexing_slicing, reason = "there are four places, and four words")]
-    pub(crate) fn rung(&self, place: Place) -> &AtomicU32 {
-        &self.backing.events().rung[place.index()].word
+    pub(crate) fn pending_marks(&self, id: DoorbellId) -> &AtomicU32 {
+        &self.memory.events().pending_marks[id.index()].word
     }
 
-    pub(crate) fn wait(&self, place: Place, word: &AtomicU32, mark: u32, deadline: Option<Instant>) -> Ended {
-        self.lot.wait(place, word, mark, deadline)
+    pub(crate) fn wait(&self, id: DoorbellId, word: &AtomicU32, mark: u32, deadline: Option<Instant>) -> WaitEnd {
+        self.waiters.wait(id, word, mark, deadline)
     }
 
-    pub(crate) fn wake_own(&self, place: Place, mark: u32) -> usize {
-        self.lot.wake(place, mark)
+    pub(crate) fn wake_local(&self, id: DoorbellId, mark: u32) -> usize {
+        self.waiters.wake(id, mark)
     }
 
-    pub(crate) fn wake_other(&self, place: Place, marks: u32) {
-        // Release: pairs with the Acquire in `deliver`, although what was published is ordered by the fences of the bell already.
-        self.rung(place).fetch_or(marks, Ordering::Release);
-        self.ask_to_ring();
+    pub(crate) fn wake_peer(&self, id: DoorbellId, marks: u32) {
+        // Release: pairs with the Acquire in `deliver`, although what was published is ordered by the fences of the doorbell already.
+        self.pending_marks(id).fetch_or(marks, Ordering::Release);
+        self.request_set();
     }
 
-    pub(crate) fn ask_to_ring(&self) {
-        self.ask(|wanted| wanted.ring = true);
+    pub(crate) fn request_set(&self) {
+        self.request(|requests| requests.set = true);
     }
 
-    fn wanted(&self) -> MutexGuard<'_, Wanted> {
-        self.wanted.lock().unwrap_or_else(PoisonError::into_inner)
+    fn requests(&self) -> MutexGuard<'_, Requests> {
+        self.requests.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn ask(&self, what: impl FnOnce(&mut Wanted)) {
-        what(&mut self.wanted());
-        self.asked.notify_one();
+    fn request(&self, what: impl FnOnce(&mut Requests)) {
+        what(&mut self.requests());
+        self.requested.notify_one();
     }
 
     /// One round of the ringer. Returns false if it was the last.
-    pub(crate) fn ring_once(&self) -> bool {
-        let mut wanted = self.wanted();
-        while !wanted.ring && !wanted.stop {
-            wanted = self.asked.wait(wanted).unwrap_or_else(PoisonError::into_inner);
+    pub(crate) fn ringer_round(&self) -> bool {
+        let mut requests = self.requests();
+        while !requests.set && !requests.stop {
+            requests = self.requested.wait(requests).unwrap_or_else(PoisonError::into_inner);
         }
-        let stop = wanted.stop;
-        let ring = std::mem::take(&mut wanted.ring);
-        drop(wanted);
-        if ring && self.other_lives() {
-            self.theirs.set();
+        let stop = requests.stop;
+        let set = std::mem::take(&mut requests.set);
+        drop(requests);
+        if set && self.peer_is_alive() {
+            self.peer_event.set();
         }
         if stop {
             // The listener finds out sooner.
-            self.ours.set();
+            self.own_event.set();
         }
         !stop
     }
 
     /// What the listener does when it was woken.
     pub(crate) fn deliver(&self) {
-        for place in [Place::data(self.side.incoming()), Place::room(self.side.outgoing())] {
-            // Acquire: pairs with the Release in `wake_other`.
-            let marks = self.rung(place).swap(0, Ordering::Acquire);
+        for id in [DoorbellId::data(self.side.incoming()), DoorbellId::space(self.side.outgoing())] {
+            // Acquire: pairs with the Release in `wake_peer`.
+            let marks = self.pending_marks(id).swap(0, Ordering::Acquire);
             if marks != 0 {
-                self.lot.wake(place, marks);
+                self.waiters.wake(id, marks);
             }
         }
     }
 
     /// One round of the listener.
     #[cfg(loom)]
-    pub(crate) fn listen_once(&self) {
-        self.ours.wait();
+    pub(crate) fn listener_round(&self) {
+        self.own_event.wait();
         self.deliver();
     }
 
     #[cfg(loom)]
-    fn other_lives(&self) -> bool {
+    fn peer_is_alive(&self) -> bool {
         true
     }
 
     /// Says by what the end of the other side is known.
     #[cfg(not(loom))]
-    pub(crate) fn mind(&self, other: Other) {
+    pub(crate) fn set_peer_liveness(&self, peer: PeerLiveness) {
         // The first is as good as any other.
-        let _ = self.other.set(other);
+        let _ = self.peer.set(peer);
     }
 
-    /// Lets the two threads end: from now on nothing is waited for or rung for but by who is told in this process.
+    /// Lets the two threads end: from now on nothing is waited for or pending_marks for but by who is told in this process.
     pub(crate) fn stop(&self) {
-        self.ask(|wanted| wanted.stop = true);
+        self.request(|requests| requests.stop = true);
     }
 
     /// Frees the threads that are stuck where the other process has died.
     #[cfg(not(loom))]
-    fn free(self: &Arc<Self>) {
+    fn free_stuck_threads(self: &Arc<Self>) {
         for _ in 0..ATTEMPTS {
-            self.ours.free();
-            self.theirs.free();
+            self.own_event.free();
+            self.peer_event.free();
             std::thread::sleep(PAUSE);
             // One is this thread's.
             if Arc::strong_count(self) == 1 {
@@ -206,15 +206,15 @@ impl Exchange {
 
     #[cfg(not(loom))]
     fn is_stopping(&self) -> bool {
-        self.wanted().stop
+        self.requests().stop
     }
 
     #[cfg(not(loom))]
-    fn other_lives(&self) -> bool {
-        let Some(other) = self.other.get() else { return true };
-        // Nothing is asked for of the socket: it tells by itself that it is hung up. What can be read from it is of no interest.
-        let lifeline = PollFd::new(other.lifeline.as_fd(), PollFlags::empty());
-        let process = other.process.as_ref().map(|fd| PollFd::new(fd.as_fd(), PollFlags::POLLIN));
+    fn peer_is_alive(&self) -> bool {
+        let Some(peer) = self.peer.get() else { return true };
+        // Nothing is requested for of the socket: it tells by itself that it is hung up. What can be read from it is of no interest.
+        let lifeline = PollFd::new(peer.lifeline.as_fd(), PollFlags::empty());
+        let process = peer.process.as_ref().map(|fd| PollFd::new(fd.as_fd(), PollFlags::POLLIN));
         let mut fds = [lifeline.clone(), process.unwrap_or(lifeline)];
         // An error of poll is no reason to lose a wake-up.
         !matches!(poll(&mut fds, PollTimeout::ZERO), Ok(1..))
@@ -224,7 +224,7 @@ impl Exchange {
     fn listen(&self) {
         while !self.is_stopping() {
             let start = Instant::now();
-            let was_set = self.ours.wait(SLICE_SECONDS);
+            let was_set = self.own_event.wait(SLICE_SECONDS);
             self.deliver();
             if !was_set && start.elapsed() < PAUSE {
                 // Whatever it is, it does not become a busy loop.
@@ -236,18 +236,18 @@ impl Exchange {
 
 /// The handle of one side. With the last clone the two threads end.
 #[derive(Clone)]
-pub(crate) struct Relay {
-    office: std::sync::Arc<Office>,
+pub(crate) struct Proxy {
+    threads: std::sync::Arc<ProxyThreads>,
 }
 
-struct Office {
-    exchange: Arc<Exchange>,
+struct ProxyThreads {
+    state: Arc<ProxyState>,
     /// The process that has the threads.
     #[cfg(not(loom))]
     owner: u32,
 }
 
-impl Drop for Office {
+impl Drop for ProxyThreads {
     fn drop(&mut self) {
         // In a child of fork(2) there are no threads, and the locks may be held for ever.
         #[cfg(not(loom))]
@@ -259,12 +259,12 @@ impl Drop for Office {
             // The model is over, and its locks with it.
             return;
         }
-        self.exchange.stop();
+        self.state.stop();
         #[cfg(not(loom))]
-        if Arc::strong_count(&self.exchange) > 1 && !self.exchange.other_lives() {
-            let exchange = self.exchange.clone();
+        if Arc::strong_count(&self.state) > 1 && !self.state.peer_is_alive() {
+            let state = self.state.clone();
             // If there is no thread to be had, they stay where they are.
-            let _ = start_thread("coprocess-free", move || exchange.free());
+            let _ = start_thread("coprocess-free", move || state.free_stuck_threads());
         }
     }
 }
@@ -275,42 +275,42 @@ fn start_thread(name: &str, body: impl FnOnce() + Send + 'static) -> Result<(), 
     started.map(drop).map_err(|source| SegmentError::Os { action: "start the threads that wait on events", source })
 }
 
-impl Deref for Relay {
-    type Target = Exchange;
+impl Deref for Proxy {
+    type Target = ProxyState;
 
-    fn deref(&self) -> &Exchange {
-        &self.office.exchange
+    fn deref(&self) -> &ProxyState {
+        &self.threads.state
     }
 }
 
-impl fmt::Debug for Relay {
+impl fmt::Debug for Proxy {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Relay").field("side", &self.office.exchange.side).finish_non_exhaustive()
+        f.debug_struct("Proxy").field("side", &self.threads.state.side).finish_non_exhaustive()
     }
 }
 
-impl Relay {
+impl Proxy {
     /// Starts the two threads for `side`. The parent makes the events, before the header of the segment is complete; the worker finds them.
     #[cfg(not(loom))]
-    pub(crate) fn start(backing: Arc<Backing>, side: Side) -> Result<Relay, SegmentError> {
-        let event = |of: Side| Event::at(backing.clone(), of, side == Side::Parent);
+    pub(crate) fn start(memory: Arc<Memory>, side: Side) -> Result<Proxy, SegmentError> {
+        let event = |of: Side| Event::at(memory.clone(), of, side == Side::Parent);
         let (parents, workers) = (event(Side::Parent)?, event(Side::Worker)?);
-        let (ours, theirs) = match side {
+        let (own_event, peer_event) = match side {
             Side::Parent => (parents, workers),
             Side::Worker => (workers, parents),
         };
-        let exchange = Arc::new(Exchange::new(backing, side, ours, theirs));
+        let state = Arc::new(ProxyState::new(memory, side, own_event, peer_event));
         // Before the threads: if the second cannot be had, this ends the first.
-        let office = Office { exchange: exchange.clone(), owner: std::process::id() };
-        let ringer = exchange.clone();
-        start_thread("coprocess-ring", move || while ringer.ring_once() {})?;
-        start_thread("coprocess-hear", move || exchange.listen())?;
-        Ok(Relay { office: std::sync::Arc::new(office) })
+        let threads = ProxyThreads { state: state.clone(), owner: std::process::id() };
+        let ringer = state.clone();
+        start_thread("coprocess-ring", move || while ringer.ringer_round() {})?;
+        start_thread("coprocess-hear", move || state.listen())?;
+        Ok(Proxy { threads: std::sync::Arc::new(threads) })
     }
 
     /// Without its threads: the model runs their rounds.
     #[cfg(loom)]
-    pub(crate) fn of(exchange: Arc<Exchange>) -> Relay {
-        Relay { office: std::sync::Arc::new(Office { exchange }) }
+    pub(crate) fn of(state: Arc<ProxyState>) -> Proxy {
+        Proxy { threads: std::sync::Arc::new(ProxyThreads { state }) }
     }
 }

@@ -1,7 +1,7 @@
 //! An event in shared memory: the package `raw_sync`, as far as it can be used safely, which takes another side that can be trusted. What the C library
 //! keeps in a mutex and a condition, pointers included, it believes.
 //!
-//! Binary: set any number of times, it lets one wait end. See `relay` for what it takes to use one.
+//! Binary: set any number of times, it lets one wait end. See `proxy` for what it takes to use one.
 
 #[cfg(not(loom))]
 mod imp {
@@ -16,7 +16,7 @@ mod imp {
 
     use crate::error::SegmentError;
     use crate::shm::layout::EVENT_BYTES;
-    use crate::shm::memory::Backing;
+    use crate::shm::memory::Memory;
     use crate::side::Side;
 
     pub(crate) struct Event {
@@ -24,7 +24,7 @@ mod imp {
         /// What is entered to wait for it and to set it: the beginning of the event itself.
         mutex: Box<dyn LockImpl>,
         /// What it lies in.
-        _backing: Arc<Backing>,
+        _memory: Arc<Memory>,
     }
 
     // SAFETY: it is two pointers into memory that belongs to no thread, and all that is done through them is done under a mutex in that memory.
@@ -40,8 +40,8 @@ mod imp {
 
     impl Event {
         /// The event by which `of` is woken; a new one, if `make`.
-        pub(crate) fn at(backing: Arc<Backing>, of: Side, make: bool) -> Result<Event, SegmentError> {
-            let [parents, workers] = &backing.events().events;
+        pub(crate) fn at(memory: Arc<Memory>, of: Side, make: bool) -> Result<Event, SegmentError> {
+            let [parents, workers] = &memory.events().events;
             let place = match of {
                 Side::Parent => parents,
                 Side::Worker => workers,
@@ -51,7 +51,7 @@ mod imp {
                 return Err(failed("this C library's events are larger than any known"));
             }
             let found = if make {
-                // SAFETY: EVENT_BYTES of memory that is shared, writable, aligned to 128 and stays while the backing does; it takes at most
+                // SAFETY: EVENT_BYTES of memory that is shared, writable, aligned to 128 and stays while the memory does; it takes at most
                 // half of it and says so, wrongly, in more. Nobody else has the segment yet.
                 unsafe { Inner::new(at, true) }
             } else {
@@ -62,7 +62,7 @@ mod imp {
             // SAFETY: the event that is there now begins with its mutex. Without data: what a guard of it would point to is never looked at.
             let mutex = unsafe { Mutex::from_existing(at, std::ptr::null_mut()) };
             let (mutex, _) = mutex.map_err(|error| failed(&error.to_string()))?;
-            Ok(Event { inner, mutex, _backing: backing })
+            Ok(Event { inner, mutex, _memory: memory })
         }
 
         /// Waits until it is set, for at most so many seconds, by the wall clock. False, too, if the wait was refused: the package does not

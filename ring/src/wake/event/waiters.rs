@@ -5,35 +5,35 @@ use std::time::Instant;
 
 use crate::sync::atomic::{AtomicU32, Ordering};
 use crate::sync::{Condvar, Mutex, MutexGuard};
-use crate::wake::doorbell_id::Place;
-use crate::wake::wait_end::Ended;
+use crate::wake::doorbell_id::DoorbellId;
+use crate::wake::wait_end::WaitEnd;
 
 #[derive(Debug)]
-struct Sleeping {
-    place: Place,
+struct Entry {
+    doorbell: DoorbellId,
     mark: u32,
-    ticket: u64,
+    id: u64,
     woken: bool,
 }
 
 #[derive(Debug, Default)]
 struct Queue {
-    sleeping: Vec<Sleeping>,
+    entries: Vec<Entry>,
     /// Of the last that came.
-    ticket: u64,
+    id: u64,
 }
 
 /// Where they sleep.
 #[derive(Debug)]
-pub(crate) struct Lot {
+pub(crate) struct Waiters {
     queue: Mutex<Queue>,
     /// One for all: there are a handful of sleepers at most.
     woken: Condvar,
 }
 
-impl Lot {
-    pub(crate) fn new() -> Lot {
-        Lot { queue: Mutex::new(Queue::default()), woken: Condvar::new() }
+impl Waiters {
+    pub(crate) fn new() -> Waiters {
+        Waiters { queue: Mutex::new(Queue::default()), woken: Condvar::new() }
     }
 
     fn lock(&self) -> MutexGuard<'_, Queue> {
@@ -44,23 +44,23 @@ impl Lot {
     ///
     /// Whoever takes the mark off the word calls `wake` afterwards. It either finds the sleeper in the queue, or took the lock before it, which then
     /// finds the word changed.
-    pub(crate) fn wait(&self, place: Place, word: &AtomicU32, mark: u32, deadline: Option<Instant>) -> Ended {
+    pub(crate) fn wait(&self, doorbell: DoorbellId, word: &AtomicU32, mark: u32, deadline: Option<Instant>) -> WaitEnd {
         let mut queue = self.lock();
         // Relaxed: the lock orders it, see above.
         if word.load(Ordering::Relaxed) != mark {
-            return Ended::Look;
+            return WaitEnd::Recheck;
         }
-        let ticket = queue.ticket.wrapping_add(1);
-        queue.ticket = ticket;
-        queue.sleeping.push(Sleeping { place, mark, ticket, woken: false });
+        let id = queue.id.wrapping_add(1);
+        queue.id = id;
+        queue.entries.push(Entry { doorbell, mark, id, woken: false });
         loop {
             let timed_out;
             (queue, timed_out) = self.sleep(queue, deadline);
-            let Some((at, ours)) = queue.sleeping.iter().enumerate().find(|(_, s)| s.ticket == ticket) else { return Ended::Look };
+            let Some((at, ours)) = queue.entries.iter().enumerate().find(|(_, e)| e.id == id) else { return WaitEnd::Recheck };
             let woken = ours.woken;
             if woken || timed_out {
-                queue.sleeping.swap_remove(at);
-                return if woken { Ended::Look } else { Ended::TimedOut };
+                queue.entries.swap_remove(at);
+                return if woken { WaitEnd::Recheck } else { WaitEnd::TimedOut };
             }
         }
     }
@@ -85,11 +85,11 @@ impl Lot {
     }
 
     /// Wakes the sleepers of `place` with one of `marks`. Returns how many there were.
-    pub(crate) fn wake(&self, place: Place, marks: u32) -> usize {
+    pub(crate) fn wake(&self, doorbell: DoorbellId, marks: u32) -> usize {
         let mut queue = self.lock();
         let mut count: usize = 0;
-        for sleeping in queue.sleeping.iter_mut().filter(|s| s.place == place && s.mark & marks != 0 && !s.woken) {
-            sleeping.woken = true;
+        for entry in queue.entries.iter_mut().filter(|e| e.doorbell == doorbell && e.mark & marks != 0 && !e.woken) {
+            entry.woken = true;
             count = count.saturating_add(1);
         }
         drop(queue);
