@@ -1,11 +1,11 @@
-//! The two sides of a pair.
+//! Names the two sides of a pair, and the rings each of them writes and reads.
 
-/// Which side of the pair a process is.
+/// Says which side of a pair a process is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Side {
-    /// Writes ring 0, reads ring 1.
+    /// The side that writes ring 0 and reads ring 1.
     Parent,
-    /// Writes ring 1, reads ring 0.
+    /// The side that writes ring 1 and reads ring 0.
     Worker,
 }
 

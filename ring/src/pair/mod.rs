@@ -1,4 +1,4 @@
-//! A pair: the memory of its two rings with their doorbells, and what it takes to attach to it.
+//! Puts memory and doorbells of a pair together, and hands out what it takes to attach to it.
 
 pub(crate) mod region;
 #[cfg(not(loom))]

@@ -1,4 +1,4 @@
-//! The memory of a pair, and the doorbells in it, whatever the memory is made of.
+//! Owns the memory of a pair, with the doorbells in it.
 
 use std::fmt;
 #[cfg(not(loom))]
@@ -25,7 +25,9 @@ use crate::wake::primitive::Primitive;
 #[cfg(not(loom))]
 use crate::wake::wakeup::Wakeup;
 
-/// The two rings of a pair. Cheap to clone; the memory lives as long as the last clone.
+/// The two rings of a pair.
+///
+/// A region is cheap to clone. The memory lives as long as the last clone.
 #[derive(Clone)]
 pub struct Region {
     memory: Arc<Memory>,
@@ -39,15 +41,18 @@ impl fmt::Debug for Region {
 }
 
 impl Region {
-    /// Makes a segment whose rings have space for `capacity` bytes each, rounded up to a power of two, at least [`MIN_CAPACITY`](crate::MIN_CAPACITY).
+    /// Makes a segment whose rings have space for `capacity` bytes each. The capacity is rounded up
+    /// to a power of two, at least [`MIN_CAPACITY`](crate::MIN_CAPACITY).
     ///
-    /// The returned file is close-on-exec and sealed: nobody who gets hold of it can shrink or grow it. All its memory is
-    /// reserved, so that a lack of memory is an error here and never a SIGBUS later. Once the other side has attached, call
-    /// [`seal_for_good`](Self::seal_for_good): it may have given memory back meanwhile.
+    /// The returned file is close-on-exec and sealed: a process that gets hold of it cannot shrink
+    /// or grow it. All its memory is reserved, so a lack of memory is an error here and never a
+    /// SIGBUS later. Once the peer has attached, call [`seal_for_good`](Self::seal_for_good): the
+    /// peer may have given memory back meanwhile.
     ///
     /// # Errors
     ///
-    /// [`SegmentError::Os`] if the system has no memory or no descriptor left. Nothing is left behind.
+    /// [`SegmentError::Os`] if the system has no memory or no descriptor left. Nothing is left
+    /// behind.
     ///
     /// # Examples
     ///
@@ -64,12 +69,14 @@ impl Region {
 
     /// Maps a segment that another process made.
     ///
-    /// Seals, size, magic, version and geometry are checked first; the geometry is never read again.
+    /// Seals, size, magic, version and geometry are checked first. The geometry is never read
+    /// again.
     ///
     /// # Errors
     ///
-    /// [`SegmentError::Foreign`] or [`SegmentError::Abi`] if it is not a sealed segment of this version and of `capacity` bytes a
-    /// ring, [`SegmentError::Os`] if it cannot be mapped.
+    /// [`SegmentError::Foreign`] or [`SegmentError::Abi`] if the file is not a sealed segment of
+    /// this version and of `capacity` bytes a ring, [`SegmentError::Os`] if the file cannot be
+    /// mapped.
     ///
     /// # Examples
     ///
@@ -85,19 +92,23 @@ impl Region {
         Region::from_attached(memfd::attach(file, capacity)?, Wakeup::Futex, 0)
     }
 
-    /// Makes sure that the segment stays as it was made, once the other side has attached to it.
+    /// Makes sure that the segment stays as it was made, once the peer has attached to it. Use the
+    /// segment only after this.
     ///
-    /// Until then it must be possible to map the file for writing, and who can do that can also punch holes into it: the memory is
-    /// given back, and whoever touches it next must get new memory, or a SIGBUS where there is none. From here on the kernel refuses
-    /// holes and new writable mappings to everybody, this side included; holes that were punched before are filled. Use the segment
-    /// only after this.
+    /// Until then it must be possible to map the file for writing. A process that can do that can
+    /// also punch holes into the file: the memory is given back, and the next access must get new
+    /// memory, or a SIGBUS where there is none. From here on the kernel refuses holes and new
+    /// writable mappings to every process, this one included. Holes that were punched before are
+    /// filled.
     ///
-    /// The seal is as old as Linux 5.1. Where the host gives huge pages to all shared memory (`shmem_enabled` is `always`), pages beyond
-    /// the end are counted, too, and the memory is reserved anew, which takes longer.
+    /// The seal is as old as Linux 5.1. Where the host gives huge pages to all shared memory
+    /// (`shmem_enabled` is `always`), pages beyond the end are counted, too, and the memory is
+    /// reserved anew, which takes longer.
     ///
     /// # Errors
     ///
-    /// [`SegmentError::Foreign`] if somebody else has sealed the file, [`SegmentError::Os`] if there is no memory to fill a hole with.
+    /// [`SegmentError::Foreign`] if another process has sealed the file, [`SegmentError::Os`] if
+    /// there is no memory to fill a hole with.
     ///
     /// # Examples
     ///
@@ -107,7 +118,7 @@ impl Region {
     /// let (ours, file) = Region::create(4096)?;
     /// let _theirs = Region::attach(&file, 4096)?;
     /// ours.seal_for_good(&file)?;
-    /// assert!(Region::attach(&file, 4096).is_err(), "nobody can map it for writing any more");
+    /// assert!(Region::attach(&file, 4096).is_err(), "no process can map it for writing any more");
     /// # Ok::<(), coprocess_ring::SegmentError>(())
     /// ```
     #[cfg(not(loom))]
@@ -115,12 +126,12 @@ impl Region {
         memfd::seal_for_good(file, self.capacity())
     }
 
-    /// Over memory that this side, the parent, has made.
+    /// Makes a region over memory that this side, the parent, has made.
     #[cfg(not(loom))]
     pub(crate) fn from_created(mapped: Mapped, wakeup: Wakeup, nonce: u64) -> Result<Region, SegmentError> {
         let memory = Arc::new(Memory::Mapped(mapped));
         let region = Region { primitive: Primitive::new(wakeup, &memory, Side::Parent)?, memory };
-        // Last: with it the segment is complete.
+        // Last: with the header the segment is complete.
         match &*region.memory {
             Memory::Mapped(mapped) => mapped.publish(nonce, wakeup.word()),
             #[cfg(test)]
@@ -129,7 +140,7 @@ impl Region {
         Ok(region)
     }
 
-    /// Over memory that the parent has made.
+    /// Makes a region over memory that the parent has made.
     #[cfg(not(loom))]
     pub(crate) fn from_attached(mapped: Mapped, wakeup: Wakeup, nonce: u64) -> Result<Region, SegmentError> {
         mapped.check(nonce, wakeup.word())?;
@@ -137,18 +148,21 @@ impl Region {
         Ok(Region { primitive: Primitive::new(wakeup, &memory, Side::Worker)?, memory })
     }
 
-    /// Says by what the end of the other side is known: a descriptor of its process that is readable then, if there is one, and a socket whose other end it
-    /// holds. They are copied where they are needed: a futex wakes nobody, and hangs on nobody, who is not there.
+    /// Says by what the end of the peer is known.
+    ///
+    /// `process` is a descriptor of the peer's process that is readable once the process has ended,
+    /// if there is one. `lifeline` is a socket whose other end the peer holds. Both are copied
+    /// where they are needed: a futex waits for no process, and needs neither.
     ///
     /// # Errors
     ///
-    /// What the system says of the copy.
+    /// The error of the system for the copy.
     #[cfg(not(loom))]
     pub fn set_peer_liveness(&self, process: Option<BorrowedFd<'_>>, lifeline: BorrowedFd<'_>) -> std::io::Result<()> {
         self.primitive.set_peer_liveness(process, lifeline)
     }
 
-    /// The same over ordinary memory, for models and tests.
+    /// Makes a region over ordinary memory, for models and tests.
     #[cfg(any(loom, test))]
     pub fn heap(slots: usize) -> Region {
         let ring = || (0..slots).map(|_| Slot::new()).collect();
@@ -157,7 +171,7 @@ impl Region {
         Region { memory: Arc::new(memory), primitive: Primitive::Futex }
     }
 
-    /// Says that nothing will be waited for any more, nor sent, but for what this process tells itself.
+    /// Says that only threads of this process will wake or be woken any more.
     #[cfg(not(loom))]
     pub(crate) fn retire(&self) {
         self.primitive.retire();
@@ -168,13 +182,13 @@ impl Region {
         self.memory.clone()
     }
 
-    /// The same memory, with other doorbells.
+    /// Makes a region over the same memory, with another primitive.
     #[cfg(all(loom, test))]
     pub(crate) fn with_events(&self, proxy: Proxy) -> Region {
         Region { memory: self.memory.clone(), primitive: Primitive::Event(proxy) }
     }
 
-    /// Bytes of each ring.
+    /// Returns the bytes of each ring.
     #[cfg(not(loom))]
     pub fn capacity(&self) -> usize {
         size_of_val(self.slots(0))

@@ -1,7 +1,8 @@
-//! The seam behind which lies what makes a segment. Nothing above it knows which one it is.
+//! Makes segments and attaches to them. No code above this file knows what a segment is made of.
 //!
-//! The parent creates a segment and gets, besides the memory, what it takes to attach to it: a [`Segment`], whose parts go to the other side by
-//! whatever way there is. Once that has attached, nobody else shall: see [`Segment::attached`].
+//! The parent creates a segment and gets the memory and a [`Segment`]: what it takes to attach. The
+//! parts of the `Segment` go to the peer by whatever way there is. Once the peer has attached, no
+//! other process shall: see [`Segment::attached`].
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
@@ -12,7 +13,7 @@ use crate::shm::memfd;
 use crate::shm::named::{self, name::Name};
 use crate::wake::wakeup::Wakeup;
 
-/// What the memory of a pair is made of.
+/// Selects what the memory of a pair is made of.
 ///
 /// # Examples
 ///
@@ -22,17 +23,22 @@ use crate::wake::wakeup::Wakeup;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Backend {
-    /// A sealed memfd: the default. It has no name, its size cannot change, and it is gone with the last process that has it.
+    /// A sealed memfd: the default. It has no name, its size cannot change, and it is gone with the
+    /// last process that has it.
     Memfd,
-    /// A named segment of the package `shared_memory`; needs the feature `named`. Its name exists until the other side has attached, which must be
-    /// of the same user and see the same `/dev/shm`. Any process of that user can shorten it, and so end both sides by SIGBUS. Each side keeps a descriptor of it, which a child of a
-    /// plain fork(2) inherits, and with it the memory.
+    /// A named segment of the package `shared_memory`. Needs the feature `named`.
+    ///
+    /// The name exists until the peer has attached. The peer must be of the same user and see the
+    /// same `/dev/shm`. Any process of that user can shorten the segment, and so end both sides by
+    /// SIGBUS. Each side keeps a descriptor of the segment, which a child of a plain fork(2)
+    /// inherits, and with it the memory.
     Named,
 }
 
 impl Default for Backend {
     fn default() -> Backend {
-        // The tests are built with another default, too, so that all of them run over both.
+        // The tests are also built with the other default, so that all of them run over both
+        // backends.
         if cfg!(coprocess_second_backend) { Backend::Named } else { Backend::Memfd }
     }
 }
@@ -58,9 +64,10 @@ impl Backend {
 /// use coprocess_ring::{Backend, Segment, Wakeup};
 ///
 /// let (ours, segment) = Segment::create(Backend::Memfd, Wakeup::Futex, 4096)?;
-/// // These go to the other side, which calls:
-/// let (kind, name, file) = (segment.kind(), segment.name(), segment.file());
-/// let theirs = Segment::attach(kind, name, file.map(|fd| fd.try_clone_to_owned()).transpose()?, ours.capacity())?;
+/// // These go to the peer, which calls `attach`:
+/// let (kind, name) = (segment.kind(), segment.name());
+/// let file = segment.file().map(|fd| fd.try_clone_to_owned()).transpose()?;
+/// let theirs = Segment::attach(kind, name, file, ours.capacity())?;
 /// segment.attached(&ours)?;
 /// # let _ = theirs;
 /// # Ok::<(), Box<dyn std::error::Error>>(())
@@ -79,12 +86,14 @@ enum Access {
 }
 
 impl Segment {
-    /// Makes a segment whose rings have space for `capacity` bytes each, rounded up to a power of two, at least [`MIN_CAPACITY`](crate::MIN_CAPACITY).
+    /// Makes a segment whose rings have space for `capacity` bytes each. The capacity is rounded up
+    /// to a power of two, at least [`MIN_CAPACITY`](crate::MIN_CAPACITY).
     ///
     /// # Errors
     ///
-    /// [`SegmentError::FeatureMissing`] if this library was compiled without what is asked for, [`SegmentError::Os`] if the system lacks memory,
-    /// a descriptor or a thread. Nothing is left behind.
+    /// [`SegmentError::FeatureMissing`] if this library was compiled without what is asked for,
+    /// [`SegmentError::Os`] if the system lacks memory, a descriptor or a thread. Nothing is left
+    /// behind.
     ///
     /// # Examples
     ///
@@ -107,11 +116,11 @@ impl Segment {
         }
     }
 
-    /// Whether this library was compiled with what such a segment takes.
+    /// Checks that this library was compiled with what such a segment takes.
     ///
     /// # Errors
     ///
-    /// [`SegmentError::FeatureMissing`].
+    /// [`SegmentError::FeatureMissing`] if it was not.
     pub fn check(backend: Backend, wakeup: Wakeup) -> Result<(), SegmentError> {
         match (backend, wakeup) {
             (Backend::Named, _) if !cfg!(feature = "named") => Err(SegmentError::FeatureMissing("named")),
@@ -120,7 +129,7 @@ impl Segment {
         }
     }
 
-    /// What kind of segment it is, for [`attach`](Self::attach). Zero for the default kind.
+    /// Returns the kind of the segment, for [`attach`](Self::attach). The default kind is zero.
     pub fn kind(&self) -> u32 {
         let backend = match &self.access {
             Access::File(_) => Backend::Memfd,
@@ -130,7 +139,8 @@ impl Segment {
         u32::from_le_bytes([backend.number(), self.wakeup.number(), 0, 0])
     }
 
-    /// How it is found where it is found by a name; else empty. At most [`MAX_NAME`](crate::MAX_NAME) bytes.
+    /// Returns the name by which the segment is found, or nothing if it has none. The name has at
+    /// most [`MAX_NAME`](crate::MAX_NAME) bytes.
     pub fn name(&self) -> &[u8] {
         match &self.access {
             Access::File(_) => &[],
@@ -139,7 +149,7 @@ impl Segment {
         }
     }
 
-    /// The file, where there is one to be passed on.
+    /// Returns the file, if there is one to be passed on.
     pub fn file(&self) -> Option<BorrowedFd<'_>> {
         match &self.access {
             Access::File(file) => Some(file.as_fd()),
@@ -148,12 +158,16 @@ impl Segment {
         }
     }
 
-    /// Attaches to a segment that another process has made, by what [`kind`](Self::kind), [`name`](Self::name) and [`file`](Self::file) are there.
+    /// Attaches to a segment that another process made, by its [`kind`](Self::kind),
+    /// [`name`](Self::name) and [`file`](Self::file) there.
     ///
     /// # Errors
     ///
-    /// [`SegmentError::Foreign`] or [`SegmentError::Abi`] if it is not a segment of this version, of that kind and of `capacity` bytes a ring;
-    /// [`SegmentError::FeatureMissing`] if this library was compiled without what it takes, [`SegmentError::Os`] if the system refuses.
+    /// - [`SegmentError::Foreign`] or [`SegmentError::Abi`] if it is not a segment of this version,
+    ///   of that kind and of `capacity` bytes a ring
+    /// - [`SegmentError::FeatureMissing`] if this library was compiled without what the segment
+    ///   takes
+    /// - [`SegmentError::Os`] if the system refuses
     ///
     /// # Examples
     ///
@@ -173,11 +187,12 @@ impl Segment {
         }
     }
 
-    /// Says that the other side has attached: from now on nobody else can. The segment is to be used only after this.
+    /// Says that the peer has attached: from now on no other process can. Use the segment only
+    /// after this.
     ///
     /// # Errors
     ///
-    /// Those of [`Region::seal_for_good`], or what the system says of the removal of the name.
+    /// Those of [`Region::seal_for_good`], or the error of the system for the removal of the name.
     ///
     /// # Examples
     ///
@@ -191,7 +206,7 @@ impl Segment {
     }
 }
 
-/// The longest that a [`name`](Segment::name) is.
+/// The longest [`name`](Segment::name), in bytes.
 pub const MAX_NAME: usize = 128;
 
 const UNKNOWN: SegmentError = SegmentError::Foreign("its kind is not known, or what was sent with it is not what it takes");

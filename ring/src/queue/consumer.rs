@@ -1,4 +1,4 @@
-//! The side of a ring that takes frames out.
+//! Takes frames out of a ring.
 
 use crate::error::Misbehaved;
 use crate::pair::region::Region;
@@ -11,7 +11,7 @@ use crate::sync::atomic::Ordering;
 #[derive(Debug)]
 pub(crate) struct Lookahead {
     cursor: Cursor,
-    /// Whether the frames before it are the beginning of a message.
+    /// Says whether the frames before the cursor are the beginning of a message.
     mid_message: bool,
 }
 
@@ -24,7 +24,8 @@ pub(crate) struct Consumer {
     cursor: Cursor,
     /// The position that the producer knows.
     published: u64,
-    /// No honest producer has put a frame here or beyond: it has ended.
+    /// A position at which, or beyond which, no honest producer has put a frame, once the producer
+    /// has ended.
     end: Option<u64>,
 }
 
@@ -35,7 +36,7 @@ impl Consumer {
         Consumer { region, ring, slots, cursor, published: 0, end: None }
     }
 
-    /// As if frames had gone before: for tests of where the numbers end.
+    /// Makes a consumer as if frames had gone before: for tests of where the numbers end.
     #[cfg(all(test, not(loom)))]
     pub(crate) fn starting_at(region: Region, ring: usize, position: u64, serial: u64) -> Consumer {
         let new = Consumer::new(region, ring);
@@ -58,7 +59,7 @@ impl Consumer {
         self.cursor.next_frame()
     }
 
-    /// Takes the next frame out of the ring, appending its payload to `into`.
+    /// Takes the next frame out of the ring, and appends its payload to `into`.
     #[inline]
     pub(crate) fn pop(&mut self, into: &mut Vec<u64>) -> Result<Option<Frame>, Misbehaved> {
         let slots = self.region.slots(self.ring);
@@ -81,13 +82,18 @@ impl Consumer {
         Ok(Some(Frame(if made_space { word | JUMP } else { word })))
     }
 
-    /// One that starts here. `mid_message`: what was taken last is the beginning of a message.
+    /// Makes a lookahead that starts here. `mid_message` says whether the frames taken so far end
+    /// in the middle of a message.
     pub(crate) fn lookahead(&self, mid_message: bool) -> Lookahead {
         Lookahead { cursor: self.cursor, mid_message }
     }
 
-    /// Sends a lookahead over what has come since, at most so many frames: `see` is shown each message of one frame of `words` words. The lookahead starts anew if this consumer
-    /// has overtaken it. Returns whether it has come to an end. What it finds wrong this consumer will find, too.
+    /// Looks at what has come since, at most `most` frames. Returns `true` if nothing was left to
+    /// look at.
+    ///
+    /// `see` is shown each message of one frame of `words` words. If this consumer has overtaken
+    /// the lookahead, the lookahead starts anew. What the lookahead finds wrong, this consumer will
+    /// find, too.
     pub(crate) fn look_ahead(
         &self,
         lookahead: &mut Lookahead,
@@ -121,25 +127,28 @@ impl Consumer {
         false
     }
 
-    /// The producer puts nothing in any more: what is there is less than two laps, the rest of one that a jump has left included.
+    /// Says that the producer puts in no more frames. What is there is less than two laps,
+    /// including the rest of a lap that a jump has left.
     pub(crate) fn expect_end(&mut self) {
         self.end.get_or_insert(self.cursor.head.wrapping_add(self.slots.wrapping_mul(2)).wrapping_add(self.period()));
     }
 
-    /// Whether the producer said that nothing follows. Look for frames once more after it is true.
+    /// Returns `true` if the producer said that nothing follows. Look for frames once more after
+    /// that.
     #[cfg(test)]
     pub(crate) fn is_closed(&self) -> bool {
         is_closed(&self.region, self.ring)
     }
 
     fn publish_head(&mut self) {
-        // Release: our loads of the slots before it are done; pairs with the Acquire in `Producer::refresh`.
+        // Release: the loads of the slots before it are done; pairs with the Acquire in
+        // `Producer::refresh`.
         self.region.control(self.ring).head.word.store(self.cursor.head, Ordering::Release);
         self.published = self.cursor.head;
     }
 }
 
-/// Changes when the producer says that something is urgent.
+/// Returns a number that changes when the producer says that something is urgent.
 #[inline]
 pub(crate) fn urged(region: &Region, ring: usize) -> u32 {
     // Acquire: pairs with the Release in `Producer::urge`.

@@ -1,15 +1,19 @@
-//! Payload between private memory and slots.
+//! Copies payload between private memory and slots.
 //!
-//! Word by word, through relaxed atomics: right on every target, and quick for what is small. Long runs are another matter. A line that
-//! the other side has read last must be asked for before a store can go into it, only to be overwritten from end to end; the processor's
-//! string copy knows that it writes whole lines and leaves the asking out, which makes it several times as fast between two processors.
+//! Small payloads go word by word, through relaxed atomics: right on every target, and quick. Long
+//! runs are another matter. Before a store can go into a line that the peer has read last, the
+//! processor must ask for the line, only to overwrite it from end to end. The processor's string
+//! copy knows that it writes whole lines and does not ask, which makes it several times as fast
+//! between two processors.
 //!
 //! # Why assembly
 //!
-//! The other side may write at any time, so an ordinary copy would be a data race, which the language does not allow at any speed. The
-//! compiler knows nothing of what a block of assembly does to the slots except that they may have changed, and may not assume that what
-//! was read stays the same: that is what relaxed atomics promise, too. Its stores may become visible in any order among themselves;
-//! an ordinary store after it, such as that of the frame word, becomes visible after all of them.
+//! The peer may write at any time, so an ordinary copy would be a data race, which the language
+//! does not allow at any speed. The compiler knows nothing of what a block of assembly does to the
+//! slots except that they may have changed. It may not assume that what was read stays the same,
+//! which is what relaxed atomics promise, too. The stores of the block may become visible in any
+//! order among themselves. An ordinary store after the block, such as that of the frame word,
+//! becomes visible after all of them.
 
 use crate::shm::layout::{SLOT_WORDS, Slot, slot_at};
 use crate::sync::atomic::Ordering;
@@ -20,7 +24,8 @@ pub(crate) fn store_words(slots: &[Slot], start: u64, words: &[u64]) {
     store(slots, start, bytemuck::cast_slice(words));
 }
 
-/// As [`store_words`], from bytes that lie anywhere. The last word is filled up with zeros.
+/// Stores a payload as [`store_words`] does, from bytes that lie anywhere. The last word is filled
+/// up with zeros.
 pub(crate) fn store_bytes(slots: &[Slot], start: u64, bytes: &[u8]) {
     let (words, rest) = bytes.as_chunks::<8>();
     store(slots, start, words);
@@ -58,7 +63,7 @@ pub(crate) fn load_words(slots: &[Slot], start: u64, count: usize, into: &mut Ve
 #[inline]
 fn store_each(slots: &[Slot], start: u64, words: &[[u8; 8]]) {
     let (first, rest) = words.split_at(words.len().min(SLOT_WORDS - 1));
-    // Relaxed throughout: the slots are ours until the frame word is published.
+    // Relaxed throughout: the slots belong to the producer until the frame word is published.
     for (word, value) in slot_at(slots, start).payload().iter().zip(first) {
         word.store(u64::from_ne_bytes(*value), Ordering::Relaxed);
     }
@@ -74,8 +79,8 @@ fn store_each(slots: &[Slot], start: u64, words: &[[u8; 8]]) {
 #[inline]
 fn load_each(slots: &[Slot], start: u64, count: usize, into: &mut Vec<u64>) {
     let first = count.min(SLOT_WORDS - 1);
-    // Relaxed throughout: ordered by the Acquire load of the frame word. A hostile producer may change them meanwhile: then the copy is
-    // rubbish, but it is ours.
+    // Relaxed throughout: ordered by the Acquire load of the frame word. If a hostile producer
+    // changes the words meanwhile, the copy is rubbish, but it is private.
     into.extend(slot_at(slots, start).payload().iter().take(first).map(|w| w.load(Ordering::Relaxed)));
     let mut left = count.wrapping_sub(first);
     let mut position = start.wrapping_add(1);
@@ -96,13 +101,15 @@ mod string {
 
     use crate::shm::layout::{SLOT_WORDS, Slot};
 
-    /// Shorter runs are copied sooner than the instruction starts.
+    /// The shortest run that is worth the instruction: shorter runs are copied sooner than it
+    /// starts.
     pub(super) const MIN_WORDS: usize = 128;
 
-    /// The words of a ring that follow the frame word at position `start`: up to the end of the ring, and from its start.
+    /// Returns the words of a ring that follow the frame word at position `start`: up to the end of
+    /// the ring, and from its start.
     fn runs(slots: &[Slot], start: u64, count: usize) -> [&[AtomicU64]; 2] {
         let at = (start as usize & slots.len().wrapping_sub(1)).wrapping_mul(SLOT_WORDS).wrapping_add(1);
-        // SAFETY: a slot is nothing but `SLOT_WORDS` such words: its size is asserted in `layout`.
+        // SAFETY: a slot is nothing but `SLOT_WORDS` such words: `layout` asserts its size.
         let words = unsafe { std::slice::from_raw_parts(slots.as_ptr().cast::<AtomicU64>(), size_of_val(slots) / 8) };
         // In bounds: the start is masked, and no frame has more words than half of the ring.
         let (before, behind) = words.split_at(at);
@@ -115,7 +122,8 @@ mod string {
         let [first, second] = runs(slots, start, words.len());
         let (before, behind) = words.split_at(first.len());
         for (run, from) in [(first, before), (second, behind)] {
-            // SAFETY: both have the same length, and behind a reference to atomics may be written.
+            // SAFETY: both have the same length, and memory behind a reference to atomics may be
+            // written.
             unsafe { copy(from.as_ptr().cast(), run.as_ptr().cast_mut().cast(), from.len()) };
         }
     }
@@ -138,7 +146,8 @@ mod string {
     ///
     /// # Safety
     ///
-    /// Nobody but the other side of the pair may write what is read here, nor read or write what is written here.
+    /// Only the peer may write what is read here, and only the peer may read or write what is
+    /// written here.
     unsafe fn copy(from: *const u8, to: *mut u8, words: usize) {
         // SAFETY: the ranges are the caller's; the direction flag is clear wherever Rust code runs.
         unsafe {

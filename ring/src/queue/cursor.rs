@@ -1,11 +1,14 @@
-//! A place in the order of the frames, and the look at the frame that is expected there.
+//! Finds the next frame: a cursor in the order of the frames, and the look at the slot it points
+//! to.
 
 use crate::error::Misbehaved;
 use crate::queue::frame::{ABORT, JUMP, MORE, SERIAL_MASK, SERIAL_SHIFT, serial_after, slots_of};
 use crate::shm::layout::{Slot, slot_at};
 use crate::sync::atomic::Ordering;
 
-/// Where a consumer looks next: enough to see whether something is there without owning the consumer.
+/// What a receiver waits for: its next frame.
+///
+/// This is enough to see whether the frame is there without owning the receiver.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct NextFrame {
     position: u64,
@@ -16,13 +19,13 @@ pub struct NextFrame {
 /// A place in the order of the frames.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Cursor {
-    /// Where the next frame is expected.
+    /// The position at which the next frame is expected.
     pub(super) head: u64,
-    /// The serial it will carry.
+    /// The serial that the next frame will carry.
     pub(super) serial: u64,
-    /// Whether the serials have gone round once.
+    /// Says whether the serials have gone round once.
     pub(super) wrapped: bool,
-    /// The slot behind the frame that jumped last.
+    /// The index of the slot behind the frame that jumped last.
     pub(super) jumped_at: u64,
 }
 
@@ -32,7 +35,7 @@ impl Cursor {
         NextFrame { position: self.head, serial: self.serial, wrapped: self.wrapped }
     }
 
-    /// Goes behind a frame of `bytes`. Returns whether the frame has left out slots.
+    /// Moves behind a frame of `bytes`. Returns `true` if the frame has left out slots.
     #[inline(always)] // what a consumer does for each frame
     pub(super) fn step(&mut self, word: u64, bytes: usize, slots: u64) -> Result<bool, Misbehaved> {
         self.head = self.head.wrapping_add(slots_of(bytes));
@@ -47,7 +50,7 @@ impl Cursor {
         }
         let skip = word & (MORE | ABORT) == MORE | ABORT;
         if skip {
-            // Forward, in this lap: whatever else a producer claims is none of its business.
+            // A skip leads forward, in this lap: whatever else a producer claims is no skip.
             if jump || bytes > 0 || self.head & mask > self.jumped_at || self.head & mask == 0 {
                 return Err(Misbehaved::Fragment);
             }
@@ -57,17 +60,18 @@ impl Cursor {
     }
 }
 
-/// The frame word at the expected place, if its frame is there.
+/// Returns the frame word at the expected place, if its frame is there.
 #[inline]
 pub(crate) fn peek(slots: &[Slot], expected: NextFrame) -> Result<Option<u64>, Misbehaved> {
-    // Acquire: the payload words; pairs with the Release in `Producer::push`.
+    // Acquire: the payload words; pairs with the Release in `Producer::publish`.
     let word = slot_at(slots, expected.position).frame().load(Ordering::Acquire);
     let serial = word >> SERIAL_SHIFT;
     if serial == expected.serial {
         return Ok(Some(word));
     }
-    // Zero: never written, or cleared. Behind: left over from an earlier lap. Until the serials have gone round once, which takes weeks at full
-    // speed, there is no doubt what is behind.
+    // A word of zero was never written, or was cleared. A serial that is behind was left over from
+    // an earlier lap. Until the serials have gone round once, which takes weeks at full speed,
+    // there is no doubt what is behind.
     let behind =
         if expected.wrapped { expected.serial.wrapping_sub(serial) & SERIAL_MASK <= SERIAL_MASK / 2 } else { serial < expected.serial };
     if word == 0 || behind { Ok(None) } else { Err(Misbehaved::Serial) }

@@ -1,27 +1,28 @@
-//! One bit a slot, kept in private memory: its first word holds payload, not a frame word.
+//! Remembers interior slots: one bit a slot, in private memory. The first word of such a slot holds
+//! payload, not a frame word.
 
-/// The marks of a ring.
+/// The interior slots of a ring.
 #[derive(Debug)]
 pub(crate) struct InteriorSlots {
     bits: Box<[u64]>,
-    /// A power of two.
+    /// The slots of the ring: a power of two.
     slots: u64,
 }
 
 impl InteriorSlots {
-    /// For a ring of `slots`; none is marked.
+    /// Makes an empty set for a ring of `slots`.
     pub(crate) fn new(slots: u64) -> InteriorSlots {
         InteriorSlots { bits: vec![0; slots.div_ceil(64) as usize].into(), slots }
     }
 
-    /// Whether the slot at `position` is marked.
+    /// Returns `true` if the slot at `position` is in the set.
     #[inline]
     pub(crate) fn contains(&self, position: u64) -> bool {
         let slot = self.slot(position);
         self.bits.get(word_of(slot)).is_some_and(|word| word >> (slot % 64) & 1 != 0)
     }
 
-    /// Takes the mark of the slot at `position` away.
+    /// Removes the slot at `position` from the set.
     #[inline]
     pub(crate) fn remove(&mut self, position: u64) {
         let slot = self.slot(position);
@@ -30,7 +31,7 @@ impl InteriorSlots {
         }
     }
 
-    /// InteriorSlots `count` slots from `position` on, no more than there are.
+    /// Adds `count` slots from `position` on, no more than there are.
     #[cold]
     pub(crate) fn insert(&mut self, position: u64, count: u64) {
         let (mut slot, mut left) = (self.slot(position), count.min(self.slots));

@@ -1,4 +1,4 @@
-//! The side of a ring that puts frames in.
+//! Puts frames into a ring.
 
 use crate::error::Misbehaved;
 use crate::pair::region::Region;
@@ -13,9 +13,9 @@ use crate::sync::atomic::Ordering;
 /// A return to the start of the ring.
 #[derive(Debug, Clone, Copy)]
 struct Jump {
-    /// Where it left its lap: the position behind the frame that says so.
+    /// The position behind the frame that jumps: where the jump left its lap.
     at: u64,
-    /// Whether the next lap has skipped what was not consumed of that one.
+    /// Says whether the next lap has skipped what was not consumed of that lap.
     skipped: bool,
 }
 
@@ -25,18 +25,18 @@ pub(crate) struct Producer {
     region: Region,
     ring: usize,
     slots: u64,
-    /// Where the next frame goes.
+    /// The position of the next frame.
     tail: u64,
     /// The serial of the next frame, below 2^45.
     serial: u64,
     /// The consumer's position as last seen and checked: at most `tail`, never goes back.
     head: u64,
-    /// Position from which on it is worth looking whether the ring can return to its start.
+    /// The position from which on it is worth looking whether the ring can return to its start.
     jump_check: u64,
-    /// The last jump, until the consumer is known to have made it, too.
+    /// The last jump, until the consumer is known to have made the same jump.
     jump: Option<Jump>,
-    /// So many frames were sent that a word in a slot outside the hot set, unused for long, may seem to be of the future: such words are
-    /// cleared from now on.
+    /// Says whether so many frames were sent that a word in a slot outside the hot set, unused for
+    /// long, may seem to be of the future. Such words are cleared from then on.
     aged: bool,
     /// The slots whose first word holds payload.
     interior: InteriorSlots,
@@ -62,7 +62,7 @@ impl Producer {
         }
     }
 
-    /// As if frames had gone before: for tests of where the numbers end.
+    /// Makes a producer as if frames had gone before: for tests of where the numbers end.
     #[cfg(all(test, not(loom)))]
     pub(crate) fn starting_at(region: Region, ring: usize, position: u64, serial: u64) -> Producer {
         let new = Producer::new(region, ring);
@@ -79,20 +79,22 @@ impl Producer {
         max_frame_bytes(self.slots)
     }
 
-    /// Publishes one frame if there is space. `words` hold `bytes` bytes, at most [`max_frame_bytes`](Self::max_frame_bytes); what the last
-    /// word holds beyond them is sent too, so it must be zero.
+    /// Publishes one frame if there is space. Returns `false` if there is none.
+    ///
+    /// `words` hold `bytes` bytes, at most [`max_frame_bytes`](Self::max_frame_bytes). What the
+    /// last word holds beyond them is sent, too, so it must be zero.
     #[inline]
     pub(crate) fn push(&mut self, words: &[u64], bytes: usize, kind: FrameKind) -> Result<bool, Misbehaved> {
         debug_assert_eq!(words.len(), bytes.div_ceil(8));
         self.push_with(bytes, kind, |slots, start| store_words(slots, start, words))
     }
 
-    /// As [`push`](Self::push), for a payload that lies anywhere.
+    /// Publishes one frame as [`push`](Self::push) does, for a payload that lies anywhere.
     pub(crate) fn push_bytes(&mut self, payload: &[u8], kind: FrameKind) -> Result<bool, Misbehaved> {
         self.push_with(payload.len(), kind, |slots, start| store_bytes(slots, start, payload))
     }
 
-    /// As [`push`](Self::push), for a payload that `store` writes.
+    /// Publishes one frame as [`push`](Self::push) does, for a payload that `store` writes.
     #[inline]
     fn push_with(&mut self, bytes: usize, kind: FrameKind, store: impl FnOnce(&[Slot], u64)) -> Result<bool, Misbehaved> {
         debug_assert!(bytes <= self.max_frame_bytes());
@@ -118,13 +120,14 @@ impl Producer {
         Ok(true)
     }
 
-    /// Publishes the frame at `start`, the payload of which is in place; the next one will be at `next`.
+    /// Publishes the frame at `start`, whose payload is in place. The next frame will be at `next`.
     #[inline]
     fn publish(&mut self, start: u64, next: u64, word: u64) {
         let slots = self.region.slots(self.ring);
         if self.interior.contains(next) || self.aged && self.slot_index(next) >= HOT_SLOTS {
             self.interior.remove(next);
-            // Relaxed: the slot is free, and the consumer looks at it only after it has seen the frame word below.
+            // Relaxed: the slot is free, and the consumer looks at it only after it has seen the
+            // frame word below.
             slot_at(slots, next).frame().store(0, Ordering::Relaxed);
         }
         // Release: publishes the words above and the payload; pairs with the Acquire in `peek`.
@@ -133,8 +136,11 @@ impl Producer {
         self.serial = serial_after(self.serial);
     }
 
-    /// Bytes of the longest message, in frames as long as they may be, that has space as soon as the consumer has consumed everything, although it may not have said so of
-    /// the last slots, and although a frame may have to go first that takes fragments back.
+    /// Returns the bytes of the longest message that has space as soon as the consumer has consumed
+    /// everything, in frames as long as they may be.
+    ///
+    /// That holds although the consumer may not have published the last slots, and although a frame
+    /// that takes fragments back may have to go first.
     pub(crate) fn most_at_once(&self) -> usize {
         let slots = self.slots.saturating_sub(period(self.slots)).saturating_sub(1);
         let (whole, rest) = (slots.checked_div(max_frame_slots(self.slots)), slots.checked_rem(max_frame_slots(self.slots)));
@@ -142,21 +148,23 @@ impl Producer {
         (whole.unwrap_or(0) as usize).saturating_mul(self.max_frame_bytes()).saturating_add(rest)
     }
 
-    /// The consumer's position from which on a frame of `bytes` has space.
+    /// Returns the consumer's position from which on a frame of `bytes` has space.
     pub(crate) fn space_for(&self, bytes: usize) -> u64 {
         self.tail.wrapping_add(slots_of(bytes)).wrapping_add(1).wrapping_sub(self.slots)
     }
 
     /// Says that no frame will follow.
     pub(crate) fn close(&self) {
-        // Release: a consumer that sees it sees every frame published before; pairs with the Acquire in `Consumer::is_closed`.
+        // Release: a consumer that sees the word sees every frame published before; pairs with the
+        // Acquire in `consumer::is_closed`.
         self.region.control(self.ring).closed.word.store(1, Ordering::Release);
     }
 
     /// Says that a frame among those that are published is worth a look ahead.
     pub(crate) fn urge(&mut self) {
         self.urged = self.urged.wrapping_add(1);
-        // Release: a consumer that sees it sees every frame published before; pairs with the Acquire in `urged`.
+        // Release: a consumer that sees the word sees every frame published before; pairs with the
+        // Acquire in `consumer::urged`.
         self.region.control(self.ring).urgent.word.store(self.urged, Ordering::Release);
     }
 
@@ -167,7 +175,7 @@ impl Producer {
 
     #[inline]
     fn fits(&self, count: u64) -> bool {
-        // One slot more than the frame takes, to be cleared: see the module's documentation.
+        // One slot more than the frame takes, to be cleared: see the documentation of `queue`.
         self.tail.wrapping_sub(self.head).wrapping_add(count) < self.slots
     }
 
@@ -183,9 +191,11 @@ impl Producer {
         if self.fits(count) {
             return Ok(true);
         }
-        // The consumer is still in the lap before, so this one is free but for what lies between its position and the jump.
+        // The consumer is still in the lap before, so this lap is free but for what lies between
+        // the consumer's position and the jump.
         if !jump.skipped {
-            // Only if the frame follows at once: a skip has no doorbell of its own, and what returns false has published nothing.
+            // A skip is published only if the frame follows at once: a skip rings no doorbell of
+            // its own, and a call that returns `false` has published nothing.
             if self.slot_index(jump.at).wrapping_add(count) >= self.slots {
                 return Ok(false);
             }
@@ -198,10 +208,12 @@ impl Producer {
     /// Takes over the consumer's position, if it is one that an honest consumer can have.
     #[cold]
     fn refresh(&mut self) -> Result<(), Misbehaved> {
-        // Acquire: the consumer has done with the slots before it; pairs with the Release in `Consumer::publish_head`.
+        // Acquire: the consumer has done with the slots before it; pairs with the Release in
+        // `Consumer::publish_head`.
         let head = self.region.control(self.ring).head.word.load(Ordering::Acquire);
-        // Between the last one seen and our own tail: the bound that keeps a lying consumer from giving us slots it still reads (which
-        // would only harm itself) or positions that break our arithmetic.
+        // The position must lie between the last one seen and the tail. A lying consumer could
+        // otherwise give away slots that it still reads, which would only harm itself, or positions
+        // that break the arithmetic here.
         if head.wrapping_sub(self.head) > self.tail.wrapping_sub(self.head) {
             return Err(Misbehaved::Position);
         }
@@ -214,8 +226,8 @@ impl Producer {
     fn can_jump(&mut self, next: u64) -> Result<bool, Misbehaved> {
         self.refresh()?;
         let at = self.slot_index(next);
-        // The slot that the jump leads to must be free, as the one behind any frame: it is not if this very frame goes across the end of
-        // the ring.
+        // The slot that the jump leads to must be free, as the slot behind any frame. It is not
+        // free if this very frame goes across the end of the ring.
         let is_free = self.next_lap(next).wrapping_sub(self.head) < self.slots;
         // At the very end of a lap the ring returns by itself.
         if at != 0 && is_free && next.wrapping_sub(self.head) <= HOT_SLOTS {
@@ -229,7 +241,7 @@ impl Producer {
         (position | self.slots.wrapping_sub(1)).wrapping_add(1)
     }
 
-    /// The number of the slot at `position`.
+    /// Returns the index of the slot at `position`.
     #[inline]
     fn slot_index(&self, position: u64) -> u64 {
         position & self.slots.wrapping_sub(1)

@@ -1,11 +1,11 @@
-//! How far a message has got.
+//! Says how far a message has got, and what its sender waits for.
 
 /// How far a message has got.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Progress {
-    /// All of it is published.
+    /// All of the message is published.
     Sent,
-    /// There is no space for the next frame. The ticket can be waited for.
+    /// There is no space for the next frame. The value can be waited for.
     NoSpace(Space),
 }
 

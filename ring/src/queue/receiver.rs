@@ -13,16 +13,16 @@ pub struct Receiver {
     consumer: Consumer,
     region: Region,
     ring: usize,
-    /// Looks at what has come behind that.
+    /// Looks at what has come behind the next frame.
     lookahead: Lookahead,
-    /// Fragments of a message that is not complete.
+    /// The fragments of a message that is not complete.
     partial: Vec<u64>,
     max_message: usize,
     wakeups: u64,
 }
 
 impl Receiver {
-    /// The receiver of `side`, for messages of at most `max_message` bytes. Make one only.
+    /// Makes the receiver of `side`, for messages of at most `max_message` bytes. Make only one.
     pub fn new(region: &Region, side: Side, max_message: usize) -> Receiver {
         let ring = side.incoming();
         let consumer = Consumer::new(region.clone(), ring);
@@ -30,15 +30,20 @@ impl Receiver {
         Receiver { consumer, lookahead, region: region.clone(), ring, partial: Vec::new(), max_message, wakeups: 0 }
     }
 
-    /// Takes the next complete message, if there is one, into `message`, whose former content is lost. Returns its length in bytes; the
-    /// rest of the last word is not part of it.
+    /// Takes the next complete message, if there is one, into `message`, whose former content is
+    /// lost.
     ///
-    /// One call takes out what can have been in the ring when it began, and little more: a sender that goes on and on with fragments
-    /// cannot keep the caller from looking at the clock.
+    /// Returns the length of the message in bytes. The rest of the last word is not part of the
+    /// message.
+    ///
+    /// One call takes out what can have been in the ring when the call began, and little more. So a
+    /// sender that goes on and on with fragments cannot keep the caller from looking at the clock.
     ///
     /// # Errors
     ///
-    /// [`ChannelError::Misbehaved`] if what is in the ring was not put there by an honest sender: the channel is dead.
+    /// [`ChannelError::Misbehaved`] if no honest sender puts into the ring what is there: the
+    /// channel is dead. [`ChannelError::Wakeup`] if the wake-up of a sender that waits for space
+    /// failed.
     #[inline]
     pub fn receive(&mut self, message: &mut Vec<u64>) -> Result<Option<usize>, ChannelError> {
         message.clear();
@@ -56,7 +61,8 @@ impl Receiver {
         }
     }
 
-    /// Goes on with a message of several frames, of which `taken` is in `message`, and all others in `partial`.
+    /// Goes on with a message of several frames. The frame `taken` is in `message`, and all others
+    /// are in `partial`.
     #[cold]
     fn receive_fragments(&mut self, taken: Option<Frame>, message: &mut Vec<u64>) -> Result<Option<usize>, ChannelError> {
         let mut passed = 0;
@@ -83,7 +89,8 @@ impl Receiver {
             {
                 return Ok(Some(bytes));
             }
-            // A lap: all that was there before this call, and before `closed` if that was seen, is out.
+            // After a lap, all that was there before this call is out, and all that was there
+            // before `closed` if that was seen.
             passed = slots_of(frame.bytes()).wrapping_add(passed);
             if passed >= self.consumer.slots() {
                 return Ok(None);
@@ -91,10 +98,13 @@ impl Receiver {
         }
     }
 
-    /// Looks at what has arrived and was not received, without taking it: `see` is shown each message of so many words that came in one frame. Each is shown once,
-    /// unless it was taken by then. Looks at `most` frames, and returns whether nothing was left.
+    /// Looks at what has arrived and was not received, without taking it. Looks at `most` frames,
+    /// and returns `true` if nothing was left.
     ///
-    /// A hostile side may have something else there when it is taken.
+    /// `see` is shown each message of `words` words that came in one frame. Each is shown once,
+    /// unless it was taken by then.
+    ///
+    /// A hostile peer may have replaced a message by the time it is taken.
     pub fn look_ahead(&mut self, most: usize, words: usize, see: impl FnMut(&[u64])) -> bool {
         self.consumer.look_ahead(&mut self.lookahead, !self.partial.is_empty(), most, words, see)
     }
@@ -112,7 +122,8 @@ impl Receiver {
         if bytes > self.max_message { Err(Misbehaved::Oversize.into()) } else { Ok(bytes) }
     }
 
-    /// Adds a frame that was received to the fragments so far, and returns the length of the message if it ends it.
+    /// Adds a received frame to the fragments so far. Returns the length of the message if the
+    /// frame ends it.
     fn assemble(&mut self, frame: Frame, message: &mut Vec<u64>) -> Result<Option<usize>, ChannelError> {
         if frame.kind() == FrameKind::Abort {
             self.partial = Vec::new();
@@ -123,7 +134,8 @@ impl Receiver {
             std::mem::swap(&mut self.partial, message);
         }
         let bytes = frame.bytes();
-        // The words of this frame are the last of them: the length of a vector in memory, no number from the wire, so nothing wraps.
+        // The words of this frame are the last of `partial`. The length of a vector in memory is no
+        // number from the peer, so nothing wraps.
         let total = self.check_size(self.partial.len().wrapping_sub(bytes.div_ceil(8)).wrapping_mul(8).wrapping_add(bytes))?;
         if frame.kind() == FrameKind::Last {
             *message = std::mem::take(&mut self.partial);
@@ -135,7 +147,7 @@ impl Receiver {
         Ok(None)
     }
 
-    /// Wakes a sender that waits for space, so that it looks whether this side has closed.
+    /// Wakes a sender that waits for space, so that the sender looks whether this side has closed.
     ///
     /// # Errors
     ///
@@ -145,34 +157,38 @@ impl Receiver {
         Ok(())
     }
 
-    /// Says that the sender has closed, or has ended: what it has left in the ring is received as before, and then nothing more. If frames
+    /// Says that the sender has closed or has ended.
+    ///
+    /// What the sender has left in the ring is received as before, and then nothing more. If frames
     /// keep coming nevertheless, receiving them ends in an error.
     pub fn expect_end(&mut self) {
         self.consumer.expect_end();
     }
 
-    /// A number that grows with every message, by two laps of the ring, at most, while what is there now is received.
+    /// Returns a number that grows with every message. While what is there now is received, the
+    /// number grows by two laps of the ring, at most.
     pub fn position(&self) -> u64 {
         self.consumer.position()
     }
 
-    /// How many messages the ring can hold, at most.
+    /// Returns how many messages the ring can hold, at most.
     pub fn slots(&self) -> usize {
         self.region.slots(self.ring).len()
     }
 
-    /// What to wait for when there was nothing.
+    /// Returns what to wait for when nothing was there.
     pub fn next_frame(&self) -> NextFrame {
         self.consumer.next_frame()
     }
 
-    /// Whether the sender said that nothing follows. Receive once more after it was true: something may have come just before.
+    /// Returns `true` if the sender said that nothing follows. Receive once more after that:
+    /// something may have come just before.
     #[cfg(test)]
     pub(crate) fn is_closed(&self) -> bool {
         self.consumer.is_closed()
     }
 
-    /// Wake-up calls made into the kernel so far, for a sender that waited for space.
+    /// Returns the wake-up calls made into the kernel so far, for a sender that waited for space.
     pub fn wakeups(&self) -> u64 {
         self.wakeups
     }

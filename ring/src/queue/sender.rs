@@ -7,21 +7,24 @@ use crate::queue::producer::Producer;
 use crate::queue::progress::{Progress, Space};
 use crate::side::Side;
 
-/// The sending end of a pair. One producer: whoever has the `&mut` may send.
+/// The sending end of a pair.
+///
+/// There is one producer: the thread that has the `&mut` may send.
 #[derive(Debug)]
 pub struct Sender {
     producer: Producer,
     region: Region,
     ring: usize,
-    /// Bytes of the message under way that are already published; zero between messages.
+    /// The bytes of the message under way that are already published; zero between messages.
     published: usize,
-    /// Fragments of an abandoned message are in the ring: the next frame must say so.
+    /// Says whether fragments of an abandoned message are in the ring. Then the next frame must say
+    /// so.
     abort: bool,
     wakeups: u64,
 }
 
 impl Sender {
-    /// The sender of `side`. Make one only.
+    /// Makes the sender of `side`. Make only one.
     pub fn new(region: &Region, side: Side) -> Sender {
         let ring = side.outgoing();
         Sender { producer: Producer::new(region.clone(), ring), region: region.clone(), ring, published: 0, abort: false, wakeups: 0 }
@@ -29,12 +32,13 @@ impl Sender {
 
     /// Publishes as much of a message as there is space for, and wakes the receiver if it sleeps.
     ///
-    /// `words` hold `bytes` bytes, and zeros after them. After [`Progress::NoSpace`] call again with the same message, or give it up by
-    /// [`abandon`](Self::abandon).
+    /// `words` hold `bytes` bytes, and zeros after them. After [`Progress::NoSpace`], call again
+    /// with the same message, or give the message up by [`abandon`](Self::abandon).
     ///
     /// # Errors
     ///
     /// [`ChannelError::Misbehaved`] if the receiver's position makes no sense: the channel is dead.
+    /// [`ChannelError::Wakeup`] if the wake-up failed.
     #[inline]
     pub fn send(&mut self, words: &[u64], bytes: usize) -> Result<Progress, ChannelError> {
         if bytes <= self.producer.max_frame_bytes() && self.published == 0 && !self.abort {
@@ -48,7 +52,8 @@ impl Sender {
         self.send_fragmented(all.get(..bytes).unwrap_or(all), &[])
     }
 
-    /// As [`send`](Self::send), for a message that goes on in another place: `words`, then `rest`, without a copy that joins them.
+    /// Sends a message as [`send`](Self::send) does, from two places: `words`, then `rest`, without
+    /// a copy that joins them.
     ///
     /// # Errors
     ///
@@ -60,7 +65,8 @@ impl Sender {
     fn send_fragmented(&mut self, first: &[u8], second: &[u8]) -> Result<Progress, ChannelError> {
         let sent = self.publish_frames(first, second);
         if sent.is_err() {
-            // Another thread may send before everybody knows that the channel is dead: its message is not the rest of this one.
+            // Another thread may send before every thread knows that the channel is dead: its
+            // message is not the rest of this one.
             self.abandon();
         }
         sent
@@ -76,7 +82,8 @@ impl Sender {
         }
         let fragment = self.producer.max_frame_bytes();
         loop {
-            // Every fragment but the last is of whole words: the first part is, if there is a second one.
+            // Every fragment but the last is of whole words: the first part is, if there is a
+            // second one.
             let (left, is_last_part) = match first.get(self.published..) {
                 Some(left) if !left.is_empty() || second.is_empty() => (left, second.is_empty()),
                 _ => (second.get(self.published.wrapping_sub(first.len())..).unwrap_or_default(), true),
@@ -97,13 +104,14 @@ impl Sender {
         }
     }
 
-    /// Gives up a message that was not sent to its end: the receiver will forget what it has got of it.
+    /// Gives up a message that was not sent to its end. The receiver will forget the part that it
+    /// has got.
     pub fn abandon(&mut self) {
         self.abort |= self.published > 0;
         self.published = 0;
     }
 
-    /// Whether a message is half published.
+    /// Returns `true` if a message is half published.
     #[cfg(all(test, not(loom)))]
     pub(crate) fn is_under_way(&self) -> bool {
         self.published > 0
@@ -119,17 +127,19 @@ impl Sender {
         self.ring_doorbell()
     }
 
-    /// Bytes of the longest message that is sent without waiting if the receiver has received everything. A longer one may have no space even then.
+    /// Returns the bytes of the longest message that is sent without waiting if the receiver has
+    /// received everything. A longer message may have no space even then.
     pub fn most_at_once(&self) -> usize {
         self.producer.most_at_once()
     }
 
-    /// Says that among what is published is something to be looked at before the rest is acted on; see [`Watch::urged`].
+    /// Says that something among what is published must be looked at before the receiver acts on
+    /// the rest; see [`Watch::urged`](crate::Watch::urged).
     pub fn urge(&mut self) {
         self.producer.urge();
     }
 
-    /// Wake-up calls made into the kernel so far.
+    /// Returns the wake-up calls made into the kernel so far.
     pub fn wakeups(&self) -> u64 {
         self.wakeups
     }

@@ -1,21 +1,23 @@
-//! The bytes of a segment. This file holds the layout and nothing else.
+//! Defines the bytes of a segment. This file holds the layout and nothing else.
 //!
 //! ```text
-//!   byte 0        header: magic, version, geometry. Written once before the segment is shared, read once at attach.
+//!   byte 0        header: magic, version, geometry. Written once, before the segment is shared;
+//!                 read once, at attach.
 //!   byte 1024     control block of ring 0 (parent to worker)
 //!   byte 2048     control block of ring 1 (worker to parent)
-//!   byte 3072     event block, where the sides are woken by events instead of futexes; else unused
+//!   byte 3072     event block, if the sides are woken by events instead of futexes; else unused
 //!   byte 4096     slots of ring 0: `capacity` bytes
 //!   + capacity    slots of ring 1: `capacity` bytes
 //!
 //!   control block, one word to each 128 bytes, so that no two busy words share a line or a
 //!   prefetched pair of lines:
-//!   +0    head       u64  written by the consumer: every slot before this position is free again
-//!   +128  data doorbell  u32  nonzero: who sleeps until a frame is published
+//!   +0    head            u64  written by the consumer: every slot before this position is free
+//!   +128  data doorbell   u32  the mark of the thread that sleeps until a frame is published, or 0
 //!   +256  space doorbell  u32  nonzero: the producer sleeps until `head` moves
-//!   +384  closed     u32  written by the producer: nothing follows what is published
-//!   +512  urgent     u32  written by the producer, one more each time: what is published by then is worth a look before the next of it is acted on
-//!   +640  report     written by the consumer, rarely: four words in one line
+//!   +384  closed          u32  written by the producer: nothing follows what is published
+//!   +512  urgent          u32  written by the producer, one more each time: something that is
+//!                              published is worth a look before the consumer acts on the rest
+//!   +640  report               written by the consumer, rarely: four words in one line
 //!         +0  registered   u32  1 once the consumer has registered a handler
 //!         +8  unheard      u64  events that the consumer has dropped for want of a handler
 //!         +16 undecodable  u64  events whose values the consumer could not decode
@@ -24,55 +26,68 @@
 //!   event block, opaque to all but the package that implements events:
 //!   +0    event of the parent   256 bytes, initialized by the parent
 //!   +256  event of the worker   256 bytes, initialized by the parent
-//!   +512  pending_marks       4 x u32, 128 bytes apart: the marks that were taken off the data doorbell of ring 0, its space doorbell, and those of ring 1,
-//!                    and whose sleepers the event tells to wake
+//!   +512  pending marks         4 x u32, 128 bytes apart: the marks that were taken off the data
+//!                               doorbell and the space doorbell of ring 0, then of ring 1.
+//!                               The event tells their sleepers to wake.
 //!
 //!   slot, 128 bytes:
 //!   +0    frame word  u64   bit 63                       19  18    17   16  15            0
 //!                           | serial of the frame: 45 bits | abort | jump | more | length: 16 |
-//!   +8    payload     15 words; a frame of up to 56 bytes thus moves one line, one of up to 120 bytes a pair of lines
+//!   +8    payload     15 words. A frame of up to 56 bytes thus moves one line, a frame of up to
+//!                     120 bytes a pair of lines.
 //! ```
 //!
-//! A frame that needs more than 120 bytes goes on through the following slots, wrapping at the end of the ring, and uses all their 16
-//! words. `more`: the message goes on in the next frame. `jump`: the next frame is at the start of the ring's next lap. `abort`: the
-//! fragments before this frame are no message, forget them. `more` and `abort` together: a skip, without payload or jump; the next frame
-//! is at the slot, in this lap, at which the last jump left its lap.
+//! A frame that needs more than 120 bytes goes on through the following slots, wraps at the end of
+//! the ring, and uses all 16 words of those slots.
 //!
-//! The design note on access: every word is an integer atomic, for control and payload alike, always accessed at one size. Memory that
-//! another process may write at any time must not be seen through a plain reference, and volatile accesses give neither Acquire nor
-//! Release; atomic loads of any bits are valid values, and the same code runs under the model checker. The two events are the exception: they
+//! - `more`: the message goes on in the next frame.
+//! - `jump`: the next frame is at the start of the ring's next lap.
+//! - `abort`: the fragments before this frame are no message; the receiver forgets them.
+//! - `more` and `abort` together: a skip, without payload or jump. The next frame is in this lap,
+//!   at the slot at which the last jump left its lap.
+//!
+//! # Access
+//!
+//! Every word is an integer atomic, for control and payload alike, and is always accessed at one
+//! size. A plain reference must not point to memory that another process may write at any time.
+//! Volatile accesses give neither Acquire nor Release. Atomic loads accept any bits as a valid
+//! value, and the same code runs under the model checker. The two events are the exception: they
 //! belong to the C library.
 
 use crate::sync::atomic::{AtomicU32, AtomicU64};
 
-/// Version of everything in this file and of the frames' meaning. Raised by any change of either.
+/// The version of everything in this file and of the frames' meaning. Any change of either raises
+/// it.
 pub const ABI_VERSION: u32 = 7;
-/// "coproces", read as a little-endian number.
+/// The text "coproces", read as a little-endian number.
 pub(crate) const MAGIC: u64 = u64::from_le_bytes(*b"coproces");
 
 pub(crate) const SLOT_BYTES: usize = 128;
 pub(crate) const SLOT_WORDS: usize = SLOT_BYTES / 8;
-/// Smallest ring, in bytes per direction.
+/// The smallest ring, in bytes per direction.
 pub const MIN_CAPACITY: usize = 4096;
-/// Largest ring, in bytes per direction.
+/// The largest ring, in bytes per direction.
 pub const MAX_CAPACITY: usize = 1 << 30;
 
 pub(crate) const CONTROL_OFFSET: [usize; 2] = [1024, 2048];
-/// From the control block of one ring to that of the other.
+/// The distance from the control block of one ring to that of the other.
 pub(crate) const CONTROL_STEP: usize = CONTROL_OFFSET[1] - CONTROL_OFFSET[0];
 pub(crate) const EVENTS_OFFSET: usize = 3072;
 pub(crate) const SLOTS_OFFSET: usize = 4096;
 
-/// Space for an event: the C library's mutex and condition, which take 96 to 136 bytes where they were measured.
+/// The space for an event, in bytes. An event is a mutex and a condition of the C library, which
+/// take 96 to 136 bytes where they were measured.
 pub(crate) const EVENT_BYTES: usize = 256;
 
-/// Bytes of a whole segment whose rings have `capacity` bytes each, at most [`MAX_CAPACITY`].
+/// Returns the bytes of a whole segment whose rings have `capacity` bytes each, at most
+/// [`MAX_CAPACITY`].
 pub(crate) const fn segment_bytes(capacity: usize) -> usize {
-    // Wraps on no machine that has space for it, and is checked against the size of the file.
+    // No machine that has space for a segment wraps here, and the size of the file is checked
+    // against the result.
     SLOTS_OFFSET.wrapping_add(capacity.wrapping_mul(2))
 }
 
-/// The immutable header as a value: written and read as whole words, see `HeaderWords`.
+/// The immutable header as a value. `HeaderWords` is how it is written and read: as whole words.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, bytemuck::Pod, bytemuck::Zeroable)]
 #[repr(C)]
 pub(crate) struct Header {
@@ -81,27 +96,29 @@ pub(crate) struct Header {
     pub(crate) slot_bytes: u32,
     pub(crate) capacity: u64,
     pub(crate) segment_bytes: u64,
-    /// Tells a segment from any other that happens to have its name. Zero where there are no names.
+    /// Tells a segment from any other that happens to have the same name. Zero where there are no
+    /// names.
     pub(crate) nonce: u64,
-    /// A [`Wakeup`](crate::Wakeup), as a number, and above 8 bits of it a hash of what an event is.
+    /// The number of a [`Wakeup`](crate::Wakeup) in the low 8 bits, and above them a hash of what
+    /// an event is.
     pub(crate) wakeup: u64,
 }
 
 pub(crate) const HEADER_WORDS: usize = size_of::<Header>() / 8;
 
-/// The header as it lies in the segment.
+/// The header as the segment holds it.
 #[repr(C)]
 pub(crate) struct HeaderWords {
     pub(crate) words: [AtomicU64; HEADER_WORDS],
 }
 
-/// A word that has 128 bytes to itself.
+/// Holds a word that has 128 bytes to itself.
 #[repr(C, align(128))]
 pub(crate) struct Padded<T> {
     pub(crate) word: T,
 }
 
-/// What the consumer of a ring tells its producer, beside the position.
+/// What the consumer of a ring tells the producer, beside the position.
 #[repr(C, align(128))]
 pub(crate) struct Report {
     pub(crate) registered: AtomicU32,
@@ -121,10 +138,11 @@ pub(crate) struct Control {
     pub(crate) report: Report,
 }
 
-/// What belongs to the events, see `event`.
+/// The memory of the events; see `wake::event`.
 #[repr(C)]
 pub(crate) struct EventBlock {
-    /// Of the parent, of the worker. Never accessed through a reference to this.
+    /// The events of the parent and of the worker. Never accessed through a reference to this
+    /// field.
     pub(crate) events: [[AtomicU64; EVENT_BYTES / 8]; 2],
     pub(crate) pending_marks: [Padded<AtomicU32>; 4],
 }
@@ -164,7 +182,7 @@ impl EventBlock {
     }
 }
 
-/// The slot at `position`: its low bits say which.
+/// Returns the slot at `position`: the low bits of the position are its index.
 #[inline]
 #[expect(clippy::indexing_slicing, reason = "a ring has a power of two of slots, at least one: masked, no position is out of bounds")]
 pub(crate) fn slot_at(slots: &[Slot], position: u64) -> &Slot {
@@ -172,14 +190,14 @@ pub(crate) fn slot_at(slots: &[Slot], position: u64) -> &Slot {
 }
 
 impl Slot {
-    /// The frame word.
+    /// Returns the frame word.
     #[inline]
     pub(crate) fn frame(&self) -> &AtomicU64 {
         let [frame, ..] = &self.words;
         frame
     }
 
-    /// The payload words of a frame that starts here.
+    /// Returns the payload words of a frame that starts in this slot.
     #[inline]
     pub(crate) fn payload(&self) -> &[AtomicU64; SLOT_WORDS - 1] {
         let [_, payload @ ..] = &self.words;

@@ -1,4 +1,6 @@
-//! Memory that another process maps, too. The only file that turns addresses into references, and only into references to atomics.
+//! Maps memory that the peer maps, too.
+//!
+//! This is the only file that turns addresses into references, and only into references to atomics.
 
 use std::ptr::NonNull;
 use std::sync::atomic::Ordering;
@@ -8,11 +10,11 @@ use nix::sys::mman::{MmapAdvise, madvise, munmap};
 use crate::error::{SegmentError, os};
 use crate::shm::layout::*;
 
-/// Who takes the mapping away in the end.
+/// Says how a mapping is removed in the end.
 pub(crate) enum Unmap {
-    /// We do, by munmap.
+    /// By munmap.
     Munmap,
-    /// The package that has made it.
+    /// By the package that made the mapping.
     #[cfg(feature = "named")]
     Package(std::mem::ManuallyDrop<shared_memory::Shmem>),
 }
@@ -21,25 +23,29 @@ pub(crate) enum Unmap {
 ///
 /// # Invariants
 ///
-/// `base` is the start of a shared, readable and writable mapping of `segment_bytes(capacity)` bytes, page-aligned, that stays in
-/// place until `unmap` takes it away, in the process `owner`. All of it is backed by memory, so no access fails; see the files that make
-/// such mappings for how that is made sure, and against whom.
-/// `capacity` is a power of two between `MIN_CAPACITY` and `MAX_CAPACITY`.
+/// - `base` is the start of a shared, readable and writable mapping of `segment_bytes(capacity)`
+///   bytes, page-aligned, in the process `owner`. The mapping stays in place until `unmap` removes
+///   it.
+/// - All of the mapping is backed by memory, so no access fails. The files that make such mappings
+///   say how that is made sure, and against whom.
+/// - `capacity` is a power of two between `MIN_CAPACITY` and `MAX_CAPACITY`.
 pub(crate) struct Mapped {
     base: NonNull<u8>,
     capacity: usize,
-    /// The process that has mapped it. In a forked child the range is not mapped, or something else is there.
+    /// The process that mapped the segment. In a forked child the range is not mapped, or holds
+    /// something else.
     owner: u32,
     unmap: Unmap,
 }
 
-// SAFETY: the mapping belongs to no thread, everything in it is accessed through atomics, and the unmap is only touched by drop.
+// SAFETY: the mapping belongs to no thread, everything in it is accessed through atomics, and only
+// drop touches `unmap`.
 unsafe impl Send for Mapped {}
 // SAFETY: as above; no method hands out anything but references to atomics.
 unsafe impl Sync for Mapped {}
 
 impl Mapped {
-    /// Takes over a mapping, which is taken away by `unmap` also if this fails.
+    /// Takes over a mapping. `unmap` removes the mapping even if this fails.
     ///
     /// # Safety
     ///
@@ -53,7 +59,9 @@ impl Mapped {
         Ok(mapped)
     }
 
-    /// Writes the header of a new segment: from now on it can be attached.
+    /// Writes the header of a new segment. From then on the segment can be attached.
+    ///
+    /// `wakeup` is the wake-up primitive as `Header::wakeup` describes it.
     pub(crate) fn publish(&self, nonce: u64, wakeup: u64) {
         let header = Header {
             magic: MAGIC,
@@ -65,13 +73,16 @@ impl Mapped {
             wakeup,
         };
         let words: [u64; HEADER_WORDS] = bytemuck::cast(header);
-        // The magic comes last, so that a half-made segment is refused. Release: pairs with the Acquire in `check`.
+        // The magic comes last, so that a half-made segment is refused.
+        // Release: pairs with the Acquire in `check`.
         for (word, value) in self.header().words.iter().zip(words).rev() {
             word.store(value, Ordering::Release);
         }
     }
 
-    /// Refuses a segment that is not what was announced. The header is not read again.
+    /// Refuses a segment that is not the announced one. The header is not read again.
+    ///
+    /// `wakeup` is the wake-up primitive as `Header::wakeup` describes it.
     pub(crate) fn check(&self, nonce: u64, wakeup: u64) -> Result<(), SegmentError> {
         // Acquire: pairs with the Release in `publish`.
         let words: [u64; HEADER_WORDS] = self.header().words.each_ref().map(|word| word.load(Ordering::Acquire));
@@ -87,7 +98,7 @@ impl Mapped {
             return Err(SegmentError::Foreign("its geometry is not the announced one"));
         }
         if header.nonce != nonce {
-            return Err(SegmentError::Foreign("its nonce is not the announced one: somebody else has made it"));
+            return Err(SegmentError::Foreign("its nonce is not the announced one: another process has made it"));
         }
         if header.wakeup & 0xff != wakeup & 0xff {
             return Err(SegmentError::Foreign("it was made for another kind of wake-up"));
@@ -99,13 +110,15 @@ impl Mapped {
     }
 
     fn header(&self) -> &HeaderWords {
-        // SAFETY: by the invariants the address is valid for the lifetime of self, aligned, and only ever accessed atomically.
+        // SAFETY: by the invariants the address is valid for the lifetime of self and aligned, and
+        // the memory is only ever accessed atomically.
         unsafe { self.base.cast().as_ref() }
     }
 
     #[inline]
     pub(crate) fn control(&self, ring: usize) -> &Control {
-        // Without a table, and a check: each message comes here several times. The number of a ring comes from a `Side`: 0 or 1.
+        // No table and no check: each message comes here several times. The number of a ring comes
+        // from a `Side`: 0 or 1.
         let offset = CONTROL_OFFSET[0].wrapping_add((ring & 1).wrapping_mul(CONTROL_STEP));
         // SAFETY: both offsets are below `SLOTS_OFFSET`, which every mapping exceeds.
         let at = unsafe { self.base.add(offset) };
@@ -116,17 +129,19 @@ impl Mapped {
     pub(crate) fn events(&self) -> &EventBlock {
         // SAFETY: the offset is below `SLOTS_OFFSET`, which every mapping exceeds.
         let at = unsafe { self.base.add(EVENTS_OFFSET) };
-        // SAFETY: as in `header`; the offset keeps the alignment of 128. What the C library writes to, it does through its own pointers, and nobody
-        // reads it through this one.
+        // SAFETY: as in `header`; the offset keeps the alignment of 128. The C library writes
+        // through its own pointers, and no code reads those words through this reference.
         unsafe { at.cast().as_ref() }
     }
 
     #[inline]
     pub(crate) fn slots(&self, ring: usize) -> &[Slot] {
         assert!(ring < 2, "a segment has two rings");
-        // SAFETY: with ring at most 1 the offset is within the mapping of `segment_bytes(capacity)`.
+        // SAFETY: with `ring` at most 1 the offset is within the mapping of
+        // `segment_bytes(capacity)`.
         let at = unsafe { self.base.add(SLOTS_OFFSET.wrapping_add(ring.wrapping_mul(self.capacity))) };
-        // SAFETY: `capacity` bytes follow, aligned to 128 since offset and capacity are multiples of it, accessed atomically only.
+        // SAFETY: `capacity` bytes follow. They are aligned to 128, since offset and capacity are
+        // multiples of 128, and are only accessed atomically.
         unsafe { std::slice::from_raw_parts(at.cast::<Slot>().as_ptr(), self.capacity / SLOT_BYTES) }
     }
 }
@@ -138,13 +153,14 @@ impl Drop for Mapped {
         }
         match &mut self.unmap {
             Unmap::Munmap => {
-                // SAFETY: the mapping is ours, and no reference into it outlives self.
+                // SAFETY: the mapping belongs to self, and no reference into it outlives self.
                 let unmapped = unsafe { munmap(self.base.cast(), segment_bytes(self.capacity)) };
                 debug_assert!(unmapped.is_ok(), "munmap of one's own mapping cannot fail: {unmapped:?}");
             }
             #[cfg(feature = "named")]
             Unmap::Package(shmem) => {
-                // SAFETY: dropped here and nowhere else; no reference into the mapping outlives self.
+                // SAFETY: the package is dropped here and nowhere else; no reference into the
+                // mapping outlives self.
                 unsafe { std::mem::ManuallyDrop::drop(shmem) };
             }
         }

@@ -1,7 +1,7 @@
-//! Segments without a name: sealed memfds. What the other side gets is a descriptor.
+//! Makes segments without a name: sealed memfds. The peer gets a descriptor.
 //!
-//! Nobody can change the size of such a file, so nothing that the other side does makes an access fail; and it is gone with the last process
-//! that has it, however that ends.
+//! No process can change the size of such a file, so nothing that the peer does makes an access
+//! fail. The file is gone with the last process that has it, however that process ends.
 
 use std::num::NonZeroUsize;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -18,15 +18,18 @@ use crate::shm::file::{check_capacity, check_file_size, file_size, reserve, ring
 use crate::shm::layout::segment_bytes;
 use crate::shm::mapped::{Mapped, Unmap};
 
-/// What a segment has from the start: nobody can change its size.
+/// The seals of a segment from the start: no process can change its size.
 const SEALS: SealFlag = SealFlag::F_SEAL_SHRINK.union(SealFlag::F_SEAL_GROW);
-/// What it gets once both sides have mapped it: nobody can map it anew for writing, nor take pages out of it.
+/// The seals that a segment gets once both sides have mapped it: no process can map it anew for
+/// writing, nor take pages out of it.
 const FINAL_SEALS: SealFlag = SealFlag::F_SEAL_FUTURE_WRITE.union(SealFlag::F_SEAL_SEAL);
 
-/// The unit in which a file's memory is counted, whatever the size of a page.
+/// The unit in which the memory of a file is counted, in bytes, whatever the size of a page.
 const BLOCK_BYTES: usize = 512;
 
 /// Makes the file of a segment, and maps it.
+///
+/// The descriptor is close-on-exec. All memory of the file is reserved.
 pub(crate) fn create(capacity: usize) -> Result<(Mapped, OwnedFd), SegmentError> {
     let capacity = ring_capacity(capacity);
     let bytes = segment_bytes(capacity);
@@ -44,17 +47,18 @@ pub(crate) fn create(capacity: usize) -> Result<(Mapped, OwnedFd), SegmentError>
 pub(crate) fn seal_for_good(file: impl AsFd, capacity: usize) -> Result<(), SegmentError> {
     let file = file.as_fd();
     match fcntl(file, FcntlArg::F_ADD_SEALS(FINAL_SEALS)) {
-        Err(Errno::EPERM) => return Err(SegmentError::Foreign("somebody else has sealed it")),
+        Err(Errno::EPERM) => return Err(SegmentError::Foreign("another process has sealed it")),
         other => other.map_err(os("seal the memory file for good"))?,
     };
-    // Counting is quick, filling takes a look at each page. Pages beyond the end, which might make up for a hole, are counted only
-    // where pages are huge.
+    // Counting is quick; filling looks at each page. Only where pages are huge are pages beyond the
+    // end counted, which might make up for a hole.
     let bytes = segment_bytes(capacity);
     let blocks = fstat(file).map_err(os("read the size of the segment"))?.st_blocks;
     if usize::try_from(blocks) != Ok(bytes / BLOCK_BYTES) { reserve(file, bytes) } else { Ok(()) }
 }
 
-/// Maps the file of a segment that another process has made, if it is sealed and of the announced size.
+/// Maps the file of a segment that another process made. Refuses a file that is not sealed or not
+/// of the announced size.
 pub(crate) fn attach(file: impl AsFd, capacity: usize) -> Result<Mapped, SegmentError> {
     check_capacity(capacity)?;
     let file: BorrowedFd<'_> = file.as_fd();
@@ -74,7 +78,9 @@ fn map(file: impl AsFd, capacity: usize) -> Result<Mapped, SegmentError> {
     let prot = ProtFlags::PROT_READ | ProtFlags::PROT_WRITE;
     // SAFETY: a new mapping at an address of the kernel's choice disturbs nothing that exists.
     let base = unsafe { mmap(None, length, prot, MapFlags::MAP_SHARED, file, 0) }.map_err(os("map the segment"))?;
-    // Pages are mapped in where they are first used: a pair that keeps up uses one of each ring.
-    // SAFETY: the mapping was just made, of this length; the file is sealed, or about to be checked for it, before anything is read.
+    // The kernel maps pages in where they are first used: a pair that keeps up uses one page of
+    // each ring.
+    // SAFETY: the mapping was just made, with this length. The file is sealed, or is about to be
+    // checked for seals before anything is read.
     unsafe { Mapped::new(base.cast(), capacity, Unmap::Munmap) }
 }

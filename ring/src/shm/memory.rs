@@ -1,15 +1,15 @@
-//! The memory of a pair, whatever it is made of.
+//! Holds the memory of a pair, whatever it is made of.
 
 use crate::shm::layout::{Control, EventBlock, Slot};
 #[cfg(not(loom))]
 use crate::shm::mapped::Mapped;
 
-/// The memory itself.
+/// The memory of the two rings of a pair.
 pub(crate) enum Memory {
-    /// Shared with another process; see `segment` for where it comes from.
+    /// Memory that the peer maps, too. `shm::memfd` and `shm::named` make it.
     #[cfg(not(loom))]
     Mapped(Mapped),
-    /// Of this process, for models and tests.
+    /// Memory of this process, for models and tests.
     #[cfg(any(loom, test))]
     Heap { controls: Box<[Control; 2]>, events: Box<EventBlock>, slots: [Box<[Slot]>; 2] },
 }

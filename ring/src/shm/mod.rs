@@ -1,4 +1,4 @@
-//! Memory that two processes share: its layout, how it is made and how it is mapped.
+//! Makes and maps the memory that two processes share, and defines its layout.
 
 #[cfg(not(loom))]
 mod file;

@@ -1,4 +1,4 @@
-//! How long a wait spins before it sleeps.
+//! Decides how long a wait spins before it sleeps.
 
 mod processors;
 mod quota;

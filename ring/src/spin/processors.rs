@@ -1,9 +1,10 @@
-//! Whether two processes can run at the same time.
+//! Finds out whether two processes can run at the same time.
 
 use nix::sched::{CpuSet, sched_getaffinity};
 use nix::unistd::Pid;
 
-/// Whether this process and `peer` can run at the same time, by their sets of processors and, where that decides, by `quota`.
+/// Returns `true` if this process and `peer` can run at the same time, by their sets of processors
+/// and, where that decides, by `quota`.
 pub(super) fn can_run_at_once(peer: Option<Pid>, quota: impl FnOnce() -> bool) -> bool {
     let count = |set: &CpuSet| (0..CpuSet::count()).filter(|&i| set.is_set(i).unwrap_or(false)).count();
     let Ok(own) = sched_getaffinity(Pid::from_raw(0)) else {
@@ -12,7 +13,7 @@ pub(super) fn can_run_at_once(peer: Option<Pid>, quota: impl FnOnce() -> bool) -
     if count(&own) >= 2 {
         return quota();
     }
-    // One processor is ours. It is enough if the other side has another.
+    // One processor is this process's. It is enough if the peer has another.
     let Some(Ok(theirs)) = peer.map(sched_getaffinity) else {
         return false;
     };

@@ -1,6 +1,6 @@
-//! How a side waits for the other.
+//! Selects how a side waits for its peer.
 
-/// How a side waits for the other.
+/// Selects how a side waits for its peer.
 ///
 /// # Examples
 ///
@@ -10,12 +10,15 @@
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub enum WaitStrategy {
-    /// Spin for a bounded time that is learned from earlier waits, then sleep. Does not spin where the two sides cannot run at once; a limit that a control group sets is
+    /// Spins for a bounded time that is learned from earlier waits, then sleeps.
+    ///
+    /// Does not spin where the two sides cannot run at once. A limit that a control group sets is
     /// noticed within some seconds.
     #[default]
     Adaptive,
-    /// Spin and never sleep: the lowest latency for those who can give a processor to each side.
+    /// Spins and never sleeps: the lowest latency, for programs that can give a processor to each
+    /// side.
     Spin,
-    /// Sleep at once: the least processor time.
+    /// Sleeps at once: the least processor time.
     Block,
 }

@@ -1,7 +1,8 @@
-//! How long to spin before going to sleep.
+//! Spins before a wait goes to sleep, for as long as earlier waits have taught.
 //!
-//! Spinning pays where the other side usually answers sooner than a sleep and a wake-up take; it is wasted where it does not, and does harm
-//! where the two sides share one processor. [`Spin`] learns which it is from how its waits end.
+//! Spinning pays where the peer usually answers sooner than a sleep and a wake-up take. It is
+//! wasted where the peer does not, and does harm where the two sides share one processor. [`Spin`]
+//! learns from the ends of its waits which of these it is.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
@@ -13,28 +14,33 @@ use crate::spin::quota;
 use crate::spin::strategy::WaitStrategy;
 use crate::spin::yielding::{Yielded, Yielding};
 
-/// The longest that an adaptive wait spins: about what a sleep and a wake-up take where a halted processor must be woken.
+/// The longest that an adaptive wait spins: about what a sleep and a wake-up take where a halted
+/// processor must be woken.
 const LONGEST: Duration = Duration::from_micros(50);
-/// The shortest: an exchange between two busy sides is well within it, an interrupt on the other side's processor included.
+/// The shortest: an exchange between two busy sides is well within it, including an interrupt on
+/// the peer's processor.
 const SHORTEST: Duration = Duration::from_micros(5);
-/// A wait that ended in sleep within this time might have been worth a spin: it includes the wake-up itself.
+/// The time within which a wait that ended in sleep might have been worth a spin. It includes the
+/// wake-up itself.
 const WORTH_IT: Duration = Duration::from_micros(120);
 /// Looks at the ring between two looks at the clock, which costs as much as some twenty looks.
 const LOOKS_PER_CLOCK: u32 = 64;
-/// Looks before a yield where somebody else wanted the processor the last time: about as long as a call takes, for the case that both sides
-/// happen to run at once.
+/// Looks before a yield, if another thread wanted the processor the last time: about as long as a
+/// call takes, in case both sides happen to run at once.
 const LOOKS_WHEN_CONTENDED: u32 = 16;
-/// Yields of the processor in one wait. The other side is usually there after the first: everybody who is ready has had a turn.
+/// Yields of the processor in one wait. The peer is usually there after the first: every thread
+/// that is ready has had a turn.
 const YIELDS: u32 = 3;
-/// How often, at most, the set of usable processors is asked for.
+/// The least time between two questions for the set of usable processors, in milliseconds.
 const TOPOLOGY_AGE_MS: u64 = 100;
 
-/// The spinning part of waits of one kind at one end. Any thread may use it; what it learns is a hint.
+/// The spinning part of waits of one kind at one end. Any thread may use it; what it learns is a
+/// hint.
 #[derive(Debug)]
 pub struct Spin {
     strategy: WaitStrategy,
     peer: Option<Pid>,
-    /// Nanoseconds.
+    /// The longest spin of the next wait, in nanoseconds.
     budget: AtomicU64,
     yielding: Yielding,
     parallel: AtomicBool,
@@ -44,7 +50,7 @@ pub struct Spin {
 }
 
 impl Spin {
-    /// For waits for the process `peer`.
+    /// Makes the spinning part of waits for the process `peer`.
     pub fn new(strategy: WaitStrategy, peer: u32) -> Spin {
         let peer = i32::try_from(peer).ok().map(Pid::from_raw);
         let parallel = AtomicBool::new(strategy == WaitStrategy::Adaptive && can_run_at_once(peer, quota::probably_allows_two));
@@ -59,9 +65,11 @@ impl Spin {
         }
     }
 
-    /// Looks at `done` until it is true, for as long as that seems worth it and `deadline` has not passed.
+    /// Looks at `done` until it is true, for as long as that seems worth it and `deadline` has not
+    /// passed.
     ///
-    /// Returns whether `done` was true. If not, go to sleep, and tell [`slept`](Self::slept) afterwards how long it took in all.
+    /// Returns `true` if `done` was true. If not, go to sleep, and afterwards tell
+    /// [`slept`](Self::slept) how long the wait took in all.
     #[inline]
     pub fn spin(&self, deadline: Option<Instant>, mut done: impl FnMut() -> bool) -> bool {
         match self.strategy {
@@ -77,7 +85,8 @@ impl Spin {
         }
     }
 
-    /// Spins until the budget of a wait that began at `start` is spent. Turns to yields, if it may, once somebody else wants the processor.
+    /// Spins until the budget of a wait that began at `start` is spent. If the wait may yield, it
+    /// turns to yields once another thread wants the processor.
     #[cold]
     fn spin_by_the_clock(&self, start: Instant, may_yield: bool, deadline: Option<Instant>, mut done: impl FnMut() -> bool) -> bool {
         let limit = Duration::from_nanos(self.budget.load(Ordering::Relaxed));
@@ -93,7 +102,7 @@ impl Spin {
             }
             let spun = now.duration_since(start);
             if spun >= SHORTEST && may_yield {
-                // A busy side would have answered by now: is it for want of this processor?
+                // A busy peer would have answered by now: does it lack this processor?
                 may_yield = false;
                 if self.yielding.is_allowed() && self.yield_now(now) != Yielded::Alone {
                     return done() || self.yield_a_few_times(deadline, done);
@@ -105,7 +114,7 @@ impl Spin {
         }
     }
 
-    /// For a processor that somebody else wants, perhaps the one that is waited for.
+    /// Yields a processor that another thread wants, perhaps the thread that this one waits for.
     #[cold]
     fn yield_a_few_times(&self, deadline: Option<Instant>, mut done: impl FnMut() -> bool) -> bool {
         let parallel = self.parallel.load(Ordering::Relaxed);
@@ -125,7 +134,8 @@ impl Spin {
             }
             match yielded {
                 Yielded::Shared => {}
-                // The one leg by the clock that a wait has: two neighbours that come and go cannot keep it going.
+                // The one leg by the clock that a wait has: two neighbours that come and go cannot
+                // keep it going.
                 Yielded::Alone if parallel => return self.spin_by_the_clock(start, false, deadline, done),
                 Yielded::Alone | Yielded::Lost => return false,
             }
@@ -139,7 +149,8 @@ impl Spin {
     }
 
     fn learn_from_spin(&self, took: Duration) {
-        // Twice what it took would have been ample. Down slowly, so that one quick answer does not hide the usual one; up at once.
+        // Twice what the wait took would have been ample. The budget goes down slowly, so that one
+        // quick answer does not hide the usual one, and up at once.
         let ample = nanos(took.saturating_mul(2).clamp(SHORTEST, LONGEST));
         let budget = self.budget.load(Ordering::Relaxed);
         self.budget.store(if ample > budget { ample } else { budget.saturating_mul(7).saturating_add(ample) / 8 }, Ordering::Relaxed);
@@ -186,7 +197,7 @@ fn spin_until(deadline: Option<Instant>, mut done: impl FnMut() -> bool) -> bool
     true
 }
 
-/// The few that are used here fit easily.
+/// Converts a duration to nanoseconds. The few durations that are used here fit easily.
 fn nanos(duration: Duration) -> u64 {
     duration.as_nanos() as u64
 }

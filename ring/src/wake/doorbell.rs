@@ -1,29 +1,42 @@
-//! The semaphore of a ring: says when to look, never what is there.
+//! Says when to look at a ring, never what is there.
 //!
-//! A doorbell is one word in the segment. It is zero while nobody sleeps; a side that is about to sleep writes its mark into it, and the
-//! other side, having changed what the sleeper waits for, clears the mark and wakes it. While both sides are busy nobody makes a call
-//! into the kernel.
+//! A doorbell is one word in the segment. The word is zero while no thread sleeps. A thread that is
+//! about to sleep writes its mark into the word. The peer changes what the sleeper waits for, then
+//! clears the mark and wakes the sleeper. While both sides are busy, neither makes a call into the
+//! kernel.
 //!
 //! # Why no wake-up is lost
 //!
-//! The sleeper does:   `arm` (store mark) → `fence(SeqCst)` → look at the ring → sleep while the word is still the mark.
-//! The other side does: publish into the ring → `fence(SeqCst)` → load the word → if it is not zero: clear it, wake.
+//! - The sleeper: `arm` (store the mark) → `fence(SeqCst)` → look at the ring → sleep while the
+//!   word is still the mark.
+//! - The peer: publish into the ring → `fence(SeqCst)` → load the word → if the word is not zero,
+//!   clear it and wake.
 //!
-//! The two fences are totally ordered. If the sleeper's is first, the other side's load sees the mark, clears it and wakes: the kernel
-//! compares the word under its own lock before it lets anybody sleep, so the sleeper either is in the queue already and is woken, or
-//! finds the word changed and does not sleep. If the other side's fence is first, the sleeper's look at the ring sees what was
-//! published and it does not sleep at all. `tests` has the model of this, and a broken variant that the model catches.
+//! The two fences are totally ordered.
+//!
+//! - If the sleeper's fence is first, the peer's load sees the mark, and the peer clears it and
+//!   wakes. The kernel compares the word under its own lock before it lets a thread sleep. So the
+//!   sleeper is in the queue already and is woken, or finds the word changed and does not sleep.
+//! - If the peer's fence is first, the sleeper's look at the ring sees what was published, and the
+//!   sleeper does not sleep at all.
+//!
+//! The tests have the model of this, and broken variants that the model catches.
 //!
 //! # Two sleepers on one doorbell
 //!
-//! [`Sleeper::Driver`] stays asleep in the kernel while a [`Sleeper::Waiter`] of the same process takes over the watch: the guest
-//! writes zero or its own mark into the word, and the resident's mark again when it leaves, with a look at the ring. The mark is also the
-//! set of bits that the waker passes to the kernel, so only the one whose mark is up is woken.
+//! A [`Sleeper::Driver`] stays asleep in the kernel while a [`Sleeper::Waiter`] of the same process
+//! takes over the watch. The waiter writes zero or its own mark into the word. When the waiter
+//! leaves, it writes the driver's mark again and looks at the ring. The mark is also the set of
+//! bits that the waker passes to the kernel, so only the thread whose mark is in the word is woken.
 //!
-//! # What a hostile side can do
+//! # What a hostile peer can do
 //!
-//! It can write any mark at any time. That costs the waker one system call a message; and it can make a sleeper miss a wake-up of its own
-//! process, so a local waker repeats [`Doorbell::wake_local`] until the sleeper has answered. It can never make a wait outlast its deadline.
+//! A hostile peer can write any mark at any time.
+//!
+//! - A needless mark costs the waker one system call a message.
+//! - A mark that is missing can make a sleeper miss a wake-up by its own process. So a local waker
+//!   repeats [`Doorbell::wake_local`] until the sleeper has answered.
+//! - No mark makes a wait outlast its deadline.
 
 use std::io;
 use std::time::Instant;
@@ -33,11 +46,11 @@ use crate::wake::doorbell_id::DoorbellId;
 use crate::wake::primitive::Primitive;
 use crate::wake::wait_end::WaitEnd;
 
-/// Who sleeps on a doorbell.
+/// Says which thread of a side sleeps on a doorbell. Each kind has a bit of its own, its mark.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u32)]
 pub enum Sleeper {
-    /// The thread that looks after the ring when nobody else does.
+    /// The thread that receives when no other thread of its side does.
     Driver = 1,
     /// A thread that waits for something of its own.
     Waiter = 2,
@@ -57,50 +70,61 @@ impl<'a> Doorbell<'a> {
         Doorbell { word, primitive, id }
     }
 
-    /// Announces a sleep. The caller must look at what it waits for once more before it calls [`sleep`](Self::sleep).
+    /// Announces a sleep.
+    ///
+    /// Before the caller calls [`sleep`](Self::sleep), it must look once more at what it waits for.
     pub(crate) fn arm(&self, who: Sleeper) {
-        // Relaxed: the fence orders it; the word carries no data, only "look again".
+        // Relaxed: the fence orders the store; the word carries no data, only "look again".
         self.word.store(who as u32, Ordering::Relaxed);
-        // The sleeper's half of the proof above; its partner is the fence in `ring`.
+        // The sleeper's half of the proof above; pairs with the fence in `ring`.
         fence(Ordering::SeqCst);
     }
 
     /// Takes the announcement back.
     pub(crate) fn disarm(&self) {
-        // Relaxed: a mark that is seen too long costs the other side one needless system call, no more.
+        // Relaxed: a mark that the peer sees too long costs it one needless system call, no more.
         self.word.store(0, Ordering::Relaxed);
     }
 
-    /// Sleeps until the doorbell is pending_marks, at most until `deadline`. Returns false if the deadline passed.
+    /// Sleeps until the doorbell is rung, at most until `deadline`. Returns `false` if the deadline
+    /// passed.
     pub(crate) fn sleep(&self, who: Sleeper, deadline: Option<Instant>) -> io::Result<bool> {
         Ok(self.primitive.wait(self.id, self.word, who as u32, deadline)? == WaitEnd::Recheck)
     }
 
-    /// Wakes the other side if it sleeps. Call after publishing. Returns whether a system call was made.
+    /// Wakes the peer if it sleeps. Returns `true` if a system call was made.
+    ///
+    /// The caller calls this after publishing.
     #[inline]
     pub(crate) fn ring(&self) -> io::Result<bool> {
-        // The publisher's half of the proof above; its partner is the fence in `arm`.
+        // The publisher's half of the proof above; pairs with the fence in `arm`.
         fence(Ordering::SeqCst);
-        // Relaxed: ordered by the fence.
+        // Relaxed: the fence orders the load.
         if self.word.load(Ordering::Relaxed) == 0 {
             return Ok(false);
         }
         ring_slowly(self.word, self.primitive, self.id)
     }
 
-    /// Wakes a sleeper of this process, whatever the word says. Returns how many were in the kernel: where the answer is zero and the
-    /// sleeper has not noticed by itself, it is on its way there, and the caller must repeat.
+    /// Wakes a sleeper of this process, whatever the word says. Returns how many slept in the
+    /// kernel.
+    ///
+    /// If the answer is zero and the sleeper has not noticed by itself, the sleeper is on its way
+    /// into the kernel, and the caller must repeat.
     pub(crate) fn wake_local(&self, who: Sleeper) -> io::Result<usize> {
-        // Relaxed: see `arm`. Only this one's mark: another who has the watch sleeps on, and must be found by the other side.
+        // Relaxed: see `arm`. Only this sleeper's mark is cleared: another thread that has the
+        // watch sleeps on, and the peer must find it.
         let _ = self.word.compare_exchange(who as u32, 0, Ordering::Relaxed, Ordering::Relaxed);
         self.primitive.wake_local(self.id, self.word, who as u32)
     }
 }
 
-/// In pieces, so that the doorbell of a side that does not sleep, which is nearly every one, never comes to be in memory.
+/// Takes the doorbell in pieces, so that the doorbell of a side that does not sleep, which is
+/// nearly every one, never has to be in memory.
 #[cold]
 fn ring_slowly(word: &AtomicU32, primitive: &Primitive, id: DoorbellId) -> io::Result<bool> {
-    // Relaxed: see `Doorbell::arm`. Clearing comes before waking, so that a sleeper on its way into the kernel finds the word changed.
+    // Relaxed: see `Doorbell::arm`. The mark is cleared before the wake-up, so that a sleeper on
+    // its way into the kernel finds the word changed.
     let mark = word.swap(0, Ordering::Relaxed);
     if mark == 0 {
         return Ok(false);

@@ -1,6 +1,6 @@
-//! The four doorbells of a segment.
+//! Names the four doorbells of a segment.
 
-/// Which of the four doorbells of a segment.
+/// Says which of the four doorbells of a segment is meant.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct DoorbellId(u8);
 

@@ -1,7 +1,9 @@
-//! Waiting on a word of memory that other processes share: the futex system call, without policy.
+//! Waits on a word of memory that other processes share: the futex system call, without policy.
 //!
-//! The only place that looks at its errno. Always the shared form, never `FUTEX_PRIVATE_FLAG`: two processes map the word at different
-//! addresses. Waiters carry a set of bits and a wake-up names the bits it means, so that two sleepers on one word can be told apart.
+//! This is the only file that looks at the errno of the call. The call always has the shared form,
+//! never `FUTEX_PRIVATE_FLAG`: two processes map the word at different addresses. Each waiter
+//! carries a set of bits, and a wake-up names the bits it means, so that two sleepers on one word
+//! can be told apart.
 
 use std::io;
 use std::time::Instant;
@@ -14,9 +16,11 @@ mod imp {
     use super::*;
     use nix::time::{ClockId, clock_gettime};
 
-    /// Sleeps while `word` is `expected`, at most until `deadline`. A signal resumes the sleep to the same deadline.
+    /// Sleeps while `word` is `expected`, at most until `deadline`. After a signal the sleep goes
+    /// on, to the same deadline.
     pub(crate) fn wait(word: &AtomicU32, expected: u32, bits: u32, deadline: Option<Instant>) -> io::Result<WaitEnd> {
-        // FUTEX_WAIT_BITSET takes an absolute time of the monotonic clock, so a signal does not prolong the wait.
+        // FUTEX_WAIT_BITSET takes an absolute time of the monotonic clock, so a signal does not
+        // prolong the wait.
         let until = match deadline {
             None => None,
             Some(at) => {
@@ -24,7 +28,7 @@ mod imp {
                 let now = std::time::Duration::from(clock_gettime(ClockId::CLOCK_MONOTONIC)?);
                 // A deadline too far away for the kernel's clock is no deadline.
                 now.checked_add(left).and_then(|t| {
-                    // Its type has another name, and a deprecated one, with each C library.
+                    // The type has another name, and a deprecated one, with each C library.
                     let tv_sec = t.as_secs().try_into().ok()?;
                     Some(libc::timespec { tv_sec, tv_nsec: libc::c_long::from(t.subsec_nanos() as i32) })
                 })
@@ -32,8 +36,8 @@ mod imp {
         };
         let timeout = until.as_ref().map_or(std::ptr::null(), std::ptr::from_ref);
         loop {
-            // SAFETY: the word is a live, aligned u32; `timeout` is null or points to a timespec that outlives the call; the kernel
-            // only reads both.
+            // SAFETY: the word is a live, aligned u32; `timeout` is null or points to a timespec
+            // that outlives the call; the kernel only reads both.
             let r = unsafe {
                 libc::syscall(libc::SYS_futex, word.as_ptr(), libc::FUTEX_WAIT_BITSET, expected, timeout, std::ptr::null::<u32>(), bits)
             };
@@ -50,7 +54,8 @@ mod imp {
         }
     }
 
-    /// Wakes all that sleep on `word` with one of `bits`, which must not be zero. Returns how many slept.
+    /// Wakes all threads that sleep on `word` with one of `bits`, which must not be zero. Returns
+    /// how many slept.
     pub(crate) fn wake(word: &AtomicU32, bits: u32) -> io::Result<usize> {
         // SAFETY: the word is a live, aligned u32 whose address is only used as a key.
         let r = unsafe {
@@ -70,7 +75,8 @@ mod imp {
 
 #[cfg(loom)]
 mod imp {
-    //! The kernel's queue of waiters, modelled: a waiter sleeps until it was taken out of the queue, never longer, never shorter.
+    //! Models the kernel's queue of waiters: a waiter sleeps until it is taken out of the queue,
+    //! never longer, never shorter.
     use super::*;
     use loom::sync::{Condvar, Mutex};
 

@@ -1,4 +1,4 @@
-//! Puts a side to sleep and wakes it.
+//! Puts threads to sleep and wakes them: doorbells, over a futex or an event.
 
 pub(crate) mod doorbell;
 pub(crate) mod doorbell_id;

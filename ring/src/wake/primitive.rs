@@ -1,8 +1,15 @@
-//! The seam behind which lies what puts a side to sleep and wakes it. Nothing above it knows which one it is.
+//! Wake-up primitive: a futex or an event. No code above this file knows which.
 //!
-//! A futex does it where the kernel has one. Where there is none, or it is not wanted, an event of the package `raw_sync` knocks at the other
-//! process, and `proxy` does the rest. What a doorbell needs is the same from both: a sleeper that looks at its word once more and sleeps only if
-//! the mark is still up, with nothing in between; wake-ups that name the marks they mean; deadlines that hold.
+//! Where the kernel has a futex, the futex does it all. Where the kernel has none, or the program
+//! does not want it, an event of the package `raw_sync` reaches the peer's process, and
+//! `event::proxy` does the rest.
+//!
+//! A doorbell needs three things, and both primitives provide them:
+//!
+//! - A sleeper looks at its word once more and sleeps only if the mark is still there, with nothing
+//!   in between.
+//! - A wake-up names the marks that it means.
+//! - Deadlines hold.
 
 use std::io;
 #[cfg(not(loom))]
@@ -28,7 +35,7 @@ use crate::wake::wait_end::WaitEnd;
 #[cfg(not(loom))]
 use crate::wake::wakeup::Wakeup;
 
-/// What does it, for one side of one pair.
+/// The primitive of one side of one pair.
 #[derive(Debug, Clone)]
 pub(crate) enum Primitive {
     Futex,
@@ -50,6 +57,8 @@ impl Primitive {
     }
 
     /// Keeps what shows that the peer has ended, as far as this primitive needs it.
+    ///
+    /// A futex needs nothing of it. An event keeps copies of the descriptors.
     #[cfg(not(loom))]
     #[cfg_attr(not(feature = "raw-sync"), expect(unused_variables, reason = "no event is there that could hang"))]
     pub(crate) fn set_peer_liveness(&self, process: Option<BorrowedFd<'_>>, lifeline: BorrowedFd<'_>) -> io::Result<()> {
@@ -64,7 +73,7 @@ impl Primitive {
         Ok(())
     }
 
-    /// Lets go of what it takes to be woken by the peer.
+    /// Stops what it takes to be woken by the peer.
     #[cfg(not(loom))]
     pub(crate) fn retire(&self) {
         match self {
@@ -74,7 +83,8 @@ impl Primitive {
         }
     }
 
-    /// Sleeps while `word` is `mark`, until a wake-up that means this mark, at most until `deadline`.
+    /// Sleeps while `word` is `mark`, until a wake-up that means this mark, at most until
+    /// `deadline`.
     #[cfg_attr(not(any(feature = "raw-sync", all(loom, test))), expect(unused_variables, reason = "a futex is known by its address"))]
     pub(crate) fn wait(&self, id: DoorbellId, word: &AtomicU32, mark: u32, deadline: Option<Instant>) -> io::Result<WaitEnd> {
         match self {
@@ -84,7 +94,7 @@ impl Primitive {
         }
     }
 
-    /// Wakes the sleepers of the other side with one of `marks`, which were taken off the word.
+    /// Wakes the peer's sleepers with one of `marks`, which the caller has taken off the word.
     #[cfg_attr(not(any(feature = "raw-sync", all(loom, test))), expect(unused_variables, reason = "a futex is known by its address"))]
     pub(crate) fn wake_peer(&self, id: DoorbellId, word: &AtomicU32, marks: u32) -> io::Result<()> {
         match self {

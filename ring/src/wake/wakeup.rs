@@ -1,6 +1,6 @@
-//! The choice of a wake-up primitive.
+//! Chooses the wake-up primitive of a pair.
 
-/// How the sides of a pair are woken.
+/// Selects how the sides of a pair are woken.
 ///
 /// # Examples
 ///
@@ -10,27 +10,37 @@
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Wakeup {
-    /// By the futex system call: the default. Nothing that a side does while it dies keeps the other one.
+    /// By the futex system call: the default. Nothing that a side does while it dies keeps the
+    /// other side from going on.
     Futex,
-    /// By events of the package `raw_sync`, which are made of POSIX mutexes and conditions; needs the feature `raw-sync`. For systems that have
-    /// no futexes: on Linux the C library makes these of futexes, so that there is no reason to choose them but to try them.
+    /// By events of the package `raw_sync`, which are made of POSIX mutexes and conditions. Needs
+    /// the feature `raw-sync`.
     ///
-    /// **The other side is trusted** with this process's memory: the C library believes what it finds in a mutex. Both programs need the same C library. Slower, two
-    /// threads more for each side, and one wake-up a second while it sleeps. A side that ends inside an event costs the other one those two threads, a descriptor and the memory of
-    /// the pair: until the last handle goes, with some C libraries until the process ends.
+    /// Events are for systems that have no futexes. On Linux the C library makes events of futexes,
+    /// so the only reason to choose them there is to try them.
+    ///
+    /// **The peer is trusted** with this process's memory: the C library believes what it finds in
+    /// a mutex. Both programs need the same C library.
+    ///
+    /// Events are slower. They cost two threads more for each side, and one wake-up a second while
+    /// a side sleeps. A side that ends inside an event costs the other side those two threads, a
+    /// descriptor and the memory of the pair. The loss lasts until the last handle goes, with some
+    /// C libraries until the process ends.
     Event,
 }
 
 impl Default for Wakeup {
     fn default() -> Wakeup {
-        // The tests are built with another default, too, so that all of them run over both.
+        // The tests are also built with the other default, so that all of them run over both
+        // primitives.
         if cfg!(coprocess_second_backend) { Wakeup::Event } else { Wakeup::Futex }
     }
 }
 
 #[cfg(not(loom))]
 impl Wakeup {
-    /// As it is written in the header of a segment: the number, above it what the C library calls an event, where that matters.
+    /// Returns what the header of a segment holds: the number, and above it what the C library
+    /// calls an event, where that matters.
     pub(crate) fn word(self) -> u64 {
         match self {
             Wakeup::Futex => 0,

@@ -1,12 +1,18 @@
-//! Segments with a name, by the package `shared_memory`, and what it takes to use them.
+//! Makes segments with a name, by the package `shared_memory`, and adds what the package lacks.
 //!
-//! The package makes, opens and unmaps them. It does not reserve memory, does not check what it opens, removes the name in whichever process
-//! thinks that it owns it, and leaves it behind after a SIGKILL. So here: the name is random, and says who has made it, so that the next start can
-//! remove what a dead process has left (`stale`); it belongs to a [`Name`], in one process, and is gone as soon as both sides have attached;
-//! all memory is reserved before use; length, magic and a nonce are checked by who opens it.
+//! The package makes, opens and unmaps segments. It does not reserve memory and does not check what
+//! it opens. It removes the name in whichever process thinks that it owns the name, and leaves the
+//! name behind after a SIGKILL. Hence the rules here:
 //!
-//! What cannot be helped: the file has no seals, so that any process of the same user that finds it, by the name or in `/proc`, can shorten it, and
-//! the next access of either side is a SIGBUS.
+//! - The name is random, and tells its creator, so that the next start can remove what a dead
+//!   process has left (`stale`).
+//! - The name belongs to a [`Name`], in one process, and is gone as soon as both sides have
+//!   attached.
+//! - All memory is reserved before use.
+//! - The side that opens a segment checks its length, its magic and a nonce.
+//!
+//! One hazard remains: the file has no seals. Any process of the same user that finds the file, by
+//! its name or in `/proc`, can shorten it. The next access of either side is then a SIGBUS.
 
 pub(crate) mod name;
 mod stale;
@@ -29,7 +35,8 @@ use crate::shm::layout::segment_bytes;
 use crate::shm::mapped::{Mapped, Unmap};
 use crate::shm::named::name::{NONCE_BYTES, Name, PREFIX};
 
-/// Makes a segment with a name of its own, once what dead processes have left behind is removed.
+/// Makes a segment with a name of its own, after removing the names that dead processes have left
+/// behind.
 pub(crate) fn create(capacity: usize) -> Result<(Mapped, Name), SegmentError> {
     let creator = stale::remove_stale_names();
     let (nonce, random) = random()?;
@@ -37,14 +44,15 @@ pub(crate) fn create(capacity: usize) -> Result<(Mapped, Name), SegmentError> {
     create_under(&name, u64::from_le_bytes(nonce), capacity)
 }
 
-/// The same, under a name that was chosen.
+/// Makes a segment under a given name.
 pub(crate) fn create_under(name: &str, nonce: u64, capacity: usize) -> Result<(Mapped, Name), SegmentError> {
     let capacity = ring_capacity(capacity);
     let bytes = segment_bytes(capacity);
     check_file_size(bytes)?;
     let _streams = fill_streams().map_err(|source| SegmentError::Os { action: "open /dev/null", source })?;
     let mut shmem = ShmemConf::new().os_id(name).size(bytes).create().map_err(|error| from_package(error, "make a named segment"))?;
-    // The name is not the package's to remove: it would do so in any process that happens to drop a copy, and not if the descriptor is 0.
+    // The package must not remove the name: it would do so in any process that happens to drop a
+    // copy, and would not do so if the descriptor is 0.
     shmem.set_owner(false);
     let name = Name::new(nonce, name);
     let mapped = mapped(shmem, capacity)?;
@@ -54,12 +62,13 @@ pub(crate) fn create_under(name: &str, nonce: u64, capacity: usize) -> Result<(M
     Ok((mapped, name))
 }
 
-/// Attaches to one that another process has made.
+/// Maps a segment that another process made, and returns the nonce that its header must have.
 pub(crate) fn attach(name: &[u8], capacity: usize) -> Result<(Mapped, u64), SegmentError> {
     check_capacity(capacity)?;
     let (nonce, name) = name.split_first_chunk::<NONCE_BYTES>().ok_or(BAD_NAME)?;
     let name = std::str::from_utf8(name).map_err(|_| BAD_NAME)?;
-    // The package wants no slash but the first, and no zero. Nothing but one of ours is opened.
+    // The package allows no slash but the first, and no zero. No name but one of this library is
+    // opened.
     if !name.strip_prefix(PREFIX).is_some_and(|rest| rest.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-')) {
         return Err(BAD_NAME);
     }
@@ -75,13 +84,17 @@ const BAD_NAME: SegmentError = SegmentError::Foreign("its name is not one that t
 
 fn mapped(shmem: Shmem, capacity: usize) -> Result<Mapped, SegmentError> {
     let base = NonNull::new(shmem.as_ptr()).ok_or(SegmentError::Foreign("it is nowhere"))?;
-    // SAFETY: the package has mapped it, shared, readable and writable, whole pages, at an address of the kernel's choice, with this length, as was
-    // asked for or checked. It stays until the unmap is dropped. That all of it is backed by memory is made sure before it is shared.
+    // SAFETY: the package has mapped whole pages, shared, readable and writable, at an address of
+    // the kernel's choice, with the length that was asked for or checked. The mapping stays until
+    // the package's value is dropped. All memory is reserved before the segment is shared.
     unsafe { Mapped::new(base, capacity, Unmap::Package(ManuallyDrop::new(shmem))) }
 }
 
-/// Sees to it that what is opened next does not become a standard stream of a program that has closed one: the package keeps its descriptor, and the
-/// program may print into it.
+/// Keeps what is opened next from becoming a standard stream, for programs that have closed one of
+/// those.
+///
+/// The package keeps its descriptor, and a program may print to a standard stream, which would
+/// write into the segment.
 fn fill_streams() -> io::Result<Vec<OwnedFd>> {
     let mut streams = Vec::new();
     loop {
@@ -93,7 +106,7 @@ fn fill_streams() -> io::Result<Vec<OwnedFd>> {
     }
 }
 
-/// A nonce, and the random part of a name.
+/// Returns a nonce, and the random part of a name.
 fn random() -> Result<([u8; NONCE_BYTES], [u8; 16]), SegmentError> {
     let mut nonce = [0; NONCE_BYTES];
     let mut name = [0; 16];

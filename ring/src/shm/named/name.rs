@@ -1,18 +1,20 @@
-//! The name of a segment.
+//! Owns the name of a segment.
 
 use nix::errno::Errno;
 use nix::sys::mman::shm_unlink;
 
 use crate::error::{SegmentError, os};
 
-/// What all names begin with. The slash is what shm_open wants.
+/// What all names begin with. shm_open wants the slash.
 pub(super) const PREFIX: &str = "/coprocess-";
 pub(super) const NONCE_BYTES: usize = 8;
 
-/// The name of a segment, and its nonce. It is removed when this is dropped, by the process that has made it.
+/// The name of a segment, and its nonce.
+///
+/// Dropping it removes the name, in the process that made the segment.
 #[derive(Debug)]
 pub(crate) struct Name {
-    /// The nonce, and the name.
+    /// The nonce, then the name.
     bytes: Vec<u8>,
     name: String,
     nonce: u64,
@@ -21,7 +23,7 @@ pub(crate) struct Name {
 }
 
 impl Name {
-    /// Of a segment that was just made.
+    /// Takes ownership of the name of a segment that was just made.
     pub(super) fn new(nonce: u64, name: &str) -> Name {
         Name {
             bytes: [&nonce.to_le_bytes(), name.as_bytes()].concat(),
@@ -40,12 +42,12 @@ impl Name {
         self.nonce
     }
 
-    /// As the other side is to get it.
+    /// Returns the nonce and the name, as the peer is to get them.
     pub(crate) fn bytes(&self) -> &[u8] {
         &self.bytes
     }
 
-    /// Takes the name away. The memory stays.
+    /// Removes the name. The memory stays.
     pub(crate) fn remove(mut self) -> Result<(), SegmentError> {
         self.exists = false;
         unlink(&self.name).map_err(os("remove the name of the segment"))
@@ -55,13 +57,14 @@ impl Name {
 impl Drop for Name {
     fn drop(&mut self) {
         if self.exists && self.owner == std::process::id() {
-            // On the way of another error, which is the one to be told. What stays behind is found by the next start.
+            // Another error led here and is the one to report. The next start finds a name that
+            // stays behind.
             let _ = unlink(&self.name);
         }
     }
 }
 
-/// That it is gone already is no error.
+/// Removes a name. A name that is gone already is no error.
 pub(super) fn unlink(name: &str) -> nix::Result<()> {
     match shm_unlink(name) {
         Err(Errno::ENOENT) => Ok(()),

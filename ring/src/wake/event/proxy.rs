@@ -1,26 +1,29 @@
-//! Wake-ups between two processes that have an event each, and no futex.
+//! Wakes sleepers across two processes that have an event each, and no futex.
 //!
-//! An event is a POSIX mutex and a condition in shared memory. Neither survives the death of a process that is inside: who enters it next
-//! waits for ever. So no thread of the program enters one. Each side has two threads of its own for that, which may be lost:
+//! An event is a POSIX mutex and a condition in shared memory. Neither survives the death of a
+//! process that is inside: a thread that enters the event next waits for ever. So no thread of the
+//! program enters an event. Each side has two threads of its own for that, which may be lost:
 //!
 //! ```text
-//!   this process                                   shared            the other process
-//!   waker    → asks →  ringer                    → event →           listener → waiters → sleeper
-//!   sleeper  ← waiters  ←  listener                  ← event ←           ringer   ← asks  ← waker
+//!   this process                         shared      the peer's process
+//!   waker   → requests → ringer        → event →     listener → waiters → sleeper
+//!   sleeper ← waiters  ← listener      ← event ←     ringer ← requests ← waker
 //! ```
 //!
-//! The sleepers sleep in the [`Waiters`], with deadlines of the monotonic clock, and threads of the same process wake them there. The marks that a
-//! waker has taken off a doorbell go into the word `pending_marks` beside the event before it is set, so that the listener knows whom to wake: an event
-//! is binary, and any number of settings may become one.
+//! Sleepers sleep in [`Waiters`], with deadlines of the monotonic clock, and threads of the same
+//! process wake them there. A waker puts the marks that it has taken off a doorbell into the word
+//! `pending_marks` beside the event before the event is set. So the listener knows which sleepers
+//! to wake, although an event is binary and any number of settings may become one.
 //!
-//! An event is set only for a side that sleeps, as its mark says, and lives, as its process descriptor says. It is waited for in whole seconds: the
-//! package forgets the carry when it adds a time to the present one, so that the end of a wait of half a second is, half the time, no
-//! time at all, and the wait over at once.
+//! An event is set only for a side that sleeps, as its mark says, and lives, as its process
+//! descriptor says. An event is waited for in whole seconds: the package forgets the carry when it
+//! adds a time to the present one. So a wait of half a second would, half the time, end at once.
 //!
-//! If the other process dies inside an event that this one is about to enter, the thread that does is stuck. Everything else goes on: that the
-//! other side has died comes from its process descriptor. When the pair is given up, a third thread frees the stuck ones, as far as opening
-//! the mutex in place of the dead does it; where it does not, since the condition has lost count of its waiters, too, they are lost, and with
-//! them the memory of the pair, until this process ends.
+//! If the peer dies inside an event that this process is about to enter, the thread that enters it
+//! is stuck. Everything else goes on: the peer's process descriptor tells that the peer has died.
+//! When the pair is given up, a third thread frees the stuck threads by opening the mutex in place
+//! of the dead process. That does not help if the condition has lost count of its waiters, too.
+//! Then the threads are lost, and with them the memory of the pair, until this process ends.
 
 use std::fmt;
 use std::ops::Deref;
@@ -45,31 +48,35 @@ use crate::wake::event::raw_event::Event;
 use crate::wake::event::waiters::Waiters;
 use crate::wake::wait_end::WaitEnd;
 
-/// The longest wait for an event: how soon the listener of a pair that is no more finds out, if it cannot be told; and how late a wake-up is that the C
-/// library has lost, as glibc could before 2.41.
+/// The longest wait for an event, in seconds.
+///
+/// It bounds how late the listener of a pair that is gone finds out, if it cannot be told. It also
+/// bounds how late a wake-up is that the C library has lost, as glibc could before 2.41.
 #[cfg(not(loom))]
 const SLICE_SECONDS: u64 = 1;
-/// What a wait is made to take that has failed at once.
+/// The least time that a failed wait takes.
 #[cfg(not(loom))]
 const PAUSE: Duration = Duration::from_millis(1);
 /// How often stuck threads are freed before they are given up.
 #[cfg(not(loom))]
 const ATTEMPTS: usize = 5;
 
-/// What the ringer is requested for.
+/// What the ringer is asked to do.
 #[derive(Debug, Default)]
 struct Requests {
     set: bool,
     stop: bool,
 }
 
-/// By what it is known that the other side has ended.
+/// What shows that the peer has ended.
 #[cfg(not(loom))]
 #[derive(Debug)]
 pub(crate) struct PeerLiveness {
-    /// Readable then, if there is one: the process that was started, or has started this one.
+    /// Readable once the process has ended, if there is one: the process that was started, or that
+    /// has started this one.
     pub(crate) process: Option<OwnedFd>,
-    /// Hung up then: the process at its other end may be another, behind a wrapper.
+    /// Hung up once the process at its other end has ended. That may be another process than the
+    /// peer's, behind a wrapper.
     pub(crate) lifeline: OwnedFd,
 }
 
@@ -81,10 +88,10 @@ pub(crate) struct ProxyState {
     side: Side,
     own_event: Event,
     peer_event: Event,
-    /// By what it is known that the other side has ended.
+    /// What shows that the peer has ended.
     #[cfg(not(loom))]
     peer: std::sync::OnceLock<PeerLiveness>,
-    /// What the events lie in.
+    /// The memory that holds the events.
     memory: Arc<Memory>,
 }
 
@@ -103,7 +110,7 @@ impl ProxyState {
         }
     }
 
-    /// The marks that were taken off the doorbell at `place`.
+    /// Returns the marks that were taken off the doorbell `id`.
     #[expect(clippy::indexing_slicing, reason = "there are four places, and four words")]
     pub(crate) fn pending_marks(&self, id: DoorbellId) -> &AtomicU32 {
         &self.memory.events().pending_marks[id.index()].word
@@ -118,7 +125,8 @@ impl ProxyState {
     }
 
     pub(crate) fn wake_peer(&self, id: DoorbellId, marks: u32) {
-        // Release: pairs with the Acquire in `deliver`, although what was published is ordered by the fences of the doorbell already.
+        // Release: pairs with the Acquire in `deliver`, although the fences of the doorbell order
+        // what was published already.
         self.pending_marks(id).fetch_or(marks, Ordering::Release);
         self.request_set();
     }
@@ -136,7 +144,7 @@ impl ProxyState {
         self.requested.notify_one();
     }
 
-    /// One round of the ringer. Returns false if it was the last.
+    /// Runs one round of the ringer. Returns `false` if it was the last.
     pub(crate) fn ringer_round(&self) -> bool {
         let mut requests = self.requests();
         while !requests.set && !requests.stop {
@@ -155,7 +163,7 @@ impl ProxyState {
         !stop
     }
 
-    /// What the listener does when it was woken.
+    /// Wakes the sleepers that the peer means. The listener calls this when it was woken.
     pub(crate) fn deliver(&self) {
         for id in [DoorbellId::data(self.side.incoming()), DoorbellId::space(self.side.outgoing())] {
             // Acquire: pairs with the Release in `wake_peer`.
@@ -166,7 +174,7 @@ impl ProxyState {
         }
     }
 
-    /// One round of the listener.
+    /// Runs one round of the listener.
     #[cfg(loom)]
     pub(crate) fn listener_round(&self) {
         self.own_event.wait();
@@ -178,26 +186,27 @@ impl ProxyState {
         true
     }
 
-    /// Says by what the end of the other side is known.
+    /// Keeps what shows that the peer has ended.
     #[cfg(not(loom))]
     pub(crate) fn set_peer_liveness(&self, peer: PeerLiveness) {
-        // The first is as good as any other.
+        // If another thread has set one already, that one is as good as any other.
         let _ = self.peer.set(peer);
     }
 
-    /// Lets the two threads end: from now on nothing is waited for or pending_marks for but by who is told in this process.
+    /// Lets the two threads end. From now on only threads of this process wake sleepers of this
+    /// process, and no event is waited for or set.
     pub(crate) fn stop(&self) {
         self.request(|requests| requests.stop = true);
     }
 
-    /// Frees the threads that are stuck where the other process has died.
+    /// Frees the threads that are stuck where the peer has died.
     #[cfg(not(loom))]
     fn free_stuck_threads(self: &Arc<Self>) {
         for _ in 0..ATTEMPTS {
             self.own_event.free();
             self.peer_event.free();
             std::thread::sleep(PAUSE);
-            // One is this thread's.
+            // One of the references is this thread's.
             if Arc::strong_count(self) == 1 {
                 return;
             }
@@ -212,7 +221,8 @@ impl ProxyState {
     #[cfg(not(loom))]
     fn peer_is_alive(&self) -> bool {
         let Some(peer) = self.peer.get() else { return true };
-        // Nothing is requested for of the socket: it tells by itself that it is hung up. What can be read from it is of no interest.
+        // No readiness is asked for of the socket: poll reports by itself that it is hung up. What
+        // can be read from the socket is of no interest.
         let lifeline = PollFd::new(peer.lifeline.as_fd(), PollFlags::empty());
         let process = peer.process.as_ref().map(|fd| PollFd::new(fd.as_fd(), PollFlags::POLLIN));
         let mut fds = [lifeline.clone(), process.unwrap_or(lifeline)];
@@ -227,14 +237,14 @@ impl ProxyState {
             let was_set = self.own_event.wait(SLICE_SECONDS);
             self.deliver();
             if !was_set && start.elapsed() < PAUSE {
-                // Whatever it is, it does not become a busy loop.
+                // Whatever the reason, this does not become a busy loop.
                 std::thread::sleep(PAUSE);
             }
         }
     }
 }
 
-/// The handle of one side. With the last clone the two threads end.
+/// The handle of one side. The two threads end with the last clone.
 #[derive(Clone)]
 pub(crate) struct Proxy {
     threads: std::sync::Arc<ProxyThreads>,
@@ -249,7 +259,7 @@ struct ProxyThreads {
 
 impl Drop for ProxyThreads {
     fn drop(&mut self) {
-        // In a child of fork(2) there are no threads, and the locks may be held for ever.
+        // A child of fork(2) has no such threads, and the locks may be held for ever.
         #[cfg(not(loom))]
         if self.owner != std::process::id() {
             return;
@@ -263,7 +273,7 @@ impl Drop for ProxyThreads {
         #[cfg(not(loom))]
         if Arc::strong_count(&self.state) > 1 && !self.state.peer_is_alive() {
             let state = self.state.clone();
-            // If there is no thread to be had, they stay where they are.
+            // If there is no thread to be had, the stuck threads stay where they are.
             let _ = start_thread("coprocess-free", move || state.free_stuck_threads());
         }
     }
@@ -290,7 +300,10 @@ impl fmt::Debug for Proxy {
 }
 
 impl Proxy {
-    /// Starts the two threads for `side`. The parent makes the events, before the header of the segment is complete; the worker finds them.
+    /// Starts the two threads of `side`.
+    ///
+    /// The parent makes the events, before the header of the segment is complete. The worker finds
+    /// them.
     #[cfg(not(loom))]
     pub(crate) fn start(memory: Arc<Memory>, side: Side) -> Result<Proxy, SegmentError> {
         let event = |of: Side| Event::at(memory.clone(), of, side == Side::Parent);
@@ -300,7 +313,8 @@ impl Proxy {
             Side::Worker => (workers, parents),
         };
         let state = Arc::new(ProxyState::new(memory, side, own_event, peer_event));
-        // Before the threads: if the second cannot be had, this ends the first.
+        // Made before the threads: if the second thread cannot be started, dropping this ends the
+        // first.
         let threads = ProxyThreads { state: state.clone(), owner: std::process::id() };
         let ringer = state.clone();
         start_thread("coprocess-ring", move || while ringer.ringer_round() {})?;
@@ -308,7 +322,7 @@ impl Proxy {
         Ok(Proxy { threads: std::sync::Arc::new(threads) })
     }
 
-    /// Without its threads: the model runs their rounds.
+    /// Makes a handle without threads: the model runs their rounds.
     #[cfg(loom)]
     pub(crate) fn of(state: Arc<ProxyState>) -> Proxy {
         Proxy { threads: std::sync::Arc::new(ProxyThreads { state }) }

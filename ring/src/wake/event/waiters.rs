@@ -1,4 +1,5 @@
-//! The sleepers of this process, where no futex does it: what the kernel's queue of waiters is to a futex.
+//! Queues the sleeping threads of this process where there is no futex: what the kernel's queue of
+//! waiters is to a futex.
 
 use std::sync::PoisonError;
 use std::time::Instant;
@@ -19,15 +20,15 @@ struct Entry {
 #[derive(Debug, Default)]
 struct Queue {
     entries: Vec<Entry>,
-    /// Of the last that came.
+    /// The number of the entry that came last.
     id: u64,
 }
 
-/// Where they sleep.
+/// The sleeping threads of this process, at the doorbells of one pair.
 #[derive(Debug)]
 pub(crate) struct Waiters {
     queue: Mutex<Queue>,
-    /// One for all: there are a handful of sleepers at most.
+    /// One condition for all: there are a handful of sleepers at most.
     woken: Condvar,
 }
 
@@ -40,13 +41,15 @@ impl Waiters {
         self.queue.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Sleeps while `word` is `mark`, until [`wake`](Self::wake) means it, at most until `deadline`.
+    /// Sleeps while `word` is `mark`, until [`wake`](Self::wake) means this sleeper, at most until
+    /// `deadline`.
     ///
-    /// Whoever takes the mark off the word calls `wake` afterwards. It either finds the sleeper in the queue, or took the lock before it, which then
-    /// finds the word changed.
+    /// A thread that takes the mark off the word calls `wake` afterwards. That call finds the
+    /// sleeper in the queue, or took the lock before the sleeper, which then finds the word
+    /// changed.
     pub(crate) fn wait(&self, doorbell: DoorbellId, word: &AtomicU32, mark: u32, deadline: Option<Instant>) -> WaitEnd {
         let mut queue = self.lock();
-        // Relaxed: the lock orders it, see above.
+        // Relaxed: the lock orders the load, see above.
         if word.load(Ordering::Relaxed) != mark {
             return WaitEnd::Recheck;
         }
@@ -74,17 +77,17 @@ impl Waiters {
         if left.is_zero() {
             return (queue, true);
         }
-        // Whether time is up is asked of the clock, next time round.
+        // The next round asks the clock whether time is up.
         (self.woken.wait_timeout(queue, left).unwrap_or_else(PoisonError::into_inner).0, false)
     }
 
-    /// There is no time under the model checker.
+    /// Sleeps without a deadline: there is no time under the model checker.
     #[cfg(loom)]
     fn sleep<'a>(&self, queue: MutexGuard<'a, Queue>, _deadline: Option<Instant>) -> (MutexGuard<'a, Queue>, bool) {
         (self.woken.wait(queue).unwrap_or_else(PoisonError::into_inner), false)
     }
 
-    /// Wakes the sleepers of `place` with one of `marks`. Returns how many there were.
+    /// Wakes the sleepers at `doorbell` with one of `marks`. Returns how many there were.
     pub(crate) fn wake(&self, doorbell: DoorbellId, marks: u32) -> usize {
         let mut queue = self.lock();
         let mut count: usize = 0;
