@@ -1,4 +1,5 @@
-//! Refuses systems that this package was not written for, before the compiler lists everything they lack.
+//! Refuses systems that this package was not written for, before the compiler lists all that they
+//! lack.
 
 fn main() {
     println!("cargo::rerun-if-changed=build.rs");

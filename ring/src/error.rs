@@ -49,7 +49,7 @@ pub enum ChannelError {
     #[error(transparent)]
     Misbehaved(#[from] Misbehaved),
     /// The system call that waits or wakes failed.
-    #[error("cannot wait for the other side, or wake it: {0}")]
+    #[error("cannot wait for the peer, or wake it: {0}")]
     Wakeup(#[from] io::Error),
 }
 

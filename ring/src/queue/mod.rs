@@ -7,8 +7,8 @@
 //!
 //! | word | stored by | loaded by | carries |
 //! |---|---|---|---|
-//! | frame word | producer, Release | consumer, Acquire | the frame's payload, a cleared word behind |
-//! | payload words | producer, Relaxed | consumer, Relaxed | ordered by the frame word and by `head` |
+//! | frame word | producer, Release | consumer, Acquire | its payload, a cleared word behind it |
+//! | payload words | producer, Relaxed | consumer, Relaxed | ordered by frame word and `head` |
 //! | `head` | consumer, Release | producer, Acquire | the consumer has done with the slots before |
 //! | `closed` | producer, Release | consumer, Acquire | every frame published before it |
 //! | `urgent` | producer, Release | consumer, Acquire | every frame published before it |

@@ -126,8 +126,8 @@ impl Watch {
     /// Announces that this side sleeps until a frame comes.
     ///
     /// Look at the ring again before [`sleep`](Self::sleep).
-    pub fn arm(&self, who: Sleeper) {
-        self.data_doorbell().arm(who);
+    pub fn arm(&self, sleeper: Sleeper) {
+        self.data_doorbell().arm(sleeper);
     }
 
     /// Takes the announcement back.
@@ -147,8 +147,8 @@ impl Watch {
     /// # Errors
     ///
     /// What the system call that waits reports, other than what belongs to its normal work.
-    pub fn sleep(&self, who: Sleeper, deadline: Option<Instant>) -> io::Result<bool> {
-        self.data_doorbell().sleep(who, deadline)
+    pub fn sleep(&self, sleeper: Sleeper, deadline: Option<Instant>) -> io::Result<bool> {
+        self.data_doorbell().sleep(sleeper, deadline)
     }
 
     /// Wakes a sleeper of this process from [`sleep`](Self::sleep). Returns how many slept.
@@ -156,8 +156,8 @@ impl Watch {
     /// # Errors
     ///
     /// What the system call that wakes reports.
-    pub fn wake_local(&self, who: Sleeper) -> io::Result<usize> {
-        self.data_doorbell().wake_local(who)
+    pub fn wake_local(&self, sleeper: Sleeper) -> io::Result<usize> {
+        self.data_doorbell().wake_local(sleeper)
     }
 
     /// Announces that this side sleeps until there is space.

@@ -125,7 +125,7 @@ mod tests {
     }
 
     #[test]
-    fn tells_who_else_ran() {
+    fn tells_whether_another_thread_ran() {
         let yielding = Yielding::new();
         assert!(!yielding.is_contended());
         assert_eq!(yielding.learn(PEER), Yielded::Shared);

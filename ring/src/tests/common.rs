@@ -1,9 +1,9 @@
-//! What several of the tests need.
+//! Holds what several of the tests need.
 
 use crate::shm::layout::SLOT_BYTES;
 use crate::{Backend, Progress, Receiver, Region, Segment, SegmentError, Sender, Side, Wakeup};
 
-/// One ring pair as its two sides see it.
+/// One pair of rings as its two sides see it.
 #[derive(Debug, Clone)]
 pub(super) struct Pair {
     pub(super) name: &'static str,
@@ -17,12 +17,12 @@ impl Pair {
         Pair { name: "heap", parent: region.clone(), worker: region }
     }
 
-    /// The two sides have the same file at different addresses, as two processes do.
+    /// Makes a pair whose two sides have the same file at different addresses, as two processes do.
     pub(super) fn segment(slots: usize) -> Pair {
         Pair::of(Backend::Memfd, Wakeup::Futex, slots)
     }
 
-    /// The same, over what memory and with what wake-ups there are.
+    /// Makes a pair over the given memory and with the given wake-ups.
     pub(super) fn of(backend: Backend, wakeup: Wakeup, slots: usize) -> Pair {
         let (parent, segment) = Segment::create(backend, wakeup, slots * SLOT_BYTES).expect("create a segment");
         let file = segment.file().map(|file| file.try_clone_to_owned().expect("copy it"));
@@ -42,33 +42,34 @@ impl Pair {
     }
 }
 
-/// What segments can be made of.
+/// Returns the backends that this build can make segments of.
 pub(super) fn backends() -> &'static [Backend] {
     if cfg!(feature = "named") { &[Backend::Memfd, Backend::Named] } else { &[Backend::Memfd] }
 }
 
-/// What their sides can be woken by.
+/// Returns the wake-ups that this build has.
 pub(super) fn wakeups() -> &'static [Wakeup] {
     if cfg!(feature = "raw-sync") { &[Wakeup::Futex, Wakeup::Event] } else { &[Wakeup::Futex] }
 }
 
-/// Segments of all kinds.
+/// Makes segments of all kinds.
 pub(super) fn segments(slots: usize) -> Vec<Pair> {
     let of_backend = |backend: &Backend| wakeups().iter().map(|wakeup| Pair::of(*backend, *wakeup, slots)).collect::<Vec<_>>();
     backends().iter().flat_map(of_backend).collect()
 }
 
-/// The same ring over all kinds of memory. A segment has 32 slots at least.
+/// Makes the same ring over all kinds of memory. A segment has 32 slots at least.
 pub(super) fn pairs(slots: usize) -> Vec<Pair> {
     [vec![Pair::heap(slots)], segments(slots)].concat()
 }
 
-/// Payload bytes of the longest frame, told independently of `ring`: half the slots, at most 256, less one word.
+/// Returns the payload bytes of the longest frame, computed without `queue`: half the slots, at
+/// most 256, less one word.
 pub(super) fn longest_frame(slots: usize) -> usize {
     (slots / 2).min(256) * SLOT_BYTES - 8
 }
 
-/// Fails unless a segment was refused as none of this protocol, or not the announced one, for a reason that `says` this.
+/// Fails unless a segment was refused as `Foreign`, for a reason that `says` this.
 #[track_caller]
 pub(super) fn is_foreign(attached: Result<Region, SegmentError>, says: &str) {
     match attached {
@@ -81,7 +82,7 @@ pub(super) fn is_foreign(attached: Result<Region, SegmentError>, says: &str) {
 pub(super) struct Numbers(pub(super) u64);
 
 impl Numbers {
-    /// SplitMix64.
+    /// Returns the next number, by SplitMix64.
     pub(super) fn next(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let z = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
@@ -94,7 +95,8 @@ impl Numbers {
     }
 }
 
-/// The message number `seed` of `bytes` bytes: every word differs from those of any other message, the rest of the last is zero.
+/// Makes message number `seed` of `bytes` bytes. Every word differs from those of any other
+/// message; the rest of the last word is zero.
 pub(super) fn message(seed: u64, bytes: usize) -> Vec<u64> {
     let mut numbers = Numbers(seed);
     let mut words: Vec<u64> = (0..bytes.div_ceil(8)).map(|_| numbers.next()).collect();
@@ -104,10 +106,12 @@ pub(super) fn message(seed: u64, bytes: usize) -> Vec<u64> {
     words
 }
 
-/// Sends to the end, receiving what stands in the way; returns the lengths and contents of what came meanwhile.
+/// Sends a message to its end, and receives what stands in the way. Returns the lengths and
+/// contents of what came meanwhile.
 pub(super) fn send_all(sender: &mut Sender, receiver: &mut Receiver, words: &[u64], bytes: usize) -> Vec<(usize, Vec<u64>)> {
     let mut came = Vec::new();
-    // A message has fewer frames than words, so this many rounds without an end mean that nothing moves.
+    // A message has fewer frames than words, so this many rounds without an end mean that nothing
+    // moves.
     for _ in 0..words.len() + 2 {
         if sender.send(words, bytes).expect("send") == Progress::Sent {
             return came;

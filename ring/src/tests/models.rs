@@ -1,4 +1,4 @@
-//! What several of the models need.
+//! Holds what several of the models need.
 
 use loom::thread;
 
@@ -14,7 +14,7 @@ pub(super) fn explore(model: impl Fn() + Sync + Send + 'static) {
     builder.check(model);
 }
 
-/// The frame word of a frame, by the description in `layout`.
+/// Makes a frame word, by the description in `layout`.
 pub(super) fn frame_word(bytes: u64, serial: u64) -> u64 {
     bytes | serial << 19
 }

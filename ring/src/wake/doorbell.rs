@@ -73,9 +73,9 @@ impl<'a> Doorbell<'a> {
     /// Announces a sleep.
     ///
     /// Before the caller calls [`sleep`](Self::sleep), it must look once more at what it waits for.
-    pub(crate) fn arm(&self, who: Sleeper) {
+    pub(crate) fn arm(&self, sleeper: Sleeper) {
         // Relaxed: the fence orders the store; the word carries no data, only "look again".
-        self.word.store(who as u32, Ordering::Relaxed);
+        self.word.store(sleeper as u32, Ordering::Relaxed);
         // The sleeper's half of the proof above; pairs with the fence in `ring`.
         fence(Ordering::SeqCst);
     }
@@ -88,8 +88,8 @@ impl<'a> Doorbell<'a> {
 
     /// Sleeps until the doorbell is rung, at most until `deadline`. Returns `false` if the deadline
     /// passed.
-    pub(crate) fn sleep(&self, who: Sleeper, deadline: Option<Instant>) -> io::Result<bool> {
-        Ok(self.primitive.wait(self.id, self.word, who as u32, deadline)? == WaitEnd::Recheck)
+    pub(crate) fn sleep(&self, sleeper: Sleeper, deadline: Option<Instant>) -> io::Result<bool> {
+        Ok(self.primitive.wait(self.id, self.word, sleeper as u32, deadline)? == WaitEnd::Recheck)
     }
 
     /// Wakes the peer if it sleeps. Returns `true` if a system call was made.
@@ -111,11 +111,11 @@ impl<'a> Doorbell<'a> {
     ///
     /// If the answer is zero and the sleeper has not noticed by itself, the sleeper is on its way
     /// into the kernel, and the caller must repeat.
-    pub(crate) fn wake_local(&self, who: Sleeper) -> io::Result<usize> {
+    pub(crate) fn wake_local(&self, sleeper: Sleeper) -> io::Result<usize> {
         // Relaxed: see `arm`. Only this sleeper's mark is cleared: another thread that has the
         // watch sleeps on, and the peer must find it.
-        let _ = self.word.compare_exchange(who as u32, 0, Ordering::Relaxed, Ordering::Relaxed);
-        self.primitive.wake_local(self.id, self.word, who as u32)
+        let _ = self.word.compare_exchange(sleeper as u32, 0, Ordering::Relaxed, Ordering::Relaxed);
+        self.primitive.wake_local(self.id, self.word, sleeper as u32)
     }
 }
 

@@ -80,14 +80,14 @@ mod imp {
     use super::*;
     use loom::sync::{Condvar, Mutex};
 
-    struct Waiter {
+    struct Entry {
         word: usize,
         bits: u32,
-        ticket: usize,
+        id: usize,
     }
 
     loom::lazy_static! {
-        static ref QUEUE: Mutex<(usize, Vec<Waiter>)> = Mutex::new((0, Vec::new()));
+        static ref QUEUE: Mutex<(usize, Vec<Entry>)> = Mutex::new((0, Vec::new()));
         static ref WOKEN: Condvar = Condvar::new();
     }
 
@@ -97,10 +97,10 @@ mod imp {
         if word.load(loom::sync::atomic::Ordering::SeqCst) != expected {
             return Ok(WaitEnd::Recheck);
         }
-        let ticket = queue.0;
+        let id = queue.0;
         queue.0 += 1;
-        queue.1.push(Waiter { word: key, bits, ticket });
-        while queue.1.iter().any(|w| w.ticket == ticket) {
+        queue.1.push(Entry { word: key, bits, id });
+        while queue.1.iter().any(|e| e.id == id) {
             queue = WOKEN.wait(queue).unwrap();
         }
         Ok(WaitEnd::Recheck)
@@ -110,7 +110,7 @@ mod imp {
         let key = std::ptr::from_ref(word).addr();
         let mut queue = QUEUE.lock().unwrap();
         let before = queue.1.len();
-        queue.1.retain(|w| w.word != key || w.bits & bits == 0);
+        queue.1.retain(|e| e.word != key || e.bits & bits == 0);
         let woken = before - queue.1.len();
         if woken > 0 {
             WOKEN.notify_all();

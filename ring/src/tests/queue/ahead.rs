@@ -1,11 +1,12 @@
-//! Looking at what has arrived behind the next message.
+//! Tests looking at what has arrived behind the next message.
 
 use std::collections::VecDeque;
 
 use crate::Progress;
 use crate::tests::common::{Numbers, message, pairs};
 
-/// Each short message is shown once, wherever it is in the ring and whatever is around it; nothing is taken, and nothing is lost.
+/// Each short message is shown once, wherever it is in the ring and whatever is around it. Nothing
+/// is taken, and nothing is lost.
 #[test]
 fn short_messages_are_seen_once() {
     for slots in [32, 256, 4096] {
@@ -13,7 +14,7 @@ fn short_messages_are_seen_once() {
             let (mut sender, mut receiver) = pair.ends(1 << 20);
             let mut numbers = Numbers(11);
             let mut buffer = Vec::new();
-            // What is in the ring; of the short ones whether they were seen.
+            // What is in the ring; for the short messages also whether they were seen.
             let mut there: VecDeque<(Vec<u64>, usize, bool)> = VecDeque::new();
             let mut seen_in_time = 0;
             for seed in 0..20_000_u64 {
@@ -24,7 +25,7 @@ fn short_messages_are_seen_once() {
                         let (words, bytes) = if short || bytes == 16 { (vec![seed, !seed], 16) } else { (message(seed, bytes), bytes) };
                         match sender.send(&words, bytes).unwrap() {
                             Progress::Sent => there.push_back((words, bytes, false)),
-                            // Fragments of it may be there.
+                            // Fragments of the message may be there.
                             Progress::NoSpace(_) => sender.abandon(),
                         }
                     }
@@ -40,7 +41,7 @@ fn short_messages_are_seen_once() {
                     }
                     _ => {
                         let mut shown = Vec::new();
-                        // All of it, a few at a time.
+                        // All of it, a few frames at a time.
                         while !receiver.look_ahead(7, 2, |words| shown.push(words.to_vec())) {}
                         let mut expected = Vec::new();
                         for (words, bytes, seen) in &mut there {

@@ -1,9 +1,9 @@
-//! How long a message may be that is sent without waiting.
+//! Tests how long a message may be that is sent without waiting.
 
 use crate::Progress;
 use crate::tests::common::{Numbers, message, pairs};
 
-/// Wherever the two sides are in the ring, if all was received.
+/// This holds wherever the two sides are in the ring, if all was received.
 #[test]
 fn the_longest_message_has_space_in_an_empty_ring() {
     for slots in [32, 64, 256, 4096] {
@@ -21,7 +21,7 @@ fn the_longest_message_has_space_in_an_empty_ring() {
                     assert_eq!(receiver.receive(&mut buffer).unwrap(), Some(bytes));
                 }
                 if numbers.below(3) == 0 {
-                    // One that has no space is taken back first.
+                    // A message that has no space is taken back first.
                     let bytes = slots * 128;
                     assert!(matches!(sender.send(&message(seed, bytes), bytes).unwrap(), Progress::NoSpace(_)));
                     sender.abandon();

@@ -1,4 +1,4 @@
-//! What every ring must do, over both kinds of memory.
+//! Tests what every ring must do, over both kinds of memory.
 
 use std::collections::VecDeque;
 
@@ -12,7 +12,7 @@ fn no_space(progress: Progress) -> Space {
     }
 }
 
-/// Sends one-slot messages until there is no space; returns how many and the ticket.
+/// Sends one-slot messages until there is no space. Returns how many, and the space to wait for.
 fn fill(sender: &mut Sender) -> (u64, Space) {
     for count in 0.. {
         if let Progress::NoSpace(space) = sender.send(&[count], 8).expect("send") {
@@ -95,7 +95,7 @@ fn order_and_contents_survive_many_laps() {
 }
 
 #[test]
-fn a_full_ring_says_so_and_its_ticket_tells_when_it_is_not() {
+fn a_full_ring_says_so_and_tells_when_it_is_not() {
     for slots in [32, 256] {
         for pair in pairs(slots) {
             let (mut sender, mut receiver) = pair.ends(1024);
@@ -105,7 +105,8 @@ fn a_full_ring_says_so_and_its_ticket_tells_when_it_is_not() {
             for _lap in 0..10 {
                 let (sent, space) = fill(&mut sender);
                 assert!(sent > 0);
-                // One slot stays free behind the last frame, and some that the receiver has done with need not be known yet.
+                // One slot stays free behind the last frame, and some slots that the receiver has
+                // done with need not be known yet.
                 assert!(sent < slots as u64, "{}", pair.name);
                 assert!(!watch.has_space(space));
                 let mut received = 0;
@@ -121,7 +122,7 @@ fn a_full_ring_says_so_and_its_ticket_tells_when_it_is_not() {
                     received += 1;
                 }
                 assert!(received <= slots / 4, "{}: space is told late", pair.name);
-                assert_eq!(sender.send(&[0], 8).unwrap(), Progress::Sent, "the ticket said that there is space");
+                assert_eq!(sender.send(&[0], 8).unwrap(), Progress::Sent, "the watch said that there is space");
                 receive_all(&mut receiver);
                 expected = 0;
             }
@@ -211,7 +212,7 @@ fn abandoning_between_messages_changes_nothing() {
         sender.send(&[1], 8).unwrap();
         sender.abandon();
         let (count, _) = fill(&mut sender);
-        // Refused as a whole: nothing of it is in the ring.
+        // The message was refused as a whole: nothing of it is in the ring.
         sender.abandon();
         assert_eq!(receive_all(&mut receiver).len() as u64, 1 + count, "{}", pair.name);
         sender.send(&[2], 8).unwrap();
@@ -226,7 +227,7 @@ fn two_abandoned_in_a_row_leave_nothing_behind() {
         for seed in 0..5 {
             let large = message(seed, 40_000);
             no_space(sender.send(&large, 40_000).unwrap());
-            // The abort of the round before waits for space here, and is then followed by fragments at once.
+            // The abort of the round before waits for space here, and fragments follow it at once.
             assert_eq!(receive_all(&mut receiver), []);
             no_space(sender.send(&large, 40_000).unwrap());
             sender.abandon();
@@ -248,7 +249,7 @@ fn the_end_is_seen_when_everything_was_received() {
         sender.close().unwrap();
         assert!(receiver.is_closed() && watch.is_closed());
         assert!(!other_way.is_closed(), "each direction ends by itself");
-        // As a reader does it: it looks for the end first, and for messages afterwards.
+        // A receiver looks for the end first, and for messages afterwards.
         let mut buffer = Vec::new();
         let mut received = 0;
         loop {
@@ -285,7 +286,8 @@ fn the_two_directions_do_not_touch_each_other() {
 #[test]
 fn a_message_beyond_the_agreed_size_is_misbehaviour() {
     for pair in pairs(32) {
-        // 2040 bytes are the longest frame here: below in one frame, above in fragments.
+        // 2040 bytes are the longest frame here: smaller messages go in one frame, larger ones in
+        // fragments.
         for limit in [0, 100, 2_040, 2_041, 5_000] {
             let pair = Pair { name: pair.name, ..if pair.name == "heap" { Pair::heap(32) } else { Pair::segment(32) } };
             let (mut sender, mut receiver) = pair.ends(limit);

@@ -1,7 +1,9 @@
-//! The other side writes what it likes, where it likes, between any two of our steps, and during them.
+//! Tests a peer that writes what it likes, where it likes, between any two steps of this side, and
+//! during them.
 //!
-//! Whatever it does, a step of ours ends, does not panic, takes no more memory than agreed, and says one of: a clean message, nothing
-//! there, no space, misbehaviour. An access outside the ring would be a panic: everything goes through slices.
+//! Whatever the peer does, a step of this side ends, does not panic, and takes no more memory than
+//! agreed. It says one of: a clean message, nothing there, no space, misbehaviour. An access
+//! outside the ring would be a panic: everything goes through slices.
 
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::thread;
@@ -16,12 +18,12 @@ use crate::shm::layout::SLOT_WORDS;
 use crate::tests::common::{Numbers, Pair, longest_frame, message};
 use crate::{ChannelError, Receiver, Region, Sender, Side, Sleeper, Watch};
 
-/// The frame word of a frame, by the description in `layout`.
+/// Makes a frame word, by the description in `layout`.
 fn frame_word(bytes: u64, flags: u64, serial: u64) -> u64 {
     bytes & 0xffff | (flags & 7) << 16 | serial << 19
 }
 
-/// Any word that the other side can write to.
+/// Any word that the peer can write to.
 #[derive(Debug, Clone, Copy)]
 enum Word {
     Head,
@@ -33,25 +35,26 @@ enum Word {
 
 #[derive(Debug, Clone, Copy)]
 enum Step {
-    // Ours.
+    // Steps of this side.
     Send(usize),
     Receive,
     Look,
     Abandon,
     Close,
-    // Theirs, in good form, so that what follows does harm in the midst of things.
+    // Steps of the peer in good form, so that what follows does harm in the midst of things.
     Push(usize, FrameKind),
     Pop,
-    // Theirs, in bad form.
+    // Steps of the peer in bad form.
     Store(usize, Word, u64),
     Flip(usize, Word, u32),
-    /// The head moves by this much from where it is.
+    /// Moves the head by this much from where it is.
     Head(i64),
-    /// A plausible frame word in one slot: length, flags, distance from the serial they would send next.
+    /// Stores a plausible frame word in one slot: length, flags, distance from the serial that the
+    /// peer would send next.
     Frame(usize, u64, u64, i64),
-    /// The same in all slots: one is where we look.
+    /// Stores such a word in all slots: one of them is where this side looks.
     Frames(u64, u64, i64),
-    /// What another lap left is put in again, as if it were new.
+    /// Puts in again what another lap left, as if it were new.
     Copy(usize, usize),
 }
 
@@ -91,13 +94,14 @@ impl Run {
             Ok(crate::Progress::NoSpace(space)) => {
                 self.watch.has_space(space);
             }
-            // A program stops here. That it may go on without harm is more than is needed, and finds more.
+            // A program stops here. That it may go on without harm is more than is needed, and
+            // finds more.
             Err(ChannelError::Misbehaved(_)) => {}
             Err(e) => panic!("{e}"),
         }
     }
 
-    /// Returns false if the channel is dead.
+    /// Returns `false` if the channel is dead.
     fn receive(&mut self) -> bool {
         let received = self.receiver.receive(&mut self.buffer);
         let most = self.max_message.max(longest_frame(self.theirs.slots(0).len()));
@@ -245,7 +249,8 @@ fn nothing_it_writes_meanwhile_does_harm() {
     for slots in [32, 128] {
         let start = Instant::now();
         let mut deaths = 0;
-        // On a busy machine the two may hardly run at the same time: then it takes longer until it is found out.
+        // On a busy machine the two threads may hardly run at the same time: then it takes longer
+        // until the writes are noticed.
         for seed in 0.. {
             if start.elapsed() >= Duration::from_millis(if deaths > 0 { 300 } else { 20_000 }) {
                 break;
@@ -279,7 +284,7 @@ fn scribble(region: &Region, seed: u64, over: &AtomicBool) {
     let mut position = 0;
     while !over.load(Relaxed) {
         let bytes = numbers.below(600) as u64;
-        // Hesitates between two words, so that a second look may find another.
+        // Hesitates between two words, so that a second look may find another word.
         for bytes in [bytes, 0xffff, bytes] {
             slots[position % slots.len()].words[0].store(frame_word(bytes, 0, serial), Relaxed);
         }
@@ -297,14 +302,16 @@ fn scribble(region: &Region, seed: u64, over: &AtomicBool) {
     }
 }
 
-/// A sender that for ever begins messages and gives them up must not keep us from looking at the clock.
+/// A sender that begins messages and gives them up for ever must not keep a receiver from looking
+/// at the clock.
 #[test]
 fn a_flood_of_abandoned_messages_does_not_hold_a_receiver() {
     const SLOTS: u64 = 1024;
     const FRAME_SLOTS: u64 = 16;
     let pair = Pair::heap(SLOTS as usize);
     let head = || pair.parent.control(1).head.word.load(Relaxed);
-    // Only the frame words: writing is so much quicker than reading that the ring is never empty.
+    // Only the frame words are written: writing is so much quicker than reading that the ring is
+    // never empty.
     let (mut position, mut serial) = (0, 1);
     let mut fill = || {
         while position - head() + FRAME_SLOTS < SLOTS {

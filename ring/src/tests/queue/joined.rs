@@ -1,10 +1,11 @@
-//! Messages that are sent from two places, and long runs of payload at every place of the ring.
+//! Tests messages that are sent from two places, and long runs of payload at every place of the
+//! ring.
 
 use crate::queue::copy::{load_words, store_bytes, store_words};
 use crate::tests::common::{Numbers, message, pairs};
 use crate::{Progress, Region};
 
-/// Bytes that lie at an odd address, with others behind them that must not go along.
+/// Puts bytes at an odd address, with others behind them that must not go along.
 fn somewhere(words: &[u64], bytes: usize) -> Vec<u8> {
     let mut moved = vec![0xa5];
     moved.extend_from_slice(&bytemuck::cast_slice(words)[..bytes]);
@@ -25,7 +26,7 @@ fn arrive_as_one() {
             let (first, rest) = sent.split_at(numbers.below(sent.len()));
             let rest = somewhere(rest, bytes - first.len() * 8);
             let rest = &rest[1..rest.len() - 1];
-            // Some are given up in their midst: nothing of them arrives.
+            // Some messages are given up in their midst: nothing of them arrives.
             let give_up = numbers.below(4) == 0;
             let mut arrived = None;
             for _ in 0..sent.len() + 2 {

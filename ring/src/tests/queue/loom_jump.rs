@@ -1,4 +1,5 @@
-//! The returns to the start of the ring, and what goes wrong on the way, under the model checker: jumps, skips, and messages given up half-way.
+//! Models the returns to the start of the ring, and what goes wrong on the way: jumps, skips, and
+//! messages given up half-way.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
@@ -19,7 +20,8 @@ const SKIP: u64 = 1 << 16 | 1 << 18;
 /// The smallest ring that has a hot set, of four slots under the model checker.
 const SLOTS: usize = 16;
 
-/// Sends frames as the producer will, and tells whether it was seen to put a word with all of `flags` into the ring.
+/// Sends frames as the producer will, and fails unless the producer was seen to put a word with all
+/// of `flags` into the ring.
 fn frames_arrive_with(flags: u64, frames: u64) {
     // Not loom's: it outlives one execution.
     let seen = Arc::new(AtomicBool::new(false));
@@ -57,7 +59,7 @@ fn loom_frames_arrive_across_a_skip() {
     frames_arrive_with(SKIP, 7);
 }
 
-/// Stores a frame of one word, as a producer does that is written by hand.
+/// Stores a frame of one word, as a producer written by hand.
 fn store(region: &Region, slot: usize, word: u64, payload: u64) {
     let words = &region.slots(0)[slot].words;
     words[1].store(payload, Ordering::Relaxed);
@@ -70,7 +72,7 @@ fn wait_for_head(region: &Region, position: u64) {
     }
 }
 
-/// Has the real consumer receive 1, 2, .. from what a producer writes that is written by hand, skips left out.
+/// Has the real consumer receive 1, 2, .. from a producer written by hand. Skips are left out.
 fn receives(count: u64, region: Region, sender: impl FnOnce(Region) + 'static) {
     let theirs = region.clone();
     let sending = thread::spawn(move || sender(theirs));
@@ -83,7 +85,7 @@ fn receives(count: u64, region: Region, sender: impl FnOnce(Region) + 'static) {
     sending.join().unwrap();
 }
 
-/// A jump to a slot that the consumer has, or has not, given back.
+/// Jumps to a slot that the consumer has, or has not, given back.
 fn jump_by_hand(waits: bool) {
     receives(3, Region::heap(4), move |region| {
         store(&region, 0, frame_word(8, 1), 1);
@@ -106,7 +108,8 @@ fn loom_catches_a_jump_to_a_slot_that_is_still_read() {
     explore(|| jump_by_hand(false));
 }
 
-/// A skip to a slot that was inside a frame and holds what looks like the next one, cleared before or after the skip is published.
+/// Skips to a slot that was inside a frame and holds what looks like the next frame. The slot is
+/// cleared before or after the skip is published.
 fn skip_by_hand(clears_first: bool) {
     let region = Region::heap(4);
     region.slots(0)[2].frame().store(frame_word(8, 4), Ordering::Relaxed);
@@ -139,7 +142,7 @@ fn loom_catches_a_skip_to_a_slot_that_is_cleared_late() {
 
 const LONG: [u64; 70] = [1; 70];
 
-/// A message that is given up half-way, and one that follows; the receiver may be anywhere.
+/// Gives a message up half-way, and sends one that follows; the receiver may be anywhere.
 fn given_up(says_so: bool) {
     let region = Region::heap(4);
     let theirs = region.clone();
@@ -151,7 +154,7 @@ fn given_up(says_so: bool) {
             return;
         }
         let mut sender = Sender::new(&theirs, Side::Parent);
-        // More than the ring: it gets to its end only if the receiver keeps up.
+        // The message is longer than the ring: it gets to its end only if the receiver keeps up.
         if sender.send(&LONG, size_of_val(&LONG)).unwrap() != Progress::Sent {
             sender.abandon();
         }

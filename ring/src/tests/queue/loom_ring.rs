@@ -1,4 +1,5 @@
-//! Frames through a ring under the model checker. Each rule of the orderings has a variant that breaks it, and that must be caught.
+//! Models frames through a ring. Each rule of the orderings has a variant that breaks it, and that
+//! must be caught.
 
 use loom::thread;
 
@@ -25,7 +26,7 @@ fn receives(expected: &[&[u64]], region: Region, sender: impl FnOnce(Region) + '
     assert_eq!(consumer.pop(&mut words), Ok(None));
 }
 
-/// Stores one frame of one word as a producer does, with the frame word by `store`.
+/// Stores one frame of one word as a producer does, the frame word with `ordering`.
 fn store_frame(region: &Region, slot: usize, serial: u64, payload: u64, order: [&str; 2], ordering: Ordering) {
     let words = &region.slots(0)[slot].words;
     for part in order {
@@ -50,7 +51,7 @@ fn loom_frames_arrive_in_order_over_more_than_a_lap() {
 
 #[test]
 fn loom_a_frame_stored_in_order_by_hand_arrives() {
-    // What the two that follow change one thing of.
+    // Each of the two tests that follow changes one thing of this.
     explore(|| {
         receives(&[&[11]], Region::heap(SLOTS), |region| store_frame(&region, 0, 1, 11, ["payload", "frame"], Ordering::Release));
     });
@@ -72,7 +73,8 @@ fn loom_catches_a_frame_word_that_is_stored_before_the_payload() {
     });
 }
 
-/// Payload for the two slots of a frame, all of it words that would be frame `serial` if they were looked at as such.
+/// Makes payload for the two slots of a frame. All its words would be frame `serial` if they were
+/// looked at as frame words.
 fn disguised(serial: u64) -> Vec<u64> {
     vec![frame_word(8, serial); SLOT_WORDS]
 }
@@ -80,7 +82,8 @@ fn disguised(serial: u64) -> Vec<u64> {
 #[test]
 fn loom_the_inside_of_a_frame_is_cleared_before_it_is_looked_at() {
     explore(|| {
-        // Slot 1 and slot 0 are inside a frame in the first and in the second lap, and then hold what looks like frames 4 and 5.
+        // Slot 1 and slot 0 are inside a frame in the first and in the second lap, and then hold
+        // what looks like frames 4 and 5.
         let expected: [&[u64]; 5] = [&disguised(4), &[22], &disguised(5), &[44], &[55]];
         receives(&expected, Region::heap(SLOTS), |region| {
             let mut producer = Producer::new(region, 0);
@@ -106,8 +109,8 @@ fn loom_catches_clearing_after_the_frame_was_published() {
     });
 }
 
-/// Six frames through three free slots, the consumer written by hand. It takes two at a time, and their payload before or after it gives
-/// the slots back.
+/// Sends six frames through three free slots to a consumer written by hand. The consumer takes two
+/// frames at a time, and reads their payload before or after it gives the slots back.
 fn consume_by_hand(payload_first: bool) {
     let region = Region::heap(SLOTS);
     let theirs = region.clone();
@@ -146,7 +149,8 @@ fn loom_catches_a_slot_that_is_given_back_too_early() {
     explore(|| consume_by_hand(false));
 }
 
-/// A sender that closes after two frames, and a receiver that looks for the end before or after it looks for frames.
+/// Has a sender close after two frames, and a receiver look for the end before or after it looks
+/// for frames.
 fn count_until_the_end(end_first: bool) -> u64 {
     let region = Region::heap(SLOTS);
     let theirs = region.clone();

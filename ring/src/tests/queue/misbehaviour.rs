@@ -1,4 +1,4 @@
-//! Each breach of the protocol is found, and named.
+//! Tests that each breach of the protocol is found, and named.
 
 use std::sync::atomic::Ordering::Relaxed;
 
@@ -11,19 +11,19 @@ const SLOTS: usize = 32;
 const MORE: u64 = 1 << 16;
 const ABORT: u64 = 1 << 18;
 
-/// The frame word of a frame, by the description in `layout`.
+/// Makes a frame word, by the description in `layout`.
 fn frame_word(bytes: u64, flags: u64, serial: u64) -> u64 {
     bytes | flags | serial << 19
 }
 
-/// What a receiver finds whose first slot has this frame word.
+/// Returns what a receiver finds if the first slot has this frame word.
 fn received(word: u64) -> Result<Option<usize>, Misbehaved> {
     let pair = Pair::segment(SLOTS);
     pair.parent.slots(0)[0].words[0].store(word, Relaxed);
     let mut receiver = Receiver::new(&pair.worker, Side::Worker, 1 << 20);
     let found = receiver.receive(&mut Vec::new());
     let has_come = Watch::new(&pair.worker, Side::Worker).has_come(Receiver::new(&pair.worker, Side::Worker, 0).next_frame());
-    assert!(has_come || matches!(found, Ok(None)), "nobody may sleep while there is something to find");
+    assert!(has_come || matches!(found, Ok(None)), "a sleeper must see that there is something to find");
     found.map_err(|e| match e {
         ChannelError::Misbehaved(m) => m,
         e => panic!("{e}"),
@@ -77,7 +77,8 @@ fn fragments_without_end() {
     assert!(matches!(receiver.receive(&mut buffer), Err(ChannelError::Misbehaved(Misbehaved::Oversize))));
 }
 
-/// Of every size, and none at all: the bound is on what is taken out of the ring.
+/// This holds for frames of every size, empty ones included: the bound is on what is taken out of
+/// the ring.
 #[test]
 fn frames_after_the_end() {
     for (bytes, kind) in
@@ -90,7 +91,7 @@ fn frames_after_the_end() {
         receiver.expect_end();
         let found = (0..4 * SLOTS).find_map(|_| {
             producer.push(&message(1, bytes), bytes, kind).unwrap();
-            // Once more changes nothing.
+            // A second call changes nothing.
             receiver.expect_end();
             receiver.receive(&mut buffer).err()
         });
@@ -120,7 +121,7 @@ fn a_position_outside_what_was_published() {
     }
 }
 
-/// Until everybody knows that the channel is dead, another thread may send something else.
+/// Until every thread knows that the channel is dead, another thread may send another message.
 #[test]
 fn a_message_that_failed_half_way_is_not_gone_on_with() {
     let pair = Pair::segment(SLOTS);

@@ -1,4 +1,4 @@
-//! Messages and frames.
+//! Tests messages and frames.
 
 #[cfg(not(loom))]
 mod ahead;

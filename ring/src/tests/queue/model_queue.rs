@@ -1,4 +1,5 @@
-//! The channel against a queue: whatever the order of sending, receiving and giving up, what comes out is what went in.
+//! Compares the channel with a queue: whatever the order of sending, receiving and giving up, what
+//! comes out is what went in.
 
 use std::collections::VecDeque;
 
@@ -11,7 +12,7 @@ use crate::{Progress, Receiver, Sender, Side, Watch};
 enum Step {
     /// Goes on with the message under way, or begins one of this size.
     Send(usize),
-    /// Small ones until there is no space.
+    /// Sends messages of this size until there is no space.
     Fill(usize),
     Receive,
     Drain,
@@ -45,7 +46,7 @@ fn pair() -> impl Strategy<Value = Pair> {
     prop_oneof![heap, segment].prop_map(|(name, slots)| if name == "heap" { Pair::heap(slots) } else { Pair::segment(slots) })
 }
 
-/// The channel and what should be in it.
+/// The channel, and what should be in it.
 struct Run {
     sender: Sender,
     receiver: Receiver,
@@ -75,7 +76,7 @@ impl Run {
         }
     }
 
-    /// Returns whether the message got through to its end.
+    /// Returns `true` if the message got through to its end.
     fn send(&mut self, bytes: usize) -> bool {
         self.seed += 1;
         let (bytes, words) = self.under_way.take().unwrap_or_else(|| (bytes, message(self.seed, bytes)));
@@ -86,7 +87,7 @@ impl Run {
                 true
             }
             Progress::NoSpace(space) => {
-                // The sender has just looked, and nobody received since.
+                // The sender has just looked, and nothing was received since.
                 assert!(!self.ours.has_space(space));
                 assert!(!self.sender.is_under_way() || bytes > self.longest_frame, "one frame is sent whole or not at all");
                 self.under_way = Some((bytes, words));
@@ -95,7 +96,7 @@ impl Run {
         }
     }
 
-    /// Returns whether something came.
+    /// Returns `true` if something came.
     fn receive(&mut self) -> bool {
         let seen = self.theirs.has_come(self.receiver.next_frame());
         let came = self.receiver.receive(&mut self.buffer).expect("the sender is honest");
@@ -119,21 +120,22 @@ impl Run {
             }
             Step::Drain => while self.receive() {},
             Step::Abandon => {
-                // Whether nothing or half of it was published, it is not sent again.
+                // Whether nothing or half of the message was published, it is not sent again.
                 self.sender.abandon();
                 self.under_way = None;
             }
         }
     }
 
-    /// Whatever state the steps have left, if the sender ends there: all of it is received.
+    /// Ends the sender in whatever state the steps have left: all of it is received.
     fn end(mut self) {
         self.receiver.expect_end();
         while self.receive() {}
         assert!(self.queue.is_empty());
     }
 
-    /// Whatever state the steps have left: the message under way gets through, and then one more.
+    /// Goes on from whatever state the steps have left: the message under way gets through, and
+    /// then one more.
     fn finish(mut self) {
         let mut left = vec![8, self.longest_frame * 3];
         for _round in 0..100_000 {

@@ -1,4 +1,4 @@
-//! The inside of the ring: where frames lie, and what must hold at the edges of its numbers.
+//! Tests the inside of the ring: where frames lie, and what must hold at the edges of its numbers.
 
 use crate::queue::consumer::Consumer;
 use crate::queue::frame::{Frame, FrameKind};
@@ -12,20 +12,20 @@ use crate::{Progress, Region, Side, Watch};
 const SERIALS: u64 = 1 << 45;
 const SERIAL_SHIFT: u32 = 19;
 
-/// Slots of ring 0 in which anything was ever stored.
+/// Returns the slots of ring 0 in which anything was ever stored.
 fn touched(region: &Region) -> Vec<usize> {
     let slots = region.slots(0).iter().enumerate();
     slots.filter(|(_, slot)| slot.words.iter().any(|w| w.load(Ordering::Relaxed) != 0)).map(|(i, _)| i).collect()
 }
 
-/// An end at each side of ring 0, as if `position` slots and `serial` frames had gone before.
+/// Makes an end at each side of ring 0, as if `position` slots and `serial` frames had gone before.
 fn ends_at(slots: usize, position: u64, serial: u64) -> (Producer, Consumer) {
     let region = Region::heap(slots);
     region.control(0).head.word.store(position, Ordering::Relaxed);
     (Producer::starting_at(region.clone(), 0, position, serial), Consumer::starting_at(region, 0, position, serial))
 }
 
-/// The next frame that says something.
+/// Takes the next frame that is no skip.
 fn pop(consumer: &mut Consumer, words: &mut Vec<u64>) -> Frame {
     loop {
         let frame = consumer.pop(words).expect("the producer is honest").expect("it was pushed");
@@ -41,7 +41,7 @@ fn exchange(producer: &mut Producer, consumer: &mut Consumer, frames: u64, in_fl
     let mut expected = std::collections::VecDeque::new();
     let mut words = Vec::new();
     for seed in 0..frames {
-        // Empty frames often: they are nothing but their frame word.
+        // Empty frames come often: they are nothing but their frame word.
         let bytes = if numbers.below(4) == 0 { 0 } else { numbers.below(most_bytes + 1) };
         let sent = message(seed, bytes);
         while expected.len() >= in_flight || !producer.push(&sent, bytes, FrameKind::Last).expect("the consumer is honest") {
@@ -82,14 +82,16 @@ fn nearly_all_of_the_ring_is_there_for_a_burst_at_any_moment() {
             let mut words = Vec::new();
             let mut numbers = Numbers(7);
             for round in 0..400 {
-                // A quiet phase, in which a few at most are under way, then a burst while the consumer stands still.
+                // A quiet phase, in which a few frames at most are under way, then a burst while
+                // the consumer stands still.
                 let quiet = numbers.below(100) + 3;
                 exchange(&mut producer, &mut consumer, quiet as u64, 1 + round % 3, bytes);
                 let mut sent = 0;
                 while producer.push(&message(sent, bytes), bytes, FrameKind::Last).unwrap() {
                     sent += 1;
                 }
-                // Once round the hot set, what the consumer had not published, and the slot that is kept free.
+                // Once round the hot set, what the consumer had not published, and the slot that is
+                // kept free.
                 let least = (slots - slots.min(2 * 32) - 16 - 2 * each) / each;
                 assert!(sent as usize >= least, "{sent} frames of {bytes} bytes in {slots} slots, after {quiet}; {least} would do");
                 for i in 0..sent {
@@ -113,7 +115,7 @@ fn a_skip_that_leads_anywhere_but_forward_is_an_error() {
         let mut consumer = Consumer::new(region.clone(), 0);
         for i in 0..before {
             assert!(producer.push(&[i], 8, FrameKind::Last).unwrap());
-            // Never caught up, so that it does not jump.
+            // The consumer never catches up, so the producer does not jump.
             if i >= 33 {
                 assert!(consumer.pop(&mut Vec::new()).unwrap().is_some());
             }
@@ -170,7 +172,7 @@ fn a_frame_across_the_end_of_the_ring_keeps_its_contents() {
             for bytes in [121, 1_000, 1_900, 2_500, 4_000] {
                 let pair = Pair::heap(slots);
                 let (mut sender, mut receiver) = pair.ends(1 << 16);
-                // All of them at once, so that the ring does not return to its start on the way.
+                // All messages at once, so that the ring does not return to its start on the way.
                 for _ in 0..before {
                     assert_eq!(sender.send(&[1], 8).unwrap(), Progress::Sent);
                 }
@@ -185,7 +187,8 @@ fn a_frame_across_the_end_of_the_ring_keeps_its_contents() {
     }
 }
 
-/// Payload is the caller's: it may hold just the words that would be valid frames at the places where it lies.
+/// Payload is the caller's: it may hold just the words that would be valid frames at the places
+/// where it lies.
 #[test]
 fn payload_that_looks_like_frames_is_never_taken_for_frames() {
     for slots in [32, 128] {
@@ -227,7 +230,8 @@ fn serials_wrap() {
     }
 }
 
-/// Empty frames are nothing but their serial: neither a slot that was never written nor one of the lap before is such a frame.
+/// Empty frames are nothing but their serial. Neither a slot that was never written nor one of the
+/// lap before is such a frame.
 #[test]
 fn around_the_wrap_of_serials_nothing_is_there_before_it_was_sent() {
     for before in [1, 2, 5, 32, 40] {
@@ -241,11 +245,13 @@ fn around_the_wrap_of_serials_nothing_is_there_before_it_was_sent() {
     }
 }
 
-/// An exchange that stays in the first slots leaves the others alone, perhaps for a whole round of serials. A word that lies there since
-/// then is neither of the future nor, by chance, the very frame that is expected.
+/// An exchange that stays in the first slots leaves the others alone, perhaps for a whole round of
+/// serials. A word that lies there since then is neither of the future nor, by chance, the very
+/// frame that is expected.
 #[test]
 fn words_left_for_a_whole_round_of_serials_are_forgotten() {
-    // Twenty frames before the wrap and 120 after it: then the one with the serial 121 is expected, in slot 44.
+    // Twenty frames before the wrap and 120 after it: then the frame with the serial 121 is
+    // expected, in slot 44.
     for left in [121, 122, 5_000, 1 << 43] {
         let region = Region::heap(128);
         for slot in &region.slots(0)[32..] {
@@ -291,9 +297,10 @@ fn after_the_wrap_of_positions_the_ring_still_returns_to_its_start() {
     }
 }
 
-/// Space is counted in positions, so a ticket must make sense across the wrap as well.
+/// Space is counted in positions, so what a sender waits for must make sense across the wrap as
+/// well.
 #[test]
-fn tickets_for_space_hold_across_the_wrap() {
+fn space_to_wait_for_holds_across_the_wrap() {
     for slots in [8, 32, 256] {
         for before in 0..2 * slots as u64 {
             let start = 0_u64.wrapping_sub(before);

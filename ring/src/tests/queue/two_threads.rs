@@ -1,4 +1,5 @@
-//! Two threads over a real segment, with real sleep: nothing is lost, mixed up, or waits for ever.
+//! Runs two threads over a real segment, with real sleep: nothing is lost, mixed up, or waits for
+//! ever.
 
 use std::thread;
 use std::time::{Duration, Instant};
@@ -6,7 +7,8 @@ use std::time::{Duration, Instant};
 use crate::tests::common::{Numbers, Pair, message, segments};
 use crate::{Progress, Receiver, Sender, Side, Sleeper, Spin, WaitStrategy, Watch};
 
-/// One end with what it needs to wait. Every wait ends at `deadline`, by a panic: a wake-up was lost.
+/// One end with what it needs to wait. A wait that reaches `deadline` ends by a panic: a wake-up
+/// was lost.
 struct End<T> {
     end: T,
     watch: Watch,
@@ -22,7 +24,8 @@ impl<T> End<T> {
 }
 
 impl End<Sender> {
-    /// Sends one message to its end, or gives it up if it has not got through in `patience` rounds. Returns whether it was sent.
+    /// Sends one message to its end, or gives it up if it has not got through in `patience` rounds.
+    /// Returns `true` if it was sent.
     fn send(&mut self, words: &[u64], bytes: usize, patience: usize) -> bool {
         for _ in 0..patience {
             let space = match self.end.send(words, bytes).expect("the receiver is honest") {
@@ -35,7 +38,7 @@ impl End<Sender> {
             self.watch.arm_for_space();
             if !self.watch.has_space(space) {
                 let start = Instant::now();
-                assert!(self.watch.sleep_for_space(Some(self.deadline)).expect("futex"), "nobody says that there is space");
+                assert!(self.watch.sleep_for_space(Some(self.deadline)).expect("futex"), "no wake-up said that there is space");
                 self.spin.slept(start.elapsed());
             }
             self.watch.disarm_for_space();
@@ -46,7 +49,7 @@ impl End<Sender> {
 }
 
 impl End<Receiver> {
-    /// The next message, or none after the last.
+    /// Receives the next message. Returns `None` after the last.
     fn receive(&mut self, buffer: &mut Vec<u64>) -> Option<usize> {
         loop {
             let ended = self.end.is_closed();
@@ -64,7 +67,7 @@ impl End<Receiver> {
             self.watch.arm(Sleeper::Driver);
             if !is_there() {
                 let start = Instant::now();
-                assert!(self.watch.sleep(Sleeper::Driver, Some(self.deadline)).expect("futex"), "nobody says that a frame came");
+                assert!(self.watch.sleep(Sleeper::Driver, Some(self.deadline)).expect("futex"), "no wake-up said that a frame came");
                 self.spin.slept(start.elapsed());
             }
             self.watch.disarm();
@@ -72,7 +75,7 @@ impl End<Receiver> {
     }
 }
 
-/// Size and content of message `seed`, as both threads know them. Its number is its first word.
+/// Makes message `seed`, as both threads know it, and its size. Its number is its first word.
 fn numbered(seed: u64, most: usize) -> (Vec<u64>, usize) {
     let mut numbers = Numbers(!seed);
     let bound = if numbers.below(30) == 0 { most } else { 400 };
@@ -82,7 +85,8 @@ fn numbered(seed: u64, most: usize) -> (Vec<u64>, usize) {
     (words, bytes)
 }
 
-/// Sends messages one way and compares. Returns wake-up calls of the sender and of the receiver.
+/// Sends messages one way and compares. Returns the wake-up calls of the sender and of the
+/// receiver.
 fn stream(slots: usize, count: u64, most: usize, strategy: WaitStrategy, patience: usize) -> (u64, u64) {
     let all = segments(slots).into_iter().map(|pair| stream_over(pair, count, most, strategy, patience));
     all.reduce(|(a, b), (c, d)| (a + c, b + d)).expect("a kind of segment")

@@ -1,4 +1,5 @@
-//! A segment is attached only if it is what was announced, and its bytes lie where `layout` says.
+//! Tests that only the announced segment can be attached, and that its bytes lie where `layout`
+//! says.
 
 use std::fs::File;
 use std::os::fd::{AsFd, OwnedFd};
@@ -15,7 +16,7 @@ use crate::{Backend, Segment, Wakeup};
 
 const CAPACITY: usize = 8192;
 
-/// A header as `Region::create` writes it.
+/// Makes a header as `Region::create` writes it.
 fn header() -> Header {
     Header {
         magic: MAGIC,
@@ -28,7 +29,7 @@ fn header() -> Header {
     }
 }
 
-/// Those that matter, and one more.
+/// Returns the seals that matter, and one more.
 fn all_seals() -> SealFlag {
     SealFlag::F_SEAL_SHRINK | SealFlag::F_SEAL_GROW | SealFlag::F_SEAL_SEAL
 }
@@ -54,7 +55,7 @@ fn what_was_created_can_be_attached() {
 
 #[test]
 fn the_same_header_by_hand_can_be_attached() {
-    // What the other tests change one thing of.
+    // Each of the other tests changes one thing of this segment.
     Region::attach(file(header(), segment_bytes(CAPACITY), all_seals()), CAPACITY).unwrap();
 }
 
@@ -140,7 +141,7 @@ fn what_is_no_memory_file_at_all_is_an_error() {
     }
 }
 
-/// A memory file that may not be written cannot be shared for writing, whoever sealed it.
+/// A memory file that may not be written cannot be shared for writing, whichever process sealed it.
 #[test]
 fn a_file_sealed_against_writing_is_an_error() {
     let sealed = file(header(), segment_bytes(CAPACITY), SealFlag::F_SEAL_FUTURE_WRITE | all_seals());
@@ -151,7 +152,7 @@ fn a_file_sealed_against_writing_is_an_error() {
 }
 
 #[test]
-fn memory_stays_while_anybody_has_it() {
+fn memory_stays_while_any_handle_is_left() {
     let (region, file) = Region::create(CAPACITY).unwrap();
     drop(file);
     let mut sender = Sender::new(&region, Side::Parent);
@@ -165,7 +166,7 @@ fn memory_stays_while_anybody_has_it() {
     assert_eq!(buffer, sent);
 }
 
-/// A worker program may have been built with less than its parent.
+/// A worker program may have been built with fewer features than its parent.
 #[cfg(not(all(feature = "named", feature = "raw-sync")))]
 #[test]
 fn what_was_left_out_of_this_build_is_told() {

@@ -1,4 +1,5 @@
-//! The memory of a segment stays where it is: no side can take it away from the other, which would touch nothing and get a SIGBUS.
+//! Tests that the memory of a segment stays where it is. If a side could take it away, the other
+//! side would touch nothing and get a SIGBUS.
 #![expect(unsafe_code, reason = "mapping a segment as a program would that does without this library")]
 
 use std::fs::File;
@@ -27,16 +28,17 @@ impl Mapping {
         unsafe { mmap(None, length, ProtFlags::PROT_READ | ProtFlags::PROT_WRITE, MapFlags::MAP_SHARED, file, 0) }.map(Mapping)
     }
 
-    /// Gives all its memory back.
+    /// Gives all memory of the file back.
     fn remove(&self) -> Result<(), Errno> {
-        // SAFETY: the mapping is ours; what others have mapped reads as zeros afterwards, which is a value like any other to them.
+        // SAFETY: the mapping belongs to self. What others have mapped reads as zeros afterwards,
+        // which is a value like any other to them.
         unsafe { madvise(self.0, BYTES, MmapAdvise::MADV_REMOVE) }
     }
 }
 
 impl Drop for Mapping {
     fn drop(&mut self) {
-        // SAFETY: the mapping is ours, and nothing refers to it.
+        // SAFETY: the mapping belongs to self, and nothing refers to it.
         unsafe { munmap(self.0, BYTES) }.expect("unmap it");
     }
 }
@@ -46,7 +48,7 @@ fn punch(file: &File, from: usize, bytes: usize) -> Result<(), Errno> {
     fallocate(file, flags, from as libc::off_t, bytes as libc::off_t)
 }
 
-/// Bytes of memory behind the file.
+/// Returns the bytes of memory behind the file.
 fn reserved(file: &File) -> usize {
     file.metadata().expect("stat").blocks() as usize * 512
 }
@@ -100,9 +102,9 @@ fn that_were_punched_before_are_filled() {
     assert_eq!(reserved(&file), BYTES);
 }
 
-/// Not even under another name of the same file, which brings no new rights.
+/// Not even another name of the same file brings new rights.
 #[test]
-fn need_a_mapping_that_nobody_gets_any_more() {
+fn need_a_mapping_that_no_process_gets_any_more() {
     let (region, file) = create();
     region.seal_for_good(&file).unwrap();
     let again = File::options().read(true).write(true).open(format!("/proc/self/fd/{}", std::os::fd::AsRawFd::as_raw_fd(&file))).unwrap();
@@ -118,7 +120,7 @@ fn need_a_mapping_that_nobody_gets_any_more() {
     }
 }
 
-/// The other side has the file before it is sealed for good, and may seal it itself.
+/// The peer has the file before it is sealed for good, and may seal it itself.
 #[test]
 fn are_not_kept_open_by_seals_of_others() {
     let (region, file) = create();
@@ -127,13 +129,14 @@ fn are_not_kept_open_by_seals_of_others() {
         Err(SegmentError::Foreign(what)) => assert!(what.contains("sealed"), "{what}"),
         other => panic!("{other:?}"),
     }
-    // What has the same effect does no harm.
+    // A seal with the same effect does no harm.
     let (region, file) = create();
     punch(&file, 0, BYTES).unwrap();
     fcntl(&file, FcntlArg::F_ADD_SEALS(SealFlag::F_SEAL_FUTURE_WRITE)).unwrap();
     region.seal_for_good(&file).unwrap();
     assert_eq!(reserved(&file), BYTES);
-    // A seal against writing by mappings that exist is refused while there are any: ours.
+    // A seal against writing by existing mappings is refused while there are any, such as that of
+    // this side.
     let (_region, file) = create();
     assert_eq!(fcntl(&file, FcntlArg::F_ADD_SEALS(SealFlag::F_SEAL_WRITE)), Err(Errno::EBUSY));
 }

@@ -1,4 +1,4 @@
-//! Segments: their bytes, and what is checked before one is used.
+//! Tests segments: their bytes, and what is checked before a segment is used.
 
 #[cfg(not(loom))]
 mod attach;

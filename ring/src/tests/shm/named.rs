@@ -1,4 +1,5 @@
-//! Segments with names: what is made sure before one is used, and what is left behind when a process dies.
+//! Tests segments with names: what is checked before one is used, and what is left behind when a
+//! process dies.
 #![expect(unsafe_code, reason = "ending a main thread alone")]
 
 use std::fs;
@@ -14,14 +15,14 @@ use crate::tests::common::{backends, is_foreign};
 use crate::{Backend, Region, Segment, SegmentError, Wakeup};
 
 const CAPACITY: usize = 4096;
-/// Set in a copy of this test binary that is to die: what it does before.
+/// The variable that tells a copy of this test binary what to do.
 const ROLE: &str = "COPROCESS_TEST_NAMED";
 
 fn create() -> (Region, Segment) {
     Segment::create(Backend::Named, Wakeup::Futex, CAPACITY).expect("create a segment")
 }
 
-/// What is sent to the other side: eight bytes of nonce, and the name.
+/// Returns the name in what is sent to the peer: eight bytes of nonce, then the name.
 fn name_of(segment: &Segment) -> &str {
     std::str::from_utf8(&segment.name()[8..]).expect("ASCII")
 }
@@ -40,7 +41,7 @@ fn names_are_random_and_for_this_user_alone() {
     assert_ne!(name_of(&one), name_of(&another));
     assert_ne!(one.name()[..8], another.name()[..8], "the nonces are random, too");
     let (random_one, random_other) = (name_of(&one).rsplit_once('-').unwrap(), name_of(&another).rsplit_once('-').unwrap());
-    assert_eq!(random_one.0, random_other.0, "who has made them");
+    assert_eq!(random_one.0, random_other.0, "they have one creator");
     assert_eq!(random_one.1.len(), 32, "128 bits");
     let file = fs::metadata(path_of(name_of(&one))).expect("it exists");
     assert_eq!((file.mode() & 0o777, file.uid()), (0o600, nix::unistd::geteuid().as_raw()));
@@ -66,9 +67,9 @@ fn a_name_that_is_given_up_is_removed() {
     assert!(!path.exists());
 }
 
-/// The package removes the name wherever somebody thinks that he owns it.
+/// The package removes the name in whichever process thinks that it owns the name.
 #[test]
-fn who_attaches_does_not_own_the_name_nor_does_the_memory() {
+fn neither_the_worker_nor_the_memory_owns_the_name() {
     let (ours, segment) = create();
     let path = path_of(name_of(&segment));
     drop(attach(&segment).unwrap());
@@ -96,7 +97,8 @@ fn a_name_that_is_taken_is_refused() {
     assert_eq!(fs::read(path_of(name)).unwrap(), before, "what is there is left as it was");
 }
 
-/// Somebody who knows the name has put something else there, of the right size and with the right header.
+/// A process that knows the name has put another file there, of the right size and with the right
+/// header.
 #[test]
 fn a_squatted_name_is_refused() {
     let (_region, segment) = create();
@@ -110,12 +112,12 @@ fn a_squatted_name_is_refused() {
 fn another_length_is_refused() {
     for bytes in [0, 4096, segment_bytes(CAPACITY) - 1, segment_bytes(CAPACITY) + 1, 2 * segment_bytes(CAPACITY)] {
         let (ours, segment) = create();
-        // Not to be touched any more: that would be the SIGBUS.
+        // Not to be touched any more: a touch would be the SIGBUS.
         std::mem::forget(ours);
         fs::File::options().write(true).open(path_of(name_of(&segment))).unwrap().set_len(bytes as u64).unwrap();
         match attach(&segment) {
             Err(SegmentError::Foreign(what)) => assert!(what.contains("size"), "{what}"),
-            // Nothing at all cannot be mapped.
+            // An empty file cannot be mapped.
             Err(SegmentError::Os { .. }) if bytes == 0 => {}
             other => panic!("{bytes} bytes: {other:?}"),
         }
@@ -163,11 +165,13 @@ fn a_size_beyond_the_limit_for_files_is_an_error_and_no_signal() {
     role_in_a_copy("limit").map_or_else(|| panic!("no copy"), |(status, said)| assert!(status.success(), "{status}: {said}"));
 }
 
-/// A file system of its own of 64 KiB, full before the segment is: an error, and not a SIGBUS at the first touch.
+/// A file system of its own of 64 KiB, which is full before the segment is complete, is an error,
+/// and not a SIGBUS at the first touch.
 #[test]
 fn a_full_dev_shm_is_an_error_and_no_signal() {
     if !nix::unistd::geteuid().is_root() {
-        // A user of a namespace of its own may mount, too, where the system lets him; the rest of this is the same.
+        // A user of a namespace of its own may mount, too, where the system lets the user; the rest
+        // is as for root.
         let unshare = Command::new("unshare").args(["--user", "--map-root-user", "--mount", "true"]).status();
         assert!(unshare.is_ok_and(|status| status.success()), "this test needs the right to mount a file system");
     }
@@ -175,7 +179,7 @@ fn a_full_dev_shm_is_an_error_and_no_signal() {
     assert!(status.success(), "{status}: {said}");
 }
 
-/// Runs one of the functions of `die` in a copy of this test binary, and returns how it ended and what it said.
+/// Runs one role in a copy of this test binary. Returns how the copy ended and what it said.
 fn role_in_a_copy(role: &str) -> Option<(std::process::ExitStatus, String)> {
     let own = std::env::current_exe().ok()?;
     let args = ["--exact", "tests::shm::named::a_copy_that_plays_a_role", "--nocapture", "--test-threads=1"];
@@ -191,7 +195,7 @@ fn role_in_a_copy(role: &str) -> Option<(std::process::ExitStatus, String)> {
     Some((output.status, said.into_owned()))
 }
 
-/// Does nothing, unless this is the copy.
+/// Does nothing, unless this process is the copy.
 #[test]
 fn a_copy_that_plays_a_role() {
     match std::env::var(ROLE).as_deref() {
@@ -219,7 +223,8 @@ fn a_copy_that_plays_a_role() {
         Ok("leave") => {
             use nix::sys::signal::{SaFlags, SigAction, SigHandler, SigSet, Signal, sigaction};
             extern "C" fn end_this_thread(_: libc::c_int) {
-                // SAFETY: ends this thread in the kernel, without unwinding: what it has on its stack stays where it is.
+                // SAFETY: ends this thread in the kernel, without unwinding: what the thread has on
+                // its stack stays where it is.
                 unsafe { libc::syscall(libc::SYS_exit, 0) };
             }
             let action = SigAction::new(SigHandler::Handler(end_this_thread), SaFlags::empty(), SigSet::empty());
@@ -242,14 +247,14 @@ fn hold_a_name() -> ! {
     }
 }
 
-/// The name that a copy has left behind, or has, which is killed, or not.
-struct Maker {
+/// A copy of this test binary that has made a name, and may be killed.
+struct Creator {
     process: std::process::Child,
     path: PathBuf,
 }
 
-impl Maker {
-    fn start(role: &str) -> Maker {
+impl Creator {
+    fn start(role: &str) -> Creator {
         let args = ["--exact", "tests::shm::named::a_copy_that_plays_a_role", "--nocapture", "--test-threads=1"];
         let mut process = Command::new(std::env::current_exe().unwrap())
             .args(args)
@@ -259,15 +264,17 @@ impl Maker {
             .expect("a copy of this test binary");
         let said = BufReader::new(process.stdout.take().unwrap()).lines().map_while(Result::ok);
         let name = said.filter_map(|line| Some(line.split_once("name ")?.1.to_owned())).next().expect("it says the name");
-        Maker { process, path: path_of(&name) }
+        Creator { process, path: path_of(&name) }
     }
 
-    /// Waits until the kernel says of its main thread that it has ended, and of so many others that they have not.
+    /// Waits until the kernel says that the main thread has ended, and that `others` more threads
+    /// have not.
     fn wait_until_it_is_a_zombie(&self, others: usize) {
         let process = format!("/proc/{}", self.process.id());
         let until = std::time::Instant::now() + std::time::Duration::from_secs(20);
         let is_zombie = || fs::read_to_string(format!("{process}/stat")).unwrap().contains(") Z ");
-        // A process that is killed ends thread by thread, and the main thread need not be the last one.
+        // A process that is killed ends thread by thread, and the main thread need not be the last
+        // one.
         let threads = || fs::read_dir(format!("{process}/task")).unwrap().count();
         while !is_zombie() || threads() != 1 + others {
             assert!(std::time::Instant::now() < until, "it does not end");
@@ -281,7 +288,7 @@ impl Maker {
     }
 }
 
-impl Drop for Maker {
+impl Drop for Creator {
     fn drop(&mut self) {
         let _ = self.process.kill();
         let _ = self.process.wait();
@@ -291,9 +298,10 @@ impl Drop for Maker {
 #[test]
 fn what_a_killed_process_has_left_is_removed_by_the_next_start() {
     assert!(backends().contains(&Backend::Named));
-    let (mut dead, living, headless) = (Maker::start("die"), Maker::start("die"), Maker::start("leave"));
+    let (mut dead, living, headless) = (Creator::start("die"), Creator::start("die"), Creator::start("leave"));
     dead.process.kill().unwrap();
-    // A zombie first, which has ended although its id is taken; and one that looks like it, although only its main thread has.
+    // First a zombie, which has ended although its id is taken. Then a process that looks like a
+    // zombie, although only its main thread has ended.
     dead.wait_until_it_is_a_zombie(0);
     headless.wait_until_it_is_a_zombie(1);
     let (_region, segment) = create();
@@ -302,14 +310,15 @@ fn what_a_killed_process_has_left_is_removed_by_the_next_start() {
     assert!(headless.path.exists(), "if only by another thread");
     assert!(path_of(name_of(&segment)).exists(), "nor its own");
 
-    let mut reaped = Maker::start("die");
+    let mut reaped = Creator::start("die");
     reaped.kill();
     drop(create());
     assert!(!reaped.path.exists());
     assert!(living.path.exists());
 }
 
-/// A process id may be another's by now, which only the start tells; and names of other namespaces mean nothing here.
+/// A process id may belong to another process by now, which only the start tells. Names of other
+/// namespaces mean nothing here.
 #[test]
 fn who_has_made_a_name_is_told_by_more_than_its_process_id() {
     let (_region, segment) = create();
@@ -321,7 +330,7 @@ fn who_has_made_a_name_is_told_by_more_than_its_process_id() {
     let flip = |hex: &str| hex.chars().rev().collect::<String>();
     let earlier = format!("/coprocess-{namespaces}-{id}-{}-{}", start.parse::<u64>().unwrap() - 1, flip(random));
     let elsewhere = format!("/coprocess-{:x}-{id}-1-{}", u64::from_str_radix(namespaces, 16).unwrap() ^ 1, flip(random));
-    let unknown = format!("/coprocess-somebody-{}", flip(random));
+    let unknown = format!("/coprocess-unknown-{}", flip(random));
     let link = format!("/coprocess-{namespaces}-{id}-1-{}", flip(random));
     for name in [&earlier, &elsewhere, &unknown] {
         fs::write(path_of(name), "").unwrap();
@@ -338,7 +347,7 @@ fn who_has_made_a_name_is_told_by_more_than_its_process_id() {
     assert!(is_link, "nothing but what shm_open makes is touched");
 }
 
-/// The package keeps its descriptor: it must not be the one that the program prints to.
+/// The package keeps its descriptor, which must not be the one that the program prints to.
 #[test]
 fn the_descriptor_is_no_standard_stream() {
     let own = std::env::current_exe().unwrap();
@@ -360,7 +369,7 @@ fn a_copy_with_no_streams() {
     let name = name_of(&segment).to_owned();
     for fd in 0..3 {
         let is_it = fs::read_link(format!("/proc/self/fd/{fd}")).is_ok_and(|to| to == path_of(&name));
-        // There is nobody to read a message.
+        // No process reads a message.
         assert!(!is_it);
     }
     drop(segment);

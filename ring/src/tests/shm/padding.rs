@@ -1,4 +1,5 @@
-//! No byte reaches the segment that was not sent: what lies behind a message in our memory is none of the other side's business.
+//! Tests that no byte reaches the segment that was not sent: what lies behind a message in private
+//! memory is none of the peer's business.
 
 use std::fs::File;
 use std::os::unix::fs::FileExt;
@@ -9,7 +10,7 @@ use crate::{Progress, Receiver, Region, Sender, Side};
 
 const POISON: u64 = 0xa5a5_a5a5_a5a5_a5a5;
 
-/// A message in a vector whose spare capacity is poison.
+/// Puts a message into a vector whose spare capacity is poison.
 fn amid_poison(words: &[u64]) -> Vec<u64> {
     let mut poisoned = vec![POISON; words.len() + 64];
     poisoned[..words.len()].copy_from_slice(words);
@@ -23,7 +24,8 @@ fn words_of(file: &File, capacity: usize) -> Vec<u64> {
     bytes.chunks_exact(8).map(|w| u64::from_le_bytes(w.try_into().expect("eight bytes"))).collect()
 }
 
-/// The whole segment is compared with one that is put together here, by the description in `layout`.
+/// The whole segment is compared with one that is put together here, by the description in
+/// `layout`.
 #[test]
 fn the_segment_holds_what_was_sent_and_zeros() {
     const CAPACITY: usize = 64 * 1024;

@@ -1,5 +1,5 @@
-//! A scheduler on one thread: sender and receiver in random turns, with their doorbells, sleeps and tickets. Never do both sleep while there is
-//! something for one of them to do.
+//! Schedules sender and receiver on one thread, in random turns, with their doorbells and sleeps.
+//! The two never both sleep while there is something for one of them to do.
 
 use std::collections::VecDeque;
 
@@ -7,7 +7,8 @@ use crate::sync::atomic::Ordering::Relaxed;
 use crate::tests::common::{Numbers, Pair, message};
 use crate::{Progress, Side, Sleeper, Space, Watch};
 
-/// The consumer empties the ring and falls asleep between the producer's look at its position and what it publishes then.
+/// The consumer empties the ring and falls asleep between the producer's look at the consumer's
+/// position and what the producer publishes then.
 #[test]
 fn a_sender_that_finds_no_space_has_published_nothing_unheard() {
     let pair = Pair::heap(128);
@@ -35,18 +36,19 @@ fn a_sender_that_finds_no_space_has_published_nothing_unheard() {
     head.store(published, Relaxed);
     let Progress::NoSpace(space) = sent else { panic!("{sent:?}: half a ring has no space beside what was not consumed") };
     assert!(sending.has_space(space) || sender.wakeups() > before, "both sides sleep");
-    assert!(!watch.has_come(receiver.next_frame()) || sender.wakeups() > before, "something is there, and nobody was woken");
+    assert!(!watch.has_come(receiver.next_frame()) || sender.wakeups() > before, "something is there, and no sleeper was woken");
 }
 
 struct Run {
     pair: Pair,
     numbers: Numbers,
-    /// How often, of 16 turns, it is the receiver's.
+    /// How many of 16 turns are the receiver's.
     receives: usize,
 }
 
 impl Run {
-    /// A message that may be small, as long as a frame gets, or of several fragments.
+    /// Returns the size of a message that may be small, as long as a frame gets, or of several
+    /// fragments.
     fn size(&mut self, slots: usize) -> usize {
         let longest = slots.min(512) * 64 - 8;
         match self.numbers.below(12) {

@@ -1,4 +1,4 @@
-//! Doorbells with the real futex: who is woken, and when a sleep ends.
+//! Tests doorbells with the real futex: which thread is woken, and when a sleep ends.
 
 use std::os::unix::thread::JoinHandleExt;
 use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU32, Ordering};
@@ -11,7 +11,7 @@ use crate::wake::doorbell_id::DoorbellId;
 use crate::wake::primitive::Primitive;
 use crate::{Side, Sleeper, Watch};
 
-/// Far enough that only a lost wake-up reaches it.
+/// Returns a time so far away that only a lost wake-up reaches it.
 fn soon() -> Option<Instant> {
     Some(Instant::now() + Duration::from_secs(20))
 }
@@ -20,10 +20,11 @@ fn doorbell_of(word: &AtomicU32) -> Doorbell<'_> {
     Doorbell::new(word, &Primitive::Futex, DoorbellId::data(0))
 }
 
-/// Sleeps on `doorbell` and says in `thread` who it is, so that others can wait until it is in the kernel.
-fn sleep_on(doorbell: Doorbell<'_>, who: Sleeper, thread: &AtomicI32) {
+/// Sleeps on `doorbell`, and stores the id of this thread in `thread`, so that another thread can
+/// wait until this one is in the kernel.
+fn sleep_on(doorbell: Doorbell<'_>, sleeper: Sleeper, thread: &AtomicI32) {
     thread.store(nix::unistd::gettid().as_raw(), Ordering::SeqCst);
-    assert!(doorbell.sleep(who, soon()).expect("futex"), "no wake-up came");
+    assert!(doorbell.sleep(sleeper, soon()).expect("futex"), "no wake-up came");
 }
 
 fn wait_until_asleep(thread: &AtomicI32) {
@@ -42,12 +43,12 @@ fn wait_until_asleep(thread: &AtomicI32) {
 fn a_sleep_ends_at_its_deadline_and_not_before() {
     let word = AtomicU32::new(0);
     let doorbell = doorbell_of(&word);
-    for (who, length) in [(Sleeper::Driver, 30), (Sleeper::Waiter, 0), (Sleeper::Waiter, 5)] {
-        doorbell.arm(who);
+    for (sleeper, length) in [(Sleeper::Driver, 30), (Sleeper::Waiter, 0), (Sleeper::Waiter, 5)] {
+        doorbell.arm(sleeper);
         let deadline = Instant::now() + Duration::from_millis(length);
-        assert!(!doorbell.sleep(who, Some(deadline)).unwrap());
+        assert!(!doorbell.sleep(sleeper, Some(deadline)).unwrap());
         assert!(Instant::now() >= deadline);
-        assert_eq!(word.load(Ordering::Relaxed), who as u32, "a timeout changes nothing");
+        assert_eq!(word.load(Ordering::Relaxed), sleeper as u32, "a timeout changes nothing");
     }
     let past = Instant::now();
     thread::sleep(Duration::from_millis(2));
@@ -56,7 +57,7 @@ fn a_sleep_ends_at_its_deadline_and_not_before() {
 }
 
 #[test]
-fn nobody_sleeps_on_a_doorbell_that_was_rung_or_taken_over() {
+fn no_thread_sleeps_on_a_doorbell_that_was_rung_or_taken_over() {
     let word = AtomicU32::new(0);
     let doorbell = doorbell_of(&word);
     assert!(doorbell.sleep(Sleeper::Driver, None).unwrap(), "not armed");
@@ -118,16 +119,16 @@ fn only_the_one_whose_mark_is_up_is_woken() {
             driver_woke.store(true, Ordering::SeqCst);
         });
         wait_until_asleep(&driver);
-        // The waiter takes the watch over. The driver stays where it is.
+        // The waiter takes over the watch. The driver stays where it is.
         doorbell.arm(Sleeper::Waiter);
         scope.spawn(|| sleep_on(doorbell, Sleeper::Waiter, &waiter));
         wait_until_asleep(&waiter);
         assert!(doorbell.ring().unwrap());
         assert_eq!(doorbell.wake_local(Sleeper::Waiter).unwrap(), 0, "the waiter was woken by the ring");
-        assert!(!doorbell.ring().unwrap(), "nobody's mark is up");
+        assert!(!doorbell.ring().unwrap(), "no mark is in the word");
         thread::sleep(Duration::from_millis(5));
         assert!(!driver_woke.load(Ordering::SeqCst));
-        // It gives the watch back: the driver, who never left, is woken by the next ring.
+        // The waiter gives the watch back: the next ring wakes the driver, which never left.
         doorbell.arm(Sleeper::Driver);
         assert!(doorbell.ring().unwrap());
     });
@@ -143,7 +144,7 @@ fn a_local_wake_up_needs_no_mark() {
         doorbell.arm(Sleeper::Driver);
         scope.spawn(|| sleep_on(doorbell, Sleeper::Driver, &thread));
         wait_until_asleep(&thread);
-        // As a hostile side would, to make the sleeper miss its wake-up.
+        // A hostile peer would do this, to make the sleeper miss its wake-up.
         word.store(0, Ordering::SeqCst);
         assert_eq!(doorbell.wake_local(Sleeper::Waiter).unwrap(), 0);
         assert_eq!(doorbell.wake_local(Sleeper::Driver).unwrap(), 1);
@@ -191,7 +192,8 @@ fn a_signal_resumes_the_sleep_to_the_same_deadline() {
         SIGNALS.fetch_add(1, Ordering::SeqCst);
     }
     let handler: extern "C" fn(libc::c_int) = count;
-    // SAFETY: zeros are a valid sigaction: no flags, so that the call is interrupted, and an empty mask.
+    // SAFETY: zeros are a valid sigaction: no flags, so that the call is interrupted, and an empty
+    // mask.
     let mut action: libc::sigaction = unsafe { std::mem::zeroed() };
     action.sa_sigaction = handler as libc::sighandler_t;
     // SAFETY: `action` is complete, and its handler only touches an atomic.

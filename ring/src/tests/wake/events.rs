@@ -1,4 +1,5 @@
-//! Wake-ups by events, between two sides in one process: what the futex does for doorbells, done by a proxy.
+//! Tests wake-ups by events, between two sides in one process: a proxy does for doorbells what the
+//! futex does.
 
 use std::io::Write;
 use std::os::unix::net::UnixStream;
@@ -16,23 +17,23 @@ use crate::wake::event::waiters::Waiters;
 use crate::wake::wait_end::WaitEnd;
 use crate::{Backend, Segment, SegmentError, Side, Sleeper, Wakeup, Watch};
 
-/// Far enough that only a lost wake-up reaches it.
+/// Returns a time so far away that only a lost wake-up reaches it.
 fn soon() -> Option<Instant> {
     Some(Instant::now() + Duration::from_secs(20))
 }
 
-/// The threads of this process that have this name, as directories of /proc.
+/// Returns the threads of this process that have this name, as directories of /proc.
 fn threads_named(name: &str) -> Vec<PathBuf> {
     let tasks = std::fs::read_dir("/proc/self/task").expect("proc").flatten().map(|task| task.path());
     tasks.filter(|task| std::fs::read_to_string(task.join("comm")).is_ok_and(|comm| comm.trim_end() == name)).collect()
 }
 
-/// A sleeper in a thread of its own, and what its sleep says.
-fn sleeper(pair: &Pair, who: Sleeper) -> mpsc::Receiver<bool> {
+/// Starts a sleeper in a thread of its own. The channel tells what its sleep returns.
+fn sleeper(pair: &Pair, sleeper: Sleeper) -> mpsc::Receiver<bool> {
     let watch = Watch::new(&pair.worker, Side::Worker);
     let (said, says) = mpsc::channel();
-    watch.arm(who);
-    thread::spawn(move || said.send(watch.sleep(who, soon()).expect("no futex, no error")));
+    watch.arm(sleeper);
+    thread::spawn(move || said.send(watch.sleep(sleeper, soon()).expect("no futex, no error")));
     says
 }
 
@@ -46,7 +47,7 @@ fn each_side_wakes_the_other() {
             let says = sleeper(&pair, Sleeper::Driver);
             assert!(pair.parent.data_doorbell(0).ring().unwrap(), "round {round}: it sleeps, or is about to");
             assert!(says.recv_timeout(Duration::from_secs(30)).unwrap(), "round {round}");
-            // The other doorbell, the other direction.
+            // The other doorbell, in the other direction.
             let watch = Watch::new(&pair.parent, Side::Parent);
             let (said, says) = mpsc::channel();
             watch.arm_for_space();
@@ -55,13 +56,14 @@ fn each_side_wakes_the_other() {
             assert!(says.recv_timeout(Duration::from_secs(30)).unwrap(), "round {round}");
             slow += u32::from(start.elapsed() > Duration::from_millis(700));
         }
-        // Whoever is not told finds out by itself within a second. That is for lost ones; here none may be, but a loaded machine may dawdle.
-        assert!(slow <= 2, "{slow} of 100 rounds took as long as if nobody had been told");
+        // A sleeper that is not told finds out by itself within a second. That is for lost
+        // wake-ups, of which there may be none here, but a loaded machine may dawdle.
+        assert!(slow <= 2, "{slow} of 100 rounds took as long as without a wake-up");
     }
 }
 
 #[test]
-fn nobody_is_rung_for_who_does_not_sleep() {
+fn no_event_is_set_for_a_side_that_does_not_sleep() {
     let pair = Pair::of(Backend::Memfd, Wakeup::Event, 32);
     assert!(!pair.parent.data_doorbell(0).ring().unwrap());
     let says = sleeper(&pair, Sleeper::Driver);
@@ -70,7 +72,7 @@ fn nobody_is_rung_for_who_does_not_sleep() {
     assert!(!pair.parent.data_doorbell(0).ring().unwrap(), "once is enough");
 }
 
-/// The mark names who is meant, through the event as through the futex.
+/// The mark names the sleeper that is meant, through the event as through the futex.
 #[test]
 fn only_the_one_whose_mark_is_up_is_woken() {
     let pair = Pair::of(Backend::Memfd, Wakeup::Event, 32);
@@ -79,7 +81,7 @@ fn only_the_one_whose_mark_is_up_is_woken() {
     let waiter = sleeper(&pair, Sleeper::Waiter);
     assert!(pair.parent.data_doorbell(0).ring().unwrap());
     assert!(waiter.recv_timeout(Duration::from_secs(30)).unwrap());
-    // It may have come too late to lie down: the waiter's mark was up then.
+    // The driver may have come too late to sleep: the waiter's mark was in the word then.
     let until = Instant::now() + Duration::from_secs(20);
     while driver.try_recv().is_err() {
         assert!(Instant::now() < until, "a wake-up of this process does not come through");
@@ -87,7 +89,8 @@ fn only_the_one_whose_mark_is_up_is_woken() {
     }
 }
 
-/// By the monotonic clock, to the millisecond, although events are waited for in whole seconds.
+/// A sleep ends by the monotonic clock, to the millisecond, although events are waited for in whole
+/// seconds.
 #[test]
 fn a_sleep_ends_at_its_deadline_and_not_before() {
     let pair = Pair::of(Backend::Memfd, Wakeup::Event, 32);
@@ -100,7 +103,8 @@ fn a_sleep_ends_at_its_deadline_and_not_before() {
     }
 }
 
-/// The package adds a time to the present one without a carry: waits that end in the next second would end at once, and a loop of them spin.
+/// The package adds a time to the present one without a carry. Waits that end in the next second
+/// would end at once, and a loop of them would spin.
 #[test]
 fn an_idle_side_wakes_up_once_a_second() {
     let before = threads_named("coprocess-hear");
@@ -112,7 +116,8 @@ fn an_idle_side_wakes_up_once_a_second() {
         thread::sleep(Duration::from_millis(5));
         listeners = threads_named("coprocess-hear").into_iter().filter(|task| !before.contains(task)).collect();
     }
-    // Those of other tests may be among them, and busy: this pair's are the two that sleep most.
+    // Threads of other tests may be among them, and busy: the two that sleep most belong to this
+    // pair.
     let start = Instant::now();
     let sleeps: Vec<u64> = listeners.iter().filter_map(|task| sleeps_of(task)).collect();
     thread::sleep(Duration::from_millis(3500));
@@ -123,7 +128,7 @@ fn an_idle_side_wakes_up_once_a_second() {
     drop(pair);
 }
 
-/// How often a thread has gone to sleep.
+/// Returns how often a thread has gone to sleep.
 fn sleeps_of(task: &Path) -> Option<u64> {
     let status = std::fs::read_to_string(task.join("status")).ok()?;
     status.lines().find_map(|line| line.strip_prefix("voluntary_ctxt_switches:"))?.trim().parse().ok()
@@ -140,14 +145,15 @@ fn the_threads_end_with_the_pair() {
             }
         }
     };
-    // PeerLiveness tests have such threads, too, but not so many: each pair has two of a kind here, so that even one of them left behind is far more.
+    // Other tests have such threads, too, but not so many. Each pair has two of a kind here, so
+    // even one thread left behind by each is far more.
     let pairs: Vec<Pair> = (0..100).map(|_| Pair::of(Backend::Memfd, Wakeup::Event, 32)).collect();
     wait_for("begun", &|count| count >= 200);
     drop(pairs);
     wait_for("ended", &|count| count < 60);
 }
 
-/// The proxy of the parent without its threads, and the event of the worker.
+/// Makes the proxy of the parent without its threads, and the event of the worker.
 fn by_hand() -> (ProxyState, Event) {
     let memory = Pair::of(Backend::Memfd, Wakeup::Futex, 32).parent.memory();
     let event = |of, make| Event::at(memory.clone(), of, make).unwrap();
@@ -170,7 +176,8 @@ fn any_number_of_wake_ups_is_one_setting() {
 
 #[test]
 fn an_event_is_not_set_for_the_dead() {
-    // What stands for the process is readable when that has ended; the lifeline is hung up, and may have something to be read before.
+    // What stands for the process is readable once that has ended. The lifeline is hung up, and may
+    // hold something to read before.
     for ends in ["the process", "the lifeline"] {
         let (state, event) = by_hand();
         let ((process, of_process), (lifeline, mut of_lifeline)) = (std::io::pipe().unwrap(), UnixStream::pair().unwrap());
@@ -178,7 +185,7 @@ fn an_event_is_not_set_for_the_dead() {
         of_lifeline.write_all(b"of no interest").unwrap();
         state.wake_peer(DoorbellId::data(0), 1);
         assert!(state.ringer_round());
-        assert!(event.wait(10), "the other side lives");
+        assert!(event.wait(10), "the peer lives");
         if ends == "the process" {
             drop(of_process)
         } else {
@@ -190,7 +197,7 @@ fn an_event_is_not_set_for_the_dead() {
     }
 }
 
-/// The same bytes may mean something else there, or nothing.
+/// The same bytes may mean something else to another library, or nothing.
 #[test]
 fn events_of_another_c_library_are_refused() {
     let (ours, segment) = Segment::create(Backend::Memfd, Wakeup::Event, 4096).unwrap();
@@ -207,12 +214,12 @@ fn events_of_another_c_library_are_refused() {
 }
 
 #[test]
-fn a_lot_lets_nobody_lie_down_whose_mark_is_gone() {
+fn waiters_take_no_sleeper_whose_mark_is_gone() {
     let waiters = Waiters::new();
     let word = AtomicU32::new(0);
     assert_eq!(waiters.wait(DoorbellId::data(0), &word, 1, None), WaitEnd::Recheck);
     assert_eq!(waiters.wake(DoorbellId::data(0), u32::MAX), 0);
     word.store(1, Ordering::Relaxed);
     assert_eq!(waiters.wait(DoorbellId::data(0), &word, 1, Some(Instant::now())), WaitEnd::TimedOut);
-    assert_eq!(waiters.wake(DoorbellId::data(0), u32::MAX), 0, "who has left is not woken");
+    assert_eq!(waiters.wake(DoorbellId::data(0), u32::MAX), 0, "a sleeper that has left is not woken");
 }

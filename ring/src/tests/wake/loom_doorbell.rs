@@ -1,4 +1,5 @@
-//! Sleeping and waking under the model checker, with the futex modelled in `futex`. A wake-up that is lost is a deadlock of the model.
+//! Models sleeping and waking, with the futex modelled in `futex`. A lost wake-up is a deadlock of
+//! the model.
 //!
 //! Each step of the proof in `doorbell` has a variant without it, which must be caught.
 
@@ -52,7 +53,7 @@ fn sleep_without(word: &AtomicU32, without: Without, is_there: impl Fn() -> bool
     }
 }
 
-/// One frame to a consumer that sleeps until it is there, both written by hand.
+/// Sends one frame to a consumer that sleeps until the frame is there, both written by hand.
 fn one_frame(without: Without) {
     let region = Region::heap(4);
     let theirs = region.clone();
@@ -100,7 +101,7 @@ fn loom_catches_a_waker_that_does_not_clear_the_mark() {
     explore(|| one_frame(Without::Clearing));
 }
 
-/// Receives the next message, sleeping until it is there; none after the end.
+/// Receives the next message, and sleeps until it is there. Returns `None` after the end.
 fn receive(receiver: &mut Receiver, watch: &Watch) -> Option<u64> {
     let mut buffer = Vec::new();
     loop {
@@ -120,7 +121,7 @@ fn receive(receiver: &mut Receiver, watch: &Watch) -> Option<u64> {
     }
 }
 
-/// Sends a message, sleeping until there is space; false if the other side closed first.
+/// Sends a message, and sleeps until there is space. Returns `false` if the peer closed first.
 fn send(sender: &mut Sender, watch: &Watch, words: &[u64]) -> bool {
     while let Progress::NoSpace(space) = sender.send(words, words.len() * 8).unwrap() {
         watch.arm_for_space();
@@ -166,10 +167,10 @@ fn loom_catches_an_end_that_rings_no_doorbell() {
     });
 }
 
-/// Slots of the ring in the models of space. The position is published every second slot.
+/// The slots of the ring in the models of space. The position is published every second slot.
 const SLOTS: u64 = 8;
 
-/// A full ring.
+/// Makes a full ring.
 fn full() -> (Region, Sender) {
     let region = Region::heap(SLOTS as usize);
     let mut sender = Sender::new(&region, Side::Parent);
@@ -180,7 +181,7 @@ fn full() -> (Region, Sender) {
     (region, sender)
 }
 
-/// The longest frame of such a ring needs the most space.
+/// Returns the longest frame of such a ring, which needs the most space.
 fn longest() -> Vec<u64> {
     vec![SLOTS; SLOTS as usize / 2 * 16 - 1]
 }
@@ -223,7 +224,7 @@ fn loom_space_for_the_longest_frame_comes_when_everything_was_received() {
     });
 }
 
-/// How a consumer by hand tells its position.
+/// How a consumer by hand publishes its position.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Told {
     EverySecond,
@@ -232,7 +233,8 @@ enum Told {
     WithoutFence,
 }
 
-/// A sender that waits for space for the longest frame, and a consumer by hand that takes just enough out.
+/// Has a sender wait for space for the longest frame, while a consumer by hand takes just enough
+/// out.
 fn space_by_hand(told: Told) {
     let (region, mut sender) = full();
     let watch = Watch::new(&region, Side::Parent);
@@ -279,7 +281,7 @@ fn loom_catches_a_position_without_a_fence() {
     explore(|| space_by_hand(Told::WithoutFence));
 }
 
-/// The end comes through the other ring; a sender that waits for space must hear of it too.
+/// The end comes through the other ring; a sender that waits for space must learn of it, too.
 #[test]
 fn loom_the_end_wakes_a_sender_that_waits_for_space() {
     explore(|| {

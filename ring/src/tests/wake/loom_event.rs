@@ -1,4 +1,5 @@
-//! Wake-ups by events, under the model checker: what a sleeper waits for is said through a ringer, an event and a listener. See `proxy`.
+//! Models wake-ups by events: a ringer, an event and a listener tell a sleeper that what it waits
+//! for is there. See `proxy`.
 
 use loom::sync::atomic::{AtomicBool, Ordering, fence};
 use loom::thread;
@@ -39,13 +40,13 @@ fn pair() -> Pair {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Wrong {
     Nothing,
-    /// The sleeper does not look at its word again before it lies down in the waiters.
+    /// The sleeper does not look at its word again before it joins the waiters.
     DoesNotLook,
     /// The waker asks for the event before the marks are where the listener looks.
     AsksFirst,
 }
 
-/// One frame from the parent to a worker that sleeps until it is there.
+/// Sends one frame from the parent to a worker that sleeps until the frame is there.
 fn one_frame(wrong: Wrong) {
     let Pair { parent: (ours, ringing), worker: (theirs, listening), workers_event } = pair();
     let over = Arc::new(AtomicBool::new(false));
@@ -73,7 +74,7 @@ fn one_frame(wrong: Wrong) {
         } else {
             assert_eq!(Sender::new(&ours, Side::Parent).send(&[7], 8).unwrap(), Progress::Sent);
         }
-        // With the last handle of this side its ringer ends.
+        // The ringer of this side ends with the last handle of the side.
     });
 
     let watch = Watch::new(&theirs, Side::Worker);

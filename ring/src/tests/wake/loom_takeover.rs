@@ -1,5 +1,7 @@
-//! Two threads of one process at one doorbell, under the model checker: a waiter takes the watch over from a sleeping driver, and gives it
-//! back. See `doorbell`, sections "Two sleepers on one doorbell" and "What a hostile side can do".
+//! Models two threads of one process at one doorbell: a waiter takes over the watch from a sleeping
+//! driver, and gives it back.
+//!
+//! See `doorbell`, sections "Two sleepers on one doorbell" and "What a hostile peer can do".
 
 use std::sync::Arc;
 
@@ -35,15 +37,16 @@ impl End {
         }
     }
 
-    /// Announces a sleep; true if there is nothing.
-    fn arm(&mut self, watch: &Watch, who: Sleeper) -> bool {
+    /// Announces a sleep. Returns `true` if nothing is there.
+    fn arm(&mut self, watch: &Watch, sleeper: Sleeper) -> bool {
         let next = self.receiver.next_frame();
-        watch.arm(who);
+        watch.arm(sleeper);
         !watch.has_come(next) && !watch.is_closed()
     }
 }
 
-/// The thread that looks after the ring when nobody else does: it sleeps without the lock, so that a waiter can take over.
+/// Receives when no other thread does, as the driver. It sleeps without the lock, so that a waiter
+/// can take over.
 fn drive(end: &Mutex<End>, watch: &Watch) {
     loop {
         let mut inside = end.lock().unwrap();
@@ -59,7 +62,7 @@ fn drive(end: &Mutex<End>, watch: &Watch) {
     }
 }
 
-/// A thread that waits for the first message, watching the ring itself, and gives the watch back.
+/// Waits for the first message, watching the ring itself, and gives the watch back.
 fn wait_for_a_message(end: &Mutex<End>, watch: &Watch, leaves: Leaves) {
     let mut inside = end.lock().unwrap();
     inside.drain();
@@ -76,7 +79,8 @@ fn wait_for_a_message(end: &Mutex<End>, watch: &Watch, leaves: Leaves) {
             while !inside.arm(watch, Sleeper::Driver) {
                 inside.drain();
                 if inside.ended {
-                    // Under the lock the driver is either in the kernel, or will look at the word or at the ring again.
+                    // Under the lock the driver is either in the kernel, or will look at the word
+                    // or at the ring again.
                     watch.wake_local(Sleeper::Driver).unwrap();
                     break;
                 }
@@ -131,12 +135,12 @@ enum Tells {
     Once,
 }
 
-/// A waiter waits for a frame that never comes, until a thread of its own process says that it is over. Meanwhile the other side writes the waiter's mark
-/// into the doorbell.
+/// Has a waiter wait for a frame that never comes, until a thread of its own process says that it
+/// is over. Meanwhile the peer writes the waiter's mark into the doorbell.
 fn told_while_the_doorbell_is_rewritten(tells: Tells) {
     let region = Region::heap(4);
     let watch = Watch::new(&region, Side::Worker);
-    // Who may be asleep, and whether it is over.
+    // How many threads may be asleep, and whether it is over.
     let state = Arc::new((AtomicU32::new(0), AtomicU32::new(0)));
     let telling = thread::spawn({
         let (state, watch) = (state.clone(), watch.clone());

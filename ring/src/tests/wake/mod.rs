@@ -1,4 +1,4 @@
-//! Sleeping and waking.
+//! Tests sleeping and waking.
 
 #[cfg(not(loom))]
 mod both_asleep;

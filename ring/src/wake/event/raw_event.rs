@@ -97,7 +97,7 @@ mod imp {
         pub(crate) fn free(&self) {
             if self.mutex.try_lock(Timeout::Val(Duration::from_secs(1))).is_err() {
                 let opened = self.mutex.release();
-                debug_assert!(opened.is_ok(), "a plain mutex does not ask who opens it");
+                debug_assert!(opened.is_ok(), "a plain mutex does not check which thread opens it");
             }
         }
     }
