@@ -7,8 +7,6 @@ use std::sync::Arc;
 
 #[cfg(not(loom))]
 use crate::error::SegmentError;
-#[cfg(any(loom, test))]
-use crate::shm::layout::EventBlock;
 use crate::shm::layout::{Control, Slot};
 #[cfg(not(loom))]
 use crate::shm::mapped::Mapped;
@@ -165,10 +163,7 @@ impl Region {
     /// Makes a region over ordinary memory, for models and tests.
     #[cfg(any(loom, test))]
     pub fn heap(slots: usize) -> Region {
-        let ring = || (0..slots).map(|_| Slot::new()).collect();
-        let controls = Box::new([Control::new(), Control::new()]);
-        let memory = Memory::Heap { controls, events: Box::new(EventBlock::new()), slots: [ring(), ring()] };
-        Region { memory: Arc::new(memory), primitive: Primitive::Futex }
+        Region { memory: Arc::new(Memory::heap(slots)), primitive: Primitive::Futex }
     }
 
     /// Says that only threads of this process will wake or be woken any more.

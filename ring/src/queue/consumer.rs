@@ -84,7 +84,7 @@ impl Consumer {
 
     /// Makes a lookahead that starts here. `mid_message` says whether the frames taken so far end
     /// in the middle of a message.
-    pub(crate) fn lookahead(&self, mid_message: bool) -> Lookahead {
+    pub(crate) fn start_lookahead(&self, mid_message: bool) -> Lookahead {
         Lookahead { cursor: self.cursor, mid_message }
     }
 
@@ -103,7 +103,7 @@ impl Consumer {
         mut see: impl FnMut(&[u64]),
     ) -> bool {
         if reached(self.cursor.head, lookahead.cursor.head) {
-            *lookahead = self.lookahead(mid_message);
+            *lookahead = self.start_lookahead(mid_message);
         }
         let slots = self.region.slots(self.ring);
         let mut into = Vec::new();

@@ -26,7 +26,7 @@ impl Receiver {
     pub fn new(region: &Region, side: Side, max_message: usize) -> Receiver {
         let ring = side.incoming();
         let consumer = Consumer::new(region.clone(), ring);
-        let lookahead = consumer.lookahead(false);
+        let lookahead = consumer.start_lookahead(false);
         Receiver { consumer, lookahead, region: region.clone(), ring, partial: Vec::new(), max_message, wakeups: 0 }
     }
 

@@ -15,6 +15,14 @@ pub(crate) enum Memory {
 }
 
 impl Memory {
+    /// Makes two rings of `slots`, and nothing in them.
+    #[cfg(any(loom, test))]
+    pub(crate) fn heap(slots: usize) -> Memory {
+        let ring = || (0..slots).map(|_| Slot::new()).collect();
+        let controls = Box::new([Control::new(), Control::new()]);
+        Memory::Heap { controls, events: Box::new(EventBlock::new()), slots: [ring(), ring()] }
+    }
+
     #[inline]
     pub(crate) fn control(&self, ring: usize) -> &Control {
         match self {

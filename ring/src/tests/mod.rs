@@ -14,8 +14,11 @@
 //! | `queue/hostile`, `misbehaviour` | a peer that writes what it likes; the name of each breach |
 //! | `queue/two_threads` | two threads and real sleep |
 //!
-//! The files `loom_…` run under the model checker, by `RUSTFLAGS="--cfg loom" cargo test -p
-//! coprocess-ring --release --lib loom`.
+//! The files `loom_…` run under the model checker:
+//!
+//! ```text
+//! RUSTFLAGS="--cfg loom" cargo test -p coprocess-ring --release --lib loom
+//! ```
 
 #[cfg(not(loom))]
 mod common;

@@ -34,8 +34,8 @@
 //! A hostile peer can write any mark at any time.
 //!
 //! - A needless mark costs the waker one system call a message.
-//! - A mark that is missing can make a sleeper miss a wake-up by its own process. So a local waker
-//!   repeats [`Doorbell::wake_local`] until the sleeper has answered.
+//! - A mark that is rewritten can make a sleeper miss a wake-up by its own process. So a local
+//!   waker repeats [`Doorbell::wake_local`] until the sleeper has answered.
 //! - No mark makes a wait outlast its deadline.
 
 use std::io;

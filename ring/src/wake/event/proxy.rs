@@ -111,7 +111,7 @@ impl ProxyState {
     }
 
     /// Returns the marks that were taken off the doorbell `id`.
-    #[expect(clippy::indexing_slicing, reason = "there are four places, and four words")]
+    #[expect(clippy::indexing_slicing, reason = "there are four doorbells, and four words")]
     pub(crate) fn pending_marks(&self, id: DoorbellId) -> &AtomicU32 {
         &self.memory.events().pending_marks[id.index()].word
     }
