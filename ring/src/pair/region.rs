@@ -72,9 +72,9 @@ impl Region {
     ///
     /// # Errors
     ///
-    /// [`SegmentError::Foreign`] or [`SegmentError::Abi`] if the file is not a sealed segment of
-    /// this version and of `capacity` bytes a ring, [`SegmentError::Os`] if the file cannot be
-    /// mapped.
+    /// - [`SegmentError::Foreign`] or [`SegmentError::Abi`] if the file is not a sealed segment of
+    ///   this version and of `capacity` bytes a ring
+    /// - [`SegmentError::Os`] if the file cannot be mapped
     ///
     /// # Examples
     ///
@@ -94,13 +94,13 @@ impl Region {
     /// segment only after this.
     ///
     /// Until then it must be possible to map the file for writing. A process that can do that can
-    /// also punch holes into the file: the memory is given back, and the next access must get new
+    /// also punch holes into the file. A hole gives memory back: the next access must get new
     /// memory, or a SIGBUS where there is none. From here on the kernel refuses holes and new
     /// writable mappings to every process, this one included. Holes that were punched before are
     /// filled.
     ///
     /// The seal is as old as Linux 5.1. Where the host gives huge pages to all shared memory
-    /// (`shmem_enabled` is `always`), pages beyond the end are counted, too, and the memory is
+    /// (`shmem_enabled` is `always`), pages beyond the end are counted, too. The memory is then
     /// reserved anew, which takes longer.
     ///
     /// # Errors

@@ -174,7 +174,9 @@ impl Segment {
     /// See [`Segment`].
     pub fn attach(kind: u32, name: &[u8], file: Option<OwnedFd>, capacity: usize) -> Result<Region, SegmentError> {
         let [backend, wakeup, 0, 0] = kind.to_le_bytes() else { return Err(UNKNOWN) };
-        let (Some(backend), Some(wakeup)) = (Backend::from_number(backend), Wakeup::from_number(wakeup)) else { return Err(UNKNOWN) };
+        let (Some(backend), Some(wakeup)) = (Backend::from_number(backend), Wakeup::from_number(wakeup)) else {
+            return Err(UNKNOWN);
+        };
         Segment::check(backend, wakeup)?;
         match (backend, file) {
             (Backend::Memfd, Some(file)) if name.is_empty() => Region::from_attached(memfd::attach(file, capacity)?, wakeup, 0),

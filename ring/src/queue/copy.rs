@@ -1,10 +1,9 @@
 //! Copies payload between private memory and slots.
 //!
 //! Small payloads go word by word, through relaxed atomics: right on every target, and quick. Long
-//! runs are another matter. Before a store can go into a line that the peer has read last, the
-//! processor must ask for the line, only to overwrite it from end to end. The processor's string
-//! copy knows that it writes whole lines and does not ask, which makes it several times as fast
-//! between two processors.
+//! runs are another matter. The processor must ask for a line that the peer has read last before a
+//! store can go into it, only to overwrite it all. The processor's string copy knows that it writes
+//! whole lines and does not ask, which makes it several times as fast between two processors.
 //!
 //! # Why assembly
 //!

@@ -21,7 +21,7 @@
 //! - A word that an earlier lap left is recognised as old by its serial.
 //! - An interior slot, inside a longer frame, holds payload at the place of the frame word. The
 //!   producer remembers such slots. It clears the word before it publishes the frame that ends
-//!   there: only then does the consumer learn that it will look at that slot next.
+//!   there. Only with that frame does the consumer learn that it will look at that slot next.
 //!
 //! Hence one slot always stays free behind the last frame, also behind a jump.
 //!
@@ -31,11 +31,11 @@
 //! slots. The frame before carries the flag `jump`, and both positions go on at the next lap. So an
 //! exchange of small messages stays in the nearest cache, however large the ring is.
 //!
-//! If the consumer stops just then, the frames that it has not consumed yet lie in the way of the
-//! new lap, which has space up to the first of them only. Then the producer puts a frame without
-//! payload, a skip, into the slot that was kept free. It goes on behind those frames: at the slot
-//! where the last jump left the lap before, which the consumer has kept in mind. So nearly all of
-//! the ring is there for a burst, whenever the burst comes.
+//! If the consumer stops just then, the frames that it has not consumed yet lie in the way. The new
+//! lap has space up to the first of them only. Then the producer puts a frame without payload, a
+//! skip, into the slot that was kept free. It goes on behind those frames: at the slot where the
+//! last jump left the lap before, which the consumer has kept in mind. So nearly all of the ring is
+//! there for a burst, whenever the burst comes.
 //!
 //! ```text
 //!   slot       0        h             n                                       slots
@@ -53,14 +53,19 @@
 //! # Messages
 //!
 //! A message is one frame or several. A `Sender` and a `Receiver` each belong to one thread at a
-//! time. A `Watch` sees what either waits for without owning it: a thread that sleeps must not keep
-//! the others from sending, or from taking over the watch.
+//! time. A `Watch` sees what either waits for without owning it. So a thread that sleeps does not
+//! keep others from sending, or from taking over the watch.
 //!
 //! # Files
 //!
-//! `frame` defines the frame word · `interior` remembers interior slots · `copy` copies payload ·
-//! `producer` puts frames in · `cursor` finds the next frame · `consumer` takes frames out ·
-//! `progress`, `sender` and `receiver` make messages of frames · `watch` sees and sleeps
+//! - `frame` defines the frame word.
+//! - `interior` remembers interior slots.
+//! - `copy` copies payload.
+//! - `producer` puts frames in.
+//! - `cursor` finds the next frame.
+//! - `consumer` takes frames out.
+//! - `progress`, `sender` and `receiver` make messages of frames.
+//! - `watch` sees what a side waits for, and sleeps.
 
 pub(crate) mod consumer;
 pub(crate) mod copy;

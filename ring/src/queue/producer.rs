@@ -35,8 +35,8 @@ pub(crate) struct Producer {
     jump_check: u64,
     /// The last jump, until the consumer is known to have made the same jump.
     jump: Option<Jump>,
-    /// Says whether so many frames were sent that a word in a slot outside the hot set, unused for
-    /// long, may seem to be of the future. Such words are cleared from then on.
+    /// Says whether words in slots outside the hot set, unused for long, may seem to be of the
+    /// future: so many frames were sent. Such words are cleared from then on.
     aged: bool,
     /// The slots whose first word holds payload.
     interior: InteriorSlots,
@@ -137,7 +137,7 @@ impl Producer {
     }
 
     /// Returns the bytes of the longest message that has space as soon as the consumer has consumed
-    /// everything, in frames as long as they may be.
+    /// everything. The frames of that message are as long as they may be.
     ///
     /// That holds although the consumer may not have published the last slots, and although a frame
     /// that takes fragments back may have to go first.
@@ -194,7 +194,7 @@ impl Producer {
         // The consumer is still in the lap before, so this lap is free but for what lies between
         // the consumer's position and the jump.
         if !jump.skipped {
-            // A skip is published only if the frame follows at once: a skip rings no doorbell of
+            // A skip is published only if the frame follows at once. A skip rings no doorbell of
             // its own, and a call that returns `false` has published nothing.
             if self.slot_index(jump.at).wrapping_add(count) >= self.slots {
                 return Ok(false);

@@ -36,7 +36,7 @@ pub(crate) fn check_file_size(bytes: usize) -> Result<(), SegmentError> {
 /// Has the kernel give the file all the memory that the file does not have yet.
 ///
 /// Signals are held back meanwhile. Older kernels stop at each signal and give back what they have
-/// reserved, so frequent signals would keep the call from ever coming to an end.
+/// reserved. Frequent signals would keep the call from ever coming to an end.
 pub(crate) fn reserve(file: impl AsFd, bytes: usize) -> Result<(), SegmentError> {
     let size = file_size(bytes)?;
     let before = SigSet::all().thread_swap_mask(SigmaskHow::SIG_SETMASK).map_err(os("hold signals back"))?;

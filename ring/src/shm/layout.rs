@@ -37,8 +37,8 @@
 //!                     120 bytes a pair of lines.
 //! ```
 //!
-//! A frame that needs more than 120 bytes goes on through the following slots, wraps at the end of
-//! the ring, and uses all 16 words of those slots.
+//! A frame that needs more than 120 bytes goes on through the following slots, and uses all their
+//! 16 words. It wraps at the end of the ring.
 //!
 //! - `more`: the message goes on in the next frame.
 //! - `jump`: the next frame is at the start of the ring's next lap.
@@ -184,7 +184,7 @@ impl EventBlock {
 
 /// Returns the slot at `position`: the low bits of the position are its index.
 #[inline]
-#[expect(clippy::indexing_slicing, reason = "a ring has a power of two of slots, at least one: masked, no position is out of bounds")]
+#[expect(clippy::indexing_slicing, reason = "a ring has a power of two of slots: masked, no position is out of bounds")]
 pub(crate) fn slot_at(slots: &[Slot], position: u64) -> &Slot {
     &slots[position as usize & slots.len().wrapping_sub(1)]
 }

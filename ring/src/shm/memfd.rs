@@ -20,8 +20,8 @@ use crate::shm::mapped::{Mapped, Unmap};
 
 /// The seals of a segment from the start: no process can change its size.
 const SEALS: SealFlag = SealFlag::F_SEAL_SHRINK.union(SealFlag::F_SEAL_GROW);
-/// The seals that a segment gets once both sides have mapped it: no process can map it anew for
-/// writing, nor take pages out of it.
+/// The seals that a segment gets once both sides have mapped it. No process can then map it anew
+/// for writing, nor take pages out of it.
 const FINAL_SEALS: SealFlag = SealFlag::F_SEAL_FUTURE_WRITE.union(SealFlag::F_SEAL_SEAL);
 
 /// The unit in which the memory of a file is counted, in bytes, whatever the size of a page.

@@ -25,8 +25,8 @@ const SHORTEST: Duration = Duration::from_micros(5);
 const WORTH_IT: Duration = Duration::from_micros(120);
 /// Looks at the ring between two looks at the clock, which costs as much as some twenty looks.
 const LOOKS_PER_CLOCK: u32 = 64;
-/// Looks before a yield, if another thread wanted the processor the last time: about as long as a
-/// call takes, in case both sides happen to run at once.
+/// Looks before a yield, if another thread wanted the processor the last time. They take about as
+/// long as a call, in case both sides happen to run at once.
 const LOOKS_WHEN_CONTENDED: u32 = 16;
 /// Yields of the processor in one wait. The peer is usually there after the first: every thread
 /// that is ready has had a turn.
@@ -136,7 +136,9 @@ impl Spin {
                 Yielded::Shared => {}
                 // The one leg by the clock that a wait has: two neighbours that come and go cannot
                 // keep it going.
-                Yielded::Alone if parallel => return self.spin_by_the_clock(start, false, deadline, done),
+                Yielded::Alone if parallel => {
+                    return self.spin_by_the_clock(start, false, deadline, done);
+                }
                 Yielded::Alone | Yielded::Lost => return false,
             }
         }

@@ -5,9 +5,9 @@
 //! other thread wants the processor, the yield returns at once.
 //!
 //! A yield is no good beside a thread that computes. The scheduler takes a yield as the wish to
-//! forgo the rest of the time slice, and the processor is gone for a slice or more, some
-//! milliseconds. A thread that sleeps instead is rewarded: the scheduler lets it run as soon as it
-//! is woken. So a yield that was that expensive bans yields for a growing number of waits.
+//! forgo the rest of the time slice. The processor is gone for a slice or more, some milliseconds.
+//! A thread that sleeps instead is rewarded: the scheduler lets it run as soon as it is woken. So a
+//! yield that was that expensive bans yields for a growing number of waits.
 
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
@@ -34,7 +34,7 @@ const LOST: Duration = Duration::from_millis(1);
 /// processor to others now and then, as it should.
 const SHORTEST_BAN: u32 = 1 << 5;
 /// The most waits that do without yields. Beside a process that computes, one or two exchanges in a
-/// thousand take a time slice even if no thread ever yields: one in eight thousand does not show.
+/// thousand take a time slice even if no thread ever yields. One in eight thousand does not show.
 const LONGEST_BAN: u32 = 1 << 13;
 /// So many yields without a loss halve the ban. Beside a process that computes, every second or
 /// third yield is a loss.

@@ -26,8 +26,8 @@
 //!
 //! A [`Sleeper::Driver`] stays asleep in the kernel while a [`Sleeper::Waiter`] of the same process
 //! takes over the watch. The waiter writes zero or its own mark into the word. When the waiter
-//! leaves, it writes the driver's mark again and looks at the ring. The mark is also the set of
-//! bits that the waker passes to the kernel, so only the thread whose mark is in the word is woken.
+//! leaves, it writes the driver's mark again and looks at the ring. The waker passes the mark to
+//! the kernel as a set of bits, so only the thread whose mark is in the word is woken.
 //!
 //! # What a hostile peer can do
 //!
@@ -110,7 +110,7 @@ impl<'a> Doorbell<'a> {
     /// kernel.
     ///
     /// If the answer is zero and the sleeper has not noticed by itself, the sleeper is on its way
-    /// into the kernel, and the caller must repeat.
+    /// into the kernel. Then the caller must repeat.
     pub(crate) fn wake_local(&self, sleeper: Sleeper) -> io::Result<usize> {
         // Relaxed: see `arm`. Only this sleeper's mark is cleared: another thread that has the
         // watch sleeps on, and the peer must find it.
@@ -119,8 +119,8 @@ impl<'a> Doorbell<'a> {
     }
 }
 
-/// Takes the doorbell in pieces, so that the doorbell of a side that does not sleep, which is
-/// nearly every one, never has to be in memory.
+/// Takes the doorbell in pieces, so that the doorbell of a side that does not sleep never has to be
+/// in memory. Nearly every doorbell is one of those.
 #[cold]
 fn ring_slowly(word: &AtomicU32, primitive: &Primitive, id: DoorbellId) -> io::Result<bool> {
     // Relaxed: see `Doorbell::arm`. The mark is cleared before the wake-up, so that a sleeper on

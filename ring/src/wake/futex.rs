@@ -1,9 +1,9 @@
 //! Waits on a word of memory that other processes share: the futex system call, without policy.
 //!
 //! This is the only file that looks at the errno of the call. The call always has the shared form,
-//! never `FUTEX_PRIVATE_FLAG`: two processes map the word at different addresses. Each waiter
-//! carries a set of bits, and a wake-up names the bits it means, so that two sleepers on one word
-//! can be told apart.
+//! never `FUTEX_PRIVATE_FLAG`: two processes map the word at different addresses. Each sleeper
+//! carries a set of bits, and a wake-up names the bits it means. Thus two sleepers on one word can
+//! be told apart.
 
 use std::io;
 use std::time::Instant;

@@ -1,8 +1,8 @@
 //! Wake-up primitive: a futex or an event. No code above this file knows which.
 //!
 //! Where the kernel has a futex, the futex does it all. Where the kernel has none, or the program
-//! does not want it, an event of the package `raw_sync` reaches the peer's process, and
-//! `event::proxy` does the rest.
+//! does not want it, an event of the package `raw_sync` reaches the peer's process. `event::proxy`
+//! does the rest.
 //!
 //! A doorbell needs three things, and both primitives provide them:
 //!

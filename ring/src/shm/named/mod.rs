@@ -51,8 +51,8 @@ pub(crate) fn create_under(name: &str, nonce: u64, capacity: usize) -> Result<(M
     check_file_size(bytes)?;
     let _streams = fill_streams().map_err(|source| SegmentError::Os { action: "open /dev/null", source })?;
     let mut shmem = ShmemConf::new().os_id(name).size(bytes).create().map_err(|error| from_package(error, "make a named segment"))?;
-    // The package must not remove the name: it would do so in any process that happens to drop a
-    // copy, and would not do so if the descriptor is 0.
+    // The package must not remove the name. It would do so in any process that happens to drop a
+    // copy, but not if the descriptor is 0.
     shmem.set_owner(false);
     let name = Name::new(nonce, name);
     let mapped = mapped(shmem, capacity)?;
@@ -85,8 +85,8 @@ const BAD_NAME: SegmentError = SegmentError::Foreign("its name is not one that t
 fn mapped(shmem: Shmem, capacity: usize) -> Result<Mapped, SegmentError> {
     let base = NonNull::new(shmem.as_ptr()).ok_or(SegmentError::Foreign("it is nowhere"))?;
     // SAFETY: the package has mapped whole pages, shared, readable and writable, at an address of
-    // the kernel's choice, with the length that was asked for or checked. The mapping stays until
-    // the package's value is dropped. All memory is reserved before the segment is shared.
+    // the kernel's choice. The length is the one that was asked for or checked. The mapping stays
+    // until the package's value is dropped. All memory is reserved before the segment is shared.
     unsafe { Mapped::new(base, capacity, Unmap::Package(ManuallyDrop::new(shmem))) }
 }
 

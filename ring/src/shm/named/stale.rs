@@ -113,7 +113,9 @@ fn remove_names_of_the_dead(this: &Creator) {
     let user = geteuid().as_raw();
     for entry in entries.flatten() {
         let name = entry.file_name();
-        let Some((name, creator)) = name.to_str().and_then(|name| Some((name, Creator::of_name(name)?))) else { continue };
+        let Some((name, creator)) = name.to_str().and_then(|name| Some((name, Creator::of_name(name)?))) else {
+            continue;
+        };
         if creator.namespaces != this.namespaces || creator == *this {
             continue;
         }

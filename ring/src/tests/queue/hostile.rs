@@ -209,13 +209,18 @@ fn step() -> impl Strategy<Value = Step> {
         1 => Just(Step::Look),
         1 => Just(Step::Abandon),
         1 => Just(Step::Close),
-        8 => (sizes().prop_map(|bytes| bytes & !7), kind).prop_map(|(bytes, kind)| Step::Push(bytes, kind)),
+        8 => (sizes().prop_map(|bytes| bytes & !7), kind)
+            .prop_map(|(bytes, kind)| Step::Push(bytes, kind)),
         4 => Just(Step::Pop),
-        2 => (ring(), shared_word(), value()).prop_map(|(ring, target, value)| Step::Store(ring, target, value)),
-        2 => (ring(), shared_word(), 0..64_u32).prop_map(|(ring, target, bit)| Step::Flip(ring, target, bit)),
+        2 => (ring(), shared_word(), value())
+            .prop_map(|(ring, target, value)| Step::Store(ring, target, value)),
+        2 => (ring(), shared_word(), 0..64_u32)
+            .prop_map(|(ring, target, bit)| Step::Flip(ring, target, bit)),
         2 => (-40..300_i64).prop_map(Step::Head),
-        1 => (0..64_usize, frame_bytes(), 0..8_u64, -3..3_i64).prop_map(|(slot, bytes, flags, ahead)| Step::Frame(slot, bytes, flags, ahead)),
-        1 => (frame_bytes(), 0..8_u64, -3..3_i64).prop_map(|(bytes, flags, ahead)| Step::Frames(bytes, flags, ahead)),
+        1 => (0..64_usize, frame_bytes(), 0..8_u64, -3..3_i64)
+            .prop_map(|(slot, bytes, flags, ahead)| Step::Frame(slot, bytes, flags, ahead)),
+        1 => (frame_bytes(), 0..8_u64, -3..3_i64)
+            .prop_map(|(bytes, flags, ahead)| Step::Frames(bytes, flags, ahead)),
         1 => (0..64_usize, 0..64_usize).prop_map(|(from, to)| Step::Copy(from, to)),
     ]
 }

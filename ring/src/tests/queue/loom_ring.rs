@@ -82,7 +82,7 @@ fn disguised(serial: u64) -> Vec<u64> {
 #[test]
 fn loom_the_inside_of_a_frame_is_cleared_before_it_is_looked_at() {
     explore(|| {
-        // Slot 1 and slot 0 are inside a frame in the first and in the second lap, and then hold
+        // Slot 1 and slot 0 are inside a frame in the first and in the second lap. Then they hold
         // what looks like frames 4 and 5.
         let expected: [&[u64]; 5] = [&disguised(4), &[22], &disguised(5), &[44], &[55]];
         receives(&expected, Region::heap(SLOTS), |region| {

@@ -115,7 +115,9 @@ fn a_position_outside_what_was_published() {
         head.store(position, Relaxed);
         match sender.send(&[1], 8) {
             Ok(progress) => assert!(allowed && (progress == Progress::Sent) == (position > 16), "position {position}: {progress:?}"),
-            Err(ChannelError::Misbehaved(Misbehaved::Position)) => assert!(!allowed, "position {position}"),
+            Err(ChannelError::Misbehaved(Misbehaved::Position)) => {
+                assert!(!allowed, "position {position}")
+            }
             Err(e) => panic!("position {position}: {e}"),
         }
     }
@@ -135,7 +137,9 @@ fn a_message_that_failed_half_way_is_not_gone_on_with() {
     for bytes in [0, 8, 20_000] {
         // A frame may still find space by the last position that made sense.
         match sender.send(&message(2, bytes), bytes) {
-            Ok(Progress::Sent) | Err(ChannelError::Misbehaved(Misbehaved::Position)) => assert!(!sender.is_under_way()),
+            Ok(Progress::Sent) | Err(ChannelError::Misbehaved(Misbehaved::Position)) => {
+                assert!(!sender.is_under_way())
+            }
             other => panic!("{bytes} bytes: {other:?}"),
         }
     }

@@ -102,9 +102,13 @@ impl Run {
         let came = self.receiver.receive(&mut self.buffer).expect("the sender is honest");
         assert!(came.is_none() || seen, "a message came that the watch does not see");
         match (came, self.queue.pop_front()) {
-            (Some(bytes), Some((expected, words))) => assert_eq!((bytes, &self.buffer), (expected, &words)),
+            (Some(bytes), Some((expected, words))) => {
+                assert_eq!((bytes, &self.buffer), (expected, &words))
+            }
             (None, None) => assert!(!self.theirs.has_come(self.receiver.next_frame())),
-            (came, expected) => panic!("received {came:?} bytes, expected {:?}", expected.map(|(bytes, _)| bytes)),
+            (came, expected) => {
+                panic!("received {came:?} bytes, expected {:?}", expected.map(|(bytes, _)| bytes))
+            }
         }
         came.is_some()
     }

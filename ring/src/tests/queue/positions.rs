@@ -93,7 +93,7 @@ fn nearly_all_of_the_ring_is_there_for_a_burst_at_any_moment() {
                 // Once round the hot set, what the consumer had not published, and the slot that is
                 // kept free.
                 let least = (slots - slots.min(2 * 32) - 16 - 2 * each) / each;
-                assert!(sent as usize >= least, "{sent} frames of {bytes} bytes in {slots} slots, after {quiet}; {least} would do");
+                assert!(sent as usize >= least, "{sent} frames of {bytes} bytes in {slots} slots after {quiet}: not {least}");
                 for i in 0..sent {
                     words.clear();
                     assert_eq!(pop(&mut consumer, &mut words).bytes(), bytes);

@@ -91,7 +91,9 @@ fn a_name_that_is_taken_is_refused() {
     let name = name_of(&segment);
     let before = fs::read(path_of(name)).unwrap();
     match named::create_under(name, 1, CAPACITY).map(drop) {
-        Err(SegmentError::Os { source, .. }) => assert_eq!(source.raw_os_error(), Some(libc::EEXIST)),
+        Err(SegmentError::Os { source, .. }) => {
+            assert_eq!(source.raw_os_error(), Some(libc::EEXIST))
+        }
         other => panic!("{other:?}"),
     }
     assert_eq!(fs::read(path_of(name)).unwrap(), before, "what is there is left as it was");
@@ -165,8 +167,8 @@ fn a_size_beyond_the_limit_for_files_is_an_error_and_no_signal() {
     role_in_a_copy("limit").map_or_else(|| panic!("no copy"), |(status, said)| assert!(status.success(), "{status}: {said}"));
 }
 
-/// A file system of its own of 64 KiB, which is full before the segment is complete, is an error,
-/// and not a SIGBUS at the first touch.
+/// The file system has 64 KiB, and is full before the segment is complete. That is an error, and
+/// not a SIGBUS at the first touch.
 #[test]
 fn a_full_dev_shm_is_an_error_and_no_signal() {
     if !nix::unistd::geteuid().is_root() {
@@ -203,7 +205,9 @@ fn a_copy_that_plays_a_role() {
             use nix::sys::resource::{Resource, setrlimit};
             setrlimit(Resource::RLIMIT_FSIZE, 8192, 8192).unwrap();
             match Segment::create(Backend::Named, Wakeup::Futex, CAPACITY) {
-                Err(SegmentError::Os { source, .. }) => assert_eq!(source.raw_os_error(), Some(libc::EFBIG)),
+                Err(SegmentError::Os { source, .. }) => {
+                    assert_eq!(source.raw_os_error(), Some(libc::EFBIG))
+                }
                 other => panic!("{other:?}"),
             }
         }
@@ -212,7 +216,9 @@ fn a_copy_that_plays_a_role() {
             assert!(mounted.expect("mount is there").success());
             let full = Segment::create(Backend::Named, Wakeup::Futex, 1 << 20);
             match full {
-                Err(SegmentError::Os { source, .. }) => assert_eq!(source.raw_os_error(), Some(libc::ENOSPC)),
+                Err(SegmentError::Os { source, .. }) => {
+                    assert_eq!(source.raw_os_error(), Some(libc::ENOSPC))
+                }
                 other => panic!("{other:?}"),
             }
             assert_eq!(fs::read_dir("/dev/shm").unwrap().count(), 0, "nothing is left behind");

@@ -76,7 +76,9 @@ impl Run {
             assert!(!receiver_sleeps || !sender_sleeps, "both sleep in turn {turn}");
             if self.numbers.below(16) < self.receives && !receiver_sleeps {
                 match receiver.receive(&mut buffer).expect("an honest sender") {
-                    Some(bytes) => assert_eq!(Some((bytes, buffer.clone())), sent.pop_front(), "turn {turn}"),
+                    Some(bytes) => {
+                        assert_eq!(Some((bytes, buffer.clone())), sent.pop_front(), "turn {turn}")
+                    }
                     None => {
                         watch.arm(Sleeper::Driver);
                         receiver_sleeps = !watch.has_come(receiver.next_frame());

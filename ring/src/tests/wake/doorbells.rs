@@ -64,7 +64,7 @@ fn no_thread_sleeps_on_a_doorbell_that_was_rung_or_taken_over() {
     doorbell.arm(Sleeper::Waiter);
     assert!(doorbell.sleep(Sleeper::Driver, None).unwrap(), "another's mark");
     assert!(doorbell.ring().unwrap());
-    assert!(doorbell.sleep(Sleeper::Waiter, None).unwrap(), "pending_marks");
+    assert!(doorbell.sleep(Sleeper::Waiter, None).unwrap(), "rung");
 }
 
 #[test]

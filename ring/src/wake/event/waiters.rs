@@ -59,7 +59,9 @@ impl Waiters {
         loop {
             let timed_out;
             (queue, timed_out) = self.sleep(queue, deadline);
-            let Some((at, ours)) = queue.entries.iter().enumerate().find(|(_, e)| e.id == id) else { return WaitEnd::Recheck };
+            let Some((at, ours)) = queue.entries.iter().enumerate().find(|(_, e)| e.id == id) else {
+                return WaitEnd::Recheck;
+            };
             let woken = ours.woken;
             if woken || timed_out {
                 queue.entries.swap_remove(at);
