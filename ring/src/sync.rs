@@ -46,7 +46,13 @@ pub(crate) mod atomic {
         pub(crate) fn fetch_or(&self, value: u32, ordering: Ordering) -> u32 {
             self.0.fetch_or(value, ordering)
         }
-        pub(crate) fn compare_exchange(&self, current: u32, new: u32, success: Ordering, failure: Ordering) -> Result<u32, u32> {
+        pub(crate) fn compare_exchange(
+            &self,
+            current: u32,
+            new: u32,
+            success: Ordering,
+            failure: Ordering,
+        ) -> Result<u32, u32> {
             self.0.compare_exchange(current, new, success, failure)
         }
     }

@@ -34,7 +34,10 @@ pub struct Region {
 
 impl fmt::Debug for Region {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Region").field("capacity", &size_of_val(self.slots(0))).field("primitive", &self.primitive).finish()
+        f.debug_struct("Region")
+            .field("capacity", &size_of_val(self.slots(0)))
+            .field("primitive", &self.primitive)
+            .finish()
     }
 }
 
@@ -126,7 +129,11 @@ impl Region {
 
     /// Makes a region over memory that this side, the parent, has made.
     #[cfg(not(loom))]
-    pub(crate) fn from_created(mapped: Mapped, wakeup: Wakeup, nonce: u64) -> Result<Region, SegmentError> {
+    pub(crate) fn from_created(
+        mapped: Mapped,
+        wakeup: Wakeup,
+        nonce: u64,
+    ) -> Result<Region, SegmentError> {
         let memory = Arc::new(Memory::Mapped(mapped));
         let region = Region { primitive: Primitive::new(wakeup, &memory, Side::Parent)?, memory };
         // Last: with the header the segment is complete.
@@ -140,7 +147,11 @@ impl Region {
 
     /// Makes a region over memory that the parent has made.
     #[cfg(not(loom))]
-    pub(crate) fn from_attached(mapped: Mapped, wakeup: Wakeup, nonce: u64) -> Result<Region, SegmentError> {
+    pub(crate) fn from_attached(
+        mapped: Mapped,
+        wakeup: Wakeup,
+        nonce: u64,
+    ) -> Result<Region, SegmentError> {
         mapped.check(nonce, wakeup.word())?;
         let memory = Arc::new(Memory::Mapped(mapped));
         Ok(Region { primitive: Primitive::new(wakeup, &memory, Side::Worker)?, memory })
@@ -156,7 +167,11 @@ impl Region {
     ///
     /// The error of the system for the copy.
     #[cfg(not(loom))]
-    pub fn set_peer_liveness(&self, process: Option<BorrowedFd<'_>>, lifeline: BorrowedFd<'_>) -> std::io::Result<()> {
+    pub fn set_peer_liveness(
+        &self,
+        process: Option<BorrowedFd<'_>>,
+        lifeline: BorrowedFd<'_>,
+    ) -> std::io::Result<()> {
         self.primitive.set_peer_liveness(process, lifeline)
     }
 
@@ -201,11 +216,19 @@ impl Region {
 
     #[inline]
     pub(crate) fn data_doorbell(&self, ring: usize) -> Doorbell<'_> {
-        Doorbell::new(&self.control(ring).data_doorbell.word, &self.primitive, DoorbellId::data(ring))
+        Doorbell::new(
+            &self.control(ring).data_doorbell.word,
+            &self.primitive,
+            DoorbellId::data(ring),
+        )
     }
 
     #[inline]
     pub(crate) fn space_doorbell(&self, ring: usize) -> Doorbell<'_> {
-        Doorbell::new(&self.control(ring).space_doorbell.word, &self.primitive, DoorbellId::space(ring))
+        Doorbell::new(
+            &self.control(ring).space_doorbell.word,
+            &self.primitive,
+            DoorbellId::space(ring),
+        )
     }
 }

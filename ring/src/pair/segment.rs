@@ -98,7 +98,11 @@ impl Segment {
     /// # Examples
     ///
     /// See [`Segment`].
-    pub fn create(backend: Backend, wakeup: Wakeup, capacity: usize) -> Result<(Region, Segment), SegmentError> {
+    pub fn create(
+        backend: Backend,
+        wakeup: Wakeup,
+        capacity: usize,
+    ) -> Result<(Region, Segment), SegmentError> {
         match backend {
             Backend::Memfd => {
                 let (mapped, file) = memfd::create(capacity)?;
@@ -123,8 +127,12 @@ impl Segment {
     /// [`SegmentError::FeatureMissing`] if it was not.
     pub fn check(backend: Backend, wakeup: Wakeup) -> Result<(), SegmentError> {
         match (backend, wakeup) {
-            (Backend::Named, _) if !cfg!(feature = "named") => Err(SegmentError::FeatureMissing("named")),
-            (_, Wakeup::Event) if !cfg!(feature = "raw-sync") => Err(SegmentError::FeatureMissing("raw-sync")),
+            (Backend::Named, _) if !cfg!(feature = "named") => {
+                Err(SegmentError::FeatureMissing("named"))
+            }
+            (_, Wakeup::Event) if !cfg!(feature = "raw-sync") => {
+                Err(SegmentError::FeatureMissing("raw-sync"))
+            }
             _ => Ok(()),
         }
     }
@@ -172,14 +180,23 @@ impl Segment {
     /// # Examples
     ///
     /// See [`Segment`].
-    pub fn attach(kind: u32, name: &[u8], file: Option<OwnedFd>, capacity: usize) -> Result<Region, SegmentError> {
+    pub fn attach(
+        kind: u32,
+        name: &[u8],
+        file: Option<OwnedFd>,
+        capacity: usize,
+    ) -> Result<Region, SegmentError> {
         let [backend, wakeup, 0, 0] = kind.to_le_bytes() else { return Err(UNKNOWN) };
-        let (Some(backend), Some(wakeup)) = (Backend::from_number(backend), Wakeup::from_number(wakeup)) else {
+        let (Some(backend), Some(wakeup)) =
+            (Backend::from_number(backend), Wakeup::from_number(wakeup))
+        else {
             return Err(UNKNOWN);
         };
         Segment::check(backend, wakeup)?;
         match (backend, file) {
-            (Backend::Memfd, Some(file)) if name.is_empty() => Region::from_attached(memfd::attach(file, capacity)?, wakeup, 0),
+            (Backend::Memfd, Some(file)) if name.is_empty() => {
+                Region::from_attached(memfd::attach(file, capacity)?, wakeup, 0)
+            }
             #[cfg(feature = "named")]
             (Backend::Named, None) => {
                 let (mapped, nonce) = named::attach(name, capacity)?;
@@ -211,4 +228,5 @@ impl Segment {
 /// The longest [`name`](Segment::name), in bytes.
 pub const MAX_NAME: usize = 128;
 
-const UNKNOWN: SegmentError = SegmentError::Foreign("its kind is not known, or what was sent with it is not what it takes");
+const UNKNOWN: SegmentError =
+    SegmentError::Foreign("its kind is not known, or what was sent with it is not what it takes");

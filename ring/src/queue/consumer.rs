@@ -40,7 +40,11 @@ impl Consumer {
     #[cfg(all(test, not(loom)))]
     pub(crate) fn starting_at(region: Region, ring: usize, position: u64, serial: u64) -> Consumer {
         let new = Consumer::new(region, ring);
-        Consumer { cursor: Cursor { head: position, serial, ..new.cursor }, published: position, ..new }
+        Consumer {
+            cursor: Cursor { head: position, serial, ..new.cursor },
+            published: position,
+            ..new
+        }
     }
 
     fn period(&self) -> u64 {
@@ -110,10 +114,15 @@ impl Consumer {
         for _ in 0..most {
             let Ok(Some(word)) = peek(slots, lookahead.cursor.next_frame()) else { return true };
             let (start, bytes, frame) = (lookahead.cursor.head, length(word), Frame(word));
-            if bytes > max_frame_bytes(self.slots) || lookahead.cursor.step(word, bytes, self.slots).is_err() {
+            if bytes > max_frame_bytes(self.slots)
+                || lookahead.cursor.step(word, bytes, self.slots).is_err()
+            {
                 return true;
             }
-            if frame.kind() == FrameKind::Last && !lookahead.mid_message && bytes == words.saturating_mul(8) {
+            if frame.kind() == FrameKind::Last
+                && !lookahead.mid_message
+                && bytes == words.saturating_mul(8)
+            {
                 into.clear();
                 load_words(slots, start, words, &mut into);
                 see(&into);
@@ -130,7 +139,9 @@ impl Consumer {
     /// Says that the producer puts in no more frames. What is there is less than two laps,
     /// including the rest of a lap that a jump has left.
     pub(crate) fn expect_end(&mut self) {
-        self.end.get_or_insert(self.cursor.head.wrapping_add(self.slots.wrapping_mul(2)).wrapping_add(self.period()));
+        self.end.get_or_insert(
+            self.cursor.head.wrapping_add(self.slots.wrapping_mul(2)).wrapping_add(self.period()),
+        );
     }
 
     /// Returns `true` if the producer said that nothing follows. Look for frames once more after

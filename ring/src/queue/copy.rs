@@ -80,12 +80,16 @@ fn load_each(slots: &[Slot], start: u64, count: usize, into: &mut Vec<u64>) {
     let first = count.min(SLOT_WORDS - 1);
     // Relaxed throughout: ordered by the Acquire load of the frame word. If a hostile producer
     // changes the words meanwhile, the copy is rubbish, but it is private.
-    into.extend(slot_at(slots, start).payload().iter().take(first).map(|w| w.load(Ordering::Relaxed)));
+    into.extend(
+        slot_at(slots, start).payload().iter().take(first).map(|w| w.load(Ordering::Relaxed)),
+    );
     let mut left = count.wrapping_sub(first);
     let mut position = start.wrapping_add(1);
     while left > 0 {
         let here = left.min(SLOT_WORDS);
-        into.extend(slot_at(slots, position).words.iter().take(here).map(|w| w.load(Ordering::Relaxed)));
+        into.extend(
+            slot_at(slots, position).words.iter().take(here).map(|w| w.load(Ordering::Relaxed)),
+        );
         left = left.wrapping_sub(here);
         position = position.wrapping_add(1);
     }
@@ -107,9 +111,12 @@ mod string {
     /// Returns the words of a ring that follow the frame word at position `start`: up to the end of
     /// the ring, and from its start.
     fn runs(slots: &[Slot], start: u64, count: usize) -> [&[AtomicU64]; 2] {
-        let at = (start as usize & slots.len().wrapping_sub(1)).wrapping_mul(SLOT_WORDS).wrapping_add(1);
+        let at =
+            (start as usize & slots.len().wrapping_sub(1)).wrapping_mul(SLOT_WORDS).wrapping_add(1);
         // SAFETY: a slot is nothing but `SLOT_WORDS` such words: `layout` asserts its size.
-        let words = unsafe { std::slice::from_raw_parts(slots.as_ptr().cast::<AtomicU64>(), size_of_val(slots) / 8) };
+        let words = unsafe {
+            std::slice::from_raw_parts(slots.as_ptr().cast::<AtomicU64>(), size_of_val(slots) / 8)
+        };
         // In bounds: the start is masked, and no frame has more words than half of the ring.
         let (before, behind) = words.split_at(at);
         let first = count.min(behind.len());

@@ -72,7 +72,10 @@ pub(crate) fn peek(slots: &[Slot], expected: NextFrame) -> Result<Option<u64>, M
     // A word of zero was never written, or was cleared. A serial that is behind was left over from
     // an earlier lap. Until the serials have gone round once, which takes weeks at full speed,
     // there is no doubt what is behind.
-    let behind =
-        if expected.wrapped { expected.serial.wrapping_sub(serial) & SERIAL_MASK <= SERIAL_MASK / 2 } else { serial < expected.serial };
+    let behind = if expected.wrapped {
+        expected.serial.wrapping_sub(serial) & SERIAL_MASK <= SERIAL_MASK / 2
+    } else {
+        serial < expected.serial
+    };
     if word == 0 || behind { Ok(None) } else { Err(Misbehaved::Serial) }
 }

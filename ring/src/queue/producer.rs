@@ -4,7 +4,8 @@ use crate::error::Misbehaved;
 use crate::pair::region::Region;
 use crate::queue::copy::{store_bytes, store_words};
 use crate::queue::frame::{
-    FrameKind, HOT_SLOTS, JUMP, SERIAL_MASK, SERIAL_SHIFT, max_frame_bytes, max_frame_slots, period, reached, serial_after, slots_of,
+    FrameKind, HOT_SLOTS, JUMP, SERIAL_MASK, SERIAL_SHIFT, max_frame_bytes, max_frame_slots,
+    period, reached, serial_after, slots_of,
 };
 use crate::queue::interior::InteriorSlots;
 use crate::shm::layout::{SLOT_BYTES, Slot, slot_at};
@@ -67,7 +68,14 @@ impl Producer {
     pub(crate) fn starting_at(region: Region, ring: usize, position: u64, serial: u64) -> Producer {
         let new = Producer::new(region, ring);
         let aged = serial > SERIAL_MASK / 4;
-        Producer { tail: position, head: position, serial, jump_check: Self::first_jump_check(new.slots, position), aged, ..new }
+        Producer {
+            tail: position,
+            head: position,
+            serial,
+            jump_check: Self::first_jump_check(new.slots, position),
+            aged,
+            ..new
+        }
     }
 
     fn first_jump_check(slots: u64, lap_start: u64) -> u64 {
@@ -84,19 +92,33 @@ impl Producer {
     /// `words` hold `bytes` bytes, at most [`max_frame_bytes`](Self::max_frame_bytes). What the
     /// last word holds beyond them is sent, too, so it must be zero.
     #[inline]
-    pub(crate) fn push(&mut self, words: &[u64], bytes: usize, kind: FrameKind) -> Result<bool, Misbehaved> {
+    pub(crate) fn push(
+        &mut self,
+        words: &[u64],
+        bytes: usize,
+        kind: FrameKind,
+    ) -> Result<bool, Misbehaved> {
         debug_assert_eq!(words.len(), bytes.div_ceil(8));
         self.push_with(bytes, kind, |slots, start| store_words(slots, start, words))
     }
 
     /// Publishes one frame as [`push`](Self::push) does, for a payload that lies anywhere.
-    pub(crate) fn push_bytes(&mut self, payload: &[u8], kind: FrameKind) -> Result<bool, Misbehaved> {
+    pub(crate) fn push_bytes(
+        &mut self,
+        payload: &[u8],
+        kind: FrameKind,
+    ) -> Result<bool, Misbehaved> {
         self.push_with(payload.len(), kind, |slots, start| store_bytes(slots, start, payload))
     }
 
     /// Publishes one frame as [`push`](Self::push) does, for a payload that `store` writes.
     #[inline]
-    fn push_with(&mut self, bytes: usize, kind: FrameKind, store: impl FnOnce(&[Slot], u64)) -> Result<bool, Misbehaved> {
+    fn push_with(
+        &mut self,
+        bytes: usize,
+        kind: FrameKind,
+        store: impl FnOnce(&[Slot], u64),
+    ) -> Result<bool, Misbehaved> {
         debug_assert!(bytes <= self.max_frame_bytes());
         let count = slots_of(bytes);
         if !self.has_space(count)? {
@@ -143,7 +165,10 @@ impl Producer {
     /// that takes fragments back may have to go first.
     pub(crate) fn most_at_once(&self) -> usize {
         let slots = self.slots.saturating_sub(period(self.slots)).saturating_sub(1);
-        let (whole, rest) = (slots.checked_div(max_frame_slots(self.slots)), slots.checked_rem(max_frame_slots(self.slots)));
+        let (whole, rest) = (
+            slots.checked_div(max_frame_slots(self.slots)),
+            slots.checked_rem(max_frame_slots(self.slots)),
+        );
         let rest = (rest.unwrap_or(0) as usize).saturating_mul(SLOT_BYTES).saturating_sub(8);
         (whole.unwrap_or(0) as usize).saturating_mul(self.max_frame_bytes()).saturating_add(rest)
     }
@@ -200,7 +225,11 @@ impl Producer {
                 return Ok(false);
             }
             self.jump = Some(Jump { skipped: true, ..jump });
-            self.publish(self.tail, lap.wrapping_add(self.slot_index(jump.at)), FrameKind::Skip.flags());
+            self.publish(
+                self.tail,
+                lap.wrapping_add(self.slot_index(jump.at)),
+                FrameKind::Skip.flags(),
+            );
         }
         Ok(self.tail.wrapping_sub(lap).wrapping_add(count) < self.slots)
     }

@@ -27,7 +27,15 @@ impl Receiver {
         let ring = side.incoming();
         let consumer = Consumer::new(region.clone(), ring);
         let lookahead = consumer.start_lookahead(false);
-        Receiver { consumer, lookahead, region: region.clone(), ring, partial: Vec::new(), max_message, wakeups: 0 }
+        Receiver {
+            consumer,
+            lookahead,
+            region: region.clone(),
+            ring,
+            partial: Vec::new(),
+            max_message,
+            wakeups: 0,
+        }
     }
 
     /// Takes the next complete message, if there is one, into `message`, whose former content is
@@ -64,7 +72,11 @@ impl Receiver {
     /// Goes on with a message of several frames. The frame `taken` is in `message`, and all others
     /// are in `partial`.
     #[cold]
-    fn receive_fragments(&mut self, taken: Option<Frame>, message: &mut Vec<u64>) -> Result<Option<usize>, ChannelError> {
+    fn receive_fragments(
+        &mut self,
+        taken: Option<Frame>,
+        message: &mut Vec<u64>,
+    ) -> Result<Option<usize>, ChannelError> {
         let mut passed = 0;
         let mut taken = taken;
         loop {
@@ -112,7 +124,8 @@ impl Receiver {
     #[inline]
     fn ring_doorbell(&mut self, frame: Frame) -> Result<(), ChannelError> {
         if frame.made_space() {
-            self.wakeups = self.wakeups.wrapping_add(self.region.space_doorbell(self.ring).ring()?.into());
+            self.wakeups =
+                self.wakeups.wrapping_add(self.region.space_doorbell(self.ring).ring()?.into());
         }
         Ok(())
     }
@@ -124,7 +137,11 @@ impl Receiver {
 
     /// Adds a received frame to the fragments so far. Returns the length of the message if the
     /// frame ends it.
-    fn assemble(&mut self, frame: Frame, message: &mut Vec<u64>) -> Result<Option<usize>, ChannelError> {
+    fn assemble(
+        &mut self,
+        frame: Frame,
+        message: &mut Vec<u64>,
+    ) -> Result<Option<usize>, ChannelError> {
         if frame.kind() == FrameKind::Abort {
             self.partial = Vec::new();
             message.clear();
@@ -136,7 +153,9 @@ impl Receiver {
         let bytes = frame.bytes();
         // The words of this frame are the last of `partial`. The length of a vector in memory is no
         // number from the peer, so nothing wraps.
-        let total = self.check_size(self.partial.len().wrapping_sub(bytes.div_ceil(8)).wrapping_mul(8).wrapping_add(bytes))?;
+        let total = self.check_size(
+            self.partial.len().wrapping_sub(bytes.div_ceil(8)).wrapping_mul(8).wrapping_add(bytes),
+        )?;
         if frame.kind() == FrameKind::Last {
             *message = std::mem::take(&mut self.partial);
             return Ok(Some(total));
@@ -153,7 +172,8 @@ impl Receiver {
     ///
     /// [`ChannelError::Wakeup`] if the wake-up failed.
     pub fn close(&mut self) -> Result<(), ChannelError> {
-        self.wakeups = self.wakeups.wrapping_add(self.region.space_doorbell(self.ring).ring()?.into());
+        self.wakeups =
+            self.wakeups.wrapping_add(self.region.space_doorbell(self.ring).ring()?.into());
         Ok(())
     }
 

@@ -27,7 +27,14 @@ impl Sender {
     /// Makes the sender of `side`. Make only one.
     pub fn new(region: &Region, side: Side) -> Sender {
         let ring = side.outgoing();
-        Sender { producer: Producer::new(region.clone(), ring), region: region.clone(), ring, published: 0, abort: false, wakeups: 0 }
+        Sender {
+            producer: Producer::new(region.clone(), ring),
+            region: region.clone(),
+            ring,
+            published: 0,
+            abort: false,
+            wakeups: 0,
+        }
     }
 
     /// Publishes as much of a message as there is space for, and wakes the receiver if it sleeps.
@@ -86,7 +93,10 @@ impl Sender {
             // second one.
             let (left, is_last_part) = match first.get(self.published..) {
                 Some(left) if !left.is_empty() || second.is_empty() => (left, second.is_empty()),
-                _ => (second.get(self.published.wrapping_sub(first.len())..).unwrap_or_default(), true),
+                _ => (
+                    second.get(self.published.wrapping_sub(first.len())..).unwrap_or_default(),
+                    true,
+                ),
             };
             let (part, kind) = match left.split_at_checked(fragment) {
                 Some((part, [_, ..])) => (part, FrameKind::More),
@@ -150,7 +160,8 @@ impl Sender {
 
     #[inline]
     fn ring_doorbell(&mut self) -> Result<(), ChannelError> {
-        self.wakeups = self.wakeups.wrapping_add(self.region.data_doorbell(self.ring).ring()?.into());
+        self.wakeups =
+            self.wakeups.wrapping_add(self.region.data_doorbell(self.ring).ring()?.into());
         Ok(())
     }
 }

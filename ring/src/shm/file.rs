@@ -23,13 +23,15 @@ pub(crate) fn check_capacity(capacity: usize) -> Result<(), SegmentError> {
 }
 
 pub(crate) fn file_size(bytes: usize) -> Result<libc::off_t, SegmentError> {
-    libc::off_t::try_from(bytes).map_err(|_| SegmentError::Foreign("its size exceeds what a file can have"))
+    libc::off_t::try_from(bytes)
+        .map_err(|_| SegmentError::Foreign("its size exceeds what a file can have"))
 }
 
 /// Refuses a size beyond the limit for files. Beyond that limit the kernel does not only refuse: it
 /// sends SIGXFSZ, which ends the process.
 pub(crate) fn check_file_size(bytes: usize) -> Result<(), SegmentError> {
-    let (limit, _) = getrlimit(Resource::RLIMIT_FSIZE).map_err(os("read the limit of the size of files"))?;
+    let (limit, _) =
+        getrlimit(Resource::RLIMIT_FSIZE).map_err(os("read the limit of the size of files"))?;
     if bytes as u64 > limit { Err(os("size the memory file")(nix::Error::EFBIG)) } else { Ok(()) }
 }
 
@@ -39,7 +41,8 @@ pub(crate) fn check_file_size(bytes: usize) -> Result<(), SegmentError> {
 /// reserved. Frequent signals would keep the call from ever coming to an end.
 pub(crate) fn reserve(file: impl AsFd, bytes: usize) -> Result<(), SegmentError> {
     let size = file_size(bytes)?;
-    let before = SigSet::all().thread_swap_mask(SigmaskHow::SIG_SETMASK).map_err(os("hold signals back"))?;
+    let before =
+        SigSet::all().thread_swap_mask(SigmaskHow::SIG_SETMASK).map_err(os("hold signals back"))?;
     let reserved = fallocate(file, FallocateFlags::empty(), 0, size);
     before.thread_set_mask().map_err(os("let signals through again"))?;
     reserved.map_err(os("reserve the shared memory"))

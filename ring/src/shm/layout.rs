@@ -184,7 +184,10 @@ impl EventBlock {
 
 /// Returns the slot at `position`: the low bits of the position are its index.
 #[inline]
-#[expect(clippy::indexing_slicing, reason = "a ring has a power of two of slots: masked, no position is out of bounds")]
+#[expect(
+    clippy::indexing_slicing,
+    reason = "a ring has a power of two of slots: masked, no position is out of bounds"
+)]
 pub(crate) fn slot_at(slots: &[Slot], position: u64) -> &Slot {
     &slots[position as usize & slots.len().wrapping_sub(1)]
 }
@@ -230,7 +233,12 @@ const _: () = {
     assert!(size_of::<HeaderWords>() <= CONTROL_OFFSET[0]);
     assert!(CONTROL_OFFSET[0] + size_of::<Control>() <= CONTROL_OFFSET[1]);
     assert!(CONTROL_OFFSET[1] + size_of::<Control>() <= EVENTS_OFFSET);
-    assert!(size_of::<EventBlock>() == 1024 && EVENTS_OFFSET.is_multiple_of(align_of::<EventBlock>()));
-    assert!(std::mem::offset_of!(EventBlock, events) == 0 && std::mem::offset_of!(EventBlock, pending_marks) == 512);
+    assert!(
+        size_of::<EventBlock>() == 1024 && EVENTS_OFFSET.is_multiple_of(align_of::<EventBlock>())
+    );
+    assert!(
+        std::mem::offset_of!(EventBlock, events) == 0
+            && std::mem::offset_of!(EventBlock, pending_marks) == 512
+    );
     assert!(EVENTS_OFFSET + size_of::<EventBlock>() <= SLOTS_OFFSET);
 };

@@ -50,7 +50,11 @@ impl Mapped {
     /// # Safety
     ///
     /// The invariants above hold, for this process.
-    pub(crate) unsafe fn new(base: NonNull<u8>, capacity: usize, unmap: Unmap) -> Result<Mapped, SegmentError> {
+    pub(crate) unsafe fn new(
+        base: NonNull<u8>,
+        capacity: usize,
+        unmap: Unmap,
+    ) -> Result<Mapped, SegmentError> {
         let mapped = Mapped { base, capacity, owner: std::process::id(), unmap };
         // A child of a plain fork(2) has no business in these rings.
         // SAFETY: the range is the mapping.
@@ -85,7 +89,8 @@ impl Mapped {
     /// `wakeup` is the wake-up primitive as `Header::wakeup` describes it.
     pub(crate) fn check(&self, nonce: u64, wakeup: u64) -> Result<(), SegmentError> {
         // Acquire: pairs with the Release in `publish`.
-        let words: [u64; HEADER_WORDS] = self.header().words.each_ref().map(|word| word.load(Ordering::Acquire));
+        let words: [u64; HEADER_WORDS] =
+            self.header().words.each_ref().map(|word| word.load(Ordering::Acquire));
         let header: Header = bytemuck::cast(words);
         if header.magic != MAGIC {
             return Err(SegmentError::Foreign("its magic number is wrong"));
@@ -93,12 +98,15 @@ impl Mapped {
         if header.abi != ABI_VERSION {
             return Err(SegmentError::Abi { ours: ABI_VERSION, theirs: header.abi });
         }
-        let expected = (SLOT_BYTES as u32, self.capacity as u64, segment_bytes(self.capacity) as u64);
+        let expected =
+            (SLOT_BYTES as u32, self.capacity as u64, segment_bytes(self.capacity) as u64);
         if (header.slot_bytes, header.capacity, header.segment_bytes) != expected {
             return Err(SegmentError::Foreign("its geometry is not the announced one"));
         }
         if header.nonce != nonce {
-            return Err(SegmentError::Foreign("its nonce is not the announced one: another process has made it"));
+            return Err(SegmentError::Foreign(
+                "its nonce is not the announced one: another process has made it",
+            ));
         }
         if header.wakeup & 0xff != wakeup & 0xff {
             return Err(SegmentError::Foreign("it was made for another kind of wake-up"));
@@ -139,10 +147,13 @@ impl Mapped {
         assert!(ring < 2, "a segment has two rings");
         // SAFETY: with `ring` at most 1 the offset is within the mapping of
         // `segment_bytes(capacity)`.
-        let at = unsafe { self.base.add(SLOTS_OFFSET.wrapping_add(ring.wrapping_mul(self.capacity))) };
+        let at =
+            unsafe { self.base.add(SLOTS_OFFSET.wrapping_add(ring.wrapping_mul(self.capacity))) };
         // SAFETY: `capacity` bytes follow. They are aligned to 128, since offset and capacity are
         // multiples of 128, and are only accessed atomically.
-        unsafe { std::slice::from_raw_parts(at.cast::<Slot>().as_ptr(), self.capacity / SLOT_BYTES) }
+        unsafe {
+            std::slice::from_raw_parts(at.cast::<Slot>().as_ptr(), self.capacity / SLOT_BYTES)
+        }
     }
 }
 
@@ -155,7 +166,10 @@ impl Drop for Mapped {
             Unmap::Munmap => {
                 // SAFETY: the mapping belongs to self, and no reference into it outlives self.
                 let unmapped = unsafe { munmap(self.base.cast(), segment_bytes(self.capacity)) };
-                debug_assert!(unmapped.is_ok(), "munmap of one's own mapping cannot fail: {unmapped:?}");
+                debug_assert!(
+                    unmapped.is_ok(),
+                    "munmap of one's own mapping cannot fail: {unmapped:?}"
+                );
             }
             #[cfg(feature = "named")]
             Unmap::Package(shmem) => {

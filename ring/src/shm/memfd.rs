@@ -74,10 +74,12 @@ pub(crate) fn attach(file: impl AsFd, capacity: usize) -> Result<Mapped, Segment
 }
 
 fn map(file: impl AsFd, capacity: usize) -> Result<Mapped, SegmentError> {
-    let length = NonZeroUsize::new(segment_bytes(capacity)).ok_or(SegmentError::Foreign("it is empty"))?;
+    let length =
+        NonZeroUsize::new(segment_bytes(capacity)).ok_or(SegmentError::Foreign("it is empty"))?;
     let prot = ProtFlags::PROT_READ | ProtFlags::PROT_WRITE;
     // SAFETY: a new mapping at an address of the kernel's choice disturbs nothing that exists.
-    let base = unsafe { mmap(None, length, prot, MapFlags::MAP_SHARED, file, 0) }.map_err(os("map the segment"))?;
+    let base = unsafe { mmap(None, length, prot, MapFlags::MAP_SHARED, file, 0) }
+        .map_err(os("map the segment"))?;
     // The kernel maps pages in where they are first used: a pair that keeps up uses one page of
     // each ring.
     // SAFETY: the mapping was just made, with this length. The file is sealed, or is about to be

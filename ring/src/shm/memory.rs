@@ -43,7 +43,10 @@ impl Memory {
         }
     }
 
-    #[cfg_attr(not(any(feature = "raw-sync", all(loom, test))), expect(dead_code, reason = "there are no events without the feature"))]
+    #[cfg_attr(
+        not(any(feature = "raw-sync", all(loom, test))),
+        expect(dead_code, reason = "there are no events without the feature")
+    )]
     pub(crate) fn events(&self) -> &EventBlock {
         match self {
             #[cfg(not(loom))]

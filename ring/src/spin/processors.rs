@@ -6,7 +6,8 @@ use nix::unistd::Pid;
 /// Returns `true` if this process and `peer` can run at the same time, by their sets of processors
 /// and, where that decides, by `quota`.
 pub(super) fn can_run_at_once(peer: Option<Pid>, quota: impl FnOnce() -> bool) -> bool {
-    let count = |set: &CpuSet| (0..CpuSet::count()).filter(|&i| set.is_set(i).unwrap_or(false)).count();
+    let count =
+        |set: &CpuSet| (0..CpuSet::count()).filter(|&i| set.is_set(i).unwrap_or(false)).count();
     let Ok(own) = sched_getaffinity(Pid::from_raw(0)) else {
         return false;
     };
@@ -17,5 +18,6 @@ pub(super) fn can_run_at_once(peer: Option<Pid>, quota: impl FnOnce() -> bool) -
     let Some(Ok(theirs)) = peer.map(sched_getaffinity) else {
         return false;
     };
-    (0..CpuSet::count()).any(|i| theirs.is_set(i).unwrap_or(false) && !own.is_set(i).unwrap_or(true))
+    (0..CpuSet::count())
+        .any(|i| theirs.is_set(i).unwrap_or(false) && !own.is_set(i).unwrap_or(true))
 }

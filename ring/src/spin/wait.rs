@@ -53,7 +53,9 @@ impl Spin {
     /// Makes the spinning part of waits for the process `peer`.
     pub fn new(strategy: WaitStrategy, peer: u32) -> Spin {
         let peer = i32::try_from(peer).ok().map(Pid::from_raw);
-        let parallel = AtomicBool::new(strategy == WaitStrategy::Adaptive && can_run_at_once(peer, quota::probably_allows_two));
+        let parallel = AtomicBool::new(
+            strategy == WaitStrategy::Adaptive && can_run_at_once(peer, quota::probably_allows_two),
+        );
         Spin {
             strategy,
             peer,
@@ -74,12 +76,17 @@ impl Spin {
     pub fn spin(&self, deadline: Option<Instant>, mut done: impl FnMut() -> bool) -> bool {
         match self.strategy {
             // Relaxed: hints, here and below.
-            WaitStrategy::Adaptive if !self.parallel.load(Ordering::Relaxed) => done() || self.yield_a_few_times(deadline, done),
+            WaitStrategy::Adaptive if !self.parallel.load(Ordering::Relaxed) => {
+                done() || self.yield_a_few_times(deadline, done)
+            }
             // Most waits of a busy pair end before the first look at the clock.
             WaitStrategy::Adaptive if self.yielding.is_contended() => {
                 look::<LOOKS_WHEN_CONTENDED>(&mut done) || self.yield_a_few_times(deadline, done)
             }
-            WaitStrategy::Adaptive => look::<LOOKS_PER_CLOCK>(&mut done) || self.spin_by_the_clock(Instant::now(), true, deadline, done),
+            WaitStrategy::Adaptive => {
+                look::<LOOKS_PER_CLOCK>(&mut done)
+                    || self.spin_by_the_clock(Instant::now(), true, deadline, done)
+            }
             WaitStrategy::Spin => look::<LOOKS_PER_CLOCK>(&mut done) || spin_until(deadline, done),
             WaitStrategy::Block => done(),
         }
@@ -88,7 +95,13 @@ impl Spin {
     /// Spins until the budget of a wait that began at `start` is spent. If the wait may yield, it
     /// turns to yields once another thread wants the processor.
     #[cold]
-    fn spin_by_the_clock(&self, start: Instant, may_yield: bool, deadline: Option<Instant>, mut done: impl FnMut() -> bool) -> bool {
+    fn spin_by_the_clock(
+        &self,
+        start: Instant,
+        may_yield: bool,
+        deadline: Option<Instant>,
+        mut done: impl FnMut() -> bool,
+    ) -> bool {
         let limit = Duration::from_nanos(self.budget.load(Ordering::Relaxed));
         let mut may_yield = may_yield;
         loop {
@@ -155,13 +168,19 @@ impl Spin {
         // quick answer does not hide the usual one, and up at once.
         let ample = nanos(took.saturating_mul(2).clamp(SHORTEST, LONGEST));
         let budget = self.budget.load(Ordering::Relaxed);
-        self.budget.store(if ample > budget { ample } else { budget.saturating_mul(7).saturating_add(ample) / 8 }, Ordering::Relaxed);
+        self.budget.store(
+            if ample > budget { ample } else { budget.saturating_mul(7).saturating_add(ample) / 8 },
+            Ordering::Relaxed,
+        );
     }
 
     /// Learns from a wait that ended in sleep and took `took` in all.
     pub fn slept(&self, took: Duration) {
         let budget = self.budget.load(Ordering::Relaxed);
-        self.budget.store(if took <= WORTH_IT { nanos(LONGEST) } else { (budget / 2).max(nanos(SHORTEST)) }, Ordering::Relaxed);
+        self.budget.store(
+            if took <= WORTH_IT { nanos(LONGEST) } else { (budget / 2).max(nanos(SHORTEST)) },
+            Ordering::Relaxed,
+        );
         if self.strategy == WaitStrategy::Adaptive {
             self.refresh_parallel(Instant::now());
         }
@@ -171,7 +190,8 @@ impl Spin {
         let elapsed = now.duration_since(self.start).as_millis() as u64;
         if elapsed >= self.asked.load(Ordering::Relaxed).saturating_add(TOPOLOGY_AGE_MS) {
             self.asked.store(elapsed, Ordering::Relaxed);
-            self.parallel.store(can_run_at_once(self.peer, || quota::allows_two(now)), Ordering::Relaxed);
+            self.parallel
+                .store(can_run_at_once(self.peer, || quota::allows_two(now)), Ordering::Relaxed);
         }
     }
 }

@@ -59,7 +59,12 @@ pub(crate) struct Yielding {
 
 impl Yielding {
     pub(crate) fn new() -> Yielding {
-        Yielding { banned: AtomicU32::new(0), ban: AtomicU32::new(SHORTEST_BAN), good: AtomicU32::new(0), shared: AtomicU32::new(0) }
+        Yielding {
+            banned: AtomicU32::new(0),
+            ban: AtomicU32::new(SHORTEST_BAN),
+            good: AtomicU32::new(0),
+            shared: AtomicU32::new(0),
+        }
     }
 
     /// Returns `true` if another thread wanted the processor the last time.
@@ -93,7 +98,8 @@ impl Yielding {
     /// Learns from a yield that took `took`.
     pub(crate) fn learn(&self, took: Duration) -> Yielded {
         let shared = self.shared.load(Ordering::Relaxed);
-        self.shared.store(if took < ALONE { 0 } else { shared.saturating_add(1) }, Ordering::Relaxed);
+        self.shared
+            .store(if took < ALONE { 0 } else { shared.saturating_add(1) }, Ordering::Relaxed);
         let ban = self.ban.load(Ordering::Relaxed);
         if took >= LOST {
             self.banned.store(ban, Ordering::Relaxed);

@@ -24,9 +24,11 @@ impl Pair {
 
     /// Makes a pair over the given memory and with the given wake-ups.
     pub(super) fn of(backend: Backend, wakeup: Wakeup, slots: usize) -> Pair {
-        let (parent, segment) = Segment::create(backend, wakeup, slots * SLOT_BYTES).expect("create a segment");
+        let (parent, segment) =
+            Segment::create(backend, wakeup, slots * SLOT_BYTES).expect("create a segment");
         let file = segment.file().map(|file| file.try_clone_to_owned().expect("copy it"));
-        let worker = Segment::attach(segment.kind(), segment.name(), file, slots * SLOT_BYTES).expect("attach it");
+        let worker = Segment::attach(segment.kind(), segment.name(), file, slots * SLOT_BYTES)
+            .expect("attach it");
         segment.attached(&parent).expect("make it final");
         let name = match (backend, wakeup) {
             (Backend::Memfd, Wakeup::Futex) => "segment",
@@ -38,7 +40,10 @@ impl Pair {
     }
 
     pub(super) fn ends(&self, max_message: usize) -> (Sender, Receiver) {
-        (Sender::new(&self.parent, Side::Parent), Receiver::new(&self.worker, Side::Worker, max_message))
+        (
+            Sender::new(&self.parent, Side::Parent),
+            Receiver::new(&self.worker, Side::Worker, max_message),
+        )
     }
 }
 
@@ -54,7 +59,9 @@ pub(super) fn wakeups() -> &'static [Wakeup] {
 
 /// Makes segments of all kinds.
 pub(super) fn segments(slots: usize) -> Vec<Pair> {
-    let of_backend = |backend: &Backend| wakeups().iter().map(|wakeup| Pair::of(*backend, *wakeup, slots)).collect::<Vec<_>>();
+    let of_backend = |backend: &Backend| {
+        wakeups().iter().map(|wakeup| Pair::of(*backend, *wakeup, slots)).collect::<Vec<_>>()
+    };
     backends().iter().flat_map(of_backend).collect()
 }
 
@@ -108,7 +115,12 @@ pub(super) fn message(seed: u64, bytes: usize) -> Vec<u64> {
 
 /// Sends a message to its end, and receives what stands in the way. Returns the lengths and
 /// contents of what came meanwhile.
-pub(super) fn send_all(sender: &mut Sender, receiver: &mut Receiver, words: &[u64], bytes: usize) -> Vec<(usize, Vec<u64>)> {
+pub(super) fn send_all(
+    sender: &mut Sender,
+    receiver: &mut Receiver,
+    words: &[u64],
+    bytes: usize,
+) -> Vec<(usize, Vec<u64>)> {
     let mut came = Vec::new();
     // A message has fewer frames than words, so this many rounds without an end mean that nothing
     // moves.

@@ -11,7 +11,10 @@ impl DoorbellId {
     pub(crate) fn space(ring: usize) -> DoorbellId {
         DoorbellId(if ring == 0 { 1 } else { 3 })
     }
-    #[cfg_attr(not(any(feature = "raw-sync", all(loom, test))), expect(dead_code, reason = "a futex is known by its address"))]
+    #[cfg_attr(
+        not(any(feature = "raw-sync", all(loom, test))),
+        expect(dead_code, reason = "a futex is known by its address")
+    )]
     pub(crate) fn index(self) -> usize {
         self.0.into()
     }

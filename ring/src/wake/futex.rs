@@ -18,7 +18,12 @@ mod imp {
 
     /// Sleeps while `word` is `expected`, at most until `deadline`. After a signal the sleep goes
     /// on, to the same deadline.
-    pub(crate) fn wait(word: &AtomicU32, expected: u32, bits: u32, deadline: Option<Instant>) -> io::Result<WaitEnd> {
+    pub(crate) fn wait(
+        word: &AtomicU32,
+        expected: u32,
+        bits: u32,
+        deadline: Option<Instant>,
+    ) -> io::Result<WaitEnd> {
         // FUTEX_WAIT_BITSET takes an absolute time of the monotonic clock, so a signal does not
         // prolong the wait.
         let until = match deadline {
@@ -30,7 +35,10 @@ mod imp {
                 now.checked_add(left).and_then(|t| {
                     // The type has another name, and a deprecated one, with each C library.
                     let tv_sec = t.as_secs().try_into().ok()?;
-                    Some(libc::timespec { tv_sec, tv_nsec: libc::c_long::from(t.subsec_nanos() as i32) })
+                    Some(libc::timespec {
+                        tv_sec,
+                        tv_nsec: libc::c_long::from(t.subsec_nanos() as i32),
+                    })
                 })
             }
         };
@@ -39,7 +47,15 @@ mod imp {
             // SAFETY: the word is a live, aligned u32; `timeout` is null or points to a timespec
             // that outlives the call; the kernel only reads both.
             let r = unsafe {
-                libc::syscall(libc::SYS_futex, word.as_ptr(), libc::FUTEX_WAIT_BITSET, expected, timeout, std::ptr::null::<u32>(), bits)
+                libc::syscall(
+                    libc::SYS_futex,
+                    word.as_ptr(),
+                    libc::FUTEX_WAIT_BITSET,
+                    expected,
+                    timeout,
+                    std::ptr::null::<u32>(),
+                    bits,
+                )
             };
             if r == 0 {
                 return Ok(WaitEnd::Recheck);
@@ -91,7 +107,12 @@ mod imp {
         static ref WOKEN: Condvar = Condvar::new();
     }
 
-    pub(crate) fn wait(word: &AtomicU32, expected: u32, bits: u32, _deadline: Option<Instant>) -> io::Result<WaitEnd> {
+    pub(crate) fn wait(
+        word: &AtomicU32,
+        expected: u32,
+        bits: u32,
+        _deadline: Option<Instant>,
+    ) -> io::Result<WaitEnd> {
         let key = std::ptr::from_ref(word).addr();
         let mut queue = QUEUE.lock().unwrap();
         if word.load(loom::sync::atomic::Ordering::SeqCst) != expected {

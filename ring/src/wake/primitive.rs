@@ -45,8 +45,15 @@ pub(crate) enum Primitive {
 
 impl Primitive {
     #[cfg(not(loom))]
-    #[cfg_attr(not(feature = "raw-sync"), expect(unused_variables, reason = "a futex needs nothing but its word"))]
-    pub(crate) fn new(wakeup: Wakeup, memory: &Arc<Memory>, side: Side) -> Result<Primitive, SegmentError> {
+    #[cfg_attr(
+        not(feature = "raw-sync"),
+        expect(unused_variables, reason = "a futex needs nothing but its word")
+    )]
+    pub(crate) fn new(
+        wakeup: Wakeup,
+        memory: &Arc<Memory>,
+        side: Side,
+    ) -> Result<Primitive, SegmentError> {
         match wakeup {
             Wakeup::Futex => Ok(Primitive::Futex),
             #[cfg(feature = "raw-sync")]
@@ -60,8 +67,15 @@ impl Primitive {
     ///
     /// A futex needs nothing of it. An event keeps copies of the descriptors.
     #[cfg(not(loom))]
-    #[cfg_attr(not(feature = "raw-sync"), expect(unused_variables, reason = "no event is there that could hang"))]
-    pub(crate) fn set_peer_liveness(&self, process: Option<BorrowedFd<'_>>, lifeline: BorrowedFd<'_>) -> io::Result<()> {
+    #[cfg_attr(
+        not(feature = "raw-sync"),
+        expect(unused_variables, reason = "no event is there that could hang")
+    )]
+    pub(crate) fn set_peer_liveness(
+        &self,
+        process: Option<BorrowedFd<'_>>,
+        lifeline: BorrowedFd<'_>,
+    ) -> io::Result<()> {
         match self {
             Primitive::Futex => {}
             #[cfg(feature = "raw-sync")]
@@ -85,8 +99,17 @@ impl Primitive {
 
     /// Sleeps while `word` is `mark`, until a wake-up that means this mark, at most until
     /// `deadline`.
-    #[cfg_attr(not(any(feature = "raw-sync", all(loom, test))), expect(unused_variables, reason = "a futex is known by its address"))]
-    pub(crate) fn wait(&self, id: DoorbellId, word: &AtomicU32, mark: u32, deadline: Option<Instant>) -> io::Result<WaitEnd> {
+    #[cfg_attr(
+        not(any(feature = "raw-sync", all(loom, test))),
+        expect(unused_variables, reason = "a futex is known by its address")
+    )]
+    pub(crate) fn wait(
+        &self,
+        id: DoorbellId,
+        word: &AtomicU32,
+        mark: u32,
+        deadline: Option<Instant>,
+    ) -> io::Result<WaitEnd> {
         match self {
             Primitive::Futex => futex::wait(word, mark, mark, deadline),
             #[cfg(any(feature = "raw-sync", all(loom, test)))]
@@ -95,7 +118,10 @@ impl Primitive {
     }
 
     /// Wakes the peer's sleepers with one of `marks`, which the caller has taken off the word.
-    #[cfg_attr(not(any(feature = "raw-sync", all(loom, test))), expect(unused_variables, reason = "a futex is known by its address"))]
+    #[cfg_attr(
+        not(any(feature = "raw-sync", all(loom, test))),
+        expect(unused_variables, reason = "a futex is known by its address")
+    )]
     pub(crate) fn wake_peer(&self, id: DoorbellId, word: &AtomicU32, marks: u32) -> io::Result<()> {
         match self {
             Primitive::Futex => futex::wake(word, marks).map(drop),
@@ -108,8 +134,16 @@ impl Primitive {
     }
 
     /// Wakes the sleepers of this side with `mark`. Returns how many there were.
-    #[cfg_attr(not(any(feature = "raw-sync", all(loom, test))), expect(unused_variables, reason = "a futex is known by its address"))]
-    pub(crate) fn wake_local(&self, id: DoorbellId, word: &AtomicU32, mark: u32) -> io::Result<usize> {
+    #[cfg_attr(
+        not(any(feature = "raw-sync", all(loom, test))),
+        expect(unused_variables, reason = "a futex is known by its address")
+    )]
+    pub(crate) fn wake_local(
+        &self,
+        id: DoorbellId,
+        word: &AtomicU32,
+        mark: u32,
+    ) -> io::Result<usize> {
         match self {
             Primitive::Futex => futex::wake(word, mark),
             #[cfg(any(feature = "raw-sync", all(loom, test)))]

@@ -7,6 +7,9 @@ pub(crate) enum WaitEnd {
     /// reason at all. The sleeper must look again.
     Recheck,
     /// The deadline passed.
-    #[cfg_attr(all(loom, not(test)), expect(dead_code, reason = "there is no time under the model checker"))]
+    #[cfg_attr(
+        all(loom, not(test)),
+        expect(dead_code, reason = "there is no time under the model checker")
+    )]
     TimedOut,
 }

@@ -45,19 +45,32 @@ pub(crate) fn create(capacity: usize) -> Result<(Mapped, Name), SegmentError> {
 }
 
 /// Makes a segment under a given name.
-pub(crate) fn create_under(name: &str, nonce: u64, capacity: usize) -> Result<(Mapped, Name), SegmentError> {
+pub(crate) fn create_under(
+    name: &str,
+    nonce: u64,
+    capacity: usize,
+) -> Result<(Mapped, Name), SegmentError> {
     let capacity = ring_capacity(capacity);
     let bytes = segment_bytes(capacity);
     check_file_size(bytes)?;
-    let _streams = fill_streams().map_err(|source| SegmentError::Os { action: "open /dev/null", source })?;
-    let mut shmem = ShmemConf::new().os_id(name).size(bytes).create().map_err(|error| from_package(error, "make a named segment"))?;
+    let _streams =
+        fill_streams().map_err(|source| SegmentError::Os { action: "open /dev/null", source })?;
+    let mut shmem = ShmemConf::new()
+        .os_id(name)
+        .size(bytes)
+        .create()
+        .map_err(|error| from_package(error, "make a named segment"))?;
     // The package must not remove the name. It would do so in any process that happens to drop a
     // copy, but not if the descriptor is 0.
     shmem.set_owner(false);
     let name = Name::new(nonce, name);
     let mapped = mapped(shmem, capacity)?;
     // The package does not show its descriptor, and reserves nothing.
-    let again = shm_open(name.as_str(), OFlag::O_RDWR | OFlag::O_CLOEXEC | OFlag::O_NOFOLLOW, Mode::empty());
+    let again = shm_open(
+        name.as_str(),
+        OFlag::O_RDWR | OFlag::O_CLOEXEC | OFlag::O_NOFOLLOW,
+        Mode::empty(),
+    );
     reserve(again.map_err(os("open the named segment"))?, bytes)?;
     Ok((mapped, name))
 }
@@ -69,11 +82,18 @@ pub(crate) fn attach(name: &[u8], capacity: usize) -> Result<(Mapped, u64), Segm
     let name = std::str::from_utf8(name).map_err(|_| BAD_NAME)?;
     // The package allows no slash but the first, and no zero. No name but one of this library is
     // opened.
-    if !name.strip_prefix(PREFIX).is_some_and(|rest| rest.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-')) {
+    if !name
+        .strip_prefix(PREFIX)
+        .is_some_and(|rest| rest.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-'))
+    {
         return Err(BAD_NAME);
     }
-    let _streams = fill_streams().map_err(|source| SegmentError::Os { action: "open /dev/null", source })?;
-    let shmem = ShmemConf::new().os_id(name).open().map_err(|error| from_package(error, "open the named segment"))?;
+    let _streams =
+        fill_streams().map_err(|source| SegmentError::Os { action: "open /dev/null", source })?;
+    let shmem = ShmemConf::new()
+        .os_id(name)
+        .open()
+        .map_err(|error| from_package(error, "open the named segment"))?;
     if shmem.len() != segment_bytes(capacity) {
         return Err(SegmentError::Foreign("its size is not the announced one"));
     }
@@ -114,16 +134,19 @@ fn random() -> Result<([u8; NONCE_BYTES], [u8; 16]), SegmentError> {
         source.read_exact(&mut nonce)?;
         source.read_exact(&mut name)
     });
-    read.map_err(|source| SegmentError::Os { action: "read random numbers from /dev/urandom", source })?;
+    read.map_err(|source| SegmentError::Os {
+        action: "read random numbers from /dev/urandom",
+        source,
+    })?;
     Ok((nonce, name))
 }
 
 fn from_package(error: ShmemError, action: &'static str) -> SegmentError {
     match error {
         ShmemError::MappingIdExists => os(action)(Errno::EEXIST),
-        ShmemError::MapCreateFailed(errno) | ShmemError::MapOpenFailed(errno) | ShmemError::UnknownOsError(errno) => {
-            os(action)(Errno::from_raw(errno.cast_signed()))
-        }
+        ShmemError::MapCreateFailed(errno)
+        | ShmemError::MapOpenFailed(errno)
+        | ShmemError::UnknownOsError(errno) => os(action)(Errno::from_raw(errno.cast_signed())),
         other => SegmentError::Os { action, source: io::Error::other(other.to_string()) },
     }
 }

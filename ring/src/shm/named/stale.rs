@@ -42,13 +42,18 @@ impl Creator {
         }
         // The namespaces of this thread: those of the main thread cannot be read any more once the
         // main thread has ended.
-        let namespace = |of: &str| fs::metadata(format!("/proc/thread-self/ns/{of}")).map(|n| n.ino());
+        let namespace =
+            |of: &str| fs::metadata(format!("/proc/thread-self/ns/{of}")).map(|n| n.ino());
         let time = match namespace("time_for_children") {
             // A kernel from before time namespaces has one time for all.
             Err(error) if error.kind() == io::ErrorKind::NotFound => 0,
             other => other.ok()?,
         };
-        Some(Creator { namespaces: namespace("pid").ok()? << 32 | time, id, start: Process::read(id)?.start })
+        Some(Creator {
+            namespaces: namespace("pid").ok()? << 32 | time,
+            id,
+            start: Process::read(id)?.start,
+        })
     }
 
     fn of_name(name: &str) -> Option<Creator> {
@@ -101,7 +106,8 @@ pub(super) fn remove_stale_names() -> String {
         remove_names_of_the_dead(this);
     }
     // If the creator is unknown, no process takes the name for one of a process that has ended.
-    let Creator { namespaces, id, start } = this.unwrap_or(Creator { namespaces: 0, id: 0, start: 0 });
+    let Creator { namespaces, id, start } =
+        this.unwrap_or(Creator { namespaces: 0, id: 0, start: 0 });
     format!("{namespaces:x}-{id}-{start}")
 }
 
@@ -113,7 +119,9 @@ fn remove_names_of_the_dead(this: &Creator) {
     let user = geteuid().as_raw();
     for entry in entries.flatten() {
         let name = entry.file_name();
-        let Some((name, creator)) = name.to_str().and_then(|name| Some((name, Creator::of_name(name)?))) else {
+        let Some((name, creator)) =
+            name.to_str().and_then(|name| Some((name, Creator::of_name(name)?)))
+        else {
             continue;
         };
         if creator.namespaces != this.namespaces || creator == *this {

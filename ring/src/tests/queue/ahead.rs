@@ -22,7 +22,11 @@ fn short_messages_are_seen_once() {
                     0..=4 => {
                         let (short, most) = (numbers.below(2) == 0, [100, 3000][numbers.below(2)]);
                         let bytes = numbers.below(most);
-                        let (words, bytes) = if short || bytes == 16 { (vec![seed, !seed], 16) } else { (message(seed, bytes), bytes) };
+                        let (words, bytes) = if short || bytes == 16 {
+                            (vec![seed, !seed], 16)
+                        } else {
+                            (message(seed, bytes), bytes)
+                        };
                         match sender.send(&words, bytes).unwrap() {
                             Progress::Sent => there.push_back((words, bytes, false)),
                             // Fragments of the message may be there.

@@ -23,12 +23,19 @@ fn the_longest_message_has_space_in_an_empty_ring() {
                 if numbers.below(3) == 0 {
                     // A message that has no space is taken back first.
                     let bytes = slots * 128;
-                    assert!(matches!(sender.send(&message(seed, bytes), bytes).unwrap(), Progress::NoSpace(_)));
+                    assert!(matches!(
+                        sender.send(&message(seed, bytes), bytes).unwrap(),
+                        Progress::NoSpace(_)
+                    ));
                     sender.abandon();
                     assert_eq!(receiver.receive(&mut buffer).unwrap(), None);
                 }
                 let sent = message(seed, most);
-                assert_eq!(sender.send(&sent, most).unwrap(), Progress::Sent, "{most} bytes, {seed}");
+                assert_eq!(
+                    sender.send(&sent, most).unwrap(),
+                    Progress::Sent,
+                    "{most} bytes, {seed}"
+                );
                 assert_eq!(receiver.receive(&mut buffer).unwrap(), Some(most));
                 assert_eq!(buffer, sent);
             }

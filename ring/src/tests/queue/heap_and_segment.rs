@@ -47,7 +47,12 @@ fn every_small_size_arrives_as_it_was() {
         let mut buffer = Vec::new();
         for bytes in (0..=300).chain((0..=300).rev()) {
             let sent = message(bytes as u64, bytes);
-            assert_eq!(sender.send(&sent, bytes).unwrap(), Progress::Sent, "{}: {bytes} bytes", pair.name);
+            assert_eq!(
+                sender.send(&sent, bytes).unwrap(),
+                Progress::Sent,
+                "{}: {bytes} bytes",
+                pair.name
+            );
             assert_eq!(receiver.receive(&mut buffer).unwrap(), Some(bytes), "{}", pair.name);
             assert_eq!(buffer, sent, "{}: {bytes} bytes", pair.name);
         }
@@ -60,7 +65,17 @@ fn sizes_around_the_limits_of_frames_arrive_as_they_were() {
         let longest = longest_frame(slots);
         for pair in pairs(slots) {
             let (mut sender, mut receiver) = pair.ends(1 << 20);
-            for middle in [56, 120, 248, longest - 128, longest, longest + 120, 2 * longest, 3 * longest, slots * 128] {
+            for middle in [
+                56,
+                120,
+                248,
+                longest - 128,
+                longest,
+                longest + 120,
+                2 * longest,
+                3 * longest,
+                slots * 128,
+            ] {
                 for bytes in middle - 9..=middle + 9 {
                     let sent = message(bytes as u64, bytes);
                     let mut came = send_all(&mut sender, &mut receiver, &sent, bytes);
@@ -84,8 +99,14 @@ fn order_and_contents_survive_many_laps() {
                 let bytes = numbers.below(301);
                 let sent = message(seed, bytes);
                 while sender.send(&sent, bytes).unwrap() != Progress::Sent {
-                    let expected: (usize, Vec<u64>) = under_way.pop_front().expect("no space in an empty ring");
-                    assert_eq!((receiver.receive(&mut buffer).unwrap(), &buffer), (Some(expected.0), &expected.1), "{}", pair.name);
+                    let expected: (usize, Vec<u64>) =
+                        under_way.pop_front().expect("no space in an empty ring");
+                    assert_eq!(
+                        (receiver.receive(&mut buffer).unwrap(), &buffer),
+                        (Some(expected.0), &expected.1),
+                        "{}",
+                        pair.name
+                    );
                 }
                 under_way.push_back((bytes, sent));
             }
@@ -122,7 +143,11 @@ fn a_full_ring_says_so_and_tells_when_it_is_not() {
                     received += 1;
                 }
                 assert!(received <= slots / 4, "{}: space is told late", pair.name);
-                assert_eq!(sender.send(&[0], 8).unwrap(), Progress::Sent, "the watch said that there is space");
+                assert_eq!(
+                    sender.send(&[0], 8).unwrap(),
+                    Progress::Sent,
+                    "the watch said that there is space"
+                );
                 receive_all(&mut receiver);
                 expected = 0;
             }
@@ -143,8 +168,16 @@ fn an_empty_ring_has_space_for_the_longest_frame_wherever_it_stands() {
                 came.extend(receive_all(&mut receiver));
                 assert_eq!(came.len(), 1);
             }
-            assert_eq!(sender.send(&longest_message, longest).unwrap(), Progress::Sent, "{slots} slots, {before} messages before");
-            assert_eq!(receive_all(&mut receiver), [(longest, longest_message.clone())], "{slots} slots, {before} messages before");
+            assert_eq!(
+                sender.send(&longest_message, longest).unwrap(),
+                Progress::Sent,
+                "{slots} slots, {before} messages before"
+            );
+            assert_eq!(
+                receive_all(&mut receiver),
+                [(longest, longest_message.clone())],
+                "{slots} slots, {before} messages before"
+            );
         }
     }
 }
@@ -156,7 +189,11 @@ fn a_message_larger_than_the_ring_goes_through_in_fragments() {
             let (mut sender, mut receiver) = pair.ends(1 << 20);
             for bytes in [slots * 128 + 1, 100_000, 1 << 20] {
                 let sent = message(3, bytes);
-                assert!(matches!(sender.send(&sent, bytes).unwrap(), Progress::NoSpace(_)), "{} bytes do not fit", bytes);
+                assert!(
+                    matches!(sender.send(&sent, bytes).unwrap(), Progress::NoSpace(_)),
+                    "{} bytes do not fit",
+                    bytes
+                );
                 assert!(sender.is_under_way());
                 let came = send_all(&mut sender, &mut receiver, &sent, bytes);
                 assert_eq!(came, [], "nothing arrives before its end was sent");
@@ -289,11 +326,19 @@ fn a_message_beyond_the_agreed_size_is_misbehaviour() {
         // 2040 bytes are the longest frame here: smaller messages go in one frame, larger ones in
         // fragments.
         for limit in [0, 100, 2_040, 2_041, 5_000] {
-            let pair = Pair { name: pair.name, ..if pair.name == "heap" { Pair::heap(32) } else { Pair::segment(32) } };
+            let pair = Pair {
+                name: pair.name,
+                ..if pair.name == "heap" { Pair::heap(32) } else { Pair::segment(32) }
+            };
             let (mut sender, mut receiver) = pair.ends(limit);
             let mut came = send_all(&mut sender, &mut receiver, &message(1, limit), limit);
             came.extend(receive_all(&mut receiver));
-            assert_eq!(came, [(limit, message(1, limit))], "{}: {limit} bytes are allowed", pair.name);
+            assert_eq!(
+                came,
+                [(limit, message(1, limit))],
+                "{}: {limit} bytes are allowed",
+                pair.name
+            );
 
             let beyond = message(2, limit + 1);
             let mut buffer = Vec::new();
@@ -304,7 +349,11 @@ fn a_message_beyond_the_agreed_size_is_misbehaviour() {
                     other => break other,
                 }
             };
-            assert!(matches!(caught, Err(ChannelError::Misbehaved(Misbehaved::Oversize))), "{}: {caught:?}", pair.name);
+            assert!(
+                matches!(caught, Err(ChannelError::Misbehaved(Misbehaved::Oversize))),
+                "{}: {caught:?}",
+                pair.name
+            );
         }
     }
 }

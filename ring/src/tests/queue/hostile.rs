@@ -105,7 +105,12 @@ impl Run {
     fn receive(&mut self) -> bool {
         let received = self.receiver.receive(&mut self.buffer);
         let most = self.max_message.max(longest_frame(self.theirs.slots(0).len()));
-        assert!(self.buffer.capacity() * 8 <= 2 * most + 64, "{} words for messages of {} bytes", self.buffer.capacity(), self.max_message);
+        assert!(
+            self.buffer.capacity() * 8 <= 2 * most + 64,
+            "{} words for messages of {} bytes",
+            self.buffer.capacity(),
+            self.max_message
+        );
         match received {
             Ok(Some(bytes)) => {
                 assert!(bytes <= self.max_message, "{bytes} bytes");
@@ -120,7 +125,9 @@ impl Run {
 
     fn change(&self, ring: usize, target: Word, to: impl Fn(u64) -> u64) {
         let control = self.theirs.control(ring);
-        let small = |word: &crate::sync::atomic::AtomicU32| word.store(to(word.load(Relaxed).into()) as u32, Relaxed);
+        let small = |word: &crate::sync::atomic::AtomicU32| {
+            word.store(to(word.load(Relaxed).into()) as u32, Relaxed)
+        };
         match target {
             Word::Head => control.head.word.store(to(control.head.word.load(Relaxed)), Relaxed),
             Word::DataDoorbell => small(&control.data_doorbell.word),
@@ -167,7 +174,8 @@ impl Run {
             }
             Step::Frames(bytes, flags, ahead) => {
                 let word = frame_word(bytes, flags, self.their_serial.wrapping_add_signed(ahead));
-                (0..self.theirs.slots(1).len()).for_each(|slot| self.change(1, Word::Slot(slot, 0), |_| word));
+                (0..self.theirs.slots(1).len())
+                    .for_each(|slot| self.change(1, Word::Slot(slot, 0), |_| word));
             }
             Step::Copy(from, to) => {
                 let slots = self.theirs.slots(1);
@@ -192,16 +200,31 @@ fn shared_word() -> impl Strategy<Value = Word> {
 }
 
 fn value() -> impl Strategy<Value = u64> {
-    prop_oneof![any::<u64>(), 0..300_u64, Just(u64::MAX), (0..300_u64).prop_map(|v| u64::MAX - v), (0..64_u32).prop_map(|b| 1 << b)]
+    prop_oneof![
+        any::<u64>(),
+        0..300_u64,
+        Just(u64::MAX),
+        (0..300_u64).prop_map(|v| u64::MAX - v),
+        (0..64_u32).prop_map(|b| 1 << b)
+    ]
 }
 
 fn frame_bytes() -> impl Strategy<Value = u64> {
-    prop_oneof![0..=200_u64, 0..=0xffff_u64, (0..=256_u64, 0..=16_u64).prop_map(|(n, d)| (n * 128).saturating_sub(d))]
+    prop_oneof![
+        0..=200_u64,
+        0..=0xffff_u64,
+        (0..=256_u64, 0..=16_u64).prop_map(|(n, d)| (n * 128).saturating_sub(d))
+    ]
 }
 
 fn step() -> impl Strategy<Value = Step> {
     let sizes = || prop_oneof![3 => 0..=300_usize, 1 => 0..=20_000_usize];
-    let kind = prop::sample::select(vec![FrameKind::Last, FrameKind::Last, FrameKind::More, FrameKind::Abort]);
+    let kind = prop::sample::select(vec![
+        FrameKind::Last,
+        FrameKind::Last,
+        FrameKind::More,
+        FrameKind::Abort,
+    ]);
     let ring = || 0..2_usize;
     prop_oneof![
         6 => sizes().prop_map(Step::Send),

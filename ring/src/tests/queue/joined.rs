@@ -57,12 +57,19 @@ fn every_length_at_every_place() {
     let slots = region.slots(0);
     let mut numbers = Numbers(9);
     for start in (0..64).chain(u64::MAX - 64..=u64::MAX) {
-        for bytes in [0, 1, 7, 8, 119, 120, 121, 247, 248, 249].into_iter().chain((0..40).map(|_| numbers.below(63 * 128))) {
+        for bytes in [0, 1, 7, 8, 119, 120, 121, 247, 248, 249]
+            .into_iter()
+            .chain((0..40).map(|_| numbers.below(63 * 128)))
+        {
             let sent = message(bytes as u64, bytes);
             let mut loaded = vec![1, 2, 3];
             store_words(slots, start, &sent);
             load_words(slots, start, sent.len(), &mut loaded);
-            assert_eq!((&loaded[..3], &loaded[3..]), (&[1, 2, 3][..], &sent[..]), "{bytes} bytes at {start}");
+            assert_eq!(
+                (&loaded[..3], &loaded[3..]),
+                (&[1, 2, 3][..], &sent[..]),
+                "{bytes} bytes at {start}"
+            );
 
             let other = message(!bytes as u64, bytes);
             let lying = somewhere(&other, bytes);

@@ -35,7 +35,9 @@ fn frames_arrive_with(flags: u64, frames: u64) {
             for payload in 1..=frames {
                 push(&mut producer, &[payload]);
             }
-            let has = |slot: &crate::shm::layout::Slot| slot.frame().load(Ordering::Relaxed) & flags == flags;
+            let has = |slot: &crate::shm::layout::Slot| {
+                slot.frame().load(Ordering::Relaxed) & flags == flags
+            };
             noted.fetch_or(theirs.slots(0).iter().any(has), Relaxed);
         });
         let mut consumer = Consumer::new(region, 0);

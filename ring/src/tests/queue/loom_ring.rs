@@ -27,7 +27,14 @@ fn receives(expected: &[&[u64]], region: Region, sender: impl FnOnce(Region) + '
 }
 
 /// Stores one frame of one word as a producer does, the frame word with `ordering`.
-fn store_frame(region: &Region, slot: usize, serial: u64, payload: u64, order: [&str; 2], ordering: Ordering) {
+fn store_frame(
+    region: &Region,
+    slot: usize,
+    serial: u64,
+    payload: u64,
+    order: [&str; 2],
+    ordering: Ordering,
+) {
     let words = &region.slots(0)[slot].words;
     for part in order {
         match part {
@@ -53,7 +60,9 @@ fn loom_frames_arrive_in_order_over_more_than_a_lap() {
 fn loom_a_frame_stored_in_order_by_hand_arrives() {
     // Each of the two tests that follow changes one thing of this.
     explore(|| {
-        receives(&[&[11]], Region::heap(SLOTS), |region| store_frame(&region, 0, 1, 11, ["payload", "frame"], Ordering::Release));
+        receives(&[&[11]], Region::heap(SLOTS), |region| {
+            store_frame(&region, 0, 1, 11, ["payload", "frame"], Ordering::Release)
+        });
     });
 }
 
@@ -61,7 +70,9 @@ fn loom_a_frame_stored_in_order_by_hand_arrives() {
 #[should_panic(expected = "assertion")]
 fn loom_catches_a_frame_word_that_is_stored_relaxed() {
     explore(|| {
-        receives(&[&[11]], Region::heap(SLOTS), |region| store_frame(&region, 0, 1, 11, ["payload", "frame"], Ordering::Relaxed));
+        receives(&[&[11]], Region::heap(SLOTS), |region| {
+            store_frame(&region, 0, 1, 11, ["payload", "frame"], Ordering::Relaxed)
+        });
     });
 }
 
@@ -69,7 +80,9 @@ fn loom_catches_a_frame_word_that_is_stored_relaxed() {
 #[should_panic(expected = "assertion")]
 fn loom_catches_a_frame_word_that_is_stored_before_the_payload() {
     explore(|| {
-        receives(&[&[11]], Region::heap(SLOTS), |region| store_frame(&region, 0, 1, 11, ["frame", "payload"], Ordering::Release));
+        receives(&[&[11]], Region::heap(SLOTS), |region| {
+            store_frame(&region, 0, 1, 11, ["frame", "payload"], Ordering::Release)
+        });
     });
 }
 

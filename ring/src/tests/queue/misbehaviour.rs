@@ -22,8 +22,12 @@ fn received(word: u64) -> Result<Option<usize>, Misbehaved> {
     pair.parent.slots(0)[0].words[0].store(word, Relaxed);
     let mut receiver = Receiver::new(&pair.worker, Side::Worker, 1 << 20);
     let found = receiver.receive(&mut Vec::new());
-    let has_come = Watch::new(&pair.worker, Side::Worker).has_come(Receiver::new(&pair.worker, Side::Worker, 0).next_frame());
-    assert!(has_come || matches!(found, Ok(None)), "a sleeper must see that there is something to find");
+    let has_come = Watch::new(&pair.worker, Side::Worker)
+        .has_come(Receiver::new(&pair.worker, Side::Worker, 0).next_frame());
+    assert!(
+        has_come || matches!(found, Ok(None)),
+        "a sleeper must see that there is something to find"
+    );
     found.map_err(|e| match e {
         ChannelError::Misbehaved(m) => m,
         e => panic!("{e}"),
@@ -58,7 +62,11 @@ fn more_bytes_than_a_frame_has() {
 #[test]
 fn a_fragment_that_no_sender_makes() {
     for bytes in [0, 1, 7, 9, 2039] {
-        assert_eq!(received(frame_word(bytes, MORE, 1)), Err(Misbehaved::Fragment), "{bytes} bytes");
+        assert_eq!(
+            received(frame_word(bytes, MORE, 1)),
+            Err(Misbehaved::Fragment),
+            "{bytes} bytes"
+        );
     }
     assert_eq!(received(frame_word(8, MORE | ABORT, 1)), Err(Misbehaved::Fragment));
 }
@@ -74,16 +82,23 @@ fn fragments_without_end() {
         assert!(receiver.receive(&mut buffer).unwrap().is_none());
     }
     producer.push(&message(1, 48), 48, FrameKind::More).unwrap();
-    assert!(matches!(receiver.receive(&mut buffer), Err(ChannelError::Misbehaved(Misbehaved::Oversize))));
+    assert!(matches!(
+        receiver.receive(&mut buffer),
+        Err(ChannelError::Misbehaved(Misbehaved::Oversize))
+    ));
 }
 
 /// This holds for frames of every size, empty ones included: the bound is on what is taken out of
 /// the ring.
 #[test]
 fn frames_after_the_end() {
-    for (bytes, kind) in
-        [(0, FrameKind::Last), (96, FrameKind::Last), (1_000, FrameKind::Last), (0, FrameKind::Abort), (96, FrameKind::More)]
-    {
+    for (bytes, kind) in [
+        (0, FrameKind::Last),
+        (96, FrameKind::Last),
+        (1_000, FrameKind::Last),
+        (0, FrameKind::Abort),
+        (96, FrameKind::More),
+    ] {
         let pair = Pair::segment(SLOTS);
         let mut producer = Producer::new(pair.parent.clone(), 0);
         let mut receiver = Receiver::new(&pair.worker, Side::Worker, 1 << 20);
@@ -95,7 +110,10 @@ fn frames_after_the_end() {
             receiver.expect_end();
             receiver.receive(&mut buffer).err()
         });
-        assert!(matches!(found, Some(ChannelError::Misbehaved(Misbehaved::Afterwards))), "{bytes} bytes: {found:?}");
+        assert!(
+            matches!(found, Some(ChannelError::Misbehaved(Misbehaved::Afterwards))),
+            "{bytes} bytes: {found:?}"
+        );
     }
 }
 
@@ -114,7 +132,10 @@ fn a_position_outside_what_was_published() {
         }
         head.store(position, Relaxed);
         match sender.send(&[1], 8) {
-            Ok(progress) => assert!(allowed && (progress == Progress::Sent) == (position > 16), "position {position}: {progress:?}"),
+            Ok(progress) => assert!(
+                allowed && (progress == Progress::Sent) == (position > 16),
+                "position {position}: {progress:?}"
+            ),
             Err(ChannelError::Misbehaved(Misbehaved::Position)) => {
                 assert!(!allowed, "position {position}")
             }
@@ -132,7 +153,10 @@ fn a_message_that_failed_half_way_is_not_gone_on_with() {
     assert!(matches!(sender.send(&large, 10_000), Ok(Progress::NoSpace(_))));
     assert!(sender.is_under_way());
     pair.worker.control(0).head.word.store(1 << 40, Relaxed);
-    assert!(matches!(sender.send(&large, 10_000), Err(ChannelError::Misbehaved(Misbehaved::Position))));
+    assert!(matches!(
+        sender.send(&large, 10_000),
+        Err(ChannelError::Misbehaved(Misbehaved::Position))
+    ));
     assert!(!sender.is_under_way());
     for bytes in [0, 8, 20_000] {
         // A frame may still find space by the last position that made sense.

@@ -41,9 +41,12 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
 }
 
 fn pair() -> impl Strategy<Value = Pair> {
-    let heap = prop::sample::select(vec![2, 4, 8, 16, 32, 64, 128, 256, 1024]).prop_map(|slots| ("heap", slots));
+    let heap = prop::sample::select(vec![2, 4, 8, 16, 32, 64, 128, 256, 1024])
+        .prop_map(|slots| ("heap", slots));
     let segment = prop::sample::select(vec![32, 128, 512]).prop_map(|slots| ("segment", slots));
-    prop_oneof![heap, segment].prop_map(|(name, slots)| if name == "heap" { Pair::heap(slots) } else { Pair::segment(slots) })
+    prop_oneof![heap, segment].prop_map(|(name, slots)| {
+        if name == "heap" { Pair::heap(slots) } else { Pair::segment(slots) }
+    })
 }
 
 /// The channel, and what should be in it.
@@ -79,7 +82,8 @@ impl Run {
     /// Returns `true` if the message got through to its end.
     fn send(&mut self, bytes: usize) -> bool {
         self.seed += 1;
-        let (bytes, words) = self.under_way.take().unwrap_or_else(|| (bytes, message(self.seed, bytes)));
+        let (bytes, words) =
+            self.under_way.take().unwrap_or_else(|| (bytes, message(self.seed, bytes)));
         match self.sender.send(&words, bytes).expect("the receiver is honest") {
             Progress::Sent => {
                 assert!(!self.sender.is_under_way());
@@ -89,7 +93,10 @@ impl Run {
             Progress::NoSpace(space) => {
                 // The sender has just looked, and nothing was received since.
                 assert!(!self.ours.has_space(space));
-                assert!(!self.sender.is_under_way() || bytes > self.longest_frame, "one frame is sent whole or not at all");
+                assert!(
+                    !self.sender.is_under_way() || bytes > self.longest_frame,
+                    "one frame is sent whole or not at all"
+                );
                 self.under_way = Some((bytes, words));
                 false
             }

@@ -15,14 +15,20 @@ const SERIAL_SHIFT: u32 = 19;
 /// Returns the slots of ring 0 in which anything was ever stored.
 fn touched(region: &Region) -> Vec<usize> {
     let slots = region.slots(0).iter().enumerate();
-    slots.filter(|(_, slot)| slot.words.iter().any(|w| w.load(Ordering::Relaxed) != 0)).map(|(i, _)| i).collect()
+    slots
+        .filter(|(_, slot)| slot.words.iter().any(|w| w.load(Ordering::Relaxed) != 0))
+        .map(|(i, _)| i)
+        .collect()
 }
 
 /// Makes an end at each side of ring 0, as if `position` slots and `serial` frames had gone before.
 fn ends_at(slots: usize, position: u64, serial: u64) -> (Producer, Consumer) {
     let region = Region::heap(slots);
     region.control(0).head.word.store(position, Ordering::Relaxed);
-    (Producer::starting_at(region.clone(), 0, position, serial), Consumer::starting_at(region, 0, position, serial))
+    (
+        Producer::starting_at(region.clone(), 0, position, serial),
+        Consumer::starting_at(region, 0, position, serial),
+    )
 }
 
 /// Takes the next frame that is no skip.
@@ -36,7 +42,13 @@ fn pop(consumer: &mut Consumer, words: &mut Vec<u64>) -> Frame {
 }
 
 /// Pushes and pops frames of random sizes with up to `in_flight` between the two, and compares.
-fn exchange(producer: &mut Producer, consumer: &mut Consumer, frames: u64, in_flight: usize, most_bytes: usize) {
+fn exchange(
+    producer: &mut Producer,
+    consumer: &mut Consumer,
+    frames: u64,
+    in_flight: usize,
+    most_bytes: usize,
+) {
     let mut numbers = Numbers(frames);
     let mut expected = std::collections::VecDeque::new();
     let mut words = Vec::new();
@@ -44,7 +56,9 @@ fn exchange(producer: &mut Producer, consumer: &mut Consumer, frames: u64, in_fl
         // Empty frames come often: they are nothing but their frame word.
         let bytes = if numbers.below(4) == 0 { 0 } else { numbers.below(most_bytes + 1) };
         let sent = message(seed, bytes);
-        while expected.len() >= in_flight || !producer.push(&sent, bytes, FrameKind::Last).expect("the consumer is honest") {
+        while expected.len() >= in_flight
+            || !producer.push(&sent, bytes, FrameKind::Last).expect("the consumer is honest")
+        {
             words.clear();
             let frame = pop(consumer, &mut words);
             assert_eq!(Some((frame.bytes(), words.clone())), expected.pop_front());
@@ -68,7 +82,12 @@ fn an_exchange_of_small_messages_stays_in_the_first_slots() {
                 assert_eq!(sender.send(&[i], 8).unwrap(), Progress::Sent);
                 assert_eq!(receive_all(&mut receiver), [(8, vec![i])]);
             }
-            assert_eq!(touched(&pair.parent), (0..32).collect::<Vec<_>>(), "{}, {slots} slots", pair.name);
+            assert_eq!(
+                touched(&pair.parent),
+                (0..32).collect::<Vec<_>>(),
+                "{}, {slots} slots",
+                pair.name
+            );
         }
     }
 }
@@ -93,7 +112,10 @@ fn nearly_all_of_the_ring_is_there_for_a_burst_at_any_moment() {
                 // Once round the hot set, what the consumer had not published, and the slot that is
                 // kept free.
                 let least = (slots - slots.min(2 * 32) - 16 - 2 * each) / each;
-                assert!(sent as usize >= least, "{sent} frames of {bytes} bytes in {slots} slots after {quiet}: not {least}");
+                assert!(
+                    sent as usize >= least,
+                    "{sent} frames of {bytes} bytes in {slots} slots after {quiet}: not {least}"
+                );
                 for i in 0..sent {
                     words.clear();
                     assert_eq!(pop(&mut consumer, &mut words).bytes(), bytes);
@@ -109,7 +131,9 @@ fn nearly_all_of_the_ring_is_there_for_a_burst_at_any_moment() {
 fn a_skip_that_leads_anywhere_but_forward_is_an_error() {
     const SKIP: u64 = 5 << 16;
     const JUMP: u64 = 1 << 17;
-    for (before, word) in [(0, SKIP), (5, SKIP), (5, SKIP | JUMP), (5, SKIP | 8), (127, SKIP), (40, SKIP)] {
+    for (before, word) in
+        [(0, SKIP), (5, SKIP), (5, SKIP | JUMP), (5, SKIP | 8), (127, SKIP), (40, SKIP)]
+    {
         let region = Region::heap(128);
         let mut producer = Producer::new(region.clone(), 0);
         let mut consumer = Consumer::new(region.clone(), 0);
@@ -121,8 +145,13 @@ fn a_skip_that_leads_anywhere_but_forward_is_an_error() {
             }
         }
         while consumer.pop(&mut Vec::new()).unwrap().is_some() {}
-        region.slots(0)[before as usize].words[0].store((before + 1) << SERIAL_SHIFT | word, Ordering::Relaxed);
-        assert_eq!(consumer.pop(&mut Vec::new()), Err(crate::Misbehaved::Fragment), "{before} {word:x}");
+        region.slots(0)[before as usize].words[0]
+            .store((before + 1) << SERIAL_SHIFT | word, Ordering::Relaxed);
+        assert_eq!(
+            consumer.pop(&mut Vec::new()),
+            Err(crate::Misbehaved::Fragment),
+            "{before} {word:x}"
+        );
     }
 }
 
@@ -153,13 +182,15 @@ fn after_a_burst_the_exchange_returns_to_the_start() {
             sender.send(&[i], 8).unwrap();
             assert_eq!(receive_all(&mut receiver), [(8, vec![i])]);
         }
-        let clear = |slot: usize| pair.parent.slots(0)[slot].words[1].store(u64::MAX, Ordering::Relaxed);
+        let clear =
+            |slot: usize| pair.parent.slots(0)[slot].words[1].store(u64::MAX, Ordering::Relaxed);
         (32..128).for_each(clear);
         for i in 0..1_000 {
             sender.send(&[i], 8).unwrap();
             assert_eq!(receive_all(&mut receiver), [(8, vec![i])]);
         }
-        let written = |slot: &usize| pair.parent.slots(0)[*slot].words[1].load(Ordering::Relaxed) != u64::MAX;
+        let written =
+            |slot: &usize| pair.parent.slots(0)[*slot].words[1].load(Ordering::Relaxed) != u64::MAX;
         assert_eq!((32..128).find(written), None, "{}", pair.name);
     }
 }
@@ -180,7 +211,11 @@ fn a_frame_across_the_end_of_the_ring_keeps_its_contents() {
                 for seed in 0..3 {
                     let sent = message(seed, bytes);
                     assert_eq!(sender.send(&sent, bytes).unwrap(), Progress::Sent);
-                    assert_eq!(receive_all(&mut receiver), [(bytes, sent)], "{slots} slots, {before} before, {bytes} bytes");
+                    assert_eq!(
+                        receive_all(&mut receiver),
+                        [(bytes, sent)],
+                        "{slots} slots, {before} before, {bytes} bytes"
+                    );
                 }
             }
         }
@@ -212,7 +247,11 @@ fn payload_that_looks_like_frames_is_never_taken_for_frames() {
                 }
                 let came = receive_all(&mut receiver);
                 assert_eq!(came.last(), Some(&(bytes, sent)), "{}, {slots} slots", pair.name);
-                assert!(!watch.has_come(receiver.next_frame()), "{}: payload was taken for a frame", pair.name);
+                assert!(
+                    !watch.has_come(receiver.next_frame()),
+                    "{}: payload was taken for a frame",
+                    pair.name
+                );
             }
         }
     }
@@ -240,7 +279,10 @@ fn around_the_wrap_of_serials_nothing_is_there_before_it_was_sent() {
         for i in 0..200 {
             assert_eq!(consumer.pop(&mut words), Ok(None), "{before} before the wrap, frame {i}");
             assert_eq!(producer.push(&[], 0, FrameKind::Last), Ok(true));
-            assert!(consumer.pop(&mut words).expect("honest").is_some(), "{before} before the wrap, frame {i}");
+            assert!(
+                consumer.pop(&mut words).expect("honest").is_some(),
+                "{before} before the wrap, frame {i}"
+            );
         }
     }
 }
@@ -292,7 +334,9 @@ fn after_the_wrap_of_positions_the_ring_still_returns_to_its_start() {
             slot.words[SLOT_WORDS - 1].store(u64::MAX, Ordering::Relaxed);
         }
         exchange(&mut producer, &mut consumer, 600, 1, 300);
-        let untouched = region.slots(0)[64..].iter().all(|s| s.words[SLOT_WORDS - 1].load(Ordering::Relaxed) == u64::MAX);
+        let untouched = region.slots(0)[64..]
+            .iter()
+            .all(|s| s.words[SLOT_WORDS - 1].load(Ordering::Relaxed) == u64::MAX);
         assert!(untouched, "{before} slots before the wrap");
     }
 }
@@ -314,9 +358,16 @@ fn space_to_wait_for_holds_across_the_wrap() {
             let known = || region.control(0).head.word.load(Ordering::Acquire);
             assert!(known().wrapping_sub(from) > u64::MAX / 2, "no space yet");
             while known().wrapping_sub(from) > u64::MAX / 2 {
-                assert!(consumer.pop(&mut words).expect("honest").is_some(), "{slots} slots: all is received and no space");
+                assert!(
+                    consumer.pop(&mut words).expect("honest").is_some(),
+                    "{slots} slots: all is received and no space"
+                );
             }
-            assert_eq!(producer.push(&[7], 8, FrameKind::Last), Ok(true), "{slots} slots, {before} before the wrap");
+            assert_eq!(
+                producer.push(&[7], 8, FrameKind::Last),
+                Ok(true),
+                "{slots} slots, {before} before the wrap"
+            );
         }
     }
 }

@@ -19,7 +19,12 @@ struct End<T> {
 impl<T> End<T> {
     fn new(end: T, region: &crate::Region, side: Side, strategy: WaitStrategy) -> End<T> {
         let deadline = Instant::now() + Duration::from_secs(60);
-        End { end, watch: Watch::new(region, side), spin: Spin::new(strategy, std::process::id()), deadline }
+        End {
+            end,
+            watch: Watch::new(region, side),
+            spin: Spin::new(strategy, std::process::id()),
+            deadline,
+        }
     }
 }
 
@@ -38,7 +43,10 @@ impl End<Sender> {
             self.watch.arm_for_space();
             if !self.watch.has_space(space) {
                 let start = Instant::now();
-                assert!(self.watch.sleep_for_space(Some(self.deadline)).expect("futex"), "no wake-up said that there is space");
+                assert!(
+                    self.watch.sleep_for_space(Some(self.deadline)).expect("futex"),
+                    "no wake-up said that there is space"
+                );
                 self.spin.slept(start.elapsed());
             }
             self.watch.disarm_for_space();
@@ -67,7 +75,10 @@ impl End<Receiver> {
             self.watch.arm(Sleeper::Driver);
             if !is_there() {
                 let start = Instant::now();
-                assert!(self.watch.sleep(Sleeper::Driver, Some(self.deadline)).expect("futex"), "no wake-up said that a frame came");
+                assert!(
+                    self.watch.sleep(Sleeper::Driver, Some(self.deadline)).expect("futex"),
+                    "no wake-up said that a frame came"
+                );
                 self.spin.slept(start.elapsed());
             }
             self.watch.disarm();
@@ -87,12 +98,25 @@ fn numbered(seed: u64, most: usize) -> (Vec<u64>, usize) {
 
 /// Sends messages one way and compares. Returns the wake-up calls of the sender and of the
 /// receiver.
-fn stream(slots: usize, count: u64, most: usize, strategy: WaitStrategy, patience: usize) -> (u64, u64) {
-    let all = segments(slots).into_iter().map(|pair| stream_over(pair, count, most, strategy, patience));
+fn stream(
+    slots: usize,
+    count: u64,
+    most: usize,
+    strategy: WaitStrategy,
+    patience: usize,
+) -> (u64, u64) {
+    let all =
+        segments(slots).into_iter().map(|pair| stream_over(pair, count, most, strategy, patience));
     all.reduce(|(a, b), (c, d)| (a + c, b + d)).expect("a kind of segment")
 }
 
-fn stream_over(pair: Pair, count: u64, most: usize, strategy: WaitStrategy, patience: usize) -> (u64, u64) {
+fn stream_over(
+    pair: Pair,
+    count: u64,
+    most: usize,
+    strategy: WaitStrategy,
+    patience: usize,
+) -> (u64, u64) {
     let (sender, receiver) = pair.ends(1 << 20);
     let mut sender = End::new(sender, &pair.parent, Side::Parent, strategy);
     let mut receiver = End::new(receiver, &pair.worker, Side::Worker, strategy);
@@ -134,14 +158,20 @@ fn stream_over(pair: Pair, count: u64, most: usize, strategy: WaitStrategy, pati
     });
     let mut given_up = given_up.into_iter().peekable();
     let expected = (0..count).filter(|seed| given_up.next_if_eq(seed).is_none());
-    assert!(received.iter().copied().eq(expected), "every message that was sent arrives once and in order");
+    assert!(
+        received.iter().copied().eq(expected),
+        "every message that was sent arrives once and in order"
+    );
     (woke_receiver, woke_sender)
 }
 
 #[test]
 fn a_stream_through_a_small_ring_with_sleep() {
     let (woke_receiver, woke_sender) = stream(32, 30_000, 30_000, WaitStrategy::Block, usize::MAX);
-    assert!(woke_receiver > 0 && woke_sender > 0, "both sides should have slept: {woke_receiver}, {woke_sender}");
+    assert!(
+        woke_receiver > 0 && woke_sender > 0,
+        "both sides should have slept: {woke_receiver}, {woke_sender}"
+    );
 }
 
 #[test]

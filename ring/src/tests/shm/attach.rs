@@ -10,7 +10,9 @@ use nix::sys::memfd::{MFdFlags, memfd_create};
 
 use crate::shm::layout::{Header, MAGIC, SLOT_BYTES, segment_bytes};
 use crate::tests::common::{is_foreign, message};
-use crate::{ABI_VERSION, MAX_CAPACITY, MIN_CAPACITY, Receiver, Region, SegmentError, Sender, Side};
+use crate::{
+    ABI_VERSION, MAX_CAPACITY, MIN_CAPACITY, Receiver, Region, SegmentError, Sender, Side,
+};
 #[cfg(not(all(feature = "named", feature = "raw-sync")))]
 use crate::{Backend, Segment, Wakeup};
 
@@ -35,7 +37,9 @@ fn all_seals() -> SealFlag {
 }
 
 fn file(header: Header, bytes: usize, seals: SealFlag) -> File {
-    let file = File::from(memfd_create(c"test", MFdFlags::MFD_CLOEXEC | MFdFlags::MFD_ALLOW_SEALING).expect("memfd"));
+    let file = File::from(
+        memfd_create(c"test", MFdFlags::MFD_CLOEXEC | MFdFlags::MFD_ALLOW_SEALING).expect("memfd"),
+    );
     file.set_len(bytes as u64).expect("set its size");
     file.write_all_at(bytemuck::bytes_of(&header), 0).expect("write its header");
     fcntl(&file, FcntlArg::F_ADD_SEALS(seals)).expect("seal it");
@@ -44,10 +48,20 @@ fn file(header: Header, bytes: usize, seals: SealFlag) -> File {
 
 #[test]
 fn what_was_created_can_be_attached() {
-    for (asked, capacity) in [(0, MIN_CAPACITY), (1, MIN_CAPACITY), (4096, 4096), (4097, 8192), (5000, 8192), (1 << 20, 1 << 20)] {
+    for (asked, capacity) in [
+        (0, MIN_CAPACITY),
+        (1, MIN_CAPACITY),
+        (4096, 4096),
+        (4097, 8192),
+        (5000, 8192),
+        (1 << 20, 1 << 20),
+    ] {
         let (region, file) = Region::create(asked).unwrap();
         assert_eq!(region.slots(0).len() * SLOT_BYTES, capacity);
-        assert_eq!(File::from(file.try_clone().unwrap()).metadata().unwrap().len(), segment_bytes(capacity) as u64);
+        assert_eq!(
+            File::from(file.try_clone().unwrap()).metadata().unwrap().len(),
+            segment_bytes(capacity) as u64
+        );
         let attached = Region::attach(&file, capacity).unwrap();
         assert_eq!(attached.slots(1).len() * SLOT_BYTES, capacity);
     }
@@ -72,7 +86,18 @@ fn the_file_is_close_on_exec_and_cannot_change_its_size() {
 #[test]
 fn a_capacity_that_no_ring_has_is_refused_before_anything_else() {
     let (_region, file) = Region::create(CAPACITY).unwrap();
-    for capacity in [0, 1, 128, 2048, CAPACITY - 1, CAPACITY + 128, 3 * 4096, 2 * MAX_CAPACITY, usize::MAX, 1 << 63] {
+    for capacity in [
+        0,
+        1,
+        128,
+        2048,
+        CAPACITY - 1,
+        CAPACITY + 128,
+        3 * 4096,
+        2 * MAX_CAPACITY,
+        usize::MAX,
+        1 << 63,
+    ] {
         is_foreign(Region::attach(&file, capacity), "announced capacity");
     }
 }
@@ -96,7 +121,13 @@ fn a_file_that_is_not_sealed_is_refused() {
 
 #[test]
 fn a_file_of_another_size_is_refused() {
-    for bytes in [32, 4096, segment_bytes(CAPACITY) - 1, segment_bytes(CAPACITY) + 1, segment_bytes(2 * CAPACITY)] {
+    for bytes in [
+        32,
+        4096,
+        segment_bytes(CAPACITY) - 1,
+        segment_bytes(CAPACITY) + 1,
+        segment_bytes(2 * CAPACITY),
+    ] {
         is_foreign(Region::attach(file(header(), bytes, all_seals()), CAPACITY), "size");
     }
     let (_region, larger) = Region::create(2 * CAPACITY).unwrap();
@@ -108,7 +139,9 @@ fn a_file_of_another_size_is_refused() {
 
 #[test]
 fn another_header_is_refused() {
-    let attach = |header: Header| Region::attach(file(header, segment_bytes(CAPACITY), all_seals()), CAPACITY);
+    let attach = |header: Header| {
+        Region::attach(file(header, segment_bytes(CAPACITY), all_seals()), CAPACITY)
+    };
     for magic in [0, MAGIC.swap_bytes(), MAGIC ^ 1, u64::MAX] {
         is_foreign(attach(Header { magic, ..header() }), "magic");
     }
@@ -132,7 +165,8 @@ fn another_header_is_refused() {
 #[test]
 fn what_is_no_memory_file_at_all_is_an_error() {
     let (reader, writer) = std::io::pipe().unwrap();
-    let others: [OwnedFd; 3] = [reader.into(), writer.into(), File::open("/proc/self/exe").unwrap().into()];
+    let others: [OwnedFd; 3] =
+        [reader.into(), writer.into(), File::open("/proc/self/exe").unwrap().into()];
     for file in others {
         match Region::attach(file.as_fd(), CAPACITY) {
             Err(SegmentError::Os { action: "read the seals of the segment", .. }) => {}
@@ -144,7 +178,8 @@ fn what_is_no_memory_file_at_all_is_an_error() {
 /// A memory file that may not be written cannot be shared for writing, whichever process sealed it.
 #[test]
 fn a_file_sealed_against_writing_is_an_error() {
-    let sealed = file(header(), segment_bytes(CAPACITY), SealFlag::F_SEAL_FUTURE_WRITE | all_seals());
+    let sealed =
+        file(header(), segment_bytes(CAPACITY), SealFlag::F_SEAL_FUTURE_WRITE | all_seals());
     match Region::attach(sealed, CAPACITY) {
         Err(SegmentError::Os { action: "map the segment", .. }) => {}
         other => panic!("{other:?}"),
@@ -174,7 +209,10 @@ fn what_was_left_out_of_this_build_is_told() {
     let file = || Some(segment.file().unwrap().try_clone_to_owned().unwrap());
     let named = Segment::attach(1, b"12345678/coprocess-1-1-1-1", None, CAPACITY);
     let events = Segment::attach(1 << 8, b"", file(), CAPACITY);
-    for (feature, is_there, attached) in [("named", cfg!(feature = "named"), named), ("raw-sync", cfg!(feature = "raw-sync"), events)] {
+    for (feature, is_there, attached) in [
+        ("named", cfg!(feature = "named"), named),
+        ("raw-sync", cfg!(feature = "raw-sync"), events),
+    ] {
         match attached {
             Err(SegmentError::FeatureMissing(missing)) => assert_eq!(missing, feature),
             Err(_) if is_there => {}
@@ -200,8 +238,11 @@ fn bytes_lie_where_the_layout_says() {
     assert_eq!((word(16), word(24)), (8192, 4096 + 2 * 8192));
 
     let worker = Region::attach(&file, CAPACITY).unwrap();
-    for (side, other, control, slots) in [(Side::Parent, Side::Worker, 1024, 4096), (Side::Worker, Side::Parent, 2048, 4096 + 8192)] {
-        let (ours, theirs) = if side == Side::Parent { (&parent, &worker) } else { (&worker, &parent) };
+    for (side, other, control, slots) in
+        [(Side::Parent, Side::Worker, 1024, 4096), (Side::Worker, Side::Parent, 2048, 4096 + 8192)]
+    {
+        let (ours, theirs) =
+            if side == Side::Parent { (&parent, &worker) } else { (&worker, &parent) };
         let mut sender = Sender::new(ours, side);
         let mut receiver = Receiver::new(theirs, other, 1024);
         sender.send(&[11, 12], 16).unwrap();
@@ -229,7 +270,12 @@ fn bytes_lie_where_the_layout_says() {
         sender.urge();
         assert_eq!((watch.urged(), word(control + 512)), (2, 2));
         let sees = crate::Watch::new(ours, side);
-        let report = |has_registered, unheard, undecodable, mistyped| crate::PeerReport { has_registered, unheard, undecodable, mistyped };
+        let report = |has_registered, unheard, undecodable, mistyped| crate::PeerReport {
+            has_registered,
+            unheard,
+            undecodable,
+            mistyped,
+        };
         assert_eq!((sees.peer_report(), sees.taken()), (report(false, 0, 0, 0), 16));
         watch.report_registered();
         watch.report_unheard(3);

@@ -1,6 +1,9 @@
 //! Tests that the memory of a segment stays where it is. If a side could take it away, the other
 //! side would touch nothing and get a SIGBUS.
-#![expect(unsafe_code, reason = "mapping a segment as a program would that does without this library")]
+#![expect(
+    unsafe_code,
+    reason = "mapping a segment as a program would that does without this library"
+)]
 
 use std::fs::File;
 use std::num::NonZeroUsize;
@@ -25,7 +28,17 @@ impl Mapping {
     fn new(file: &File) -> Result<Mapping, Errno> {
         let length = NonZeroUsize::new(BYTES).expect("it is not empty");
         // SAFETY: a new mapping at an address of the kernel's choice.
-        unsafe { mmap(None, length, ProtFlags::PROT_READ | ProtFlags::PROT_WRITE, MapFlags::MAP_SHARED, file, 0) }.map(Mapping)
+        unsafe {
+            mmap(
+                None,
+                length,
+                ProtFlags::PROT_READ | ProtFlags::PROT_WRITE,
+                MapFlags::MAP_SHARED,
+                file,
+                0,
+            )
+        }
+        .map(Mapping)
     }
 
     /// Gives all memory of the file back.
@@ -107,7 +120,11 @@ fn that_were_punched_before_are_filled() {
 fn need_a_mapping_that_no_process_gets_any_more() {
     let (region, file) = create();
     region.seal_for_good(&file).unwrap();
-    let again = File::options().read(true).write(true).open(format!("/proc/self/fd/{}", std::os::fd::AsRawFd::as_raw_fd(&file))).unwrap();
+    let again = File::options()
+        .read(true)
+        .write(true)
+        .open(format!("/proc/self/fd/{}", std::os::fd::AsRawFd::as_raw_fd(&file)))
+        .unwrap();
     for file in [&file, &again] {
         assert_eq!(Mapping::new(file).err(), Some(Errno::EPERM));
         file.write_all_at(&[1], 0).unwrap_err();

@@ -40,7 +40,8 @@ fn names_are_random_and_for_this_user_alone() {
     let (one, another) = (create().1, create().1);
     assert_ne!(name_of(&one), name_of(&another));
     assert_ne!(one.name()[..8], another.name()[..8], "the nonces are random, too");
-    let (random_one, random_other) = (name_of(&one).rsplit_once('-').unwrap(), name_of(&another).rsplit_once('-').unwrap());
+    let (random_one, random_other) =
+        (name_of(&one).rsplit_once('-').unwrap(), name_of(&another).rsplit_once('-').unwrap());
     assert_eq!(random_one.0, random_other.0, "they have one creator");
     assert_eq!(random_one.1.len(), 32, "128 bits");
     let file = fs::metadata(path_of(name_of(&one))).expect("it exists");
@@ -112,11 +113,22 @@ fn a_squatted_name_is_refused() {
 
 #[test]
 fn another_length_is_refused() {
-    for bytes in [0, 4096, segment_bytes(CAPACITY) - 1, segment_bytes(CAPACITY) + 1, 2 * segment_bytes(CAPACITY)] {
+    for bytes in [
+        0,
+        4096,
+        segment_bytes(CAPACITY) - 1,
+        segment_bytes(CAPACITY) + 1,
+        2 * segment_bytes(CAPACITY),
+    ] {
         let (ours, segment) = create();
         // Not to be touched any more: a touch would be the SIGBUS.
         std::mem::forget(ours);
-        fs::File::options().write(true).open(path_of(name_of(&segment))).unwrap().set_len(bytes as u64).unwrap();
+        fs::File::options()
+            .write(true)
+            .open(path_of(name_of(&segment)))
+            .unwrap()
+            .set_len(bytes as u64)
+            .unwrap();
         match attach(&segment) {
             Err(SegmentError::Foreign(what)) => assert!(what.contains("size"), "{what}"),
             // An empty file cannot be mapped.
@@ -149,9 +161,16 @@ fn nonsense_for_a_name_is_refused() {
     let (_region, segment) = create();
     let nonce = &segment.name()[..8];
     let with = |name: &[u8]| [nonce, name].concat();
-    for name in
-        [&b""[..], b"/", b"/coprocess", b"/etc/passwd", b"/coprocess-/../x", b"/coprocess-\0", b"/coprocess-\xff\xfe", b"coprocess-1"]
-    {
+    for name in [
+        &b""[..],
+        b"/",
+        b"/coprocess",
+        b"/etc/passwd",
+        b"/coprocess-/../x",
+        b"/coprocess-\0",
+        b"/coprocess-\xff\xfe",
+        b"coprocess-1",
+    ] {
         is_foreign(Segment::attach(segment.kind(), &with(name), None, CAPACITY), "name");
     }
     is_foreign(Segment::attach(segment.kind(), b"short", None, CAPACITY), "name");
@@ -159,12 +178,18 @@ fn nonsense_for_a_name_is_refused() {
         is_foreign(Segment::attach(kind, segment.name(), None, CAPACITY), "kind");
     }
     let nothing_there = with(b"/coprocess-0-0-0-0");
-    assert!(matches!(Segment::attach(segment.kind(), &nothing_there, None, CAPACITY), Err(SegmentError::Os { .. })));
+    assert!(matches!(
+        Segment::attach(segment.kind(), &nothing_there, None, CAPACITY),
+        Err(SegmentError::Os { .. })
+    ));
 }
 
 #[test]
 fn a_size_beyond_the_limit_for_files_is_an_error_and_no_signal() {
-    role_in_a_copy("limit").map_or_else(|| panic!("no copy"), |(status, said)| assert!(status.success(), "{status}: {said}"));
+    role_in_a_copy("limit").map_or_else(
+        || panic!("no copy"),
+        |(status, said)| assert!(status.success(), "{status}: {said}"),
+    );
 }
 
 /// The file system has 64 KiB, and is full before the segment is complete. That is an error, and
@@ -174,8 +199,12 @@ fn a_full_dev_shm_is_an_error_and_no_signal() {
     if !nix::unistd::geteuid().is_root() {
         // A user of a namespace of its own may mount, too, where the system lets the user; the rest
         // is as for root.
-        let unshare = Command::new("unshare").args(["--user", "--map-root-user", "--mount", "true"]).status();
-        assert!(unshare.is_ok_and(|status| status.success()), "this test needs the right to mount a file system");
+        let unshare =
+            Command::new("unshare").args(["--user", "--map-root-user", "--mount", "true"]).status();
+        assert!(
+            unshare.is_ok_and(|status| status.success()),
+            "this test needs the right to mount a file system"
+        );
     }
     let (status, said) = role_in_a_copy("full").expect("a copy");
     assert!(status.success(), "{status}: {said}");
@@ -184,7 +213,12 @@ fn a_full_dev_shm_is_an_error_and_no_signal() {
 /// Runs one role in a copy of this test binary. Returns how the copy ended and what it said.
 fn role_in_a_copy(role: &str) -> Option<(std::process::ExitStatus, String)> {
     let own = std::env::current_exe().ok()?;
-    let args = ["--exact", "tests::shm::named::a_copy_that_plays_a_role", "--nocapture", "--test-threads=1"];
+    let args = [
+        "--exact",
+        "tests::shm::named::a_copy_that_plays_a_role",
+        "--nocapture",
+        "--test-threads=1",
+    ];
     let mut command = if role == "full" {
         let mut command = Command::new("unshare");
         command.args(["--user", "--map-root-user", "--mount", "--"]).arg(own);
@@ -212,7 +246,9 @@ fn a_copy_that_plays_a_role() {
             }
         }
         Ok("full") => {
-            let mounted = Command::new("mount").args(["-t", "tmpfs", "-o", "size=64k", "none", "/dev/shm"]).status();
+            let mounted = Command::new("mount")
+                .args(["-t", "tmpfs", "-o", "size=64k", "none", "/dev/shm"])
+                .status();
             assert!(mounted.expect("mount is there").success());
             let full = Segment::create(Backend::Named, Wakeup::Futex, 1 << 20);
             match full {
@@ -222,7 +258,8 @@ fn a_copy_that_plays_a_role() {
                 other => panic!("{other:?}"),
             }
             assert_eq!(fs::read_dir("/dev/shm").unwrap().count(), 0, "nothing is left behind");
-            let (_region, segment) = Segment::create(Backend::Named, Wakeup::Futex, CAPACITY).expect("what fits is made");
+            let (_region, segment) = Segment::create(Backend::Named, Wakeup::Futex, CAPACITY)
+                .expect("what fits is made");
             assert!(attach(&segment).is_ok());
         }
         Ok("die") => hold_a_name(),
@@ -233,7 +270,11 @@ fn a_copy_that_plays_a_role() {
                 // its stack stays where it is.
                 unsafe { libc::syscall(libc::SYS_exit, 0) };
             }
-            let action = SigAction::new(SigHandler::Handler(end_this_thread), SaFlags::empty(), SigSet::empty());
+            let action = SigAction::new(
+                SigHandler::Handler(end_this_thread),
+                SaFlags::empty(),
+                SigSet::empty(),
+            );
             // SAFETY: the handler makes one system call, which any handler may.
             unsafe { sigaction(Signal::SIGUSR1, &action) }.unwrap();
             let main = nix::unistd::getpid().as_raw();
@@ -261,7 +302,12 @@ struct Creator {
 
 impl Creator {
     fn start(role: &str) -> Creator {
-        let args = ["--exact", "tests::shm::named::a_copy_that_plays_a_role", "--nocapture", "--test-threads=1"];
+        let args = [
+            "--exact",
+            "tests::shm::named::a_copy_that_plays_a_role",
+            "--nocapture",
+            "--test-threads=1",
+        ];
         let mut process = Command::new(std::env::current_exe().unwrap())
             .args(args)
             .env(ROLE, role)
@@ -269,7 +315,10 @@ impl Creator {
             .spawn()
             .expect("a copy of this test binary");
         let said = BufReader::new(process.stdout.take().unwrap()).lines().map_while(Result::ok);
-        let name = said.filter_map(|line| Some(line.split_once("name ")?.1.to_owned())).next().expect("it says the name");
+        let name = said
+            .filter_map(|line| Some(line.split_once("name ")?.1.to_owned()))
+            .next()
+            .expect("it says the name");
         Creator { process, path: path_of(&name) }
     }
 
@@ -304,7 +353,8 @@ impl Drop for Creator {
 #[test]
 fn what_a_killed_process_has_left_is_removed_by_the_next_start() {
     assert!(backends().contains(&Backend::Named));
-    let (mut dead, living, headless) = (Creator::start("die"), Creator::start("die"), Creator::start("leave"));
+    let (mut dead, living, headless) =
+        (Creator::start("die"), Creator::start("die"), Creator::start("leave"));
     dead.process.kill().unwrap();
     // First a zombie, which has ended although its id is taken. Then a process that looks like a
     // zombie, although only its main thread has ended.
@@ -334,8 +384,16 @@ fn who_has_made_a_name_is_told_by_more_than_its_process_id() {
     let id = id.parse::<u32>().unwrap();
     assert_eq!(id, std::process::id());
     let flip = |hex: &str| hex.chars().rev().collect::<String>();
-    let earlier = format!("/coprocess-{namespaces}-{id}-{}-{}", start.parse::<u64>().unwrap() - 1, flip(random));
-    let elsewhere = format!("/coprocess-{:x}-{id}-1-{}", u64::from_str_radix(namespaces, 16).unwrap() ^ 1, flip(random));
+    let earlier = format!(
+        "/coprocess-{namespaces}-{id}-{}-{}",
+        start.parse::<u64>().unwrap() - 1,
+        flip(random)
+    );
+    let elsewhere = format!(
+        "/coprocess-{:x}-{id}-1-{}",
+        u64::from_str_radix(namespaces, 16).unwrap() ^ 1,
+        flip(random)
+    );
     let unknown = format!("/coprocess-unknown-{}", flip(random));
     let link = format!("/coprocess-{namespaces}-{id}-1-{}", flip(random));
     for name in [&earlier, &elsewhere, &unknown] {
@@ -357,7 +415,10 @@ fn who_has_made_a_name_is_told_by_more_than_its_process_id() {
 #[test]
 fn the_descriptor_is_no_standard_stream() {
     let own = std::env::current_exe().unwrap();
-    let script = format!("exec {} --exact tests::shm::named::a_copy_with_no_streams --test-threads=1 0<&- 1>&- 2>&-", own.display());
+    let script = format!(
+        "exec {} --exact tests::shm::named::a_copy_with_no_streams --test-threads=1 0<&- 1>&- 2>&-",
+        own.display()
+    );
     let status = Command::new("sh").args(["-c", &script]).env(ROLE, "streams").status().unwrap();
     assert!(status.success(), "{status}");
 }
@@ -374,7 +435,8 @@ fn a_copy_with_no_streams() {
     let (_region, segment) = create();
     let name = name_of(&segment).to_owned();
     for fd in 0..3 {
-        let is_it = fs::read_link(format!("/proc/self/fd/{fd}")).is_ok_and(|to| to == path_of(&name));
+        let is_it =
+            fs::read_link(format!("/proc/self/fd/{fd}")).is_ok_and(|to| to == path_of(&name));
         // No process reads a message.
         assert!(!is_it);
     }

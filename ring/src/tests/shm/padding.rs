@@ -32,11 +32,17 @@ fn the_segment_holds_what_was_sent_and_zeros() {
     let (region, file) = Region::create(CAPACITY).unwrap();
     let file = File::from(file);
     let mut expected = words_of(&file, CAPACITY);
-    assert_eq!(expected[4..].iter().find(|w| **w != 0), None, "a new segment is empty behind its header");
+    assert_eq!(
+        expected[4..].iter().find(|w| **w != 0),
+        None,
+        "a new segment is empty behind its header"
+    );
 
     let mut sender = Sender::new(&region, Side::Parent);
     let mut slot = SLOTS_OFFSET / 8;
-    for (serial, bytes) in (1..).zip([0, 1, 7, 8, 9, 55, 56, 57, 119, 120, 121, 127, 128, 248, 249, 300, 1_001, 5_003, 20_001]) {
+    for (serial, bytes) in (1..).zip([
+        0, 1, 7, 8, 9, 55, 56, 57, 119, 120, 121, 127, 128, 248, 249, 300, 1_001, 5_003, 20_001,
+    ]) {
         let sent = message(serial, bytes);
         assert_eq!(sender.send(&amid_poison(&sent), bytes).unwrap(), Progress::Sent);
         expected[slot] = bytes as u64 | serial << 19;
@@ -68,11 +74,20 @@ fn fragments_and_aborts_bring_nothing_along() {
             receive_all(&mut receiver);
         }
         let words = words_of(&file, CAPACITY);
-        assert_eq!(words.iter().position(|w| *w == POISON), None, "after message {seed} of {bytes} bytes");
+        assert_eq!(
+            words.iter().position(|w| *w == POISON),
+            None,
+            "after message {seed} of {bytes} bytes"
+        );
         // The other direction, and what lies between the control blocks, is not even touched.
         let slots_end = (SLOTS_OFFSET + CAPACITY) / 8;
         assert!(words[slots_end..].iter().all(|w| *w == 0));
-        assert!(words[4..CONTROL_OFFSET[0] / 8].iter().chain(&words[CONTROL_OFFSET[1] / 8..SLOTS_OFFSET / 8]).all(|w| *w == 0));
+        assert!(
+            words[4..CONTROL_OFFSET[0] / 8]
+                .iter()
+                .chain(&words[CONTROL_OFFSET[1] / 8..SLOTS_OFFSET / 8])
+                .all(|w| *w == 0)
+        );
         receive_all(&mut receiver);
     }
 }

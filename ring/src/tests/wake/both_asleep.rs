@@ -13,7 +13,8 @@ use crate::{Progress, Side, Sleeper, Space, Watch};
 fn a_sender_that_finds_no_space_has_published_nothing_unheard() {
     let pair = Pair::heap(128);
     let (mut sender, mut receiver) = pair.ends(1 << 20);
-    let (watch, sending) = (Watch::new(&pair.worker, Side::Worker), Watch::new(&pair.parent, Side::Parent));
+    let (watch, sending) =
+        (Watch::new(&pair.worker, Side::Worker), Watch::new(&pair.parent, Side::Parent));
     let mut buffer = Vec::new();
     for _ in 0..64 {
         assert_eq!(sender.send(&[1], 8).unwrap(), Progress::Sent);
@@ -34,9 +35,14 @@ fn a_sender_that_finds_no_space_has_published_nothing_unheard() {
     let longest = message(3, 64 * 128 - 8);
     let sent = sender.send(&longest, longest.len() * 8).unwrap();
     head.store(published, Relaxed);
-    let Progress::NoSpace(space) = sent else { panic!("{sent:?}: half a ring has no space beside what was not consumed") };
+    let Progress::NoSpace(space) = sent else {
+        panic!("{sent:?}: half a ring has no space beside what was not consumed")
+    };
     assert!(sending.has_space(space) || sender.wakeups() > before, "both sides sleep");
-    assert!(!watch.has_come(receiver.next_frame()) || sender.wakeups() > before, "something is there, and no sleeper was woken");
+    assert!(
+        !watch.has_come(receiver.next_frame()) || sender.wakeups() > before,
+        "something is there, and no sleeper was woken"
+    );
 }
 
 struct Run {
@@ -62,7 +68,10 @@ impl Run {
 
     fn go(mut self, slots: usize, turns: usize) {
         let (mut sender, mut receiver) = self.pair.ends(1 << 22);
-        let (watch, sending) = (Watch::new(&self.pair.worker, Side::Worker), Watch::new(&self.pair.parent, Side::Parent));
+        let (watch, sending) = (
+            Watch::new(&self.pair.worker, Side::Worker),
+            Watch::new(&self.pair.parent, Side::Parent),
+        );
         let mut sent = VecDeque::new();
         let mut buffer = Vec::new();
         let mut receiver_sleeps = false;
@@ -72,7 +81,8 @@ impl Run {
                 self.receives = 1 + self.numbers.below(15);
             }
             receiver_sleeps &= self.pair.parent.control(0).data_doorbell.word.load(Relaxed) != 0;
-            let sender_sleeps = waiting.as_ref().is_some_and(|(.., space)| !sending.has_space(*space));
+            let sender_sleeps =
+                waiting.as_ref().is_some_and(|(.., space)| !sending.has_space(*space));
             assert!(!receiver_sleeps || !sender_sleeps, "both sleep in turn {turn}");
             if self.numbers.below(16) < self.receives && !receiver_sleeps {
                 match receiver.receive(&mut buffer).expect("an honest sender") {

@@ -31,8 +31,12 @@ fn wait_until_asleep(thread: &AtomicI32) {
     let until = soon().expect("a time");
     while Instant::now() < until {
         thread::sleep(Duration::from_millis(1));
-        let stat = std::fs::read_to_string(format!("/proc/self/task/{}/stat", thread.load(Ordering::SeqCst)));
-        if stat.is_ok_and(|line| line.rsplit(')').next().is_some_and(|rest| rest.starts_with(" S"))) {
+        let stat = std::fs::read_to_string(format!(
+            "/proc/self/task/{}/stat",
+            thread.load(Ordering::SeqCst)
+        ));
+        if stat.is_ok_and(|line| line.rsplit(')').next().is_some_and(|rest| rest.starts_with(" S")))
+        {
             return;
         }
     }
@@ -124,7 +128,11 @@ fn only_the_one_whose_mark_is_up_is_woken() {
         scope.spawn(|| sleep_on(doorbell, Sleeper::Waiter, &waiter));
         wait_until_asleep(&waiter);
         assert!(doorbell.ring().unwrap());
-        assert_eq!(doorbell.wake_local(Sleeper::Waiter).unwrap(), 0, "the waiter was woken by the ring");
+        assert_eq!(
+            doorbell.wake_local(Sleeper::Waiter).unwrap(),
+            0,
+            "the waiter was woken by the ring"
+        );
         assert!(!doorbell.ring().unwrap(), "no mark is in the word");
         thread::sleep(Duration::from_millis(5));
         assert!(!driver_woke.load(Ordering::SeqCst));
@@ -171,7 +179,10 @@ fn a_deadline_beyond_all_clocks_is_none() {
     let doorbell = doorbell_of(&word);
     let thread = AtomicI32::new(0);
     let now = Instant::now();
-    let beyond = (0..63).rev().find_map(|bit| now.checked_add(Duration::from_secs(1 << bit))).expect("some time");
+    let beyond = (0..63)
+        .rev()
+        .find_map(|bit| now.checked_add(Duration::from_secs(1 << bit)))
+        .expect("some time");
     thread::scope(|scope| {
         doorbell.arm(Sleeper::Waiter);
         scope.spawn(|| {
@@ -209,7 +220,10 @@ fn a_signal_resumes_the_sleep_to_the_same_deadline() {
     });
     for _ in 0..10 {
         thread::sleep(Duration::from_millis(10));
-        #[allow(clippy::unnecessary_cast, reason = "a number with one C library, a pointer with another")]
+        #[allow(
+            clippy::unnecessary_cast,
+            reason = "a number with one C library, a pointer with another"
+        )]
         let id = sleeper.as_pthread_t() as libc::pthread_t;
         // SAFETY: the thread was not joined yet.
         assert_eq!(unsafe { libc::pthread_kill(id, libc::SIGUSR1) }, 0);

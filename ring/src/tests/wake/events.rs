@@ -24,8 +24,13 @@ fn soon() -> Option<Instant> {
 
 /// Returns the threads of this process that have this name, as directories of /proc.
 fn threads_named(name: &str) -> Vec<PathBuf> {
-    let tasks = std::fs::read_dir("/proc/self/task").expect("proc").flatten().map(|task| task.path());
-    tasks.filter(|task| std::fs::read_to_string(task.join("comm")).is_ok_and(|comm| comm.trim_end() == name)).collect()
+    let tasks =
+        std::fs::read_dir("/proc/self/task").expect("proc").flatten().map(|task| task.path());
+    tasks
+        .filter(|task| {
+            std::fs::read_to_string(task.join("comm")).is_ok_and(|comm| comm.trim_end() == name)
+        })
+        .collect()
 }
 
 /// Starts a sleeper in a thread of its own. The channel tells what its sleep returns.
@@ -45,7 +50,10 @@ fn each_side_wakes_the_other() {
         for round in 0..100 {
             let start = Instant::now();
             let says = sleeper(&pair, Sleeper::Driver);
-            assert!(pair.parent.data_doorbell(0).ring().unwrap(), "round {round}: it sleeps, or is about to");
+            assert!(
+                pair.parent.data_doorbell(0).ring().unwrap(),
+                "round {round}: it sleeps, or is about to"
+            );
             assert!(says.recv_timeout(Duration::from_secs(30)).unwrap(), "round {round}");
             // The other doorbell, in the other direction.
             let watch = Watch::new(&pair.parent, Side::Parent);
@@ -114,24 +122,39 @@ fn an_idle_side_wakes_up_once_a_second() {
     while listeners.len() < 2 {
         assert!(Instant::now() < until, "it has no listeners");
         thread::sleep(Duration::from_millis(5));
-        listeners = threads_named("coprocess-hear").into_iter().filter(|task| !before.contains(task)).collect();
+        listeners = threads_named("coprocess-hear")
+            .into_iter()
+            .filter(|task| !before.contains(task))
+            .collect();
     }
     // Threads of other tests may be among them, and busy: the two that sleep most belong to this
     // pair.
     let start = Instant::now();
     let sleeps: Vec<u64> = listeners.iter().filter_map(|task| sleeps_of(task)).collect();
     thread::sleep(Duration::from_millis(3500));
-    let mut more: Vec<u64> = listeners.iter().zip(sleeps).filter_map(|(task, before)| Some(sleeps_of(task)? - before)).collect();
+    let mut more: Vec<u64> = listeners
+        .iter()
+        .zip(sleeps)
+        .filter_map(|(task, before)| Some(sleeps_of(task)? - before))
+        .collect();
     more.sort_unstable();
     let most = 2 * start.elapsed().as_secs() + 2;
-    assert!(more.len() >= 2 && more[..2].iter().all(|sleeps| (1..=most).contains(sleeps)), "sleeps in 3.5 s: {more:?}");
+    assert!(
+        more.len() >= 2 && more[..2].iter().all(|sleeps| (1..=most).contains(sleeps)),
+        "sleeps in 3.5 s: {more:?}"
+    );
     drop(pair);
 }
 
 /// Returns how often a thread has gone to sleep.
 fn sleeps_of(task: &Path) -> Option<u64> {
     let status = std::fs::read_to_string(task.join("status")).ok()?;
-    status.lines().find_map(|line| line.strip_prefix("voluntary_ctxt_switches:"))?.trim().parse().ok()
+    status
+        .lines()
+        .find_map(|line| line.strip_prefix("voluntary_ctxt_switches:"))?
+        .trim()
+        .parse()
+        .ok()
 }
 
 #[test]
@@ -140,7 +163,11 @@ fn the_threads_end_with_the_pair() {
     let wait_for = |what: &str, number: &dyn Fn(usize) -> bool| {
         for name in ["coprocess-ring", "coprocess-hear"] {
             while !number(threads_named(name).len()) {
-                assert!(Instant::now() < until, "{what}: {} threads {name}", threads_named(name).len());
+                assert!(
+                    Instant::now() < until,
+                    "{what}: {} threads {name}",
+                    threads_named(name).len()
+                );
                 thread::sleep(Duration::from_millis(10));
             }
         }
@@ -157,7 +184,12 @@ fn the_threads_end_with_the_pair() {
 fn by_hand() -> (ProxyState, Event) {
     let memory = Pair::of(Backend::Memfd, Wakeup::Futex, 32).parent.memory();
     let event = |of, make| Event::at(memory.clone(), of, make).unwrap();
-    let state = ProxyState::new(memory.clone(), Side::Parent, event(Side::Parent, true), event(Side::Worker, true));
+    let state = ProxyState::new(
+        memory.clone(),
+        Side::Parent,
+        event(Side::Parent, true),
+        event(Side::Worker, true),
+    );
     let workers = event(Side::Worker, false);
     (state, workers)
 }
@@ -180,8 +212,12 @@ fn an_event_is_not_set_for_the_dead() {
     // hold something to read before.
     for ends in ["the process", "the lifeline"] {
         let (state, event) = by_hand();
-        let ((process, of_process), (lifeline, mut of_lifeline)) = (std::io::pipe().unwrap(), UnixStream::pair().unwrap());
-        state.set_peer_liveness(PeerLiveness { process: Some(process.into()), lifeline: lifeline.into() });
+        let ((process, of_process), (lifeline, mut of_lifeline)) =
+            (std::io::pipe().unwrap(), UnixStream::pair().unwrap());
+        state.set_peer_liveness(PeerLiveness {
+            process: Some(process.into()),
+            lifeline: lifeline.into(),
+        });
         of_lifeline.write_all(b"of no interest").unwrap();
         state.wake_peer(DoorbellId::data(0), 1);
         assert!(state.ringer_round());
@@ -205,7 +241,8 @@ fn events_of_another_c_library_are_refused() {
     let attach = || Segment::attach(segment.kind(), segment.name(), Some(file()), 4096);
     drop(attach().unwrap());
     // The last word of the header, above the number of the kind.
-    std::os::unix::fs::FileExt::write_all_at(&std::fs::File::from(file()), &[0xa5, 0x5a], 40 + 1).unwrap();
+    std::os::unix::fs::FileExt::write_all_at(&std::fs::File::from(file()), &[0xa5, 0x5a], 40 + 1)
+        .unwrap();
     match attach() {
         Err(SegmentError::Foreign(what)) => assert!(what.contains("C library"), "{what}"),
         other => panic!("{other:?}"),
@@ -220,6 +257,13 @@ fn waiters_take_no_sleeper_whose_mark_is_gone() {
     assert_eq!(waiters.wait(DoorbellId::data(0), &word, 1, None), WaitEnd::Recheck);
     assert_eq!(waiters.wake(DoorbellId::data(0), u32::MAX), 0);
     word.store(1, Ordering::Relaxed);
-    assert_eq!(waiters.wait(DoorbellId::data(0), &word, 1, Some(Instant::now())), WaitEnd::TimedOut);
-    assert_eq!(waiters.wake(DoorbellId::data(0), u32::MAX), 0, "a sleeper that has left is not woken");
+    assert_eq!(
+        waiters.wait(DoorbellId::data(0), &word, 1, Some(Instant::now())),
+        WaitEnd::TimedOut
+    );
+    assert_eq!(
+        waiters.wake(DoorbellId::data(0), u32::MAX),
+        0,
+        "a sleeper that has left is not woken"
+    );
 }

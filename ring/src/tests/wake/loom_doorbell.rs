@@ -208,7 +208,8 @@ fn loom_space_for_the_longest_frame_comes_when_everything_was_received() {
         let watch = Watch::new(&region, Side::Parent);
         let sending = thread::spawn(move || {
             // All but the last slot is published; what is left must do.
-            let Progress::NoSpace(space) = sender.send(&longest(), longest().len() * 8).unwrap() else {
+            let Progress::NoSpace(space) = sender.send(&longest(), longest().len() * 8).unwrap()
+            else {
                 return;
             };
             watch.arm_for_space();

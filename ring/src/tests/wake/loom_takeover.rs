@@ -160,7 +160,9 @@ fn told_while_the_doorbell_is_rewritten(tells: Tells) {
     });
     let hostile = thread::spawn({
         let region = region.clone();
-        move || region.control(0).data_doorbell.word.store(Sleeper::Waiter as u32, Ordering::Relaxed)
+        move || {
+            region.control(0).data_doorbell.word.store(Sleeper::Waiter as u32, Ordering::Relaxed)
+        }
     });
     state.0.fetch_add(1, Ordering::Relaxed);
     fence(Ordering::SeqCst);

@@ -96,7 +96,12 @@ pub(crate) struct ProxyState {
 }
 
 impl ProxyState {
-    pub(crate) fn new(memory: Arc<Memory>, side: Side, own_event: Event, peer_event: Event) -> ProxyState {
+    pub(crate) fn new(
+        memory: Arc<Memory>,
+        side: Side,
+        own_event: Event,
+        peer_event: Event,
+    ) -> ProxyState {
         ProxyState {
             waiters: Waiters::new(),
             requests: Mutex::new(Requests::default()),
@@ -116,7 +121,13 @@ impl ProxyState {
         &self.memory.events().pending_marks[id.index()].word
     }
 
-    pub(crate) fn wait(&self, id: DoorbellId, word: &AtomicU32, mark: u32, deadline: Option<Instant>) -> WaitEnd {
+    pub(crate) fn wait(
+        &self,
+        id: DoorbellId,
+        word: &AtomicU32,
+        mark: u32,
+        deadline: Option<Instant>,
+    ) -> WaitEnd {
         self.waiters.wait(id, word, mark, deadline)
     }
 
@@ -165,7 +176,8 @@ impl ProxyState {
 
     /// Wakes the sleepers that the peer means. The listener calls this when it was woken.
     pub(crate) fn deliver(&self) {
-        for id in [DoorbellId::data(self.side.incoming()), DoorbellId::space(self.side.outgoing())] {
+        for id in [DoorbellId::data(self.side.incoming()), DoorbellId::space(self.side.outgoing())]
+        {
             // Acquire: pairs with the Release in `wake_peer`.
             let marks = self.pending_marks(id).swap(0, Ordering::Acquire);
             if marks != 0 {
@@ -282,7 +294,10 @@ impl Drop for ProxyThreads {
 #[cfg(not(loom))]
 fn start_thread(name: &str, body: impl FnOnce() + Send + 'static) -> Result<(), SegmentError> {
     let started = std::thread::Builder::new().name(name.to_owned()).spawn(body);
-    started.map(drop).map_err(|source| SegmentError::Os { action: "start the threads that wait on events", source })
+    started.map(drop).map_err(|source| SegmentError::Os {
+        action: "start the threads that wait on events",
+        source,
+    })
 }
 
 impl Deref for Proxy {

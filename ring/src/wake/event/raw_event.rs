@@ -105,7 +105,8 @@ mod imp {
     /// Returns what an event is, in 32 bits: a hash of the sizes and of the library that it belongs
     /// to. Thus no side opens an event that means something else.
     pub(crate) fn kind() -> u64 {
-        let (mutex, condition) = (size_of::<libc::pthread_mutex_t>(), size_of::<libc::pthread_cond_t>());
+        let (mutex, condition) =
+            (size_of::<libc::pthread_mutex_t>(), size_of::<libc::pthread_cond_t>());
         // Another version may be another algorithm over the same bytes.
         let library = [format!("{mutex} {condition} {} ", usize::BITS), library()].concat();
         // FNV-1a: the hash must differ, no more.
@@ -129,7 +130,10 @@ mod imp {
     }
 
     fn failed(what: &str) -> SegmentError {
-        SegmentError::Os { action: "make or find an event in the shared memory", source: io::Error::other(what.to_owned()) }
+        SegmentError::Os {
+            action: "make or find an event in the shared memory",
+            source: io::Error::other(what.to_owned()),
+        }
     }
 }
 

@@ -47,7 +47,13 @@ impl Waiters {
     /// A thread that takes the mark off the word calls `wake` afterwards. That call finds the
     /// sleeper in the queue, or took the lock before the sleeper, which then finds the word
     /// changed.
-    pub(crate) fn wait(&self, doorbell: DoorbellId, word: &AtomicU32, mark: u32, deadline: Option<Instant>) -> WaitEnd {
+    pub(crate) fn wait(
+        &self,
+        doorbell: DoorbellId,
+        word: &AtomicU32,
+        mark: u32,
+        deadline: Option<Instant>,
+    ) -> WaitEnd {
         let mut queue = self.lock();
         // Relaxed: the lock orders the load, see above.
         if word.load(Ordering::Relaxed) != mark {
@@ -59,7 +65,8 @@ impl Waiters {
         loop {
             let timed_out;
             (queue, timed_out) = self.sleep(queue, deadline);
-            let Some((at, ours)) = queue.entries.iter().enumerate().find(|(_, e)| e.id == id) else {
+            let Some((at, ours)) = queue.entries.iter().enumerate().find(|(_, e)| e.id == id)
+            else {
                 return WaitEnd::Recheck;
             };
             let woken = ours.woken;
@@ -71,7 +78,11 @@ impl Waiters {
     }
 
     #[cfg(not(loom))]
-    fn sleep<'a>(&self, queue: MutexGuard<'a, Queue>, deadline: Option<Instant>) -> (MutexGuard<'a, Queue>, bool) {
+    fn sleep<'a>(
+        &self,
+        queue: MutexGuard<'a, Queue>,
+        deadline: Option<Instant>,
+    ) -> (MutexGuard<'a, Queue>, bool) {
         let Some(deadline) = deadline else {
             return (self.woken.wait(queue).unwrap_or_else(PoisonError::into_inner), false);
         };
@@ -85,7 +96,11 @@ impl Waiters {
 
     /// Sleeps without a deadline: there is no time under the model checker.
     #[cfg(loom)]
-    fn sleep<'a>(&self, queue: MutexGuard<'a, Queue>, _deadline: Option<Instant>) -> (MutexGuard<'a, Queue>, bool) {
+    fn sleep<'a>(
+        &self,
+        queue: MutexGuard<'a, Queue>,
+        _deadline: Option<Instant>,
+    ) -> (MutexGuard<'a, Queue>, bool) {
         (self.woken.wait(queue).unwrap_or_else(PoisonError::into_inner), false)
     }
 
@@ -93,7 +108,11 @@ impl Waiters {
     pub(crate) fn wake(&self, doorbell: DoorbellId, marks: u32) -> usize {
         let mut queue = self.lock();
         let mut count: usize = 0;
-        for entry in queue.entries.iter_mut().filter(|e| e.doorbell == doorbell && e.mark & marks != 0 && !e.woken) {
+        for entry in queue
+            .entries
+            .iter_mut()
+            .filter(|e| e.doorbell == doorbell && e.mark & marks != 0 && !e.woken)
+        {
             entry.woken = true;
             count = count.saturating_add(1);
         }
