@@ -331,7 +331,7 @@ impl Peer {
         match self.sender.send(&words(bytes), bytes.len()).expect("the end never moves its position outside") {
             Progress::Sent => {}
             // More than the ring: this side is to take the fragments first, and it does not matter whether the rest follows.
-            Progress::NoRoom(_) => return self.sender.abandon(),
+            Progress::NoSpace(_) => return self.sender.abandon(),
         }
         match parse(bytes) {
             Some(parsed) if parsed.kind == EVENT && parsed.id.0 > 0 => *self.awaited.entry(parsed.id.0).or_default() += 1,

@@ -185,8 +185,8 @@ impl Ours {
         let sent = if second > 0 { self.sender.send_joined(&words, &vec![0x5a; second]) } else { self.sender.send(&words, first) };
         match sent {
             Ok(Progress::Sent) => self.under_way = None,
-            Ok(Progress::NoRoom(room)) => {
-                self.watch.has_room(room);
+            Ok(Progress::NoSpace(room)) => {
+                self.watch.has_space(room);
             }
             Err(ChannelError::Misbehaved(_)) => self.under_way = None,
             Err(error) => panic!("{error}"),
@@ -252,7 +252,7 @@ fn fuzz(steps: Vec<Step>) {
             }
             Step::Receive => {}
             Step::Look => {
-                ours.watch.has_come(ours.receiver.next());
+                ours.watch.has_come(ours.receiver.next_frame());
                 ours.watch.is_closed();
             }
             Step::Close => ours.sender.close().and_then(|()| ours.receiver.close()).expect("wake"),

@@ -1,27 +1,61 @@
 //! Message rings in shared memory, between two processes that do not trust each other.
 //!
-//! This crate moves bytes: a sealed [`Region`] of shared memory holds two rings, one for each direction; a [`Sender`] publishes messages
-//! of any size, a [`Receiver`] takes them out, and a [`Watch`] sleeps until there is something to do. It knows nothing of names, types or
-//! processes: that is the business of the crate `coprocess`, which is what programs use.
+//! This crate moves bytes. A sealed [`Region`] of shared memory holds two rings, one for each
+//! direction. A [`Sender`] publishes messages of any size, a [`Receiver`] takes them out, and a
+//! [`Watch`] sleeps until there is something to do. The crate knows nothing of names, types or
+//! processes: those belong to the crate `coprocess`, which programs use.
 //!
-//! *A semaphore says when to look; only the ring says what is there.*
+//! *A doorbell says when to look; only the ring says what is there.*
 //!
-//! # What is assumed of the other side
+//! # What is assumed of the peer
 //!
-//! Nothing, with the default wake-ups; see [`Wakeup::Event`] for what the others take. Every bit of the region may change at any time to any value, and all of it is input: a word is loaded once, checked,
-//! and then only the copy is used. A correct other side is needed for the *progress* of the exchange, never for the safety of this process's memory nor
-//! for the end of its waits, which have deadlines. Once the other side is caught breaking the protocol ([`Misbehaved`]) the
-//! channel is dead.
+//! With the default wake-ups, nothing. [`Wakeup::Event`] lists what the other kind of wake-up
+//! assumes.
+//!
+//! - Every bit of the region may change at any time to any value, and all of the region is input. A
+//!   word is loaded once and checked; then only the copy is used.
+//! - The *progress* of the exchange needs a correct peer. The safety of this process's memory and
+//!   the end of its waits, which have deadlines, do not.
+//! - Once the peer is caught breaking the protocol ([`Misbehaved`]), the channel is dead.
+//!
+//! # Words
+//!
+//! | word | meaning |
+//! |---|---|
+//! | side, peer | one process of a pair; the process on the other side |
+//! | slot, position | 128 bytes of a ring; the number of a slot, counted without end |
+//! | frame | what is published at once: a message or a fragment of one |
+//! | lap | one way round the ring |
+//! | jump | a return to the start of the ring before the end of the lap |
+//! | skip | a frame without payload that leads behind the frames of the lap before |
+//! | interior slot | a slot whose first word holds payload, not a frame word |
+//! | space | slots that the producer may fill |
+//! | doorbell | a word in the segment that says which thread of a side sleeps |
+//! | mark | the value of a doorbell: a bit for each kind of sleeper |
+//! | driver | the thread of a side that receives when no other thread of the side does |
+//! | waiter | a thread that waits for something of its own |
+//! | primitive | what puts a thread to sleep and wakes it: a futex or an event |
+//! | proxy | what turns an event between two processes into wake-ups of threads |
 //!
 //! # Files
 //!
-//! `layout` draws the bytes · `region` is the memory, `mapped` its addresses · `ring` moves frames through slots, with `marks` · `copy` copies their
-//! payload · `bell` sleeps and wakes · `wait` spins · `channel` makes messages of frames. The table of memory orderings is in `ring`, the proof that no
-//! wake-up is lost in `bell`.
+//! | folder | holds | may use |
+//! |---|---|---|
+//! | `spin/` | how long a wait spins before it sleeps | – |
+//! | `shm/` | memory that two processes share: its layout, how it is made and mapped | – |
+//! | `wake/` | doorbells and primitives: puts a side to sleep and wakes it | `shm` |
+//! | `pair/` | region: memory with doorbells; segment: what it takes to attach | `shm`, `wake` |
+//! | `queue/` | frames and messages through the rings, and their watch | `shm`, `wake`, `pair` |
 //!
-//! Two seams have something different behind them for different systems: `segment`, what memory is made of (`memfd`, or `named`), and `wakeup`,
-//! what puts a side to sleep and wakes it (`futex`, or `event` with `relay` and `lot`). `docs/porting.md`
-//! in the repository says what another system would have to put there.
+//! Each folder may also use `error`, `side` and `sync`. The table of memory orderings is in
+//! `queue`. The proof that no wake-up is lost is in `wake::doorbell`.
+//!
+//! Two files are seams, behind which different systems have different code:
+//!
+//! - `pair::segment`: what memory is made of (`shm::memfd`, or `shm::named`)
+//! - `wake::primitive`: what puts a thread to sleep and wakes it (`wake::futex`, or `wake::event`)
+//!
+//! `docs/porting.md` in the repository says what another system must provide there.
 //!
 //! # Examples
 //!
@@ -39,7 +73,7 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
-// No panic can be reached from the wire. Tests and models are not on it.
+// No input from the peer can reach a panic. Tests and models read no such input.
 #![cfg_attr(
     not(any(loom, test)),
     warn(
@@ -54,50 +88,30 @@
     )
 )]
 
-mod bell;
-mod channel;
-mod copy;
 mod error;
-#[cfg(any(feature = "raw-sync", all(loom, test)))]
-#[cfg_attr(not(loom), expect(unsafe_code, reason = "events in shared memory"))]
-mod event;
-#[cfg_attr(not(loom), expect(unsafe_code, reason = "the futex system call"))]
-mod futex;
-#[cfg_attr(loom, expect(dead_code, reason = "no segments are made under the model checker"))]
-mod layout;
-#[cfg(any(feature = "raw-sync", all(loom, test)))]
-mod lot;
-#[cfg(not(loom))]
-#[expect(unsafe_code, reason = "forming references to the atomics in mapped memory")]
-mod mapped;
-mod marks;
-#[cfg(not(loom))]
-#[expect(unsafe_code, reason = "mapping memory")]
-mod memfd;
-#[cfg(all(feature = "named", not(loom)))]
-#[expect(unsafe_code, reason = "memory that a package has mapped")]
-mod named;
-mod quota;
-mod region;
-#[cfg(any(feature = "raw-sync", all(loom, test)))]
-mod relay;
-mod ring;
-#[cfg(not(loom))]
-mod segment;
+mod pair;
+mod queue;
+mod shm;
+mod side;
+mod spin;
 mod sync;
-mod wait;
-mod wakeup;
-mod yielding;
+mod wake;
 
-pub use bell::Sleeper;
-pub use channel::{ChannelError, Next, PeerReport, Progress, Receiver, Room, Sender, Watch};
-pub use error::{Misbehaved, SegmentError};
-pub use layout::{ABI_VERSION, MAX_CAPACITY, MIN_CAPACITY};
-pub use region::{Region, Side};
+pub use error::{ChannelError, Misbehaved, SegmentError};
+pub use pair::region::Region;
 #[cfg(not(loom))]
-pub use segment::{Backend, MAX_NAME, Segment};
-pub use wait::{Spin, WaitStrategy};
-pub use wakeup::Wakeup;
+pub use pair::segment::{Backend, MAX_NAME, Segment};
+pub use queue::cursor::NextFrame;
+pub use queue::progress::{Progress, Space};
+pub use queue::receiver::Receiver;
+pub use queue::sender::Sender;
+pub use queue::watch::{PeerReport, Watch};
+pub use shm::layout::{ABI_VERSION, MAX_CAPACITY, MIN_CAPACITY};
+pub use side::Side;
+pub use spin::strategy::WaitStrategy;
+pub use spin::wait::Spin;
+pub use wake::doorbell::Sleeper;
+pub use wake::wakeup::Wakeup;
 
 #[cfg(test)]
 mod tests;

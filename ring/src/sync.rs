@@ -1,4 +1,4 @@
-//! The atomics and locks the algorithms use: the real ones, or loom's under `--cfg loom`.
+//! Selects the atomics and locks of the algorithms: the real ones, or loom's under `--cfg loom`.
 
 #[cfg(not(loom))]
 pub(crate) mod atomic {
@@ -10,7 +10,7 @@ pub(crate) use std::sync::Arc;
 #[cfg(all(feature = "raw-sync", not(loom)))]
 pub(crate) use std::sync::{Condvar, Mutex, MutexGuard};
 
-// Arc is not loom's: what it counts is not modelled.
+// `Arc` is not loom's: what is counted is not modelled.
 #[cfg(all(loom, test))]
 pub(crate) use loom::sync::{Condvar, Mutex, MutexGuard};
 #[cfg(all(loom, test))]
@@ -20,11 +20,12 @@ pub(crate) use std::sync::Arc;
 pub(crate) mod atomic {
     pub(crate) use loom::sync::atomic::{AtomicU64, Ordering, fence};
 
-    /// loom's, with stores as swaps.
+    /// Wraps loom's atomic, with stores as swaps.
     ///
-    /// Of two plain stores by different threads loom knows no order unless one happened before the other; it does not use that nothing
-    /// comes between what a read-modify-write has read and what it has written. So it would let the clearing of a mark hide the next mark,
-    /// which was put up later. Among swaps the order is known.
+    /// loom knows no order between two plain stores of different threads unless one happened before
+    /// the other. loom does not use the rule that nothing comes between the read and the write of a
+    /// read-modify-write. With plain stores, loom would let the clearing of a mark hide the next
+    /// mark, which was stored later. Among swaps the order is known.
     #[derive(Debug)]
     pub(crate) struct AtomicU32(loom::sync::atomic::AtomicU32);
 
@@ -45,7 +46,13 @@ pub(crate) mod atomic {
         pub(crate) fn fetch_or(&self, value: u32, ordering: Ordering) -> u32 {
             self.0.fetch_or(value, ordering)
         }
-        pub(crate) fn compare_exchange(&self, current: u32, new: u32, success: Ordering, failure: Ordering) -> Result<u32, u32> {
+        pub(crate) fn compare_exchange(
+            &self,
+            current: u32,
+            new: u32,
+            success: Ordering,
+            failure: Ordering,
+        ) -> Result<u32, u32> {
             self.0.compare_exchange(current, new, success, failure)
         }
     }

@@ -144,7 +144,7 @@ impl Lead {
         let mut state = self.state.load(Ordering::Relaxed);
         if state & HOLDER == TAKEN {
             // The resident's mark goes up before the lead is given up: from here on the other side wakes the resident.
-            watch.arm(Sleeper::Resident);
+            watch.arm(Sleeper::Driver);
         }
         loop {
             let left = match state & HOLDER {
@@ -192,7 +192,7 @@ impl Lead {
         if before & QUEUE != 0 {
             self.nominate();
         }
-        let slept = if disturbed() { Ok(true) } else { watch.sleep(Sleeper::Resident, deadline) };
+        let slept = if disturbed() { Ok(true) } else { watch.sleep(Sleeper::Driver, deadline) };
         // Relaxed: `wake_resident` may see it late, and wakes in vain.
         self.asleep.store(0, Ordering::Relaxed);
         // Relaxed: a guess, verified by the exchange below.
@@ -219,7 +219,7 @@ impl Lead {
         fence(Ordering::SeqCst);
         // It is asleep until it says otherwise. If the kernel finds nobody, it is on its way there or back: try again until either shows.
         while self.asleep.load(Ordering::Relaxed) != 0 {
-            match watch.wake_local(Sleeper::Resident) {
+            match watch.wake_local(Sleeper::Driver) {
                 Ok(0) => yield_now(),
                 Ok(_) | Err(_) => break,
             }

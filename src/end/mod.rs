@@ -101,11 +101,11 @@ pub(crate) struct End {
     pub(crate) deferred: Deferred,
     pub(crate) counters: Counters,
     pub(crate) spin_for_data: Spin,
-    pub(crate) spin_for_room: Spin,
+    pub(crate) spin_for_space: Spin,
     /// Threads, other than the resident, that are asleep until a message comes, or about to be.
     waiting_for_data: AtomicU32,
     /// Threads that are asleep until there is room, or about to be.
-    waiting_for_room: AtomicU32,
+    waiting_for_space: AtomicU32,
     pub(crate) transit: Transit,
     pub(crate) handlers_running: HandlerStack,
     /// Whoever waits for messages should look at the timers again.
@@ -154,9 +154,9 @@ impl End {
             deferred: Deferred::default(),
             counters: Counters::default(),
             spin_for_data: Spin::new(terms.strategy, peer),
-            spin_for_room: Spin::new(terms.strategy, peer),
+            spin_for_space: Spin::new(terms.strategy, peer),
             waiting_for_data: AtomicU32::new(0),
-            waiting_for_room: AtomicU32::new(0),
+            waiting_for_space: AtomicU32::new(0),
             transit: Transit::default(),
             handlers_running: HandlerStack::default(),
             attention: AtomicBool::new(false),
@@ -351,8 +351,8 @@ impl End {
         // Also against a hostile other side that rewrites the bells: until nobody is on the way to sleep any more. Nobody starts anew, since
         // everybody looks at the state before.
         let mut backoff = Backoff::default();
-        while self.waiting_for_data.load(Ordering::Relaxed) > 0 || self.waiting_for_room.load(Ordering::Relaxed) > 0 {
-            let woken = self.watch.wake_local(Sleeper::Guest).and_then(|_| self.watch.wake_local_for_room());
+        while self.waiting_for_data.load(Ordering::Relaxed) > 0 || self.waiting_for_space.load(Ordering::Relaxed) > 0 {
+            let woken = self.watch.wake_local(Sleeper::Waiter).and_then(|_| self.watch.wake_local_for_space());
             if woken.is_err() {
                 break;
             }
@@ -371,7 +371,7 @@ impl End {
         self.outbox.notify();
         let mut backoff = Backoff::default();
         while self.attention.load(Ordering::Relaxed) && self.waiting_for_data.load(Ordering::Relaxed) > 0 {
-            if self.watch.wake_local(Sleeper::Guest).is_err() {
+            if self.watch.wake_local(Sleeper::Waiter).is_err() {
                 break;
             }
             backoff.pause();
@@ -398,8 +398,8 @@ impl End {
     }
 
     /// As [`sleeping_for_data`](Self::sleeping_for_data), until there is room.
-    pub(crate) fn sleeping_for_room(&self) -> SleepGuard<'_> {
-        SleepGuard::new(&self.waiting_for_room)
+    pub(crate) fn sleeping_for_space(&self) -> SleepGuard<'_> {
+        SleepGuard::new(&self.waiting_for_space)
     }
 
     /// The inbox. A thread that spins with it lets go of it at once.

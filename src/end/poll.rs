@@ -191,7 +191,7 @@ impl End {
         let until = self.timers.sleep_until();
         desk.handlers.forget();
         let start = Instant::now();
-        self.watch.arm(Sleeper::Resident);
+        self.watch.arm(Sleeper::Driver);
         if self.has_something() || disturbed() {
             self.watch.disarm();
             return Ok(());

@@ -86,7 +86,7 @@ impl End {
             if self.has_something() || self.is_gone() || has_passed(due) {
                 return Ok(true);
             }
-            self.watch.arm(Sleeper::Resident);
+            self.watch.arm(Sleeper::Driver);
             let disturbed = || self.is_disturbed() || give_up();
             if self.has_something() || disturbed() {
                 self.watch.disarm();

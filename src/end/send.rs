@@ -6,7 +6,7 @@
 use std::sync::{Arc, MutexGuard};
 use std::time::Instant;
 
-use coprocess_ring::{ChannelError, Misbehaved, Progress, Room};
+use coprocess_ring::{ChannelError, Misbehaved, Progress, Space};
 
 use crate::calls::ids::EmissionId;
 use crate::calls::in_flight::{Claimer, Forgotten, Outcome};
@@ -90,7 +90,7 @@ impl End {
         prepare(&mut out.claimer, message)?;
         match out.publish(message) {
             Ok(Progress::Sent) => Ok(()),
-            Ok(Progress::NoRoom(space)) => self.send_without_space(out, message, when_full, space),
+            Ok(Progress::NoSpace(space)) => self.send_without_space(out, message, when_full, space),
             Err(error) => {
                 drop(out);
                 Err(self.channel_failed(error).into())
@@ -143,7 +143,7 @@ impl End {
         mut out: MutexGuard<'_, Out>,
         message: &mut Message<'_>,
         when_full: WhenFull,
-        space: Room,
+        space: Space,
     ) -> Step<()> {
         out.count_wait();
         match when_full {
@@ -366,7 +366,7 @@ impl End {
         message: &Message<'_>,
         is_own: bool,
         deadline: Option<Instant>,
-        mut space: Option<Room>,
+        mut space: Option<Space>,
         done: impl FnOnce(Step<()>) -> T,
     ) -> T {
         loop {
@@ -392,7 +392,7 @@ impl End {
                 Err(error) => Err(error),
                 Ok(()) => match out.publish(message) {
                     Ok(Progress::Sent) => Ok(()),
-                    Ok(Progress::NoRoom(more)) => {
+                    Ok(Progress::NoSpace(more)) => {
                         space = Some(more);
                         continue;
                     }

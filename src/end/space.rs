@@ -5,7 +5,7 @@
 
 use std::time::Instant;
 
-use coprocess_ring::Room;
+use coprocess_ring::Space;
 
 use crate::end::End;
 use crate::error::{Error, Result};
@@ -21,9 +21,9 @@ impl End {
 
     /// Waits until there is room, moving what has arrived out of the way of the other side, which may be waiting for room, too. `crowded` is
     /// called while the bound of that is reached.
-    pub(crate) fn wait_for_space(&self, room: Room, deadline: Option<Instant>, crowded: impl Fn()) -> Result<()> {
+    pub(crate) fn wait_for_space(&self, space: Space, deadline: Option<Instant>, crowded: impl Fn()) -> Result<()> {
         loop {
-            if self.watch.has_room(room) {
+            if self.watch.has_space(space) {
                 return Ok(());
             }
             self.check_open()?;
@@ -50,25 +50,25 @@ impl End {
                 // The other side goes on, and may be waiting for more of it.
                 continue;
             }
-            let ready = || self.watch.has_room(room) || self.is_over() || self.is_gone();
-            if self.spin_for_room.spin(deadline, ready) {
+            let ready = || self.watch.has_space(space) || self.is_over() || self.is_gone();
+            if self.spin_for_space.spin(deadline, ready) {
                 continue;
             }
             let start = Instant::now();
             let slept = {
-                let _sleeping = self.sleeping_for_room();
-                self.watch.arm_for_room();
+                let _sleeping = self.sleeping_for_space();
+                self.watch.arm_for_space();
                 let slept = if ready() {
                     Ok(true)
                 } else {
                     Counters::add(&self.counters.sleeps);
-                    self.watch.sleep_for_room(deadline)
+                    self.watch.sleep_for_space(deadline)
                 };
-                self.watch.disarm_for_room();
+                self.watch.disarm_for_space();
                 slept
             };
             slept.map_err(|e| self.channel_failed(e.into()))?;
-            self.spin_for_room.slept(start.elapsed());
+            self.spin_for_space.slept(start.elapsed());
         }
     }
 }

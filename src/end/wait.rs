@@ -162,13 +162,13 @@ impl End {
         let start = Instant::now();
         let slept = {
             let _sleeping = self.sleeping_for_data();
-            self.watch.arm(Sleeper::Guest);
+            self.watch.arm(Sleeper::Waiter);
             // Whoever had the inbox may have made it so: `done` comes after it was ours.
             let slept = if self.has_something() || self.is_disturbed() || done() {
                 Ok(true)
             } else {
                 Counters::add(&self.counters.sleeps);
-                self.watch.sleep(Sleeper::Guest, earlier(deadline, self.timers.earliest()))
+                self.watch.sleep(Sleeper::Waiter, earlier(deadline, self.timers.earliest()))
             };
             self.watch.disarm();
             slept

@@ -41,7 +41,7 @@ fn send(sender: &mut Sender, to: u64) {
 
 impl End {
     fn has_something(&self) -> bool {
-        self.watch.has_come(self.inbox.lock().unwrap().next())
+        self.watch.has_come(self.inbox.lock().unwrap().next_frame())
     }
 
     /// Receives one message, as the leader. Returns whether there was one.
@@ -69,9 +69,9 @@ impl End {
         }
         while !done() {
             if !self.receive(parkers) && !done() {
-                self.watch.arm(Sleeper::Guest);
+                self.watch.arm(Sleeper::Waiter);
                 if !self.has_something() {
-                    self.watch.sleep(Sleeper::Guest, None).expect("a futex");
+                    self.watch.sleep(Sleeper::Waiter, None).expect("a futex");
                 }
                 self.watch.disarm();
             }
@@ -89,7 +89,7 @@ impl End {
             if over() {
                 break;
             }
-            self.watch.arm(Sleeper::Resident);
+            self.watch.arm(Sleeper::Driver);
             if self.has_something() || over() {
                 self.watch.disarm();
                 continue;
@@ -212,7 +212,7 @@ fn closed_while_a_guest_leaves(looks_for_the_end: bool) {
             let parker = Parker::new();
             assert_eq!(end.lead.wait_turn(&end.watch, &parker, None, || false), Turn::Lead);
             while !end.watch.is_closed() {
-                end.watch.arm(Sleeper::Resident);
+                end.watch.arm(Sleeper::Driver);
                 if !end.watch.is_closed() {
                     end.lead.doze(&end.watch, None, &parker, || end.watch.is_closed()).expect("a futex");
                 }
@@ -249,7 +249,7 @@ fn sleeping_without_a_second_look_is_caught() {
             thread::spawn(move || {
                 let parker = Parker::new();
                 assert!(end.lead.try_enter(&end.watch));
-                end.watch.arm(Sleeper::Resident);
+                end.watch.arm(Sleeper::Driver);
                 if !end.over.load(Ordering::SeqCst) {
                     end.lead.doze(&end.watch, None, &parker, || false).expect("a futex");
                 }

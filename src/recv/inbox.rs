@@ -304,12 +304,12 @@ impl Inbox {
         !self.backlog.is_empty()
             || !self.completions.is_empty()
             || !at_bound && !self.deferred.is_empty()
-            || watch.has_come(self.receiver.next())
+            || watch.has_come(self.receiver.next_frame())
     }
 
     /// What to wait for, if nothing is there.
-    pub(crate) fn next(&self) -> coprocess_ring::Next {
-        self.receiver.next()
+    pub(crate) fn next(&self) -> coprocess_ring::NextFrame {
+        self.receiver.next_frame()
     }
 
     /// Tells a sender of the other side that waits for room to look again: this side has closed.

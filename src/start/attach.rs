@@ -81,7 +81,7 @@ fn prepare<T>(
         SegmentError::FeatureMissing(feature) => format!("the worker was built without the feature `{feature}` of coprocess"),
         other => other.to_string(),
     })?;
-    region.mind(parent, lifeline.socket.as_fd()).map_err(|e| format!("cannot copy a descriptor: {e}"))?;
+    region.set_peer_liveness(parent, lifeline.socket.as_fd()).map_err(|e| format!("cannot copy a descriptor: {e}"))?;
     let what = ready(&hello, &arguments)?;
     hello.terminal_signals().apply();
     let end = End::new(&region, Side::Worker, hello.parent, hello.terms());

@@ -81,7 +81,7 @@ impl Launch {
         let hello = Hello::new(region.capacity(), &segment, &self.terms, self.terminal_signals, function)
             .with(self.program.arguments(), self.limits.limits_memory());
         let attached = worker.with_descriptors(|process, lifeline| {
-            region.mind(Some(process), lifeline).map_err(ForkError::setup("copy the descriptor of the worker process"))?;
+            region.set_peer_liveness(Some(process), lifeline).map_err(ForkError::setup("copy the descriptor of the worker process"))?;
             match hello.send(lifeline, &segment) {
                 // The worker has closed the socket, or ended, with or without having read the
                 // claim: `handshake` finds out which.

@@ -1,179 +1,29 @@
-//! Tests of the ring over heap memory and over a real segment.
+//! Tests the rings over heap memory and over real segments.
 //!
-//! `heap_and_segment` has what every message and every end must do · `positions` the inside of the ring: laps, jumps, serials · `attach`,
-//! `holes` and `padding` the segment · `at_once` and `ahead` what is sent without waiting, and seen before it is received · `bells` the sleeping · `both_asleep` that of both sides · `joined` messages from two places · `model_queue`
-//! compares with a queue · `hostile` has the other side write what it likes · `misbehaviour` names what is found · `two_threads` runs for
-//! real · `named` has segments with names, and `relayed` wake-ups by events · `loom_…` run under the model checker, by `RUSTFLAGS="--cfg loom" cargo test -p coprocess-ring --release --lib loom`.
+//! | file | tests |
+//! |---|---|
+//! | `shm/attach`, `holes`, `padding` | the segment: what is refused, its memory, its bytes |
+//! | `shm/named` | segments with names |
+//! | `wake/doorbells`, `both_asleep` | sleeping, by a futex; sleeping of both sides |
+//! | `wake/events` | wake-ups by events |
+//! | `queue/heap_and_segment` | what every message and every end must do |
+//! | `queue/positions` | the inside of the ring: laps, jumps, serials |
+//! | `queue/at_once`, `ahead` | what is sent without waiting; what is seen before it is received |
+//! | `queue/joined` | messages from two places |
+//! | `queue/model_queue` | a comparison with a queue |
+//! | `queue/hostile`, `misbehaviour` | a peer that writes what it likes; the name of each breach |
+//! | `queue/two_threads` | two threads and real sleep |
+//!
+//! The files `loom_…` run under the model checker:
+//!
+//! ```text
+//! RUSTFLAGS="--cfg loom" cargo test -p coprocess-ring --release --lib loom
+//! ```
 
 #[cfg(not(loom))]
-mod ahead;
-#[cfg(not(loom))]
-mod at_once;
-#[cfg(not(loom))]
-mod attach;
-#[cfg(not(loom))]
-mod bells;
-#[cfg(not(loom))]
-mod both_asleep;
-#[cfg(not(loom))]
-mod heap_and_segment;
-#[cfg(not(loom))]
-mod holes;
-#[cfg(not(loom))]
-mod hostile;
-#[cfg(not(loom))]
-mod joined;
+mod common;
 #[cfg(loom)]
-mod loom_bell;
-#[cfg(loom)]
-mod loom_guest;
-#[cfg(loom)]
-mod loom_jump;
-#[cfg(loom)]
-mod loom_relay;
-#[cfg(loom)]
-mod loom_ring;
-#[cfg(not(loom))]
-mod misbehaviour;
-#[cfg(not(loom))]
-mod model_queue;
-#[cfg(all(feature = "named", not(loom)))]
-mod named;
-#[cfg(not(loom))]
-mod padding;
-#[cfg(not(loom))]
-mod positions;
-#[cfg(all(feature = "raw-sync", not(loom)))]
-mod relayed;
-#[cfg(not(loom))]
-mod two_threads;
-
-/// What several of the tests need.
-#[cfg(not(loom))]
-mod common {
-    use crate::layout::SLOT_BYTES;
-    use crate::{Backend, Progress, Receiver, Region, Segment, SegmentError, Sender, Side, Wakeup};
-
-    /// One ring pair as its two sides see it.
-    #[derive(Debug, Clone)]
-    pub(super) struct Pair {
-        pub(super) name: &'static str,
-        pub(super) parent: Region,
-        pub(super) worker: Region,
-    }
-
-    impl Pair {
-        pub(super) fn heap(slots: usize) -> Pair {
-            let region = Region::heap(slots);
-            Pair { name: "heap", parent: region.clone(), worker: region }
-        }
-
-        /// The two sides have the same file at different addresses, as two processes do.
-        pub(super) fn segment(slots: usize) -> Pair {
-            Pair::of(Backend::Memfd, Wakeup::Futex, slots)
-        }
-
-        /// The same, over what memory and with what wake-ups there are.
-        pub(super) fn of(backend: Backend, wakeup: Wakeup, slots: usize) -> Pair {
-            let (parent, segment) = Segment::create(backend, wakeup, slots * SLOT_BYTES).expect("create a segment");
-            let file = segment.file().map(|file| file.try_clone_to_owned().expect("copy it"));
-            let worker = Segment::attach(segment.kind(), segment.name(), file, slots * SLOT_BYTES).expect("attach it");
-            segment.attached(&parent).expect("make it final");
-            let name = match (backend, wakeup) {
-                (Backend::Memfd, Wakeup::Futex) => "segment",
-                (Backend::Memfd, Wakeup::Event) => "segment, by events",
-                (Backend::Named, Wakeup::Futex) => "named segment",
-                (Backend::Named, Wakeup::Event) => "named segment, by events",
-            };
-            Pair { name, parent, worker }
-        }
-
-        pub(super) fn ends(&self, max_message: usize) -> (Sender, Receiver) {
-            (Sender::new(&self.parent, Side::Parent), Receiver::new(&self.worker, Side::Worker, max_message))
-        }
-    }
-
-    /// What segments can be made of.
-    pub(super) fn backends() -> &'static [Backend] {
-        if cfg!(feature = "named") { &[Backend::Memfd, Backend::Named] } else { &[Backend::Memfd] }
-    }
-
-    /// What their sides can be woken by.
-    pub(super) fn wakeups() -> &'static [Wakeup] {
-        if cfg!(feature = "raw-sync") { &[Wakeup::Futex, Wakeup::Event] } else { &[Wakeup::Futex] }
-    }
-
-    /// Segments of all kinds.
-    pub(super) fn segments(slots: usize) -> Vec<Pair> {
-        let of_backend = |backend: &Backend| wakeups().iter().map(|wakeup| Pair::of(*backend, *wakeup, slots)).collect::<Vec<_>>();
-        backends().iter().flat_map(of_backend).collect()
-    }
-
-    /// The same ring over all kinds of memory. A segment has 32 slots at least.
-    pub(super) fn pairs(slots: usize) -> Vec<Pair> {
-        [vec![Pair::heap(slots)], segments(slots)].concat()
-    }
-
-    /// Payload bytes of the longest frame, told independently of `ring`: half the slots, at most 256, less one word.
-    pub(super) fn longest_frame(slots: usize) -> usize {
-        (slots / 2).min(256) * SLOT_BYTES - 8
-    }
-
-    /// Fails unless a segment was refused as none of this protocol, or not the announced one, for a reason that `says` this.
-    #[track_caller]
-    pub(super) fn is_foreign(attached: Result<Region, SegmentError>, says: &str) {
-        match attached {
-            Err(SegmentError::Foreign(what)) if what.contains(says) => {}
-            other => panic!("expected an error about {says:?}, got {other:?}"),
-        }
-    }
-
-    /// A source of numbers that are the same in every run.
-    pub(super) struct Numbers(pub(super) u64);
-
-    impl Numbers {
-        /// SplitMix64.
-        pub(super) fn next(&mut self) -> u64 {
-            self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-            let z = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-            let z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-            z ^ (z >> 31)
-        }
-
-        pub(super) fn below(&mut self, bound: usize) -> usize {
-            (self.next() % bound as u64) as usize
-        }
-    }
-
-    /// The message number `seed` of `bytes` bytes: every word differs from those of any other message, the rest of the last is zero.
-    pub(super) fn message(seed: u64, bytes: usize) -> Vec<u64> {
-        let mut numbers = Numbers(seed);
-        let mut words: Vec<u64> = (0..bytes.div_ceil(8)).map(|_| numbers.next()).collect();
-        if let (Some(last), rest @ 1..) = (words.last_mut(), bytes % 8) {
-            *last &= (1 << (rest * 8)) - 1;
-        }
-        words
-    }
-
-    /// Sends to the end, receiving what stands in the way; returns the lengths and contents of what came meanwhile.
-    pub(super) fn send_all(sender: &mut Sender, receiver: &mut Receiver, words: &[u64], bytes: usize) -> Vec<(usize, Vec<u64>)> {
-        let mut came = Vec::new();
-        // A message has fewer frames than words, so this many rounds without an end mean that nothing moves.
-        for _ in 0..words.len() + 2 {
-            if sender.send(words, bytes).expect("send") == Progress::Sent {
-                return came;
-            }
-            came.extend(receive_all(receiver));
-        }
-        panic!("a message of {bytes} bytes does not get through");
-    }
-
-    pub(super) fn receive_all(receiver: &mut Receiver) -> Vec<(usize, Vec<u64>)> {
-        let mut came = Vec::new();
-        let mut buffer = Vec::new();
-        while let Some(bytes) = receiver.receive(&mut buffer).expect("receive") {
-            came.push((bytes, std::mem::take(&mut buffer)));
-        }
-        came
-    }
-}
+mod models;
+mod queue;
+mod shm;
+mod wake;

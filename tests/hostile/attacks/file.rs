@@ -136,7 +136,7 @@ fn neither_size_nor_seals_nor_memory_can_be_changed() {
 #[test]
 fn a_worker_that_seals_it_first_is_refused() {
     survives!("seals first", Parent::default(), |seen| {
-        assert!(seen.ended.keys().any(|how| how.contains("somebody else has sealed it")), "{seen}");
+        assert!(seen.ended.keys().any(|how| how.contains("another process has sealed it")), "{seen}");
     });
 }
 
