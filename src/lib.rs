@@ -181,12 +181,15 @@ mod time;
 mod types;
 mod wire;
 
-/// The models have an end of their own.
+/// As much of an end as the models need.
 #[cfg(all(loom, test))]
 mod end {
     pub(crate) mod crossing;
 
-    pub(crate) use crate::models::crossing::End;
+    pub(crate) struct End {
+        pub(crate) lead: crate::drive::lead::Lead,
+        pub(crate) watch: coprocess_ring::Watch,
+    }
 }
 
 #[cfg(not(loom))]

@@ -2,6 +2,7 @@
 
 use super::{DEADLOCK, caught, check};
 use crate::drive::lead::{Lead, Turn};
+use crate::end::End;
 use crate::end::crossing::Crossing;
 use crate::sync::parker::Parker;
 use crate::sync::{Spin, next_execution};
@@ -9,12 +10,6 @@ use coprocess_ring::{Region, Side, Watch};
 use loom::sync::Arc;
 use loom::sync::atomic::{AtomicBool, Ordering};
 use loom::thread;
-
-/// As much of an end as the waits need.
-pub(crate) struct End {
-    pub(crate) lead: Lead,
-    pub(crate) watch: Watch,
-}
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Variant {

@@ -6,7 +6,7 @@
 
 #[expect(unsafe_code, reason = "cells of loom")]
 mod calls;
-pub(crate) mod crossing;
+mod crossing;
 mod driver_slot;
 mod lead;
 
