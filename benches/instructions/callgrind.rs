@@ -12,7 +12,9 @@ use std::process::Command;
 
 use coprocess_bench::Result;
 
-/// Makes a worker run under callgrind, and says where the profile goes.
+use crate::builds::Build;
+
+/// Makes a worker run under callgrind, and names the file of the profile.
 pub(crate) const PROFILE_VARIABLE: &str = "COPROCESS_BENCH_PROFILE";
 
 /// Whether instructions can be counted, and what valgrind calls itself: "valgrind-3.19.0".
@@ -80,16 +82,21 @@ pub(crate) fn counted_by_callgrind(work: &mut dyn FnMut() -> Result<()>) -> Resu
     black_box(work())
 }
 
-/// Where the profile of that name goes; `callgrind_annotate` shows it.
+/// Returns the directory of the profiles of a build, and makes it.
 ///
 /// # Errors
 ///
 /// The directory cannot be made.
-pub(crate) fn profile(name: &str) -> Result<PathBuf> {
-    let directory = Path::new(env!("CARGO_TARGET_TMPDIR")).join("instructions");
+pub(crate) fn profiles(build: Build) -> Result<PathBuf> {
+    let directory = Path::new(env!("CARGO_TARGET_TMPDIR")).join("instructions").join(build.name());
     fs::create_dir_all(&directory)?;
+    Ok(directory)
+}
+
+/// Returns the file of the profile of that name. `callgrind_annotate` shows such a file.
+pub(crate) fn profile(profiles: &Path, name: &str) -> PathBuf {
     let words: Vec<_> = name.split(|c: char| !c.is_alphanumeric()).filter(|word| !word.is_empty()).collect();
-    Ok(directory.join(format!("{}.callgrind", words.join("-"))))
+    profiles.join(format!("{}.callgrind", words.join("-")))
 }
 
 /// What valgrind itself has to say goes here.
