@@ -27,7 +27,7 @@ use coprocess_bench::Result;
 use coprocess_bench::budget::{self, Budget, Conditions, Figure};
 
 use crate::builds::Build;
-use crate::paths::PATHS;
+use crate::paths::{PATHS, Path};
 
 /// Counts the instructions per message of the hot paths and compares them with the budgets.
 ///
@@ -38,12 +38,16 @@ use crate::paths::PATHS;
 /// this runs, with the same features, into the usual target/release.
 #[derive(Debug, Parser)]
 struct Command {
+    /// Count only the paths whose names contain one of these (see --list)
+    #[arg(value_name = "PATH")]
+    paths: Vec<String>,
+
     /// Fail, rather than skip this, where valgrind is missing
     #[arg(long)]
     check: bool,
 
     /// Make the figures of this run the budgets
-    #[arg(long)]
+    #[arg(long, conflicts_with = "paths")]
     record: bool,
 
     /// Name the paths and count nothing
@@ -63,6 +67,12 @@ struct Command {
     bench: bool,
 }
 
+impl Command {
+    fn selects(&self, path: &str) -> bool {
+        self.paths.is_empty() || self.paths.iter().any(|text| path.contains(text))
+    }
+}
+
 fn main() -> ExitCode {
     // Before `init`, which makes this process the worker: the worker is to run under valgrind.
     if let Err(error) = callgrind::enter_if_asked() {
@@ -80,12 +90,17 @@ fn main() -> ExitCode {
 }
 
 fn run(command: &Command) -> Result<ExitCode> {
+    let paths: Vec<_> = PATHS.iter().filter(|path| command.selects(path.name)).collect();
     if command.list {
-        PATHS.iter().for_each(|path| println!("{}", path.name));
+        paths.iter().for_each(|path| println!("{}", path.name));
+        return Ok(ExitCode::SUCCESS);
+    }
+    if paths.is_empty() {
+        println!("No path is called like that: see --list.");
         return Ok(ExitCode::SUCCESS);
     }
     if let Some(profiles) = &command.count {
-        for path in PATHS {
+        for path in paths {
             println!("{}", measure::measure(path, profiles)?);
         }
         return Ok(ExitCode::SUCCESS);
@@ -99,8 +114,8 @@ fn run(command: &Command) -> Result<ExitCode> {
         Ok(counter) => counter,
     };
     let conditions = Conditions::look(&counter)?;
-    let (bench, release) = (count(Build::Bench)?, count(Build::Release)?);
-    let figures = PATHS.iter().zip(bench).zip(release);
+    let (bench, release) = (count(Build::Bench, &paths)?, count(Build::Release, &paths)?);
+    let figures = paths.iter().zip(bench).zip(release);
     let figures: Vec<_> = figures.map(|((path, bench), release)| Figure { path: path.name.to_owned(), bench, release }).collect();
     if command.record {
         let recorded = Budget::record(conditions, &figures);
@@ -110,24 +125,25 @@ fn run(command: &Command) -> Result<ExitCode> {
         println!("\nRecorded: {}", budget::FILE);
         return Ok(ExitCode::SUCCESS);
     }
-    let budget = Budget::read()?;
+    let budget = Budget::read()?.only(|path| command.selects(path));
     print!("{}", report::table(&figures, &budget));
     let findings = budget.judge(&figures, &conditions);
     println!("\n{}", report::findings(&findings));
     Ok(if findings.failed() { ExitCode::FAILURE } else { ExitCode::SUCCESS })
 }
 
-/// Runs a build of this program with `--count`, and returns its figures in the order of [`PATHS`].
-fn count(build: Build) -> Result<Vec<f64>> {
+/// Runs a build of this program with `--count`, and returns its figures in the order of `paths`.
+fn count(build: Build, paths: &[&Path]) -> Result<Vec<f64>> {
     let mut counting = process::Command::new(build.executable()?);
-    counting.arg("--count").arg(callgrind::profiles(build)?).stdin(Stdio::null()).stderr(Stdio::inherit());
+    counting.arg("--count").arg(callgrind::profiles(build)?).args(paths.iter().map(|path| path.name));
+    counting.stdin(Stdio::null()).stderr(Stdio::inherit());
     let output = counting.output()?;
     if !output.status.success() {
         return Err(format!("counting the build {:?} ended with {}", build.name(), output.status).into());
     }
     let figures = String::from_utf8(output.stdout)?.lines().map(str::parse).collect::<std::result::Result<Vec<f64>, _>>()?;
-    if figures.len() != PATHS.len() {
-        return Err(format!("the build {:?} counted {} of {} paths", build.name(), figures.len(), PATHS.len()).into());
+    if figures.len() != paths.len() {
+        return Err(format!("the build {:?} counted {} of {} paths", build.name(), figures.len(), paths.len()).into());
     }
     Ok(figures)
 }

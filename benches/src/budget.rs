@@ -98,6 +98,13 @@ impl Budget {
         self.figures.iter().find(|figure| figure.path == path)
     }
 
+    /// Keeps the paths that `selects` names.
+    #[must_use]
+    pub fn only(mut self, selects: impl Fn(&str) -> bool) -> Budget {
+        self.figures.retain(|figure| selects(&figure.path));
+        self
+    }
+
     /// Reads [`FILE`].
     ///
     /// # Errors

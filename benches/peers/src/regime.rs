@@ -35,16 +35,8 @@ const STREAMS: [Contender; 6] =
     [rtrb::STREAM, rtrb::STREAM_OF_CHUNKS, shmem_ipc::STREAM, shmem_ipc::STREAM_SPINNING, iceoryx2::STREAM, ipc_channel::STREAM];
 
 /// Calls that are awaited: one at a time, and many.
-const AWAITED: [Contender; 8] = [
-    awaited::CALL,
-    tarpc::CALL,
-    awaited::IN_FLIGHT,
-    awaited::JOINED,
-    tarpc::IN_FLIGHT,
-    awaited::CALLS,
-    tarpc::CALLS,
-    awaited::TASKS,
-];
+const AWAITED: [Contender; 8] =
+    [awaited::CALL, tarpc::CALL, awaited::IN_FLIGHT, awaited::JOINED, tarpc::IN_FLIGHT, awaited::CALLS, tarpc::CALLS, awaited::TASKS];
 
 /// The rows of coprocess.
 const CALL: &str = "call, u64";
@@ -125,10 +117,10 @@ fn round_trips(plan: &Plan, host: &Host) -> Result<(Table, Vec<Missing>)> {
     subjects.extend(field.subjects);
     subjects.extend([pipe.round_trip(8), stream.round_trip(8), seqpacket.round_trip(8), events.round_trip(), futex.round_trip()]);
     if host.two_cpus() {
-        subjects.push(host.on_one_cpu(pipe.peer_id(), pipe.round_trip(8)));
-        subjects.push(host.on_one_cpu(futex.peer_id(), futex.round_trip()));
+        subjects.push(pipe.round_trip(8).on_one_cpu(host, pipe.peer_id()));
+        subjects.push(futex.round_trip().on_one_cpu(host, futex.peer_id()));
     }
-    let table = take_turns(plan, "round trips beside peers", host, &processes, subjects)?;
+    let table = take_turns(plan, "round trips beside peers", &processes, subjects)?;
     pair.finish()?;
     Ok((table, field.missing))
 }
@@ -145,7 +137,7 @@ fn streams(plan: &Plan, host: &Host) -> Result<(Table, Vec<Missing>)> {
     let mut subjects = vec![pair.emit()];
     subjects.extend(field.subjects);
     subjects.push(pipe.stream(32));
-    let table = take_turns(plan, "one way beside peers", host, &processes, subjects)?;
+    let table = take_turns(plan, "one way beside peers", &processes, subjects)?;
     pair.finish()?;
     Ok((table, field.missing))
 }
@@ -154,7 +146,7 @@ fn of_tasks(plan: &Plan, host: &Host) -> Result<(Table, Vec<Missing>)> {
     host.release(0)?;
     let field = Field::start(&AWAITED, host);
     host.pin(&field.processes)?;
-    let table = take_turns(plan, "calls of tasks, on a runtime of one thread", host, &field.processes, field.subjects)?;
+    let table = take_turns(plan, "calls of tasks, on a runtime of one thread", &field.processes, field.subjects)?;
     Ok((table, field.missing))
 }
 
@@ -192,7 +184,7 @@ impl Field {
     fn start_on_one_cpu(contenders: &[Contender], host: &Host) -> Field {
         let mut field = Field::start(contenders, host);
         let moved = field.subjects.into_iter().zip(&field.processes);
-        field.subjects = moved.map(|(subject, &process)| host.on_one_cpu(process, subject)).collect();
+        field.subjects = moved.map(|(subject, &process)| subject.on_one_cpu(host, process)).collect();
         for absent in &mut field.missing {
             absent.name += ", one CPU";
         }

@@ -5,7 +5,7 @@ use std::sync::mpsc::{self, Receiver, Sender};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
-use coprocess_bench::{Host, Result, host};
+use coprocess_bench::{Host, Result, machine};
 use rtrb::{Consumer, Producer, PushError, RingBuffer};
 
 use crate::contender::{Contender, Side, Started};
@@ -110,7 +110,7 @@ impl Thread {
         let (given, answers) = mpsc::channel();
         let handle = thread::Builder::new().name("rtrb".to_owned()).spawn(move || {
             let mut obey = |count| {
-                cpu.map_or(Ok(()), |cpu| host::pin(0, cpu))?;
+                cpu.map_or(Ok(()), |cpu| machine::pin(0, cpu))?;
                 work(count)
             };
             for count in taken {

@@ -1,14 +1,12 @@
 //! Large values: bytes per second of one memcpy, of a UNIX stream socket, and of events that a call confirms; and arrays of numbers.
 
-use crate::host::Host;
-use crate::measure::{Plan, take_turns};
+use crate::machine::Host;
+use crate::measure::{Bound, Outcome, Plan, Regime, Table, Verdict, take_turns};
 use crate::subjects::bulk_pair::BulkPair;
 use crate::subjects::bulk_socket::BulkSocket;
 use crate::subjects::floats::FloatsPair;
 use crate::subjects::memcpy::memcpy;
-use crate::table::Table;
-use crate::target::{Bound, Verdict};
-use crate::{Outcome, Regime, Result, figure};
+use crate::{Result, units};
 
 /// Large values.
 pub const REGIME: Regime = Regime { name: "bulk", about: "large values, beside one memcpy and a UNIX socket", run };
@@ -51,7 +49,7 @@ fn run(plan: &Plan, host: &Host) -> Result<Outcome> {
             subjects.push(subject.payload(series, size).limit(((1 << 30) / size) as u64));
         }
     }
-    let table = take_turns(plan, "values, each confirmed or in batches", host, &peers, subjects)?;
+    let table = take_turns(plan, "values, each confirmed or in batches", &peers, subjects)?;
     pair.finish()?;
 
     let mut verdicts = Vec::new();
@@ -67,7 +65,7 @@ fn run(plan: &Plan, host: &Host) -> Result<Outcome> {
     let (floats, over_serde) = run_floats(plan, host)?;
     verdicts.push(over_serde);
     let outcome = Outcome { tables: vec![table, floats], verdicts };
-    Ok(if host.two_cpus() { outcome } else { outcome.not_judged("the targets are for two CPUs") })
+    Ok(outcome.for_two_cpus(host))
 }
 
 /// A call with an array of numbers, as a block and as serde has it.
@@ -76,14 +74,14 @@ fn run_floats(plan: &Plan, host: &Host) -> Result<(Table, Verdict)> {
     let peers = vec![pair.peer_id()];
     host.pin(&peers)?;
     let subjects = vec![pair.as_block(AS_BLOCK).limit(256), pair.one_at_a_time(ONE_AT_A_TIME).limit(64)];
-    let table = take_turns(plan, "calls with 1 Mi floats", host, &peers, subjects)?;
+    let table = take_turns(plan, "calls with 1 Mi floats", &peers, subjects)?;
     pair.finish()?;
     let verdict = Verdict::of_times("a call with 1 Mi floats: as plain serde has them over as a block", &table, ONE_AT_A_TIME, AS_BLOCK)?;
     Ok((table, verdict.must(Bound::AtLeast(10.0))))
 }
 
 fn row(series: &str, size: usize) -> String {
-    format!("{series}, {}", figure::bytes(size))
+    format!("{series}, {}", units::bytes(size))
 }
 
 fn batches(mechanism: &str) -> String {
@@ -94,8 +92,8 @@ fn batches(mechanism: &str) -> String {
 /// overlaps with a confirmation.
 fn compare(table: &Table, size: usize, other: &str, other_in_batches: &str) -> Result<Verdict> {
     let ratio = table.time_ratio(&row(other_in_batches, size), &row(&batches(EMIT), size))?;
-    let what = format!("{} values emitted and confirmed: bytes per second over {other}", figure::bytes(size));
+    let what = format!("{} values emitted and confirmed: bytes per second over {other}", units::bytes(size));
     let verdict = Verdict::of_times(what, table, &row(other, size), &row(EMIT, size))?;
-    let detail = format!("{}; {BATCH} to a confirmation: {} x", verdict.detail, figure::plain(ratio));
+    let detail = format!("{}; {BATCH} to a confirmation: {} x", verdict.detail, units::plain(ratio));
     Ok(verdict.detail(detail))
 }

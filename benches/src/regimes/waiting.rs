@@ -4,16 +4,12 @@
 use std::thread;
 use std::time::{Duration, Instant};
 
-use crate::alternate::alternate;
-use crate::host::{self, Host};
-use crate::measure::{Plan, take_turns};
-use crate::subject::{Subject, Timing};
+use crate::machine::{self, Host};
+use crate::measure::{Bound, Outcome, Plan, Regime, Subject, Table, Timing, Verdict, alternate, median, take_turns};
 use crate::subjects::waits::with_waits;
 use crate::subjects::working_pair::WorkingPair;
 use crate::subjects::working_pipe::WorkingPipe;
-use crate::table::{Table, median};
-use crate::target::{Bound, Verdict};
-use crate::{Outcome, Regime, Result, figure};
+use crate::{Result, units};
 
 /// The other side sleeps, shares the processor, or computes.
 pub const REGIME: Regime = Regime { name: "waiting", about: "the other side sleeps, shares the CPU, or computes; beside a pipe", run };
@@ -60,7 +56,7 @@ impl Place {
 fn measure(plan: &Plan, host: &Host, place: Place, outcome: &mut Outcome) -> Result<()> {
     if let (Place::OneCpu, [near, ..]) = (place, host.cpus()) {
         // Whoever is started from here on inherits it, with all threads.
-        host::pin(0, *near)?;
+        machine::pin(0, *near)?;
     }
     let pipe = WorkingPipe::start()?;
     let pair = WorkingPair::start()?;
@@ -72,7 +68,7 @@ fn measure(plan: &Plan, host: &Host, place: Place, outcome: &mut Outcome) -> Res
     let first_calls =
         vec![after_pause(PIPE, NOTE, || pipe.exchange(Duration::ZERO)), after_pause(CALL, "", || pair.exchange(Duration::ZERO))];
     let title = format!("first calls, {}", place.name());
-    let first_calls = alternate(plan, &title, host, &peers, FIRST_CALLS, first_calls)?.compared_with([first(PIPE)]);
+    let first_calls = alternate(plan, &title, &peers, FIRST_CALLS, first_calls)?.compared_with([first(PIPE)]);
 
     let mut subjects = Vec::new();
     for micros in [0].into_iter().chain(WORK) {
@@ -80,7 +76,7 @@ fn measure(plan: &Plan, host: &Host, place: Place, outcome: &mut Outcome) -> Res
         subjects.push(with_waits(vec![pair.co()], working(CALL, "", micros, |time| pair.exchange(time))));
     }
     let title = format!("calls less the work, {}", place.name());
-    let calls = take_turns(plan, &title, host, &peers, subjects)?.compared_with([busy(PIPE, 0)]);
+    let calls = take_turns(plan, &title, &peers, subjects)?.compared_with([busy(PIPE, 0)]);
     pair.finish()?;
 
     outcome.verdicts.push(first_call(&first_calls, place));
@@ -140,11 +136,11 @@ fn first_call(table: &Table, place: Place) -> Verdict {
         rounds.iter().map(|round| round.each.p50 as f64)
     };
     let ratios: Vec<f64> = medians(first(CALL)).zip(medians(first(PIPE))).map(|(call, pipe)| call / pipe).collect();
-    let time = |name| figure::time(median(medians(first(name))));
+    let time = |name| units::time(median(medians(first(name))));
     let least = ratios.iter().copied().fold(f64::INFINITY, f64::min);
     let most = ratios.iter().copied().fold(0.0, f64::max);
     let detail =
-        format!("medians: call {}, pipe {}; {} to {} in single rounds", time(CALL), time(PIPE), figure::plain(least), figure::plain(most));
+        format!("medians: call {}, pipe {}; {} to {} in single rounds", time(CALL), time(PIPE), units::plain(least), units::plain(most));
     Verdict::new(format!("first call after both slept 2 ms, {}, over a pipe", place.name()), median(ratios), "x")
         .must(Bound::AtMost(1.1))
         .aim(Bound::AtMost(1.0))

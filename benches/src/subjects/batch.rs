@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use crate::Result;
-use crate::subject::Timing;
+use crate::measure::Timing;
 
 /// Performs at least `count` operations, `batch` of them in each call of `send`, and returns what `count` took of it. Of a batch, every
 /// operation is taken to have cost the same.

@@ -8,7 +8,7 @@ use coprocess::Coprocess;
 use coprocess::serde_bytes::{ByteBuf, Bytes};
 
 use crate::Result;
-use crate::subject::Subject;
+use crate::measure::Subject;
 use crate::subjects::batch::in_batches;
 use crate::subjects::close::close;
 use crate::subjects::waits::{serve_waits, with_waits};

@@ -7,8 +7,8 @@ use std::os::unix::net::UnixStream;
 use std::process::Stdio;
 
 use crate::Result;
+use crate::measure::Subject;
 use crate::peer::Peer;
-use crate::subject::Subject;
 use crate::subjects::batch::in_batches;
 
 pub(crate) const PEER: &str = "bulk-socket";

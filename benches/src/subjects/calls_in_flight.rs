@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use coprocess::{Coprocess, Pending, Reply};
 
 use crate::Result;
-use crate::subject::Subject;
+use crate::measure::Subject;
 use crate::subjects::close::close;
 use crate::subjects::pair::EPOCH;
 

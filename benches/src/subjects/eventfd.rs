@@ -6,8 +6,9 @@ use std::os::fd::{AsFd, OwnedFd};
 
 use nix::sys::eventfd::{EfdFlags, EventFd};
 
+use crate::Result;
+use crate::measure::Subject;
 use crate::peer::Peer;
-use crate::{Result, Subject};
 
 pub(crate) const PEER: &str = "eventfd";
 

@@ -6,8 +6,9 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::process::Stdio;
 use std::time::Instant;
 
+use crate::measure::Subject;
 use crate::peer::Peer;
-use crate::{Result, Subject, figure};
+use crate::{Result, units};
 
 pub(crate) const PEER: &str = "exchange";
 
@@ -50,7 +51,7 @@ impl Exchange {
     pub fn round_trip(&self, size: usize) -> Subject<'_> {
         let mut bytes = vec![0xa5; size.max(8)];
         let mut answer = bytes.clone();
-        let name = format!("{}, {}", self.kind, figure::bytes(size));
+        let name = format!("{}, {}", self.kind, units::bytes(size));
         let subject = Subject::new(name, NOTE, move |count, timing| {
             self.command(ECHO, count + 1, bytes.len())?;
             let mut exchange = |turn: u64| {
@@ -71,7 +72,7 @@ impl Exchange {
     /// `size` bytes (at least 8) one way, one `write` for each record, and one answer at the end; "pipe, 32 B writes".
     pub fn stream(&self, size: usize) -> Subject<'_> {
         let mut record = vec![0xa5; size.max(8)];
-        let name = format!("{}, {} writes", self.kind, figure::bytes(size));
+        let name = format!("{}, {} writes", self.kind, units::bytes(size));
         let subject = Subject::new(name, "no codec, no name, one sum at the end", move |count, timing| {
             let start = Instant::now();
             self.command(SWALLOW, count, record.len())?;

@@ -7,8 +7,8 @@ use std::time::{Duration, Instant};
 use coprocess::{Builder, Coprocess};
 
 use crate::Result;
+use crate::measure::Subject;
 use crate::peer::arguments;
-use crate::subject::Subject;
 use crate::subjects::close::close;
 
 pub(crate) const PEER: &str = "first-byte";

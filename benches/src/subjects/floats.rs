@@ -4,7 +4,7 @@ use coprocess::{Block, Coprocess, block};
 use serde::Serialize;
 
 use crate::Result;
-use crate::subject::Subject;
+use crate::measure::Subject;
 use crate::subjects::close::close;
 use crate::subjects::waits::{serve_waits, with_waits};
 

@@ -16,9 +16,10 @@ use std::sync::atomic::{
 };
 use std::thread;
 
+use crate::Result;
+use crate::measure::Subject;
 use crate::peer::Peer;
 use crate::subjects::memory::{Shared, Words};
-use crate::{Result, Subject};
 
 pub(crate) const PEER: &str = "floor";
 

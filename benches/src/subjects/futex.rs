@@ -11,9 +11,10 @@ use std::sync::atomic::{
 };
 use std::time::Duration;
 
+use crate::Result;
+use crate::measure::Subject;
 use crate::peer::Peer;
 use crate::subjects::memory::{Shared, Words};
-use crate::{Result, Subject};
 
 pub(crate) const PEER: &str = "futex";
 

@@ -3,7 +3,7 @@
 use coprocess::Coprocess;
 
 use crate::Result;
-use crate::subject::Subject;
+use crate::measure::Subject;
 use crate::subjects::close::close;
 use crate::subjects::pair::EPOCH;
 

@@ -2,7 +2,7 @@
 
 use std::hint::black_box;
 
-use crate::subject::Subject;
+use crate::measure::Subject;
 
 /// Copies `size` bytes from one buffer to another, both of them touched before.
 pub(crate) fn memcpy(size: usize, name: String) -> Subject<'static> {

@@ -11,7 +11,10 @@ use coprocess::serde_bytes::{ByteBuf, Bytes};
 use coprocess::{Builder, Coprocess, Pending};
 use serde::{Deserialize, Serialize};
 
-use crate::{Result, Sample, Subject, Timing, Waits, figure};
+use crate::measure::{Subject, Timing};
+use crate::subjects::close::close;
+use crate::subjects::waits::{serve_waits, with_waits};
+use crate::{Result, units};
 
 /// 32 bytes in memory and, with a time that needs all its bytes, about as many in the envelope.
 #[derive(Debug, Serialize, Deserialize)]
@@ -29,21 +32,15 @@ pub const EPOCH: u64 = 1_700_000_000_000_000_000;
 fn worker(co: Coprocess) {
     let handled = Arc::new(AtomicU64::new(0));
     let counter = Arc::clone(&handled);
-    let this = co.downgrade();
-    co.serve("echo", |value: u64| value)
-        .serve("bytes", |bytes: ByteBuf| bytes)
-        .serve("waits", move |()| {
-            this.upgrade().map_or((0, 0), |co| {
-                let stats = co.stats();
-                (stats.sleeps, stats.wakeups_sent)
-            })
-        })
-        .serve("handled", move |()| handled.load(Relaxed))
-        .listen("reading", move |reading: Reading| {
+    serve_waits(&co);
+    co.serve("echo", |value: u64| value).serve("bytes", |bytes: ByteBuf| bytes).serve("handled", move |()| handled.load(Relaxed)).listen(
+        "reading",
+        move |reading: Reading| {
             black_box(&reading);
             // Not fetch_add: only this handler writes, and a locked instruction would cost as much as a message.
             counter.store(counter.load(Relaxed) + 1, Relaxed);
-        });
+        },
+    );
 }
 
 /// Waits for a call that was started with a value to be echoed.
@@ -104,7 +101,7 @@ impl Pair {
     /// `size` bytes there and back: "call, 64 B".
     pub fn call_bytes(&self, size: usize) -> Subject<'_> {
         let bytes = vec![0xa5; size];
-        let subject = self.subject(format!("call, {}", figure::bytes(size)), move |count, timing| {
+        let subject = self.subject(format!("call, {}", units::bytes(size)), move |count, timing| {
             timing.laps(count, |_| {
                 let answer: ByteBuf = self.co.call("bytes", Bytes::new(&bytes))?;
                 if answer.len() != size {
@@ -139,7 +136,7 @@ impl Pair {
 
     /// A batch of events; what comes after it in order confirms that all were handled: "emit, 32 B".
     pub fn emit(&self) -> Subject<'_> {
-        self.subject(format!("emit, {}", figure::bytes(size_of::<Reading>())), move |count, timing| {
+        self.subject(format!("emit, {}", units::bytes(size_of::<Reading>())), move |count, timing| {
             let start = Instant::now();
             timing.laps(count, |turn| {
                 let reading = Reading { at_nanos: EPOCH + turn, value: turn as f64, mean: 0.5, peak: 1.5 };
@@ -156,16 +153,9 @@ impl Pair {
         })
     }
 
-    /// A subject of this pair: performs `work`, which tells how long it took, and counts how often the two ends went to the kernel
-    /// meanwhile.
-    pub fn subject<'a>(&'a self, name: impl Into<String>, mut work: impl FnMut(u64, Timing<'_>) -> Result<Duration> + 'a) -> Subject<'a> {
-        Subject::new(name, "", move |count, timing| {
-            let before = self.waits()?;
-            let elapsed = work(count, timing)?;
-            let after = self.waits()?;
-            let waits = Waits { sleeps: after.sleeps - before.sleeps, wakeups: after.wakeups - before.wakeups };
-            Ok(Sample { elapsed, waits: Some(waits) })
-        })
+    /// Makes a subject of this pair that counts how often the two ends go to the kernel meanwhile.
+    fn subject<'a>(&'a self, name: impl Into<String>, mut work: impl FnMut(u64, Timing<'_>) -> Result<Duration> + 'a) -> Subject<'a> {
+        with_waits(vec![&self.co], Subject::new(name, "", move |count, timing| Ok(work(count, timing)?.into())))
     }
 
     /// Closes it, and sees that the worker ended well.
@@ -174,15 +164,6 @@ impl Pair {
     ///
     /// It did not.
     pub fn finish(self) -> Result<()> {
-        match self.co.close()? {
-            Some(status) if status.success() => Ok(()),
-            status => Err(format!("the worker ended with {status:?}").into()),
-        }
-    }
-
-    fn waits(&self) -> Result<Waits> {
-        let (sleeps, wakeups): (u64, u64) = self.co.call("waits", ())?;
-        let ours = self.co.stats();
-        Ok(Waits { sleeps: ours.sleeps + sleeps, wakeups: ours.wakeups_sent + wakeups })
+        close(&self.co)
     }
 }

@@ -6,7 +6,7 @@ use coprocess::Coprocess;
 use nix::sys::resource::{UsageWho, getrusage};
 
 use crate::Result;
-use crate::host::Host;
+use crate::machine::Host;
 use crate::subjects::close::close;
 
 pub(crate) const PEER: &str = "steady";

@@ -6,8 +6,8 @@ use std::time::{Duration, Instant};
 
 use hdrhistogram::Histogram;
 
-use crate::host::Host;
-use crate::subject::{Subject, Timing};
+use crate::machine::Host;
+use crate::measure::{Subject, Timing};
 use crate::{Error, Result};
 
 /// What one thread does over and over.

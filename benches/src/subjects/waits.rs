@@ -3,7 +3,7 @@
 use coprocess::Coprocess;
 
 use crate::Result;
-use crate::subject::{Sample, Subject, Waits};
+use crate::measure::{Sample, Subject, Waits};
 
 /// Lets the worker tell of its end.
 pub(crate) fn serve_waits(co: &Coprocess) {
@@ -12,16 +12,14 @@ pub(crate) fn serve_waits(co: &Coprocess) {
 }
 
 /// The subject, with the waits of `pairs` counted beside it.
-pub(crate) fn with_waits<'a>(pairs: Vec<&'a Coprocess>, mut subject: Subject<'a>) -> Subject<'a> {
-    let (name, note, most) = (subject.name().to_owned(), subject.note().to_owned(), subject.most());
-    let counted = Subject::new(name, note, move |count, timing| {
+pub(crate) fn with_waits<'a>(pairs: Vec<&'a Coprocess>, subject: Subject<'a>) -> Subject<'a> {
+    subject.wrapped(move |run, count, timing| {
         let before = sum(&pairs)?;
-        let Sample { elapsed, .. } = subject.run(count, timing)?;
+        let Sample { elapsed, .. } = run(count, timing)?;
         let after = sum(&pairs)?;
         let waits = Waits { sleeps: after.sleeps - before.sleeps, wakeups: after.wakeups - before.wakeups };
         Ok(Sample { elapsed, waits: Some(waits) })
-    });
-    counted.limit(most)
+    })
 }
 
 fn sum(pairs: &[&Coprocess]) -> Result<Waits> {

@@ -6,9 +6,8 @@ use std::thread;
 use std::time::Duration;
 
 use crate::Result;
-use crate::measure::{Plan, progress};
+use crate::measure::{Bound, Plan, Verdict, progress};
 use crate::subjects::household::{Household, Kind};
-use crate::target::{Bound, Verdict};
 
 /// Until everybody has gone to sleep.
 const SETTLING: Duration = Duration::from_millis(500);

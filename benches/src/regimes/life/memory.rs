@@ -6,10 +6,8 @@ use std::ops::Sub;
 use std::path::{Path, PathBuf};
 
 use crate::Result;
-use crate::measure::{Plan, progress};
+use crate::measure::{Bound, Plan, Verdict, median, progress};
 use crate::subjects::household::{Household, Kind};
-use crate::table::median;
-use crate::target::{Bound, Verdict};
 
 /// Pairs of the household with many, for what a further one takes.
 const MANY: usize = 8;

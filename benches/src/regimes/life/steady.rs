@@ -3,12 +3,10 @@
 use std::process::{Command, Stdio};
 
 use crate::Result;
-use crate::host::Host;
-use crate::measure::{Plan, progress};
+use crate::machine::Host;
+use crate::measure::{Bound, Plan, Verdict, median, progress};
 use crate::peer::arguments;
 use crate::subjects::steady::{PEER, Steady, Visits};
-use crate::table::median;
-use crate::target::{Bound, Verdict};
 
 /// Operations between two looks at the counters.
 const SLICE: u64 = 10_000;
