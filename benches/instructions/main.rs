@@ -1,12 +1,12 @@
 //! `cargo bench --bench instructions`: instructions per message of the hot paths, against recorded
 //! budgets.
 //!
-//! Times vary with the machine and its load. Instructions, counted by callgrind, are the same to the
-//! digit in every run of the same program, so a change that costs something shows at once.
+//! Times vary with the machine and its load. Instructions, counted by callgrind, are the same to
+//! the digit in every run of the same program, so a change that costs something shows at once.
 //!
-//! The counted process is a worker of coprocess that runs under valgrind ([`callgrind`]). Its parent
-//! runs as usual and takes turns with the worker ([`turns`]). So nothing in the counted part waits,
-//! and no other thread of the worker runs ([`paths`]).
+//! The counted process is a worker of coprocess that runs under valgrind ([`callgrind`]). Its
+//! parent runs as usual and takes turns with the worker ([`turns`]). So nothing in the counted part
+//! waits, and no other thread of the worker runs ([`paths`]).
 //!
 //! Two builds of this program are counted ([`builds`]): this one, and the one that users have. The
 //! figures depend on the compiler and on the C library: the budget says what it was recorded with
@@ -32,10 +32,10 @@ use crate::paths::{PATHS, Path};
 /// Counts the instructions per message of the hot paths and compares them with the budgets.
 ///
 /// Two builds of one program are counted, and each has a column and a budget of its own. `bench` is
-/// this program as `cargo bench` builds it, with LTO across crates and one codegen unit: what the code
-/// can be. `release` is the same program as `cargo build --release` builds a program that depends on
-/// coprocess, without LTO and with the default codegen units: what users have. Cargo builds it when
-/// this runs, with the same features, into the usual target/release.
+/// this program as `cargo bench` builds it, with LTO across crates and one codegen unit: what the
+/// code can be. `release` is the same program as `cargo build --release` builds a program that
+/// depends on coprocess, without LTO and with the default codegen units: what users have. Cargo
+/// builds it when this runs, with the same features, into the usual target/release.
 #[derive(Debug, Parser)]
 struct Command {
     /// Count only the paths whose names contain one of these (see --list)

@@ -12,9 +12,9 @@ pub const FILE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/instructions.budget
 const TOLERANCE: f64 = 3.0;
 
 const HEADER: &str = "\
-# Instructions per message of the hot paths, as callgrind counts them, in two builds of one program:
-# bench is built by `cargo bench` (LTO, one codegen unit), release by `cargo build --release`, as users
-# build (no LTO, default codegen units). More than 3 % above either budget fails `.ci/run`.
+# Instructions per message of the hot paths, as callgrind counts them, in two builds of one program.
+# bench: `cargo bench`, with LTO and one codegen unit. release: `cargo build --release`, what users
+# have, without LTO and with default codegen units. More than 3 % above either fails `.ci/run`.
 # This file is changed on purpose only, by
 #     cargo bench -p coprocess-bench --bench instructions -- --record
 # in the change that makes the difference, which says why the difference is worth it.

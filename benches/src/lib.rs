@@ -1,12 +1,13 @@
 //! Measures coprocess beside what it is compared with.
 //!
 //! A [`Subject`] is one thing to measure: a call, an event, a pipe, the floor. Subjects take turns
-//! ([`take_turns`], A B C A B C ..), so that other load on the machine meets all of them alike. What to
-//! compare are the ratios within a round; a [`Table`] gives their median over the rounds. A [`Regime`]
-//! is a set of subjects and the [`Verdict`]s that follow from them. [`main`] is the `main` of a bench.
+//! ([`take_turns`], A B C A B C ..), so that other load on the machine meets all of them alike.
+//! What to compare are the ratios within a round; a [`Table`] gives their median over the rounds. A
+//! [`Regime`] is a set of subjects and the [`Verdict`]s that follow from them. [`main`] is the
+//! `main` of a bench.
 //!
-//! Every mechanism has a second process, which sleeps while another subject is measured: either this
-//! executable, started with `--peer NAME` ([`peer`](mod@peer)), or a worker of coprocess.
+//! Every mechanism has a second process, which sleeps while another subject is measured: either
+//! this executable, started with `--peer NAME` ([`peer`](mod@peer)), or a worker of coprocess.
 //!
 //! | folder or file | holds | may use |
 //! |---|---|---|
@@ -23,17 +24,18 @@
 //! use coprocess_bench::{Bound, Host, Outcome, Plan, Regime, Result, Verdict, regimes, take_turns};
 //!
 //! fn main() -> std::process::ExitCode {
-//!     coprocess_bench::main(&[regimes::latency::REGIME, Regime { name: "mine", about: "what I want to know", run: mine }])
+//!     let mine = Regime { name: "mine", about: "what I want to know", run: mine };
+//!     coprocess_bench::main(&[regimes::latency::REGIME, mine])
 //! }
 //!
 //! fn mine(plan: &Plan, host: &Host) -> Result<Outcome> {
 //!     let pair = coprocess_bench::subjects::pair::Pair::start()?;
 //!     let peers = [pair.peer_id()];
 //!     host.pin(&peers)?;
-//!     let table = take_turns(plan, "calls", host, &peers, vec![pair.call_u64(), pair.call_bytes(64)])?;
+//!     let table = take_turns(plan, "calls", &peers, vec![pair.call_u64(), pair.call_bytes(64)])?;
 //!     let what = "call with 64 B, over the same with u64";
-//!     let verdict = Verdict::of_times(what, &table, "call, 64 B", "call, u64")?.must(Bound::AtMost(1.3));
-//!     Ok(Outcome { tables: vec![table], verdicts: vec![verdict] })
+//!     let verdict = Verdict::of_times(what, &table, "call, 64 B", "call, u64")?;
+//!     Ok(Outcome { tables: vec![table], verdicts: vec![verdict.must(Bound::AtMost(1.3))] })
 //! }
 //! ```
 

@@ -5,15 +5,15 @@ use coprocess_bench::subjects::floor::Floor;
 use coprocess_bench::subjects::futex::Futex;
 use coprocess_bench::subjects::pair::Pair;
 use coprocess_bench::subjects::{pipe, socket};
-use coprocess_bench::{Bound, Host, Outcome, Plan, Regime, Result, Row, Subject, Table, Verdict, take_turns};
+use coprocess_bench::{Bound, Host, Outcome, Plan, Regime, Result, Subject, Table, Verdict, take_turns};
 
 use crate::contender::Contender;
 use crate::{awaited, iceoryx2, ipc_channel, names, raw_sync, rtrb, shmem_ipc, tarpc};
 
-/// The regime.
+/// Measures coprocess beside its peers.
 pub const REGIME: Regime = Regime { name: "peers", about: "what a program could use instead, on the same work", run };
 
-/// A word there and back.
+/// Lists the contenders that send a word there and back.
 const ROUND_TRIPS: [Contender; 10] = [
     rtrb::ROUND_TRIP,
     shmem_ipc::ROUND_TRIP_SPINNING,
@@ -27,19 +27,21 @@ const ROUND_TRIPS: [Contender; 10] = [
     tarpc::CALL,
 ];
 
-/// Those of them that sleep, for which one CPU is the scheduler's best case: no other has to be woken.
+/// Lists those of them that sleep, for which one CPU is the scheduler's best case: no other CPU has
+/// to be woken.
 const ON_ONE_CPU: [Contender; 4] = [shmem_ipc::ROUND_TRIP, raw_sync::EVENT, ipc_channel::ROUND_TRIP, tarpc::CALL];
 
-/// Items one way.
+/// Lists the contenders that send items one way.
 const STREAMS: [Contender; 6] =
     [rtrb::STREAM, rtrb::STREAM_OF_CHUNKS, shmem_ipc::STREAM, shmem_ipc::STREAM_SPINNING, iceoryx2::STREAM, ipc_channel::STREAM];
 
-/// Calls that are awaited: one at a time, and many.
+/// Lists calls that are awaited: one at a time, and many.
 const AWAITED: [Contender; 8] =
     [awaited::CALL, tarpc::CALL, awaited::IN_FLIGHT, awaited::JOINED, tarpc::IN_FLIGHT, awaited::CALLS, tarpc::CALLS, awaited::TASKS];
 
-/// The rows of coprocess.
+/// Names the row of a call.
 const CALL: &str = "call, u64";
+/// Names the row of an event.
 const EMIT: &str = "emit, 32 B";
 
 fn run(plan: &Plan, host: &Host) -> Result<Outcome> {
@@ -165,7 +167,7 @@ struct Field {
 }
 
 impl Field {
-    /// Starts those that can be.
+    /// Starts the contenders, and notes those that cannot be started.
     fn start(contenders: &[Contender], host: &Host) -> Field {
         let mut field = Field::default();
         for contender in contenders {
@@ -180,7 +182,7 @@ impl Field {
         field
     }
 
-    /// The same with both sides on one CPU; for such as have a process of their own.
+    /// Starts contenders that have a process of their own, with both sides on one CPU.
     fn start_on_one_cpu(contenders: &[Contender], host: &Host) -> Field {
         let mut field = Field::start(contenders, host);
         let moved = field.subjects.into_iter().zip(&field.processes);
@@ -198,19 +200,12 @@ impl Field {
     }
 }
 
-/// How many times as fast as the fastest of `peers` the row of coprocess is; not a number where none of them has a row.
+/// Says how many times as fast as the fastest of `peers` the row of coprocess is. Without a row of
+/// any of them, the figure is not a number.
 fn compare(what: &str, (table, ours): (&Table, &str), peers: &[Contender]) -> Result<Verdict> {
-    let rows = peers.iter().filter_map(|peer| table.row(peer.name));
-    let Some(peer) = rows.min_by(|one, other| one.mean().total_cmp(&other.mean())) else {
+    let names: Vec<_> = peers.iter().map(|peer| peer.name).filter(|name| table.row(name).is_some()).collect();
+    if names.is_empty() {
         return Ok(Verdict::new(what, f64::NAN, "x").detail("not measured, for the reason given below"));
-    };
-    let times: Vec<_> = table.row(ours).into_iter().chain([peer]).map(time).collect();
-    Ok(Verdict::new(what, table.time_ratio(&peer.name, ours)?, "x").detail(times.join("; ")))
-}
-
-fn time(row: &Row) -> String {
-    match row.mean() {
-        nanos if nanos < 1e3 => format!("{} {nanos:.1} ns", row.name),
-        nanos => format!("{} {:.1} µs", row.name, nanos / 1e3),
     }
+    Verdict::of_times(what, table, table.fastest(&names)?, ours)
 }

@@ -27,21 +27,21 @@ impl Usage {
             let fields: Vec<u64> = fields.split_whitespace().map(|field| field.parse().unwrap_or(0)).collect();
             places.iter().filter_map(|&place| fields.get(place)).sum()
         };
-        // The first line is the sum over the CPUs: user, nice, system, (idle, waiting,) interrupts, and
-        // what the host took away.
+        // The first line is the sum over the CPUs: user, nice, system, (idle, waiting,) interrupts,
+        // and what the host took away.
         let whole_machine = times(fs::read_to_string("/proc/stat")?.lines().next().unwrap_or_default(), &[1, 2, 3, 6, 7, 8]);
         let mut ours = 0;
         for process in peers.iter().copied().chain([std::process::id()]) {
             let stat = fs::read_to_string(format!("/proc/{process}/stat")).map_err(|error| format!("process {process}: {error}"))?;
-            // After the name and the state: user and system time, of the process and of the children
-            // that it has waited for.
+            // After the name and the state: user and system time, of the process and of the
+            // children that it has waited for.
             ours += stat.rsplit_once(") ").map_or(0, |(_, rest)| times(rest, &[11, 12, 13, 14]));
         }
         Ok(Usage { whole_machine, ours, at: Instant::now() })
     }
 
-    /// Returns how many CPUs, on average, were busy with something else since `earlier`, or taken away by
-    /// the host.
+    /// Returns how many CPUs, on average, were busy with something else since `earlier`, or taken
+    /// away by the host.
     pub(crate) fn others_since(&self, earlier: Usage) -> f64 {
         // Ticks of a second, in every file of /proc on every known architecture.
         const TICKS: f64 = 100.0;
@@ -50,8 +50,8 @@ impl Usage {
     }
 }
 
-/// Blocks until no thread of `peers` runs or wants to, so that what is measured next has the CPUs to
-/// itself.
+/// Blocks until no thread of `peers` runs or wants to, so that what is measured next has the CPUs
+/// to itself.
 ///
 /// # Errors
 ///

@@ -50,7 +50,8 @@ impl Host {
 
     /// Pins this thread and the main threads of `peers`, if there are two CPUs.
     ///
-    /// Call this once the peers have started: a process that starts with one usable CPU does not spin.
+    /// Call this once the peers have started: a process that starts with one usable CPU does not
+    /// spin.
     ///
     /// # Errors
     ///
@@ -65,8 +66,8 @@ impl Host {
         Ok(())
     }
 
-    /// Lets a thread run on every CPU again: the main thread of the process `id`, or this thread if `id`
-    /// is 0.
+    /// Lets a thread run on every CPU again: the main thread of the process `id`, or this thread if
+    /// `id` is 0.
     ///
     /// # Errors
     ///
@@ -98,7 +99,8 @@ impl Host {
     }
 }
 
-/// Moves a thread to one CPU: the main thread of the process `id`, or the calling thread if `id` is 0.
+/// Moves a thread to one CPU: the main thread of the process `id`, or the calling thread if `id` is
+/// 0.
 ///
 /// # Errors
 ///

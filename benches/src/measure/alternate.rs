@@ -1,5 +1,5 @@
-//! Subjects that take turns operation by operation, for operations that are few and slow: between runs
-//! of many of them the machine would change its speed.
+//! Subjects that take turns operation by operation, for operations that are few and slow: between
+//! runs of many of them the machine would change its speed.
 
 use std::time::Duration;
 

@@ -27,7 +27,8 @@ pub struct Outcome {
 }
 
 impl Outcome {
-    /// Shows the figures without judging them where there are not two CPUs, for which the targets are.
+    /// Shows the figures without judging them where there are not two CPUs, for which the targets
+    /// are.
     #[must_use]
     pub fn for_two_cpus(mut self, host: &Host) -> Self {
         if !host.two_cpus() {

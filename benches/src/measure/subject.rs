@@ -11,7 +11,8 @@ use crate::machine::{self, Host};
 
 type Run<'a> = dyn FnMut(u64, Timing<'_>) -> Result<Sample> + 'a;
 
-/// One thing to measure: the closure performs a number of operations and returns how long they took.
+/// One thing to measure: the closure performs a number of operations and returns how long they
+/// took.
 pub struct Subject<'a> {
     name: String,
     note: String,
@@ -30,11 +31,11 @@ pub struct Payload {
 }
 
 impl<'a> Subject<'a> {
-    /// Makes a subject from `run`, which performs as many operations as the argument says: in a loop
-    /// of its own, or with [`Timing::laps`].
+    /// Makes a subject from `run`, which performs as many operations as the argument says: in a
+    /// loop of its own, or with [`Timing::laps`].
     ///
-    /// `name` identifies the row. `note` says what the subject does not do that coprocess does (decode,
-    /// dispatch, correlate), and is empty for coprocess itself.
+    /// `name` identifies the row. `note` says what the subject does not do that coprocess does
+    /// (decode, dispatch, correlate), and is empty for coprocess itself.
     pub fn new(name: impl Into<String>, note: impl Into<String>, run: impl FnMut(u64, Timing<'_>) -> Result<Sample> + 'a) -> Self {
         Subject { name: name.into(), note: note.into(), limit: u64::MAX, payload: None, run: Box::new(run) }
     }
@@ -125,14 +126,14 @@ impl fmt::Debug for Subject<'_> {
 pub enum Timing<'h> {
     /// Reads the clock before the first and after the last operation only: for the mean of a round.
     Whole,
-    /// Times and records every operation, in nanoseconds: for percentiles. Every figure includes one
-    /// reading of the clock.
+    /// Times and records every operation, in nanoseconds: for percentiles. Every figure includes
+    /// one reading of the clock.
     Each(&'h mut Histogram<u64>),
 }
 
 impl Timing<'_> {
-    /// Performs `op` `count` times and returns how long that took in all. `op` is told how often it was
-    /// performed before.
+    /// Performs `op` `count` times and returns how long that took in all. `op` is told how often it
+    /// was performed before.
     ///
     /// # Errors
     ///
@@ -154,9 +155,9 @@ impl Timing<'_> {
         Ok(start.elapsed())
     }
 
-    /// Performs `op` like [`laps`](Timing::laps), with `prepare` before each, which does not count (a
-    /// pause, say). Every operation is timed by itself in either case: for operations beside which a
-    /// reading of the clock is nothing.
+    /// Performs `op` like [`laps`](Timing::laps), with `prepare` before each, which does not count
+    /// (a pause, say). Every operation is timed by itself in either case: for operations beside
+    /// which a reading of the clock is nothing.
     ///
     /// # Errors
     ///
@@ -179,7 +180,8 @@ impl Timing<'_> {
         Ok(total)
     }
 
-    /// Records one operation that the subject timed itself. Does nothing where only the whole is timed.
+    /// Records one operation that the subject timed itself. Does nothing where only the whole is
+    /// timed.
     pub fn record(&mut self, elapsed: Duration) {
         if let Timing::Each(histogram) = self {
             histogram.saturating_record(elapsed.as_nanos().try_into().unwrap_or(u64::MAX));

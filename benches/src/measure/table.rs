@@ -15,14 +15,15 @@ pub struct Table {
     pub rows: Vec<Row>,
     /// Names the rows that all rows are compared with.
     pub baselines: Vec<String>,
-    /// Counts the CPUs that were, on average, busy with something else meanwhile, or taken away by the
-    /// host.
+    /// Counts the CPUs that were, on average, busy with something else meanwhile, or taken away by
+    /// the host.
     #[serde(rename = "cpus_busy_with_others")]
     pub others: f64,
 }
 
 impl Table {
-    /// Names the rows that all rows are compared with. A name without a row is left out of the report.
+    /// Names the rows that all rows are compared with. A name without a row is left out of the
+    /// report.
     #[must_use]
     pub fn compared_with<S: Into<String>>(mut self, baselines: impl IntoIterator<Item = S>) -> Self {
         self.baselines = baselines.into_iter().map(Into::into).collect();
@@ -34,8 +35,8 @@ impl Table {
         self.rows.iter().find(|row| row.name == name)
     }
 
-    /// Returns the median over the rounds of time(a) / time(b). Both times are of one round, because the
-    /// machine changes its speed between rounds.
+    /// Returns the median over the rounds of time(a) / time(b). Both times are of one round,
+    /// because the machine changes its speed between rounds.
     ///
     /// # Errors
     ///
@@ -156,8 +157,8 @@ impl Row {
         range(self.means())
     }
 
-    /// Returns quantiles of single operations and their nanoseconds. The quantiles are closer to each
-    /// other towards the slowest operation.
+    /// Returns quantiles of single operations and their nanoseconds. The quantiles are closer to
+    /// each other towards the slowest operation.
     pub fn distribution(&self) -> Vec<(f64, u64)> {
         distribution(&self.each)
     }

@@ -8,8 +8,9 @@ use crate::measure::plan::{Plan, progress};
 use crate::measure::subject::{Subject, Timing};
 use crate::measure::table::{Row, Table, histogram};
 
-/// Measures every subject twice a round: its mean without a timer inside, then each operation. Before
-/// each subject, all `peers` (process ids) must sleep, so that only the measured processes run.
+/// Measures every subject twice a round: its mean without a timer inside, then each operation.
+/// Before each subject, all `peers` (process ids) must sleep, so that only the measured processes
+/// run.
 ///
 /// # Errors
 ///

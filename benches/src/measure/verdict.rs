@@ -74,8 +74,8 @@ impl Verdict {
 
     /// Says how many times as long as the row `b` the row `a` takes.
     ///
-    /// The detail has both times and the range over the rounds. A ratio also depends on how far apart
-    /// the CPUs are, which a virtual machine does not say and may change at any second.
+    /// The detail has both times and the range over the rounds. A ratio also depends on how far
+    /// apart the CPUs are, which a virtual machine does not say and may change at any second.
     ///
     /// # Errors
     ///

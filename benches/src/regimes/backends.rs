@@ -1,4 +1,5 @@
-//! What the second backend costs: the same calls and starts over every kind of memory and with every kind of wake-up.
+//! What the second backend costs: the same calls and starts over every kind of memory and with
+//! every kind of wake-up.
 
 use coprocess::{Backend, Builder, WaitStrategy, Wakeup};
 
@@ -8,10 +9,10 @@ use crate::measure::{Outcome, Plan, Regime, Table, alternate, take_turns};
 use crate::subjects::first_sign;
 use crate::subjects::pair::Pair;
 
-/// The regime.
+/// Compares the backends.
 pub const REGIME: Regime = Regime { name: "backends", about: "memfd or named memory, futex or event, beside each other", run };
 
-/// The default first: the others are compared with it.
+/// Lists the backends. The default comes first, and the others are compared with it.
 const KINDS: [(&str, Backend, Wakeup); 4] = [
     ("memfd, futex", Backend::Memfd, Wakeup::Futex),
     ("named, futex", Backend::Named, Wakeup::Futex),
@@ -19,7 +20,7 @@ const KINDS: [(&str, Backend, Wakeup); 4] = [
     ("named, event", Backend::Named, Wakeup::Event),
 ];
 
-/// Starts of each kind in a round.
+/// Counts the starts of each kind in a round.
 const STARTS: u64 = 4;
 
 fn builder((_, backend, wakeup): (&str, Backend, Wakeup)) -> Builder {

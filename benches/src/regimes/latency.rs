@@ -1,14 +1,15 @@
-//! One round trip at a time, both sides busy: coprocess beside the floor and beside what the kernel offers.
+//! One round trip at a time, both sides busy: coprocess beside the floor and beside what the kernel
+//! offers.
 
 use crate::machine::Host;
 use crate::measure::{Bound, Outcome, Plan, Regime, Verdict, take_turns};
 use crate::subjects::{eventfd::Events, floor::Floor, futex::Futex, pair::Pair, pipe, socket};
 use crate::{Result, units};
 
-/// The regime.
+/// Measures round trips.
 pub const REGIME: Regime = Regime { name: "latency", about: "one round trip at a time, both sides busy", run };
 
-/// Payloads, and how much more than a number they may cost.
+/// Lists payloads in bytes, and how many times as much as a number each may cost.
 const SIZES: [(usize, f64); 4] = [(64, 1.3), (256, 2.0), (1024, 4.0), (4096, 8.0)];
 
 fn run(plan: &Plan, host: &Host) -> Result<Outcome> {
@@ -26,7 +27,7 @@ fn run(plan: &Plan, host: &Host) -> Result<Outcome> {
     let mut subjects = vec![floor.round_trip(), pair.call_u64()];
     subjects.extend([pipe.round_trip(8), stream.round_trip(8), seqpacket.round_trip(8), events.round_trip(), futex.round_trip()]);
     if host.two_cpus() {
-        // The scheduler's best case for whatever sleeps: no other CPU has to be woken.
+        // The scheduler's best case for mechanisms that sleep: no other CPU has to be woken.
         subjects.push(pipe.round_trip(8).on_one_cpu(host, pipe.peer_id()));
         subjects.push(stream.round_trip(8).on_one_cpu(host, stream.peer_id()));
         subjects.push(seqpacket.round_trip(8).on_one_cpu(host, seqpacket.peer_id()));

@@ -1,4 +1,5 @@
-//! The life of a pair: how long its start takes, what memory it occupies, what it costs while it is steady and while nobody uses it.
+//! The life of a pair: how long its start takes, what memory it occupies, and what it costs while
+//! it is steady and while it is idle.
 
 mod idle;
 mod memory;
@@ -9,14 +10,14 @@ use crate::machine::Host;
 use crate::measure::{Bound, Outcome, Plan, Regime, Verdict, alternate};
 use crate::subjects::first_sign;
 
-/// The life of a pair.
+/// Measures the life of a pair.
 pub const REGIME: Regime = Regime { name: "life", about: "start, memory, system calls, and what an idle pair costs", run };
 
-/// Starts of each kind in a round.
+/// Counts the starts of each kind in a round.
 const STARTS: u64 = 4;
 
 fn run(plan: &Plan, host: &Host) -> Result<Outcome> {
-    // First of all, while this process is small: what is copied for a new one grows with it.
+    // First, while this process is small: what is copied for a new process grows with this one.
     let mut outcome = start(plan)?;
     outcome.verdicts.extend(memory::measure(plan)?);
     outcome.verdicts.extend(steady::measure(plan, host)?);

@@ -12,19 +12,19 @@ use crate::subjects::waits::with_waits;
 use crate::subjects::working_pair::WorkingPair;
 use crate::subjects::working_pipe::WorkingPipe;
 
-/// More of everything.
+/// Measures more of everything.
 pub const REGIME: Regime = Regime { name: "scaling", about: "many pairs, threads, handlers, calls in flight", run };
 
 const PAIRS: usize = 8;
 const THREADS: usize = 4;
 
-/// Kept free of work: what is counted is exchanges.
+/// Keeps handlers free of work, since exchanges are counted.
 const NO_WORK: Duration = Duration::ZERO;
 
 fn run(plan: &Plan, host: &Host) -> Result<Outcome> {
     let mut outcome = Outcome::default();
     for measure in [pairs, threads, handlers, in_flight] {
-        // Whoever is started inherits what a measurement before has left.
+        // A new process would inherit the pinning of the measurement before.
         host.release(0)?;
         let (table, verdict) = measure(plan, host)?;
         outcome.tables.push(table);
@@ -84,7 +84,7 @@ fn handlers(plan: &Plan, host: &Host) -> Result<(Table, Verdict)> {
     for worker in [&one].into_iter().chain(&some) {
         worker.finish()?;
     }
-    // The harder case is judged: all of them are in use, not merely there.
+    // The harder case is judged: all handlers are in use.
     let verdict = flat("cost per call with 1 to 1,000 handlers, called in turn", &table, ONE, &SOME, Some(SAME))?;
     Ok((table, verdict))
 }
@@ -92,7 +92,7 @@ fn handlers(plan: &Plan, host: &Host) -> Result<(Table, Verdict)> {
 fn in_flight(plan: &Plan, host: &Host) -> Result<(Table, Verdict)> {
     const ONE: &str = "1 call in flight";
     const MORE: [&str; 2] = ["1,000 calls in flight", "100,000 calls in flight"];
-    // The call that is measured is in flight, too.
+    // The measured call is in flight, too.
     let workers = [CallsInFlight::start(0)?, CallsInFlight::start(999)?, CallsInFlight::start(99_999)?];
     let peers = workers.each_ref().map(CallsInFlight::peer_id);
     host.pin(&peers)?;
@@ -109,7 +109,7 @@ fn operation<'a>(operation: impl Fn() -> Result<()> + Send + Sync + 'a) -> Opera
     Box::new(operation)
 }
 
-/// How much more the rows `names` cost than `base`, where that is most.
+/// Judges the greatest increase of the rows `names` over `base`, in percent.
 fn flat(what: &str, table: &Table, base: &str, names: &[&str], shown: Option<&str>) -> Result<Verdict> {
     let mut worst = f64::NEG_INFINITY;
     let mut detail = Vec::new();

@@ -1,16 +1,16 @@
-//! As much as goes through: events one after another, and calls in flight.
+//! Throughput: events one after another, and calls in flight.
 
 use crate::Result;
 use crate::machine::Host;
 use crate::measure::{Bound, Outcome, Plan, Regime, Verdict, take_turns};
 use crate::subjects::{pair::Pair, pipe, socket};
 
-/// The regime.
+/// Measures throughput.
 pub const REGIME: Regime = Regime { name: "stream", about: "small events one way, and calls in flight from one thread", run };
 
-/// How many calls are in flight.
+/// Counts the calls in flight.
 const IN_FLIGHT: usize = 1000;
-/// As large as the event.
+/// Counts the bytes of a record, as large as the event.
 const RECORD: usize = 32;
 
 fn run(plan: &Plan, host: &Host) -> Result<Outcome> {

@@ -1,5 +1,5 @@
-//! Charts of what a regime measured, as SVG on white: readable on light and on dark pages. Every chart
-//! shows lines on two logarithmic axes.
+//! Charts of what a regime measured, as SVG on white: readable on light and on dark pages. Every
+//! chart shows lines on two logarithmic axes.
 
 use std::fs;
 use std::ops::Range;
@@ -17,8 +17,8 @@ const SIZE: (u32, u32) = (1080, 540);
 const LEGEND: u32 = 230;
 const FONT: &str = "sans-serif";
 
-/// Colours that stay apart for readers who do not see all of them (Okabe and Ito). Yellow is left out,
-/// because it is hard to see on white.
+/// Colours that stay apart for readers who do not see all of them (Okabe and Ito). Yellow is left
+/// out, because it is hard to see on white.
 const COLOURS: [RGBColor; 7] = [
     RGBColor(0, 114, 178),
     RGBColor(213, 94, 0),
@@ -44,8 +44,8 @@ struct Axis {
     label: fn(f64) -> String,
 }
 
-/// Draws the percentiles of every table, and its rows by payload size where there are several sizes.
-/// Returns the names of the files.
+/// Draws the percentiles of every table, and its rows by payload size where there are several
+/// sizes. Returns the names of the files.
 ///
 /// # Errors
 ///
@@ -68,8 +68,8 @@ fn file_stem(regime: &str, title: &str) -> String {
     format!("{regime}-{}", words.join("-").to_lowercase())
 }
 
-/// Charts the time of single operations over how few are slower: the usual axis, on which 90 %, 99 %
-/// and 99.9 % are equally far apart.
+/// Charts the time of single operations over how few are slower: the usual axis, on which 90 %, 99
+/// % and 99.9 % are equally far apart.
 fn percentiles(table: &Table) -> Chart<'_> {
     let line = |row: &Row| {
         // The last step is 100 %, infinitely far to the right.
@@ -157,8 +157,8 @@ impl Chart<'_> {
     }
 }
 
-/// Returns the range of the values with some room on both sides: a logarithm needs more than zero, an
-/// axis more than a point.
+/// Returns the range of the values with some room on both sides: a logarithm needs more than zero,
+/// an axis more than a point.
 fn range(values: impl Iterator<Item = f64>) -> Range<f64> {
     let (least, most) = values.fold((f64::INFINITY, 0.0), |(least, most), value| (value.min(least), value.max(most)));
     f64::max(least, f64::MIN_POSITIVE) / 1.2..most * 1.2

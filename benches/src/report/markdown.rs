@@ -7,8 +7,8 @@ pub(super) enum Align {
     Right,
 }
 
-/// Formats a table without the columns in which no line has anything. Every line has a cell for each
-/// column.
+/// Formats a table without the columns in which no line has anything. Every line has a cell for
+/// each column.
 pub(super) fn table(columns: &[(String, Align)], lines: &[Vec<String>]) -> String {
     let columns = columns.iter().enumerate().filter(|(place, _)| lines.iter().any(|line| !line[*place].is_empty()));
     let columns: Vec<_> = columns

@@ -10,8 +10,8 @@ use crate::measure::Plan;
 /// progress to standard error.
 #[derive(Debug, Parser)]
 pub(super) struct Command {
-    /// Measure only the parts whose names contain one of these (see --list). Rows cannot be selected:
-    /// ratios need all of them
+    /// Measure only the parts whose names contain one of these (see --list). Rows cannot be
+    /// selected: ratios need all of them
     #[arg(value_name = "PART")]
     parts: Vec<String>,
 
@@ -67,8 +67,8 @@ impl Command {
     }
 }
 
-/// Resolves a path in the project. Cargo runs a bench in the directory of its package, where users do
-/// not expect files.
+/// Resolves a path in the project. Cargo runs a bench in the directory of its package, where users
+/// do not expect files.
 fn in_project(path: &Path) -> PathBuf {
     Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/..")).join(path)
 }

@@ -82,8 +82,8 @@ fn measure(command: &Command, regimes: &[Regime]) -> Result<()> {
     Ok(())
 }
 
-/// Ends this process unless it is dropped in time: a bench that hangs must not hang the program that
-/// started it.
+/// Ends this process unless it is dropped in time: a bench that hangs must not hang the program
+/// that started it.
 struct Watchdog(#[allow(dead_code, reason = "the end of the channel is what it is for")] mpsc::Sender<()>);
 
 impl Watchdog {

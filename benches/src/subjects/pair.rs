@@ -16,7 +16,8 @@ use crate::subjects::close::close;
 use crate::subjects::waits::{serve_waits, with_waits};
 use crate::{Result, units};
 
-/// 32 bytes in memory and, with a time that needs all its bytes, about as many in the envelope.
+/// A struct of 32 bytes in memory. It takes about as many when encoded, since the time needs all
+/// its bytes.
 #[derive(Debug, Serialize, Deserialize)]
 struct Reading {
     at_nanos: u64,
@@ -25,10 +26,10 @@ struct Reading {
     peak: f64,
 }
 
-/// A time of our days in nanoseconds, so that it takes the space and effort that a real one does.
+/// A current time in nanoseconds, which takes the space and effort that a real time does.
 pub const EPOCH: u64 = 1_700_000_000_000_000_000;
 
-/// The second process. Everything here runs on its main thread, one handler at a time.
+/// Runs in the second process, on its main thread, one handler at a time.
 fn worker(co: Coprocess) {
     let handled = Arc::new(AtomicU64::new(0));
     let counter = Arc::clone(&handled);
@@ -37,13 +38,14 @@ fn worker(co: Coprocess) {
         "reading",
         move |reading: Reading| {
             black_box(&reading);
-            // Not fetch_add: only this handler writes, and a locked instruction would cost as much as a message.
+            // Not fetch_add: only this handler writes the counter, and a locked instruction would
+            // cost as much as a message.
             counter.store(counter.load(Relaxed) + 1, Relaxed);
         },
     );
 }
 
-/// Waits for a call that was started with a value to be echoed.
+/// Blocks until a started call is answered, and compares the answer with the value that was sent.
 fn finish((value, answer): (u64, Pending<u64>)) -> Result<()> {
     if answer.wait()? != value { Err("calls are mixed up".into()) } else { Ok(()) }
 }
@@ -56,7 +58,7 @@ pub struct Pair {
 }
 
 impl Pair {
-    /// Starts one with default settings.
+    /// Starts a pair with default settings.
     ///
     /// # Errors
     ///
@@ -65,7 +67,7 @@ impl Pair {
         Pair::start_with(&Builder::new())
     }
 
-    /// Starts one with settings of the caller's.
+    /// Starts a pair with the settings of `builder`.
     ///
     /// # Errors
     ///
@@ -75,17 +77,17 @@ impl Pair {
         Ok(Pair { co, emitted: Cell::new(0) })
     }
 
-    /// The parent's end. The worker serves "echo" (`u64`) and "bytes" (`ByteBuf`).
+    /// Returns the parent's end. The worker serves "echo" (`u64`) and "bytes" (`ByteBuf`).
     pub fn co(&self) -> &Coprocess {
         &self.co
     }
 
-    /// The worker.
+    /// Returns the process id of the worker.
     pub fn peer_id(&self) -> u32 {
         self.co.peer_id()
     }
 
-    /// A number there and back, by the name of the method: "call, u64".
+    /// Sends a number there and back, by the name of the method: "call, u64".
     pub fn call_u64(&self) -> Subject<'_> {
         self.subject("call, u64", move |count, timing| {
             timing.laps(count, |turn| {
@@ -98,7 +100,7 @@ impl Pair {
         })
     }
 
-    /// `size` bytes there and back: "call, 64 B".
+    /// Sends `size` bytes there and back: "call, 64 B".
     pub fn call_bytes(&self, size: usize) -> Subject<'_> {
         let bytes = vec![0xa5; size];
         let subject = self.subject(format!("call, {}", units::bytes(size)), move |count, timing| {
@@ -113,8 +115,8 @@ impl Pair {
         subject.payload("call", size)
     }
 
-    /// Numbers there and back, with `in_flight` calls started before the first is waited for: "call, u64, 1000 in flight". What is timed
-    /// each is to wait for the oldest and to start another.
+    /// Sends numbers there and back, with `in_flight` calls started before the first is waited for:
+    /// "call, u64, 1000 in flight". One operation waits for the oldest call and starts another.
     pub fn call_pipelined(&self, in_flight: usize) -> Subject<'_> {
         self.subject(format!("call, u64, {in_flight} in flight"), move |count, timing| {
             let start = Instant::now();
@@ -134,7 +136,8 @@ impl Pair {
         })
     }
 
-    /// A batch of events; what comes after it in order confirms that all were handled: "emit, 32 B".
+    /// Emits a batch of events: "emit, 32 B". The call after them is answered after the last event
+    /// was handled.
     pub fn emit(&self) -> Subject<'_> {
         self.subject(format!("emit, {}", units::bytes(size_of::<Reading>())), move |count, timing| {
             let start = Instant::now();
@@ -158,11 +161,11 @@ impl Pair {
         with_waits(vec![&self.co], Subject::new(name, "", move |count, timing| Ok(work(count, timing)?.into())))
     }
 
-    /// Closes it, and sees that the worker ended well.
+    /// Closes the pair, and checks that the worker ends with status 0.
     ///
     /// # Errors
     ///
-    /// It did not.
+    /// The worker ends in another way.
     pub fn finish(self) -> Result<()> {
         close(&self.co)
     }

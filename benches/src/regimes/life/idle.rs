@@ -1,4 +1,4 @@
-//! What a pair costs while nobody uses it, seen from outside.
+//! What an idle pair costs, seen from outside.
 
 use std::fs;
 use std::path::Path;
@@ -9,7 +9,7 @@ use crate::Result;
 use crate::measure::{Bound, Plan, Verdict, progress};
 use crate::subjects::household::{Household, Kind};
 
-/// Until everybody has gone to sleep.
+/// Waits until all threads have gone to sleep.
 const SETTLING: Duration = Duration::from_millis(500);
 
 pub(super) fn measure(plan: &Plan) -> Result<Vec<Verdict>> {
@@ -33,12 +33,12 @@ pub(super) fn measure(plan: &Plan) -> Result<Vec<Verdict>> {
     ])
 }
 
-/// Of all threads of all processes of a household, since their start.
+/// The activity of all threads of all processes of a household, since their start.
 struct Activity {
     threads: usize,
-    /// Voluntary or not.
+    /// Counts context switches, voluntary or not.
     switches: u64,
-    /// On a processor.
+    /// Counts nanoseconds on a processor.
     nanos: u64,
 }
 
