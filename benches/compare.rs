@@ -1,5 +1,6 @@
-//! `cargo bench --bench compare`: the hot paths against the last run on this machine, with criterion's verdict and HTML report
-//! (`target/criterion/report/index.html`). What to compare with others is in the other benches.
+//! `cargo bench --bench compare`: the hot paths against the last run on this machine, with
+//! criterion's verdict and HTML report (`target/criterion/report/index.html`). The bench `report`
+//! compares with other mechanisms.
 
 use std::error::Error;
 
@@ -25,7 +26,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     pair.finish()
 }
 
-/// Criterion's closures cannot report an error.
+/// Panics on an error, which criterion's closures cannot report.
 fn measure(subject: &mut Subject<'_>, count: u64) -> std::time::Duration {
     match subject.run(count, Timing::Whole) {
         Ok(sample) => sample.elapsed,

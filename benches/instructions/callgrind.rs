@@ -1,5 +1,5 @@
-//! Counting instructions: the worker, started as any worker, executes valgrind in its place, which runs this program once more and counts
-//! what is done within one function of it.
+//! Counts instructions: the worker, started as any worker, replaces itself by valgrind. Valgrind
+//! runs this program once more, and counts what is done within one function of it.
 
 use std::env;
 use std::ffi::{OsStr, OsString};
@@ -12,14 +12,16 @@ use std::process::Command;
 
 use coprocess_bench::Result;
 
-/// Makes a worker run under callgrind, and says where the profile goes.
+use crate::builds::Build;
+
+/// Makes a worker run under callgrind, and names the file of the profile.
 pub(crate) const PROFILE_VARIABLE: &str = "COPROCESS_BENCH_PROFILE";
 
-/// Whether instructions can be counted, and what valgrind calls itself: "valgrind-3.19.0".
+/// Asks whether instructions can be counted. Returns what valgrind calls itself: "valgrind-3.19.0".
 ///
 /// # Errors
 ///
-/// What is missing, and how to get it.
+/// The error says what is missing, and how to get it.
 pub(crate) fn look() -> Result<String> {
     if cfg!(debug_assertions) {
         return Err("this build is not optimised; `cargo bench` makes one that is".into());
@@ -34,7 +36,7 @@ pub(crate) fn look() -> Result<String> {
     }
 }
 
-/// Replaces this process by valgrind with this program, if it was started to be counted.
+/// Replaces this process by valgrind with this program, if this process was started to be counted.
 ///
 /// # Errors
 ///
@@ -42,7 +44,7 @@ pub(crate) fn look() -> Result<String> {
 pub(crate) fn enter_if_asked() -> Result<()> {
     let Some(profile) = env::var_os(PROFILE_VARIABLE).map(PathBuf::from) else { return Ok(()) };
     let program = env::current_exe()?;
-    // What makes it the worker, and nothing else: what else the user happens to have set must not make a difference.
+    // Only what makes this process the worker: what else the user has set must make no difference.
     let kept = env::vars_os().filter(|(name, _)| name == "PATH" || is_of_coprocess(name));
     let error = Command::new("valgrind")
         .args(["--tool=callgrind", "--quiet", "--dump-instr=no", "--separate-threads=no"])
@@ -66,42 +68,47 @@ fn with_value(option: &str, value: &OsStr) -> OsString {
     option
 }
 
-/// Part of the name of [`counted_by_callgrind`], and of no other function.
+/// Is part of the name of [`counted_by_callgrind`], and of no other function.
 const COUNTED: &str = "counted_by_callgrind";
 
-/// Performs what is to be counted. Once a process.
+/// Performs what is counted, once a process.
 ///
 /// # Errors
 ///
 /// Those of `work`.
 #[inline(never)]
 pub(crate) fn counted_by_callgrind(work: &mut dyn FnMut() -> Result<()>) -> Result<()> {
-    // Looked at after the call, so that this does not become a jump to `work`.
+    // The result is used after the call, so that the call does not become a jump to `work`.
     black_box(work())
 }
 
-/// Where the profile of that name goes; `callgrind_annotate` shows it.
+/// Returns the directory of the profiles of a build, and makes it.
 ///
 /// # Errors
 ///
 /// The directory cannot be made.
-pub(crate) fn profile(name: &str) -> Result<PathBuf> {
-    let directory = Path::new(env!("CARGO_TARGET_TMPDIR")).join("instructions");
+pub(crate) fn profiles(build: Build) -> Result<PathBuf> {
+    let directory = Path::new(env!("CARGO_TARGET_TMPDIR")).join("instructions").join(build.name());
     fs::create_dir_all(&directory)?;
-    let words: Vec<_> = name.split(|c: char| !c.is_alphanumeric()).filter(|word| !word.is_empty()).collect();
-    Ok(directory.join(format!("{}.callgrind", words.join("-"))))
+    Ok(directory)
 }
 
-/// What valgrind itself has to say goes here.
+/// Returns the file of the profile of that name. `callgrind_annotate` shows such a file.
+pub(crate) fn profile(profiles: &Path, name: &str) -> PathBuf {
+    let words: Vec<_> = name.split(|c: char| !c.is_alphanumeric()).filter(|word| !word.is_empty()).collect();
+    profiles.join(format!("{}.callgrind", words.join("-")))
+}
+
+/// Returns the file of valgrind's own messages.
 pub(crate) fn log(profile: &Path) -> PathBuf {
     profile.with_extension("log")
 }
 
-/// The instructions that a profile adds up to.
+/// Returns the instructions that a profile adds up to.
 ///
 /// # Errors
 ///
-/// It has no such line, or none were counted.
+/// The profile has no sum, or no instructions were counted.
 pub(crate) fn total(profile: &Path) -> Result<u64> {
     let text = fs::read_to_string(profile).map_err(|error| format!("cannot read {}: {error}", profile.display()))?;
     let total = text.lines().find_map(|line| line.strip_prefix("summary:")).and_then(|total| total.trim().parse().ok());

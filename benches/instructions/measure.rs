@@ -1,4 +1,4 @@
-//! One path: a worker that is counted, and its parent.
+//! Counts one path: starts the worker under valgrind and plays its parent.
 
 use std::fs;
 use std::io::ErrorKind;
@@ -6,30 +6,29 @@ use std::time::Duration;
 
 use coprocess::Builder;
 use coprocess_bench::Result;
-use coprocess_bench::budget::Figure;
 
 use crate::callgrind;
 use crate::paths::{COUNT, Path};
 use crate::turns::Host;
 
-/// Under valgrind everything takes its time, the start most of all.
+/// Bounds the start and the end of a worker, which is slow under valgrind.
 const PATIENCE: Duration = Duration::from_secs(60);
-/// Room for all that is sent and not read.
+/// Sizes each ring: room for all that is sent and not read, in bytes.
 const RING: usize = 8 << 20;
 
-/// Counts the instructions of a path.
+/// Counts the instructions per message of a path. The profile goes to the directory `profiles`.
 ///
 /// # Errors
 ///
 /// The worker cannot be started, fails, or counts nothing.
-pub(crate) fn measure(path: &Path) -> Result<Figure> {
-    let profile = callgrind::profile(path.name)?;
+pub(crate) fn measure(path: &Path, profiles: &std::path::Path) -> Result<f64> {
+    let profile = callgrind::profile(profiles, path.name);
     let log = callgrind::log(&profile);
     count(path, &profile).map_err(|error| format!("{}: {error}; see also {}", path.name, log.display()).into())
 }
 
-fn count(path: &Path, profile: &std::path::Path) -> Result<Figure> {
-    // That of an earlier run must not be taken for this one's.
+fn count(path: &Path, profile: &std::path::Path) -> Result<f64> {
+    // The profile of an earlier run must not be taken for the profile of this run.
     match fs::remove_file(profile) {
         Err(error) if error.kind() != ErrorKind::NotFound => return Err(error.into()),
         _ => {}
@@ -43,5 +42,5 @@ fn count(path: &Path, profile: &std::path::Path) -> Result<Figure> {
         status => return Err(format!("the counted worker ended with {status:?}").into()),
     }
     let total = callgrind::total(profile)?;
-    Ok(Figure { path: path.name.to_owned(), instructions: total as f64 / f64::from(COUNT) })
+    Ok(total as f64 / f64::from(COUNT))
 }

@@ -1,8 +1,11 @@
 //! The hot paths, through the public surface only.
 //!
-//! The counted process is a worker whose function has not returned: in it nothing is dispatched but by what the function itself calls, so
-//! there is no second thread. Nor is there one in the parent that reads, where nothing must be read: it has no handlers, and waits for no
-//! answer. Everything is done twice, and counted the second time: the first fills caches and grows tables.
+//! The counted process is a worker whose function has not returned. Only what that function calls
+//! dispatches, so the worker has no second thread. A parent that must not read has no thread that
+//! reads, either: it has no handlers, and waits for no answer.
+//!
+//! Everything is done twice and counted the second time. The first time fills caches and grows
+//! tables.
 
 use std::future::Future;
 use std::hint::black_box;
@@ -22,26 +25,27 @@ use serde::{Deserialize, Serialize};
 use crate::callgrind::counted_by_callgrind;
 use crate::turns::Turns;
 
-/// Messages that are counted.
+/// Is the number of messages that callgrind counts.
 pub(crate) const COUNT: u32 = 1000;
 
-/// Messages before them, which are not. More, because the next ones may have to do with the room that these have left behind: a ring whose
-/// reader keeps up returns to its start, and what is counted must all fit in.
+/// Is the number of messages before them, which callgrind does not count. A ring whose reader keeps
+/// up returns to its start, so the counted messages may get only the room that these have used.
+/// There are more of these, so that all counted messages fit.
 const WARM_UP: u32 = 2 * COUNT;
 
-/// How long the parent waits for room, or for a call that was made.
+/// Bounds how long the parent waits for room, or for a call that was made.
 const LIMIT: Duration = Duration::from_secs(10);
 
-/// What one message costs in one process.
+/// A path whose cost per message is counted in one process.
 pub(crate) struct Path {
     pub(crate) name: &'static str,
-    /// The counted process.
+    /// Runs in the counted process.
     pub(crate) worker: fn(Coprocess),
-    /// What its parent does when it is its turn.
+    /// Makes what the parent does in its turns.
     pub(crate) parent: fn(&Coprocess) -> Part,
 }
 
-/// What a parent does each time it is its turn.
+/// Does the parent's part of one turn, with a number of messages.
 type Part = Box<dyn FnMut(u32) -> Result<()>>;
 
 pub(crate) const PATHS: &[Path] = &[
@@ -64,7 +68,8 @@ pub(crate) const PATHS: &[Path] = &[
     Path { name: "answer u64: consume", worker: |co| finish(|turns| wait(&co, turns)), parent: answers },
 ];
 
-/// 32 bytes in memory and, with a time that needs all its bytes, about as many in the envelope.
+/// A struct of 32 bytes in memory. It takes about as many when encoded, since the time needs all
+/// its bytes.
 #[derive(Serialize, Deserialize)]
 struct Reading {
     at_nanos: u64,
@@ -73,8 +78,11 @@ struct Reading {
     peak: f64,
 }
 
-/// `echo` as a method of an interface: on the wire its name, `a.id`, is as long as that. Its type is one of its own, with the code of a `u64`:
-/// the compiler would inline functions that both paths have in neither, and the figures of the other would change.
+/// Declares `echo` as a method of an interface. On the wire the name, `a.id`, is as long as `echo`.
+///
+/// The method has a type of its own, with the encoding of a `u64`. With `u64` itself both paths
+/// would share functions, which the compiler would inline in neither: the figures of the other path
+/// would change.
 #[coprocess::interface(name = "a")]
 trait Identity {
     fn id(&self, value: Nanos) -> Nanos;
@@ -91,7 +99,7 @@ impl Identity for Echo {
     }
 }
 
-/// A time of our days in nanoseconds.
+/// A current time in nanoseconds.
 const EPOCH: u64 = 1_700_000_000_000_000_000;
 
 const KIB: [u8; 1024] = [0xa5; 1024];
@@ -100,9 +108,9 @@ fn reading(turn: u32) -> Reading {
     Reading { at_nanos: EPOCH + u64::from(turn), value: f64::from(turn), mean: 0.5, peak: 1.5 }
 }
 
-// ---- the counted process -------------------------------------------------------------------------------------------------------------
+// ---- the counted process ------------------------------------------------------------------------
 
-/// The frame of a worker function.
+/// Joins the turns, does `work`, and ends the process with an error if that fails.
 fn finish(work: impl FnOnce(&Turns) -> Result<()>) {
     let done = Turns::join().and_then(|turns| {
         work(&turns)?;
@@ -114,7 +122,8 @@ fn finish(work: impl FnOnce(&Turns) -> Result<()>) {
     }
 }
 
-/// Does `work` twice, with what `prepare` makes for so many messages, and counts the second time.
+/// Does `work` twice, with what `prepare` makes for a number of messages, and counts the second
+/// time.
 fn count<T>(mut prepare: impl FnMut(u32) -> Result<T>, work: &mut dyn FnMut(u32, &mut T) -> Result<()>) -> Result<()> {
     work(WARM_UP, &mut prepare(WARM_UP)?)?;
     let mut prepared = prepare(COUNT)?;
@@ -140,9 +149,10 @@ fn start(co: &Coprocess, turns: &Turns) -> Result<()> {
     })
 }
 
-/// Takes an answer that is not counted: in another way than those that are, which the compiler is to treat as if there were no others.
+/// Takes an answer that is not counted. This takes another way than counted answers, so that the
+/// compiler treats those as if there were no others.
 fn uncounted<R: DeserializeOwned>(co: &Coprocess, pending: &mut Pending<R>) -> Result<()> {
-    // It is there: once all that is there was received, the first poll finds it.
+    // The answer has arrived: once everything was received, the first poll finds the answer.
     co.poll()?;
     match Pin::new(pending).poll(&mut Context::from_waker(Waker::noop())) {
         Poll::Ready(result) => Ok(result.map(drop)?),
@@ -150,7 +160,8 @@ fn uncounted<R: DeserializeOwned>(co: &Coprocess, pending: &mut Pending<R>) -> R
     }
 }
 
-/// Has a call answered, as those in a steady stream are: until then each one asks for the type of its result.
+/// Has one call answered, since calls in a steady stream are: until then each call asks for the
+/// type of its result.
 fn answered<R: DeserializeOwned>(co: &Coprocess, turns: &Turns, call: impl FnOnce() -> coprocess::Result<Pending<R>>) -> Result<()> {
     let mut pending = call()?;
     turns.pass(1)?;
@@ -186,7 +197,7 @@ fn listen<T: DeserializeOwned + 'static>(co: &Coprocess, turns: &Turns) -> Resul
     let counter = Arc::clone(&handled);
     co.listen("reading", move |value: T| {
         black_box(&value);
-        // Not fetch_add: only this handler writes.
+        // Not fetch_add: only this handler writes the counter.
         counter.store(counter.load(Relaxed) + 1, Relaxed);
     });
     count(|messages| turns.pass(messages), &mut |messages, ()| dispatch(co, messages))?;
@@ -222,7 +233,7 @@ fn wait(co: &Coprocess, turns: &Turns) -> Result<()> {
     })
 }
 
-// ---- its parent ----------------------------------------------------------------------------------------------------------------------
+// ---- its parent ---------------------------------------------------------------------------------
 
 fn nothing(_: &Coprocess) -> Part {
     Box::new(|_| Ok(()))
@@ -257,15 +268,15 @@ fn starts_typed(co: &Coprocess) -> Part {
     })
 }
 
-/// Takes the answers to the calls of its last turn: they are there.
+/// Takes the answers to the calls of the last turn, which have arrived.
 fn take<R: DeserializeOwned>(co: &Coprocess, pending: &mut Vec<Pending<R>>) -> Result<()> {
     pending.drain(..).try_for_each(|mut call| uncounted(co, &mut call))
 }
 
-/// Serves what is there when it is its turn, and nothing in between.
+/// Serves what has arrived in each turn of the parent, and nothing in between.
 fn serves(co: &Coprocess) -> Part {
     let readiness = co.readiness();
-    // In another way than the counted one.
+    // In another way than the counted process.
     co.serve_deferred("echo", |value: u64, reply: Reply<u64>| drop(reply.send(value)));
     polls(co, readiness)
 }
@@ -284,11 +295,12 @@ fn polls(co: &Coprocess, readiness: coprocess::Result<Readiness>) -> Part {
     })
 }
 
-/// Answers calls that were made before: all the answers are there when its turn ends, since each is sent from here.
+/// Answers calls that were made before. All answers have been sent when the turn ends, since each
+/// is sent from here.
 fn answers(co: &Coprocess) -> Part {
     let (sender, calls) = mpsc::channel();
     co.serve_deferred("echo", move |value: u64, reply: Reply<u64>| {
-        // Nobody to take it: the worker learns of it, since the reply is dropped.
+        // If the receiver is gone, the reply is dropped, which the worker learns.
         let _ = sender.send((value, reply));
     });
     Box::new(move |messages| {

@@ -2,20 +2,29 @@
 
 use coprocess_bench::budget::{Budget, Figure, Findings, difference};
 
-/// A line for each path.
+/// Returns a line for each path: the figure, the budget and their difference, in each build.
 pub(crate) fn table(figures: &[Figure], budget: &Budget) -> String {
-    let mut text = format!("{:<40} {:>12} {:>12} {:>12}\n", "instructions per message", "now", "budget", "difference");
+    let mut text = format!("{:<40}", "instructions per message");
+    for build in ["bench", "release"] {
+        text += &format!(" | {build:>10} {:>10} {:>9}", "budget", "");
+    }
+    text.push('\n');
     for figure in figures {
-        let (recorded, more) = match budget.of(&figure.path) {
-            Some(budget) => (format!("{budget:.3}"), format!("{:+.2} %", difference(figure.instructions, budget))),
-            None => ("none".to_owned(), String::new()),
-        };
-        text += &format!("{:<40} {:>12.3} {recorded:>12} {more:>12}\n", figure.path, figure.instructions);
+        let recorded = budget.of(&figure.path).map(Figure::builds);
+        text += &format!("{:<40}", figure.path);
+        for (place, (_, now)) in figure.builds().into_iter().enumerate() {
+            let (budget, more) = match recorded {
+                Some(budgets) => (format!("{:.3}", budgets[place].1), format!("{:+.2} %", difference(now, budgets[place].1))),
+                None => ("none".to_owned(), String::new()),
+            };
+            text += &format!(" | {now:>10.3} {budget:>10} {more:>9}");
+        }
+        text.push('\n');
     }
     text
 }
 
-/// What is to be said about them, a line each.
+/// Returns what is to be said about the figures, a line each.
 pub(crate) fn findings(findings: &Findings) -> String {
     let Findings { failures, notes } = findings;
     let mut lines: Vec<_> = failures.iter().map(|failure| format!("FAILED: {failure}")).collect();
@@ -24,6 +33,6 @@ pub(crate) fn findings(findings: &Findings) -> String {
         true => "Within the budget.".to_owned(),
         false => "If it is on purpose: cargo bench -p coprocess-bench --bench instructions -- --record".to_owned(),
     });
-    lines.push(format!("Where the instructions go: callgrind_annotate {}/instructions/NAME.callgrind", env!("CARGO_TARGET_TMPDIR")));
+    lines.push(format!("Where the instructions go: callgrind_annotate {}/instructions/BUILD/NAME.callgrind", env!("CARGO_TARGET_TMPDIR")));
     lines.join("\n")
 }

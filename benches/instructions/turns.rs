@@ -1,6 +1,7 @@
-//! The counted worker and its parent take turns: what the worker counts, it does alone.
+//! Turns of the counted worker and its parent: what is counted, the worker does alone.
 //!
-//! They talk beside coprocess, which is what is counted: through a socket each, whose name both know.
+//! Worker and parent talk beside coprocess, which is what is counted: through a socket each, whose
+//! names both know.
 
 use std::io::ErrorKind;
 use std::os::linux::net::SocketAddrExt;
@@ -11,12 +12,12 @@ use std::time::{Duration, Instant};
 use coprocess::Coprocess;
 use coprocess_bench::Result;
 
-/// A whole turn takes a fraction of a second.
+/// Bounds a turn, which takes a fraction of a second.
 const LIMIT: Duration = Duration::from_secs(30);
-/// How often the parent looks whether the worker still lives.
+/// Is the time between two looks of the parent whether the worker still lives.
 const LOOK: Duration = Duration::from_millis(100);
 
-/// Instead of a number of messages.
+/// Says that there are no more turns, in place of a number of messages.
 const DONE: u32 = 0;
 
 fn address(parent: u32, side: &str) -> Result<SocketAddr> {
@@ -34,14 +35,14 @@ impl Turns {
         Ok(Turns(socket))
     }
 
-    /// Lets the parent do its part with so many messages, and returns when that is done.
+    /// Lets the parent do its part with `messages` messages. Blocks until that is done.
     pub(crate) fn pass(&self, messages: u32) -> Result<()> {
         self.say(messages)?;
         self.0.recv(&mut [0; 4]).map_err(|error| format!("the parent has not done its part: {error}"))?;
         Ok(())
     }
 
-    /// Tells the parent that there will be no more.
+    /// Tells the parent that there are no more turns.
     pub(crate) fn done(&self) -> Result<()> {
         self.say(DONE)
     }
@@ -52,7 +53,7 @@ impl Turns {
     }
 }
 
-/// The parent's side. Make it before the worker.
+/// The parent's side, which must exist before the worker starts.
 pub(crate) struct Host(UnixDatagram);
 
 impl Host {
@@ -62,7 +63,7 @@ impl Host {
         Ok(Host(socket))
     }
 
-    /// Does `part` whenever it is this side's turn, until the worker is done.
+    /// Does `part` in each turn of the parent, until the worker is done.
     pub(crate) fn serve(&self, co: &Coprocess, mut part: impl FnMut(u32) -> Result<()>) -> Result<()> {
         loop {
             let messages = self.next(co)?;

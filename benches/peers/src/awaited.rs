@@ -1,4 +1,4 @@
-//! Calls of tasks, on a runtime of one thread: coprocess as tarpc is used.
+//! Calls of tasks, on a runtime of one thread: coprocess, used as tarpc is used.
 
 use std::convert::Infallible;
 use std::error::Error;
@@ -13,10 +13,10 @@ use tokio::runtime::{Builder, Runtime};
 use crate::contender::{Contender, Started};
 use crate::item::{EPOCH, same};
 
-/// Calls at once, where there are many.
+/// Counts the calls at once, where there are many.
 pub(crate) const AT_ONCE: u64 = 1000;
 
-/// One call at a time.
+/// Makes one call at a time.
 pub(crate) const CALL: Contender = Contender {
     name: "call_async, u64",
     note: "",
@@ -29,7 +29,7 @@ pub(crate) const CALL: Contender = Contender {
     },
 };
 
-/// As many calls at once.
+/// Starts [`AT_ONCE`] calls, then awaits them in order.
 pub(crate) const IN_FLIGHT: Contender = Contender {
     name: "1,000 in flight: start and await, u64",
     note: "",
@@ -51,7 +51,8 @@ pub(crate) const IN_FLIGHT: Contender = Contender {
     },
 };
 
-/// As many calls at once, joined as tarpc's must be, whose calls are not sent before they are polled.
+/// Joins [`AT_ONCE`] calls. Calls of tarpc must be joined, since they are not sent before they are
+/// polled.
 pub(crate) const JOINED: Contender = Contender {
     name: "1,000 in flight: join_all of call_async, u64",
     note: "",
@@ -68,7 +69,7 @@ pub(crate) const JOINED: Contender = Contender {
     },
 };
 
-/// What tasks cost that do nothing.
+/// Measures what [`AT_ONCE`] tasks cost that do nothing.
 pub(crate) const TASKS: Contender = Contender {
     name: "1,000 tasks without a call",
     note: "what the runtime costs",
@@ -80,7 +81,7 @@ pub(crate) const TASKS: Contender = Contender {
     },
 };
 
-/// As many tasks at once, each with a call.
+/// Starts [`AT_ONCE`] tasks with a call each.
 pub(crate) const CALLS: Contender = Contender {
     name: "1,000 tasks: call_async, u64",
     note: "",
@@ -97,7 +98,7 @@ pub(crate) const CALLS: Contender = Contender {
     },
 };
 
-/// Has as many tasks call at once, and waits for all of them.
+/// Starts [`AT_ONCE`] tasks that do `call` each, and waits for all of them.
 pub(crate) fn at_once<F, E>(runtime: &Runtime, first: u64, call: impl Fn(u64) -> F) -> Result<()>
 where
     F: Future<Output = std::result::Result<u64, E>> + Send + 'static,
@@ -112,7 +113,7 @@ where
     })
 }
 
-/// With the drivers that a program which does more than this would have.
+/// Makes a runtime with all drivers, as a larger program has them.
 pub(crate) fn runtime() -> io::Result<Runtime> {
     Builder::new_current_thread().enable_all().build()
 }

@@ -1,4 +1,4 @@
-//! What is put beside coprocess, whatever it is.
+//! What every contender has in common.
 
 use std::time::{Duration, Instant};
 
@@ -6,28 +6,32 @@ use coprocess_bench::{Host, Result, Subject, Timing};
 
 use crate::item::check;
 
-/// One row to be: how it is called, what it does not do that coprocess does, and how it is started.
+/// A mechanism to be put beside coprocess, as a row of a table.
 pub(crate) struct Contender {
+    /// Names the row.
     pub(crate) name: &'static str,
+    /// Says what the contender does not do that coprocess does.
     pub(crate) note: &'static str,
+    /// Starts the contender.
     pub(crate) start: fn(&Host) -> Result<Started>,
 }
 
-/// The other side of a contender, which does as many operations as it is told to and sleeps in between.
+/// The other side of a contender, which does as many operations as ordered and sleeps between
+/// orders.
 pub(crate) trait Side {
-    /// The process to wait for until it sleeps, if it is one of its own.
+    /// Returns the process to wait for until it sleeps, if this side has a process of its own.
     fn process(&self) -> Option<u32>;
 
-    /// Tells it to do `count` operations.
+    /// Orders `count` operations.
     fn order(&mut self, count: u64) -> Result<()>;
 
-    /// What it says when it has done them.
+    /// Blocks until the operations are done, and returns the answer.
     fn answer(&mut self) -> Result<u64>;
 }
 
 type Run = Box<dyn FnMut(u64, Timing<'_>) -> Result<Duration>>;
 
-/// A contender whose other side is there.
+/// A contender whose other side has started.
 pub(crate) struct Started {
     process: Option<u32>,
     run: Run,
@@ -38,7 +42,8 @@ impl Started {
         Started { process, run: Box::new(run) }
     }
 
-    /// Words there and back, one at a time. `exchange` sends what it is given and sees that it comes back.
+    /// Sends words there and back, one at a time. `exchange` sends the word of a turn and checks
+    /// that the word comes back.
     pub(crate) fn round_trip(mut other: impl Side + 'static, mut exchange: impl FnMut(u64) -> Result<()> + 'static) -> Started {
         Started::new(other.process(), move |count, timing| {
             other.order(count + 1)?;
@@ -49,8 +54,8 @@ impl Started {
         })
     }
 
-    /// Items one way. `send` sends the item of that turn and is told whether it is the last one, until which it may hold some back; the
-    /// other side adds up the turns.
+    /// Sends items one way. `send` sends the item of a turn, and is told whether the item is the
+    /// last: until then it may hold items back. The other side adds up the turns.
     pub(crate) fn stream(mut other: impl Side + 'static, mut send: impl FnMut(u64, bool) -> Result<()> + 'static) -> Started {
         Started::new(other.process(), move |count, timing| {
             let start = Instant::now();
@@ -61,12 +66,12 @@ impl Started {
         })
     }
 
-    /// The process to wait for until it sleeps.
+    /// Returns the process to wait for until it sleeps.
     pub(crate) fn process(&self) -> Option<u32> {
         self.process
     }
 
-    /// The row of `contender`.
+    /// Makes the subject of `contender`.
     pub(crate) fn subject(mut self, contender: &Contender) -> Subject<'static> {
         Subject::new(contender.name, contender.note, move |count, timing| Ok((self.run)(count, timing)?.into()))
     }

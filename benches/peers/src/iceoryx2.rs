@@ -1,4 +1,5 @@
-//! iceoryx2: named services over shared memory. As in its own benchmarks, both sides poll and payloads are written in place.
+//! iceoryx2: named services over shared memory. As in its own benchmarks, both sides poll, and
+//! payloads are written in place.
 
 use std::fmt::Debug;
 use std::hint::black_box;
@@ -22,7 +23,7 @@ pub(crate) const ANSWER_CALLS: &str = "iceoryx2-answer-calls";
 pub(crate) const ANSWER_SAMPLES: &str = "iceoryx2-answer-samples";
 pub(crate) const SWALLOW: &str = "iceoryx2-swallow";
 
-/// A request and its response.
+/// Sends a request and waits for the response.
 pub(crate) const CALLS: Contender = Contender {
     name: "iceoryx2 request-response",
     note: "both sides poll: it has no call to wait in; no methods, no codec (plain memory only)",
@@ -34,7 +35,7 @@ pub(crate) const CALLS: Contender = Contender {
         Ok(Started::round_trip(server, move |turn| {
             let request = next.take().map_or_else(|| client.loan_uninit(), Ok)?;
             let pending = request.write_payload(EPOCH + turn).send()?;
-            next = Some(client.loan_uninit()?); // while this one is under way, as in its benchmarks
+            next = Some(client.loan_uninit()?); // while this is under way, as in its benchmarks
             let response = look_for("response of iceoryx2", || Ok(pending.receive()?))?;
             same(*response, EPOCH + turn)
         }))
@@ -55,13 +56,13 @@ pub(crate) const PING_PONG: Contender = Contender {
         Ok(Started::round_trip(other, move |turn| {
             let sample = next.take().map_or_else(|| publisher.loan_uninit(), Ok)?;
             publish(sample, EPOCH + turn)?;
-            next = Some(publisher.loan_uninit()?); // while this one is under way, as in its benchmarks
+            next = Some(publisher.loan_uninit()?); // while this is under way, as in its benchmarks
             same(receive(&subscriber)?, EPOCH + turn)
         }))
     },
 };
 
-/// Samples one way.
+/// Sends samples one way.
 pub(crate) const STREAM: Contender = Contender {
     name: "iceoryx2 publish-subscribe, 64 B",
     note: "the subscriber polls, the publisher retries while there is no room; no codec (plain memory only)",
@@ -108,7 +109,8 @@ pub(crate) fn swallow(args: &[String]) -> Result<()> {
     })
 }
 
-/// A participant. Both sides of a run keep everything under its name, where it can be found afterwards.
+/// Makes a participant. Both sides keep everything under the name of the run, where it can be found
+/// afterwards.
 fn node(run: &str) -> Result<Node<ipc::Service>> {
     set_log_level(LogLevel::Error);
     let mut config = Config::default();
@@ -117,7 +119,7 @@ fn node(run: &str) -> Result<Node<ipc::Service>> {
     Ok(NodeBuilder::new().config(&config).signal_handling_mode(SignalHandlingMode::Disabled).create()?)
 }
 
-/// One client, one server, one request at a time.
+/// Opens a service of one client and one server, with one request at a time.
 fn calls(node: &Node<ipc::Service>) -> Result<request_response::PortFactory<ipc::Service, u64, (), u64, ()>> {
     let service = node.service_builder(&ServiceName::new("calls")?).request_response::<u64, u64>();
     let service = service.max_clients(1).max_servers(1).max_nodes(2).max_active_requests_per_client(1).max_response_buffer_size(1);
@@ -126,14 +128,14 @@ fn calls(node: &Node<ipc::Service>) -> Result<request_response::PortFactory<ipc:
 
 type Topic<T> = publish_subscribe::PortFactory<ipc::Service, T, ()>;
 
-/// One publisher, one subscriber, and a buffer that is never overwritten.
+/// Opens a service of one publisher and one subscriber, with a buffer that is never overwritten.
 fn topic<T: ZeroCopySend + Debug>(node: &Node<ipc::Service>, name: &str, buffer: usize) -> Result<Topic<T>> {
     let service = node.service_builder(&ServiceName::new(name)?).publish_subscribe::<T>();
     let service = service.max_publishers(1).max_subscribers(1).max_nodes(2);
     Ok(service.history_size(0).enable_safe_overflow(false).subscriber_max_buffer_size(buffer).open_or_create()?)
 }
 
-/// One that waits for room, so that nothing is dropped.
+/// Makes a publisher that waits for room, so that no sample is dropped.
 fn publisher<T: ZeroCopySend + Debug>(topic: &Topic<T>) -> Result<Publisher<ipc::Service, T, ()>> {
     Ok(topic.publisher_builder().backpressure_strategy(BackpressureStrategy::RetryUntilDelivered).create()?)
 }

@@ -19,21 +19,21 @@ use crate::second::{self, Second, argument};
 pub(crate) const ECHO: &str = "ipc-channel-echo";
 pub(crate) const SWALLOW: &str = "ipc-channel-swallow";
 
-/// A number there and back; both sides wait in `recv`, as the documentation shows.
+/// Sends a number there and back. Both sides wait in `recv`, as the documentation shows.
 pub(crate) const ROUND_TRIP: Contender = Contender {
     name: "ipc-channel",
     note: "two channels: no methods, nothing ties an answer to its question; no bound on what is sent",
     start: |_| round_trip(Wait::Receive),
 };
 
-/// The same, but both sides ask again and again.
+/// Sends a number there and back. Both sides ask again and again.
 pub(crate) const ROUND_TRIP_ASKING: Contender = Contender {
     name: "ipc-channel, try_recv in a loop",
     note: "never sleeps, a system call at each look; no methods, nothing ties an answer to its question",
     start: |_| round_trip(Wait::Ask),
 };
 
-/// A struct of 64 bytes one way.
+/// Sends a struct of 64 bytes one way.
 pub(crate) const STREAM: Contender = Contender {
     name: "ipc-channel, 64 B struct",
     note: "no names; no bound on what is sent",
@@ -46,7 +46,8 @@ pub(crate) const STREAM: Contender = Contender {
     },
 };
 
-/// 64 bytes in memory and, with a time of our days, about as many when encoded.
+/// A struct of 64 bytes in memory. It takes about as many when encoded, since the time needs all
+/// its bytes.
 #[derive(Serialize, Deserialize)]
 struct Reading {
     turn: u64,
@@ -118,10 +119,11 @@ fn receive(channel: &IpcReceiver<u64>, wait: Wait) -> Result<u64> {
     }
 }
 
-/// Waits for the first message, which a process that died never sends: the library has no limit for that.
+/// Waits for the first message with a limit, which the library does not have: a process that died
+/// sends none.
 fn accept<T: DeserializeOwned + Serialize + Send + 'static>(server: IpcOneShotServer<T>) -> Result<T> {
     let (given, accepted) = mpsc::channel();
-    // Where nobody connects this thread stays, until the end of the process.
+    // If no process connects, this thread stays until the end of this process.
     thread::Builder::new().name("ipc-channel".to_owned()).spawn(move || {
         let first = server.accept().map(|(_, first)| first).map_err(|error| error.to_string());
         let _ = given.send(first); // failing: it came too late

@@ -1,11 +1,13 @@
-//! coprocess beside what a program could use instead: other libraries, on the same work, in the same run.
+//! coprocess beside what a program could use instead: other libraries, on the same work, in the
+//! same run.
 //!
 //! ```console
 //! cargo bench --manifest-path benches/peers/Cargo.toml
 //! ```
 //!
-//! Each peer has a file of its own, is used as its own documentation recommends for speed, and stands in the table with what it does not do.
-//! Its second process is this executable again ([`SECONDS`]), which sleeps while something else is measured.
+//! Each peer has a file of its own, and is used as its documentation recommends for speed. Its row
+//! says what it does not do. Its second process is this executable again ([`SECONDS`]), which
+//! sleeps while another peer is measured.
 
 mod awaited;
 mod contender;
@@ -25,7 +27,7 @@ use coprocess_bench::peer::Serve;
 
 pub use regime::REGIME;
 
-/// Our second processes, by name: to be handed to [`coprocess_bench::run_with`].
+/// Lists the second processes of the peers by name, for [`coprocess_bench::run_with`].
 pub const SECONDS: &[(&str, Serve)] = &[
     (iceoryx2::ANSWER_CALLS, iceoryx2::answer_calls),
     (iceoryx2::ANSWER_SAMPLES, iceoryx2::answer_samples),

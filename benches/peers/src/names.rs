@@ -1,4 +1,5 @@
-//! The names that some peers leave in the file system: all begin alike, so that they can be found and taken away.
+//! The names that some peers leave in the file system. All names begin alike, so that they can be
+//! found and removed.
 
 use std::env;
 use std::ffi::OsStr;
@@ -12,18 +13,18 @@ use coprocess_bench::Result;
 
 const PREFIX: &str = "coprocess-bench-";
 
-/// The name of something that belongs to this run; another one at each call.
+/// Makes a name of something that belongs to this run, a new one at each call.
 pub(crate) fn name(what: &str) -> String {
     static COUNT: AtomicU32 = AtomicU32::new(0);
     format!("{PREFIX}{}-{what}-{}", process::id(), COUNT.fetch_add(1, Relaxed))
 }
 
-/// Where to put sockets and directories.
+/// Returns the path of a socket or directory of that name.
 pub(crate) fn path(name: &str) -> PathBuf {
     env::temp_dir().join(name)
 }
 
-/// Removes what has a name of this run, or of one whose process is gone.
+/// Removes what has a name of this run, or of a run whose process is gone.
 pub(crate) fn sweep() -> Result<()> {
     for place in [Path::new("/dev/shm"), &env::temp_dir()] {
         let entries = match fs::read_dir(place) {
@@ -42,7 +43,7 @@ pub(crate) fn sweep() -> Result<()> {
     Ok(())
 }
 
-/// The process that a name belongs to, if it is one of ours.
+/// Returns the process that a name belongs to, if the name begins as those of a run do.
 fn owner(name: &OsStr) -> Option<u32> {
     name.to_str()?.strip_prefix(PREFIX)?.split_once('-')?.0.parse().ok()
 }

@@ -1,8 +1,11 @@
 //! raw_sync: an event each way, in a segment of shared_memory.
 //!
-//! A process that is killed while it waits for an `Event` can leave the other one blocked in `set` for ever. So the second process is
-//! dismissed only while it sleeps in a read of its orders, and each wait for an `Event` has a deadline (of whole seconds: the library adds fractions
-//! of a second without carrying). To a `BusyEvent` a deadline would be a look at the clock at each turn: the bench's own limit has to do.
+//! A process that is killed while it waits for an `Event` can leave the other one blocked in `set`
+//! for ever. So the second process is dismissed only while it sleeps in a read of its orders.
+//!
+//! Each wait for an `Event` has a deadline, of whole seconds: the library adds fractions of a
+//! second without carrying. A `BusyEvent` has none, since a deadline would be a look at the clock
+//! at each turn: the limit of the bench has to do.
 
 #![expect(unsafe_code, reason = "raw_sync is told addresses")]
 
@@ -19,23 +22,26 @@ use crate::second::{self, Second, argument};
 
 pub(crate) const ECHO: &str = "raw-sync-echo";
 
-/// Both sides sleep.
+/// Exchanges events on which both sides sleep.
 pub(crate) const EVENT: Contender = Contender {
     name: "raw_sync Event over shared_memory",
     note: "a wake-up only, no data; blocks for ever when the other side is killed",
     start: |_| round_trip(Kind::Sleeping),
 };
 
-/// Both sides spin.
+/// Exchanges events on which both sides spin.
 pub(crate) const BUSY_EVENT: Contender = Contender {
     name: "raw_sync BusyEvent over shared_memory",
     note: "a flag only: orders no data; never sleeps; spins for ever when the other side is killed",
     start: |_| round_trip(Kind::Busy),
 };
 
-/// The segment, and where in it the events are: far apart, and aligned alike wherever it is mapped.
+/// Counts the bytes of the segment.
 const SIZE: usize = 4096;
+/// Is the offset of the event there. The two events are far apart, and aligned alike wherever the
+/// segment is mapped.
 const THERE: usize = 0;
+/// Is the offset of the event back.
 const BACK: usize = 2048;
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -78,7 +84,8 @@ pub(crate) fn echo(args: &[String]) -> Result<()> {
     })
 }
 
-/// One event each way, that clears itself. They point into the segment, which therefore comes last.
+/// One event each way, that clears itself. The events point into the segment, which is dropped
+/// last.
 struct Events {
     there: Box<dyn EventImpl>,
     back: Box<dyn EventImpl>,
@@ -93,7 +100,8 @@ impl Events {
             Kind::Sleeping => Event::new,
             Kind::Busy => BusyEvent::new,
         };
-        // SAFETY: an event takes less than what is from here to the next one, and nobody else knows the segment yet.
+        // SAFETY: an event takes less than what is from here to the next event, and no other
+        // process knows the segment yet.
         let (there, _) = unsafe { new(segment.as_ptr().wrapping_add(THERE), true)? };
         // SAFETY: as above, or to the end of the segment.
         let (back, _) = unsafe { new(segment.as_ptr().wrapping_add(BACK), true)? };
@@ -109,7 +117,8 @@ impl Events {
             Kind::Sleeping => Event::from_existing,
             Kind::Busy => BusyEvent::from_existing,
         };
-        // SAFETY: whoever made the segment has made an event of this kind here, before it told the name.
+        // SAFETY: the process that made the segment made an event of this kind here, before it told
+        // the name.
         let (there, _) = unsafe { existing(segment.as_ptr().wrapping_add(THERE))? };
         // SAFETY: as above.
         let (back, _) = unsafe { existing(segment.as_ptr().wrapping_add(BACK))? };

@@ -5,15 +5,15 @@ use coprocess_bench::subjects::floor::Floor;
 use coprocess_bench::subjects::futex::Futex;
 use coprocess_bench::subjects::pair::Pair;
 use coprocess_bench::subjects::{pipe, socket};
-use coprocess_bench::{Bound, Host, Outcome, Plan, Regime, Result, Row, Subject, Table, Verdict, take_turns};
+use coprocess_bench::{Bound, Host, Outcome, Plan, Regime, Result, Subject, Table, Verdict, take_turns};
 
 use crate::contender::Contender;
 use crate::{awaited, iceoryx2, ipc_channel, names, raw_sync, rtrb, shmem_ipc, tarpc};
 
-/// The regime.
+/// Measures coprocess beside its peers.
 pub const REGIME: Regime = Regime { name: "peers", about: "what a program could use instead, on the same work", run };
 
-/// A word there and back.
+/// Lists the contenders that send a word there and back.
 const ROUND_TRIPS: [Contender; 10] = [
     rtrb::ROUND_TRIP,
     shmem_ipc::ROUND_TRIP_SPINNING,
@@ -27,27 +27,21 @@ const ROUND_TRIPS: [Contender; 10] = [
     tarpc::CALL,
 ];
 
-/// Those of them that sleep, for which one CPU is the scheduler's best case: no other has to be woken.
+/// Lists those of them that sleep, for which one CPU is the scheduler's best case: no other CPU has
+/// to be woken.
 const ON_ONE_CPU: [Contender; 4] = [shmem_ipc::ROUND_TRIP, raw_sync::EVENT, ipc_channel::ROUND_TRIP, tarpc::CALL];
 
-/// Items one way.
+/// Lists the contenders that send items one way.
 const STREAMS: [Contender; 6] =
     [rtrb::STREAM, rtrb::STREAM_OF_CHUNKS, shmem_ipc::STREAM, shmem_ipc::STREAM_SPINNING, iceoryx2::STREAM, ipc_channel::STREAM];
 
-/// Calls that are awaited: one at a time, and many.
-const AWAITED: [Contender; 8] = [
-    awaited::CALL,
-    tarpc::CALL,
-    awaited::IN_FLIGHT,
-    awaited::JOINED,
-    tarpc::IN_FLIGHT,
-    awaited::CALLS,
-    tarpc::CALLS,
-    awaited::TASKS,
-];
+/// Lists calls that are awaited: one at a time, and many.
+const AWAITED: [Contender; 8] =
+    [awaited::CALL, tarpc::CALL, awaited::IN_FLIGHT, awaited::JOINED, tarpc::IN_FLIGHT, awaited::CALLS, tarpc::CALLS, awaited::TASKS];
 
-/// The rows of coprocess.
+/// Names the row of a call.
 const CALL: &str = "call, u64";
+/// Names the row of an event.
 const EMIT: &str = "emit, 32 B";
 
 fn run(plan: &Plan, host: &Host) -> Result<Outcome> {
@@ -125,10 +119,10 @@ fn round_trips(plan: &Plan, host: &Host) -> Result<(Table, Vec<Missing>)> {
     subjects.extend(field.subjects);
     subjects.extend([pipe.round_trip(8), stream.round_trip(8), seqpacket.round_trip(8), events.round_trip(), futex.round_trip()]);
     if host.two_cpus() {
-        subjects.push(host.on_one_cpu(pipe.peer_id(), pipe.round_trip(8)));
-        subjects.push(host.on_one_cpu(futex.peer_id(), futex.round_trip()));
+        subjects.push(pipe.round_trip(8).on_one_cpu(host, pipe.peer_id()));
+        subjects.push(futex.round_trip().on_one_cpu(host, futex.peer_id()));
     }
-    let table = take_turns(plan, "round trips beside peers", host, &processes, subjects)?;
+    let table = take_turns(plan, "round trips beside peers", &processes, subjects)?;
     pair.finish()?;
     Ok((table, field.missing))
 }
@@ -145,7 +139,7 @@ fn streams(plan: &Plan, host: &Host) -> Result<(Table, Vec<Missing>)> {
     let mut subjects = vec![pair.emit()];
     subjects.extend(field.subjects);
     subjects.push(pipe.stream(32));
-    let table = take_turns(plan, "one way beside peers", host, &processes, subjects)?;
+    let table = take_turns(plan, "one way beside peers", &processes, subjects)?;
     pair.finish()?;
     Ok((table, field.missing))
 }
@@ -154,7 +148,7 @@ fn of_tasks(plan: &Plan, host: &Host) -> Result<(Table, Vec<Missing>)> {
     host.release(0)?;
     let field = Field::start(&AWAITED, host);
     host.pin(&field.processes)?;
-    let table = take_turns(plan, "calls of tasks, on a runtime of one thread", host, &field.processes, field.subjects)?;
+    let table = take_turns(plan, "calls of tasks, on a runtime of one thread", &field.processes, field.subjects)?;
     Ok((table, field.missing))
 }
 
@@ -173,7 +167,7 @@ struct Field {
 }
 
 impl Field {
-    /// Starts those that can be.
+    /// Starts the contenders, and notes those that cannot be started.
     fn start(contenders: &[Contender], host: &Host) -> Field {
         let mut field = Field::default();
         for contender in contenders {
@@ -188,11 +182,11 @@ impl Field {
         field
     }
 
-    /// The same with both sides on one CPU; for such as have a process of their own.
+    /// Starts contenders that have a process of their own, with both sides on one CPU.
     fn start_on_one_cpu(contenders: &[Contender], host: &Host) -> Field {
         let mut field = Field::start(contenders, host);
         let moved = field.subjects.into_iter().zip(&field.processes);
-        field.subjects = moved.map(|(subject, &process)| host.on_one_cpu(process, subject)).collect();
+        field.subjects = moved.map(|(subject, &process)| subject.on_one_cpu(host, process)).collect();
         for absent in &mut field.missing {
             absent.name += ", one CPU";
         }
@@ -206,19 +200,12 @@ impl Field {
     }
 }
 
-/// How many times as fast as the fastest of `peers` the row of coprocess is; not a number where none of them has a row.
+/// Says how many times as fast as the fastest of `peers` the row of coprocess is. Without a row of
+/// any of them, the figure is not a number.
 fn compare(what: &str, (table, ours): (&Table, &str), peers: &[Contender]) -> Result<Verdict> {
-    let rows = peers.iter().filter_map(|peer| table.row(peer.name));
-    let Some(peer) = rows.min_by(|one, other| one.mean().total_cmp(&other.mean())) else {
+    let names: Vec<_> = peers.iter().map(|peer| peer.name).filter(|name| table.row(name).is_some()).collect();
+    if names.is_empty() {
         return Ok(Verdict::new(what, f64::NAN, "x").detail("not measured, for the reason given below"));
-    };
-    let times: Vec<_> = table.row(ours).into_iter().chain([peer]).map(time).collect();
-    Ok(Verdict::new(what, table.time_ratio(&peer.name, ours)?, "x").detail(times.join("; ")))
-}
-
-fn time(row: &Row) -> String {
-    match row.mean() {
-        nanos if nanos < 1e3 => format!("{} {nanos:.1} ns", row.name),
-        nanos => format!("{} {:.1} µs", row.name, nanos / 1e3),
     }
+    Verdict::of_times(what, table, table.fastest(&names)?, ours)
 }

@@ -1,21 +1,22 @@
-//! rtrb: a ring for one producer and one consumer, between two threads of one process. What memory can do where nothing is isolated.
+//! rtrb: a ring for one producer and one consumer, between two threads of one process. Shows what
+//! memory can do where nothing is isolated.
 
 use std::hint::black_box;
 use std::sync::mpsc::{self, Receiver, Sender};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
-use coprocess_bench::{Host, Result, host};
+use coprocess_bench::{Host, Result, machine};
 use rtrb::{Consumer, Producer, PushError, RingBuffer};
 
 use crate::contender::{Contender, Side, Started};
 use crate::item::{EPOCH, ITEMS, Item, WORDS, item, same};
 use crate::look::look_for;
 
-/// Items that the chunk interface moves at once.
+/// Counts the items that the chunk interface moves at once.
 const CHUNK: usize = 64;
 
-/// A word there and back, through two rings.
+/// Sends a word there and back, through two rings.
 pub(crate) const ROUND_TRIP: Contender = Contender {
     name: "rtrb, two rings, threads",
     note: "threads of one process: no isolation; never sleeps; no names, no codec",
@@ -35,7 +36,7 @@ pub(crate) const ROUND_TRIP: Contender = Contender {
     },
 };
 
-/// Items one way, one `push` and one `pop` each.
+/// Sends items one way, with one `push` and one `pop` each.
 pub(crate) const STREAM: Contender = Contender {
     name: "rtrb, 64 B, threads",
     note: "threads of one process: no isolation; never sleeps; no names, no codec",
@@ -52,7 +53,7 @@ pub(crate) const STREAM: Contender = Contender {
     },
 };
 
-/// Items one way, many at once.
+/// Sends items one way, many at once.
 pub(crate) const STREAM_OF_CHUNKS: Contender = Contender {
     name: "rtrb, 64 B in chunks of 64, threads",
     note: "an item waits until 64 are together; threads of one process: no isolation; never sleeps; no names, no codec",
@@ -103,20 +104,20 @@ struct Thread {
 }
 
 impl Thread {
-    /// Starts it on the CPU where the second processes are.
+    /// Starts the thread on the CPU where the second processes are.
     fn start(host: &Host, mut work: impl FnMut(u64) -> Result<u64> + Send + 'static) -> Result<Thread> {
         let cpu = host.pinned().map(|(_, far)| far);
         let (orders, taken) = mpsc::channel();
         let (given, answers) = mpsc::channel();
         let handle = thread::Builder::new().name("rtrb".to_owned()).spawn(move || {
             let mut obey = |count| {
-                cpu.map_or(Ok(()), |cpu| host::pin(0, cpu))?;
+                cpu.map_or(Ok(()), |cpu| machine::pin(0, cpu))?;
                 work(count)
             };
             for count in taken {
                 let answer = obey(count).map_err(|error| error.to_string());
                 if given.send(answer).is_err() {
-                    return; // nobody waits for it any more
+                    return; // the first thread no longer waits
                 }
             }
         })?;

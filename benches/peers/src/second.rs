@@ -1,22 +1,22 @@
 //! The second process of a contender: this executable again.
 //!
-//! Orders go through its standard input, answers through its standard output, so that none is measured through its own control channel.
+//! Orders go through its standard input, and answers through its standard output. So no contender
+//! is measured through its own control channel.
 
-use std::fs::File;
-use std::io::{self, ErrorKind, PipeReader, PipeWriter, Read, Write};
+use std::io::{self, PipeReader, PipeWriter, Read, Write};
 use std::os::fd::AsFd;
 use std::time::Duration;
 
 use coprocess_bench::Result;
-use coprocess_bench::peer::Peer;
+use coprocess_bench::peer::{Peer, input_and_output, read_or_end};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
 use crate::contender::Side;
 
-/// How long the second process may take until it is ready, or to answer.
+/// Bounds the time until the second process is ready, or answers.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// How long it may take to end, which includes taking away what it shared.
+/// Bounds the time until the second process ends, which includes removing what it shared.
 const FAREWELL: Duration = Duration::from_secs(2);
 
 /// The first process's view of the second.
@@ -28,7 +28,7 @@ pub(crate) struct Second {
 }
 
 impl Second {
-    /// Starts `--peer NAME ARGS..`, which need not be ready yet.
+    /// Starts `--peer NAME ARGS..`, without waiting until it is ready.
     pub(crate) fn start(name: &'static str, args: &[&str]) -> Result<Second> {
         let (theirs, orders) = io::pipe()?;
         let (answers, back) = io::pipe()?;
@@ -36,13 +36,14 @@ impl Second {
         Ok(Second { name, peer, orders: Some(orders), answers })
     }
 
-    /// Waits until it has set up its side.
+    /// Blocks until the second process has set up its side.
     pub(crate) fn ready(mut self) -> Result<Second> {
         self.answer()?;
         Ok(self)
     }
 
-    /// Whether there is something to read, or nothing will ever be, within this time.
+    /// Blocks until there is an answer or the end of the answers, within this time. Returns `false`
+    /// if there is neither.
     fn told(&self, patience: Duration) -> Result<bool> {
         let mut fds = [PollFd::new(self.answers.as_fd(), PollFlags::POLLIN)];
         Ok(poll(&mut fds, PollTimeout::try_from(patience)?)? > 0)
@@ -71,38 +72,32 @@ impl Side for Second {
 
 impl Drop for Second {
     fn drop(&mut self) {
-        // The end of its input tells it to leave, and its end is that of its output. One that is in the middle of something will be killed.
+        // The end of its input tells the process to end, and its end is the end of its output. A
+        // process that is in the middle of something is killed.
         self.orders = None;
         let _ = self.told(FAREWELL);
     }
 }
 
-/// The second process's view of itself, once it has set up its side: says so, and does with `work` what it is told to, until there are no
-/// more orders.
+/// Runs in the second process once it has set up its side: says so, and does `work` for each order,
+/// until there are no more orders.
 pub(crate) fn obey(mut work: impl FnMut(u64) -> Result<u64>) -> Result<()> {
-    // As files: the standard library buffers and locks standard input and output.
-    let mut orders = File::from(io::stdin().as_fd().try_clone_to_owned()?);
-    let mut answers = File::from(io::stdout().as_fd().try_clone_to_owned()?);
-    let mut answer = 0;
-    loop {
-        answers.write_all(&u64::to_ne_bytes(answer))?;
-        let mut count = [0; 8];
-        match orders.read_exact(&mut count) {
-            Ok(()) => answer = work(u64::from_ne_bytes(count))?,
-            Err(error) if error.kind() == ErrorKind::UnexpectedEof => return Ok(()),
-            Err(error) => return Err(error.into()),
-        }
-    }
-}
-
-/// Says that this process is ready: for one that takes no orders.
-pub(crate) fn ready() -> Result<()> {
-    let mut answers = File::from(io::stdout().as_fd().try_clone_to_owned()?);
+    let (mut orders, mut answers) = input_and_output()?;
+    let mut count = [0; 8];
     answers.write_all(&[0; 8])?;
+    while read_or_end(&mut orders, &mut count)? {
+        answers.write_all(&work(u64::from_ne_bytes(count))?.to_ne_bytes())?;
+    }
     Ok(())
 }
 
-/// The argument of a second process at `place`.
+/// Says that this process is ready, if it takes no orders.
+pub(crate) fn ready() -> Result<()> {
+    let (_, mut answers) = input_and_output()?;
+    Ok(answers.write_all(&[0; 8])?)
+}
+
+/// Returns the argument of a second process at `place`.
 pub(crate) fn argument<'a>(args: &'a [String], place: usize, what: &str) -> Result<&'a str> {
     args.get(place).map(String::as_str).ok_or_else(|| format!("this process was given no {what}").into())
 }

@@ -1,6 +1,6 @@
 //! shmem-ipc: a ring in a sealed memfd, with an eventfd for each side to sleep on.
 
-#![expect(unsafe_code, reason = "the ring hands out raw pointers, and descriptors are inherited by their numbers")]
+#![expect(unsafe_code, reason = "raw pointers into the ring, and descriptors inherited by number")]
 
 use std::fs::File;
 use std::hint::black_box;
@@ -18,25 +18,26 @@ use crate::second::{self, Second, argument};
 pub(crate) const ECHO: &str = "shmem-ipc-echo";
 pub(crate) const SWALLOW: &str = "shmem-ipc-swallow";
 
-/// A word there and back; both sides sleep on the eventfds, as the documentation shows.
+/// Sends a word there and back. Both sides sleep on the eventfds, as the documentation shows.
 pub(crate) const ROUND_TRIP: Contender = Contender {
     name: "shmem-ipc, two rings, eventfds",
     note: "no methods, no codec (plain memory only), nothing ties an answer to its question",
     start: |_| round_trip(Wait::Sleep),
 };
 
-/// The same through its low-level access, which makes no system call.
+/// Sends a word there and back through the low-level access, which makes no system call.
 pub(crate) const ROUND_TRIP_SPINNING: Contender = Contender {
     name: "shmem-ipc, two rings, spinning",
     note: "never sleeps; no methods, no codec (plain memory only), nothing ties an answer to its question",
     start: |_| round_trip(Wait::Spin),
 };
 
-/// Items one way, taken out as many at a time as there are; both sides sleep on the eventfds.
+/// Sends items one way, and takes out as many at a time as have arrived. Both sides sleep on the
+/// eventfds.
 pub(crate) const STREAM: Contender =
     Contender { name: "shmem-ipc, 64 B, eventfds", note: "no names, no codec (plain memory only)", start: |_| stream(Wait::Sleep) };
 
-/// The same through its low-level access.
+/// Sends items one way through the low-level access.
 pub(crate) const STREAM_SPINNING: Contender = Contender {
     name: "shmem-ipc, 64 B, spinning",
     note: "never sleeps; no names, no codec (plain memory only)",
@@ -109,12 +110,13 @@ pub(crate) fn swallow(args: &[String]) -> Result<()> {
     })
 }
 
-/// Puts one item into the ring; waits for room.
+/// Waits for room and puts one item into the ring.
 fn send<const N: usize>(ring: &mut Sender<[u64; N]>, wait: Wait, item: [u64; N]) -> Result<()> {
     let mut put = || {
         let mut sent = false;
         let write = |place: *mut [u64; N], _room| {
-            // SAFETY: the ring calls this with a pointer to at least one free place, aligned for the item.
+            // SAFETY: the ring calls this with a pointer to at least one free place, aligned for
+            // the item.
             unsafe { place.write(item) };
             sent = true;
             1
@@ -131,7 +133,7 @@ fn send<const N: usize>(ring: &mut Sender<[u64; N]>, wait: Wait, item: [u64; N])
     look_for("room in shmem-ipc's ring", &mut put)
 }
 
-/// Takes out what is there, up to `most`, and hands it to `handle`; waits until there is something.
+/// Waits for items, takes out up to `most`, and hands them to `handle`.
 fn receive<const N: usize>(ring: &mut Receiver<[u64; N]>, wait: Wait, most: u64, mut handle: impl FnMut([u64; N])) -> Result<u64> {
     let mut take = || {
         let mut taken = 0;
@@ -140,7 +142,8 @@ fn receive<const N: usize>(ring: &mut Receiver<[u64; N]>, wait: Wait, most: u64,
             for place in 0..taken {
                 // SAFETY: the ring calls this with a pointer to `there` items.
                 let place = unsafe { first.add(place) };
-                // SAFETY: the other side has written the item and leaves it alone until this returns; any bytes are one.
+                // SAFETY: the other side has written the item, and leaves it alone until this
+                // returns. Any bytes are an item.
                 handle(unsafe { place.read() });
             }
             taken
@@ -157,35 +160,37 @@ fn receive<const N: usize>(ring: &mut Receiver<[u64; N]>, wait: Wait, most: u64,
     look_for("item in shmem-ipc's ring", &mut take)
 }
 
-/// One word, exactly one.
+/// Waits for exactly one word.
 fn receive_word(ring: &mut Receiver<[u64; 1]>, wait: Wait) -> Result<u64> {
     let mut word = 0;
     receive(ring, wait, 1, |[value]| word = value)?;
     Ok(word)
 }
 
-/// The descriptors of a ring on their way to a process that is going to be started.
+/// The descriptors of a ring, for a process that is going to be started.
 struct Handed {
-    /// Their numbers, for [`inherited`].
+    /// Lists the numbers of the descriptors, for [`inherited`].
     numbers: String,
     _open: [OwnedFd; 3],
 }
 
 impl Handed {
     fn over(memory: &File, empty: &File, full: &File) -> Result<Handed> {
-        // What `dup` makes stays open in a program that is executed; the ring's own do not.
+        // What `dup` makes stays open in a program that is executed. The ring's own descriptors do
+        // not.
         let open = [dup(memory)?, dup(empty)?, dup(full)?];
         let numbers = open.each_ref().map(|descriptor| descriptor.as_raw_fd().to_string()).join(",");
         Ok(Handed { numbers, _open: open })
     }
 }
 
-/// The descriptors that were handed over to this process.
+/// Returns the descriptors that were handed over to this process.
 fn inherited(numbers: &str) -> Result<[File; 3]> {
     let mut files = Vec::new();
     for number in numbers.split(',') {
         let number: RawFd = number.parse()?;
-        // SAFETY: whoever started this process left that descriptor open for it, and each number is given and used once.
+        // SAFETY: the parent left that descriptor open for this process, and each number is given
+        // and used once.
         files.push(unsafe { File::from_raw_fd(number) });
     }
     files.try_into().map_err(|_| format!("{numbers:?} are not three descriptors").into())

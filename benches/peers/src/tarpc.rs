@@ -1,4 +1,5 @@
-//! tarpc over a UNIX socket: calls with deadlines, cancellation and tracing, on tokio. Each process has a runtime of one thread.
+//! tarpc over a UNIX socket: calls with deadlines, cancellation and tracing, on tokio. Each process
+//! has a runtime of one thread.
 
 use std::fs;
 use std::future;
@@ -27,7 +28,7 @@ use crate::second::{self, Second, argument};
 
 pub(crate) const SERVE: &str = "tarpc-serve";
 
-/// A call.
+/// Makes one call at a time.
 pub(crate) const CALL: Contender = Contender {
     name: "tarpc, UNIX socket",
     note: "the server cannot call back; sleeps at each step",
@@ -39,14 +40,14 @@ pub(crate) const CALL: Contender = Contender {
     },
 };
 
-/// As many calls at once: its calls are sent when they are polled, so they are joined.
+/// Joins [`AT_ONCE`] calls, since calls are sent when they are polled.
 pub(crate) const IN_FLIGHT: Contender = Contender {
     name: "1,000 in flight: tarpc, UNIX socket",
     note: "the server cannot call back",
     start: |_| {
         let connection = Connection::make()?;
         Ok(Started::new(connection.server.process(), move |count, timing| {
-            let connection = &connection; // as below
+            let connection = &connection; // as in `CALLS`
             timing.laps(count, |turn| {
                 let (first, client) = (EPOCH + turn, &connection.client);
                 let calls = async { join_all((first..first + AT_ONCE).map(|value| client.echo(context::current(), value))).await };
@@ -57,14 +58,14 @@ pub(crate) const IN_FLIGHT: Contender = Contender {
     },
 };
 
-/// As many tasks at once, each with a call.
+/// Starts [`AT_ONCE`] tasks with a call each.
 pub(crate) const CALLS: Contender = Contender {
     name: "1,000 tasks: tarpc, UNIX socket",
     note: "the server cannot call back",
     start: |_| {
         let connection = Connection::make()?;
         Ok(Started::new(connection.server.process(), move |count, timing| {
-            let connection = &connection; // all of it is this closure's: the server is to live as long
+            let connection = &connection; // owned whole, so that the server lives as long
             timing.laps(count, |turn| {
                 awaited::at_once(&connection.runtime, EPOCH + turn, |value| {
                     let client = connection.client.clone();
@@ -75,7 +76,8 @@ pub(crate) const CALLS: Contender = Contender {
     },
 };
 
-/// The client; its fields are dropped from the first to the last, so that the server sees the end of the connection.
+/// The client. Fields are dropped from the first to the last, so that the server sees the end of
+/// the connection.
 struct Connection {
     client: EchoClient,
     runtime: Runtime,
@@ -106,7 +108,7 @@ pub(crate) fn serve(args: &[String]) -> Result<()> {
     runtime()?.block_on(async {
         let mut connections = unix::listen(&path, || Postcard).await?;
         second::ready()?;
-        let connection = time::timeout(Duration::from_secs(10), connections.next()).await?.ok_or("nobody connects")??;
+        let connection = time::timeout(Duration::from_secs(10), connections.next()).await?.ok_or("no client connects")??;
         let requests = BaseChannel::with_defaults(connection).execute(Server.serve());
         requests
             .for_each(|response| {
@@ -132,7 +134,7 @@ impl Echo for Server {
     }
 }
 
-/// The codec that coprocess has too.
+/// The codec that coprocess uses, too.
 struct Postcard;
 
 impl<T: Serialize> tokio_serde::Serializer<T> for Postcard {

@@ -1,18 +1,18 @@
-//! What the second backend costs: the same calls and starts over every kind of memory and with every kind of wake-up.
+//! What the second backend costs: the same calls and starts over every kind of memory and with
+//! every kind of wake-up.
 
 use coprocess::{Backend, Builder, WaitStrategy, Wakeup};
 
-use crate::alternate::alternate;
-use crate::host::Host;
-use crate::measure::{Plan, take_turns};
+use crate::Result;
+use crate::machine::Host;
+use crate::measure::{Outcome, Plan, Regime, Table, alternate, take_turns};
 use crate::subjects::first_sign;
 use crate::subjects::pair::Pair;
-use crate::{Outcome, Regime, Result};
 
-/// The regime.
+/// Compares the backends.
 pub const REGIME: Regime = Regime { name: "backends", about: "memfd or named memory, futex or event, beside each other", run };
 
-/// The default first: the others are compared with it.
+/// Lists the backends. The default comes first, and the others are compared with it.
 const KINDS: [(&str, Backend, Wakeup); 4] = [
     ("memfd, futex", Backend::Memfd, Wakeup::Futex),
     ("named, futex", Backend::Named, Wakeup::Futex),
@@ -20,7 +20,7 @@ const KINDS: [(&str, Backend, Wakeup); 4] = [
     ("named, event", Backend::Named, Wakeup::Event),
 ];
 
-/// Starts of each kind in a round.
+/// Counts the starts of each kind in a round.
 const STARTS: u64 = 4;
 
 fn builder((_, backend, wakeup): (&str, Backend, Wakeup)) -> Builder {
@@ -29,7 +29,7 @@ fn builder((_, backend, wakeup): (&str, Backend, Wakeup)) -> Builder {
 
 fn run(plan: &Plan, host: &Host) -> Result<Outcome> {
     let starts = KINDS.iter().map(|kind| first_sign::answer_of(format!("fork, {}", kind.0), builder(*kind))).collect();
-    let starts = alternate(plan, "from fork to the first answer", host, &[], STARTS, starts)?.compared_with(["fork, memfd, futex"]);
+    let starts = alternate(plan, "from fork to the first answer", &[], STARTS, starts)?.compared_with(["fork, memfd, futex"]);
     let tables = vec![
         calls(plan, host, "calls, both sides busy", WaitStrategy::Adaptive)?,
         calls(plan, host, "calls, both sides sleep at once", WaitStrategy::Block)?,
@@ -38,13 +38,13 @@ fn run(plan: &Plan, host: &Host) -> Result<Outcome> {
     Ok(Outcome { tables, verdicts: Vec::new() })
 }
 
-fn calls(plan: &Plan, host: &Host, title: &str, strategy: WaitStrategy) -> Result<crate::table::Table> {
+fn calls(plan: &Plan, host: &Host, title: &str, strategy: WaitStrategy) -> Result<Table> {
     let pairs = KINDS.map(|kind| Pair::start_with(&builder(kind).wait(strategy)));
     let pairs = pairs.into_iter().collect::<Result<Vec<_>>>()?;
     let peers: Vec<u32> = pairs.iter().map(Pair::peer_id).collect();
     host.pin(&peers)?;
     let subjects = KINDS.iter().zip(&pairs).map(|((name, ..), pair)| pair.call_u64().named(format!("call, {name}"))).collect();
-    let table = take_turns(plan, title, host, &peers, subjects)?.compared_with(["call, memfd, futex"]);
+    let table = take_turns(plan, title, &peers, subjects)?.compared_with(["call, memfd, futex"]);
     for pair in pairs {
         pair.finish()?;
     }

@@ -1,29 +1,28 @@
-//! Large values: bytes per second of one memcpy, of a UNIX stream socket, and of events that a call confirms; and arrays of numbers.
+//! Large values: bytes per second of one memcpy, of a UNIX stream socket, and of events that a call
+//! confirms; and arrays of numbers.
 
-use crate::host::Host;
-use crate::measure::{Plan, take_turns};
+use crate::machine::Host;
+use crate::measure::{Bound, Outcome, Plan, Regime, Table, Verdict, take_turns};
 use crate::subjects::bulk_pair::BulkPair;
 use crate::subjects::bulk_socket::BulkSocket;
 use crate::subjects::floats::FloatsPair;
 use crate::subjects::memcpy::memcpy;
-use crate::table::Table;
-use crate::target::{Bound, Verdict};
-use crate::{Outcome, Regime, Result, figure};
+use crate::{Result, units};
 
-/// Large values.
+/// Measures large values.
 pub const REGIME: Regime = Regime { name: "bulk", about: "large values, beside one memcpy and a UNIX socket", run };
 
-/// Values that go before one confirmation, in the rows that do not confirm each.
+/// Counts the values before one confirmation, in the rows that do not confirm each value.
 const BATCH: u32 = 8;
 
-/// Bytes of a value, and whether targets are set for them.
+/// Lists the bytes of a value, and whether the size has targets.
 const SIZES: [(usize, bool); 3] = [(64 << 10, false), (1 << 20, true), (16 << 20, true)];
 
 const MEMCPY: &str = "memcpy";
 const EMIT: &str = "emit";
 const SOCKET: &str = "UNIX stream";
 
-/// Numbers of an array.
+/// Counts the numbers of an array.
 const FLOATS: usize = 1 << 20;
 const AS_BLOCK: &str = "Block<f32>";
 const ONE_AT_A_TIME: &str = "Vec<f32>";
@@ -47,11 +46,11 @@ fn run(plan: &Plan, host: &Host) -> Result<Outcome> {
             (single.send(row(SOCKET, size)), SOCKET.to_owned()),
             (batched.send(row(&batches(SOCKET), size)), batches(SOCKET)),
         ] {
-            // The largest take milliseconds: no more than a few batches in a run.
+            // The largest values take milliseconds: no more than a few batches in a run.
             subjects.push(subject.payload(series, size).limit(((1 << 30) / size) as u64));
         }
     }
-    let table = take_turns(plan, "values, each confirmed or in batches", host, &peers, subjects)?;
+    let table = take_turns(plan, "values, each confirmed or in batches", &peers, subjects)?;
     pair.finish()?;
 
     let mut verdicts = Vec::new();
@@ -67,35 +66,35 @@ fn run(plan: &Plan, host: &Host) -> Result<Outcome> {
     let (floats, over_serde) = run_floats(plan, host)?;
     verdicts.push(over_serde);
     let outcome = Outcome { tables: vec![table, floats], verdicts };
-    Ok(if host.two_cpus() { outcome } else { outcome.not_judged("the targets are for two CPUs") })
+    Ok(outcome.for_two_cpus(host))
 }
 
-/// A call with an array of numbers, as a block and as serde has it.
+/// Measures a call with an array of numbers, as a block and as serde encodes it.
 fn run_floats(plan: &Plan, host: &Host) -> Result<(Table, Verdict)> {
     let pair = FloatsPair::start(FLOATS)?;
     let peers = vec![pair.peer_id()];
     host.pin(&peers)?;
     let subjects = vec![pair.as_block(AS_BLOCK).limit(256), pair.one_at_a_time(ONE_AT_A_TIME).limit(64)];
-    let table = take_turns(plan, "calls with 1 Mi floats", host, &peers, subjects)?;
+    let table = take_turns(plan, "calls with 1 Mi floats", &peers, subjects)?;
     pair.finish()?;
     let verdict = Verdict::of_times("a call with 1 Mi floats: as plain serde has them over as a block", &table, ONE_AT_A_TIME, AS_BLOCK)?;
     Ok((table, verdict.must(Bound::AtLeast(10.0))))
 }
 
 fn row(series: &str, size: usize) -> String {
-    format!("{series}, {}", figure::bytes(size))
+    format!("{series}, {}", units::bytes(size))
 }
 
 fn batches(mechanism: &str) -> String {
     format!("{mechanism}, {BATCH} to a confirmation")
 }
 
-/// Bytes per second of events over those of something else. What counts is values that are confirmed one at a time, the harder case: nothing
-/// overlaps with a confirmation.
+/// Compares bytes per second of events with those of another mechanism. Values that are confirmed
+/// one at a time count, the harder case: nothing overlaps with a confirmation.
 fn compare(table: &Table, size: usize, other: &str, other_in_batches: &str) -> Result<Verdict> {
     let ratio = table.time_ratio(&row(other_in_batches, size), &row(&batches(EMIT), size))?;
-    let what = format!("{} values emitted and confirmed: bytes per second over {other}", figure::bytes(size));
+    let what = format!("{} values emitted and confirmed: bytes per second over {other}", units::bytes(size));
     let verdict = Verdict::of_times(what, table, &row(other, size), &row(EMIT, size))?;
-    let detail = format!("{}; {BATCH} to a confirmation: {} x", verdict.detail, figure::plain(ratio));
+    let detail = format!("{}; {BATCH} to a confirmation: {} x", verdict.detail, units::plain(ratio));
     Ok(verdict.detail(detail))
 }

@@ -2,37 +2,35 @@
 
 use std::time::Duration;
 
-use crate::host::Host;
-use crate::measure::{Plan, take_turns};
+use crate::Result;
+use crate::machine::Host;
+use crate::measure::{Bound, Outcome, Plan, Regime, Table, Verdict, take_turns};
 use crate::subjects::calls_in_flight::CallsInFlight;
 use crate::subjects::many_handlers::ManyHandlers;
 use crate::subjects::together::{Operation, together};
 use crate::subjects::waits::with_waits;
 use crate::subjects::working_pair::WorkingPair;
 use crate::subjects::working_pipe::WorkingPipe;
-use crate::table::Table;
-use crate::target::{Bound, Verdict};
-use crate::{Outcome, Regime, Result};
 
-/// More of everything.
+/// Measures more of everything.
 pub const REGIME: Regime = Regime { name: "scaling", about: "many pairs, threads, handlers, calls in flight", run };
 
 const PAIRS: usize = 8;
 const THREADS: usize = 4;
 
-/// Kept free of work: what is counted is exchanges.
+/// Keeps handlers free of work, since exchanges are counted.
 const NO_WORK: Duration = Duration::ZERO;
 
 fn run(plan: &Plan, host: &Host) -> Result<Outcome> {
     let mut outcome = Outcome::default();
     for measure in [pairs, threads, handlers, in_flight] {
-        // Whoever is started inherits what a measurement before has left.
+        // A new process would inherit the pinning of the measurement before.
         host.release(0)?;
         let (table, verdict) = measure(plan, host)?;
         outcome.tables.push(table);
         outcome.verdicts.push(verdict);
     }
-    Ok(if host.two_cpus() { outcome } else { outcome.not_judged("the targets are for two CPUs") })
+    Ok(outcome.for_two_cpus(host))
 }
 
 fn pairs(plan: &Plan, host: &Host) -> Result<(Table, Verdict)> {
@@ -48,7 +46,7 @@ fn pairs(plan: &Plan, host: &Host) -> Result<(Table, Verdict)> {
         with_waits(pairs.iter().map(WorkingPair::co).collect(), together(CALLS, "", host, calls)),
         together(PIPES, "no codec, no name, one at a time", host, exchanges),
     ];
-    let table = take_turns(plan, "pairs at once, not pinned", host, &peers, subjects)?.compared_with([PIPES]);
+    let table = take_turns(plan, "pairs at once, not pinned", &peers, subjects)?.compared_with([PIPES]);
     for pair in &pairs {
         pair.finish()?;
     }
@@ -64,7 +62,7 @@ fn threads(plan: &Plan, host: &Host) -> Result<(Table, Verdict)> {
     let callers = |count| (0..count).map(|_| operation(|| pair.exchange(NO_WORK))).collect();
     let counted = |subject| with_waits(vec![pair.co()], subject);
     let subjects = vec![counted(together(ONE, "", host, callers(1))), counted(together(FOUR, "", host, callers(THREADS)))];
-    let table = take_turns(plan, "threads of one handle, not pinned", host, &[pair.peer_id()], subjects)?.compared_with([ONE]);
+    let table = take_turns(plan, "threads of one handle, not pinned", &[pair.peer_id()], subjects)?.compared_with([ONE]);
     pair.finish()?;
     let what = "4 threads calling through one handle: calls per second, over 1 thread";
     let verdict = Verdict::of_times(what, &table, ONE, FOUR)?.must(Bound::AtLeast(0.8)).aim(Bound::AtLeast(1.2));
@@ -82,11 +80,11 @@ fn handlers(plan: &Plan, host: &Host) -> Result<(Table, Verdict)> {
     let mut subjects = vec![one.call_one(ONE.to_owned())];
     subjects.extend(some.iter().zip(SOME).map(|(worker, name)| worker.call_in_turn(name.to_owned())));
     subjects.extend(some.last().map(|worker| worker.call_one(SAME.to_owned())));
-    let table = take_turns(plan, "handlers of one worker", host, &peers, subjects)?.compared_with([ONE]);
+    let table = take_turns(plan, "handlers of one worker", &peers, subjects)?.compared_with([ONE]);
     for worker in [&one].into_iter().chain(&some) {
         worker.finish()?;
     }
-    // The harder case is judged: all of them are in use, not merely there.
+    // The harder case is judged: all handlers are in use.
     let verdict = flat("cost per call with 1 to 1,000 handlers, called in turn", &table, ONE, &SOME, Some(SAME))?;
     Ok((table, verdict))
 }
@@ -94,12 +92,12 @@ fn handlers(plan: &Plan, host: &Host) -> Result<(Table, Verdict)> {
 fn in_flight(plan: &Plan, host: &Host) -> Result<(Table, Verdict)> {
     const ONE: &str = "1 call in flight";
     const MORE: [&str; 2] = ["1,000 calls in flight", "100,000 calls in flight"];
-    // The call that is measured is in flight, too.
+    // The measured call is in flight, too.
     let workers = [CallsInFlight::start(0)?, CallsInFlight::start(999)?, CallsInFlight::start(99_999)?];
     let peers = workers.each_ref().map(CallsInFlight::peer_id);
     host.pin(&peers)?;
     let subjects = workers.iter().zip([ONE, MORE[0], MORE[1]]).map(|(worker, name)| worker.call(name.to_owned())).collect();
-    let table = take_turns(plan, "calls beside others in flight", host, &peers, subjects)?.compared_with([ONE]);
+    let table = take_turns(plan, "calls beside others in flight", &peers, subjects)?.compared_with([ONE]);
     for worker in workers {
         worker.finish()?;
     }
@@ -111,7 +109,7 @@ fn operation<'a>(operation: impl Fn() -> Result<()> + Send + Sync + 'a) -> Opera
     Box::new(operation)
 }
 
-/// How much more the rows `names` cost than `base`, where that is most.
+/// Judges the greatest increase of the rows `names` over `base`, in percent.
 fn flat(what: &str, table: &Table, base: &str, names: &[&str], shown: Option<&str>) -> Result<Verdict> {
     let mut worst = f64::NEG_INFINITY;
     let mut detail = Vec::new();

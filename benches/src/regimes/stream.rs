@@ -1,16 +1,16 @@
-//! As much as goes through: events one after another, and calls in flight.
+//! Throughput: events one after another, and calls in flight.
 
-use crate::host::Host;
-use crate::measure::{Plan, take_turns};
+use crate::Result;
+use crate::machine::Host;
+use crate::measure::{Bound, Outcome, Plan, Regime, Verdict, take_turns};
 use crate::subjects::{pair::Pair, pipe, socket};
-use crate::{Bound, Outcome, Regime, Result, Verdict};
 
-/// The regime.
+/// Measures throughput.
 pub const REGIME: Regime = Regime { name: "stream", about: "small events one way, and calls in flight from one thread", run };
 
-/// How many calls are in flight.
+/// Counts the calls in flight.
 const IN_FLIGHT: usize = 1000;
-/// As large as the event.
+/// Counts the bytes of a record, as large as the event.
 const RECORD: usize = 32;
 
 fn run(plan: &Plan, host: &Host) -> Result<Outcome> {
@@ -23,8 +23,8 @@ fn run(plan: &Plan, host: &Host) -> Result<Outcome> {
 
     // Another way to emit (a handle that has resolved its name, say) is one more subject here.
     let subjects = vec![pair.emit(), pipe.stream(RECORD), stream.stream(RECORD), seqpacket.stream(RECORD)];
-    let events = take_turns(plan, "events", host, &peers, subjects)?;
-    let calls = take_turns(plan, "calls in flight", host, &peers, vec![pair.call_u64(), pair.call_pipelined(IN_FLIGHT)])?;
+    let events = take_turns(plan, "events", &peers, subjects)?;
+    let calls = take_turns(plan, "calls in flight", &peers, vec![pair.call_u64(), pair.call_pipelined(IN_FLIGHT)])?;
     pair.finish()?;
 
     let in_flight = format!("call, u64, {IN_FLIGHT} in flight");
@@ -35,5 +35,5 @@ fn run(plan: &Plan, host: &Host) -> Result<Outcome> {
     let verdicts = vec![over_pipe, pipelined.must(Bound::AtLeast(1.2)).aim(Bound::AtLeast(2.5))];
     let tables = vec![events.compared_with(["pipe, 32 B writes"]), calls.compared_with(["call, u64"])];
     let outcome = Outcome { tables, verdicts };
-    Ok(if host.two_cpus() { outcome } else { outcome.not_judged("the targets are for two CPUs") })
+    Ok(outcome.for_two_cpus(host))
 }

@@ -1,12 +1,13 @@
-//! Values that go in batches, each of which is confirmed.
+//! Values sent in batches, each of which the other side confirms.
 
 use std::time::{Duration, Instant};
 
 use crate::Result;
-use crate::subject::Timing;
+use crate::measure::Timing;
 
-/// Performs at least `count` operations, `batch` of them in each call of `send`, and returns what `count` took of it. Of a batch, every
-/// operation is taken to have cost the same.
+/// Performs at least `count` operations, `batch` of them in each call of `send`, and returns the
+/// share of the time that `count` operations took. All operations of a batch are taken to cost the
+/// same.
 pub(crate) fn in_batches(mut timing: Timing<'_>, count: u64, batch: u32, mut send: impl FnMut() -> Result<()>) -> Result<Duration> {
     let batches = count.div_ceil(batch.into());
     let mut total = Duration::ZERO;

@@ -1,4 +1,5 @@
-//! Large values through coprocess, with its default settings: emitted as byte strings, confirmed by a call.
+//! Large values through coprocess with default settings: emitted as byte strings, confirmed by a
+//! call.
 
 use std::hint::black_box;
 use std::sync::Arc;
@@ -8,18 +9,18 @@ use coprocess::Coprocess;
 use coprocess::serde_bytes::{ByteBuf, Bytes};
 
 use crate::Result;
-use crate::subject::Subject;
+use crate::measure::Subject;
 use crate::subjects::batch::in_batches;
 use crate::subjects::close::close;
 use crate::subjects::waits::{serve_waits, with_waits};
 
-/// The second process.
+/// Runs in the second process.
 fn worker(co: Coprocess) {
     let received = Arc::new(AtomicU64::new(0));
     let counter = Arc::clone(&received);
     serve_waits(&co);
     co.serve("received", move |()| received.load(Relaxed)).listen("value", move |value: ByteBuf| {
-        // Only this handler writes it.
+        // Not fetch_add: only this handler writes the counter.
         counter.store(counter.load(Relaxed) + black_box(&value).len() as u64, Relaxed);
     });
 }
@@ -37,7 +38,8 @@ impl BulkPair {
         self.co.peer_id()
     }
 
-    /// Values of `size` bytes, with a call that confirms each batch: it is answered after the last value was handled.
+    /// Emits values of `size` bytes and confirms each batch by a call, which is answered after the
+    /// last value was handled.
     pub(crate) fn emit(&self, size: usize, batch: u32, name: String) -> Subject<'_> {
         let value = vec![0xa5; size];
         let subject = Subject::new(name, "", move |count, timing| {

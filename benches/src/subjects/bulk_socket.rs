@@ -1,19 +1,20 @@
-//! Large values through a UNIX stream socket: written whole, read whole into a buffer that is used again.
+//! Large values through a UNIX stream socket: written whole, and read whole into one buffer.
 
 use std::hint::black_box;
-use std::io::{self, ErrorKind, Read, Write};
-use std::os::fd::{AsFd, OwnedFd};
+use std::io::{Read, Write};
+use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
 use std::process::Stdio;
 
 use crate::Result;
-use crate::peer::Peer;
-use crate::subject::Subject;
+use crate::measure::Subject;
+use crate::peer::{Peer, input_and_output, read_or_end};
 use crate::subjects::batch::in_batches;
 
 pub(crate) const PEER: &str = "bulk-socket";
 
-/// A socket whose second process reads `batch` values of `size` bytes, then confirms them with one byte.
+/// A socket whose second process reads `batch` values of `size` bytes, then confirms them by one
+/// byte.
 pub(crate) struct BulkSocket {
     socket: UnixStream,
     size: usize,
@@ -34,7 +35,7 @@ impl BulkSocket {
         self.peer.id()
     }
 
-    /// Values, with a confirmation for each batch.
+    /// Sends values and waits for the confirmation of each batch.
     pub(crate) fn send(&self, name: String) -> Subject<'_> {
         let value = vec![0xa5_u8; self.size];
         Subject::new(name, "no name, no length: both sides know what comes", move |count, timing| {
@@ -49,18 +50,16 @@ impl BulkSocket {
     }
 }
 
-/// The second process: reads and confirms until the other side hangs up.
+/// Runs in the second process: reads and confirms until the other side hangs up.
 pub(crate) fn serve(args: &[String]) -> Result<()> {
     let [size, batch] = args else { return Err("bulk-socket: takes a size and a number of values".into()) };
-    let mut socket = UnixStream::from(io::stdin().as_fd().try_clone_to_owned()?);
+    let (mut socket, _) = input_and_output()?;
     let mut buffer = vec![0_u8; size.parse()?];
     let batch: u32 = batch.parse()?;
     loop {
         for _ in 0..batch {
-            match socket.read_exact(&mut buffer) {
-                Ok(()) => {}
-                Err(error) if error.kind() == ErrorKind::UnexpectedEof => return Ok(()),
-                Err(error) => return Err(error.into()),
+            if !read_or_end(&mut socket, &mut buffer)? {
+                return Ok(());
             }
             black_box(&buffer);
         }

@@ -1,4 +1,4 @@
-//! coprocess with many calls in flight that nobody answers for the time being, while others come and go.
+//! coprocess with many calls in flight that the worker holds back, while other calls come and go.
 
 use std::mem;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -6,11 +6,11 @@ use std::sync::{Arc, Mutex, PoisonError};
 use coprocess::{Coprocess, Pending, Reply};
 
 use crate::Result;
-use crate::subject::Subject;
+use crate::measure::Subject;
 use crate::subjects::close::close;
 use crate::subjects::pair::EPOCH;
 
-/// The second process keeps the replies until it is told to send them.
+/// Runs in the second process: keeps the replies until it is told to send them.
 fn worker(co: Coprocess) {
     let held: Arc<Mutex<Vec<Reply<()>>>> = Arc::default();
     let replies = Arc::clone(&held);
@@ -28,7 +28,7 @@ pub(crate) struct CallsInFlight {
 }
 
 impl CallsInFlight {
-    /// Starts a worker and `others` calls that it does not answer yet.
+    /// Starts a worker, and `others` calls that the worker does not answer yet.
     pub(crate) fn start(others: usize) -> Result<CallsInFlight> {
         let co = coprocess::fork(worker)?;
         let held = (0..others).map(|_| co.start("hold", ())).collect::<coprocess::Result<_>>()?;
@@ -39,7 +39,7 @@ impl CallsInFlight {
         self.co.peer_id()
     }
 
-    /// One call at a time, beside those that are held.
+    /// Makes one call at a time, beside the calls that are held.
     pub(crate) fn call(&self, name: String) -> Subject<'_> {
         Subject::new(name, "", move |count, timing| {
             let elapsed = timing.laps(count, |turn| {
@@ -53,7 +53,7 @@ impl CallsInFlight {
         })
     }
 
-    /// Lets the worker answer the calls that were held: every one of them is to be.
+    /// Lets the worker answer the calls that were held, and checks that all of them are answered.
     pub(crate) fn finish(self) -> Result<()> {
         self.co.call::<()>("release", ())?;
         for pending in self.held {

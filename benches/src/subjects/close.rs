@@ -4,7 +4,7 @@ use coprocess::Coprocess;
 
 use crate::Result;
 
-/// Closes a pair, whose worker is to end with status 0.
+/// Closes a pair, and checks that the worker ends with status 0.
 pub(crate) fn close(co: &Coprocess) -> Result<()> {
     match co.close()? {
         Some(status) if status.success() => Ok(()),

@@ -1,17 +1,18 @@
-//! A pair of eventfds: the kernel's own counter, read by a process that sleeps on it.
+//! A pair of eventfds: counters of the kernel, read by a process that sleeps on them.
 
 use std::fs::File;
-use std::io::{self, Read, Write};
-use std::os::fd::{AsFd, OwnedFd};
+use std::io::{Read, Write};
+use std::os::fd::OwnedFd;
 
 use nix::sys::eventfd::{EfdFlags, EventFd};
 
-use crate::peer::Peer;
-use crate::{Result, Subject};
+use crate::Result;
+use crate::measure::Subject;
+use crate::peer::{Peer, input_and_output};
 
 pub(crate) const PEER: &str = "eventfd";
 
-/// One eventfd each way.
+/// An eventfd each way.
 #[derive(Debug)]
 pub struct Events {
     requests: File,
@@ -32,15 +33,15 @@ impl Events {
         Ok(Events { requests: requests.into(), responses: responses.into(), peer })
     }
 
-    /// The second process.
+    /// Returns the id of the second process.
     pub fn peer_id(&self) -> u32 {
         self.peer.id()
     }
 
-    /// Eight bytes, the counter itself, there and back.
+    /// Sends eight bytes, the counter itself, there and back.
     pub fn round_trip(&self) -> Subject<'_> {
         let exchange = |turn: u64| {
-            let value = (turn + 1).to_ne_bytes(); // zero would not wake anybody
+            let value = (turn + 1).to_ne_bytes(); // zero would not wake the reader
             (&self.requests).write_all(&value)?;
             let mut answer = [0; 8];
             (&self.responses).read_exact(&mut answer)?;
@@ -53,10 +54,9 @@ impl Events {
     }
 }
 
-/// The second process: answers every value with itself, until it is killed.
+/// Runs in the second process: answers every value with itself, until it is killed.
 pub(crate) fn serve(_: &[String]) -> Result<()> {
-    let mut requests = File::from(io::stdin().as_fd().try_clone_to_owned()?);
-    let mut responses = File::from(io::stdout().as_fd().try_clone_to_owned()?);
+    let (mut requests, mut responses) = input_and_output()?;
     let mut value = [0; 8];
     loop {
         requests.read_exact(&mut value)?;

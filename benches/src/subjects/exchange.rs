@@ -1,25 +1,29 @@
-//! Two processes that exchange bytes through file descriptors: what pipes and sockets have in common.
+//! Two processes that exchange bytes through file descriptors, for pipes and sockets alike.
 
 use std::fs::File;
 use std::io::{self, ErrorKind, Read, Write};
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::OwnedFd;
 use std::process::Stdio;
 use std::time::Instant;
 
-use crate::peer::Peer;
-use crate::{Result, Subject, figure};
+use crate::measure::Subject;
+use crate::peer::{Peer, input_and_output, read_or_end};
+use crate::{Result, units};
 
 pub(crate) const PEER: &str = "exchange";
 
-/// What the peer is to do next, followed by how often and with how many bytes.
+/// Commands the peer to send records back. A command is followed by the number of records and their
+/// size.
 const ECHO: u64 = 0;
+/// Commands the peer to add up the first words of records, and to send the sum.
 const SWALLOW: u64 = 1;
+/// Counts the bytes of a command.
 const COMMAND: usize = 24;
 
-/// What bytes alone do not do.
+/// Says what bytes alone do not do.
 const NOTE: &str = "no codec, no name, one at a time";
 
-/// Both ends of something that carries bytes each way; the far one is in a second process.
+/// The near ends of something that carries bytes each way, and the second process at the far ends.
 #[derive(Debug)]
 pub struct Exchange {
     kind: &'static str,
@@ -41,16 +45,17 @@ impl Exchange {
         Ok(Exchange { kind, requests: requests.into(), responses: responses.into(), peer })
     }
 
-    /// The second process.
+    /// Returns the id of the second process.
     pub fn peer_id(&self) -> u32 {
         self.peer.id()
     }
 
-    /// `size` bytes (at least 8) there and back; its name is the mechanism and the size: "pipe, 8 B".
+    /// Sends `size` bytes (at least 8) there and back. The mechanism and the size name the subject:
+    /// "pipe, 8 B".
     pub fn round_trip(&self, size: usize) -> Subject<'_> {
         let mut bytes = vec![0xa5; size.max(8)];
         let mut answer = bytes.clone();
-        let name = format!("{}, {}", self.kind, figure::bytes(size));
+        let name = format!("{}, {}", self.kind, units::bytes(size));
         let subject = Subject::new(name, NOTE, move |count, timing| {
             self.command(ECHO, count + 1, bytes.len())?;
             let mut exchange = |turn: u64| {
@@ -68,10 +73,11 @@ impl Exchange {
         subject.payload(self.kind, size)
     }
 
-    /// `size` bytes (at least 8) one way, one `write` for each record, and one answer at the end; "pipe, 32 B writes".
+    /// Sends `size` bytes (at least 8) one way, one `write` for each record, and waits for one
+    /// answer at the end: "pipe, 32 B writes".
     pub fn stream(&self, size: usize) -> Subject<'_> {
         let mut record = vec![0xa5; size.max(8)];
-        let name = format!("{}, {} writes", self.kind, figure::bytes(size));
+        let name = format!("{}, {} writes", self.kind, units::bytes(size));
         let subject = Subject::new(name, "no codec, no name, one sum at the end", move |count, timing| {
             let start = Instant::now();
             self.command(SWALLOW, count, record.len())?;
@@ -100,18 +106,11 @@ impl Exchange {
     }
 }
 
-/// The second process: obeys commands until its input ends.
+/// Runs in the second process: obeys commands until its input ends.
 pub(crate) fn serve(_: &[String]) -> Result<()> {
-    // As files: the standard library buffers and locks standard input and output.
-    let mut requests = File::from(io::stdin().as_fd().try_clone_to_owned()?);
-    let mut responses = File::from(io::stdout().as_fd().try_clone_to_owned()?);
+    let (mut requests, mut responses) = input_and_output()?;
     let mut command = [0; COMMAND];
-    loop {
-        match requests.read_exact(&mut command) {
-            Ok(()) => {}
-            Err(error) if error.kind() == ErrorKind::UnexpectedEof => return Ok(()),
-            Err(error) => return Err(error.into()),
-        }
+    while read_or_end(&mut requests, &mut command)? {
         let word = |place: usize| command[8 * place..].first_chunk().map_or(0, |word| u64::from_ne_bytes(*word));
         let (what, count, size) = (word(0), word(1), usize::try_from(word(2))?);
         if what == ECHO {
@@ -125,9 +124,10 @@ pub(crate) fn serve(_: &[String]) -> Result<()> {
             responses.write_all(&sum.to_ne_bytes())?;
         }
     }
+    Ok(())
 }
 
-/// Reads `count` records, as many at a time as there are, and adds up their first words.
+/// Reads `count` records, as many at a time as have arrived, and adds up their first words.
 fn swallow(requests: &mut File, count: u64, size: usize) -> io::Result<u64> {
     let mut buffer = vec![0; size.max(64 * 1024)];
     let mut left = usize::try_from(count).map_err(io::Error::other)? * size;

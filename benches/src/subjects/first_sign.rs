@@ -1,4 +1,5 @@
-//! A new process, from the moment it is asked for until it is of use: a worker of coprocess, and a bare process that writes one byte.
+//! A new process, from its start until it is of use: a worker of coprocess, and a bare process that
+//! writes one byte.
 
 use std::io::{self, Read, Write};
 use std::process::{Command, Stdio};
@@ -7,8 +8,8 @@ use std::time::{Duration, Instant};
 use coprocess::{Builder, Coprocess};
 
 use crate::Result;
+use crate::measure::Subject;
 use crate::peer::arguments;
-use crate::subject::Subject;
 use crate::subjects::close::close;
 
 pub(crate) const PEER: &str = "first-byte";
@@ -17,12 +18,12 @@ fn worker(co: Coprocess) {
     co.serve("echo", |value: u64| value);
 }
 
-/// `fork` until the first call is answered; closing does not count.
+/// Measures from `fork` until the first call is answered. Closing does not count.
 pub(crate) fn answer(name: &str) -> Subject<'static> {
     answer_of(name, Builder::new())
 }
 
-/// The same, with settings.
+/// Measures the same with the settings of `builder`.
 pub(crate) fn answer_of(name: impl Into<String>, builder: Builder) -> Subject<'static> {
     Subject::new(name, "", move |count, mut timing| {
         let mut total = Duration::ZERO;
@@ -42,7 +43,8 @@ pub(crate) fn answer_of(name: impl Into<String>, builder: Builder) -> Subject<'s
     })
 }
 
-/// `Command::spawn` of this executable until it has written one byte to a pipe; its end does not count.
+/// Measures from `Command::spawn` of this executable until it has written one byte to a pipe. Its
+/// end does not count.
 pub(crate) fn byte(name: &str) -> Subject<'static> {
     Subject::new(name, "no handshake, no request", |count, mut timing| {
         let mut total = Duration::ZERO;
@@ -63,7 +65,7 @@ pub(crate) fn byte(name: &str) -> Subject<'static> {
     })
 }
 
-/// The second process without coprocess: writes its byte, then sleeps until its input ends.
+/// Runs in the second process without coprocess: writes one byte, then sleeps until its input ends.
 pub(crate) fn serve(_: &[String]) -> Result<()> {
     io::stdout().write_all(&[1])?;
     io::stdout().flush()?;

@@ -1,21 +1,22 @@
-//! A call whose argument is a large array of numbers: one at a time, as serde has it, and as a block.
+//! A call whose argument is a large array of numbers: number by number, as serde encodes it, and as
+//! a block.
 
 use coprocess::{Block, Coprocess, block};
 use serde::Serialize;
 
 use crate::Result;
-use crate::subject::Subject;
+use crate::measure::Subject;
 use crate::subjects::close::close;
 use crate::subjects::waits::{serve_waits, with_waits};
 
-/// The second process.
+/// Runs in the second process.
 fn worker(co: Coprocess) {
     serve_waits(&co);
     co.serve("numbers", |numbers: Vec<f32>| ends(&numbers));
     co.serve("block", |numbers: Block<f32>| ends(&numbers));
 }
 
-/// What shows that all of it has arrived.
+/// Returns what shows that the whole array has arrived.
 fn ends(numbers: &[f32]) -> (usize, Option<f32>) {
     (numbers.len(), numbers.last().copied())
 }
@@ -34,12 +35,12 @@ impl FloatsPair {
         self.co.peer_id()
     }
 
-    /// As serde has it.
+    /// Calls with the array as serde encodes it.
     pub(crate) fn one_at_a_time(&self, name: &str) -> Subject<'_> {
         self.calls(name, "numbers", |pair| &pair.numbers)
     }
 
-    /// As a block, from where it lies.
+    /// Calls with the array as a block, which is sent from where it lies.
     pub(crate) fn as_block(&self, name: &str) -> Subject<'_> {
         self.calls(name, "block", |pair| block(&pair.numbers))
     }

@@ -1,24 +1,24 @@
-//! The floor: one cache line each way between two processes that do nothing but look for it.
+//! The floor: one cache line each way between two processes that only look for it.
 //!
-//! Sequence word and payload share a line, slots keep two lines apart (neighbours are prefetched in pairs) and are few
-//! enough to stay in the nearest cache. Whatever moves a message through memory pays this much.
+//! Sequence word and payload share a line. Slots are two lines apart, because neighbours are
+//! prefetched in pairs, and few enough to stay in the nearest cache. Whatever moves a message
+//! through memory pays this much.
 
 #![allow(unsafe_code, reason = "promising that the board is made of atomics")]
 
 use std::cell::Cell;
-use std::fs::File;
 use std::hint;
-use std::io::{self, Read, Write};
-use std::os::fd::AsFd;
+use std::io::{self, Write};
 use std::sync::atomic::{
     AtomicU64,
     Ordering::{Acquire, Relaxed, Release},
 };
 use std::thread;
 
-use crate::peer::Peer;
+use crate::Result;
+use crate::measure::Subject;
+use crate::peer::{Peer, input_and_output, read_or_end};
 use crate::subjects::memory::{Shared, Words};
-use crate::{Result, Subject};
 
 pub(crate) const PEER: &str = "floor";
 
@@ -31,7 +31,7 @@ struct Slot {
     payload: AtomicU64,
 }
 
-/// What the two processes share.
+/// The memory that the two processes share.
 #[repr(C)]
 #[derive(Debug)]
 struct Board {
@@ -42,7 +42,8 @@ struct Board {
 // SAFETY: atomics and padding, 8 KiB in all, which begin at a page.
 unsafe impl Words for Board {}
 
-/// One side's view: where it writes, where it reads, and how many messages went each way.
+/// The view of one side: the slots it writes, the slots it reads, and how many messages went each
+/// way.
 struct End<'a> {
     outgoing: &'a [Slot; SLOTS],
     incoming: &'a [Slot; SLOTS],
@@ -61,10 +62,10 @@ impl End<'_> {
         let slot = &self.incoming[self.count as usize % SLOTS];
         let mut looks = 0;
         while slot.sequence.load(Acquire) != self.count + 1 {
-            // No clock in this loop; the bound, of some seconds, is for a peer that died.
+            // No clock in this loop. The bound, of some seconds, is for a peer that died.
             looks += 1;
             if self.spin {
-                // Not for politeness: fewer looks at a line leave it to its writer sooner.
+                // For speed: fewer looks at a line leave it to its writer sooner.
                 hint::spin_loop();
             } else {
                 looks += 256;
@@ -89,12 +90,14 @@ pub struct Floor {
 }
 
 impl Floor {
-    /// Starts the second process, which sleeps until there is something to do. With `spin` the sides look without end, without it they
-    /// yield in between: where both are on one CPU, spinning would wait for the other's time slice.
+    /// Starts the second process, which sleeps until there is something to do.
+    ///
+    /// With `spin` the sides look without pause. Without it they yield between looks: on one CPU,
+    /// spinning would wait for the time slice of the other side.
     ///
     /// # Errors
     ///
-    /// No memory can be shared, or the process cannot be started.
+    /// Memory cannot be shared, or the process cannot be started.
     pub fn start(spin: bool) -> Result<Floor> {
         let (shared, file) = Shared::create(c"floor")?;
         let (commands, control) = io::pipe()?;
@@ -102,12 +105,12 @@ impl Floor {
         Ok(Floor { shared, control, peer, spin, sent: Cell::new(0) })
     }
 
-    /// The second process.
+    /// Returns the id of the second process.
     pub fn peer_id(&self) -> u32 {
         self.peer.id()
     }
 
-    /// Eight bytes there and back.
+    /// Sends eight bytes there and back.
     pub fn round_trip(&self) -> Subject<'_> {
         let board = &*self.shared;
         Subject::new("floor", "one cache line each way: no codec, no name, never sleeps", move |count, timing| {
@@ -128,14 +131,15 @@ impl Floor {
     }
 }
 
-/// The second process: reads how many messages to answer, answers them, until its input ends.
+/// Runs in the second process: reads how many messages to answer, and answers them, until its input
+/// ends.
 pub(crate) fn serve(arguments: &[String]) -> Result<()> {
     let [spin] = arguments else { return Err("floor: spin or not?".into()) };
     let board = Shared::<Board>::inherited()?;
     let mut end = End { outgoing: &board.responses, incoming: &board.requests, spin: spin.parse()?, count: 0 };
-    let mut commands = File::from(io::stdin().as_fd().try_clone_to_owned()?);
+    let (mut commands, _) = input_and_output()?;
     let mut command = [0; 8];
-    while commands.read(&mut command)? == command.len() {
+    while read_or_end(&mut commands, &mut command)? {
         for _ in 0..u64::from_ne_bytes(command) {
             let value = end.receive()?;
             end.send(value);

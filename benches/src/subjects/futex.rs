@@ -1,4 +1,4 @@
-//! A bare futex each way: shared memory in which both sides always sleep.
+//! A bare futex each way, on which both sides always sleep.
 
 #![allow(unsafe_code, reason = "the system call, and promising that the words are atomics")]
 
@@ -11,16 +11,17 @@ use std::sync::atomic::{
 };
 use std::time::Duration;
 
+use crate::Result;
+use crate::measure::Subject;
 use crate::peer::Peer;
 use crate::subjects::memory::{Shared, Words};
-use crate::{Result, Subject};
 
 pub(crate) const PEER: &str = "futex";
 
-/// How long a side waits for the other before it gives it up.
+/// Bounds how long the parent waits for an answer.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// On a line of its own.
+/// A word on a cache line of its own.
 #[repr(C, align(128))]
 #[derive(Debug)]
 struct Word(AtomicU32);
@@ -36,7 +37,7 @@ struct Board {
 unsafe impl Words for Board {}
 
 impl Word {
-    /// Stores `value` and wakes who waits for it.
+    /// Stores `value` and wakes the side that waits for it.
     fn publish(&self, value: u32) -> io::Result<()> {
         self.0.store(value, Release);
         // SAFETY: the word is valid, and the kernel uses its address only.
@@ -44,7 +45,7 @@ impl Word {
         if woken < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
     }
 
-    /// Sleeps while the word is `old`; the new value.
+    /// Sleeps while the word is `old`, and returns the new value.
     fn wait(&self, old: u32, patience: Option<Duration>) -> io::Result<u32> {
         let timeout = patience.map(|patience| libc::timespec { tv_sec: patience.as_secs().cast_signed(), tv_nsec: 0 });
         let timeout = timeout.as_ref().map_or(std::ptr::null(), std::ptr::from_ref);
@@ -53,7 +54,8 @@ impl Word {
             if value != old {
                 return Ok(value);
             }
-            // SAFETY: the word is valid, the kernel reads only it and the timeout, which is null or lives until the call returns.
+            // SAFETY: the word is valid. The kernel reads only the word and the timeout, which is
+            // null or lives until the call returns.
             let waited = unsafe { libc::syscall(libc::SYS_futex, &raw const self.0, libc::FUTEX_WAIT, old, timeout) };
             if waited < 0 {
                 let error = io::Error::last_os_error();
@@ -78,19 +80,19 @@ impl Futex {
     ///
     /// # Errors
     ///
-    /// No memory can be shared, or the process cannot be started.
+    /// Memory cannot be shared, or the process cannot be started.
     pub fn start() -> Result<Futex> {
         let (shared, file) = Shared::create(c"futex")?;
         let peer = Peer::start(PEER, &[], Stdio::null(), file)?;
         Ok(Futex { shared, sent: Cell::new(0), peer })
     }
 
-    /// The second process.
+    /// Returns the id of the second process.
     pub fn peer_id(&self) -> u32 {
         self.peer.id()
     }
 
-    /// Four bytes, the word itself, there and back.
+    /// Sends four bytes, the word itself, there and back.
     pub fn round_trip(&self) -> Subject<'_> {
         let exchange = |_| {
             let old = self.sent.get();
@@ -109,7 +111,7 @@ impl Futex {
     }
 }
 
-/// The second process: answers every word with itself, until it is killed.
+/// Runs in the second process: answers every word with itself, until it is killed.
 pub(crate) fn serve(_: &[String]) -> Result<()> {
     let shared = Shared::<Board>::inherited()?;
     let mut seen = 0;

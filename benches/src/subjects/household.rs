@@ -1,6 +1,7 @@
-//! A process that does nothing else than to have pairs, or the same number of processes without them: what a pair takes while nobody uses it.
+//! A process that only has pairs, or the same number of child processes without pairs: shows what
+//! an idle pair takes.
 
-use std::io::{self, BufRead, BufReader, ErrorKind, Read, Write};
+use std::io::{self, BufRead, BufReader, Read, Write};
 use std::path::Path;
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use std::sync::Arc;
@@ -11,21 +12,22 @@ use std::time::{Duration, Instant};
 use coprocess::Coprocess;
 
 use crate::Result;
-use crate::peer::arguments;
+use crate::peer::{arguments, read_or_end};
 use crate::subjects::close::close;
 use crate::subjects::first_sign;
 
 pub(crate) const PEER: &str = "household";
 
-/// Messages of each kind and direction that a pair has exchanged before it is looked at, so that what gets touched is touched.
+/// Counts the messages of each kind and direction that a pair exchanges before it is measured, so
+/// that all memory that a pair touches is touched.
 const MESSAGES: u64 = 5_000;
 
-/// What the processes have to do with each other.
+/// How the processes are related.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Kind {
-    /// Parent and workers of coprocess; both ends have handlers.
+    /// Parent and workers of coprocess. Both ends have handlers.
     Pairs,
-    /// The same program, executed as often, with nothing between them.
+    /// Parent and children of the same program, without coprocess.
     Strangers,
 }
 
@@ -38,16 +40,17 @@ impl Kind {
     }
 }
 
-/// A process and its children, all of them asleep.
+/// A process and its children, all asleep.
 pub(crate) struct Household {
     head: Child,
-    /// Closed first: it ends the head, which ends the others.
+    /// Ends the head when it is closed, which ends the children.
     input: Option<ChildStdin>,
     children: Vec<u32>,
 }
 
 impl Household {
-    /// Starts the head of the household, which starts `children` processes; returns when they have exchanged their messages.
+    /// Starts the head of the household, which starts `children` processes. Returns when they have
+    /// exchanged their messages.
     pub(crate) fn start(executable: &Path, kind: Kind, children: usize) -> Result<Household> {
         let mut head = Command::new(executable)
             .args(arguments(PEER))
@@ -57,7 +60,7 @@ impl Household {
             .spawn()?;
         let input = head.stdin.take();
         let output = head.stdout.take();
-        // From here on it is ended whatever happens.
+        // From here on, dropping the household ends the head, whatever fails.
         let mut household = Household { head, input, children: Vec::new() };
         household.children = output.map_or(Ok(Vec::new()), read_children)?;
         if household.children.len() != children {
@@ -66,13 +69,13 @@ impl Household {
         Ok(household)
     }
 
-    /// The head and its children.
+    /// Returns the ids of the head and its children.
     pub(crate) fn processes(&self) -> impl Iterator<Item = u32> + '_ {
         std::iter::once(self.head.id()).chain(self.children.iter().copied())
     }
 }
 
-/// The line in which the head names its children.
+/// Reads the line in which the head names its children.
 fn read_children(output: ChildStdout) -> Result<Vec<u32>> {
     let mut line = String::new();
     BufReader::new(output).read_line(&mut line)?;
@@ -85,7 +88,7 @@ impl Drop for Household {
         let deadline = Instant::now() + Duration::from_secs(5);
         while matches!(self.head.try_wait(), Ok(None)) {
             if Instant::now() > deadline {
-                // Failing means that it has ended already.
+                // Failing means that the head has ended already.
                 let _ = self.head.kill();
                 let _ = self.head.wait();
                 return;
@@ -95,7 +98,7 @@ impl Drop for Household {
     }
 }
 
-/// The second process: the head of a household.
+/// Runs in the second process, the head of a household.
 pub(crate) fn serve(args: &[String]) -> Result<()> {
     let [kind, children] = args else { return Err("household: takes a kind and a number of children".into()) };
     let children = children.parse()?;
@@ -116,20 +119,16 @@ pub(crate) fn serve(args: &[String]) -> Result<()> {
     Ok(())
 }
 
-/// Tells who the children are, then sleeps until the input ends.
+/// Prints the ids of the children, then sleeps until the input ends.
 fn wait_as_head_of(children: impl Iterator<Item = u32>) -> Result<()> {
     let children: Vec<String> = children.map(|child| child.to_string()).collect();
     println!("{}", children.join(" "));
     io::stdout().flush()?;
-    Ok(io::stdin().read_exact(&mut [0]).or_else(end_of_input)?)
+    read_or_end(&mut io::stdin(), &mut [0])?;
+    Ok(())
 }
 
-/// What ends a wait for input that never comes.
-fn end_of_input(error: io::Error) -> io::Result<()> {
-    if error.kind() == ErrorKind::UnexpectedEof { Ok(()) } else { Err(error) }
-}
-
-/// A process of this program that sleeps once it has said that it runs.
+/// Starts a process of this program that says that it runs, then sleeps.
 fn start_stranger() -> io::Result<Child> {
     let mut child =
         Command::new("/proc/self/exe").args(arguments(first_sign::PEER)).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn()?;
@@ -139,7 +138,7 @@ fn start_stranger() -> io::Result<Child> {
     Ok(child)
 }
 
-/// A pair with handlers at both ends that has exchanged calls and events in both directions.
+/// Starts a pair with handlers at both ends, and exchanges calls and events in both directions.
 fn start_pair() -> Result<Coprocess> {
     let co = coprocess::fork(worker)?;
     let heard = Arc::new(AtomicU64::new(0));
@@ -151,19 +150,19 @@ fn start_pair() -> Result<Coprocess> {
             return Err("calls are mixed up".into());
         }
     }
-    // Events come before the answer of a later call.
+    // Events arrive before the answer to a later call.
     match heard.load(Relaxed) {
         MESSAGES => Ok(co),
         heard => Err(format!("{MESSAGES} events were sent, {heard} were heard").into()),
     }
 }
 
-/// The worker of a pair.
+/// Runs in the worker of a pair.
 fn worker(co: Coprocess) {
     let this = co.downgrade();
     co.serve("echo", |value: u64| value).listen("tick", move |turn: u64| {
         if let Some(co) = this.upgrade() {
-            // An error means that the pair is over: the head learns of it by itself.
+            // An error means that the pair is over, which the head learns by itself.
             let _ = co.emit("tock", turn);
         }
     });

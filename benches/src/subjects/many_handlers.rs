@@ -3,16 +3,16 @@
 use coprocess::Coprocess;
 
 use crate::Result;
-use crate::subject::Subject;
+use crate::measure::Subject;
 use crate::subjects::close::close;
 use crate::subjects::pair::EPOCH;
 
-/// All names are of one length, so that calls are.
+/// Names a method. All names have one length, so that all calls have one length.
 fn name(number: usize) -> String {
     format!("method-{number:04}")
 }
 
-/// The second process.
+/// Runs in the second process.
 fn worker<const HANDLERS: usize>(co: Coprocess) {
     for number in 0..HANDLERS {
         co.serve(&name(number), |value: u64| value);
@@ -34,12 +34,12 @@ impl ManyHandlers {
         self.co.peer_id()
     }
 
-    /// Calls that go round all methods.
+    /// Calls all methods in turn.
     pub(crate) fn call_in_turn(&self, name: String) -> Subject<'_> {
         self.call(&self.names, name)
     }
 
-    /// Calls of one method, beside which the others are merely there.
+    /// Calls one method, while the other methods are registered but idle.
     pub(crate) fn call_one(&self, name: String) -> Subject<'_> {
         self.call(&self.names[..1], name)
     }

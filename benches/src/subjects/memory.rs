@@ -1,4 +1,4 @@
-//! A page that two processes share.
+//! Memory that two processes share.
 
 // This file, and no other of the benches, maps memory.
 #![allow(unsafe_code, reason = "mapping memory")]
@@ -15,12 +15,12 @@ use nix::sys::mman::{MapFlags, ProtFlags, mmap, munmap};
 
 use crate::Result;
 
-/// What may lie there.
+/// Marks types that may lie in shared memory.
 ///
 /// # Safety
 ///
-/// It consists of atomics only, so that every bit pattern is valid and another process may change it, is not more strictly
-/// aligned than a page, and not of size zero.
+/// The type consists of atomics only, so that every bit pattern is valid and another process may
+/// change it. The type is not more strictly aligned than a page, and not of size zero.
 pub(crate) unsafe trait Words {}
 
 /// A mapping of a `T`, all zero to begin with.
@@ -30,7 +30,7 @@ pub(crate) struct Shared<T: Words>(NonNull<T>);
 impl<T: Words> Shared<T> {
     const SIZE: NonZeroUsize = NonZeroUsize::new(size_of::<T>()).unwrap();
 
-    /// A new one, and the file through which another process maps it.
+    /// Makes new memory, and the file through which another process maps it.
     pub(crate) fn create(name: &std::ffi::CStr) -> Result<(Self, File)> {
         let file: OwnedFd = memfd_create(name, MFdFlags::MFD_CLOEXEC)?;
         let file = File::from(file);
@@ -38,7 +38,8 @@ impl<T: Words> Shared<T> {
         Ok((Self::map(&file)?, file))
     }
 
-    /// The one whose file [`Peer::start`](crate::peer::Peer::start) got as the output of this process.
+    /// Maps the file that [`Peer::start`](crate::peer::Peer::start) got as the output of this
+    /// process.
     pub(crate) fn inherited() -> Result<Self> {
         Self::map(io::stdout())
     }
@@ -55,15 +56,17 @@ impl<T: Words> Deref for Shared<T> {
     type Target = T;
 
     fn deref(&self) -> &T {
-        // SAFETY: the mapping is page-aligned, as long as a `T` and lives as long as `self`; what `Words` promises makes every content of
-        // it a `T` that others may change.
+        // SAFETY: the mapping is page-aligned, as long as a `T`, and lives as long as `self`.
+        // `Words` promises that every content of the mapping is a `T` that other processes may
+        // change.
         unsafe { self.0.as_ref() }
     }
 }
 
 impl<T: Words> Drop for Shared<T> {
     fn drop(&mut self) {
-        // SAFETY: this is the mapping made in `map`; references to it borrow `self`, so none is left.
+        // SAFETY: this is the mapping made in `map`. References to it borrow `self`, so none is
+        // left.
         let unmapped = unsafe { munmap(self.0.cast(), Self::SIZE.get()) };
         debug_assert_eq!(unmapped, Ok(()));
     }

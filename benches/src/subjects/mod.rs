@@ -27,7 +27,7 @@ pub(crate) mod working_pipe;
 
 use crate::peer::Serve;
 
-/// The second processes of all of them.
+/// Lists the second processes of all mechanisms.
 pub(crate) const PEERS: &[(&str, Serve)] = &[
     (floor::PEER, floor::serve),
     (exchange::PEER, exchange::serve),

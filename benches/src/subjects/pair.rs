@@ -11,9 +11,13 @@ use coprocess::serde_bytes::{ByteBuf, Bytes};
 use coprocess::{Builder, Coprocess, Pending};
 use serde::{Deserialize, Serialize};
 
-use crate::{Result, Sample, Subject, Timing, Waits, figure};
+use crate::measure::{Subject, Timing};
+use crate::subjects::close::close;
+use crate::subjects::waits::{serve_waits, with_waits};
+use crate::{Result, units};
 
-/// 32 bytes in memory and, with a time that needs all its bytes, about as many in the envelope.
+/// A struct of 32 bytes in memory. It takes about as many when encoded, since the time needs all
+/// its bytes.
 #[derive(Debug, Serialize, Deserialize)]
 struct Reading {
     at_nanos: u64,
@@ -22,31 +26,26 @@ struct Reading {
     peak: f64,
 }
 
-/// A time of our days in nanoseconds, so that it takes the space and effort that a real one does.
+/// A current time in nanoseconds, which takes the space and effort that a real time does.
 pub const EPOCH: u64 = 1_700_000_000_000_000_000;
 
-/// The second process. Everything here runs on its main thread, one handler at a time.
+/// Runs in the second process, on its main thread, one handler at a time.
 fn worker(co: Coprocess) {
     let handled = Arc::new(AtomicU64::new(0));
     let counter = Arc::clone(&handled);
-    let this = co.downgrade();
-    co.serve("echo", |value: u64| value)
-        .serve("bytes", |bytes: ByteBuf| bytes)
-        .serve("waits", move |()| {
-            this.upgrade().map_or((0, 0), |co| {
-                let stats = co.stats();
-                (stats.sleeps, stats.wakeups_sent)
-            })
-        })
-        .serve("handled", move |()| handled.load(Relaxed))
-        .listen("reading", move |reading: Reading| {
+    serve_waits(&co);
+    co.serve("echo", |value: u64| value).serve("bytes", |bytes: ByteBuf| bytes).serve("handled", move |()| handled.load(Relaxed)).listen(
+        "reading",
+        move |reading: Reading| {
             black_box(&reading);
-            // Not fetch_add: only this handler writes, and a locked instruction would cost as much as a message.
+            // Not fetch_add: only this handler writes the counter, and a locked instruction would
+            // cost as much as a message.
             counter.store(counter.load(Relaxed) + 1, Relaxed);
-        });
+        },
+    );
 }
 
-/// Waits for a call that was started with a value to be echoed.
+/// Blocks until a started call is answered, and compares the answer with the value that was sent.
 fn finish((value, answer): (u64, Pending<u64>)) -> Result<()> {
     if answer.wait()? != value { Err("calls are mixed up".into()) } else { Ok(()) }
 }
@@ -59,7 +58,7 @@ pub struct Pair {
 }
 
 impl Pair {
-    /// Starts one with default settings.
+    /// Starts a pair with default settings.
     ///
     /// # Errors
     ///
@@ -68,7 +67,7 @@ impl Pair {
         Pair::start_with(&Builder::new())
     }
 
-    /// Starts one with settings of the caller's.
+    /// Starts a pair with the settings of `builder`.
     ///
     /// # Errors
     ///
@@ -78,17 +77,17 @@ impl Pair {
         Ok(Pair { co, emitted: Cell::new(0) })
     }
 
-    /// The parent's end. The worker serves "echo" (`u64`) and "bytes" (`ByteBuf`).
+    /// Returns the parent's end. The worker serves "echo" (`u64`) and "bytes" (`ByteBuf`).
     pub fn co(&self) -> &Coprocess {
         &self.co
     }
 
-    /// The worker.
+    /// Returns the process id of the worker.
     pub fn peer_id(&self) -> u32 {
         self.co.peer_id()
     }
 
-    /// A number there and back, by the name of the method: "call, u64".
+    /// Sends a number there and back, by the name of the method: "call, u64".
     pub fn call_u64(&self) -> Subject<'_> {
         self.subject("call, u64", move |count, timing| {
             timing.laps(count, |turn| {
@@ -101,10 +100,10 @@ impl Pair {
         })
     }
 
-    /// `size` bytes there and back: "call, 64 B".
+    /// Sends `size` bytes there and back: "call, 64 B".
     pub fn call_bytes(&self, size: usize) -> Subject<'_> {
         let bytes = vec![0xa5; size];
-        let subject = self.subject(format!("call, {}", figure::bytes(size)), move |count, timing| {
+        let subject = self.subject(format!("call, {}", units::bytes(size)), move |count, timing| {
             timing.laps(count, |_| {
                 let answer: ByteBuf = self.co.call("bytes", Bytes::new(&bytes))?;
                 if answer.len() != size {
@@ -116,8 +115,8 @@ impl Pair {
         subject.payload("call", size)
     }
 
-    /// Numbers there and back, with `in_flight` calls started before the first is waited for: "call, u64, 1000 in flight". What is timed
-    /// each is to wait for the oldest and to start another.
+    /// Sends numbers there and back, with `in_flight` calls started before the first is waited for:
+    /// "call, u64, 1000 in flight". One operation waits for the oldest call and starts another.
     pub fn call_pipelined(&self, in_flight: usize) -> Subject<'_> {
         self.subject(format!("call, u64, {in_flight} in flight"), move |count, timing| {
             let start = Instant::now();
@@ -137,9 +136,10 @@ impl Pair {
         })
     }
 
-    /// A batch of events; what comes after it in order confirms that all were handled: "emit, 32 B".
+    /// Emits a batch of events: "emit, 32 B". The call after them is answered after the last event
+    /// was handled.
     pub fn emit(&self) -> Subject<'_> {
-        self.subject(format!("emit, {}", figure::bytes(size_of::<Reading>())), move |count, timing| {
+        self.subject(format!("emit, {}", units::bytes(size_of::<Reading>())), move |count, timing| {
             let start = Instant::now();
             timing.laps(count, |turn| {
                 let reading = Reading { at_nanos: EPOCH + turn, value: turn as f64, mean: 0.5, peak: 1.5 };
@@ -156,33 +156,17 @@ impl Pair {
         })
     }
 
-    /// A subject of this pair: performs `work`, which tells how long it took, and counts how often the two ends went to the kernel
-    /// meanwhile.
-    pub fn subject<'a>(&'a self, name: impl Into<String>, mut work: impl FnMut(u64, Timing<'_>) -> Result<Duration> + 'a) -> Subject<'a> {
-        Subject::new(name, "", move |count, timing| {
-            let before = self.waits()?;
-            let elapsed = work(count, timing)?;
-            let after = self.waits()?;
-            let waits = Waits { sleeps: after.sleeps - before.sleeps, wakeups: after.wakeups - before.wakeups };
-            Ok(Sample { elapsed, waits: Some(waits) })
-        })
+    /// Makes a subject of this pair that counts how often the two ends go to the kernel meanwhile.
+    fn subject<'a>(&'a self, name: impl Into<String>, mut work: impl FnMut(u64, Timing<'_>) -> Result<Duration> + 'a) -> Subject<'a> {
+        with_waits(vec![&self.co], Subject::new(name, "", move |count, timing| Ok(work(count, timing)?.into())))
     }
 
-    /// Closes it, and sees that the worker ended well.
+    /// Closes the pair, and checks that the worker ends with status 0.
     ///
     /// # Errors
     ///
-    /// It did not.
+    /// The worker ends in another way.
     pub fn finish(self) -> Result<()> {
-        match self.co.close()? {
-            Some(status) if status.success() => Ok(()),
-            status => Err(format!("the worker ended with {status:?}").into()),
-        }
-    }
-
-    fn waits(&self) -> Result<Waits> {
-        let (sleeps, wakeups): (u64, u64) = self.co.call("waits", ())?;
-        let ours = self.co.stats();
-        Ok(Waits { sleeps: ours.sleeps + sleeps, wakeups: ours.wakeups_sent + wakeups })
+        close(&self.co)
     }
 }

@@ -1,4 +1,4 @@
-//! A pair of pipes: what a program without shared memory would use, at its barest.
+//! A pair of pipes: the simplest of what a program without shared memory would use.
 
 use std::io;
 

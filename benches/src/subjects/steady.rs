@@ -1,4 +1,4 @@
-//! A pair that counts how often both of its processes went to the kernel, without stopping to look.
+//! A pair that counts how often both processes go to the kernel, without stopping to look.
 
 use std::hint::black_box;
 
@@ -6,19 +6,22 @@ use coprocess::Coprocess;
 use nix::sys::resource::{UsageWho, getrusage};
 
 use crate::Result;
-use crate::host::Host;
+use crate::machine::Host;
 use crate::subjects::close::close;
 
 pub(crate) const PEER: &str = "steady";
 
-/// Visits to the kernel of both processes since their start.
+/// Counts the visits to the kernel of both processes since their start.
 #[derive(Clone, Copy, Default)]
 pub(crate) struct Visits {
-    /// By the library's count: how often an end went to sleep, and woke the other.
+    /// Counts how often an end went to sleep, as the library counts.
     pub(crate) sleeps: u64,
+    /// Counts how often an end woke the other, as the library counts.
     pub(crate) wakeups: u64,
-    /// By the kernel's count, over all threads: how often one gave up its processor, and had it taken.
+    /// Counts how often a thread gave up its processor, as the kernel counts over all threads.
     pub(crate) given_up: u64,
+    /// Counts how often a thread had its processor taken away, as the kernel counts over all
+    /// threads.
     pub(crate) taken: u64,
 }
 
@@ -32,7 +35,8 @@ impl Visits {
         }
     }
 
-    /// System calls: every sleep is one and gives up the processor, so the greater count of the two stands.
+    /// Returns the system calls. Every sleep is one and gives up the processor, so the greater of
+    /// these two counts stands.
     pub(crate) fn system_calls(self) -> u64 {
         self.sleeps.max(self.given_up) + self.wakeups
     }
@@ -50,7 +54,7 @@ impl Visits {
     }
 }
 
-/// The second process.
+/// Runs in the second process.
 fn worker(co: Coprocess) {
     let this = co.downgrade();
     co.serve("echo", |value: u64| value)
@@ -84,7 +88,7 @@ impl Steady {
         Ok(())
     }
 
-    /// Events; whatever is called next confirms them.
+    /// Emits events. The next call confirms them.
     pub(crate) fn events(&self, count: u64) -> Result<()> {
         for turn in 0..count {
             self.co.emit("value", turn)?;
@@ -92,7 +96,8 @@ impl Steady {
         Ok(())
     }
 
-    /// What both processes did so far. It takes one call, so that neither gets the time to go to sleep over it.
+    /// Returns what both processes did so far. This takes one call, too short for either side to go
+    /// to sleep.
     pub(crate) fn visits(&self) -> Result<Visits> {
         let (sleeps, wakeups, given_up, taken): (u64, u64, u64, u64) = self.co.call("visits", ())?;
         let ours = Visits::of(&self.co)?;
@@ -109,7 +114,8 @@ impl Steady {
     }
 }
 
-/// A process to be watched from outside: a pair that makes as many calls, and then emits as many events, as it is told.
+/// Runs in a process that is watched from outside: starts a pair, makes `count` calls, and then
+/// emits as many events.
 pub(crate) fn serve(args: &[String]) -> Result<()> {
     let [count] = args else { return Err("steady: takes a number".into()) };
     let count = count.parse()?;

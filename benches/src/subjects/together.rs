@@ -6,15 +6,17 @@ use std::time::{Duration, Instant};
 
 use hdrhistogram::Histogram;
 
-use crate::host::Host;
-use crate::subject::{Subject, Timing};
+use crate::machine::Host;
+use crate::measure::{Subject, Timing};
 use crate::{Error, Result};
 
-/// What one thread does over and over.
+/// Does what one thread repeats.
 pub(crate) type Operation<'a> = Box<dyn Fn() -> Result<()> + Send + Sync + 'a>;
 
-/// One thread for each of `operations`, on whichever CPUs the scheduler likes. The time of an operation is that of the whole, from the first
-/// start to the last end, divided by all operations; percentiles are what single threads see.
+/// Runs one thread for each of `operations`, on the CPUs that the scheduler chooses.
+///
+/// The time of an operation is the time from the first start to the last end, divided by all
+/// operations. Percentiles are what single threads see.
 pub(crate) fn together<'a>(name: &str, note: &str, host: &'a Host, operations: Vec<Operation<'a>>) -> Subject<'a> {
     Subject::new(name, note, move |count, mut timing| {
         let threads = operations.len() as u64;
@@ -43,12 +45,12 @@ pub(crate) fn together<'a>(name: &str, note: &str, host: &'a Host, operations: V
         let start = turns.iter().map(|turn| turn.start).min();
         let end = turns.iter().map(|turn| turn.end).max();
         let elapsed = end.zip(start).map_or(Duration::ZERO, |(end, start)| end - start);
-        // For as many operations as were asked for; a few more may have been done, so that the shares are equal.
+        // For `count` operations. A few more may have been done, so that the shares are equal.
         Ok(elapsed.mul_f64(count as f64 / (share * threads) as f64).into())
     })
 }
 
-/// What one thread tells of its share.
+/// What one thread reports of its share.
 struct Turn {
     start: Instant,
     end: Instant,
@@ -56,7 +58,7 @@ struct Turn {
 }
 
 fn take_part(host: &Host, barrier: &Barrier, share: u64, mut each: Option<Histogram<u64>>, operation: &Operation<'_>) -> Result<Turn> {
-    // Whatever comes of it, the others must not wait for this thread.
+    // Even if this fails, the other threads must not wait for this one at the barrier.
     let released = host.release(0);
     barrier.wait();
     released?;

@@ -1,27 +1,25 @@
-//! How often the two ends of a pair went to the kernel while something was measured.
+//! Counts how often the two ends of a pair go to the kernel while something is measured.
 
 use coprocess::Coprocess;
 
 use crate::Result;
-use crate::subject::{Sample, Subject, Waits};
+use crate::measure::{Sample, Subject, Waits};
 
-/// Lets the worker tell of its end.
+/// Lets the worker report the counts of its end.
 pub(crate) fn serve_waits(co: &Coprocess) {
     let this = co.downgrade();
     co.serve("waits", move |()| this.upgrade().map_or((0, 0), |co| (co.stats().sleeps, co.stats().wakeups_sent)));
 }
 
-/// The subject, with the waits of `pairs` counted beside it.
-pub(crate) fn with_waits<'a>(pairs: Vec<&'a Coprocess>, mut subject: Subject<'a>) -> Subject<'a> {
-    let (name, note, most) = (subject.name().to_owned(), subject.note().to_owned(), subject.most());
-    let counted = Subject::new(name, note, move |count, timing| {
+/// Counts the waits of `pairs` while the subject runs.
+pub(crate) fn with_waits<'a>(pairs: Vec<&'a Coprocess>, subject: Subject<'a>) -> Subject<'a> {
+    subject.wrapped(move |run, count, timing| {
         let before = sum(&pairs)?;
-        let Sample { elapsed, .. } = subject.run(count, timing)?;
+        let Sample { elapsed, .. } = run(count, timing)?;
         let after = sum(&pairs)?;
         let waits = Waits { sleeps: after.sleeps - before.sleeps, wakeups: after.wakeups - before.wakeups };
         Ok(Sample { elapsed, waits: Some(waits) })
-    });
-    counted.limit(most)
+    })
 }
 
 fn sum(pairs: &[&Coprocess]) -> Result<Waits> {

@@ -1,4 +1,4 @@
-//! What a handler does that computes: it keeps its processor busy for a given time.
+//! What a handler that computes does: keep the processor busy for a given time.
 
 use std::hint;
 use std::time::{Duration, Instant};

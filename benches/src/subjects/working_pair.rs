@@ -1,4 +1,4 @@
-//! coprocess, with its default settings, and a method that works for the time that its argument names.
+//! coprocess with default settings, and a method that works for the time that the argument names.
 
 use std::time::Duration;
 
@@ -9,7 +9,7 @@ use crate::subjects::close::close;
 use crate::subjects::waits::serve_waits;
 use crate::subjects::work::work;
 
-/// The second process.
+/// Runs in the second process.
 fn worker(co: Coprocess) {
     serve_waits(&co);
     co.serve("work", |nanos: u64| {
@@ -35,7 +35,7 @@ impl WorkingPair {
         &self.co
     }
 
-    /// One call, with `time` of work in its handler.
+    /// Makes one call, with `time` of work in the handler.
     pub(crate) fn exchange(&self, time: Duration) -> Result<()> {
         let nanos = time.as_nanos() as u64;
         if self.co.call::<u64>("work", nanos)? != nanos {

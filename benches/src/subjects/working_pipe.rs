@@ -1,12 +1,10 @@
 //! A pair of pipes whose second process works for the time that a request names, then answers.
 
-use std::fs::File;
-use std::io::{self, ErrorKind, Read, Write};
-use std::os::fd::AsFd;
+use std::io::{self, Read, Write};
 use std::time::Duration;
 
 use crate::Result;
-use crate::peer::Peer;
+use crate::peer::{Peer, input_and_output, read_or_end};
 use crate::subjects::work::work;
 
 pub(crate) const PEER: &str = "working-pipe";
@@ -30,7 +28,7 @@ impl WorkingPipe {
         self.peer.id()
     }
 
-    /// One request and its answer, eight bytes each, with `time` of work between them.
+    /// Exchanges one request and its answer, eight bytes each, with `time` of work between them.
     pub(crate) fn exchange(&self, time: Duration) -> Result<()> {
         let request = (time.as_nanos() as u64).to_ne_bytes();
         (&self.requests).write_all(&request)?;
@@ -43,19 +41,13 @@ impl WorkingPipe {
     }
 }
 
-/// The second process: works and answers until its input ends.
+/// Runs in the second process: works and answers until its input ends.
 pub(crate) fn serve(_: &[String]) -> Result<()> {
-    // As files: the standard library buffers and locks standard input and output.
-    let mut requests = File::from(io::stdin().as_fd().try_clone_to_owned()?);
-    let mut responses = File::from(io::stdout().as_fd().try_clone_to_owned()?);
+    let (mut requests, mut responses) = input_and_output()?;
     let mut request = [0; 8];
-    loop {
-        match requests.read_exact(&mut request) {
-            Ok(()) => {}
-            Err(error) if error.kind() == ErrorKind::UnexpectedEof => return Ok(()),
-            Err(error) => return Err(error.into()),
-        }
+    while read_or_end(&mut requests, &mut request)? {
         work(Duration::from_nanos(u64::from_ne_bytes(request)));
         responses.write_all(&request)?;
     }
+    Ok(())
 }

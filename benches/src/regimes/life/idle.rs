@@ -1,4 +1,4 @@
-//! What a pair costs while nobody uses it, seen from outside.
+//! What an idle pair costs, seen from outside.
 
 use std::fs;
 use std::path::Path;
@@ -6,11 +6,10 @@ use std::thread;
 use std::time::Duration;
 
 use crate::Result;
-use crate::measure::{Plan, progress};
+use crate::measure::{Bound, Plan, Verdict, progress};
 use crate::subjects::household::{Household, Kind};
-use crate::target::{Bound, Verdict};
 
-/// Until everybody has gone to sleep.
+/// Waits until all threads have gone to sleep.
 const SETTLING: Duration = Duration::from_millis(500);
 
 pub(super) fn measure(plan: &Plan) -> Result<Vec<Verdict>> {
@@ -34,12 +33,12 @@ pub(super) fn measure(plan: &Plan) -> Result<Vec<Verdict>> {
     ])
 }
 
-/// Of all threads of all processes of a household, since their start.
+/// The activity of all threads of all processes of a household, since their start.
 struct Activity {
     threads: usize,
-    /// Voluntary or not.
+    /// Counts context switches, voluntary or not.
     switches: u64,
-    /// On a processor.
+    /// Counts nanoseconds on a processor.
     nanos: u64,
 }
 

@@ -1,4 +1,4 @@
-//! Memory of a pair, over that of the same processes without it.
+//! Memory of a pair: the difference to the same processes without a pair.
 
 use std::fs;
 use std::io;
@@ -6,12 +6,10 @@ use std::ops::Sub;
 use std::path::{Path, PathBuf};
 
 use crate::Result;
-use crate::measure::{Plan, progress};
+use crate::measure::{Bound, Plan, Verdict, median, progress};
 use crate::subjects::household::{Household, Kind};
-use crate::table::median;
-use crate::target::{Bound, Verdict};
 
-/// Pairs of the household with many, for what a further one takes.
+/// Counts the pairs of the larger household, which shows what a further pair takes.
 const MANY: usize = 8;
 
 pub(super) fn measure(plan: &Plan) -> Result<Vec<Verdict>> {
@@ -88,15 +86,15 @@ impl Sub for Memory {
     }
 }
 
-/// A copy of this executable, until it is dropped. This process has pages of the original in use, and would take its share of what they
-/// cost the others.
+/// A copy of this executable, which is removed when this is dropped. Of the original this process
+/// has pages in use, and would take a share of what they cost the measured processes.
 struct ExecutableCopy(PathBuf);
 
 impl ExecutableCopy {
     fn make() -> io::Result<ExecutableCopy> {
         let mut path = std::env::temp_dir();
         path.push(format!("coprocess-bench-{}", std::process::id()));
-        // Before there is something to remove, so that it is removed whatever happens.
+        // Before the copy is made, so that the copy is removed whatever happens.
         let copy = ExecutableCopy(path);
         fs::copy("/proc/self/exe", &copy.0)?;
         Ok(copy)
@@ -109,7 +107,7 @@ impl ExecutableCopy {
 
 impl Drop for ExecutableCopy {
     fn drop(&mut self) {
-        // What cannot be removed is left to whoever cleans up temporary files.
+        // A copy that cannot be removed is left to the system's cleaning of temporary files.
         let _ = fs::remove_file(&self.0);
     }
 }

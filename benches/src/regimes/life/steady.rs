@@ -1,16 +1,14 @@
-//! System calls of a pair whose sides are both busy: none.
+//! System calls of a pair while both sides are busy: none.
 
 use std::process::{Command, Stdio};
 
 use crate::Result;
-use crate::host::Host;
-use crate::measure::{Plan, progress};
+use crate::machine::Host;
+use crate::measure::{Bound, Plan, Verdict, median, progress};
 use crate::peer::arguments;
 use crate::subjects::steady::{PEER, Steady, Visits};
-use crate::table::median;
-use crate::target::{Bound, Verdict};
 
-/// Operations between two looks at the counters.
+/// Counts the operations between two looks at the counters.
 const SLICE: u64 = 10_000;
 
 pub(super) fn measure(plan: &Plan, host: &Host) -> Result<Vec<Verdict>> {
@@ -24,16 +22,16 @@ pub(super) fn measure(plan: &Plan, host: &Host) -> Result<Vec<Verdict>> {
     let calls = count(&steady, slices, Steady::calls)?;
     let events = count(&steady, slices, Steady::events)?;
     steady.finish()?;
-    // Whoever is started from here on is not to inherit where this thread is pinned.
+    // Processes that are started from here on must not inherit where this thread is pinned.
     host.release(0)?;
     let traced = trace(if plan.quick { 100_000 } else { 1_000_000 })?;
     progress("");
     Ok(vec![verdict("call", &calls), verdict("emit", &events), traced])
 }
 
-/// What each of so many slices of operations cost.
+/// Returns what each of `slices` slices of operations cost.
 fn count(steady: &Steady, slices: usize, operate: fn(&Steady, u64) -> Result<()>) -> Result<Vec<Visits>> {
-    // Wakes the worker and warms everything up.
+    // Wakes the worker and warms the caches.
     operate(steady, SLICE)?;
     let mut before = steady.visits()?;
     (0..slices)
@@ -47,8 +45,8 @@ fn count(steady: &Steady, slices: usize, operate: fn(&Steady, u64) -> Result<()>
         .collect()
 }
 
-/// The machine takes a processor away from either side now and then, and the other one, which sees no end of it, goes to sleep: the median slice
-/// is what the library does by itself.
+/// Judges the median slice, which shows what the library does by itself: now and then the machine
+/// takes a processor away from one side, and the other side goes to sleep.
 fn verdict(what: &str, slices: &[Visits]) -> Verdict {
     let operations = slices.len() as f64 * SLICE as f64;
     let per_million = |count: fn(&Visits) -> u64| slices.iter().map(count).sum::<u64>() as f64 * 1e6 / operations;
@@ -68,8 +66,8 @@ fn verdict(what: &str, slices: &[Visits]) -> Verdict {
         .detail(detail)
 }
 
-/// The same, seen from outside: what strace counts for a pair that makes `count` calls and emits as many events, less what it counts for one
-/// that only starts and ends. Nothing where there is no strace.
+/// Counts from outside, by strace: the system calls of a pair that makes `count` calls and emits as
+/// many events, less those of a pair that only starts and ends. Without strace nothing is counted.
 fn trace(count: u64) -> Result<Verdict> {
     const WHAT: &str = "system calls by strace, both sides busy, start and end taken off";
     if Command::new("strace").arg("-V").stdout(Stdio::null()).stderr(Stdio::null()).status().is_err() {
@@ -83,12 +81,12 @@ fn trace(count: u64) -> Result<Verdict> {
     Ok(Verdict::new(WHAT, measured, "per million").detail(detail))
 }
 
-/// System calls of all threads of both processes, from their start to their end.
+/// Returns the system calls of all threads of both processes, from their start to their end.
 fn traced(count: u64) -> Result<u64> {
     let output = Command::new("strace")
-        // What is traced stays the child of this process.
+        // The traced process stays the child of this process.
         .args(["-D", "-f", "-c", "-qq"])
-        // By its name: to strace, which executes it, `/proc/self/exe` is strace.
+        // By name: strace executes the program, and its own `/proc/self/exe` is strace.
         .arg(std::env::current_exe()?)
         .args(arguments(PEER))
         .arg(count.to_string())
@@ -98,7 +96,7 @@ fn traced(count: u64) -> Result<u64> {
     if !output.status.success() {
         return Err(format!("strace ended with {}: {report}", output.status).into());
     }
-    // The last line: percent, seconds, microseconds for each, calls, perhaps errors, and the word.
+    // The last line: percent, seconds, microseconds for each, calls, perhaps errors, and "total".
     let total = report.lines().find(|line| line.ends_with("total")).and_then(|line| line.split_whitespace().nth(3));
     Ok(total.ok_or_else(|| format!("strace reports no total: {report}"))?.parse()?)
 }

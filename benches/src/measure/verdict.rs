@@ -1,26 +1,26 @@
-//! What was aimed at, and whether it was met.
+//! Targets: what must hold, what should hold, and whether it does.
 
 use std::fmt;
 
 use serde::Serialize;
 
-use crate::table::Table;
-use crate::{Result, figure};
+use crate::measure::table::Table;
+use crate::{Result, units};
 
 /// A figure and what is asked of it.
 #[derive(Debug, Clone, Serialize)]
 pub struct Verdict {
-    /// The line of the table of targets.
+    /// Names the target.
     pub what: String,
-    /// The figure.
+    /// Holds the figure.
     pub measured: f64,
-    /// What it counts; `x` for a ratio.
+    /// Names what the figure counts; `x` for a ratio.
     pub unit: &'static str,
-    /// What must hold.
+    /// Says what must hold.
     pub must: Option<Bound>,
-    /// What should.
+    /// Says what should hold.
     pub aim: Option<Bound>,
-    /// What the figure was made of.
+    /// Says what the figure was made of.
     pub detail: String,
 }
 
@@ -28,27 +28,27 @@ pub struct Verdict {
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Bound {
-    /// No more than this.
+    /// Allows no more than this.
     AtMost(f64),
-    /// No less than this.
+    /// Allows no less than this.
     AtLeast(f64),
 }
 
-/// What a verdict comes to.
+/// Whether a target is met.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Standing {
-    /// Nothing is asked of the figure.
+    /// The figure has no target.
     Shown,
-    /// What should hold does.
+    /// What should hold does hold.
     AimMet,
-    /// What must hold does, no more.
+    /// Only what must hold does hold.
     Met,
-    /// What must hold does not.
+    /// What must hold does not hold.
     Missed,
 }
 
 impl Bound {
-    /// Whether `figure` is on the right side. What is not a number is not.
+    /// Returns `true` if `figure` is on the right side. What is not a number is not.
     pub fn holds(self, figure: f64) -> bool {
         match self {
             Bound::AtMost(bound) => figure <= bound,
@@ -67,46 +67,48 @@ impl fmt::Display for Bound {
 }
 
 impl Verdict {
-    /// A figure of which nothing is asked yet.
+    /// Makes a figure without a target.
     pub fn new(what: impl Into<String>, measured: f64, unit: &'static str) -> Self {
         Verdict { what: what.into(), measured, unit, must: None, aim: None, detail: String::new() }
     }
 
-    /// How many times as long as `b` the row `a` takes, with the times and the range over the rounds as its detail: a ratio also depends
-    /// on how far apart the CPUs are, which a virtual machine does not say and may change at any second.
+    /// Says how many times as long as the row `b` the row `a` takes.
+    ///
+    /// The detail has both times and the range over the rounds. A ratio also depends on how far
+    /// apart the CPUs are, which a virtual machine does not say and may change at any second.
     ///
     /// # Errors
     ///
     /// There is no row of such a name.
     pub fn of_times(what: impl Into<String>, table: &Table, a: &str, b: &str) -> Result<Self> {
         let (least, most) = table.time_ratio_range(a, b)?;
-        let [mine, its] = [table.expect(a)?, table.expect(b)?].map(|row| figure::time(row.mean()));
-        let detail = format!("{a} {mine}, {b} {its}; {} to {} in single rounds", figure::plain(least), figure::plain(most));
+        let [mine, its] = [table.expect(a)?, table.expect(b)?].map(|row| units::time(row.mean()));
+        let detail = format!("{a} {mine}, {b} {its}; {} to {} in single rounds", units::plain(least), units::plain(most));
         Ok(Verdict::new(what, table.time_ratio(a, b)?, "x").detail(detail))
     }
 
-    /// What must hold.
+    /// Sets what must hold.
     #[must_use]
     pub fn must(mut self, bound: Bound) -> Self {
         self.must = Some(bound);
         self
     }
 
-    /// What should hold.
+    /// Sets what should hold.
     #[must_use]
     pub fn aim(mut self, bound: Bound) -> Self {
         self.aim = Some(bound);
         self
     }
 
-    /// What the figure was made of.
+    /// Sets what the figure was made of.
     #[must_use]
     pub fn detail(mut self, detail: impl Into<String>) -> Self {
         self.detail = detail.into();
         self
     }
 
-    /// What it comes to.
+    /// Returns whether the target is met.
     pub fn standing(&self) -> Standing {
         let holds = |bound: Option<Bound>| bound.is_none_or(|bound| bound.holds(self.measured));
         match (self.must, self.aim) {

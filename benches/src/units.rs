@@ -1,6 +1,6 @@
-//! Numbers with as many digits as one can trust.
+//! Numbers as text, with as many digits as one can trust.
 
-/// A time, in the unit that leaves one to three digits before the point.
+/// Formats a time in the unit that leaves one to three digits before the point.
 pub fn time(nanos: f64) -> String {
     match nanos {
         _ if nanos < 1e3 => format!("{} ns", plain(nanos)),
@@ -10,7 +10,7 @@ pub fn time(nanos: f64) -> String {
     }
 }
 
-/// Three digits, or all those before the point.
+/// Formats three digits, or all digits before the point.
 pub fn plain(figure: f64) -> String {
     match figure.abs() {
         size if size >= 99.95 => format!("{figure:.0}"),
@@ -19,7 +19,7 @@ pub fn plain(figure: f64) -> String {
     }
 }
 
-/// Bytes as a size: "8 B", "4 KiB", "16 MiB".
+/// Formats bytes as a size: "8 B", "4 KiB", "16 MiB".
 pub fn bytes(bytes: usize) -> String {
     const KIB: usize = 1 << 10;
     const MIB: usize = 1 << 20;

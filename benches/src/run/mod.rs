@@ -1,4 +1,6 @@
-//! The `main` of a bench.
+//! The `main` of a report.
+
+mod command;
 
 use std::fs;
 use std::process::ExitCode;
@@ -6,22 +8,28 @@ use std::sync::mpsc::{self, RecvTimeoutError};
 use std::thread;
 use std::time::Duration;
 
-use crate::command::Command;
-use crate::host::Host;
-use crate::peer::{self, Serve};
-use crate::{Outcome, Regime, Result, chart, markdown, record, report, subjects};
+use clap::Parser;
 
-/// The `main` of a bench: becomes a worker or a peer where this process is one, reads the command line, measures the regimes and reports.
+use crate::machine::Host;
+use crate::measure::{Outcome, Regime};
+use crate::peer::{self, Serve};
+use crate::report::{self, chart, json};
+use crate::{Result, subjects};
+
+use command::Command;
+
+/// Becomes a worker or a peer if this process was started as one. Otherwise reads the command line,
+/// measures the regimes and reports.
 pub fn main(regimes: &[Regime]) -> ExitCode {
     run_with(regimes, &[])
 }
 
-/// Like [`main`], with second processes of the bench's own.
+/// Does the same as [`main`], with second processes of the bench's own.
 pub fn run_with(regimes: &[Regime], extra_peers: &[(&str, Serve)]) -> ExitCode {
     coprocess::init();
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let known = [subjects::PEERS, extra_peers].concat();
-    let outcome = peer::serve(&arguments, &known).unwrap_or_else(|| measure(&Command::read(), regimes));
+    let outcome = peer::serve(&arguments, &known).unwrap_or_else(|| measure(&Command::parse(), regimes));
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
@@ -40,49 +48,46 @@ fn measure(command: &Command, regimes: &[Regime]) -> Result<()> {
         return Ok(());
     }
     if regimes.is_empty() {
-        println!("No regime of this bench is called like that.");
+        println!("No part of this report is called like that: see --list.");
         return Ok(());
-    }
-    let document = command.document();
-    if let Some((file, _)) = &document {
-        markdown::check(file)?;
     }
     let plan = command.plan();
     let host = Host::look()?;
-    let description = host.describe(&plan);
+    let description = [host.describe().as_slice(), plan.describe().as_slice()].concat();
     let out = command.out();
     fs::create_dir_all(&out)?;
     let out = out.canonicalize()?;
     print!("{}", report::header(&description));
     let mut outcomes: Vec<(&Regime, Outcome)> = Vec::new();
     for regime in regimes {
-        // A regime before this one may have pinned this thread, and whoever is started inherits that.
+        // A regime before this one may have pinned this thread, and a new process inherits that.
         host.release(0)?;
-        let limit = Limit::new(regime.name, plan.limit);
+        let watchdog = Watchdog::new(regime.name, plan.limit);
         let outcome = (regime.run)(&plan, &host).map_err(|error| format!("{}: {error}", regime.name))?;
-        drop(limit);
-        print!("{}", report::regime(regime, &outcome));
-        record::write(&out.join(format!("{}.json", regime.name)), &description, regime, &outcome)?;
+        drop(watchdog);
+        print!("{}{}", report::tables(regime, &outcome), report::verdicts(&outcome.verdicts));
+        json::write(&out.join(format!("{}.json", regime.name)), &description, regime, &outcome)?;
         chart::write(&out, regime, &outcome)?;
         outcomes.push((regime, outcome));
     }
     print!("\n{}\nRaw figures and charts: {}\n", report::LEGEND, out.display());
-    if let Some((file, charts)) = document {
+    if let Some((file, charts)) = command.document() {
         fs::create_dir_all(&charts)?;
         let link = |name| format!("charts/{name}");
         let draw = |(regime, outcome): &(&Regime, Outcome)| Ok(chart::write(&charts, regime, outcome)?.into_iter().map(link).collect());
         let links = outcomes.iter().map(draw).collect::<Result<Vec<_>>>()?;
-        markdown::replace(&file, &markdown::figures(&description, &outcomes, &links))?;
-        println!("Filled in: {}", file.display());
+        fs::write(&file, report::document(&description, &outcomes, &links)).map_err(|error| format!("{}: {error}", file.display()))?;
+        println!("Written: {}", file.display());
     }
     Ok(())
 }
 
-/// Ends this process if it still exists after some time: a bench that hangs must not hang whoever started it.
-struct Limit(#[allow(dead_code, reason = "the end of the channel is what it is for")] mpsc::Sender<()>);
+/// Ends this process unless it is dropped in time: a bench that hangs must not hang the program
+/// that started it.
+struct Watchdog(#[allow(dead_code, reason = "the end of the channel is what it is for")] mpsc::Sender<()>);
 
-impl Limit {
-    fn new(name: &'static str, limit: Duration) -> Limit {
+impl Watchdog {
+    fn new(name: &'static str, limit: Duration) -> Watchdog {
         let (sender, receiver) = mpsc::channel();
         thread::spawn(move || {
             if receiver.recv_timeout(limit) == Err(RecvTimeoutError::Timeout) {
@@ -90,6 +95,6 @@ impl Limit {
                 std::process::exit(1);
             }
         });
-        Limit(sender)
+        Watchdog(sender)
     }
 }

@@ -7,42 +7,47 @@ use hdrhistogram::Histogram;
 use serde::Serialize;
 
 use crate::Result;
+use crate::machine::{self, Host};
 
-type Run<'a> = Box<dyn FnMut(u64, Timing<'_>) -> Result<Sample> + 'a>;
+type Run<'a> = dyn FnMut(u64, Timing<'_>) -> Result<Sample> + 'a;
 
-/// One thing to measure: its closure performs a number of operations and says how long they took.
+/// One thing to measure: the closure performs a number of operations and returns how long they
+/// took.
 pub struct Subject<'a> {
     name: String,
     note: String,
     limit: u64,
     payload: Option<Payload>,
-    run: Run<'a>,
+    run: Box<Run<'a>>,
 }
 
-/// How many bytes an operation carries, and in which series of the chart by payload size it stands.
+/// How many bytes an operation carries, and the series of the chart by payload size.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Payload {
-    /// The mechanism, the same for all its sizes.
+    /// Names the mechanism, whatever the size.
     pub series: String,
-    /// Bytes of one operation, in one direction.
+    /// Counts the bytes of one operation, in one direction.
     pub bytes: usize,
 }
 
 impl<'a> Subject<'a> {
-    /// `name` identifies its row; `note` says what it does not do that coprocess does (decode, dispatch, correlate), and is empty for
-    /// coprocess itself. `run` performs as many operations as it is told: in a loop of its own, or with [`Timing::laps`].
+    /// Makes a subject from `run`, which performs as many operations as the argument says: in a
+    /// loop of its own, or with [`Timing::laps`].
+    ///
+    /// `name` identifies the row. `note` says what the subject does not do that coprocess does
+    /// (decode, dispatch, correlate), and is empty for coprocess itself.
     pub fn new(name: impl Into<String>, note: impl Into<String>, run: impl FnMut(u64, Timing<'_>) -> Result<Sample> + 'a) -> Self {
         Subject { name: name.into(), note: note.into(), limit: u64::MAX, payload: None, run: Box::new(run) }
     }
 
-    /// For what is slow: performs no more than `max_ops_per_run` operations in one run, at least one.
+    /// Bounds the operations of one run, for slow ones. A run performs at least one operation.
     #[must_use]
-    pub fn limit(mut self, max_ops_per_run: u64) -> Self {
-        self.limit = max_ops_per_run.max(1);
+    pub fn limit(mut self, operations: u64) -> Self {
+        self.limit = operations.max(1);
         self
     }
 
-    /// Another name.
+    /// Renames the subject.
     #[must_use]
     pub fn named(mut self, name: impl Into<String>) -> Self {
         self.name = name.into();
@@ -56,22 +61,46 @@ impl<'a> Subject<'a> {
         self
     }
 
-    /// The name of its row.
+    /// Wraps what runs the operations; name, note, limit and payload stay.
+    #[must_use]
+    pub fn wrapped(self, mut wrap: impl FnMut(&mut Run<'a>, u64, Timing<'_>) -> Result<Sample> + 'a) -> Self {
+        let Subject { name, note, limit, payload, mut run } = self;
+        Subject { name, note, limit, payload, run: Box::new(move |count, timing| wrap(&mut *run, count, timing)) }
+    }
+
+    /// Runs the subject while `peer` is on the CPU of this process instead of the other CPU.
+    #[must_use]
+    pub fn on_one_cpu(mut self, host: &Host, peer: u32) -> Self {
+        let pinned = host.pinned();
+        self.name += ", one CPU";
+        if let Some(payload) = &mut self.payload {
+            payload.series += ", one CPU";
+        }
+        self.wrapped(move |run, count, timing| {
+            let Some((near, far)) = pinned else { return run(count, timing) };
+            machine::pin(peer, near)?;
+            let outcome = run(count, timing);
+            machine::pin(peer, far)?;
+            outcome
+        })
+    }
+
+    /// Returns the name of the row.
     pub fn name(&self) -> &str {
         &self.name
     }
 
-    /// What it does not do.
+    /// Returns what the subject does not do.
     pub fn note(&self) -> &str {
         &self.note
     }
 
-    /// What an operation carries, if it was said.
+    /// Returns what an operation carries, if that was said.
     pub fn carries(&self) -> Option<&Payload> {
         self.payload.as_ref()
     }
 
-    /// The most operations of one run.
+    /// Returns the bound on the operations of one run.
     pub fn most(&self) -> u64 {
         self.limit
     }
@@ -80,7 +109,7 @@ impl<'a> Subject<'a> {
     ///
     /// # Errors
     ///
-    /// What its closure reports: a mechanism that failed or mixed up its messages.
+    /// The closure reports a mechanism that failed or mixed up its messages.
     pub fn run(&mut self, count: u64, timing: Timing<'_>) -> Result<Sample> {
         (self.run)(count, timing).map_err(|error| format!("{}: {error}", self.name).into())
     }
@@ -95,21 +124,23 @@ impl fmt::Debug for Subject<'_> {
 /// How the operations of a run are timed.
 #[derive(Debug)]
 pub enum Timing<'h> {
-    /// The clock is read before the first and after the last operation, not in between: for the mean of a round.
+    /// Reads the clock before the first and after the last operation only: for the mean of a round.
     Whole,
-    /// Every operation is timed and recorded, in nanoseconds: for percentiles. One reading of the clock is in every figure.
+    /// Times and records every operation, in nanoseconds: for percentiles. Every figure includes
+    /// one reading of the clock.
     Each(&'h mut Histogram<u64>),
 }
 
 impl Timing<'_> {
-    /// Performs `op` `count` times, telling it how often it was performed before, and returns how long that took in all.
+    /// Performs `op` `count` times and returns how long that took in all. `op` is told how often it
+    /// was performed before.
     ///
     /// # Errors
     ///
     /// The first error of `op`.
     pub fn laps(mut self, count: u64, mut op: impl FnMut(u64) -> Result<()>) -> Result<Duration> {
         let start = Instant::now();
-        // Two loops, so that the one of the means has nothing in it but `op`.
+        // Two loops, so that the loop of the means holds nothing but `op`.
         if matches!(self, Timing::Whole) {
             for turn in 0..count {
                 op(turn)?;
@@ -124,8 +155,9 @@ impl Timing<'_> {
         Ok(start.elapsed())
     }
 
-    /// Like [`laps`](Timing::laps), with something before each operation that does not count (a pause, say). Every operation is timed by
-    /// itself here in either case: for operations beside which a reading of the clock is nothing.
+    /// Performs `op` like [`laps`](Timing::laps), with `prepare` before each, which does not count
+    /// (a pause, say). Every operation is timed by itself in either case: for operations beside
+    /// which a reading of the clock is nothing.
     ///
     /// # Errors
     ///
@@ -148,7 +180,8 @@ impl Timing<'_> {
         Ok(total)
     }
 
-    /// Records one operation that the subject timed itself; nothing where only the whole is timed.
+    /// Records one operation that the subject timed itself. Does nothing where only the whole is
+    /// timed.
     pub fn record(&mut self, elapsed: Duration) {
         if let Timing::Each(histogram) = self {
             histogram.saturating_record(elapsed.as_nanos().try_into().unwrap_or(u64::MAX));
@@ -156,12 +189,12 @@ impl Timing<'_> {
     }
 }
 
-/// What one run tells: how long its operations took, and what its waiting cost where that is counted.
+/// What one run tells: how long the operations took, and what waiting cost where that is counted.
 #[derive(Debug, Clone, Copy)]
 pub struct Sample {
-    /// From the first to the last operation.
+    /// Measures from the first to the last operation.
     pub elapsed: Duration,
-    /// Visits to the kernel, where they are counted.
+    /// Counts visits to the kernel, or is `None`.
     pub waits: Option<Waits>,
 }
 
@@ -174,8 +207,8 @@ impl From<Duration> for Sample {
 /// Visits to the kernel, of both ends together.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
 pub struct Waits {
-    /// How often an end went to sleep.
+    /// Counts how often an end went to sleep.
     pub sleeps: u64,
-    /// How often an end made a system call to wake the other.
+    /// Counts how often an end made a system call to wake the other end.
     pub wakeups: u64,
 }

@@ -1,38 +1,42 @@
 //! What the rounds add up to.
 
 use hdrhistogram::Histogram;
-use serde::Serialize;
+use serde::{Serialize, Serializer};
 
-use crate::subject::{Payload, Sample, Subject, Waits};
+use crate::measure::subject::{Payload, Sample, Subject, Waits};
 use crate::{Error, Result};
 
 /// The rows of subjects that took turns.
-#[derive(Debug)]
+#[derive(Debug, Serialize)]
 pub struct Table {
-    /// What was measured, in a few words.
+    /// Says what was measured, in a few words.
     pub title: String,
-    /// In the order of the subjects.
+    /// Holds the rows in the order of the subjects.
     pub rows: Vec<Row>,
-    /// The rows whose times the others' are compared with, by their names.
+    /// Names the rows that all rows are compared with.
     pub baselines: Vec<String>,
-    /// How many CPUs, on average, were busy with something else meanwhile, or taken away by the host.
+    /// Counts the CPUs that were, on average, busy with something else meanwhile, or taken away by
+    /// the host.
+    #[serde(rename = "cpus_busy_with_others")]
     pub others: f64,
 }
 
 impl Table {
-    /// Names the rows that the others are compared with. A name that has no row is left out of the table.
+    /// Names the rows that all rows are compared with. A name without a row is left out of the
+    /// report.
     #[must_use]
     pub fn compared_with<S: Into<String>>(mut self, baselines: impl IntoIterator<Item = S>) -> Self {
         self.baselines = baselines.into_iter().map(Into::into).collect();
         self
     }
 
-    /// The row of the subject of that name.
+    /// Returns the row of the subject of that name.
     pub fn row(&self, name: &str) -> Option<&Row> {
         self.rows.iter().find(|row| row.name == name)
     }
 
-    /// The median over the rounds of time(a) / time(b), in the same round: the machine changes its speed between rounds.
+    /// Returns the median over the rounds of time(a) / time(b). Both times are of one round,
+    /// because the machine changes its speed between rounds.
     ///
     /// # Errors
     ///
@@ -42,7 +46,7 @@ impl Table {
         Ok(a.over(b))
     }
 
-    /// The same round by round, the least and the greatest.
+    /// Returns the least and the greatest time(a) / time(b) of single rounds.
     ///
     /// # Errors
     ///
@@ -52,7 +56,8 @@ impl Table {
         Ok(range(a.means().zip(b.means()).map(|(mine, its)| mine / its)))
     }
 
-    /// The name of the row with the least median among `names`, those without a row left out (a machine with one CPU has fewer).
+    /// Returns the name of the row with the least median among `names`. Names without a row do not
+    /// count: a machine with one CPU has fewer rows.
     ///
     /// # Errors
     ///
@@ -72,30 +77,31 @@ impl Table {
 }
 
 /// One subject, over all rounds.
-#[derive(Debug)]
+#[derive(Debug, Serialize)]
 pub struct Row {
-    /// The subject's name.
+    /// Names the subject.
     pub name: String,
-    /// What the subject does not do.
+    /// Says what the subject does not do.
     pub note: String,
-    /// What an operation carries, where it was said.
+    /// Says what an operation carries, if that is known.
     pub payload: Option<Payload>,
-    /// In the order in which they were measured.
+    /// Holds the rounds in the order in which they were measured.
     pub rounds: Vec<Round>,
-    /// Every operation of the runs that time each, in nanoseconds.
+    /// Holds every operation of the runs that time each, in nanoseconds.
+    #[serde(rename = "distribution", serialize_with = "serialize_distribution")]
     pub each: Histogram<u64>,
 }
 
 /// One turn of a subject.
 #[derive(Debug, Clone, Serialize)]
 pub struct Round {
-    /// How many operations the run without a timer inside performed.
+    /// Counts the operations of the run without a timer inside.
     pub operations: u64,
-    /// How long it took.
+    /// Says how long that run took.
     pub nanos: u64,
-    /// Its visits to the kernel, where they are counted.
+    /// Counts the visits to the kernel of that run, or is `None`.
     pub waits: Option<Waits>,
-    /// The run that times each operation.
+    /// Summarizes the run that times each operation.
     pub each: Percentiles,
 }
 
@@ -136,37 +142,38 @@ impl Row {
         Ok(())
     }
 
-    /// Nanoseconds of an operation, the mean of each round.
+    /// Returns the nanoseconds of an operation, the mean of each round.
     pub fn means(&self) -> impl Iterator<Item = f64> + '_ {
         self.rounds.iter().map(|round| round.nanos as f64 / round.operations as f64)
     }
 
-    /// The median of the rounds' means, in nanoseconds.
+    /// Returns the median of the rounds' means, in nanoseconds.
     pub fn mean(&self) -> f64 {
         median(self.means())
     }
 
-    /// The least and the greatest of the rounds' means, in nanoseconds.
+    /// Returns the least and the greatest of the rounds' means, in nanoseconds.
     pub fn range(&self) -> (f64, f64) {
         range(self.means())
     }
 
-    /// Quantiles of single operations and their nanoseconds, closer to each other towards the slowest.
+    /// Returns quantiles of single operations and their nanoseconds. The quantiles are closer to
+    /// each other towards the slowest operation.
     pub fn distribution(&self) -> Vec<(f64, u64)> {
-        self.each.iter_quantiles(10).map(|step| (step.quantile_iterated_to(), step.value_iterated_to())).collect()
+        distribution(&self.each)
     }
 
-    /// Over all rounds.
+    /// Returns the percentiles over all rounds.
     pub fn percentiles(&self) -> Percentiles {
         Percentiles::of(&self.each)
     }
 
-    /// The median over the rounds of this row's time / the other's.
+    /// Returns the median over the rounds of this row's time / the time of `other`.
     pub fn over(&self, other: &Row) -> f64 {
         median(self.means().zip(other.means()).map(|(mine, its)| mine / its))
     }
 
-    /// Sleeps and wake-ups per million operations, where they are counted.
+    /// Returns sleeps and wake-ups per million operations, where they are counted.
     pub fn waits_per_million(&self) -> Option<(f64, f64)> {
         let counted: Vec<_> = self.rounds.iter().filter_map(|round| Some((round.operations, round.waits?))).collect();
         let operations: u64 = counted.iter().map(|(operations, _)| operations).sum();
@@ -177,7 +184,21 @@ impl Row {
     }
 }
 
-/// The median, the upper of two in the middle; not a number where there are no values.
+fn distribution(each: &Histogram<u64>) -> Vec<(f64, u64)> {
+    each.iter_quantiles(10).map(|step| (step.quantile_iterated_to(), step.value_iterated_to())).collect()
+}
+
+fn serialize_distribution<S: Serializer>(each: &Histogram<u64>, serializer: S) -> std::result::Result<S::Ok, S::Error> {
+    distribution(each).serialize(serializer)
+}
+
+/// Makes a histogram of nanoseconds, from one to a minute, with three digits.
+pub(crate) fn histogram() -> Result<Histogram<u64>> {
+    Histogram::new_with_bounds(1, 60_000_000_000, 3).map_err(Error::from)
+}
+
+/// Returns the median, which is the upper of two values in the middle. Without values the median is
+/// not a number.
 pub fn median(values: impl IntoIterator<Item = f64>) -> f64 {
     let mut values: Vec<f64> = values.into_iter().collect();
     values.sort_by(f64::total_cmp);
@@ -195,7 +216,7 @@ mod tests {
     use hdrhistogram::Histogram;
 
     use super::{Row, Table, median};
-    use crate::{Sample, Subject};
+    use crate::measure::subject::{Sample, Subject};
 
     fn row(name: &str, nanos_of_ten: &[u64]) -> Row {
         let each = Histogram::new_with_bounds(1, 1_000_000, 3).unwrap();
@@ -214,8 +235,8 @@ mod tests {
         assert_eq!(table.time_ratio("a", "b").unwrap(), 2.0);
         assert_eq!(table.time_ratio_range("a", "b").unwrap(), (2.0, 3.0));
         assert_eq!(table.row("a").unwrap().mean(), 100.0);
-        assert_eq!(table.fastest(&["a", "nobody", "b"]).unwrap(), "b");
-        assert!(table.time_ratio("a", "nobody").is_err());
+        assert_eq!(table.fastest(&["a", "missing", "b"]).unwrap(), "b");
+        assert!(table.time_ratio("a", "missing").is_err());
     }
 
     #[test]

@@ -1,5 +1,0 @@
-//! `cargo bench --bench life`; see [`coprocess_bench::regimes::life`].
-
-fn main() -> std::process::ExitCode {
-    coprocess_bench::main(&[coprocess_bench::regimes::life::REGIME])
-}
