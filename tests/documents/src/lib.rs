@@ -17,3 +17,7 @@ struct Cookbook;
 #[cfg(doctest)]
 #[doc = include_str!("../../../docs/migration.md")]
 struct Migration;
+
+#[cfg(doctest)]
+#[doc = include_str!("../../../docs/platform.md")]
+struct Platform;
