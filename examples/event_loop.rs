@@ -4,8 +4,8 @@
 //!
 //! A shop has a socket for its customers, and a worker that knows the prices. The loop watches the
 //! socket and the descriptor of `readiness`. `poll` handles answers, events and calls of the
-//! worker, on the thread of the loop and on no other thread, so the loop needs no locks. Then the
-//! example does the same in a runtime, by tokio's `AsyncFd`.
+//! worker, on the thread of the loop only. So the loop needs no locks. Then the example does the
+//! same in a runtime, by tokio's `AsyncFd`.
 
 use std::io::{ErrorKind, Read, Write};
 use std::os::fd::AsFd;

@@ -147,7 +147,7 @@ impl Control {
 }
 
 /// The times at which rounds are due: at whole periods after the first round, however long each
-/// round takes, so that the times do not drift.
+/// round takes. So the times do not drift.
 #[derive(Debug, Default)]
 struct Schedule {
     /// The time at which the last round was due.
