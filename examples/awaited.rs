@@ -43,7 +43,7 @@ impl Drop for Unfinished {
     fn drop(&mut self) {
         if let Some(parent) = self.1.upgrade() {
             // `emit` would block this thread of the runtime if the ring were full. These few events
-            // find room.
+            // find space.
             let _ = parent.emit("gave up", &self.0);
         }
     }
@@ -62,7 +62,7 @@ fn main() -> std::result::Result<(), Box<dyn std::error::Error>> {
 
 async fn order(worker: &Coprocess) -> std::result::Result<(), Box<dyn std::error::Error>> {
     // A thousand calls at once, each in a task of its own. If the ring is full, a task waits for
-    // room; `start` would block the thread.
+    // space; `start` would block the thread.
     let mut prices = JoinSet::new();
     for article in 0..1000_u64 {
         prices.spawn(worker.call_async::<u64>("price", article));
