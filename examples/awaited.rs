@@ -1,7 +1,11 @@
-//! From a tokio program: calls are awaited, handlers are `async`, and a caller that loses interest stops the work.
+//! Shows calls from a tokio program: the caller awaits calls, and the worker's handlers are
+//! `async`. When a caller gives up, the work stops.
 //!
-//! The worker looks up "prices", which takes a moment each; the parent asks for many at once, on a single thread. Of two suppliers the quicker one wins,
-//! and what the other was asked to do is given up, which the worker reports.
+//! Run it with `cargo run --release --features tokio --example awaited`.
+//!
+//! The worker looks up prices, each of which takes a moment. The parent asks for a thousand prices
+//! at once, on a single thread. Then the parent asks two suppliers and takes the quicker answer.
+//! The worker gives up the other request, and reports that.
 
 use std::time::Duration;
 
@@ -10,15 +14,15 @@ use tokio::runtime::{Handle, Runtime};
 use tokio::task::JoinSet;
 use tokio::time::sleep;
 
-/// Runs in a process of its own, which has a runtime of its own.
+/// Serves prices and deliveries, in a process with a runtime of its own.
 fn worker(parent: Coprocess) {
-    // The handlers' futures need it as long as the process lives.
+    // The handlers' futures need the runtime as long as the process lives.
     let runtime: &'static Runtime =
         Box::leak(Box::new(tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_time().build().unwrap()));
     let runtime: &Handle = runtime.handle();
     let reports = parent.downgrade();
     parent.serve_async(runtime, "price", |article: u64| async move {
-        sleep(Duration::from_millis(10 + article % 7)).await; // ask a database
+        sleep(Duration::from_millis(10 + article % 7)).await; // stands for a query to a database
         article * 100 + 99
     });
     parent.serve_async(runtime, "deliver", move |(supplier, days): (String, u64)| {
@@ -32,13 +36,14 @@ fn worker(parent: Coprocess) {
     });
 }
 
-/// Reports what was not done.
+/// Reports a delivery that was given up: its future was dropped before it was done.
 struct Unfinished(String, coprocess::WeakCoprocess);
 
 impl Drop for Unfinished {
     fn drop(&mut self) {
         if let Some(parent) = self.1.upgrade() {
-            // Would wait if there were no room, and with it the runtime: the few that there are of these find some.
+            // `emit` would block this thread of the runtime if the ring were full. These few events
+            // find space.
             let _ = parent.emit("gave up", &self.0);
         }
     }
@@ -47,7 +52,7 @@ impl Drop for Unfinished {
 fn main() -> std::result::Result<(), Box<dyn std::error::Error>> {
     coprocess::init(); // first line of main, before there is a runtime
 
-    // To start a worker and to close waits: not in a task.
+    // `fork` and `close` block the thread, so they stay outside of tasks.
     let worker = coprocess::fork(worker)?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(order(&worker))?;
@@ -56,7 +61,8 @@ fn main() -> std::result::Result<(), Box<dyn std::error::Error>> {
 }
 
 async fn order(worker: &Coprocess) -> std::result::Result<(), Box<dyn std::error::Error>> {
-    // A thousand prices at once, each for a task of its own. Nothing here waits for room in the ring, as `start` would.
+    // A thousand calls at once, each in a task of its own. If the ring is full, a task waits for
+    // space; `start` would block the thread.
     let mut prices = JoinSet::new();
     for article in 0..1000_u64 {
         prices.spawn(worker.call_async::<u64>("price", article));
@@ -67,7 +73,7 @@ async fn order(worker: &Coprocess) -> std::result::Result<(), Box<dyn std::error
     }
     println!("a thousand articles cost {total}");
 
-    // Whoever is quicker. The future of the other is dropped, and that cancels its call.
+    // The quicker answer wins. `select!` drops the other future, and that cancels its call.
     let (gave_up, mut given_up) = tokio::sync::mpsc::unbounded_channel();
     worker.listen("gave up", move |supplier: String| drop(gave_up.send(supplier)));
     let offer: Result<String> = tokio::select! {
@@ -77,7 +83,7 @@ async fn order(worker: &Coprocess) -> std::result::Result<(), Box<dyn std::error
     println!("{}", offer?);
     println!("{} was told not to bother", given_up.recv().await.ok_or("the worker is gone")?);
 
-    // A deadline needs no timer of the runtime, and the worker knows it, too.
+    // A deadline needs no timer of the runtime, and travels to the worker.
     let late: Result<String> = worker.call_async_timeout("deliver", ("the late one", 3000_u64), Duration::from_millis(20)).await;
     println!("too late: {}", late.unwrap_err());
     println!("{} was told not to bother", given_up.recv().await.ok_or("the worker is gone")?);

@@ -1,6 +1,9 @@
-//! Large arrays of numbers: as one block within any message, instead of a number at a time.
+//! Shows large arrays of numbers that travel as one block within any message, not one at a time.
 //!
-//! The worker smooths a signal of a million samples. The same signal is sent three ways; all three give the same result.
+//! Run it with `cargo run --release --example blocks`.
+//!
+//! The worker smooths a signal of a million samples. The parent sends the signal in three ways, and
+//! all three give the same result.
 
 use std::time::Instant;
 
@@ -13,13 +16,13 @@ struct Signal {
     samples: Block<f32>,
 }
 
-/// The mean of each sample and the one before it.
+/// Returns the mean of each sample and the sample before it.
 fn smooth(samples: &[f32]) -> Vec<f32> {
     let before = std::iter::once(&0.0).chain(samples);
     before.zip(samples).map(|(a, b)| (a + b) / 2.0).collect()
 }
 
-/// Runs in a process of its own.
+/// Serves the three ways, in a process of its own.
 fn worker(parent: Coprocess) {
     parent.serve("smooth", |signal: Signal| Signal { samples: smooth(&signal.samples).into(), ..signal });
     parent.serve("smooth slice", |samples: Block<f32>| Block::from(smooth(&samples)));
@@ -32,13 +35,13 @@ fn main() -> Result<()> {
     let samples: Vec<f32> = (0..1 << 20).map(|n| (n as f32 / 100.0).sin()).collect();
     let expected = smooth(&samples);
 
-    // A field of a struct.
+    // A block as a field of a struct.
     let start = Instant::now();
     let signal: Signal = worker.call("smooth", Signal { rate: 48_000, samples: Block::from(samples.as_slice()) })?;
     println!("{} samples at {} Hz, as a block in a struct: {:.1?}", signal.samples.len(), signal.rate, start.elapsed());
     assert!(signal.samples[..] == expected);
 
-    // A slice that is all there is to the message goes into the ring from where it lies.
+    // A slice that is the whole message is copied into the ring from where it lies.
     let start = Instant::now();
     let smoothed: Block<f32> = worker.call("smooth slice", block(&samples))?;
     println!("as a block of its own: {:.1?}", start.elapsed());

@@ -1,6 +1,10 @@
-//! Deadlines and cancellation: how long a call may take is known wherever it is worked on, and nobody works for a caller that has given up.
+//! Shows deadlines and cancellation: each process that works on a call knows the call's deadline,
+//! and stops when the caller has given up.
 //!
-//! Three processes in a row: the parent asks a kitchen for a dish, and the kitchen asks its cellar for the wine. The parent's deadline holds for both.
+//! Run it with `cargo run --release --example deadlines`.
+//!
+//! Three processes form a chain. The parent asks a kitchen for a dish, and the kitchen asks its
+//! cellar for the wine. The parent's deadline holds for both calls.
 
 use std::sync::{Arc, Mutex};
 use std::thread::{self, JoinHandle};
@@ -8,13 +12,14 @@ use std::time::{Duration, Instant};
 
 use coprocess::{Coprocess, Error, Reply, Result, current_deadline};
 
-/// The second process. It starts a third one.
+/// Serves dishes in the second process. It starts the third one.
 fn kitchen(parent: Coprocess) {
     let cellar: &'static Coprocess = Box::leak(Box::new(coprocess::fork(cellar).expect("a cellar")));
     parent.try_serve("dish", |wish: String| -> Result<String> {
         let left = current_deadline().map(|at| at.saturating_duration_since(Instant::now()));
         println!("kitchen: {wish}, {}", if left.is_some() { "in a hurry" } else { "in no hurry" });
-        // No timeout here: this call has what is left of the one that is served. A dish without wine is better than none.
+        // No timeout here: this call inherits what is left of the deadline of `dish`. A dish
+        // without wine is better than no dish.
         match cellar.call::<String>("wine", &wish) {
             Ok(wine) => Ok(format!("{wish} with {wine}")),
             Err(Error::Timeout) => Ok(format!("{wish} without wine")),
@@ -24,17 +29,18 @@ fn kitchen(parent: Coprocess) {
     let stoves: Arc<Mutex<Vec<JoinHandle<()>>>> = Arc::default();
     let busy = stoves.clone();
     parent.serve_deferred("stew", move |hours: u32, reply: Reply<String>| {
-        // Work that takes long has a thread of its own, and looks from time to time whether anybody still waits for it.
+        // Long work runs in a thread of its own, and asks from time to time whether the caller
+        // still waits for it.
         let stove = thread::spawn(move || {
             for hour in 0..hours {
                 if !reply.is_wanted() {
-                    println!("kitchen: nobody wants the stew any more, after {hour} of {hours} hours");
+                    println!("kitchen: the stew is no longer wanted, after {hour} of {hours} hours");
                     return;
                 }
                 thread::sleep(Duration::from_millis(5));
             }
             if let Err(error) = reply.send(format!("stew of {hours} hours")) {
-                println!("kitchen: nobody is there to eat: {error}");
+                println!("kitchen: the stew was not served: {error}");
             }
         });
         busy.lock().unwrap().push(stove);
@@ -42,14 +48,14 @@ fn kitchen(parent: Coprocess) {
     parent.serve("closing time", move |()| stoves.lock().unwrap().drain(..).for_each(|stove| stove.join().unwrap()));
 }
 
-/// The third process.
+/// Serves wine in the third process.
 fn cellar(kitchen: Coprocess) {
     kitchen.serve_deferred("wine", |wish: String, reply: Reply<String>| {
         thread::spawn(move || {
-            // It is far away from the stairs for some dishes.
+            // For some dishes the wine lies far from the stairs.
             let way = if wish == "fish" { Duration::from_millis(1) } else { Duration::from_millis(500) };
             let enough = reply.deadline().is_none_or(|at| Instant::now() + way < at);
-            // Who sees that it cannot be done in time need not even start.
+            // A handler that cannot meet the deadline need not start.
             if enough {
                 thread::sleep(way);
                 drop(reply.send("a white one".to_owned()));
@@ -69,18 +75,18 @@ fn main() -> Result<()> {
     let dish: String = kitchen.call_timeout("dish", "fish", Duration::from_secs(10))?;
     println!("{dish}");
 
-    // The cellar sees that it is too late, and says so at once.
+    // The cellar sees that the time is too short, and says so at once.
     match kitchen.call_timeout::<String>("dish", "duck", Duration::from_millis(100)) {
         Err(error) => println!("no duck: {error}"),
         Ok(dish) => println!("{dish}"),
     }
 
-    // A call that is given up: at its deadline, or by dropping it.
+    // The parent gives up a call in two ways: at the deadline, and by dropping its `Pending`.
     let stew: Result<String> = kitchen.call_timeout("stew", 1000_u32, Duration::from_millis(20));
     println!("no stew: {}", stew.unwrap_err());
     let stew = kitchen.start::<String>("stew", 1000_u32)?;
     drop(stew);
-    // Soon: everybody there is told before.
+    // This returns soon: both cooks learn before it that their stew is not wanted.
     kitchen.call::<()>("closing time", ())?;
 
     let stats = kitchen.stats();

@@ -1,7 +1,11 @@
-//! An event loop of one's own: one thread that waits for its clients and for its worker at the same time.
+//! Shows an event loop of your own: one thread waits for its clients and for its worker.
 //!
-//! A shop has a socket for its customers, and a worker that knows the prices. The loop watches the socket and the descriptor of `readiness`; answers, events and
-//! calls of the worker are handled inside of `poll`, on the thread of the loop and nowhere else, so that it needs no locks. Then the same in a runtime, by tokio's `AsyncFd`.
+//! Run it with `cargo run --release --example event_loop`.
+//!
+//! A shop has a socket for its customers, and a worker that knows the prices. The loop watches the
+//! socket and the descriptor of `readiness`. `poll` handles answers, events and calls of the
+//! worker, on the thread of the loop only. So the loop needs no locks. Then the example does the
+//! same in a runtime, by tokio's `AsyncFd`.
 
 use std::io::{ErrorKind, Read, Write};
 use std::os::fd::AsFd;
@@ -16,19 +20,19 @@ use tokio::io::unix::AsyncFd;
 
 type Result<T> = std::result::Result<T, Box<dyn std::error::Error>>;
 
-/// Runs in a process of its own.
+/// Serves prices, in a process of its own.
 fn worker(parent: Coprocess) {
     let weak = parent.downgrade();
     parent.try_serve("price", move |article: u64| -> coprocess::Result<u64> {
         let parent = weak.upgrade().ok_or(coprocess::Error::Closed)?;
-        // The shop decides, in its loop.
+        // The shop decides on the discount, in its loop.
         let discount: u64 = parent.call("discount", article)?;
         parent.emit("asked for", article)?;
         Ok(100 * article - discount)
     });
 }
 
-/// What the worker finds in the shop. Each of it happens on the thread of the loop.
+/// Registers the shop's handlers. Each of them runs on the thread of the loop.
 fn open(worker: &Coprocess) {
     let this = thread::current().id();
     worker.serve("discount", move |article: u64| {
@@ -37,7 +41,7 @@ fn open(worker: &Coprocess) {
     });
     worker.listen("asked for", move |article: u64| {
         assert_eq!(thread::current().id(), this);
-        println!("shop: somebody has asked for article {article}");
+        println!("shop: a customer has asked for article {article}");
     });
 }
 
@@ -47,9 +51,10 @@ fn main() -> Result<()> {
     tokio::runtime::Builder::new_current_thread().enable_io().build()?.block_on(by_runtime())
 }
 
+/// Runs the shop in an event loop over poll(2).
 fn by_poll() -> Result<()> {
     let worker = coprocess::fork(worker)?;
-    // From here on the library's own thread dispatches nothing.
+    // While `readiness` exists, the library's own thread dispatches nothing.
     let readiness = worker.readiness()?;
     open(&worker);
 
@@ -63,16 +68,18 @@ fn by_poll() -> Result<()> {
         };
         let [from_worker, from_socket] = descriptors.map(|descriptor| descriptor.any().unwrap_or(true));
         if from_worker {
-            // Handlers and callbacks run in here. Do not read from the descriptor: it is taken care of.
+            // Handlers and callbacks run in here. Do not read from the descriptor: `poll` does
+            // that.
             worker.poll()?;
         }
         if from_socket {
             let mut article = [0; 8];
             match socket.read_exact(&mut article) {
-                Err(error) if error.kind() == ErrorKind::UnexpectedEof => break, // the customer has gone
+                // The customer is gone.
+                Err(error) if error.kind() == ErrorKind::UnexpectedEof => break,
                 other => other?,
             }
-            // `call` would wait, and the loop with it.
+            // `call` would block the loop.
             let mut answers = socket.try_clone()?;
             worker.call_with("price", u64::from_le_bytes(article), move |price: coprocess::Result<u64>| {
                 let told = answers.write_all(&price.unwrap_or(u64::MAX).to_le_bytes());
@@ -81,13 +88,13 @@ fn by_poll() -> Result<()> {
         }
     }
     customer.join().expect("the customer does not panic")?;
-    // Once nobody watches, the library dispatches again.
+    // Without a `Readiness`, the library dispatches again.
     drop(readiness);
     worker.close()?;
     Ok(())
 }
 
-/// A client that knows nothing of workers.
+/// Asks for prices through the socket, as a client that knows nothing of workers.
 fn shop_by_socket(mut shop: UnixStream) -> std::io::Result<()> {
     for article in [7_u64, 20, 33] {
         shop.write_all(&article.to_le_bytes())?;
@@ -98,13 +105,14 @@ fn shop_by_socket(mut shop: UnixStream) -> std::io::Result<()> {
     Ok(())
 }
 
+/// Runs the shop in a tokio runtime.
 async fn by_runtime() -> Result<()> {
     let worker = coprocess::fork(worker)?;
     #[expect(unsafe_code, reason = "tokio has no other way to register a descriptor that is not its own")]
-    // SAFETY: the descriptor is open as long as the value, and always the same.
+    // SAFETY: the descriptor is open as long as the `Readiness`, and is always the same descriptor.
     let readiness = unsafe { AsyncFd::register_with_interest(worker.readiness()?, Interest::READABLE)? };
     open(&worker);
-    // Futures are woken where somebody polls: so the two run at the same time.
+    // The `poll` in `dispatch` wakes the futures of calls, so the two futures run at the same time.
     tokio::select! {
         asked = shop_by_task(&worker) => asked?,
         over = dispatch(&worker, &readiness) => over?,
@@ -114,6 +122,7 @@ async fn by_runtime() -> Result<()> {
     Ok(())
 }
 
+/// Asks for prices from a task of the runtime.
 async fn shop_by_task(worker: &Coprocess) -> Result<()> {
     for article in [8_u64, 21] {
         let price: u64 = worker.call_async("price", article).await?;
@@ -122,10 +131,11 @@ async fn shop_by_task(worker: &Coprocess) -> Result<()> {
     Ok(())
 }
 
-/// Runs the handlers of an end, until the pair is over.
+/// Runs the handlers of an end until the pair is over.
 async fn dispatch(end: &Coprocess, readiness: &AsyncFd<Readiness>) -> Result<()> {
     loop {
-        readiness.readable().await?.clear_ready(); // before the poll: what comes during it makes it ready again
+        // Clear before the poll: a message that arrives during the poll makes it ready again.
+        readiness.readable().await?.clear_ready();
         end.poll()?;
     }
 }

@@ -1,8 +1,13 @@
-//! A display that is slower than what it shows: four ways to deal with that.
+//! Shows four ways to deal with a display that is slower than what it shows.
 //!
-//! The worker measures without end, and never waits for the display. What matters of the temperature is the present one, so the display gets
-//! the latest. Of the samples it gets what it can take; the others are dropped, and counted. Alarms are never lost. And while it is busy,
-//! the display takes no more than two orders at a time.
+//! Run it with `cargo run --release --example gauge`.
+//!
+//! The worker measures, and must not wait for the display.
+//!
+//! - Only the present temperature matters, so the display gets the latest one.
+//! - The display gets as many samples as it can take. The others are dropped and counted.
+//! - Alarms are never lost.
+//! - The worker takes at most two orders at a time.
 
 use std::sync::mpsc;
 use std::thread;
@@ -12,7 +17,7 @@ use coprocess::{Backpressure, Builder, Coprocess, Error, Reply, Result};
 
 const MEASUREMENTS: u32 = 100_000;
 
-/// Runs in a process of its own.
+/// Measures and brews, in a process of its own.
 fn worker(parent: Coprocess) {
     let temperature = parent.event("temperature").backpressure(Backpressure::KeepLatest);
     let samples = parent.event("sample").backpressure(Backpressure::DropNewest);
@@ -46,7 +51,7 @@ fn main() -> Result<()> {
 
     let (last, the_last) = mpsc::channel();
     worker.listen("temperature", move |now: u32| {
-        // A slow display.
+        // The display is slow.
         thread::sleep(Duration::from_micros(200));
         if now == MEASUREMENTS {
             println!("display: the last temperature has arrived");

@@ -1,14 +1,17 @@
-//! A codec of one's own: JSON, which describes itself, in place of postcard.
+//! Shows a codec of your own: JSON, which describes itself, in place of postcard.
 //!
-//! The methods whose names end in `_bytes` carry whatever bytes a program makes. A few lines turn them into calls of values that serde knows,
-//! here as JSON: so `serde_json::Value`, `#[serde(flatten)]` and optional fields work, which a compact format cannot have.
+//! Run it with `cargo run --release --example json`.
+//!
+//! The methods whose names end in `_bytes` carry any bytes that a program makes. A few lines turn
+//! them into calls with values that serde knows, here as JSON. So `serde_json::Value`,
+//! `#[serde(flatten)]` and optional fields work, which a compact format cannot have.
 
 use coprocess::Coprocess;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
-/// What is known of a book, and whatever else there is.
+/// A book: its known fields, and all other fields in `more`.
 #[derive(Debug, Serialize, Deserialize)]
 struct Book {
     title: String,
@@ -18,13 +21,13 @@ struct Book {
     more: Map<String, Value>,
 }
 
-/// Calls by JSON.
+/// Calls a method with JSON arguments, and decodes its JSON result.
 fn call<R: DeserializeOwned>(co: &Coprocess, method: &str, args: &impl Serialize) -> std::result::Result<R, Box<dyn std::error::Error>> {
     let answer = co.call_bytes(method, &serde_json::to_vec(args)?)?;
     Ok(serde_json::from_slice(&answer)?)
 }
 
-/// Serves calls by JSON.
+/// Serves a method with JSON arguments and a JSON result.
 fn serve<A: DeserializeOwned, R: Serialize>(co: &Coprocess, method: &str, handler: impl Fn(A) -> R + Send + Sync + 'static) {
     co.try_serve_bytes(method, move |args| {
         let result = handler(serde_json::from_slice(args)?);
@@ -32,7 +35,7 @@ fn serve<A: DeserializeOwned, R: Serialize>(co: &Coprocess, method: &str, handle
     });
 }
 
-/// Runs in a process of its own.
+/// Describes books, in a process of its own.
 fn worker(parent: Coprocess) {
     serve(&parent, "describe", |book: Book| match book.year {
         Some(year) => format!("{} of {year}, and {} more", book.title, book.more.len()),
@@ -56,7 +59,7 @@ fn main() -> std::result::Result<(), Box<dyn std::error::Error>> {
     println!("{}", call::<String>(&worker, "describe", &book)?);
     println!("{} pages", call::<Value>(&worker, "pages", &book)?);
 
-    // An event goes the same way; a buffer can be used again.
+    // An event is sent likewise. The buffer is used again.
     let mut line = Vec::new();
     for message in ["read", "put back"] {
         line.clear();
@@ -64,7 +67,7 @@ fn main() -> std::result::Result<(), Box<dyn std::error::Error>> {
         worker.emit_bytes("log", &line)?;
     }
 
-    // What is no book is an error of that call, and says why.
+    // A value that is no book is an error of its call, and the error says why.
     let refused = call::<String>(&worker, "describe", &json!({ "year": 1871 }));
     println!("{}", refused.expect_err("a book has a title"));
 

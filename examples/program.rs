@@ -1,7 +1,10 @@
-//! A worker that is a program of its own, started by `spawn`.
+//! Shows a worker that is a program of its own, started by `spawn`.
 //!
-//! Any program can be the worker, if it calls `coprocess::parent()`. To be one file, this example starts itself, with
-//! the argument `worker`; a real parent would name another executable, whose `main` is the `worker` below.
+//! Run it with `cargo run --release --example program`.
+//!
+//! Any program can be the worker, if it calls `coprocess::parent()`. To stay in one file, this
+//! example starts itself with the argument `worker`. A real parent would name another executable,
+//! whose `main` does what `worker` does below.
 
 use std::env;
 use std::process::Command;
@@ -15,7 +18,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     }
 
     let mut program = Command::new(env::current_exe()?);
-    // The command is the caller's: arguments, environment, working directory, standard streams.
+    // The caller sets up the command: arguments, environment, working directory, standard streams.
     program.arg("worker").env("MODULUS", "65521");
     let worker = coprocess::spawn(program)?;
     println!("parent {}, worker {}", std::process::id(), worker.peer_id());
@@ -25,7 +28,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let checksum: u32 = worker.call("adler32", &data)?;
     println!("the checksum is {checksum:#010x}");
 
-    // What takes a worker down is an error here, not the end of the parent.
+    // The end of the worker is an error here, not the end of the parent.
     let crashed: coprocess::Result<()> = worker.call("crash", 3);
     match crashed {
         Ok(()) => println!("the worker survived"),
@@ -37,7 +40,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     Ok(())
 }
 
-/// What would be `main` in the worker's own program.
+/// Serves the parent. In the worker's own program, this would be `main`.
 fn worker() -> coprocess::Result<()> {
     let modulus: u32 = env::var("MODULUS").ok().and_then(|text| text.parse().ok()).unwrap_or(65_521);
     let parent: Coprocess = coprocess::parent()?;

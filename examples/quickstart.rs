@@ -1,4 +1,6 @@
-//! The example of the README.
+//! Shows a first call, an event, and a crash that is an error: the first program of README.md.
+//!
+//! Run it with `cargo run --release --example quickstart`.
 
 use coprocess::Method;
 

@@ -1,13 +1,16 @@
-//! Both ends are alike: while the worker handles a call, it calls its parent back.
+//! Shows that both ends are alike: while the worker handles a call, it calls its parent back.
 //!
-//! The worker counts words. It may be kept away from the documents themselves: it asks the parent for each text, from
-//! inside the handler. Then the two ends count down together, each call made from inside the handler of the one before.
+//! Run it with `cargo run --release --example symmetric`.
+//!
+//! The worker counts words, but may have no access to the documents. From inside its handler, it
+//! asks the parent for each text. Then the two ends count down together: each end makes the next
+//! call from inside the handler of the call before.
 
 use coprocess::{Coprocess, Error, Result};
 
-/// Runs in a process of its own.
+/// Counts words, in a process of its own.
 fn worker(parent: Coprocess) {
-    // A handler that holds a `Coprocess` of its own pair would keep the pair open: it holds a weak handle instead.
+    // The handler holds a weak handle: a `Coprocess` of its own pair would keep the pair open.
     let weak = parent.downgrade();
     parent.try_serve("count_words", move |document: String| -> Result<usize> {
         let parent = weak.upgrade().ok_or(Error::Closed)?;
@@ -30,7 +33,7 @@ fn main() -> Result<()> {
     let words: usize = worker.call("count_words", "haiku")?;
     println!("the haiku has {words} words");
 
-    // An error crosses both processes, and both live on.
+    // The error crosses both processes, and both live on.
     let missing: Result<usize> = worker.call("count_words", "novel");
     if let Err(error) = missing {
         println!("no novel: {error}");
@@ -42,7 +45,8 @@ fn main() -> Result<()> {
     Ok(())
 }
 
-/// Serves `countdown`, which says who counts and leaves the rest to the other end. Both ends of the pair serve it.
+/// Serves `countdown`, which names its process and leaves the rest of the count to the peer. Both
+/// ends of the pair serve it.
 fn serve_countdown(end: &Coprocess) {
     let other = end.downgrade();
     end.try_serve("countdown", move |n: u32| -> Result<Vec<String>> {

@@ -1,8 +1,13 @@
-//! A typed interface: what two programs say to each other is written down once, as a trait, and checked by the compiler.
+//! Shows a typed interface: a trait says what two programs send each other, and the compiler checks
+//! both programs.
 //!
-//! A worker keeps the books, so that no bug of its parent can touch them. The parent has a client with a method for each of the trait's:
-//! wrong names, wrong arguments and forgotten results do not compile. A worker that was built from another version of the trait is found out
-//! when the client is made. To be one file, this example starts itself, with the argument `worker` or `old-worker`.
+//! Run it with `cargo run --release --features interface --example typed`.
+//!
+//! A worker keeps the books, so that no bug of its parent can touch them. The parent has a client
+//! with a method for each method of the trait: wrong names, wrong arguments and forgotten results
+//! do not compile. If the worker was built from another version of the trait, the client cannot be
+//! made, and the error says what differs. To stay in one file, this example starts itself with the
+//! argument `worker` or `old-worker`.
 
 use std::collections::BTreeMap;
 use std::env;
@@ -12,33 +17,33 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-/// The books: accounts with names and money in them. Both programs are compiled with this.
+/// The books: accounts with names and money in them. Both programs are compiled with this trait.
 #[coprocess::interface]
 trait Ledger {
-    /// Puts money into an account, which is opened if there is none, and returns what is in it then.
+    /// Puts money into an account, opening it if there is none, and returns the new balance.
     fn deposit(&self, account: &str, cents: u64) -> u64;
 
-    /// Moves money.
+    /// Moves money between accounts.
     fn transfer(&self, from: &str, to: &str, cents: u64) -> Result<(), TransferError>;
 
-    /// What is in an account, if there is one.
+    /// Returns the balance of an account, if there is such an account.
     fn balance(&self, account: &str) -> Option<u64>;
 
-    /// One way, no answer: writes a line for those who audit.
+    /// Writes a line for the audit. An event: one way, without an answer.
     #[event]
     fn remark(&self, text: &str);
 }
 
-/// Why money was not moved. It crosses the processes as a value, like any result.
+/// Why money was not moved. The error crosses the processes as a value, like any result.
 #[derive(Debug, PartialEq, Serialize, Deserialize)]
 enum TransferError {
     /// There is no account of this name.
     NoAccount(String),
-    /// This much is missing.
+    /// The account is short by this much.
     Short { cents: u64 },
 }
 
-/// The server: the trait, as it is written.
+/// The server, which implements the trait as it is written.
 #[derive(Default)]
 struct Books {
     accounts: Mutex<BTreeMap<String, u64>>,
@@ -90,18 +95,19 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     ledger.deposit("bob", 100)?;
     ledger.remark("two accounts were opened")?;
 
-    // The first `?` is for what happens on the way, such as the death of the worker; what the ledger says is a value.
+    // The first `?` is for faults of the call, such as the death of the worker. The ledger's answer
+    // is a value.
     match ledger.transfer("bob", "ann", 300)? {
         Ok(()) => println!("bob has paid"),
         Err(TransferError::Short { cents }) => println!("bob is {cents} cents short"),
-        Err(TransferError::NoAccount(name)) => println!("nobody knows {name}"),
+        Err(TransferError::NoAccount(name)) => println!("there is no account of {name}"),
     }
 
-    // With a deadline.
+    // A call with a deadline.
     let balance = ledger.within(Duration::from_secs(5)).balance("ann")?;
     println!("ann has {} cents", balance.unwrap_or(0));
 
-    // Sent at once, waited for later: a hundred calls are under way at the same time.
+    // A hundred calls are in flight at the same time: all are sent first, and waited for later.
     let deposits = (1..=100).map(|cents| ledger.pipelined().deposit("bob", cents)).collect::<coprocess::Result<Vec<_>>>()?;
     let mut balance = 0;
     for deposit in deposits {
@@ -120,7 +126,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     Ok(())
 }
 
-/// What would be `main` in the worker's own program.
+/// Keeps the books for the parent. In the worker's own program, this would be `main`.
 fn worker() -> coprocess::Result<()> {
     let parent = coprocess::parent()?;
     Books::default().serve(&parent);
@@ -133,7 +139,7 @@ fn this_program(role: &str) -> std::io::Result<Command> {
     Ok(program)
 }
 
-/// What would be the sources of a worker of last year.
+/// Stands for the sources of a worker of last year.
 mod old {
     #[coprocess::interface]
     pub(crate) trait Ledger {

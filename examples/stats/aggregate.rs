@@ -1,4 +1,4 @@
-//! The parent's side of a batch: counters become rates, values become distributions.
+//! What the parent makes of the batches: rates of the counters, and distributions of all values.
 
 use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 use std::time::Duration;
@@ -8,28 +8,31 @@ use hdrhistogram::Histogram;
 use crate::protocol::{Batch, CpuTime, Process, ProcessId, Traffic};
 use crate::units::Unit;
 
-/// A rate is taken over the rounds of this span. The kernel counts processor time in ticks, a hundred a second on most
-/// machines: between two rounds of a twentieth of a second a processor could only seem 0, 20, 40 .. percent busy.
+/// The span over which a rate is computed.
+///
+/// The kernel counts processor time in ticks, a hundred a second on most machines. Between two
+/// rounds of a twentieth of a second, a processor could only seem 0, 20, 40 .. percent busy.
 const SPAN: Duration = Duration::from_millis(250);
 
-/// Everything that the batches have told so far.
+/// The sum of all batches so far.
 #[derive(Debug, Default)]
 pub(crate) struct Aggregate {
-    /// Batches handled.
+    /// Number of batches handled.
     pub(crate) batches: u64,
-    /// Batches that did not come in their turn. The pair delivers all, in order: not one is expected.
+    /// Number of batches that were out of turn. The pair delivers all batches in order, so this
+    /// stays 0.
     pub(crate) out_of_turn: u64,
     metrics: BTreeMap<Key, Metric>,
-    /// What the batches had something of.
+    /// Sources that appeared in a batch.
     offered: HashSet<Source>,
-    /// The rounds of the last [`SPAN`], and the last one before it.
+    /// The rounds of the last [`SPAN`], and the last round before it.
     recent: VecDeque<Round>,
     processes: HashMap<ProcessId, Lifetime>,
     first_at: Option<Duration>,
     last_at: Duration,
 }
 
-/// Where a metric comes from: one file or so of `/proc`.
+/// Where a metric comes from: about one file of `/proc` each.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 enum Source {
     Cpu,
@@ -40,7 +43,7 @@ enum Source {
     Network,
 }
 
-/// One metric. The order is that of the table.
+/// One metric. The variants are in the order of the table.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 enum Key {
     Busy,
@@ -53,7 +56,7 @@ enum Key {
     Processes,
     Disk(String, Direction),
     Network(String, Direction),
-    /// Last, for a large machine has hundreds.
+    /// In the last place, since a large machine has hundreds of processors.
     OneCpu(u32),
 }
 
@@ -108,7 +111,7 @@ impl Key {
 #[derive(Debug)]
 pub(crate) struct Metric {
     pub(crate) unit: Unit,
-    /// In hundredths: a histogram counts whole numbers.
+    /// Values in hundredths, since a histogram counts whole numbers.
     histogram: Histogram<u64>,
     pub(crate) last: f64,
     pub(crate) min: f64,
@@ -141,7 +144,7 @@ impl Metric {
         self.samples += 1;
     }
 
-    /// Nothing yet: a rate takes two rounds, some time apart.
+    /// Returns `true` if there is no value yet: a rate takes two rounds, some time apart.
     pub(crate) fn is_empty(&self) -> bool {
         self.samples == 0
     }
@@ -150,7 +153,7 @@ impl Metric {
         self.sum / self.samples as f64
     }
 
-    /// Within a thousandth, and within what was seen.
+    /// Returns a quantile, exact to a thousandth, and between the smallest and the largest value.
     pub(crate) fn quantile(&self, quantile: f64) -> f64 {
         let value = self.histogram.value_at_quantile(quantile) as f64 / Metric::SCALE;
         value.clamp(self.min, self.max)
@@ -164,26 +167,27 @@ struct Round {
     counters: HashMap<Key, Counter>,
 }
 
-/// Some amount of a whole, both growing: busy ticks of all ticks, bytes of nanoseconds.
+/// An amount and the whole that it is compared with, both of which grow: busy ticks and all ticks,
+/// or bytes and nanoseconds.
 #[derive(Debug, Clone, Copy)]
 struct Counter {
     amount: u64,
     whole: u64,
-    /// The rate of one amount per one whole.
+    /// The rate of one unit of the amount per unit of the whole.
     scale: f64,
 }
 
 impl Counter {
-    /// `None` where the whole stands still.
+    /// Returns the rate since an earlier round, or `None` if the whole has not grown.
     fn rate_since(self, earlier: Counter) -> Option<f64> {
-        // Some of the kernel's counters step back a little at times.
+        // Some counters of the kernel step back a little at times.
         let amount = self.amount.saturating_sub(earlier.amount) as f64;
         let whole = self.whole.saturating_sub(earlier.whole) as f64;
         (whole > 0.0).then(|| self.scale * amount / whole)
     }
 }
 
-/// What one process has used while it was watched.
+/// What one process has used while the worker watched it.
 #[derive(Debug)]
 pub(crate) struct Lifetime {
     pub(crate) id: ProcessId,
@@ -195,7 +199,7 @@ pub(crate) struct Lifetime {
 }
 
 impl Lifetime {
-    /// Clock ticks used while it was watched.
+    /// Returns the clock ticks that the process has used while the worker watched it.
     pub(crate) fn ticks_used(&self) -> u64 {
         self.ticks.saturating_sub(self.ticks_before)
     }
@@ -205,12 +209,12 @@ impl Lifetime {
 #[derive(Debug)]
 pub(crate) enum Line<'a> {
     Metric(String, &'a Metric),
-    /// Why there is none.
+    /// A source without metrics, and the reason.
     Note(&'static str, &'static str),
 }
 
 impl Aggregate {
-    /// Takes in one batch.
+    /// Adds one batch.
     pub(crate) fn add(&mut self, batch: Batch) {
         if batch.number != self.batches {
             self.out_of_turn += 1;
@@ -222,17 +226,17 @@ impl Aggregate {
         self.batches += 1;
     }
 
-    /// How long the worker has sampled.
+    /// Returns how long the worker has sampled.
     pub(crate) fn elapsed(&self) -> Duration {
         self.last_at.saturating_sub(self.first_at.unwrap_or_default())
     }
 
-    /// How many processes were seen.
+    /// Returns how many processes were seen.
     pub(crate) fn processes_seen(&self) -> usize {
         self.processes.len()
     }
 
-    /// The processes that used most, of the processors and then of the memory.
+    /// Returns the processes that used most processor time, and then most memory.
     pub(crate) fn busiest(&self, n: usize) -> Vec<&Lifetime> {
         let mut all: Vec<&Lifetime> = self.processes.values().collect();
         all.sort_by_key(|process| {
@@ -243,7 +247,8 @@ impl Aggregate {
         all
     }
 
-    /// All metrics, in the order of the table, and notes in place of those that this machine lacks.
+    /// Returns all metrics in the order of the table, and notes for the sources that this machine
+    /// lacks.
     pub(crate) fn lines(&self) -> Vec<Line<'_>> {
         let mut lines: Vec<Line<'_>> = self.metrics.iter().map(|(key, metric)| Line::Metric(key.name(), metric)).collect();
         let sources = [
@@ -269,7 +274,7 @@ impl Aggregate {
         self.metrics.entry(key).or_insert_with(|| Metric::new(unit))
     }
 
-    /// What counts as it is.
+    /// Records the values that count as they are.
     fn gauges(&mut self, batch: &Batch) {
         if let Some(memory) = &batch.memory {
             self.offered.insert(Source::Memory);
@@ -291,7 +296,8 @@ impl Aggregate {
         }
     }
 
-    /// What counts by its growth since the last round that is at least [`SPAN`] old.
+    /// Records the counters that count by their growth since the last round that is at least
+    /// [`SPAN`] old.
     fn rates(&mut self, batch: &Batch) {
         let round = Round { at: batch.at, counters: self.counters(batch) };
         let is_old = |earlier: &Round| round.at.saturating_sub(earlier.at) >= SPAN;
@@ -305,7 +311,7 @@ impl Aggregate {
         };
         let rates: Vec<(Key, Option<f64>)> = round.counters.iter().map(rate).collect();
         for (key, rate) in rates {
-            // The metric has its line from the first round on, even while there is no rate.
+            // The metric gets its line in the first round, even if there is no rate yet.
             let metric = self.metric(key);
             if let Some(rate) = rate {
                 metric.record(rate);
@@ -356,13 +362,13 @@ impl Aggregate {
             let lifetime = self.processes.entry(process.id).or_insert_with(|| Lifetime {
                 id: process.id,
                 name: String::new(),
-                // One that appears later has used all its ticks under our eyes.
+                // A process that appears later has used all its ticks while it was watched.
                 ticks_before: if first_round { process.ticks } else { 0 },
                 ticks: 0,
                 resident: 0,
                 peak_resident: 0,
             });
-            lifetime.name = process.name; // it changes when the process executes a program
+            lifetime.name = process.name; // changes when the process executes a program
             lifetime.ticks = process.ticks;
             lifetime.resident = process.resident;
             lifetime.peak_resident = lifetime.peak_resident.max(process.resident);

@@ -1,4 +1,4 @@
-//! The parent's calls to the worker, and how long each took.
+//! The parent's calls to the worker, and the time that each took.
 
 use std::time::Instant;
 
@@ -24,12 +24,12 @@ impl Sampler {
         Sampler { worker, set_rate_times: times(), top_times: times() }
     }
 
-    /// Changes the rate, in rounds per second.
+    /// Sets the rate, in rounds per second.
     pub(crate) fn set_rate(&mut self, rate: u32) -> Result<()> {
         timed(&mut self.set_rate_times, || self.worker.call(SET_RATE, rate))
     }
 
-    /// The `n` processes that are busiest now.
+    /// Returns the `n` processes that are busiest now.
     pub(crate) fn top(&mut self, n: u32) -> Result<Vec<Usage>> {
         timed(&mut self.top_times, || self.worker.call(TOP, n))
     }

@@ -1,4 +1,7 @@
-//! Watches this machine: a worker process samples `/proc`, its parent aggregates and draws.
+//! Shows a collector: a worker process samples `/proc` of this machine, and its parent aggregates
+//! the samples and draws a live table. Meanwhile the parent calls the worker.
+//!
+//! Run it with `cargo run --release --example stats`. With `-- --help` it lists its options.
 //!
 //! ```text
 //!  worker process                               parent process
@@ -7,8 +10,6 @@
 //!         ---- batches, as events ---->         aggregate: rates and distributions
 //!         <--- calls, answered --------         report, table, units, terminal: what is shown
 //! ```
-//!
-//! `cargo run --release --example stats -- --help` tells the options.
 
 mod aggregate;
 mod args;
@@ -38,20 +39,21 @@ use report::Progress;
 use signals::Interrupts;
 use terminal::Screen;
 
-/// Between two calls of `top`. More often than a frame, so that the percentiles of the calls mean something.
+/// The time between two calls of `top`. It is shorter than the time between two frames, so that
+/// there are enough calls for percentiles.
 const CALL_EVERY: Duration = Duration::from_millis(10);
-/// Between two frames.
+/// The time between two frames.
 const DRAW_EVERY: Duration = Duration::from_millis(100);
-/// A worker that takes longer to answer is an error.
+/// How long a call waits for its answer before it fails.
 const PATIENCE: Duration = Duration::from_secs(10);
 
 fn main() -> ExitCode {
-    // First, for in the worker process this is where the worker function runs, and it never returns.
+    // The first line: in the worker process, `init` runs the worker function and never returns.
     coprocess::init();
 
     match run(&Args::parse()) {
         Ok(code) => code,
-        // Whoever read our output has seen enough.
+        // The reader of the output has closed the pipe: it has seen enough.
         Err(Failure::Output(error)) if error.kind() == io::ErrorKind::BrokenPipe => ExitCode::SUCCESS,
         Err(failure) => {
             eprintln!("stats: {failure}");
@@ -88,13 +90,14 @@ fn run(args: &Args) -> Result<ExitCode, Failure> {
     let worker = coprocess::Builder::new().call_timeout(PATIENCE).fork(worker::worker)?;
     let result = observe(args, &worker, &interrupts);
     if result.is_err() {
-        // Whatever it hangs in, it must not outlive us; and if it is gone already, all the better.
+        // A worker that hangs must not outlive this process. If the worker is gone already, `kill`
+        // has nothing to do.
         let _ = worker.kill();
     }
     result
 }
 
-/// The whole life of the pair, and then the summary.
+/// Runs the pair from its first call to its end, and prints the summary.
 fn observe(args: &Args, worker: &Coprocess, interrupts: &Interrupts) -> Result<ExitCode, Failure> {
     let aggregate = Arc::new(Mutex::new(Aggregate::default()));
     worker.listen(BATCH, {
@@ -105,7 +108,8 @@ fn observe(args: &Args, worker: &Coprocess, interrupts: &Interrupts) -> Result<E
     let mut sampler = Sampler::new(worker.clone());
     let interrupted = watch(args, worker.peer_id(), interrupts, &aggregate, &mut sampler)?;
 
-    // One call confirms every batch: its answer was sent after the last, so it arrives after that was handled.
+    // One call confirms every batch: the worker sends the answer after the last batch, so the
+    // answer arrives after that batch was handled.
     let totals = sampler.stop()?;
     let received = worker.stats().bytes_received;
     worker.close()?;
@@ -118,11 +122,12 @@ fn observe(args: &Args, worker: &Coprocess, interrupts: &Interrupts) -> Result<E
     summary.push('\n');
     let mut out = io::stdout().lock();
     out.write_all(summary.as_bytes()).and_then(|()| out.flush()).map_err(Failure::Output)?;
-    // As a shell reports a program that a signal ended.
+    // The exit code by which a shell reports a program that was ended by a signal.
     Ok(interrupted.map_or(ExitCode::SUCCESS, |signal| ExitCode::from(128 + signal)))
 }
 
-/// Calls the worker and draws, until the time is up or a signal arrives: then its number.
+/// Calls the worker and draws until the time is up or a signal arrives. Returns the number of the
+/// signal.
 fn watch(
     args: &Args,
     worker: u32,
@@ -167,7 +172,8 @@ fn watch(
     }
 }
 
-/// A listener that panicked has not counted its batch, which is noticed in the end.
+/// Locks the aggregate, also after a panic of the listener. A listener that panicked has not
+/// counted its batch, and `observe` reports that in the end.
 fn lock(aggregate: &Mutex<Aggregate>) -> MutexGuard<'_, Aggregate> {
     aggregate.lock().unwrap_or_else(PoisonError::into_inner)
 }

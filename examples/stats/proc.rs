@@ -1,7 +1,7 @@
-//! Reads `/proc`: one call, one round.
+//! Reads `/proc`: each call reads one round.
 //!
-//! What is missing or makes no sense is `None` in the batch, never an error: containers hide much of `/proc`, and
-//! processes end while they are read.
+//! A file that is missing or makes no sense is `None` in the batch, never an error. Containers hide
+//! much of `/proc`, and processes end while they are read.
 
 use std::collections::HashMap;
 use std::fs::{self, File};
@@ -15,16 +15,16 @@ use procfs::{Current, DiskStats, FromRead, LoadAverage, Meminfo};
 
 use crate::protocol::{Batch, CpuTime, Cpus, Memory, Process, ProcessId, Traffic};
 
-/// `/proc/diskstats` counts in these, whatever the device's own sectors are.
+/// Bytes of a sector in `/proc/diskstats`, whatever the device's own sectors are.
 const SECTOR: u64 = 512;
 
-/// What one round leaves for the next.
+/// State that one round leaves for the next.
 #[derive(Debug)]
 pub(crate) struct Reader {
     began: Instant,
     page_size: u64,
     buffer: Vec<u8>,
-    /// Whether a block device is a partition, whose traffic its disk counts too.
+    /// Whether a block device is a partition. The disk of a partition counts its traffic, too.
     partitions: HashMap<String, bool>,
 }
 
@@ -46,8 +46,10 @@ impl Reader {
         }
     }
 
-    /// The `cpu` lines open the file. procfs would parse the long line of interrupt counts after them too, and drop
-    /// the processors' numbers.
+    /// Reads the processors' times, from the `cpu` lines at the start of the file.
+    ///
+    /// procfs would also parse the long line of interrupt counts after them, and drop the numbers
+    /// of the processors.
     fn cpus(&mut self) -> io::Result<Cpus> {
         let text = read(&mut self.buffer, "/proc/stat")?;
         let text = str::from_utf8(text).map_err(io::Error::other)?;
@@ -59,7 +61,8 @@ impl Reader {
             let [user, nice, system, idle, ref rest @ ..] = ticks[..] else {
                 return Err(io::ErrorKind::InvalidData.into());
             };
-            // Old kernels end the line earlier. The last two, guest and guest_nice, are part of user and nice.
+            // Old kernels end the line earlier. The last two fields, guest and guest_nice, are part
+            // of user and nice.
             let later = |index: usize| rest.get(index).copied().unwrap_or(0);
             let time = CpuTime { user: user + nice, system: system + later(1) + later(2), steal: later(3), idle: idle + later(0) };
             match number.parse() {
@@ -73,7 +76,7 @@ impl Reader {
     fn disks(&mut self) -> Option<Vec<Traffic>> {
         let mut disks = Vec::new();
         for disk in DiskStats::current().ok()?.0 {
-            // Most machines list a dozen loop and RAM devices that nothing uses.
+            // Most machines list a dozen loop and RAM devices that are not in use.
             if disk.reads == 0 && disk.writes == 0 || self.is_partition(&disk.name) {
                 continue;
             }
@@ -91,7 +94,9 @@ impl Reader {
         is_partition
     }
 
-    /// One open and one read a process. The iterator of procfs also opens and examines each directory.
+    /// Reads all processes, with one open and one read for each.
+    ///
+    /// The iterator of procfs also opens and examines each directory.
     fn processes(&mut self) -> io::Result<Vec<Process>> {
         let mut processes = Vec::new();
         for entry in fs::read_dir("/proc")? {
@@ -99,7 +104,7 @@ impl Reader {
             let Some(name) = name.to_str().filter(|name| name.starts_with(|c: char| c.is_ascii_digit())) else {
                 continue;
             };
-            // An error: the process ended since the directory was read, or may not be seen.
+            // If this fails, the process has ended since the directory was read, or is hidden.
             let Ok(text) = read(&mut self.buffer, &format!("/proc/{name}/stat")) else {
                 continue;
             };
@@ -138,7 +143,10 @@ fn networks() -> Option<Vec<Traffic>> {
     Some(networks)
 }
 
-/// A whole file, without the look at its size that the standard library takes first: under `/proc` that is always 0.
+/// Reads a whole file.
+///
+/// The standard library asks for the size of a file first. This function does not: under `/proc`,
+/// the size is always 0.
 fn read<'a>(buffer: &'a mut Vec<u8>, path: &str) -> io::Result<&'a [u8]> {
     let mut file = File::open(path)?;
     let mut filled = 0;

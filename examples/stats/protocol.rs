@@ -1,30 +1,31 @@
 //! What travels between the two processes: the names, and the types behind them.
 //!
-//! Counters are sent as the kernel keeps them, as totals since boot. Rates are the receiver's business, so a round
-//! that comes late, or not at all, spoils none.
+//! The worker sends counters as the kernel keeps them, as totals since boot. The receiver computes
+//! the rates, so a round that is late or missing spoils no rate.
 
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-/// Event, worker to parent: a [`Batch`].
+/// Event from worker to parent: a [`Batch`].
 pub(crate) const BATCH: &str = "batch";
-/// Call: `u32` rounds per second, up to [`MAX_RATE`], from now on. Answers `()`. The first one starts the sampling.
+/// Call: `u32` rounds per second, up to [`MAX_RATE`], from now on. Returns `()`. The first call
+/// starts the sampling.
 pub(crate) const SET_RATE: &str = "set_rate";
-/// Call: `u32`, how many. Answers the busiest processes, `Vec<Usage>`.
+/// Call: `u32`, the number of processes. Returns the busiest processes, `Vec<Usage>`.
 pub(crate) const TOP: &str = "top";
-/// Call: `()`. Takes a last round, stops the sampling, and answers the [`Totals`].
+/// Call: `()`. Takes a last round, stops the sampling, and returns the [`Totals`].
 pub(crate) const STOP: &str = "stop";
 
 /// The highest rate that the worker accepts, in rounds per second.
 pub(crate) const MAX_RATE: u32 = 2_000;
 
-/// One round of sampling. What this machine or container does not offer is `None`.
+/// One round of sampling. A field is `None` if this machine or container does not offer it.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct Batch {
-    /// Counts from 0, without a gap.
+    /// The number of the round: counts from 0, without a gap.
     pub(crate) number: u64,
-    /// When the round was taken, since the worker began.
+    /// The time of the round, since the start of the worker.
     pub(crate) at: Duration,
     pub(crate) cpus: Option<Cpus>,
     pub(crate) memory: Option<Memory>,
@@ -39,22 +40,22 @@ pub(crate) struct Batch {
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct Cpus {
     pub(crate) all: CpuTime,
-    /// By the kernel's number of the processor; one that is offline is missing.
+    /// Times by the kernel's number of the processor. A processor that is offline is missing.
     pub(crate) each: Vec<(u32, CpuTime)>,
 }
 
 #[derive(Debug, Clone, Copy, Default, Serialize, Deserialize)]
 pub(crate) struct CpuTime {
     pub(crate) user: u64,
-    /// The kernel's own work, interrupts included.
+    /// Time of the kernel's own work, interrupts included.
     pub(crate) system: u64,
-    /// Taken by the hypervisor for other machines.
+    /// Time that the hypervisor has taken for other machines.
     pub(crate) steal: u64,
-    /// Waiting for I/O included.
+    /// Idle time, waiting for I/O included.
     pub(crate) idle: u64,
 }
 
-/// In bytes.
+/// The memory of the machine, in bytes.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct Memory {
     pub(crate) total: u64,
@@ -63,13 +64,13 @@ pub(crate) struct Memory {
     pub(crate) swap_free: u64,
 }
 
-/// What one device has moved, in bytes.
+/// The traffic of one device since boot, in bytes.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct Traffic {
     pub(crate) device: String,
-    /// Read from the disk, or received from the network.
+    /// Bytes read from the disk, or received from the network.
     pub(crate) inward: u64,
-    /// Written to the disk, or sent to the network.
+    /// Bytes written to the disk, or sent to the network.
     pub(crate) outward: u64,
 }
 
@@ -83,29 +84,29 @@ pub(crate) struct Process {
     pub(crate) resident: u64,
 }
 
-/// A process, told from a later one to which the kernel gave the same number.
+/// Identifies a process: the start time tells it from a later process with the same number.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub(crate) struct ProcessId {
     pub(crate) pid: i32,
-    /// Clock ticks after boot.
+    /// The start time, in clock ticks after boot.
     pub(crate) started: u64,
 }
 
-/// What a process uses now.
+/// The present usage of a process.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) struct Usage {
     pub(crate) pid: i32,
     pub(crate) name: String,
-    /// Of one processor.
+    /// Percent of one processor.
     pub(crate) cpu_percent: f64,
     pub(crate) resident: u64,
 }
 
-/// What the worker has done, told when it stops.
+/// What the worker has done, as it reports when it stops.
 #[derive(Debug, Clone, Copy, Default, Serialize, Deserialize)]
 pub(crate) struct Totals {
-    /// Batches sent.
+    /// Number of batches sent.
     pub(crate) batches: u64,
-    /// Rounds left out, because an earlier one took too long.
+    /// Number of rounds left out because an earlier round took too long.
     pub(crate) skipped: u64,
 }

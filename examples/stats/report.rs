@@ -1,4 +1,4 @@
-//! What is shown: a frame of the live table, and the summary at the end.
+//! Output: the frames of the live table, and the summary at the end.
 
 use std::time::Duration;
 
@@ -14,11 +14,11 @@ use crate::units::{Unit, bytes, microseconds};
 struct Column {
     title: &'static str,
     value: fn(&Metric) -> f64,
-    /// On a narrow terminal, the columns with the highest go first.
+    /// On a narrow terminal, the columns with the highest rank are left out first.
     rank: usize,
 }
 
-/// For the live table; the summary leaves out the first.
+/// The columns of the live table. The summary leaves out the first one.
 const COLUMNS: [Column; 6] = [
     Column { title: "now", value: |metric| metric.last, rank: 0 },
     Column { title: "min", value: |metric| metric.min, rank: 5 },
@@ -28,7 +28,7 @@ const COLUMNS: [Column; 6] = [
     Column { title: "max", value: |metric| metric.max, rank: 2 },
 ];
 
-/// How far the run is.
+/// The progress of the run.
 #[derive(Debug)]
 pub(crate) struct Progress {
     pub(crate) elapsed: Duration,
@@ -38,7 +38,7 @@ pub(crate) struct Progress {
     pub(crate) worker: u32,
 }
 
-/// A frame: lines that fit the terminal, however small.
+/// Makes a frame: lines that fit the terminal, however small it is.
 pub(crate) fn frame(size: Size, progress: &Progress, aggregate: &Aggregate, top: &[Usage], sampler: &Sampler) -> Vec<String> {
     let heading = format!(
         "stats: {:.1} of {} s, {} rounds/s, {} batches from worker {}",
@@ -50,7 +50,7 @@ pub(crate) fn frame(size: Size, progress: &Progress, aggregate: &Aggregate, top:
     );
     let calls = format!("calls: {}", in_short(&sampler.top_times));
 
-    // A third of the lines is for the processes, or more if the metrics leave more.
+    // The processes get a third of the lines, or more if the metrics need fewer.
     let room = usize::from(size.rows).saturating_sub(2);
     let names = aggregate.lines().into_iter().map(|line| match line {
         Line::Metric(name, _) => name.chars().count(),
@@ -66,12 +66,12 @@ pub(crate) fn frame(size: Size, progress: &Progress, aggregate: &Aggregate, top:
     lines.extend(shortened(metrics, room - share.min(room)));
     lines.extend(shortened(processes, share));
     lines.push(calls);
-    // The first lines of a terminal that is too small for all this.
+    // A terminal may be too small for all lines: keep the first ones.
     lines.truncate(size.rows.into());
     lines.iter().map(|line| cut(line, size.columns.into())).collect()
 }
 
-/// At most `room` lines; the last one says how many are missing.
+/// Shortens the text to `room` lines. The last line says how many are missing.
 fn shortened(mut lines: Vec<String>, room: usize) -> Vec<String> {
     if lines.len() > room {
         let missing = lines.len() - room + 1;
@@ -83,7 +83,7 @@ fn shortened(mut lines: Vec<String>, room: usize) -> Vec<String> {
     lines
 }
 
-/// The summary, for a terminal, a file or a pipe: as wide and long as it needs.
+/// Makes the summary, for a terminal, a file or a pipe: as wide and long as it needs to be.
 pub(crate) fn summary(aggregate: &Aggregate, sampler: &Sampler, totals: Totals, received: u64, top: u32) -> Vec<String> {
     let elapsed = aggregate.elapsed();
     let mut lines = vec![
@@ -127,7 +127,7 @@ fn metrics(columns: &[Column], aggregate: &Aggregate) -> Table {
     table
 }
 
-/// The worker's answer to the last call.
+/// Makes the table of the worker's answer to the last call of `top`.
 fn processes_now(top: &[Usage]) -> Table {
     let mut table = Table::new(&["busiest now", "pid", "cpu", "resident"]);
     for usage in top {
@@ -136,7 +136,7 @@ fn processes_now(top: &[Usage]) -> Table {
     table
 }
 
-/// What the batches add up to.
+/// Makes the table of what the processes have used over all batches.
 fn processes_over_all(aggregate: &Aggregate, top: u32) -> Table {
     let heading = format!("busiest of {} processes", aggregate.processes_seen());
     let mut table = Table::new(&[&heading, "pid", "cpu time", "cpu", "resident", "peak"]);

@@ -1,6 +1,8 @@
-//! Ctrl-C ends the run early but in good order: the table is taken down, and the cursor comes back.
+//! Signals: Ctrl-C ends the run early but in good order. The table disappears, and the cursor comes
+//! back.
 //!
-//! The signals are blocked and then read from a descriptor, so that no code runs at a moment it cannot choose.
+//! The signals are blocked and then read from a descriptor, so that no signal handler interrupts
+//! other code.
 
 use std::io;
 use std::os::fd::AsFd;
@@ -16,7 +18,10 @@ use nix::sys::time::TimeSpec;
 pub(crate) struct Interrupts(SignalFd);
 
 impl Interrupts {
-    /// Call it before any other thread exists: threads, and the worker, inherit what is blocked.
+    /// Blocks the signals for this process.
+    ///
+    /// Call this before any other thread exists: threads and the worker inherit the blocked
+    /// signals.
     pub(crate) fn block() -> io::Result<Interrupts> {
         let signals = SigSet::from_iter([Signal::SIGINT, Signal::SIGTERM]);
         signals.thread_block()?;
@@ -24,7 +29,7 @@ impl Interrupts {
         Ok(Interrupts(SignalFd::with_flags(&signals, flags)?))
     }
 
-    /// Sleeps until the deadline, or until a signal arrives: then its number.
+    /// Sleeps until the deadline, or until a signal arrives. Returns the number of the signal.
     pub(crate) fn sleep_until(&self, deadline: Instant) -> io::Result<Option<u8>> {
         let left = deadline.saturating_duration_since(Instant::now());
         let mut fds = [PollFd::new(self.0.as_fd(), PollFlags::POLLIN)];
@@ -34,10 +39,12 @@ impl Interrupts {
     }
 }
 
-/// In the worker: Ctrl-C at a terminal goes to both processes, but how the run ends is the parent's to say. SIGTERM
-/// goes to one, so it keeps its usual meaning.
+/// Blocks SIGINT in the worker, and unblocks SIGTERM.
+///
+/// Ctrl-C at a terminal goes to both processes, but the parent decides how the run ends. SIGTERM
+/// goes to one process, so it keeps its usual meaning.
 pub(crate) fn leave_to_the_parent() {
-    // Neither can fail, for these are valid signals; and the worker works without.
+    // Neither call can fail, since the signals are valid; and the worker works without them.
     let _ = SigSet::from(Signal::SIGINT).thread_block();
     let _ = SigSet::from(Signal::SIGTERM).thread_unblock();
 }

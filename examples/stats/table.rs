@@ -1,17 +1,17 @@
 //! Text in aligned columns, cut to the width of a terminal.
 
-/// No column of numbers is narrower, so that a table that refreshes stands still.
+/// The least width of a column of numbers, so that a table that refreshes stands still.
 const CELL: usize = 8;
-/// The first column is cut down to this, before columns are left out.
+/// The width to which the first column is cut before columns are left out.
 const NAME: usize = 18;
 const GAP: usize = 2;
 
-/// How many columns of numbers fit beside names of this length, if none of them is wider than most.
+/// Returns how many columns of numbers fit beside names of this length, at the least width.
 pub(crate) fn columns_that_fit(width: usize, name: usize) -> usize {
     width.saturating_sub(name.clamp(NAME, 2 * NAME)) / (GAP + CELL)
 }
 
-/// Rows under a heading. The first column is a name, to the left; the others are to the right.
+/// Rows under a heading. The first column has names, aligned left; the others are aligned right.
 #[derive(Debug)]
 pub(crate) struct Table {
     rows: Vec<Vec<String>>,
@@ -23,12 +23,14 @@ impl Table {
         Table { rows: vec![heading] }
     }
 
-    /// Adds a row: a name and its cells. A row of a name and one cell only is a note, and widens no column.
+    /// Adds a row: a name and its cells. A row of a name and one cell is a note. A note widens no
+    /// column of numbers.
     pub(crate) fn row(&mut self, row: Vec<String>) {
         self.rows.push(row);
     }
 
-    /// The lines, none wider than `width`. Columns that do not fit are left out from the right.
+    /// Returns the lines, none wider than `width`. Columns that do not fit are left out from the
+    /// right.
     pub(crate) fn lines(&self, width: usize) -> Vec<String> {
         let columns = self.rows[0].len();
         let mut widths = vec![CELL; columns];
@@ -59,7 +61,7 @@ fn line(row: &[String], widths: &[usize], columns: usize) -> String {
     line
 }
 
-/// At most `width` characters, the last one an ellipsis where some are missing.
+/// Cuts the text to at most `width` characters. If some are missing, the last one is an ellipsis.
 pub(crate) fn cut(text: &str, width: usize) -> String {
     if length(text) <= width {
         return text.to_owned();

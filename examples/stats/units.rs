@@ -1,13 +1,13 @@
-//! Numbers as people read them: three digits and a unit.
+//! Formats numbers as people read them: three digits and a unit.
 
 /// What a number counts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Unit {
     Percent,
     Bytes,
-    /// As it is: a load average.
+    /// A plain number, such as a load average.
     Plain,
-    /// Whole things.
+    /// A number of whole things.
     Count,
 }
 
@@ -22,7 +22,7 @@ impl Unit {
     }
 }
 
-/// Powers of 1024: `1.23 MiB`.
+/// Formats bytes in powers of 1024: `1.23 MiB`.
 pub(crate) fn bytes(mut value: f64) -> String {
     let mut units = ["B", "KiB", "MiB", "GiB", "TiB"].into_iter();
     let mut unit = units.next().unwrap_or_default();
@@ -39,12 +39,12 @@ pub(crate) fn bytes(mut value: f64) -> String {
     format!("{} {unit}", three_digits(value))
 }
 
-/// Always in microseconds, so that a column of them compares at a glance.
+/// Formats a time in microseconds, always, so that a column of times compares at a glance.
 pub(crate) fn microseconds(nanoseconds: u64) -> String {
     format!("{} µs", three_digits(nanoseconds as f64 / 1000.0))
 }
 
-/// `1.23`, `12.3`, `123`, and larger numbers in full.
+/// Formats as `1.23`, `12.3`, `123`, and larger numbers in full.
 fn three_digits(value: f64) -> String {
     let decimals = match value {
         ..9.995 => 2,

@@ -1,7 +1,8 @@
-//! The worker: samples at the rate it was told, and answers the parent meanwhile.
+//! The worker: samples at the rate that the parent has set, and answers the parent meanwhile.
 //!
-//! Two threads. The library's own, which ran [`worker`], goes on to answer calls; the sampler's takes a round when it
-//! is due and emits it. They meet in [`Control`].
+//! The worker has two threads. The library's thread, which ran [`worker`], goes on to answer calls.
+//! The sampler's thread takes each round when the round is due, and emits it. The threads share
+//! [`Control`].
 
 use std::collections::HashMap;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
@@ -14,12 +15,12 @@ use crate::proc::Reader;
 use crate::protocol::{BATCH, Batch, MAX_RATE, Process, ProcessId, SET_RATE, STOP, TOP, Totals, Usage};
 use crate::signals;
 
-/// The worker function: registers what it serves, starts the sampler and returns.
+/// Registers the worker's methods, starts the sampler and returns. This is the worker function.
 pub(crate) fn worker(parent: Coprocess) {
     signals::leave_to_the_parent();
     let control = Arc::new(Control::default());
 
-    // The sampler waits for the first `set_rate`, so that no batch can be sent before the parent listens.
+    // The sampler waits for the first `set_rate`, so it sends no batch before the parent listens.
     let sampler = thread::spawn({
         let (control, parent) = (control.clone(), parent.clone());
         move || sample(&parent, &control)
@@ -37,7 +38,8 @@ pub(crate) fn worker(parent: Coprocess) {
             state.busiest.iter().take(n as usize).cloned().collect()
         }
     });
-    // The answer follows the last batch, and is received after it: so it confirms them all.
+    // The answer follows the last batch, and the parent receives it after that batch. So the answer
+    // confirms all batches.
     parent.try_serve(STOP, move |()| -> Result<Totals, String> {
         control.stop();
         let sampler = sampler.lock().unwrap_or_else(PoisonError::into_inner).take();
@@ -48,7 +50,8 @@ pub(crate) fn worker(parent: Coprocess) {
     });
 }
 
-/// The sampler's thread. It ends when it is told to stop, or when the parent is gone and so takes no more batches.
+/// Samples until [`Control::stop`], or until the parent is gone and `emit` fails. Runs in the
+/// sampler's thread.
 fn sample(parent: &Coprocess, control: &Control) -> coprocess::Result<Totals> {
     let mut reader = Reader::new();
     let mut ranking = Ranking::default();
@@ -69,20 +72,20 @@ fn sample(parent: &Coprocess, control: &Control) -> coprocess::Result<Totals> {
     }
 }
 
-/// What the thread that answers calls tells the sampler, and the reverse.
+/// State that the library's thread and the sampler's thread share.
 #[derive(Debug, Default)]
 struct Control {
     state: Mutex<State>,
-    /// Rings when the rate changes, or the sampler is to stop.
+    /// Notified when the rate changes, and when the sampler is to stop.
     changed: Condvar,
 }
 
 #[derive(Debug, Default)]
 struct State {
-    /// None yet: wait.
+    /// `None` until the first `set_rate`: the sampler waits.
     rate: Option<Rate>,
     stopping: bool,
-    /// All processes, the busiest first, as of the last round.
+    /// All processes in the last round, the busiest first.
     busiest: Vec<Usage>,
 }
 
@@ -114,7 +117,7 @@ impl Control {
         self.changed.notify_one();
     }
 
-    /// Sleeps until the next round is due, by the rate of that moment, or the sampler is to stop.
+    /// Sleeps until the next round is due by the present rate, or until the sampler is to stop.
     fn wait_for_turn(&self, schedule: &mut Schedule) -> Turn {
         let mut state = self.lock();
         loop {
@@ -136,23 +139,26 @@ impl Control {
         }
     }
 
-    /// The state is sound even if a holder panicked: each change of it is one assignment.
+    /// Locks the state. The state is sound even if a holder panicked: each change is one
+    /// assignment.
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// When the rounds are due: at whole periods after the first, however long each takes, so that none drifts.
+/// The times at which rounds are due: at whole periods after the first round, however long each
+/// round takes. So the times do not drift.
 #[derive(Debug, Default)]
 struct Schedule {
-    /// When the last round was due.
+    /// The time at which the last round was due.
     last: Option<Instant>,
-    /// Rounds left out because an earlier one took too long.
+    /// Number of rounds left out because an earlier round took too long.
     skipped: u64,
 }
 
 impl Schedule {
-    /// At once after a change of the rate, if by the new one the round is overdue.
+    /// Returns when the next round is due: at once after a change of the rate, if the round is
+    /// overdue by the new rate.
     fn due(&self, rate: Rate) -> Instant {
         match self.last {
             Some(last) => (last + rate.period).max(rate.since),
@@ -160,7 +166,7 @@ impl Schedule {
         }
     }
 
-    /// Takes the round that is due, and with it all whose time has passed too.
+    /// Takes the round that is due, and skips all later rounds whose time has passed, too.
     fn take(&mut self, due: Instant, rate: Rate, now: Instant) {
         let overdue = (now - due).as_nanos() / rate.period.as_nanos();
         let overdue = u32::try_from(overdue).unwrap_or(u32::MAX);
@@ -169,17 +175,18 @@ impl Schedule {
     }
 }
 
-/// Orders the processes by what they used since the ranking before.
+/// Orders the processes by what they have used since the ranking before.
 #[derive(Debug, Default)]
 struct Ranking {
     before: Option<(Duration, HashMap<ProcessId, u64>)>,
 }
 
 impl Ranking {
-    /// The time between two rankings: the kernel counts a process's time in ticks, a hundred a second on most machines.
+    /// The time between two rankings. It is long, since the kernel counts a process's time in
+    /// ticks, a hundred a second on most machines.
     const SPAN: Duration = Duration::from_secs(1);
 
-    /// `None`: too early for a new one.
+    /// Makes a new ranking, or returns `None` if the last one is too recent.
     fn update(&mut self, batch: &Batch) -> Option<Vec<Usage>> {
         let processes = batch.processes.as_ref()?;
         let span = match &self.before {
@@ -192,7 +199,7 @@ impl Ranking {
         let seconds = span.as_secs_f64() * procfs::ticks_per_second() as f64;
         let usage = |process: &Process| {
             let cpu_percent = match &self.before {
-                // A process that is new has used all its ticks since.
+                // A new process has used all its ticks since the ranking before.
                 Some((_, ticks)) => {
                     let before = ticks.get(&process.id).copied().unwrap_or(0);
                     100.0 * process.ticks.saturating_sub(before) as f64 / seconds

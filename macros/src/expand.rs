@@ -1,4 +1,4 @@
-//! What is made of an interface: the trait with `serve`, and the client.
+//! Generates the items of an interface: the trait with `serve`, and the client.
 
 use proc_macro2::{Ident, Span, TokenStream};
 use quote::{ToTokens, format_ident, quote, quote_spanned};
@@ -8,15 +8,17 @@ use syn::spanned::Spanned;
 
 use crate::parse::{Argument, Interface, Method, Passed, conditions};
 
-/// How a client calls: the forms differ in what they go through, and in what a method returns.
-struct Form {
-    /// What the client goes through.
-    through: TokenStream,
-    /// The result of a call, of the type that the server returns.
+/// A call mode of the client: how its methods wait. Modes differ in the type that carries the calls,
+/// and in what the methods return.
+struct CallMode {
+    /// The type that carries the calls.
+    mode: TokenStream,
+    /// Makes the return type of a call from the type that the server returns.
     returns: fn(&TokenStream) -> TokenStream,
-    /// What the documentation of a method says, besides what its author says.
+    /// The text that follows the author's documentation of a method.
     about_calls: &'static str,
-    /// What sending an event returns, and what is said of it, if they are sent so.
+    /// The return type of an event and the text that follows its documentation. `None` if this mode
+    /// sends no events.
     events: Option<(TokenStream, &'static str)>,
 }
 
@@ -29,7 +31,7 @@ pub(crate) fn expand(interface: &Interface) -> TokenStream {
     }
 }
 
-// ---- the server ----------------------------------------------------------------------------------------------------------------------
+// ---- the server -------------------------------------------------------------------------------
 
 fn server(interface: &Interface) -> TokenStream {
     let mut item = interface.item.clone();
@@ -38,13 +40,13 @@ fn server(interface: &Interface) -> TokenStream {
     let registrations = interface.methods.iter().map(|method| registration(interface, method));
     let (server, served) = (local("server"), local("served"));
     let about = format!(
-        " Serves the methods of this interface on one end of a pair, until that is over: the other end calls them by a [`{ident}Client`]."
+        " Serves the methods of this interface on one end of a pair until the pair is over. The other end calls them by a [`{ident}Client`]."
     );
     item.items.push(parse_quote! {
         #[doc = #about]
         ///
-        /// What the server keeps for itself it keeps in an `Arc`, which can be served as well. Whatever was served under the same names
-        /// before is replaced.
+        /// Replaces the handlers that were registered under the same names before. To keep access
+        /// to the server, serve an `Arc` of it: `Arc` implements this interface, too.
         ///
         /// # Panics
         ///
@@ -90,12 +92,14 @@ fn server(interface: &Interface) -> TokenStream {
     }
 }
 
-/// A variable that those of the user's arguments cannot hide. A constant of that name, wherever it is, would be meant in its place: there is none.
+/// Makes the name of a local variable that no argument of the user's can shadow.
+///
+/// A constant of that name, in any scope, would take the place of the variable: there must be none.
 fn local(name: &str) -> Ident {
     Ident::new(&format!("__{name}"), Span::mixed_site())
 }
 
-/// Adds a method of the server.
+/// Generates the registration of a method of the server.
 fn registration(interface: &Interface, method: &Method) -> TokenStream {
     let conditions = conditions(&method.attributes);
     let wire = wire_name(interface, method);
@@ -121,7 +125,8 @@ fn registration(interface: &Interface, method: &Method) -> TokenStream {
         None => (TokenStream::new(), result.clone()),
     };
     let (server, served) = (local("server"), local("served"));
-    // Which `clone` is meant has to be said: the interface, which an `Arc` of a server implements, may have another.
+    // `clone` is qualified: an `Arc` of a server implements the interface, which may have a `clone`
+    // of its own.
     quote! {
         #(#conditions)*
         {
@@ -131,7 +136,7 @@ fn registration(interface: &Interface, method: &Method) -> TokenStream {
     }
 }
 
-/// What both ends compare.
+/// Generates the description that both ends compare.
 fn description(interface: &Interface) -> TokenStream {
     let (name, client) = (&interface.name, client_name(interface));
     let attributes = conditions(&interface.attributes);
@@ -156,12 +161,12 @@ fn description(interface: &Interface) -> TokenStream {
     }
 }
 
-// ---- the client ----------------------------------------------------------------------------------------------------------------------
+// ---- the client -------------------------------------------------------------------------------
 
-fn forms() -> [Form; 4] {
+fn modes() -> [CallMode; 4] {
     [
-        Form {
-            through: quote!(::coprocess::Coprocess),
+        CallMode {
+            mode: quote!(::coprocess::Coprocess),
             returns: |result| quote!(::coprocess::Result<#result>),
             about_calls: "Waits for the result, as [`Coprocess::call`](::coprocess::Coprocess::call) does, with its errors.",
             events: Some((
@@ -169,8 +174,8 @@ fn forms() -> [Form; 4] {
                 "Sends an event, as [`Coprocess::emit`](::coprocess::Coprocess::emit) does, with its errors.",
             )),
         },
-        Form {
-            through: quote!(::coprocess::interface::Within<'_>),
+        CallMode {
+            mode: quote!(::coprocess::interface::Within<'_>),
             returns: |result| quote!(::coprocess::Result<#result>),
             about_calls: "Waits for the result until the deadline, as [`Coprocess::call_timeout`](::coprocess::Coprocess::call_timeout) does, with its errors.",
             events: Some((
@@ -178,19 +183,19 @@ fn forms() -> [Form; 4] {
                 "Sends an event before the deadline, as [`Coprocess::emit_timeout`](::coprocess::Coprocess::emit_timeout) does, with its errors.",
             )),
         },
-        Form {
-            through: quote!(::coprocess::interface::Pipelined<'_>),
+        CallMode {
+            mode: quote!(::coprocess::interface::Pipelined<'_>),
             returns: |result| quote!(::coprocess::Result<::coprocess::Pending<#result>>),
             about_calls: "Sends the call and does not wait for its result, as [`Coprocess::start`](::coprocess::Coprocess::start) does, with its errors.",
             events: None,
         },
-        Form {
-            through: quote!(::coprocess::interface::Asynchronous<'_>),
+        CallMode {
+            mode: quote!(::coprocess::interface::Asynchronous<'_>),
             returns: |result| quote!(::coprocess::Call<#result>),
-            about_calls: "The call, to be awaited, as by [`Coprocess::call_async`](::coprocess::Coprocess::call_async), with its errors.",
+            about_calls: "Returns the call as a future, as [`Coprocess::call_async`](::coprocess::Coprocess::call_async) does, with its errors.",
             events: Some((
                 quote!(::coprocess::Emission),
-                "The event, to be awaited, as by [`Coprocess::emit_async`](::coprocess::Coprocess::emit_async), with its errors.",
+                "Returns the event as a future, as [`Coprocess::emit_async`](::coprocess::Coprocess::emit_async) does, with its errors.",
             )),
         },
     ]
@@ -203,15 +208,15 @@ fn client(interface: &Interface) -> TokenStream {
     let attributes = &interface.attributes;
     let description = description(interface);
     let (made, checked) = (local("client"), local("checked"));
-    let about = format!(" The client of [`{ident}`]: calls what the other end of a pair serves.");
-    let methods = forms().into_iter().map(|form| {
-        let methods = interface.methods.iter().filter_map(|method| client_method(interface, method, &form));
-        let through = &form.through;
+    let about = format!(" The client of [`{ident}`]: calls the methods that the other end of a pair serves.");
+    let methods = modes().into_iter().map(|mode| {
+        let methods = interface.methods.iter().filter_map(|method| client_method(interface, method, &mode));
+        let mode = &mode.mode;
         quote! {
             #(#conditions)*
             #[automatically_derived]
             #[allow(dead_code, deprecated, clippy::too_many_arguments)]
-            impl #client<#through> {
+            impl #client<#mode> {
                 #(#methods)*
             }
         }
@@ -222,32 +227,37 @@ fn client(interface: &Interface) -> TokenStream {
         #[doc = #about]
         #[allow(dead_code)]
         #[derive(::core::fmt::Debug, ::core::clone::Clone)]
-        #vis struct #client<Through = ::coprocess::Coprocess> {
-            through: Through,
+        #vis struct #client<Mode = ::coprocess::Coprocess> {
+            mode: Mode,
         }
 
         #(#conditions)*
         #[automatically_derived]
         #[allow(dead_code, deprecated)]
         impl #client {
-            /// Makes a client, if the other end of `co` serves this interface.
+            /// Makes a client if the other end of `co` serves this interface.
             ///
-            /// Asks the other end what it serves, waits for the answer as [`Coprocess::call`](::coprocess::Coprocess::call) does, and
-            /// compares.
+            /// Asks the other end what it serves, and compares its answer with this interface.
+            ///
+            /// # Blocking
+            ///
+            /// Waits for the answer as [`Coprocess::call`](::coprocess::Coprocess::call) does.
             ///
             /// # Errors
             ///
-            /// [`Error::Interface`](::coprocess::Error::Interface): the other end does not serve this interface, or a method of it is written
-            /// with other types there. Besides, the errors of [`Coprocess::call`](::coprocess::Coprocess::call).
+            /// - [`Error::Interface`](::coprocess::Error::Interface): the other end does not serve
+            ///   this interface, or a method of it is written with other types there.
+            /// - The errors of [`Coprocess::call`](::coprocess::Coprocess::call).
             ///
-            /// What differs inside of a type is an error of the first call or event that has such a value:
-            /// [`Error::Types`](::coprocess::Error::Types).
+            /// A difference inside of a type is found later: the first call or event with such a
+            /// value is [`Error::Types`](::coprocess::Error::Types).
             #vis fn new(co: &::coprocess::Coprocess) -> ::coprocess::Result<Self> {
                 ::coprocess::interface::check(co, <Self as ::coprocess::interface::Described>::description())?;
                 ::core::result::Result::Ok(Self::unchecked(co))
             }
 
-            /// As [`new`](Self::new), for a task: the question is sent once it is awaited.
+            /// Makes a client as [`new`](Self::new) does, for a task. The future sends the question
+            /// when it is awaited.
             ///
             /// # Errors
             ///
@@ -263,25 +273,27 @@ fn client(interface: &Interface) -> TokenStream {
                 }
             }
 
-            /// Makes a client without asking what the other end serves: for one that serves it later, or method by method, by
+            /// Makes a client without asking what the other end serves.
+            ///
+            /// Use this if the other end serves the interface later, or method by method, by
             /// [`Coprocess::serve`](::coprocess::Coprocess::serve).
             #vis fn unchecked(co: &::coprocess::Coprocess) -> Self {
-                Self { through: ::core::clone::Clone::clone(co) }
+                Self { mode: ::core::clone::Clone::clone(co) }
             }
 
-            /// The same client, with a deadline for each call.
+            /// Returns this client with a deadline for each call.
             #vis fn within(&self, timeout: ::core::time::Duration) -> #client<::coprocess::interface::Within<'_>> {
-                #client { through: ::coprocess::interface::Within::new(&self.through, timeout) }
+                #client { mode: ::coprocess::interface::Within::new(&self.mode, timeout) }
             }
 
-            /// The same client, whose calls are sent at once and waited for later.
+            /// Returns this client in a mode that sends calls at once, and waits for them later.
             #vis fn pipelined(&self) -> #client<::coprocess::interface::Pipelined<'_>> {
-                #client { through: ::coprocess::interface::Pipelined::new(&self.through) }
+                #client { mode: ::coprocess::interface::Pipelined::new(&self.mode) }
             }
 
-            /// The same client, whose calls and events are awaited.
+            /// Returns this client in a mode whose calls and events are awaited.
             #vis fn asynchronous(&self) -> #client<::coprocess::interface::Asynchronous<'_>> {
-                #client { through: ::coprocess::interface::Asynchronous::new(&self.through) }
+                #client { mode: ::coprocess::interface::Asynchronous::new(&self.mode) }
             }
         }
 
@@ -289,9 +301,10 @@ fn client(interface: &Interface) -> TokenStream {
         #[automatically_derived]
         #[allow(dead_code, deprecated)]
         impl<'a> #client<::coprocess::interface::Within<'a>> {
-            /// The same client, whose calls and events are awaited, with a deadline for each.
+            /// Returns this client in a mode whose calls and events are awaited, with a deadline
+            /// for each.
             #vis fn asynchronous(&self) -> #client<::coprocess::interface::Asynchronous<'a>> {
-                #client { through: ::core::convert::From::from(self.through) }
+                #client { mode: ::core::convert::From::from(self.mode) }
             }
         }
 
@@ -305,16 +318,16 @@ fn client_name(interface: &Interface) -> Ident {
     format_ident!("{}Client", interface.item.ident)
 }
 
-fn client_method(interface: &Interface, method: &Method, form: &Form) -> Option<TokenStream> {
+fn client_method(interface: &Interface, method: &Method, mode: &CallMode) -> Option<TokenStream> {
     let (vis, ident, attributes, must_use) = (&interface.item.vis, &method.ident, &method.attributes, &method.must_use);
     let wire = wire_name(interface, method);
     let (call, returns, about) = if method.is_event {
-        let (returns, about) = form.events.clone()?;
+        let (returns, about) = mode.events.clone()?;
         (quote!(::coprocess::interface::emit), returns, about)
     } else {
-        // Where the result is written: there the compiler is to complain of it.
+        // The span of the result: the compiler reports errors of the result type there.
         let call = quote_spanned!(method.result.span()=> ::coprocess::interface::call);
-        (call, (form.returns)(&method.result), form.about_calls)
+        (call, (mode.returns)(&method.result), mode.about_calls)
     };
     let parameters = method.arguments.iter().map(|Argument { ident, declared, .. }| quote!(#ident: #declared));
     let sent: Vec<TokenStream> = method
@@ -337,12 +350,12 @@ fn client_method(interface: &Interface, method: &Method, form: &Form) -> Option<
         #(#must_use)*
         #[inline]
         #vis fn #ident(&self #(, #parameters)*) -> #returns {
-            #call(&self.through, #wire, #sent)
+            #call(&self.mode, #wire, #sent)
         }
     })
 }
 
-/// What a method is called on the wire.
+/// Returns the name of a method on the wire.
 fn wire_name(interface: &Interface, method: &Method) -> String {
     format!("{}.{}", interface.name, method.ident.unraw())
 }
@@ -358,7 +371,7 @@ mod tests {
         expand(&interface(TokenStream::new(), item).expect("an interface")).to_string()
     }
 
-    /// What rustdoc makes of these attributes.
+    /// Returns the documentation that rustdoc makes from these attributes.
     fn documentation(attributes: &[Attribute]) -> String {
         let lines = attributes.iter().filter_map(|attribute| match &attribute.meta {
             syn::Meta::NameValue(pair) if pair.path.is_ident("doc") => match &pair.value {
@@ -404,29 +417,29 @@ mod tests {
                 }
                 syn::Item::Struct(item) => client = documentation(&item.attrs),
                 syn::Item::Impl(item) => {
-                    let through = item.self_ty.to_token_stream().to_string();
+                    let mode = item.self_ty.to_token_stream().to_string();
                     clients.extend(item.items.iter().filter_map(|item| match item {
-                        syn::ImplItem::Fn(method) => Some((through.clone(), method.sig.ident.to_string(), documentation(&method.attrs))),
+                        syn::ImplItem::Fn(method) => Some((mode.clone(), method.sig.ident.to_string(), documentation(&method.attrs))),
                         _ => None,
                     }));
                 }
                 _ => {}
             }
         }
-        assert_eq!(client, "About all of it.\n\nThe client of [`Calculator`]: calls what the other end of a pair serves.");
+        assert_eq!(client, "About all of it.\n\nThe client of [`Calculator`]: calls the methods that the other end of a pair serves.");
         let served = |name: &str| &server.iter().find(|method| method.0 == name).expect("a method of the trait").1;
         assert_eq!(served("add"), "About a call.\n\nAt length.");
         assert_eq!(served("note"), "About an event.");
         assert_eq!(served("silent"), "");
         assert!(served("serve").starts_with("Serves the methods of this interface on one end of a pair"));
-        for (through, add, note) in [
+        for (mode, add, note) in [
             ("Coprocess", "Waits for the result, as", Some("Sends an event, as")),
             ("Within", "Waits for the result until the deadline", Some("Sends an event before the deadline")),
             ("Pipelined", "Sends the call and does not wait", None),
-            ("Asynchronous", "The call, to be awaited", Some("The event, to be awaited")),
+            ("Asynchronous", "Returns the call as a future, as", Some("Returns the event as a future, as")),
         ] {
             let said = |name: &str| {
-                let called = clients.iter().find(|method| method.0.contains(&format!(":: {through}")) && method.1 == name);
+                let called = clients.iter().find(|method| method.0.contains(&format!(":: {mode}")) && method.1 == name);
                 called.map(|method| method.2.as_str())
             };
             assert!(
@@ -454,8 +467,9 @@ mod tests {
                 fn add(&self, a: i8, b: i8) -> i8;
             }
         });
-        // In the trait as it is; for Arc, when it is registered and in the description what decides whether it is there; in four forms of the client with its
-        // documentation.
+        // The trait has the attribute as it is. Three places have its conditions only: the
+        // implementation for Arc, the registration, and the description. The four modes of the
+        // client have its conditions and its documentation.
         let condition = r#"# [cfg_attr (feature = "less" , cfg (never) , "#;
         assert_eq!(text.matches(&format!(r#"{condition}doc = "Less." , inline , cfg_attr (all (a , b) , cfg (c)))]"#)).count(), 1);
         assert_eq!(text.matches(&format!(r#"{condition}cfg_attr (all (a , b) , cfg (c)))]"#)).count(), 3);
@@ -474,7 +488,7 @@ mod tests {
             }
         });
         let close = text.replace(' ', "");
-        // In the trait, and for Arc; in the four forms of the client.
+        // The first: in the trait, and for Arc. The second: in the four modes of the client.
         assert_eq!(close.matches("fnfind(&self,reply:&str,reply:::coprocess::Reply<Vec<u64>>)").count(), 2);
         assert_eq!(close.matches("fnfind(&self,reply:&str)->").count(), 4);
         assert_eq!(text.matches("Answered by `reply`").count(), 1);
@@ -497,9 +511,11 @@ mod tests {
         assert!(!text.contains("[event]"), "an attribute of this macro is left over: {text}");
         assert_eq!(text.matches("use a larger type").count(), 5);
         assert_eq!(text.matches("should_implement_trait").count(), 5);
-        // The trait, its implementation for Arc, the client, its functions in two forms, its methods in four, and the description.
+        // The trait, its implementation for Arc, the client, the client's functions in two modes,
+        // its methods in four, and the description.
         assert_eq!(text.matches(r#"feature = "sums""#).count(), 10);
-        // The method: in the trait, for Arc, when it is registered, in the description, and in three forms of the client.
+        // The method: in the trait, for Arc, in the registration, in the description, and in three
+        // modes of the client.
         assert_eq!(text.matches(r#"feature = "events""#).count(), 7);
     }
 }

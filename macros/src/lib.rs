@@ -1,4 +1,6 @@
-//! The attribute macro of [coprocess](https://docs.rs/coprocess), feature `interface`. Use it from there: what it generates names that crate.
+//! The attribute macro of [coprocess](https://docs.rs/coprocess), feature `interface`.
+//!
+//! Use the macro through that crate: the code that the macro generates names it.
 
 mod expand;
 mod parse;
@@ -6,11 +8,15 @@ mod signature;
 
 use proc_macro::TokenStream;
 
-/// Makes a typed client and server of a trait.
+/// Makes a typed client and server from a trait.
 ///
-/// The trait stays as it is written, for the server to implement, with one method more: `serve`. Beside it comes a client, named after
-/// the trait: `CalculatorClient` for `Calculator`. The module [`coprocess::interface`](https://docs.rs/coprocess/latest/coprocess/interface/index.html)
-/// says what both have, what a trait may contain, and what is compared when a client is made.
+/// The server implements the trait, which stays as it is written and gets one more method: `serve`.
+/// The macro adds a client that is named after the trait: `CalculatorClient` for `Calculator`.
+///
+/// The module [`coprocess::interface`] describes both, what a trait may contain, and what a new
+/// client compares.
+///
+/// [`coprocess::interface`]: https://docs.rs/coprocess/latest/coprocess/interface/index.html
 ///
 /// # Examples
 ///

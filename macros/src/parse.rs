@@ -1,4 +1,4 @@
-//! What an interface may contain, and what is said where it contains something else.
+//! Parses an interface, and reports each part that an interface may not contain.
 
 use proc_macro2::{Span, TokenStream, TokenTree};
 use quote::{ToTokens, quote};
@@ -13,44 +13,47 @@ use syn::{
 
 use crate::signature;
 
-/// The most arguments that serde can encode as one tuple.
+/// The largest number of arguments that serde can encode as one tuple.
 const MAX_ARGUMENTS: usize = 16;
 
-/// Names that the client or the trait has already.
+/// Names of functions that the macro adds to the client or the trait.
 const RESERVED: [&str; 7] = ["new", "new_async", "unchecked", "within", "pipelined", "asynchronous", "serve"];
 
-/// A trait that can be an interface.
+/// An interface: a trait that was parsed and found good.
 pub(crate) struct Interface {
-    /// The trait for the server to implement: as it was written, without what is for this macro only.
+    /// The trait that the server implements: as it was written, without the attributes of this
+    /// macro.
     pub(crate) item: ItemTrait,
-    /// What it is called on the wire.
+    /// The name of the interface on the wire.
     pub(crate) name: String,
-    /// Its own documentation, and the conditions that it is compiled under: for what is made of it, too.
+    /// The trait's documentation and conditions, which the generated items get, too.
     pub(crate) attributes: Vec<Attribute>,
     pub(crate) methods: Vec<Method>,
 }
 
+/// A method or event of an interface.
 pub(crate) struct Method {
-    /// As the server has it.
+    /// The signature that the server implements.
     pub(crate) declared: Signature,
     pub(crate) ident: Ident,
     pub(crate) attributes: Vec<Attribute>,
-    /// For the client's, too.
+    /// Attributes that the client's methods get, too.
     pub(crate) must_use: Vec<Attribute>,
-    /// One way: it has no result.
+    /// Whether this is an event: one way, without a result.
     pub(crate) is_event: bool,
-    /// What the server is given to answer by, if it may do so later.
+    /// The name of the server's `Reply`, if the method is deferred.
     pub(crate) reply: Option<Ident>,
     pub(crate) arguments: Vec<Argument>,
-    /// What the other end answers.
+    /// The type of the result.
     pub(crate) result: TokenStream,
-    /// What both ends compare.
+    /// The signature as text, which both ends compare.
     pub(crate) signature: String,
 }
 
+/// An argument of a method.
 pub(crate) struct Argument {
     pub(crate) ident: Ident,
-    /// As written.
+    /// The type as it was written.
     pub(crate) declared: Type,
     pub(crate) passed: Passed,
 }
@@ -69,7 +72,7 @@ pub(crate) enum Passed {
 }
 
 impl Argument {
-    /// The type that arrives.
+    /// Returns the type that arrives at the server.
     pub(crate) fn received(&self) -> TokenStream {
         match &self.passed {
             Passed::Value => self.declared.to_token_stream(),
@@ -80,7 +83,8 @@ impl Argument {
         }
     }
 
-    /// The type that arrives, as both ends compare it: whether the method borrows it does not matter.
+    /// Returns the type that arrives, as the text that both ends compare. Whether the method
+    /// borrows the argument does not matter.
     fn text(&self) -> String {
         match &self.passed {
             Passed::Value => signature::text(self.declared.to_token_stream()),
@@ -92,11 +96,11 @@ impl Argument {
     }
 }
 
-/// Everything that is wrong, so that it is all seen at once.
+/// Collects all errors, so that the compiler shows them at once.
 #[derive(Default)]
-struct Complaints(Option<Error>);
+struct Errors(Option<Error>);
 
-impl Complaints {
+impl Errors {
     fn add(&mut self, span: Span, message: &str) {
         let error = Error::new(span, message);
         match &mut self.0 {
@@ -105,7 +109,7 @@ impl Complaints {
         }
     }
 
-    /// Complains of a part that should not be there.
+    /// Adds an error if a part is there that may not be there.
     fn refuse(&mut self, part: Option<impl Spanned>, message: &str) {
         if let Some(part) = part {
             self.add(part.span(), message);
@@ -113,33 +117,34 @@ impl Complaints {
     }
 }
 
-/// Reads what the attribute stands on.
+/// Parses the item that the attribute stands on.
 pub(crate) fn interface(options: TokenStream, item: TokenStream) -> Result<Interface> {
     let span = item.clone().into_iter().next().map_or_else(Span::call_site, |first| first.span());
     let mut item: ItemTrait = syn::parse2(item.clone()).map_err(|error| match syn::parse2::<syn::Item>(item) {
-        // A trait, but not a proper one.
+        // The item is a trait with an error of syntax: report that error.
         Err(_) => error,
         Ok(_) => Error::new(span, "an interface is a trait"),
     })?;
     let name = name(options, &item)?;
-    let mut complaints = Complaints::default();
-    complaints.refuse(item.unsafety, "an interface cannot be unsafe: nobody at the other end could keep its promises");
-    complaints.refuse(item.modifiers.auto_token, "an interface cannot be an auto trait");
-    complaints.refuse(generic_part(&item.generics), "an interface has no generic parameters: the other end is compiled without them");
+    let mut errors = Errors::default();
+    errors.refuse(item.unsafety, "an interface cannot be unsafe: the other end could not keep its promises");
+    errors.refuse(item.modifiers.auto_token, "an interface cannot be an auto trait");
+    errors.refuse(generic_part(&item.generics), "an interface has no generic parameters: the other end is compiled without them");
     let mut methods = Vec::new();
     for part in &mut item.items {
         match part {
-            TraitItem::Fn(function) => methods.push(method(function, &mut complaints)),
-            other => complaints.add(other.span(), "an interface has methods only"),
+            TraitItem::Fn(function) => methods.push(method(function, &mut errors)),
+            other => errors.add(other.span(), "an interface has methods only"),
         }
     }
-    match complaints.0 {
+    match errors.0 {
         Some(error) => Err(error),
         None => Ok(Interface { attributes: carried(&item.attrs), item, name, methods }),
     }
 }
 
-/// What the interface is called on the wire: as the trait, unless it was given a name.
+/// Returns the name of the interface on the wire: the name of the trait, unless the options give
+/// one.
 fn name(options: TokenStream, item: &ItemTrait) -> Result<String> {
     let mut name = None;
     let parser = syn::meta::parser(|option| {
@@ -157,17 +162,18 @@ fn name(options: TokenStream, item: &ItemTrait) -> Result<String> {
     Ok(name.unwrap_or_else(|| item.ident.unraw().to_string()))
 }
 
-/// Attributes for everything that is made of an item: its documentation, whether it is compiled and may be used, and what is allowed of it.
+/// Returns the attributes that everything generated from an item gets, too: documentation,
+/// conditions, deprecation, and allowed lints.
 fn carried(attributes: &[Attribute]) -> Vec<Attribute> {
     chosen(attributes, |meta| ["doc", "cfg", "deprecated", "allow"].iter().any(|name| meta.path().is_ident(name))).collect()
 }
 
-/// The attributes that say whether an item is compiled.
+/// Returns the attributes that decide whether an item is compiled.
 pub(crate) fn conditions(attributes: &[Attribute]) -> impl Iterator<Item = Attribute> {
     chosen(attributes, |meta| meta.path().is_ident("cfg"))
 }
 
-/// Some of the attributes, also of those that are there under a condition only.
+/// Returns the wanted attributes, including those that are inside a `cfg_attr`.
 fn chosen(attributes: &[Attribute], wanted: impl Fn(&Meta) -> bool) -> impl Iterator<Item = Attribute> {
     attributes.iter().filter_map(move |attribute| {
         let meta = chosen_of(&attribute.meta, &wanted)?;
@@ -184,7 +190,7 @@ fn chosen_of(meta: &Meta, wanted: &impl Fn(&Meta) -> bool) -> Option<Meta> {
     (!chosen.is_empty()).then(|| parse_quote!(cfg_attr(#condition, #(#chosen),*)))
 }
 
-/// What a `cfg_attr` consists of.
+/// Splits a `cfg_attr` into its condition and its attributes.
 fn conditional(meta: &Meta) -> Option<(TokenStream, Punctuated<Meta, Token![,]>)> {
     let Meta::List(list) = meta else { return None };
     if !list.path.is_ident("cfg_attr") {
@@ -201,45 +207,47 @@ fn conditional(meta: &Meta) -> Option<(TokenStream, Punctuated<Meta, Token![,]>)
     parse.parse2(list.tokens.clone()).ok()
 }
 
-/// Whether an attribute of this macro's own hides behind a condition, which only the compiler can judge.
+/// Returns `true` if an attribute of this macro is inside a `cfg_attr`, whose condition only the
+/// compiler can judge.
 fn hides(meta: &Meta, own: &str) -> bool {
     conditional(meta).is_some_and(|(_, attributes)| attributes.iter().any(|meta| meta.path().is_ident(own) || hides(meta, own)))
 }
 
-fn method(function: &mut TraitItemFn, complaints: &mut Complaints) -> Method {
-    let is_event = marked(function, "event", complaints);
-    let is_deferred = marked(function, "deferred", complaints);
+/// Parses a method, and takes the attributes of this macro off it.
+fn method(function: &mut TraitItemFn, errors: &mut Errors) -> Method {
+    let is_event = marked(function, "event", errors);
+    let is_deferred = marked(function, "deferred", errors);
     if is_event && is_deferred {
-        complaints.add(function.sig.ident.span(), "an event is not deferred: nobody waits for an answer");
+        errors.add(function.sig.ident.span(), "an event is not deferred: no caller waits for an answer");
     }
 
     let signature = &function.sig;
-    complaints
+    errors
         .refuse(function.default.as_ref(), "a method of an interface has no body: what it does is said where the interface is implemented");
-    complaints.refuse(signature.asyncness, "a method of an interface is not async: clients choose, by `asynchronous()`, whether they wait");
-    complaints.refuse(signature.constness, "a method of an interface is not const");
+    errors.refuse(signature.asyncness, "a method of an interface is not async: clients choose, by `asynchronous()`, whether they wait");
+    errors.refuse(signature.constness, "a method of an interface is not const");
     if !matches!(signature.safety, Safety::Default) {
-        complaints.add(signature.safety.span(), "a method of an interface is not unsafe: nobody at the other end could keep its promises");
+        errors.add(signature.safety.span(), "a method of an interface is not unsafe: the other end could not keep its promises");
     }
-    complaints.refuse(signature.abi.as_ref(), "a method of an interface has no calling convention");
-    complaints.refuse(signature.variadic.as_ref(), "a method of an interface has a fixed number of arguments");
-    complaints.refuse(
+    errors.refuse(signature.abi.as_ref(), "a method of an interface has no calling convention");
+    errors.refuse(signature.variadic.as_ref(), "a method of an interface has a fixed number of arguments");
+    errors.refuse(
         generic_part(&signature.generics),
         "a method of an interface has no generic parameters: the other end cannot know the caller's types",
     );
     let name = signature.ident.unraw().to_string();
     if RESERVED.contains(&name.as_str()) {
-        complaints.add(signature.ident.span(), &format!("`{name}` is a function that the macro adds: choose another name"));
+        errors.add(signature.ident.span(), &format!("`{name}` is a function that the macro adds: choose another name"));
     }
 
     let mut inputs = signature.inputs.iter();
     match inputs.next() {
         Some(FnArg::Receiver(receiver)) if takes_shared_self(receiver) => {}
-        Some(FnArg::Receiver(receiver)) => complaints.add(
+        Some(FnArg::Receiver(receiver)) => errors.add(
             receiver.span(),
             "a method of an interface takes `&self`: its server handles all calls; what changes in it belongs in a Mutex or an atomic",
         ),
-        _ => complaints.add(
+        _ => errors.add(
             signature.ident.span(),
             &format!(
                 "a method of an interface takes `&self`: write `fn {name}(&self{})`",
@@ -251,12 +259,12 @@ fn method(function: &mut TraitItemFn, complaints: &mut Complaints) -> Method {
         .inputs
         .iter()
         .filter_map(|input| match input {
-            FnArg::Typed(input) => argument(input, complaints),
+            FnArg::Typed(input) => argument(input, errors),
             FnArg::Receiver(_) => None,
         })
         .collect();
     if arguments.len() > MAX_ARGUMENTS {
-        complaints.add(
+        errors.add(
             signature.ident.span(),
             &format!("a method of an interface has at most {MAX_ARGUMENTS} arguments: put them into a struct"),
         );
@@ -265,14 +273,14 @@ fn method(function: &mut TraitItemFn, complaints: &mut Complaints) -> Method {
     let result = match &signature.output {
         ReturnType::Default => quote!(()),
         ReturnType::Type(_, result) if is_event => {
-            complaints.add(result.span(), "an event has no result: nobody answers it");
+            errors.add(result.span(), "an event has no result: it is not answered");
             quote!(())
         }
         ReturnType::Type(_, result) => {
             check_owned(
                 result.to_token_stream(),
                 "a result is owned: it is made at the other end, and nothing there can be borrowed",
-                complaints,
+                errors,
             );
             result.to_token_stream()
         }
@@ -281,7 +289,7 @@ fn method(function: &mut TraitItemFn, complaints: &mut Complaints) -> Method {
     let types = types.join(", ");
     let described = if is_event { format!("event({types})") } else { format!("fn({types}) -> {}", signature::text(result.clone())) };
     let ident = signature.ident.clone();
-    // The client's: they say nothing of a reply.
+    // Taken before `defer`, which adds documentation about the reply: these are the client's.
     let attributes = carried(&function.attrs);
     let reply = is_deferred.then(|| defer(function, &result));
     Method {
@@ -297,9 +305,9 @@ fn method(function: &mut TraitItemFn, complaints: &mut Complaints) -> Method {
     }
 }
 
-/// Gives the server's method a reply in place of a result. Returns what it is called.
+/// Gives the server's method a reply in place of a result. Returns the name of the reply.
 fn defer(function: &mut TraitItemFn, result: &TokenStream) -> Ident {
-    // Whatever the user's arguments are called.
+    // Mixed-site hygiene keeps this name apart from an argument that is called `reply`, too.
     let reply = Ident::new("reply", Span::mixed_site());
     function.sig.output = ReturnType::Default;
     function.sig.inputs.push(parse_quote!(#reply: ::coprocess::Reply<#result>));
@@ -308,17 +316,18 @@ fn defer(function: &mut TraitItemFn, result: &TokenStream) -> Ident {
     reply
 }
 
-/// Whether this is a `#[must_use = ".."]`. Without a reason it says no more than what clients return: all of that must be used.
+/// Returns `true` for `#[must_use = ".."]`. Without a reason, the attribute adds nothing:
+/// everything that a client returns must be used.
 fn gives_reason(meta: &Meta) -> bool {
     meta.path().is_ident("must_use") && matches!(meta, Meta::NameValue(_))
 }
 
-/// Whether a method has one of this macro's own attributes, which is taken off.
-fn marked(function: &mut TraitItemFn, marker: &str, complaints: &mut Complaints) -> bool {
+/// Returns `true` if a method has an attribute of this macro, and takes the attribute off.
+fn marked(function: &mut TraitItemFn, marker: &str, errors: &mut Errors) -> bool {
     let mut is_marked = false;
     function.attrs.retain(|attribute| {
         if hides(&attribute.meta, marker) {
-            complaints.add(
+            errors.add(
                 attribute.span(),
                 &format!(
                     "`#[{marker}]` has no condition, which the macro could not know: write the method twice, each with a `#[cfg(..)]`"
@@ -327,10 +336,10 @@ fn marked(function: &mut TraitItemFn, marker: &str, complaints: &mut Complaints)
         }
         let marks = attribute.path().is_ident(marker);
         if marks && attribute.meta.require_path_only().is_err() {
-            complaints.add(attribute.span(), &format!("`#[{marker}]` takes nothing"));
+            errors.add(attribute.span(), &format!("`#[{marker}]` takes nothing"));
         }
         if marks && is_marked {
-            complaints.add(attribute.span(), &format!("`#[{marker}]` once is enough"));
+            errors.add(attribute.span(), &format!("`#[{marker}]` once is enough"));
         }
         is_marked |= marks;
         !marks
@@ -338,7 +347,7 @@ fn marked(function: &mut TraitItemFn, marker: &str, complaints: &mut Complaints)
     is_marked
 }
 
-/// What there is of generic parameters and their bounds.
+/// Returns the generic parameters or their bounds, if there are any.
 fn generic_part(generics: &Generics) -> Option<TokenStream> {
     match (generics.params.is_empty(), &generics.where_clause) {
         (false, _) => Some(generics.params.to_token_stream()),
@@ -350,12 +359,12 @@ fn takes_shared_self(receiver: &Receiver) -> bool {
     matches!(receiver.kind, ReceiverKind::Reference(_, None, None))
 }
 
-fn argument(input: &PatType, complaints: &mut Complaints) -> Option<Argument> {
-    complaints.refuse(input.attrs.first(), "an argument of an interface has no attributes");
+fn argument(input: &PatType, errors: &mut Errors) -> Option<Argument> {
+    errors.refuse(input.attrs.first(), "an argument of an interface has no attributes");
     let ident = match &*input.pat {
         Pat::Ident(name) if name.by_ref.is_none() && name.mutability.is_none() && name.subpat.is_none() => name.ident.clone(),
         other => {
-            complaints.add(other.span(), "an argument of an interface is a name and a type: the client has a parameter of that name");
+            errors.add(other.span(), "an argument of an interface is a name and a type: the client has a parameter of that name");
             return None;
         }
     };
@@ -363,11 +372,11 @@ fn argument(input: &PatType, complaints: &mut Complaints) -> Option<Argument> {
     let passed = match peel(&input.ty) {
         Type::Reference(reference) => {
             if let Some(lifetime) = &reference.lifetime {
-                complaints.add(lifetime.span(), "an argument is borrowed for the call only: leave the lifetime out");
+                errors.add(lifetime.span(), "an argument is borrowed for the call only: leave the lifetime out");
             }
-            complaints.refuse(reference.mutability, "an argument cannot be changed for the caller: return what changes");
+            errors.refuse(reference.mutability, "an argument cannot be changed for the caller: return what changes");
             let target = peel(&reference.elem);
-            check_owned(target.to_token_stream(), borrowed, complaints);
+            check_owned(target.to_token_stream(), borrowed, errors);
             match target {
                 Type::Path(path) if path.path.is_ident("str") => Passed::Text,
                 Type::Slice(slice) => match peel(&slice.elem) {
@@ -378,14 +387,14 @@ fn argument(input: &PatType, complaints: &mut Complaints) -> Option<Argument> {
             }
         }
         other => {
-            check_owned(other.to_token_stream(), borrowed, complaints);
+            check_owned(other.to_token_stream(), borrowed, errors);
             Passed::Value
         }
     };
     Some(Argument { ident, declared: (*input.ty).clone(), passed })
 }
 
-/// The type itself, without parentheses, visible or not, around it.
+/// Returns a type without the parentheses around it, visible or not.
 fn peel(mut declared: &Type) -> &Type {
     loop {
         declared = match declared {
@@ -396,23 +405,23 @@ fn peel(mut declared: &Type) -> &Type {
     }
 }
 
-/// Complains of what in a type cannot be made at the other end.
-fn check_owned(tokens: TokenStream, borrowed: &str, complaints: &mut Complaints) {
+/// Adds errors for the parts of a type that the other end cannot make.
+fn check_owned(tokens: TokenStream, borrowed: &str, errors: &mut Errors) {
     for token in tokens {
         match &token {
-            TokenTree::Group(group) => check_owned(group.stream(), borrowed, complaints),
+            TokenTree::Group(group) => check_owned(group.stream(), borrowed, errors),
             // A lifetime begins with its quotation mark.
             TokenTree::Punct(mark) if matches!(mark.as_char(), '&' | '\'') => {
                 // Once for a reference, not again for its lifetime.
-                complaints.add(token.span(), borrowed);
+                errors.add(token.span(), borrowed);
                 return;
             }
             TokenTree::Ident(word) if word == "impl" || word == "dyn" => {
-                complaints.add(token.span(), &format!("`{word}` types cannot travel: the other end must know what to make; name the type"));
+                errors.add(token.span(), &format!("`{word}` types cannot travel: the other end must know what to make; name the type"));
                 return;
             }
             TokenTree::Ident(word) if word == "Self" => {
-                complaints.add(token.span(), "`Self` is the server here, and another type at the client: name the type");
+                errors.add(token.span(), "`Self` is the server here, and another type at the client: name the type");
                 return;
             }
             _ => {}

@@ -1,10 +1,12 @@
-//! Types as text: how a method is described to the other end, which may have been built from other sources by another compiler.
+//! Types as text. The text describes a method to the peer, which may have been built from other
+//! sources by another compiler.
 //!
-//! The text is that of the tokens, spaced by rules of our own: how a compiler prints tokens may change.
+//! The text is made of the tokens, spaced by rules of this module: the way in which a compiler
+//! prints tokens may change.
 
 use proc_macro2::{Delimiter, Spacing, TokenStream, TokenTree};
 
-/// What tokens say, with the same spaces however they were written.
+/// Returns the tokens as text. The spaces do not depend on how the tokens were written.
 pub(crate) fn text(tokens: TokenStream) -> String {
     let mut out = String::new();
     write(tokens, &mut out);
@@ -32,7 +34,7 @@ fn write(tokens: TokenStream, out: &mut String) {
                     out.push(' ');
                 }
                 '>' => {
-                    // A comma after the last parameter says nothing.
+                    // A comma after the last parameter has no meaning.
                     out.truncate(out.trim_end_matches([' ', ',']).len());
                     out.push('>');
                 }

@@ -1,11 +1,15 @@
-//! What the compiler says of interfaces that are none, and of those that are used wrongly: each program in `messages` must fail to compile,
-//! with the text beside it. After a change that is meant, write the texts anew: `TRYBUILD=overwrite cargo test -p coprocess-macros --test messages`.
+//! Checks the compiler's messages for traits that are no interfaces, and for interfaces that are
+//! used wrongly. Each program in `messages` must fail to compile, with the text beside it.
+//!
+//! After a change that is meant, write the texts anew:
+//! `TRYBUILD=overwrite cargo test -p coprocess-macros --test messages`.
 
 use std::env;
 use std::io::{Write, stderr};
 use std::process::Command;
 
-/// The texts in `messages/compiler` are the compiler's own, of this version; others have other words for the same.
+/// The version of the compiler whose own texts are in `messages/compiler`. Other versions word them
+/// differently.
 const WORDED_FOR: &str = "rustc 1.95.";
 
 #[test]
@@ -16,7 +20,7 @@ fn misuse_is_explained() {
     if compiler.stdout.starts_with(WORDED_FOR.as_bytes()) {
         programs.compile_fail("tests/messages/compiler/*.rs");
     } else {
-        // Past what the harness keeps to itself of a test that succeeds.
+        // Written to stderr directly: the harness hides what a test that succeeds prints.
         let _ = writeln!(stderr(), "SKIPPED: messages/compiler: its texts are those of {WORDED_FOR}x");
     }
 }

@@ -1,4 +1,4 @@
-//! A method is a name, arguments and a result.
+//! A method has a name, arguments and a result, and nothing else.
 
 #[coprocess::interface]
 trait Calculator {

@@ -1,4 +1,4 @@
-//! What is borrowed is an argument, and all of it.
+//! Only an argument can be borrowed, and only as a whole.
 
 #[coprocess::interface]
 trait Texts {

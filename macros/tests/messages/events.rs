@@ -1,4 +1,4 @@
-//! An event has no result, and what is answered later is a call.
+//! An event has no result, and only a call can be deferred.
 
 #[coprocess::interface]
 trait Clock {
@@ -19,7 +19,7 @@ trait Clock {
     #[event]
     fn twice(&self);
     #[deferred]
-    /// Whatever is between.
+    /// A line in between.
     #[deferred]
     fn twice_later(&self) -> u64;
 }

@@ -1,4 +1,4 @@
-//! Both ends are compiled apart, so there is nothing generic between them.
+//! The ends are compiled separately, so an interface has no generic parameters.
 
 #[coprocess::interface]
 trait Store<T> {

@@ -1,4 +1,4 @@
-//! Names that the macro needs, and what it can be told.
+//! Some names are reserved for the macro, and the macro has one option.
 
 #[coprocess::interface]
 trait Calculator {

@@ -1,6 +1,7 @@
-//! The examples of README and of the pages in `docs` compile and run: here, in a package that has only the dependencies that they name.
+//! Tests the examples of README and of the pages in `docs`: they compile and run.
 //!
-//! In the library's own package they could use what that depends on, which a program cannot.
+//! This package has only the dependencies that the examples name. In the library's own package, an
+//! example could use the library's dependencies, which a program cannot.
 
 #[cfg(doctest)]
 #[doc = include_str!("../../../README.md")]

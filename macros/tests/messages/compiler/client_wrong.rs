@@ -1,4 +1,4 @@
-//! A client knows names, arguments and results.
+//! A client checks names, arguments and results.
 
 #[coprocess::interface]
 trait Calculator {

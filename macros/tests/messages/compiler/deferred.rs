@@ -1,4 +1,4 @@
-//! The server of a deferred method is given a reply, and the client a result.
+//! The server of a deferred method gets a reply, and its client gets a result.
 
 use coprocess::Reply;
 

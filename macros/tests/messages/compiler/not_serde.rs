@@ -1,4 +1,4 @@
-//! Arguments and results are what serde can encode and decode.
+//! Arguments and results must be types that serde can encode and decode.
 
 struct Handle;
 

@@ -1,4 +1,4 @@
-//! A server has all methods of the interface, with its types.
+//! A server has all methods of the interface, with the types of the interface.
 
 #[coprocess::interface]
 trait Calculator {

@@ -1,4 +1,4 @@
-//! A server is for any thread.
+//! A server must be usable from any thread.
 
 use std::cell::Cell;
 

@@ -1,4 +1,4 @@
-//! What a client returns is to be used, whatever the form; a reason of the author's is said, too.
+//! The results of all forms of a client must be used. The compiler repeats the author's reason.
 
 #![deny(unused_must_use)]
 
