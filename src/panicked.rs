@@ -151,7 +151,7 @@ pub(crate) fn without_backtrace(message: &str) -> &str {
     split(message).0
 }
 
-/// A panic of a handler on the other end, by [`Error::remote_panic`].
+/// A panic of a handler on the other end, by [`Error::remote_panic`](crate::Error::remote_panic).
 ///
 /// The place is known if the handler ran in a worker process. When such a process registers its
 /// first handler, the library puts a panic hook in front of the one that is there. If the program
@@ -215,7 +215,7 @@ impl<'a> RemotePanic<'a> {
     ///
     /// # Examples
     ///
-    /// See [`Error::remote_panic`].
+    /// See [`Error::remote_panic`](crate::Error::remote_panic).
     pub fn message(&self) -> &'a str {
         self.message
     }
@@ -224,7 +224,7 @@ impl<'a> RemotePanic<'a> {
     ///
     /// # Examples
     ///
-    /// See [`Error::remote_panic`].
+    /// See [`Error::remote_panic`](crate::Error::remote_panic).
     pub fn place(&self) -> Option<RemotePlace<'a>> {
         self.place
     }
@@ -250,7 +250,7 @@ impl<'a> RemotePlace<'a> {
     ///
     /// # Examples
     ///
-    /// See [`Error::remote_panic`].
+    /// See [`Error::remote_panic`](crate::Error::remote_panic).
     pub fn file(&self) -> &'a str {
         self.file
     }
@@ -259,7 +259,7 @@ impl<'a> RemotePlace<'a> {
     ///
     /// # Examples
     ///
-    /// See [`Error::remote_panic`].
+    /// See [`Error::remote_panic`](crate::Error::remote_panic).
     pub fn line(&self) -> u32 {
         self.line
     }
@@ -268,7 +268,7 @@ impl<'a> RemotePlace<'a> {
     ///
     /// # Examples
     ///
-    /// See [`Error::remote_panic`].
+    /// See [`Error::remote_panic`](crate::Error::remote_panic).
     pub fn column(&self) -> u32 {
         self.column
     }

@@ -21,7 +21,7 @@
 //! find whoever queues by then.
 //!
 //! A message that arrives while the lead changes hands: the one who leaves a dozing resident behind arms the bell *before* it gives up
-//! the lead, then looks whether anything has come; see [`Lead::leave`]. `tests/lead_model.rs` checks all this with loom.
+//! the lead, then looks whether anything has come; see [`Lead::leave`]. `src/models/lead.rs` checks all this with loom.
 
 use std::collections::VecDeque;
 use std::time::Instant;

@@ -33,7 +33,7 @@
 //! Therefore a cycle is complete when the last of its threads enters. That thread finds all others
 //! in the list, with the leads that they have. It tells the others on the cycle. What is found in
 //! the list is a cycle at that moment; it ends when one of its threads leaves the list.
-//! `tests/crossing_model.rs` checks with loom that the threads of a cycle learn of it.
+//! `src/models/crossing.rs` checks with loom that the threads of a cycle learn of it.
 
 use std::cell::Cell;
 use std::time::{Duration, Instant};
