@@ -3,11 +3,11 @@
 use std::time::Duration;
 
 /// Bytes of memory for answers that may be kept until the other end has room for them, before no more calls are taken from it.
-pub(crate) const CROWDED_BYTES: usize = BACKLOG_BYTES;
+pub(crate) const HIGH_WATERMARK_BYTES: usize = BACKLOG_BYTES;
 
 /// Bytes of answers beyond which the other end is not waited for any more. Between the two bounds calls are taken only to make room in a full
 /// backlog: two ends that flood each other must not stop both.
-pub(crate) const UNREAD_BYTES: usize = 2 * CROWDED_BYTES;
+pub(crate) const UNREAD_BYTES: usize = 2 * HIGH_WATERMARK_BYTES;
 
 /// How long an event waits for an end that has registered no handler, and takes nothing.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(5);

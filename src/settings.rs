@@ -6,7 +6,7 @@ use coprocess_ring::WaitStrategy;
 
 /// What both ends of a pair agree on.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Terms {
+pub(crate) struct Settings {
     pub(crate) max_message: usize,
     pub(crate) strategy: WaitStrategy,
     pub(crate) call_timeout: Option<Duration>,

@@ -116,7 +116,7 @@ fn registration(interface: &Interface, method: &Method) -> TokenStream {
         names => quote!((#(#names),*): (#(#types),*)),
     };
     let (register, reply) = match &method.reply {
-        Some(reply) => ("deferred", quote!(, #reply)),
+        Some(reply) => ("served_later", quote!(, #reply)),
         None => (if method.is_event { "event" } else { "method" }, TokenStream::new()),
     };
     let register = Ident::new(register, called.span());

@@ -8,12 +8,12 @@ use crate::api::call_async::Call;
 use crate::api::coprocess::{Coprocess, call_head};
 use crate::api::pending::{Pending, wait_with};
 use crate::end::End;
-use crate::end::send::Unsent;
+use crate::end::send::SendFailed;
 use crate::error::{Result, Step};
 use crate::recv::handlers::Incoming;
 use crate::send::outbox::WhenFull;
 use crate::types::payload::Payload;
-use crate::wire::header::{CallId, Head, Subject};
+use crate::wire::header::{CallId, Header, Subject};
 use crate::wire::message::Message;
 
 /// Bytes as they are: for programs that bring their own codec.
@@ -138,8 +138,8 @@ impl Coprocess {
     pub fn call_bytes_async(&self, method: &str, args: &[u8]) -> Call<Vec<u8>> {
         let read = |answer: Payload<'_>| Ok(answer.bytes.to_vec());
         Call::encoding(self, method, self.end().default_deadline(), Some(read), |message, deadline| {
-            let head = call_head(self.end(), Subject::Named(method.as_bytes()), deadline);
-            message.encode_bytes(head, args, self.end().terms.max_message).map(|()| None)
+            let header = call_head(self.end(), Subject::Named(method.as_bytes()), deadline);
+            message.encode_bytes(header, args, self.end().settings.max_message).map(|()| None)
         })
     }
 
@@ -157,10 +157,10 @@ impl Coprocess {
         let sent = Message::new().deliver_bytes(
             call_head(end, Subject::Named(method.as_bytes()), deadline),
             args,
-            end.terms.max_message,
+            end.settings.max_message,
             |message| end.send_call(message, WhenFull::Wait(deadline), |_| ()),
         )?;
-        sent.map_err(|Unsent { error, .. }| {
+        sent.map_err(|SendFailed { error, .. }| {
             end.take_last_deliveries(deadline);
             error
         })
@@ -185,7 +185,7 @@ impl Coprocess {
     pub fn emit_bytes(&self, event: &str, value: &[u8]) -> Result<()> {
         let end = self.own_end()?;
         let send = |message: &mut Message<'_>| end.send(message, WhenFull::Wait(None));
-        Ok(Message::new().deliver_bytes(Head::Event(Subject::Named(event.as_bytes())), value, end.terms.max_message, send)??)
+        Ok(Message::new().deliver_bytes(Header::Event(Subject::Named(event.as_bytes())), value, end.settings.max_message, send)??)
     }
 
     /// Handles an event, the value of which are the bytes that were sent. Otherwise as [`listen`](Self::listen).
@@ -250,7 +250,7 @@ impl Coprocess {
     ) -> &Self {
         self.serve_payload(method, move |end, call, args| match handler(args) {
             Ok(result) => end.settle_bytes(call, result),
-            Err(error) => end.settle::<()>(call, Err(error.to_string())),
+            Err(error) => end.answer_with::<()>(call, Err(error.to_string())),
         })
     }
 

@@ -18,7 +18,7 @@ use crate::send::outbox::WhenFull;
 use crate::send::send_queue::Quota;
 use crate::time::deadline::has_passed;
 use crate::types::looked_at::Unnumbered;
-use crate::types::pairs::PairId;
+use crate::types::sent_types::SentTypeId;
 use crate::wire::message::Message;
 
 impl Coprocess {
@@ -108,34 +108,34 @@ impl Coprocess {
 /// ```
 #[must_use = "nothing is sent before it is awaited"]
 pub struct Call<R> {
-    state: State<R>,
+    state: CallState<R>,
 }
 
-enum State<R> {
-    Unsent(Box<Unsent<R>>),
+enum CallState<R> {
+    UnsentCall(Box<UnsentCall<R>>),
     Failed(Box<Error>),
     Sent(Pending<R>),
     /// It was ready.
     Done,
 }
 
-struct Unsent<R> {
+struct UnsentCall<R> {
     end: Arc<End>,
     method: Box<str>,
     message: Message<'static>,
     deadline: Option<Instant>,
     read: Option<Read<R>>,
-    asked: Option<PairId>,
+    asked: Option<SentTypeId>,
 }
 
 impl<R> fmt::Debug for Call<R> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut text = f.debug_struct("Call");
         match &self.state {
-            State::Unsent(unsent) => text.field("method", &unsent.method).field("sent", &false),
-            State::Failed(error) => text.field("failed", error),
-            State::Sent(pending) => text.field("sent", pending),
-            State::Done => text.field("done", &true),
+            CallState::UnsentCall(unsent) => text.field("method", &unsent.method).field("sent", &false),
+            CallState::Failed(error) => text.field("failed", error),
+            CallState::Sent(pending) => text.field("sent", pending),
+            CallState::Done => text.field("done", &true),
         };
         text.finish_non_exhaustive()
     }
@@ -147,7 +147,7 @@ impl<R: DeserializeOwned> Call<R> {
             let end = co.end();
             let (mut unnumbered, mut asked) = (Unnumbered::default(), None);
             let subject = end.subject_of_call::<_, R>(method, &args, WhenFull::Queue(Quota::Own), &mut unnumbered, &mut asked)?;
-            message.encode(call_head(end, subject, deadline), &args, end.terms.max_message, method)?;
+            message.encode(call_head(end, subject, deadline), &args, end.settings.max_message, method)?;
             Ok(asked)
         })
     }
@@ -158,20 +158,22 @@ impl<R: DeserializeOwned> Call<R> {
         method: &str,
         deadline: Option<Instant>,
         read: Option<Read<R>>,
-        encode: impl FnOnce(&mut Message<'static>, Option<Instant>) -> Step<Option<PairId>>,
+        encode: impl FnOnce(&mut Message<'static>, Option<Instant>) -> Step<Option<SentTypeId>>,
     ) -> Call<R> {
         let end = co.end();
         let mut message = Message::new();
         let encoded = end.check_own().and_then(|()| encode(&mut message, deadline));
         let state = match encoded {
-            Ok(asked) => State::Unsent(Box::new(Unsent { end: end.clone(), method: method.into(), message, deadline, read, asked })),
-            Err(error) => State::Failed(error),
+            Ok(asked) => {
+                CallState::UnsentCall(Box::new(UnsentCall { end: end.clone(), method: method.into(), message, deadline, read, asked }))
+            }
+            Err(error) => CallState::Failed(error),
         };
         Call { state }
     }
 }
 
-impl<R: DeserializeOwned> Unsent<R> {
+impl<R: DeserializeOwned> UnsentCall<R> {
     fn send(mut self) -> Step<Pending<R>> {
         self.end.check_own()?;
         if has_passed(self.deadline) {
@@ -194,19 +196,19 @@ impl<R: DeserializeOwned> Future for Call<R> {
     ///
     /// If polled again after it was ready.
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Result<R>> {
-        let mut pending = match std::mem::replace(&mut self.state, State::Done) {
-            State::Sent(pending) => pending,
-            State::Unsent(unsent) => match unsent.send() {
+        let mut pending = match std::mem::replace(&mut self.state, CallState::Done) {
+            CallState::Sent(pending) => pending,
+            CallState::UnsentCall(unsent) => match unsent.send() {
                 Ok(pending) => pending,
                 Err(error) => return Poll::Ready(Err(*error)),
             },
-            State::Failed(error) => return Poll::Ready(Err(*error)),
+            CallState::Failed(error) => return Poll::Ready(Err(*error)),
             #[expect(clippy::panic, reason = "as documented: what the user of the future does wrong, and no peer can")]
-            State::Done => panic!("a call must not be polled after it was ready"),
+            CallState::Done => panic!("a call must not be polled after it was ready"),
         };
         let polled = Pin::new(&mut pending).poll(context);
         if polled.is_pending() {
-            self.state = State::Sent(pending);
+            self.state = CallState::Sent(pending);
         }
         polled
     }

@@ -15,7 +15,7 @@ use crate::calls::cancels::GivenUp;
 use crate::calls::in_flight::{Completion, Notify, Outcome};
 use crate::calls::timers::Due;
 use crate::end::End;
-use crate::end::send::Unsent;
+use crate::end::send::SendFailed;
 use crate::error::{Error, Reason, Result, Step};
 use crate::panicked::note_panics;
 use crate::process::Ended;
@@ -23,8 +23,8 @@ use crate::recv::handlers::{Handlers, Incoming};
 use crate::send::outbox::WhenFull;
 use crate::stats::Stats;
 use crate::types::looked_at::Unnumbered;
-use crate::types::pairs::PairId;
-use crate::wire::header::{CallId, Head, Subject};
+use crate::types::sent_types::SentTypeId;
+use crate::wire::header::{CallId, Header, Subject};
 use crate::wire::message::Message;
 
 /// One end of a pair of processes: a handle, cheap to clone, usable from any thread.
@@ -103,8 +103,8 @@ impl Drop for Handle {
 
 /// The head of a call: only one that has a deadline says so.
 #[inline]
-pub(crate) fn call_head<'m>(end: &End, subject: Subject<'m>, deadline: Option<Instant>) -> Head<'m> {
-    Head::Call(CallId::NONE, deadline.map(|at| end.clock.number(at)), subject)
+pub(crate) fn call_head<'m>(end: &End, subject: Subject<'m>, deadline: Option<Instant>) -> Header<'m> {
+    Header::Call(CallId::NONE, deadline.map(|at| end.clock.number(at)), subject)
 }
 
 /// A call that was sent and that nobody looks after yet: it is forgotten if its arguments panic, at the end of their encoding or when they
@@ -245,7 +245,7 @@ impl Coprocess {
         method: &str,
         args: impl Serialize,
         deadline: Option<Instant>,
-    ) -> Step<(CallId, Option<PairId>)> {
+    ) -> Step<(CallId, Option<SentTypeId>)> {
         let end = self.own_end()?;
         let (mut unnumbered, mut asked) = (Unnumbered::default(), None);
         let subject = match end.subject_of_call::<_, R>(method, &args, WhenFull::Wait(deadline), &mut unnumbered, &mut asked) {
@@ -256,9 +256,9 @@ impl Coprocess {
             }
         };
         let mut message = Message::new();
-        let head = call_head(end, subject, deadline);
+        let header = call_head(end, subject, deadline);
         let mut unclaimed = Unclaimed { end, id: None };
-        let sent = message.deliver(head, &args, end.terms.max_message, method, |message| {
+        let sent = message.deliver(header, &args, end.settings.max_message, method, |message| {
             let sent = end.send_call(message, WhenFull::Wait(deadline), |_| ());
             unclaimed.id = sent.as_ref().ok().copied();
             sent
@@ -269,7 +269,7 @@ impl Coprocess {
                 std::mem::forget(unclaimed);
                 Ok((id, asked))
             }
-            Err(Unsent { error, .. }) => {
+            Err(SendFailed { error, .. }) => {
                 end.take_last_deliveries(deadline);
                 Err(error)
             }
@@ -323,12 +323,12 @@ impl Coprocess {
         callback: impl FnOnce(Result<R>) + Send + 'static,
     ) -> Result<()> {
         let end = self.own_end()?;
-        end.need_background()?;
+        end.ensure_driver()?;
         let deadline = end.default_deadline();
         let (mut unnumbered, mut asked) = (Unnumbered::default(), None);
         let subject = end.subject_of_call::<_, R>(method, &args, WhenFull::Wait(deadline), &mut unnumbered, &mut asked)?;
         let mut message = Message::new();
-        let head = call_head(end, subject, deadline);
+        let header = call_head(end, subject, deadline);
         let name: Box<str> = method.into();
         // If a hostile end has answered a call that it cannot know of yet.
         let mut early = None;
@@ -340,30 +340,30 @@ impl Coprocess {
             }
             callback(result);
         }));
-        let sent = message.deliver(head, &args, end.terms.max_message, method, |message| {
+        let sent = message.deliver(header, &args, end.settings.max_message, method, |message| {
             end.send_call(message, WhenFull::Wait(deadline), |id| {
                 // Before it is sent, so that the answer finds it.
-                early = end.pending.notify(id, callback).err();
+                early = end.in_flight.notify(id, callback).err();
             })
         })?;
         let id = match sent {
             Ok(id) => id,
-            Err(Unsent { error, was_known: true }) => return Err(*error),
+            Err(SendFailed { error, was_known: true }) => return Err(*error),
             // The end came to its end meanwhile, and the callback has the error.
-            Err(Unsent { was_known: false, .. }) => return Ok(()),
+            Err(SendFailed { was_known: false, .. }) => return Ok(()),
         };
         if let Some(Notify::Callback(callback)) = early {
-            let outcome = end.pending.take(id).unwrap_or_else(|| Outcome::Failed(end.failure()));
+            let outcome = end.in_flight.take(id).unwrap_or_else(|| Outcome::Failed(end.terminal_error()));
             end.inbox().completions.push_back(Completion::Run(callback, outcome));
             if end.is_over() {
                 end.conclude_last();
             } else {
                 // Whoever dispatches calls it.
-                end.disturb();
+                end.interrupt();
             }
-        } else if end.is_over() && end.pending.is_known(id) {
+        } else if end.is_over() && end.in_flight.is_known(id) {
             // The end came to its end after the callback was registered, and perhaps before it was looked for.
-            end.complete(id, Outcome::Failed(end.failure()));
+            end.complete(id, Outcome::Failed(end.terminal_error()));
         } else if let Some(at) = deadline {
             end.time(at, Due::Call(id));
         }
@@ -455,8 +455,8 @@ impl Coprocess {
             }
         };
         let mut message = Message::new();
-        let head = Head::Event(subject);
-        let sent = message.deliver(head, &value, end.terms.max_message, event, |message| end.send(message, when_full))?;
+        let header = Header::Event(subject);
+        let sent = message.deliver(header, &value, end.settings.max_message, event, |message| end.send(message, when_full))?;
         Ok(sent.inspect_err(|error| end.count_refused(error))?)
     }
 
@@ -532,7 +532,7 @@ impl Coprocess {
         method: &str,
         handler: impl Fn(A) -> R + Send + Sync + 'static,
     ) -> &Self {
-        self.serve_raw(method, move |end, call, args| end.settle(call, Ok(handler(args))))
+        self.serve_raw(method, move |end, call, args| end.answer_with(call, Ok(handler(args))))
     }
 
     /// As [`serve`](Self::serve), for handlers that can fail: the error's text becomes [`Error::Remote`] for the caller.
@@ -554,7 +554,7 @@ impl Coprocess {
         method: &str,
         handler: impl Fn(A) -> std::result::Result<R, E> + Send + Sync + 'static,
     ) -> &Self {
-        self.serve_raw(method, move |end, call, args| end.settle(call, handler(args).map_err(|e| e.to_string())))
+        self.serve_raw(method, move |end, call, args| end.answer_with(call, handler(args).map_err(|e| e.to_string())))
     }
 
     /// Serves a method whose answer comes later, from any thread, through the [`Reply`].
@@ -649,10 +649,10 @@ impl Coprocess {
             end.announce();
         }
         end.welcome_refused();
-        end.keep_background();
-        if end.handlers_want_background.load(Ordering::Relaxed) {
+        end.keep_driver();
+        if end.handlers_want_driver.load(Ordering::Relaxed) {
             #[expect(clippy::expect_used, reason = "as documented: this system has no thread left")]
-            end.need_background().expect("the background dispatcher needs a thread");
+            end.ensure_driver().expect("the background dispatcher needs a thread");
         }
         self
     }
@@ -723,7 +723,7 @@ impl Coprocess {
     /// ```
     pub fn close(&self) -> Result<Option<ExitStatus>> {
         let end = self.own_end()?;
-        let deadline = Instant::now().checked_add(end.terms.close_timeout);
+        let deadline = Instant::now().checked_add(end.settings.close_timeout);
         end.finish_arrived(deadline);
         end.flush_gauges();
         // Answers that still wait for room were sent, as far as their handlers know.

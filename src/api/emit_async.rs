@@ -11,7 +11,7 @@ use serde::Serialize;
 
 use crate::api::coprocess::Coprocess;
 use crate::api::event::Event;
-use crate::calls::ids::EmissionId;
+use crate::calls::ids::PendingEmitId;
 use crate::calls::timers::Due;
 use crate::end::End;
 use crate::error::{Error, Result, Step};
@@ -139,8 +139,8 @@ impl Event {
     /// See [`emit_async`](Self::emit_async).
     pub fn emit_bytes_async(&self, value: &[u8]) -> Emission {
         Emission::new(self, None, |message| {
-            let head = self.head(Subject::Named(self.name().as_bytes()));
-            message.encode_bytes(head, value, self.end().terms.max_message)
+            let header = self.header(Subject::Named(self.name().as_bytes()));
+            message.encode_bytes(header, value, self.end().settings.max_message)
         })
     }
 
@@ -148,7 +148,7 @@ impl Event {
         Emission::new(self, until, |message| {
             let mut unnumbered = Unnumbered::default();
             let subject = self.end().subject_of_event(self.name(), &value, WhenFull::Queue(Quota::Own), &mut unnumbered)?;
-            message.encode(self.head(subject), &value, self.end().terms.max_message, self.name())
+            message.encode(self.header(subject), &value, self.end().settings.max_message, self.name())
         })
     }
 }
@@ -171,18 +171,18 @@ impl Event {
 /// ```
 #[must_use = "nothing is sent before it is awaited"]
 pub struct Emission {
-    state: State,
+    state: EmitState,
 }
 
-enum State {
-    Unsent(Box<Unsent>),
+enum EmitState {
+    UnsentEvent(Box<UnsentEvent>),
     Failed(Box<Error>),
     Kept(Kept),
     /// It was ready.
     Done,
 }
 
-struct Unsent {
+struct UnsentEvent {
     event: Event,
     message: Message<'static>,
     until: Option<Instant>,
@@ -191,7 +191,7 @@ struct Unsent {
 /// Taken back when this is dropped.
 struct Kept {
     end: Arc<End>,
-    id: EmissionId,
+    id: PendingEmitId,
     until: Option<Instant>,
     /// Whether the deadline was handed to the timers.
     timed: bool,
@@ -201,10 +201,10 @@ impl fmt::Debug for Emission {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut text = f.debug_struct("Emission");
         match &self.state {
-            State::Unsent(unsent) => text.field("event", &unsent.event),
-            State::Failed(error) => text.field("failed", error),
-            State::Kept(kept) => text.field("kept", &kept.id),
-            State::Done => text.field("done", &true),
+            EmitState::UnsentEvent(unsent) => text.field("event", &unsent.event),
+            EmitState::Failed(error) => text.field("failed", error),
+            EmitState::Kept(kept) => text.field("kept", &kept.id),
+            EmitState::Done => text.field("done", &true),
         };
         text.finish_non_exhaustive()
     }
@@ -215,14 +215,14 @@ impl Emission {
         let mut message = Message::new();
         let encoded = event.end().check_own().and_then(|()| encode(&mut message));
         let state = match encoded {
-            Ok(()) => State::Unsent(Box::new(Unsent { event: event.clone(), message, until })),
-            Err(error) => State::Failed(error),
+            Ok(()) => EmitState::UnsentEvent(Box::new(UnsentEvent { event: event.clone(), message, until })),
+            Err(error) => EmitState::Failed(error),
         };
         Emission { state }
     }
 }
 
-impl Unsent {
+impl UnsentEvent {
     /// Returns what there is to wait for, if it may not be sent yet.
     fn send(mut self) -> Step<Option<Kept>> {
         let end = self.event.end();
@@ -230,10 +230,10 @@ impl Unsent {
         if has_passed(self.until) {
             return Err(Error::Timeout.into());
         }
-        let id = end.emissions.issue(self.until);
+        let id = end.pending_emits.issue(self.until);
         let is_kept = self.event.send_for_task(&mut self.message, id);
         if !matches!(is_kept, Ok(true)) && self.until.is_some() {
-            end.emissions.remove(id);
+            end.pending_emits.remove(id);
         }
         Ok(is_kept?.then(|| Kept { end: end.clone(), id, until: self.until, timed: false }))
     }
@@ -243,18 +243,18 @@ impl Kept {
     fn poll(&mut self, context: &Context<'_>) -> Poll<Step<()>> {
         let (end, id) = (&self.end, self.id);
         end.check_own()?;
-        if let Poll::Ready(sent) = end.emissions.poll(id, context.waker().clone()) {
+        if let Poll::Ready(sent) = end.pending_emits.poll(id, context.waker().clone()) {
             return Poll::Ready(sent);
         }
         // The waker is in place: whatever ends the pair from here on finds it. What ended it before is seen here.
         if let Err(error) = end.check_open() {
             // It may have been sent just before that: whoever sends says so before the lock is free that this takes.
             end.outbox.take_back(TaskKey::Event(id));
-            return Poll::Ready(end.emissions.remove(id).unwrap_or(Err(error)));
+            return Poll::Ready(end.pending_emits.remove(id).unwrap_or(Err(error)));
         }
         if let (Some(at), false) = (self.until, self.timed) {
             self.timed = true;
-            end.need_background()?;
+            end.ensure_driver()?;
             end.time(at, Due::Event(id));
         }
         Poll::Pending
@@ -270,7 +270,7 @@ impl Drop for Kept {
             self.end.timers.remove(at, Due::Event(self.id));
         }
         self.end.outbox.take_back(TaskKey::Event(self.id));
-        self.end.emissions.remove(self.id);
+        self.end.pending_emits.remove(self.id);
     }
 }
 
@@ -281,20 +281,20 @@ impl Future for Emission {
     ///
     /// If polled again after it was ready.
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Result<()>> {
-        let mut kept = match std::mem::replace(&mut self.state, State::Done) {
-            State::Kept(kept) => kept,
-            State::Unsent(unsent) => match unsent.send() {
+        let mut kept = match std::mem::replace(&mut self.state, EmitState::Done) {
+            EmitState::Kept(kept) => kept,
+            EmitState::UnsentEvent(unsent) => match unsent.send() {
                 Ok(Some(kept)) => kept,
                 Ok(None) => return Poll::Ready(Ok(())),
                 Err(error) => return Poll::Ready(Err(*error)),
             },
-            State::Failed(error) => return Poll::Ready(Err(*error)),
+            EmitState::Failed(error) => return Poll::Ready(Err(*error)),
             #[expect(clippy::panic, reason = "as documented: what the user of the future does wrong, and no peer can")]
-            State::Done => panic!("an emission must not be polled after it was ready"),
+            EmitState::Done => panic!("an emission must not be polled after it was ready"),
         };
         let polled = kept.poll(context);
         if polled.is_pending() {
-            self.state = State::Kept(kept);
+            self.state = EmitState::Kept(kept);
         }
         polled.map_err(|error| *error)
     }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use serde::Serialize;
 
 use crate::api::coprocess::Coprocess;
-use crate::calls::ids::EmissionId;
+use crate::calls::ids::PendingEmitId;
 use crate::end::End;
 use crate::error::{Error, Result, Step};
 use crate::send::gauges::Gauge;
@@ -14,7 +14,7 @@ use crate::send::outbox::WhenFull;
 use crate::send::send_queue::Quota;
 use crate::stats::Counters;
 use crate::types::looked_at::Unnumbered;
-use crate::wire::header::{Head, Subject};
+use crate::wire::header::{Header, Subject};
 use crate::wire::message::Message;
 
 /// What becomes of an event while the other end is behind, by [`Event::backpressure`].
@@ -176,10 +176,10 @@ impl Event {
         let mut unnumbered = Unnumbered::default();
         let subject = match self.end.subject_of_event(&self.name, &value, self.when_full(), &mut unnumbered) {
             Ok(subject) => subject,
-            Err(error) => return Ok(self.unsent(error)?),
+            Err(error) => return Ok(self.send_failed(error)?),
         };
         let send = |message: &mut Message<'_>| self.send(message);
-        Ok(Message::new().deliver(self.head(subject), &value, self.end.terms.max_message, &self.name, send)??)
+        Ok(Message::new().deliver(self.header(subject), &value, self.end.settings.max_message, &self.name, send)??)
     }
 
     /// As [`emit`](Self::emit), with these bytes as the value: see [`Coprocess::emit_bytes`].
@@ -200,19 +200,19 @@ impl Event {
     pub fn emit_bytes(&self, value: &[u8]) -> Result<()> {
         self.end.check_own()?;
         let send = |message: &mut Message<'_>| self.send(message);
-        let head = self.head(Subject::Named(self.name.as_bytes()));
-        Ok(Message::new().deliver_bytes(head, value, self.end.terms.max_message, send)??)
+        let header = self.header(Subject::Named(self.name.as_bytes()));
+        Ok(Message::new().deliver_bytes(header, value, self.end.settings.max_message, send)??)
     }
 
-    pub(crate) fn head<'m>(&self, subject: Subject<'m>) -> Head<'m> {
+    pub(crate) fn header<'m>(&self, subject: Subject<'m>) -> Header<'m> {
         match &self.policy {
-            Policy::KeepLatest(gauge) => gauge.head(subject),
-            _ => Head::Event(subject),
+            Policy::KeepLatest(gauge) => gauge.header(subject),
+            _ => Header::Event(subject),
         }
     }
 
     /// Sends a message, for a task. Returns whether it is kept, and the task is to wait until it is sent.
-    pub(crate) fn send_for_task(&self, message: &mut Message<'_>, id: EmissionId) -> Step<bool> {
+    pub(crate) fn send_for_task(&self, message: &mut Message<'_>, id: PendingEmitId) -> Step<bool> {
         if matches!(self.policy, Policy::Wait) {
             return self.end.send_event(message, id);
         }
@@ -224,7 +224,7 @@ impl Event {
         let end = &self.end;
         match &self.policy {
             Policy::KeepLatest(gauge) => end.emit_gauge(gauge, message),
-            _ => end.send(message, self.when_full()).or_else(|error| self.unsent(error)),
+            _ => end.send(message, self.when_full()).or_else(|error| self.send_failed(error)),
         }
     }
 
@@ -239,7 +239,7 @@ impl Event {
 
     /// Does what the policy says about a value that was not sent.
     #[cold]
-    fn unsent(&self, error: Box<Error>) -> Step<()> {
+    fn send_failed(&self, error: Box<Error>) -> Step<()> {
         match self.policy {
             Policy::DropNewest if matches!(*error, Error::Full) => {
                 Counters::add(&self.end.counters.events_dropped);

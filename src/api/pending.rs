@@ -19,8 +19,8 @@ use crate::end::wait::Arrived;
 use crate::error::{Error, Result};
 use crate::time::deadline::{earlier, has_passed};
 use crate::types::beside::Beside;
-use crate::types::pairs::PairId;
 use crate::types::payload::Payload;
+use crate::types::sent_types::SentTypeId;
 use crate::wire::deserializer::DecodeError;
 use crate::wire::header::{CallId, as_bytes, kinds_of_answer};
 use crate::wire::message::keep_spare;
@@ -127,7 +127,7 @@ pub struct Pending<R> {
     /// What reads the result, if it is not to be decoded.
     read: Option<Read<R>>,
     /// Whose answer tells its kinds.
-    asked: Option<PairId>,
+    asked: Option<SentTypeId>,
 }
 
 /// What reads a result that is not to be decoded.
@@ -151,7 +151,7 @@ impl<R: DeserializeOwned> Pending<R> {
     }
 
     /// `asked`: whose answer tells its kinds.
-    pub(crate) fn new(end: Arc<End>, id: CallId, method: Box<str>, deadline: Option<Instant>, asked: Option<PairId>) -> Pending<R> {
+    pub(crate) fn new(end: Arc<End>, id: CallId, method: Box<str>, deadline: Option<Instant>, asked: Option<SentTypeId>) -> Pending<R> {
         Pending { end, id: Some(id), method, deadline, timed: false, was_polled: false, dropped: GivenUp::Forgotten, read: None, asked }
     }
 
@@ -253,7 +253,7 @@ impl<R: DeserializeOwned> Pending<R> {
         self.end.check_own()?;
         if timeout.is_zero() {
             // The wait looks at the clock after each message.
-            self.end.dispatch_arrived(|| self.end.pending.is_ready(id) || has_passed(self.deadline));
+            self.end.dispatch_arrived(|| self.end.in_flight.is_ready(id) || has_passed(self.deadline));
         }
         let deadline = earlier(self.deadline, Instant::now().checked_add(timeout));
         let mut desk = Desk::new();
@@ -307,14 +307,14 @@ impl<R: DeserializeOwned> Pending<R> {
         if self.end.is_foreign() {
             return true;
         }
-        if self.end.pending.is_ready(id) || self.end.is_over() || has_passed(self.deadline) {
+        if self.end.in_flight.is_ready(id) || self.end.is_over() || has_passed(self.deadline) {
             return true;
         }
         // Without anybody who dispatches it would never be; without a thread for that, look here.
-        if self.end.need_background().is_err() {
+        if self.end.ensure_driver().is_err() {
             let _ = self.end.poll();
         }
-        self.end.pending.is_ready(id)
+        self.end.in_flight.is_ready(id)
     }
 }
 
@@ -345,20 +345,20 @@ impl<R: DeserializeOwned> Future for Pending<R> {
                 }
                 Err(error) => {
                     this.id = None;
-                    end.pending.forget(id);
+                    end.in_flight.forget(id);
                     return Poll::Ready(Err(*error));
                 }
             }
         }
         this.was_polled = true;
-        let finished = match end.pending.notify(id, Notify::Task(cx.waker().clone())) {
+        let finished = match end.in_flight.notify(id, Notify::Task(cx.waker().clone())) {
             // The waker is in place: whatever ends the call from here on finds it. What ended it before is seen here.
-            Ok(()) if end.is_over() => Some(Err(end.failure())),
-            Ok(()) => match end.need_background_for_task() {
+            Ok(()) if end.is_over() => Some(Err(end.terminal_error())),
+            Ok(()) => match end.ensure_driver_for_task() {
                 Ok(()) => None,
                 Err(error) => Some(Err(error)),
             },
-            Err(_) => Some(end.pending.take(id).ok_or_else(|| end.failure())),
+            Err(_) => Some(end.in_flight.take(id).ok_or_else(|| end.terminal_error())),
         };
         let Some(outcome) = finished else {
             if let (Some(at), false) = (this.deadline, this.timed) {
@@ -369,7 +369,7 @@ impl<R: DeserializeOwned> Future for Pending<R> {
         };
         this.id = None;
         if outcome.is_err() {
-            end.pending.forget(id);
+            end.in_flight.forget(id);
         }
         let result = outcome.and_then(|outcome| read_outcome(outcome, &this.method, this.reader()));
         this.end.answered(this.asked, &result);

@@ -1,6 +1,6 @@
 //! A descriptor for event loops: readable while there is something to dispatch.
 //!
-//! While it exists, a thread of the library has the seat of the resident, but dispatches nothing. It sleeps on the ring's bell, as any resident does; when a
+//! While it exists, a thread of the library has the seat of the driver, but dispatches nothing. It sleeps on the ring's bell, as any driver does; when a
 //! message comes it *raises* the descriptor, and then sleeps until `poll` has lowered it, away from the bell. So the other side makes no system call for messages that
 //! come meanwhile, and nobody makes any where there is no such descriptor.
 
@@ -89,9 +89,9 @@ impl Drop for Readiness {
     fn drop(&mut self) {
         // Without the end there is no thread any more. In a child of fork(2) this is but a copy.
         let Some(end) = self.end.upgrade().filter(|end| !end.is_foreign()) else { return };
-        if end.readiness.drop_handle(&self.signal) {
+        if end.ready_slot.drop_handle(&self.signal) {
             end.evict();
-            end.seat.stir();
+            end.driver_slot.notify_all();
         }
     }
 }
@@ -113,9 +113,9 @@ impl Coprocess {
     pub fn readiness(&self) -> Result<Readiness> {
         let end = self.end();
         end.check_own()?;
-        let (signal, is_new) = end.readiness.get_or_open(|| {
+        let (signal, is_new) = end.ready_slot.get_or_open(|| {
             if end.is_over() {
-                return Err(end.failure());
+                return Err(end.terminal_error());
             }
             let descriptor = EventFd::from_flags(EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK)
                 .map_err(std::io::Error::from)
@@ -133,7 +133,7 @@ impl Coprocess {
         if is_new {
             end.evict();
             if !end.lead.is_mine() {
-                end.seat.wait_for_background();
+                end.driver_slot.wait_for_background();
             }
         }
         Ok(readiness)

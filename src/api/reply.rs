@@ -79,7 +79,7 @@ impl<R> Reply<R> {
     /// The reply to a call that has come, unless as many as may be were not answered yet: then this one is refused.
     pub(crate) fn admit(end: &Arc<End>, call: &Incoming<'_>) -> Option<Reply<R>> {
         let Incoming { id, method, asks, .. } = *call;
-        let limit = end.terms.max_calls_served;
+        let limit = end.settings.max_calls_served;
         let counted = limit < u32::MAX;
         // Relaxed: a number, and only the thread that dispatches adds to it.
         if counted && end.served.fetch_add(1, Ordering::Relaxed) >= limit {
@@ -90,7 +90,7 @@ impl<R> Reply<R> {
             return None;
         }
         let run = end.handlers_running.running();
-        end.deferred.open(id);
+        end.served_later.insert(id);
         Some(Reply {
             end: end.clone(),
             call: Some((id, method.into())),
@@ -144,7 +144,7 @@ impl<R> Reply<R> {
         !self.end.is_foreign()
             && !self.is_given_up(*id)
             && self.end.check_open().is_ok()
-            && self.end.deferred.is_open(*id)
+            && self.end.served_later.is_open(*id)
             && !has_passed(self.deadline)
     }
 
@@ -191,7 +191,7 @@ impl<R> Reply<R> {
         if given_up {
             self.end.cancels.take_effect(*id);
         }
-        let wanted = (self.end.deferred.close(*id) || self.end.check_open().is_err()) && !given_up;
+        let wanted = (self.end.served_later.remove(*id) || self.end.check_open().is_err()) && !given_up;
         if !wanted {
             self.call = None;
         }
@@ -287,17 +287,17 @@ impl<R: Serialize> Reply<R> {
     pub(crate) fn poll_unwanted(&self, context: &Context<'_>) -> Poll<()> {
         let Some((id, _)) = &self.call else { return Poll::Ready(()) };
         // In this order: whoever ends the end wakes those who are there by then.
-        let wanted = self.end.deferred.tell(*id, context.waker()) && !self.end.is_over() && !has_passed(self.deadline);
+        let wanted = self.end.served_later.tell(*id, context.waker()) && !self.end.is_over() && !has_passed(self.deadline);
         if wanted { Poll::Pending } else { Poll::Ready(()) }
     }
 
     /// Ready once the answer can be sent without keeping too many.
     pub(crate) fn poll_room(&self, context: &Context<'_>) -> Poll<()> {
-        if self.end.is_over() { Poll::Ready(()) } else { self.end.outbox.poll_uncrowded(context) }
+        if self.end.is_over() { Poll::Ready(()) } else { self.end.outbox.poll_below_watermark(context) }
     }
 
     /// Answers without waiting for room, whatever the thread.
-    pub(crate) fn settle(mut self, outcome: std::result::Result<R, String>) {
+    pub(crate) fn complete(mut self, outcome: std::result::Result<R, String>) {
         // If this fails: Encode and TooLarge were reported to the caller; everything else means that there is no caller any more.
         let _ = match outcome {
             Ok(result) => match catch_unwind(AssertUnwindSafe(|| self.answer(result, WhenFull::Queue(Quota::TaskAnswers)))) {

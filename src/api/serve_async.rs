@@ -130,17 +130,17 @@ type Outcome<R> = std::result::Result<R, String>;
 fn answer<R: Serialize + Send + 'static>(runtime: &Handle, mut reply: Reply<R>, future: impl Future<Output = Outcome<R>> + Send + 'static) {
     // Also where the caller cannot say that it has given up: it is stopped, or has no room.
     reply.wake_at_deadline();
-    drop(runtime.spawn(Answering { reply: Some(reply), state: State::Running(Box::pin(future)) }));
+    drop(runtime.spawn(Answering { reply: Some(reply), state: AnswerState::Running(Box::pin(future)) }));
 }
 
 /// Runs the future of a handler and answers its call.
 struct Answering<R: Serialize> {
     /// `None` once answered.
     reply: Option<Reply<R>>,
-    state: State<R>,
+    state: AnswerState<R>,
 }
 
-enum State<R> {
+enum AnswerState<R> {
     Running(Pin<Box<dyn Future<Output = Outcome<R>> + Send>>),
     /// To be sent once fewer answers wait for room.
     Answered(Outcome<R>),
@@ -154,7 +154,7 @@ impl<R: Serialize> Drop for Answering<R> {
     /// The runtime shuts down.
     fn drop(&mut self) {
         if let Some(reply) = self.reply.take() {
-            reply.settle(Err(DROPPED.to_owned()));
+            reply.complete(Err(DROPPED.to_owned()));
         }
     }
 }
@@ -167,31 +167,31 @@ impl<R: Serialize> Future for Answering<R> {
         let Some(reply) = &this.reply else { return Poll::Ready(()) };
         if reply.poll_unwanted(context).is_ready() {
             // Nobody waits: what is left undone stays so.
-            this.state = State::Done;
+            this.state = AnswerState::Done;
             if let Some(reply) = this.reply.take() {
                 // By no means waiting for room on this thread, which the drop of a reply may.
-                reply.settle(Err(DROPPED.to_owned()));
+                reply.complete(Err(DROPPED.to_owned()));
             }
             return Poll::Ready(());
         }
-        if let State::Running(future) = &mut this.state {
+        if let AnswerState::Running(future) = &mut this.state {
             let _serving = Serving::by(reply.deadline());
             match catch_unwind(AssertUnwindSafe(|| future.as_mut().poll(context))) {
                 Ok(Poll::Pending) => return Poll::Pending,
-                Ok(Poll::Ready(outcome)) => this.state = State::Answered(outcome),
+                Ok(Poll::Ready(outcome)) => this.state = AnswerState::Answered(outcome),
                 Err(panic) => {
                     // The panic hook has reported it.
                     let message = panic_message(&*panic);
                     forget_panic(panic);
-                    this.state = State::Answered(Err(message));
+                    this.state = AnswerState::Answered(Err(message));
                 }
             }
         }
         if reply.poll_room(context).is_pending() {
             return Poll::Pending;
         }
-        if let (Some(reply), State::Answered(outcome)) = (this.reply.take(), std::mem::replace(&mut this.state, State::Done)) {
-            reply.settle(outcome);
+        if let (Some(reply), AnswerState::Answered(outcome)) = (this.reply.take(), std::mem::replace(&mut this.state, AnswerState::Done)) {
+            reply.complete(outcome);
         }
         Poll::Ready(())
     }

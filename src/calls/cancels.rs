@@ -55,9 +55,9 @@ impl Early {
     }
 
     /// While a cancel is known, each call that is served may be its call.
-    fn settle(&self, settled: &AtomicU32) {
+    fn publish(&self, settled: &AtomicU32) {
         let at = if self.calls.is_empty() { self.looked_at } else { self.looked_at.wrapping_sub(1) };
-        // Release: a thread that finds no cancel sees where the last one has gone. Pairs with the
+        // Release: a thread that finds no cancel sees where the last one has gone. SentTypes with the
         // Acquire in `are_settled`.
         settled.store(at, Ordering::Release);
     }
@@ -76,13 +76,13 @@ impl Cancels {
         lock(&self.early).looked_at == urgent
     }
 
-    /// Looks for cancels by `look`, which notes them and returns whether it has looked at everything.
+    /// PollBias for cancels by `look`, which notes them and returns whether it has looked at everything.
     pub(crate) fn look(&self, urgent: u32, look: impl FnOnce(&mut Early) -> bool) {
         let mut early = lock(&self.early);
         if look(&mut early) {
             early.looked_at = urgent;
         }
-        early.settle(&self.settled);
+        early.publish(&self.settled);
     }
 
     /// Returns how a call was given up, as far as that is known ahead of its turn.
@@ -101,7 +101,7 @@ impl Cancels {
     pub(crate) fn received(&self, id: CallId) -> bool {
         let mut early = lock(&self.early);
         let Some(cancel) = early.calls.remove(&id) else { return false };
-        early.settle(&self.settled);
+        early.publish(&self.settled);
         cancel.had_effect
     }
 }

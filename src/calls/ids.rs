@@ -2,4 +2,4 @@
 
 /// Names an event of a task.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub(crate) struct EmissionId(pub(crate) u64);
+pub(crate) struct PendingEmitId(pub(crate) u64);

@@ -64,7 +64,7 @@ pub(crate) enum Forgotten {
 pub(crate) enum Completion {
     /// Nothing: a thread was told, or nobody had asked.
     Done,
-    /// Wake this task, and say [so](Pending::woken).
+    /// Wake this task, and say [so](InFlight::woken).
     Wake(Waker),
     /// Run this.
     Run(Callback, Outcome),
@@ -84,7 +84,7 @@ impl std::fmt::Debug for Completion {
 }
 
 #[derive(Default)]
-enum State {
+enum SlotState {
     /// Nobody has asked for notice yet, and nothing has come.
     #[default]
     Quiet,
@@ -107,7 +107,7 @@ const MAX_SERIAL: u64 = u64::MAX >> SERIAL_SHIFT;
 struct Entry {
     /// The serial of the latest call, and the flags. At a billion calls a second the serials of one entry last for seventy years.
     status: AtomicU64,
-    state: Mutex<State>,
+    state: Mutex<SlotState>,
 }
 
 /// The status of an entry that belongs to the call with this serial. A serial from the wire may be anything: then it is one that no entry has.
@@ -133,7 +133,7 @@ const CHUNKS: usize = 17;
 pub(crate) const MAX_IN_FLIGHT: u32 = FIRST_CHUNK * ((1 << CHUNKS) - 1);
 
 /// The table.
-pub(crate) struct Pending {
+pub(crate) struct InFlight {
     /// Chunk k has FIRST_CHUNK << k entries. None is ever moved or freed before the table.
     chunks: [OnceLock<Box<[Entry]>>; CHUNKS],
     capacity: AtomicU32,
@@ -151,20 +151,20 @@ pub(crate) struct Claimer {
     cursor: u32,
 }
 
-impl std::fmt::Debug for Pending {
+impl std::fmt::Debug for InFlight {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Pending").field("capacity", &self.capacity).finish_non_exhaustive()
+        f.debug_struct("InFlight").field("capacity", &self.capacity).finish_non_exhaustive()
     }
 }
 
-impl Pending {
+impl InFlight {
     /// A table for at most `limit` calls at once; for one, if that is zero.
-    pub(crate) fn new(limit: u32) -> (Pending, Claimer) {
+    pub(crate) fn new(limit: u32) -> (InFlight, Claimer) {
         let limit = limit.clamp(1, MAX_IN_FLIGHT);
         let chunks = [const { OnceLock::new() }; CHUNKS];
-        let pending = Pending { chunks, capacity: AtomicU32::new(0), limit, hint: AtomicU32::new(0), tasks: AtomicUsize::new(0) };
-        pending.grow(0);
-        (pending, Claimer { cursor: 0 })
+        let in_flight = InFlight { chunks, capacity: AtomicU32::new(0), limit, hint: AtomicU32::new(0), tasks: AtomicUsize::new(0) };
+        in_flight.grow(0);
+        (in_flight, Claimer { cursor: 0 })
     }
 
     #[inline]
@@ -283,7 +283,7 @@ impl Pending {
         }
         let entry = self.entry(id.entry)?;
         let mut state = lock(&entry.state);
-        let State::Done(outcome) = std::mem::take(&mut *state) else { return None };
+        let SlotState::Done(outcome) = std::mem::take(&mut *state) else { return None };
         self.free(id, entry);
         Some(outcome)
     }
@@ -298,7 +298,7 @@ impl Pending {
             return Forgotten::Unknown;
         }
         // What is dropped may run user code, which must not find the lock held.
-        let dropped = self.replace(&mut state, State::Quiet);
+        let dropped = self.replace(&mut state, SlotState::Quiet);
         self.free(id, entry);
         drop(state);
         drop(dropped);
@@ -315,7 +315,7 @@ impl Pending {
             return Err(notify);
         }
         entry.status.fetch_or(NOTICED, Ordering::Relaxed);
-        let replaced = self.replace(&mut state, State::Waiting(notify));
+        let replaced = self.replace(&mut state, SlotState::Waiting(notify));
         drop(state);
         drop(replaced);
         Ok(())
@@ -331,20 +331,20 @@ impl Pending {
             return Completion::Unknown;
         }
         match std::mem::take(&mut *state) {
-            State::Waiting(Notify::Callback(callback)) => {
+            SlotState::Waiting(Notify::Callback(callback)) => {
                 self.free(id, entry);
                 Completion::Run(callback, outcome)
             }
             waiting => {
-                *state = State::Done(outcome);
+                *state = SlotState::Done(outcome);
                 // Release: pairs with the Acquire in `is_ready`. An exchange: see `release`.
                 if entry.status.compare_exchange(before, before | READY, Ordering::Release, Ordering::Relaxed).is_err() {
                     return Completion::Unknown;
                 }
                 drop(state);
                 match waiting {
-                    State::Waiting(Notify::Task(waker)) => Completion::Wake(waker),
-                    State::Waiting(Notify::Thread(parker)) => {
+                    SlotState::Waiting(Notify::Task(waker)) => Completion::Wake(waker),
+                    SlotState::Waiting(Notify::Thread(parker)) => {
                         parker.notify();
                         Completion::Done
                     }
@@ -355,9 +355,9 @@ impl Pending {
     }
 
     /// Changes who waits for a call, and keeps count.
-    fn replace(&self, state: &mut State, by: State) -> State {
-        let is_task = |state: &State| matches!(state, State::Waiting(Notify::Task(_)));
-        // Relaxed: who relies on it looks again after a fence; see `Seat::call_up`.
+    fn replace(&self, state: &mut SlotState, by: SlotState) -> SlotState {
+        let is_task = |state: &SlotState| matches!(state, SlotState::Waiting(Notify::Task(_)));
+        // Relaxed: who relies on it looks again after a fence; see `DriverSlot::call_up`.
         if is_task(&by) {
             self.tasks.fetch_add(1, Ordering::Relaxed);
         }
@@ -398,15 +398,15 @@ impl Pending {
             }
             let mut state = lock(&entry.state);
             let completion = match std::mem::take(&mut *state) {
-                State::Waiting(Notify::Callback(callback)) => {
+                SlotState::Waiting(Notify::Callback(callback)) => {
                     entry.status.fetch_and(!FLAGS, Ordering::Release);
                     Completion::Run(callback, outcome())
                 }
-                State::Waiting(Notify::Thread(parker)) => {
+                SlotState::Waiting(Notify::Thread(parker)) => {
                     parker.notify();
                     Completion::Done
                 }
-                State::Waiting(Notify::Task(waker)) => Completion::Wake(waker),
+                SlotState::Waiting(Notify::Task(waker)) => Completion::Wake(waker),
                 other => {
                     *state = other;
                     Completion::Done
@@ -424,57 +424,57 @@ mod tests {
 
     #[test]
     fn entries_are_found_whatever_the_index() {
-        let (pending, mut claimer) = Pending::new(MAX_IN_FLIGHT);
-        let ids: Vec<CallId> = (0..100_000).map(|_| pending.claim(&mut claimer).expect("room")).collect();
+        let (in_flight, mut claimer) = InFlight::new(MAX_IN_FLIGHT);
+        let ids: Vec<CallId> = (0..100_000).map(|_| in_flight.claim(&mut claimer).expect("room")).collect();
         let mut seen: Vec<u32> = ids.iter().map(|id| id.entry).collect();
         seen.sort_unstable();
         seen.dedup();
         assert_eq!(seen.len(), ids.len(), "no entry is handed out twice");
         for id in &ids {
-            assert!(matches!(pending.complete(*id, Outcome::NotFound), Completion::Done));
-            assert!(matches!(pending.complete(*id, Outcome::NotFound), Completion::Unknown), "a second answer is unknown");
-            assert!(matches!(pending.take(*id), Some(Outcome::NotFound)));
+            assert!(matches!(in_flight.complete(*id, Outcome::NotFound), Completion::Done));
+            assert!(matches!(in_flight.complete(*id, Outcome::NotFound), Completion::Unknown), "a second answer is unknown");
+            assert!(matches!(in_flight.take(*id), Some(Outcome::NotFound)));
         }
-        let capacity = pending.capacity.load(Ordering::Relaxed);
+        let capacity = in_flight.capacity.load(Ordering::Relaxed);
         for _ in 0..1_000_000 {
-            let id = pending.claim(&mut claimer).expect("room");
-            pending.release(id);
+            let id = in_flight.claim(&mut claimer).expect("room");
+            in_flight.release(id);
         }
-        assert_eq!(pending.capacity.load(Ordering::Relaxed), capacity, "a series of calls does not let the table grow");
+        assert_eq!(in_flight.capacity.load(Ordering::Relaxed), capacity, "a series of calls does not let the table grow");
     }
 
     #[test]
     fn a_forgotten_call_has_no_answer_and_its_entry_is_reused_under_a_new_serial() {
-        let (pending, mut claimer) = Pending::new(MAX_IN_FLIGHT);
-        let old = pending.claim(&mut claimer).expect("room");
-        pending.forget(old);
-        let new = pending.claim(&mut claimer).expect("room");
+        let (in_flight, mut claimer) = InFlight::new(MAX_IN_FLIGHT);
+        let old = in_flight.claim(&mut claimer).expect("room");
+        in_flight.forget(old);
+        let new = in_flight.claim(&mut claimer).expect("room");
         assert_eq!(new.entry, old.entry);
-        assert!(matches!(pending.complete(old, Outcome::NotFound), Completion::Unknown));
-        assert!(!pending.is_ready(new));
+        assert!(matches!(in_flight.complete(old, Outcome::NotFound), Completion::Unknown));
+        assert!(!in_flight.is_ready(new));
     }
 
     #[test]
     fn exactly_as_many_calls_as_may_be_are_in_flight() {
         for limit in [1, 2, 63, 64, 65, 191, 192, 193, 1000, 20_000] {
-            let (pending, mut claimer) = Pending::new(limit);
-            let ids: Vec<CallId> = (0..limit).map(|_| pending.claim(&mut claimer).expect("room")).collect();
+            let (in_flight, mut claimer) = InFlight::new(limit);
+            let ids: Vec<CallId> = (0..limit).map(|_| in_flight.claim(&mut claimer).expect("room")).collect();
             for id in ids.iter().step_by(1 + limit as usize / 9) {
-                let refused = pending.claim(&mut claimer).map_err(|error| *error);
+                let refused = in_flight.claim(&mut claimer).map_err(|error| *error);
                 assert!(matches!(refused, Err(Error::TooManyCalls { limit: told }) if told == limit as usize), "{refused:?}");
                 // Without the hint, which tells where it is.
-                assert_eq!(pending.forget(*id), Forgotten::Unanswered);
-                pending.hint.store(id.entry.wrapping_add(1) % limit, Ordering::Relaxed);
-                assert_eq!(pending.claim(&mut claimer).expect("room").entry, id.entry);
+                assert_eq!(in_flight.forget(*id), Forgotten::Unanswered);
+                in_flight.hint.store(id.entry.wrapping_add(1) % limit, Ordering::Relaxed);
+                assert_eq!(in_flight.claim(&mut claimer).expect("room").entry, id.entry);
             }
         }
-        let (pending, mut claimer) = Pending::new(0);
-        assert!(pending.claim(&mut claimer).is_ok() && pending.claim(&mut claimer).is_err());
+        let (in_flight, mut claimer) = InFlight::new(0);
+        assert!(in_flight.claim(&mut claimer).is_ok() && in_flight.claim(&mut claimer).is_err());
     }
 
     #[test]
     fn answers_to_calls_that_were_never_made_are_unknown() {
-        let (pending, _) = Pending::new(MAX_IN_FLIGHT);
+        let (in_flight, _) = InFlight::new(MAX_IN_FLIGHT);
         for id in [
             CallId { entry: 0, serial: 0 },
             CallId { entry: 63, serial: 0 },
@@ -483,7 +483,7 @@ mod tests {
             CallId { entry: 0, serial: MAX_SERIAL + 1 },
             CallId { entry: 0, serial: u64::MAX },
         ] {
-            assert!(matches!(pending.complete(id, Outcome::NotFound), Completion::Unknown), "{id:?}");
+            assert!(matches!(in_flight.complete(id, Outcome::NotFound), Completion::Unknown), "{id:?}");
         }
     }
 }

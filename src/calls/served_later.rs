@@ -12,7 +12,7 @@ use crate::sync::lock;
 use crate::wire::header::CallId;
 
 #[derive(Debug, Default)]
-pub(crate) struct Deferred {
+pub(crate) struct ServedLater {
     /// Who is to be told if the caller gives up.
     calls: Mutex<BTreeMap<CallId, Option<Waker>>>,
     pub(crate) counters: CancelCounters,
@@ -26,15 +26,15 @@ pub(crate) struct CancelCounters {
     pub(crate) ignored: AtomicU64,
 }
 
-impl Deferred {
-    pub(crate) fn open(&self, id: CallId) {
+impl ServedLater {
+    pub(crate) fn insert(&self, id: CallId) {
         // A waker in its place would be that of a call with the same number, which no honest end makes. It is dropped under no lock.
         let replaced = lock(&self.calls).insert(id, None);
         drop(replaced);
     }
 
     /// The call is about to be answered. Returns whether its caller waits for that.
-    pub(crate) fn close(&self, id: CallId) -> bool {
+    pub(crate) fn remove(&self, id: CallId) -> bool {
         let closed = lock(&self.calls).remove(&id);
         closed.is_some()
     }

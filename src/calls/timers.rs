@@ -5,7 +5,7 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use crate::calls::ids::EmissionId;
+use crate::calls::ids::PendingEmitId;
 use crate::sync::lock;
 use crate::wire::header::CallId;
 
@@ -15,7 +15,7 @@ pub(crate) enum Due {
     /// A call of this end.
     Call(CallId),
     /// An event of this end that is kept. Taken back when it is sent, or not wanted any more.
-    Event(EmissionId),
+    Event(PendingEmitId),
     /// A call of the other end, that a task answers. Taken back when it is answered.
     #[cfg(feature = "tokio")]
     Served(CallId),

@@ -1,12 +1,12 @@
-//! Who is the resident of an end: the background dispatcher, or a thread in `run`, which takes precedence.
+//! Who is the driver of an end: the background dispatcher, or a thread in `run`, which takes precedence.
 
 use crate::sync::{AtomicU32, Condvar, Mutex, Ordering, fence, lock};
 
 /// Who has the seat.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub(crate) enum Holder {
+pub(crate) enum Occupant {
     #[default]
-    Nobody,
+    None,
     /// A thread in `run`.
     Run,
     /// The background dispatcher.
@@ -16,8 +16,8 @@ pub(crate) enum Holder {
 }
 
 #[derive(Debug, Default)]
-pub(crate) struct Seat {
-    holder: Mutex<Holder>,
+pub(crate) struct DriverSlot {
+    holder: Mutex<Occupant>,
     freed: Condvar,
     /// Threads in `run` that wait for the seat.
     wanted: AtomicU32,
@@ -25,10 +25,10 @@ pub(crate) struct Seat {
     standing_by: AtomicU32,
 }
 
-impl Seat {
+impl DriverSlot {
     /// Whether the background dispatcher should give the seat up.
     pub(crate) fn is_wanted(&self) -> bool {
-        // Relaxed: ordered by the fences of `Lead::doze` and `Lead::wake_resident`.
+        // Relaxed: ordered by the fences of `Lead::park` and `Lead::wake_driver`.
         self.wanted.load(Ordering::Relaxed) > 0
     }
 
@@ -36,30 +36,30 @@ impl Seat {
     pub(crate) fn claim(&self, over: impl Fn() -> bool, evict: impl Fn()) -> bool {
         self.wanted.fetch_add(1, Ordering::Relaxed);
         let mut holder = lock(&self.holder);
-        while *holder != Holder::Nobody && !over() {
+        while *holder != Occupant::None && !over() {
             drop(holder);
             evict();
             holder = lock(&self.holder);
-            if *holder != Holder::Nobody && !over() {
+            if *holder != Occupant::None && !over() {
                 holder = self.freed.wait(holder).unwrap_or_else(|p| p.into_inner());
             }
         }
         self.wanted.fetch_sub(1, Ordering::Relaxed);
-        let claimed = *holder == Holder::Nobody;
+        let claimed = *holder == Occupant::None;
         if claimed {
-            *holder = Holder::Run;
+            *holder = Occupant::Run;
         }
         claimed
     }
 
     /// Takes the seat for a thread of the library once no thread in `run` wants it, nor anybody else for whom this one is to `stand_by`. Returns false
     /// if it is over.
-    pub(crate) fn claim_in_background(&self, who: Holder, over: impl Fn() -> bool, stand_by: impl Fn() -> bool) -> bool {
+    pub(crate) fn claim_in_background(&self, who: Occupant, over: impl Fn() -> bool, stand_by: impl Fn() -> bool) -> bool {
         let mut holder = lock(&self.holder);
         // Relaxed: ordered by the fence, which pairs with the one in `call_up`.
         self.standing_by.fetch_add(1, Ordering::Relaxed);
         fence(Ordering::SeqCst);
-        while (*holder != Holder::Nobody || self.is_wanted() || stand_by()) && !over() {
+        while (*holder != Occupant::None || self.is_wanted() || stand_by()) && !over() {
             holder = self.freed.wait(holder).unwrap_or_else(|p| p.into_inner());
         }
         self.standing_by.fetch_sub(1, Ordering::Relaxed);
@@ -76,7 +76,7 @@ impl Seat {
         fence(Ordering::SeqCst);
         if self.standing_by.load(Ordering::Relaxed) > 0 {
             // While somebody has the seat, those who stand by look when it is released.
-            let is_free = *lock(&self.holder) == Holder::Nobody;
+            let is_free = *lock(&self.holder) == Occupant::None;
             if is_free {
                 self.freed.notify_all();
             }
@@ -86,18 +86,18 @@ impl Seat {
     /// Waits until the background dispatcher, which has been told, has left the seat.
     pub(crate) fn wait_for_background(&self) {
         let mut holder = lock(&self.holder);
-        while *holder == Holder::Background {
+        while *holder == Occupant::Background {
             holder = self.freed.wait(holder).unwrap_or_else(|p| p.into_inner());
         }
     }
 
     pub(crate) fn release(&self) {
-        *lock(&self.holder) = Holder::Nobody;
+        *lock(&self.holder) = Occupant::None;
         self.freed.notify_all();
     }
 
     /// Lets everybody who waits look whether the end is over.
-    pub(crate) fn stir(&self) {
+    pub(crate) fn notify_all(&self) {
         drop(lock(&self.holder));
         self.freed.notify_all();
     }

@@ -1,26 +1,26 @@
 //! The lead: the right of one thread of an end to receive and dispatch, and how it is handed on.
 //!
 //! Whoever waits for something (an answer, the end of the pair) takes the lead if it is free and does the work for all; the others queue.
-//! One thread, the *resident*, looks after the ring when nobody else does: it *dozes* in the kernel on the ring's bell, and while it
+//! One thread, the *driver*, looks after the ring when nobody else does: it *dozes* in the kernel on the ring's bell, and while it
 //! dozes the lead can be taken over and given back without waking it, by two writes to the bell and no system call.
 //!
 //! ```text
 //!            enter                    enter
-//!   FREE ────────────► HELD   DOZING ────────► TAKEN
+//!   FREE ────────────► HELD   PARKED ────────► TAKEN
 //!     ▲                 │ ▲      ▲ │             │ │
-//!     └──── leave ──────┘ │      │ └ woken ► HELD│ └─ the resident wakes: it queues ─► HELD
-//!                         └ doze ┘               └──── leave: bell re-armed, look at the ring ─► DOZING
+//!     └──── leave ──────┘ │      │ └ woken ► HELD│ └─ the driver wakes: it queues ─► HELD
+//!                         └ park ┘               └──── leave: bell re-armed, look at the ring ─► PARKED
 //! ```
 //!
 //! # Why no hand-over is lost
 //!
-//! Holder and "somebody queues" are one word, changed by read-modify-write operations only. A thread that queues sets the mark and
+//! Occupant and "somebody queues" are one word, changed by read-modify-write operations only. A thread that queues sets the mark and
 //! looks at the holder afterwards: if it sees the lead held, then the holder's leaving comes later in the order of that word, sees the mark and
 //! *nominates* the first in the queue: takes it out and wakes it. A thread that was nominated always tries to enter, even if it has no
 //! more use for the lead, so that its leaving nominates the next. If somebody barged in before it, then that one will leave later and
 //! find whoever queues by then.
 //!
-//! A message that arrives while the lead changes hands: the one who leaves a dozing resident behind arms the bell *before* it gives up
+//! A message that arrives while the lead changes hands: the one who leaves a dozing driver behind arms the bell *before* it gives up
 //! the lead, then looks whether anything has come; see [`Lead::leave`]. `src/models/lead.rs` checks all this with loom.
 
 use std::collections::VecDeque;
@@ -36,13 +36,13 @@ const HOLDER: u32 = 3;
 /// Nobody leads.
 const FREE: u32 = 0;
 
-/// A thread leads, and no resident dozes.
+/// A thread leads, and no driver dozes.
 const HELD: u32 = 1;
 
-/// The resident dozes; the lead may be taken over.
-const DOZING: u32 = 2;
+/// The driver dozes; the lead may be taken over.
+const PARKED: u32 = 2;
 
-/// A thread leads while the resident dozes.
+/// A thread leads while the driver dozes.
 const TAKEN: u32 = 3;
 
 /// Somebody queues for the lead.
@@ -54,7 +54,7 @@ const LOOKS: u32 = 1 << 14;
 
 /// How waiting for a turn ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Turn {
+pub(crate) enum LeadWait {
     /// The lead is ours; leave it afterwards.
     Lead,
     /// What was waited for has happened.
@@ -68,7 +68,7 @@ pub(crate) struct Lead {
     state: AtomicU32,
     /// Who leads, as [`thread_token`]; zero for nobody.
     leader: AtomicUsize,
-    /// Whether the resident is, or is about to be, asleep in the kernel.
+    /// Whether the driver is, or is about to be, asleep in the kernel.
     asleep: AtomicU32,
     queue: Mutex<VecDeque<Arc<Parker>>>,
     spin: Spin,
@@ -101,7 +101,7 @@ impl Lead {
         self.leader.load(Ordering::Relaxed)
     }
 
-    /// Takes the lead if nobody has it, or if only a dozing resident has.
+    /// Takes the lead if nobody has it, or if only a dozing driver has.
     #[inline]
     pub(crate) fn try_enter(&self, watch: &Watch) -> bool {
         // Relaxed: a guess, verified by the exchange below.
@@ -109,16 +109,16 @@ impl Lead {
         loop {
             let taken = match state & HOLDER {
                 FREE => state & !HOLDER | HELD,
-                DOZING => state & !HOLDER | TAKEN,
+                PARKED => state & !HOLDER | TAKEN,
                 _ => return false,
             };
-            // Acquire: what the last leader did; pairs with the Release in `leave` and `doze`.
+            // Acquire: what the last leader did; pairs with the Release in `leave` and `park`.
             match self.state.compare_exchange_weak(state, taken, Ordering::Acquire, Ordering::Relaxed) {
                 Ok(_) => break,
                 Err(now) => state = now,
             }
         }
-        if state & HOLDER == DOZING {
+        if state & HOLDER == PARKED {
             // From here on this thread watches the ring: the other side need not wake anybody.
             watch.disarm();
         }
@@ -140,15 +140,15 @@ impl Lead {
 
     #[inline(never)] // what it needs is not to be set up on the short way
     fn leave_slowly(&self, watch: &Watch, anything: impl Fn() -> bool) {
-        // Relaxed: only the resident changes TAKEN, and the exchange below notices.
+        // Relaxed: only the driver changes TAKEN, and the exchange below notices.
         let mut state = self.state.load(Ordering::Relaxed);
         if state & HOLDER == TAKEN {
-            // The resident's mark goes up before the lead is given up: from here on the other side wakes the resident.
+            // The driver's mark goes up before the lead is given up: from here on the other side wakes the driver.
             watch.arm(Sleeper::Driver);
         }
         loop {
             let left = match state & HOLDER {
-                TAKEN => state & !HOLDER | DOZING,
+                TAKEN => state & !HOLDER | PARKED,
                 _ => state & !HOLDER | FREE,
             };
             // Release: pairs with the Acquire in `try_enter`.
@@ -162,60 +162,60 @@ impl Lead {
         }
         // What arrived before the mark went up rang for nobody. A nominated thread would have found it by itself.
         if state & HOLDER == TAKEN && anything() {
-            self.wake_resident(watch);
+            self.wake_driver(watch);
         }
     }
 
-    /// Hands the lead from the resident, which holds it, to whoever comes, while the resident sleeps on the bell.
+    /// Hands the lead from the driver, which holds it, to whoever comes, while the driver sleeps on the bell.
     ///
-    /// Arm the bell and look at the ring first. Returns when the resident has the lead again: woken by the other side, by
-    /// [`wake_resident`](Self::wake_resident), because `deadline` passed, or because `disturbed` said that it must not sleep.
+    /// Arm the bell and look at the ring first. Returns when the driver has the lead again: woken by the other side, by
+    /// [`wake_driver`](Self::wake_driver), because `deadline` passed, or because `interrupted` said that it must not sleep.
     ///
     /// # Errors
     ///
     /// What the futex call says; the lead is held in that case too.
-    pub(crate) fn doze(
+    pub(crate) fn park(
         &self,
         watch: &Watch,
         deadline: Option<Instant>,
         parker: &Arc<Parker>,
-        disturbed: impl Fn() -> bool,
+        interrupted: impl Fn() -> bool,
     ) -> std::io::Result<()> {
-        // Whoever disturbs changes what `disturbed` looks at and then looks at `asleep`: one of the two sees the other. The fence pairs
-        // with the one in `wake_resident`.
+        // Whoever disturbs changes what `interrupted` looks at and then looks at `asleep`: one of the two sees the other. The fence pairs
+        // with the one in `wake_driver`.
         self.asleep.store(1, Ordering::Relaxed);
         fence(Ordering::SeqCst);
         self.leader.store(0, Ordering::Relaxed);
-        // HELD to DOZING, keeping the queue's mark. Release: pairs with the Acquire in `try_enter`.
-        let before = self.state.fetch_add(DOZING - HELD, Ordering::Release);
+        // HELD to PARKED, keeping the queue's mark. Release: pairs with the Acquire in `try_enter`.
+        let before = self.state.fetch_add(PARKED - HELD, Ordering::Release);
         debug_assert_eq!(before & HOLDER, HELD);
         if before & QUEUE != 0 {
             self.nominate();
         }
-        let slept = if disturbed() { Ok(true) } else { watch.sleep(Sleeper::Driver, deadline) };
-        // Relaxed: `wake_resident` may see it late, and wakes in vain.
+        let slept = if interrupted() { Ok(true) } else { watch.sleep(Sleeper::Driver, deadline) };
+        // Relaxed: `wake_driver` may see it late, and wakes in vain.
         self.asleep.store(0, Ordering::Relaxed);
         // Relaxed: a guess, verified by the exchange below.
         let mut state = self.state.load(Ordering::Relaxed);
         loop {
-            // Taken by a guest: it will find us in the queue, and no dozing resident, when it leaves.
-            debug_assert!(matches!(state & HOLDER, DOZING | TAKEN));
+            // Taken by a guest: it will find us in the queue, and no dozing driver, when it leaves.
+            debug_assert!(matches!(state & HOLDER, PARKED | TAKEN));
             match self.state.compare_exchange_weak(state, state & !HOLDER | HELD, Ordering::Acquire, Ordering::Relaxed) {
                 Ok(_) => break,
                 Err(now) => state = now,
             }
         }
-        if state & HOLDER == DOZING {
+        if state & HOLDER == PARKED {
             self.leader.store(thread_token(), Ordering::Relaxed);
         } else {
-            while self.wait_turn(watch, parker, None, || false) != Turn::Lead {}
+            while self.wait_turn(watch, parker, None, || false) != LeadWait::Lead {}
         }
         slept.map(|_| ())
     }
 
-    /// Wakes the resident if it sleeps. Also against a hostile other side that rewrites the bell: see the loop.
-    pub(crate) fn wake_resident(&self, watch: &Watch) {
-        // Pairs with the fence in `doze`: the caller has changed what makes the resident stay awake.
+    /// Wakes the driver if it sleeps. Also against a hostile other side that rewrites the bell: see the loop.
+    pub(crate) fn wake_driver(&self, watch: &Watch) {
+        // SentTypes with the fence in `park`: the caller has changed what makes the driver stay awake.
         fence(Ordering::SeqCst);
         // It is asleep until it says otherwise. If the kernel finds nobody, it is on its way there or back: try again until either shows.
         while self.asleep.load(Ordering::Relaxed) != 0 {
@@ -234,7 +234,7 @@ impl Lead {
     }
 
     /// Waits until the lead is ours or `done` says that it is not needed any more. Whoever makes `done` true notifies `parker`.
-    pub(crate) fn wait_turn(&self, watch: &Watch, parker: &Arc<Parker>, deadline: Option<Instant>, done: impl FnMut() -> bool) -> Turn {
+    pub(crate) fn wait_turn(&self, watch: &Watch, parker: &Arc<Parker>, deadline: Option<Instant>, done: impl FnMut() -> bool) -> LeadWait {
         self.wait_turn_unless(watch, parker, deadline, done, || false)
     }
 
@@ -247,20 +247,20 @@ impl Lead {
         deadline: Option<Instant>,
         mut done: impl FnMut() -> bool,
         mut awake: impl FnMut() -> bool,
-    ) -> Turn {
+    ) -> LeadWait {
         loop {
             if done() {
-                return Turn::Done;
+                return LeadWait::Done;
             }
             if self.try_enter(watch) {
-                return Turn::Lead;
+                return LeadWait::Lead;
             }
             {
                 let mut queue = lock(&self.queue);
                 queue.push_back(parker.clone());
                 // Under the lock, so that mark and queue agree. AcqRel: pairs with the Release in `leave`.
                 let state = self.state.fetch_or(QUEUE, Ordering::AcqRel);
-                if matches!(state & HOLDER, FREE | DOZING) {
+                if matches!(state & HOLDER, FREE | PARKED) {
                     // It was left in between, and nobody saw us.
                     self.remove(&mut queue, parker);
                     continue;
@@ -270,10 +270,10 @@ impl Lead {
             let notified = done() || self.wait_for_notice(parker, deadline, &mut awake);
             let nominated = !self.remove(&mut lock(&self.queue), parker);
             if nominated && self.try_enter(watch) {
-                return Turn::Lead;
+                return LeadWait::Lead;
             }
             if !notified {
-                return if done() { Turn::Done } else { Turn::TimedOut };
+                return if done() { LeadWait::Done } else { LeadWait::TimedOut };
             }
         }
     }
@@ -299,7 +299,7 @@ impl Lead {
     }
 
     /// Wakes all that queue, so that they look at what they wait for.
-    pub(crate) fn stir(&self) {
+    pub(crate) fn notify_all(&self) {
         for parker in lock(&self.queue).iter() {
             parker.notify();
         }

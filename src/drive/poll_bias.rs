@@ -2,7 +2,7 @@
 
 use std::sync::atomic::{AtomicU32, Ordering};
 
-/// Looks in vain, in a row, after which most polls leave the look to others.
+/// PollBias in vain, in a row, after which most polls leave the look to others.
 const ENOUGH: u32 = 3;
 
 /// Of so many polls one looks nevertheless: things may have changed.
@@ -10,12 +10,12 @@ const NOW_AND_THEN: u32 = 16;
 
 /// Whether it pays that a task looks for its answer itself: learned from how that went.
 #[derive(Debug, Default)]
-pub(crate) struct Looks {
+pub(crate) struct PollBias {
     /// In vain, or not even tried, since the last call that was answered quickly. Relaxed: a hint.
     vain: AtomicU32,
 }
 
-impl Looks {
+impl PollBias {
     pub(crate) fn is_worth_it(&self) -> bool {
         let vain = self.vain.load(Ordering::Relaxed);
         if vain < ENOUGH {

@@ -13,12 +13,12 @@ use crate::sync::lock;
 /// What the handles of a descriptor share with the thread that raises it.
 pub(crate) struct ReadySignal {
     descriptor: Descriptor<EventFd>,
-    state: Mutex<State>,
+    state: Mutex<Handles>,
     /// `is_raised` has become false, or the last handle was dropped.
     lowered: Condvar,
 }
 
-struct State {
+struct Handles {
     /// The descriptor is readable.
     is_raised: bool,
     handles: usize,
@@ -88,7 +88,7 @@ impl ReadySlot {
 impl ReadySignal {
     /// A signal that is not raised, with one handle.
     pub(crate) fn new(descriptor: Descriptor<EventFd>) -> Arc<ReadySignal> {
-        let state = Mutex::new(State { is_raised: false, handles: 1 });
+        let state = Mutex::new(Handles { is_raised: false, handles: 1 });
         Arc::new(ReadySignal { descriptor, state, lowered: Condvar::new() })
     }
 

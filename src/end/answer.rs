@@ -13,7 +13,7 @@ use crate::send::send_queue::Quota;
 use crate::text::clip;
 use crate::types::looked_at::Kinds;
 use crate::wire::deserializer::DecodeError;
-use crate::wire::header::{CallId, Failure, Head};
+use crate::wire::header::{CallId, Failure, Header};
 use crate::wire::message::Message;
 
 impl End {
@@ -28,9 +28,9 @@ impl End {
         when_full: impl Fn() -> WhenFull,
     ) -> Result<()> {
         let kinds = if asks { Kinds::of_result(result) } else { None };
-        let head = if let Some(kinds) = &kinds { Head::DescribedAnswer(id, kinds) } else { Head::Answer(id) };
+        let header = if let Some(kinds) = &kinds { Header::DescribedAnswer(id, kinds) } else { Header::Answer(id) };
         let mut message = Message::new();
-        let sent = message.deliver(head, result, self.terms.max_message, method, |message| self.send(message, when_full())).flatten();
+        let sent = message.deliver(header, result, self.settings.max_message, method, |message| self.send(message, when_full())).flatten();
         match sent {
             Ok(()) => Ok(()),
             Err(error) => self.answer_failed(id, method, *error, when_full()),
@@ -50,12 +50,12 @@ impl End {
     pub(crate) fn refuse(self: &Arc<Self>, id: CallId, method: &str, failure: Failure<'_>, when_full: WhenFull) -> Result<()> {
         // A message may be as long as its caller pleases; the bound holds for this answer, too.
         let failure = match failure {
-            Failure::Remote(message) => Failure::Remote(clip(message, self.terms.max_message.saturating_sub(64).min(64 * 1024))),
-            Failure::Mistyped(types) => Failure::Mistyped(clip(types, self.terms.max_message.saturating_sub(64))),
+            Failure::Remote(message) => Failure::Remote(clip(message, self.settings.max_message.saturating_sub(64).min(64 * 1024))),
+            Failure::Mistyped(types) => Failure::Mistyped(clip(types, self.settings.max_message.saturating_sub(64))),
             other => other,
         };
         let mut message = Message::new();
-        message.encode(Head::Failure(id, failure), &(), usize::MAX, method)?;
+        message.encode(Header::Failure(id, failure), &(), usize::MAX, method)?;
         Ok(self.send(&mut message, when_full)?)
     }
 
@@ -72,14 +72,14 @@ impl End {
 
     /// Answers a call from within its handler.
     #[inline]
-    pub(crate) fn settle<R: Serialize>(self: &Arc<Self>, call: &Incoming<'_>, outcome: std::result::Result<R, String>) {
+    pub(crate) fn answer_with<R: Serialize>(self: &Arc<Self>, call: &Incoming<'_>, outcome: std::result::Result<R, String>) {
         // If this fails: Encode and TooLarge were reported to the caller; everything else means that there is no caller any more.
         match outcome {
             Ok(result) => {
                 let _ = self.answer(call.id, call.method, call.asks, &result, || self.answers_when_full());
                 if needs_drop::<R>() {
                     // The call is answered: a panic from here on must not answer it again.
-                    self.contain(|| drop(result));
+                    self.catch_user_panic(|| drop(result));
                 }
             }
             Err(message) => drop(self.refuse(call.id, call.method, Failure::Remote(&message), self.answers_when_full())),

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use crate::end::End;
 use crate::recv::handlers::Incoming;
-use crate::wire::header::Head;
+use crate::wire::header::Header;
 use crate::wire::message::Message;
 
 impl End {
@@ -14,14 +14,14 @@ impl End {
         let (id, method) = (call.id, call.method);
         let when_full = self.answers_when_full();
         let send = |message: &mut Message<'_>| self.send(message, when_full);
-        let sent = Message::new().deliver_bytes(Head::Answer(id), result.as_ref(), self.terms.max_message, send).flatten();
+        let sent = Message::new().deliver_bytes(Header::Answer(id), result.as_ref(), self.settings.max_message, send).flatten();
         if let Err(error) = sent {
             // If it was too large, its caller is told; everything else means that there is no caller any more.
             let _ = self.answer_failed(id, method, *error, when_full);
         }
         if needs_drop::<R>() {
             // The call is answered: a panic from here on must not answer it again.
-            self.contain(|| drop(result));
+            self.catch_user_panic(|| drop(result));
         }
     }
 }

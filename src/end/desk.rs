@@ -37,17 +37,17 @@ pub(crate) enum Received {
     Nothing,
     /// No message, but a part of one, or the state of the end has changed, or another thread needs
     /// something of this one.
-    Disturbed,
+    Interrupted,
     /// Nothing was taken: too many answers wait for the peer to read them.
-    Crowded,
+    AboveWatermark,
     /// A message was handled.
     Dispatched,
     /// A message of the library itself was handled: it is about types.
     Noted,
     /// The answer to the awaited call is in the buffer of the desk, at these bytes.
     Answer(Range<usize>),
-    /// The awaited call failed.
-    Failure(Outcome),
+    /// The awaited call failed. Boxed: this type is returned for each message, and this is seldom.
+    Failure(Box<Outcome>),
 }
 
 /// Whether to spin for a message, and what else ends the spin.

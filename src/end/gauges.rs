@@ -8,7 +8,7 @@ use crate::send::gauges::{Gauge, Offered};
 use crate::send::outbox::WhenFull;
 use crate::send::send_queue::Quota;
 use crate::stats::Counters;
-use crate::wire::header::Head;
+use crate::wire::header::Header;
 use crate::wire::message::Message;
 
 impl End {
@@ -27,7 +27,7 @@ impl End {
                 Offered::NeedsDispatcher => {
                     // Else no thread receives the receipt, if no thread of the program waits in this
                     // end and this value is the last one.
-                    self.need_background()?;
+                    self.ensure_driver()?;
                     has_dispatcher = true;
                 }
                 Offered::Send => {
@@ -51,13 +51,13 @@ impl End {
     /// Receives the receipt for a value of a gauge.
     #[cold]
     pub(crate) fn take_receipt(self: &Arc<Self>, number: u32) -> Step<()> {
-        let Some(gauge) = self.gauges.by_number(number) else { return Err(self.nonsense().into()) };
+        let Some(gauge) = self.gauges.by_number(number) else { return Err(self.protocol_violation().into()) };
         match gauge.receipt() {
             Ok(held) => {
                 self.send_held(&gauge, held);
                 Ok(())
             }
-            Err(_) => Err(self.nonsense().into()),
+            Err(_) => Err(self.protocol_violation().into()),
         }
     }
 
@@ -65,7 +65,7 @@ impl End {
     #[cold]
     pub(crate) fn send_receipt(self: &Arc<Self>, number: u32) -> Step<()> {
         let mut message = Message::new();
-        message.encode(Head::Receipt(number), &(), usize::MAX, "")?;
+        message.encode(Header::Receipt(number), &(), usize::MAX, "")?;
         let sent = self.send(&mut message, WhenFull::Queue(Quota::Answers));
         debug_assert!(sent.is_ok() || self.check_open().is_err(), "a receipt fails only if the pair is over: {sent:?}");
         Ok(())

@@ -11,11 +11,11 @@ use crate::panicked::{DROPPED, panic_message};
 use crate::recv::handlers::{Incoming, Listener, Snapshot};
 use crate::recv::registry::Table;
 use crate::stats::Counters;
-use crate::sync::user_panic::{contain, forget_panic};
+use crate::sync::user_panic::{catch_user_panic, forget_panic};
 use crate::time::deadline::Serving;
 use crate::types::beside::Beside;
-use crate::types::introduced::Introduced;
 use crate::types::payload::Payload;
+use crate::types::peer_types::PeerType;
 use crate::wire::deserializer::DecodeError;
 use crate::wire::header::{CallId, Failure, Subject};
 use crate::wire::mismatch::Mismatch;
@@ -27,9 +27,9 @@ impl End {
     #[inline]
     fn said<'a>(&'a self, subject: Subject<'a>) -> Step<Said<'a>> {
         match subject {
-            Subject::Known(number) => match self.introductions.get(number.number()) {
-                Some(introduced) => Ok(Said::Introduced(number.number(), introduced)),
-                None => Err(self.nonsense().into()),
+            Subject::Known(number) => match self.peer_types.get(number.number()) {
+                Some(peer_type) => Ok(Said::PeerType(number.number(), peer_type)),
+                None => Err(self.protocol_violation().into()),
             },
             Subject::Named(name) => Ok(Said::Name(name)),
             Subject::Described { name, kinds, .. } => Ok(Said::Kinds(name, kinds)),
@@ -47,7 +47,7 @@ impl End {
         let (table, handlers) = handlers.of(&self.registry);
         let Some((listener, is_beside)) = said.handler(table, &handlers.events, |listener| listener.id) else {
             drop(transit);
-            std::str::from_utf8(said.name()).map_err(|_| self.nonsense())?;
+            std::str::from_utf8(said.name()).map_err(|_| self.protocol_violation())?;
             self.count_unheard();
             return Ok(());
         };
@@ -115,7 +115,7 @@ impl End {
         match said {
             Said::Name(_) => {}
             Said::Kinds(name, kinds) => self.refuse_unnumbered(name, kinds, handler, mismatch),
-            Said::Introduced(number, introduced) => self.refuse_event(number, introduced, handler, mismatch),
+            Said::PeerType(number, peer_type) => self.refuse_event(number, peer_type, handler, mismatch),
         }
     }
 
@@ -132,7 +132,7 @@ impl End {
         let said = self.said(subject)?;
         let (table, handlers) = handlers.of(&self.registry);
         let Some((server, is_beside)) = said.handler(table, &handlers.methods, |server| server.id) else {
-            let method = std::str::from_utf8(said.name()).map_err(|_| self.nonsense())?;
+            let method = std::str::from_utf8(said.name()).map_err(|_| self.protocol_violation())?;
             self.fail(id, method, Failure::NotFound);
             return Ok(());
         };
@@ -180,8 +180,8 @@ impl End {
     }
 
     /// Runs code of the user's; its panic stays in it.
-    pub(crate) fn contain(&self, code: impl FnOnce()) {
-        if contain(code) {
+    pub(crate) fn catch_user_panic(&self, code: impl FnOnce()) {
+        if catch_user_panic(code) {
             Counters::add(&self.counters.event_panics);
         }
     }
@@ -195,22 +195,22 @@ enum Said<'a> {
     /// Its kinds.
     Kinds(&'a [u8], &'a [u8]),
     /// What was introduced with this number.
-    Introduced(u32, &'a Introduced),
+    PeerType(u32, &'a PeerType),
 }
 
 impl<'a> Said<'a> {
     fn name(self) -> &'a [u8] {
         match self {
             Said::Name(name) | Said::Kinds(name, _) => name,
-            Said::Introduced(_, introduced) => introduced.name.as_bytes(),
+            Said::PeerType(_, peer_type) => peer_type.name.as_bytes(),
         }
     }
 
-    /// Looks up the handler, and whether it is to read the value beside kinds.
+    /// PollBias up the handler, and whether it is to read the value beside kinds.
     #[inline]
     fn handler<T>(self, table: u64, handlers: &Table<T>, id: impl Fn(&T) -> u64) -> Option<(&T, bool)> {
-        if let Said::Introduced(_, introduced) = self
-            && let Some(place) = introduced.place(table)
+        if let Said::PeerType(_, peer_type) = self
+            && let Some(place) = peer_type.place(table)
         {
             return Some((handlers.at(place)?, false));
         }
@@ -223,7 +223,7 @@ impl<'a> Said<'a> {
         let is_beside = match self {
             Said::Name(_) => false,
             Said::Kinds(..) => true,
-            Said::Introduced(_, introduced) => !introduced.fits(id(handler), table, place),
+            Said::PeerType(_, peer_type) => !peer_type.fits(id(handler), table, place),
         };
         Some((handler, is_beside))
     }
@@ -231,7 +231,7 @@ impl<'a> Said<'a> {
     /// Whether the handler is known not to take such a value.
     #[cold]
     fn is_refused_by(self, handler: u64) -> bool {
-        matches!(self, Said::Introduced(_, introduced) if introduced.is_refused_by(handler))
+        matches!(self, Said::PeerType(_, peer_type) if peer_type.is_refused_by(handler))
     }
 
     /// What the value is read beside.
@@ -240,17 +240,17 @@ impl<'a> Said<'a> {
         match self {
             Said::Name(_) => None,
             Said::Kinds(_, kinds) => Some(Beside::new(kinds)),
-            Said::Introduced(_, introduced) => Some(introduced.beside()),
+            Said::PeerType(_, peer_type) => Some(peer_type.beside()),
         }
     }
 
     /// A handler has read the value. If the value had all that its kinds tell of, later ones need no look.
     #[cold]
     fn fits(self, beside: Option<Beside<'_>>, handler: u64) {
-        if let (Some(beside), Said::Introduced(_, introduced)) = (beside, self)
+        if let (Some(beside), Said::PeerType(_, peer_type)) = (beside, self)
             && !beside.is_partial()
         {
-            introduced.set_fits(handler);
+            peer_type.set_fits(handler);
         }
     }
 }

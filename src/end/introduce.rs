@@ -11,12 +11,12 @@ use crate::limits::MAX_INTRODUCED_NAME;
 use crate::send::outbox::WhenFull;
 use crate::send::send_queue::Quota;
 use crate::settings::TypeCheck;
-use crate::types::introduced::Introduced;
 use crate::types::looked_at::{Kinds, Unnumbered};
 use crate::types::mismatch::unnumbered;
-use crate::types::pairs::{Known, Pair, PairId, TypeOf, Types};
+use crate::types::peer_types::PeerType;
+use crate::types::sent_types::{Known, SentType, SentTypeId, TypeOf, Types};
 use crate::types::show::show_at;
-use crate::wire::header::{Head, Number, Refused, Subject};
+use crate::wire::header::{Header, Number, Refused, Subject};
 use crate::wire::message::Message;
 use crate::wire::mismatch::{Mismatch, Place};
 
@@ -53,7 +53,7 @@ impl End {
             self.look_ahead();
         }
         let types = TypeOf::<T>::number();
-        let number = match self.pairs.number(name, types) {
+        let number = match self.sent_types.number(name, types) {
             Some(number) => Some(number),
             None => self.look_at(name, types, value, when_full, unnumbered, None)?,
         };
@@ -74,17 +74,17 @@ impl End {
         args: &A,
         when_full: WhenFull,
         unnumbered: &'a mut Unnumbered,
-        asked: &mut Option<PairId>,
+        asked: &mut Option<SentTypeId>,
     ) -> Step<Subject<'a>> {
         let types = Types::<A, R>::number();
-        let number = match self.pairs.number(name, types) {
+        let number = match self.sent_types.number(name, types) {
             Some(number) => Some(number),
             None => self.look_at(name, types, args, when_full, unnumbered, Some(asked))?,
         };
         Ok(unnumbered.subject(number, name, true))
     }
 
-    /// Looks at a value. Returns the number that stands for its name and kinds, if there is one.
+    /// PollBias at a value. Returns the number that stands for its name and kinds, if there is one.
     #[cold]
     #[inline(never)]
     fn look_at<T: Serialize + ?Sized>(
@@ -94,33 +94,33 @@ impl End {
         value: &T,
         when_full: WhenFull,
         without: &mut Unnumbered,
-        asked: Option<&mut Option<PairId>>,
+        asked: Option<&mut Option<SentTypeId>>,
     ) -> Step<Option<Number>> {
         let mut kinds = Kinds::default();
         // What cannot be serialized is refused when it is encoded.
-        if self.terms.check_types == TypeCheck::Off || !kinds.record(value) {
+        if self.settings.check_types == TypeCheck::Off || !kinds.record(value) {
             return Ok(None);
         }
         let asks = asked.is_some();
-        let pair = if name.len() <= MAX_INTRODUCED_NAME { self.pairs.get_or_add(name, types) } else { None };
-        let number = match pair {
-            Some((id, pair)) => match pair.known(&kinds) {
+        let sent_type = if name.len() <= MAX_INTRODUCED_NAME { self.sent_types.get_or_add(name, types) } else { None };
+        let number = match sent_type {
+            Some((id, sent_type)) => match sent_type.known(&kinds) {
                 Known::Number(number) => Some(number),
                 Known::Refused(place) => return Err(refused(name, &kinds, place)),
-                Known::New => self.introduce(id, pair, asks, &kinds, when_full)?,
+                Known::New => self.introduce(id, sent_type, asks, &kinds, when_full)?,
                 Known::TooMany => None,
             },
             None => None,
         };
-        let (Some((id, pair)), Some(number)) = (pair, number) else {
-            if let (false, Some(place)) = (asks, self.pairs.refused_unnumbered(name, &kinds)) {
+        let (Some((id, sent_type)), Some(number)) = (sent_type, number) else {
+            if let (false, Some(place)) = (asks, self.sent_types.refused_unnumbered(name, &kinds)) {
                 return Err(refused(name, &kinds, place));
             }
             without.set_kinds(kinds);
             return Ok(None);
         };
-        let always = cfg!(debug_assertions) || self.terms.check_types == TypeCheck::Always;
-        pair.settle(number, always || asks && !pair.is_answered());
+        let always = cfg!(debug_assertions) || self.settings.check_types == TypeCheck::Always;
+        sent_type.note_look(number, always || asks && !sent_type.is_answered());
         if let Some(asked) = asked {
             *asked = Some(id);
         }
@@ -128,17 +128,24 @@ impl End {
     }
 
     /// Introduces a name and kinds. Returns `None` if there are too many, or there is no room now.
-    fn introduce(self: &Arc<Self>, id: PairId, pair: &Pair, of_call: bool, kinds: &[u8], when_full: WhenFull) -> Step<Option<u32>> {
-        let name = pair.name();
-        let (size, max) = (name.len().saturating_add(HEAD_BYTES), self.terms.max_message);
+    fn introduce(
+        self: &Arc<Self>,
+        id: SentTypeId,
+        sent_type: &SentType,
+        of_call: bool,
+        kinds: &[u8],
+        when_full: WhenFull,
+    ) -> Step<Option<u32>> {
+        let name = sent_type.name();
+        let (size, max) = (name.len().saturating_add(HEAD_BYTES), self.settings.max_message);
         if size > max {
             return Err(Error::TooLarge { size, max }.into());
         }
         let bytes = name.len().saturating_add(kinds.len());
-        let Some(number) = self.pairs.take_number(id, bytes) else { return Ok(None) };
+        let Some(number) = self.sent_types.take_number(id, bytes) else { return Ok(None) };
         let mut message = Message::new();
-        let head = Head::Introduce { number, of_call, name: name.as_bytes(), kinds };
-        message.encode_bytes(head, &[], usize::MAX)?;
+        let header = Header::Introduce { number, of_call, name: name.as_bytes(), kinds };
+        message.encode_bytes(header, &[], usize::MAX)?;
         let sent_bytes = message.bytes();
         // It is not kept for later: what comes behind it in the queue may be given up, or unheard.
         let may_wait = matches!(when_full, WhenFull::Wait(_));
@@ -150,11 +157,11 @@ impl End {
         match sent {
             Ok(()) => {
                 self.outbox.discount(sent_bytes);
-                pair.introduced(kinds, number);
+                sent_type.add_number(kinds, number);
                 Ok(Some(number))
             }
             Err(error) => {
-                self.pairs.give_back(number, bytes);
+                self.sent_types.give_back(number, bytes);
                 // Without room for this, the value has its kinds with it: it may wait, or not, as it does without.
                 if !may_wait && matches!(*error, Error::Full) { Ok(None) } else { Err(error) }
             }
@@ -163,12 +170,12 @@ impl End {
 
     /// Lets the other end know that events with a number are not handled.
     #[cold]
-    pub(crate) fn refuse_event(self: &Arc<Self>, number: u32, introduced: &Introduced, handler: u64, mismatch: &Mismatch) {
-        if let Some(turn) = self.introductions.refuse(introduced, handler) {
-            self.send_urgent(Head::Refuse(Refused::Number(number), turn, mismatch.place.to_bits()));
+    pub(crate) fn refuse_event(self: &Arc<Self>, number: u32, peer_type: &PeerType, handler: u64, mismatch: &Mismatch) {
+        if let Some(turn) = self.peer_types.refuse(peer_type, handler) {
+            self.send_urgent(Header::Refuse(Refused::Number(number), turn, mismatch.place.to_bits()));
         }
         // Another handler may have come meanwhile, without a look at this one.
-        if self.listener_of(&introduced.name) != handler {
+        if self.listener_of(&peer_type.name) != handler {
             self.welcome_refused();
         }
     }
@@ -179,8 +186,8 @@ impl End {
         // It is that of a handler.
         let Ok(name) = std::str::from_utf8(name) else { return };
         let hash = unnumbered(name.as_bytes(), kinds);
-        if let Some(turn) = self.introductions.refuse_unnumbered(hash, name, handler) {
-            self.send_urgent(Head::Refuse(Refused::Unnumbered(hash), turn, mismatch.place.to_bits()));
+        if let Some(turn) = self.peer_types.refuse_unnumbered(hash, name, handler) {
+            self.send_urgent(Header::Refuse(Refused::Unnumbered(hash), turn, mismatch.place.to_bits()));
         }
         if self.listener_of(name) != handler {
             self.welcome_refused();
@@ -194,23 +201,23 @@ impl End {
 
     /// Lets the other end send again what former handlers have not taken. To be called when there are others.
     pub(crate) fn welcome_refused(self: &Arc<Self>) {
-        self.introductions.refused(|number, introduced, handler| {
-            if self.listener_of(&introduced.name) != handler
-                && let Some(turn) = self.introductions.welcome(introduced, handler)
+        self.peer_types.refused(|number, peer_type, handler| {
+            if self.listener_of(&peer_type.name) != handler
+                && let Some(turn) = self.peer_types.welcome(peer_type, handler)
             {
-                self.send_urgent(Head::Welcome(Refused::Number(number), turn));
+                self.send_urgent(Header::Welcome(Refused::Number(number), turn));
             }
         });
-        for (hash, turn) in self.introductions.welcome_unnumbered(|name| self.listener_of(name)) {
-            self.send_urgent(Head::Welcome(Refused::Unnumbered(hash), turn));
+        for (hash, turn) in self.peer_types.welcome_unnumbered(|name| self.listener_of(name)) {
+            self.send_urgent(Header::Welcome(Refused::Unnumbered(hash), turn));
         }
     }
 
     /// Sends what is looked for by a thread that only sends. Does not wait.
-    fn send_urgent(self: &Arc<Self>, head: Head<'_>) {
+    fn send_urgent(self: &Arc<Self>, header: Header<'_>) {
         let mut message = Message::new();
         // If this fails, the pair is over.
-        let encoded = message.encode_bytes(head, &[], usize::MAX);
+        let encoded = message.encode_bytes(header, &[], usize::MAX);
         let size = message.bytes();
         if encoded.and_then(|()| self.send(&mut message, WhenFull::Queue(Quota::Own))).is_ok() {
             self.outbox.discount(size);
@@ -220,19 +227,19 @@ impl End {
 
     /// A call that has asked for the kinds of its result has ended.
     #[inline(always)] // nothing of it is left where nothing was asked
-    pub(crate) fn answered<R>(&self, asked: Option<PairId>, result: &Result<R>) {
+    pub(crate) fn answered<R>(&self, asked: Option<SentTypeId>, result: &Result<R>) {
         if asked.is_some() || result.is_err() {
             self.settle_answer(asked, result.as_ref().err());
         }
     }
 
     #[cold]
-    fn settle_answer(&self, asked: Option<PairId>, error: Option<&Error>) {
-        match (asked.and_then(|id| self.pairs.pair(id)), error) {
-            (Some(pair), None) => pair.set_answered(true),
-            (Some(pair), Some(Error::Types { .. })) => pair.set_answered(false),
+    fn settle_answer(&self, asked: Option<SentTypeId>, error: Option<&Error>) {
+        match (asked.and_then(|id| self.sent_types.sent_type(id)), error) {
+            (Some(sent_type), None) => sent_type.set_answered(true),
+            (Some(sent_type), Some(Error::Types { .. })) => sent_type.set_answered(false),
             // The value that was sent had not been looked at: the next one is.
-            (None, Some(Error::Types { name, .. })) => self.pairs.look_again(name),
+            (None, Some(Error::Types { name, .. })) => self.sent_types.look_again(name),
             // Nothing is known of the result.
             (_, Some(_)) | (None, None) => {}
         }

@@ -36,7 +36,7 @@ impl Drop for LeaderGuard<'_> {
         if self.leaves {
             let end = self.end;
             // The end of the pair, too, is announced to the thread that watches the ring, and to no other.
-            end.lead.leave(&end.watch, || end.has_something() || end.is_disturbed());
+            end.lead.leave(&end.watch, || end.has_something() || end.is_interrupted());
         }
     }
 }

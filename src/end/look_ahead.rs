@@ -1,9 +1,9 @@
-//! Looks at urgent messages ahead of their turn: cancels, and refusals of types.
+//! PollBias at urgent messages ahead of their turn: cancels, and refusals of types.
 
 use crate::calls::cancels::GivenUp;
 use crate::end::End;
 use crate::stats::Counters;
-use crate::wire::header::{CallId, Head};
+use crate::wire::header::{CallId, Header};
 
 impl End {
     /// Returns `true` if a cancel may have come that no thread has looked at, or is known and was not
@@ -20,7 +20,7 @@ impl End {
         self.cancels.how(id)
     }
 
-    /// Looks at the urgent messages that have arrived: cancels, and refusals of types.
+    /// PollBias at the urgent messages that have arrived: cancels, and refusals of types.
     #[cold]
     pub(crate) fn look_ahead(&self) {
         // Read before the messages that it counts: a message that comes meanwhile is looked at the
@@ -32,12 +32,12 @@ impl End {
         // The inbox is locked before the cancels, here and everywhere.
         let mut inbox = self.inbox();
         self.cancels.look(urgent, |early| {
-            inbox.look_ahead(|head| match head {
-                Head::Cancel(id) => early.note(id, GivenUp::Forgotten),
-                Head::Withdraw(id) => early.note(id, GivenUp::Withdrawn),
+            inbox.look_ahead(|header| match header {
+                Header::Cancel(id) => early.note(id, GivenUp::Forgotten),
+                Header::Withdraw(id) => early.note(id, GivenUp::Withdrawn),
                 // A number that was never introduced is found when the message is received.
-                Head::Refuse(refused, turn, place) => drop(self.pairs.refuse(refused, turn, Some(place))),
-                Head::Welcome(refused, turn) => drop(self.pairs.refuse(refused, turn, None)),
+                Header::Refuse(refused, turn, place) => drop(self.sent_types.refuse(refused, turn, Some(place))),
+                Header::Welcome(refused, turn) => drop(self.sent_types.refuse(refused, turn, None)),
                 _ => {}
             })
         });

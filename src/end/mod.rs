@@ -7,12 +7,12 @@ use std::time::Instant;
 use coprocess_ring::{ChannelError, Misbehaved, Receiver, Region, Sender, Side, Sleeper, Spin, Watch};
 
 use crate::calls::cancels::Cancels;
-use crate::calls::in_flight::{Outcome, Pending};
-use crate::calls::served_later::Deferred;
+use crate::calls::in_flight::{InFlight, Outcome};
+use crate::calls::served_later::ServedLater;
 use crate::calls::timers::Timers;
-use crate::drive::driver_slot::Seat;
+use crate::drive::driver_slot::DriverSlot;
 use crate::drive::lead::Lead;
-use crate::drive::poll_bias::Looks;
+use crate::drive::poll_bias::PollBias;
 use crate::drive::ready_signal::ReadySlot;
 use crate::end::handler_stack::HandlerStack;
 use crate::end::transit::Transit;
@@ -24,33 +24,33 @@ use crate::recv::handlers::Registry;
 use crate::recv::inbox::Inbox;
 use crate::send::gauges::Gauges;
 use crate::send::outbox::Outbox;
-use crate::send::pending_emits::Emissions;
-use crate::settings::Terms;
+use crate::send::pending_emits::PendingEmits;
+use crate::settings::Settings;
 use crate::stats::{Counters, Stats};
 use crate::sync::Backoff;
 use crate::sync::forked::Generation;
 use crate::sync::spin_mutex::{SpinGuard, SpinMutex};
 use crate::time::deadline::of_a_call;
 use crate::time::host_clock::Clock;
-use crate::types::introduced::Introductions;
-use crate::types::pairs::Pairs;
+use crate::types::peer_types::PeerTypes;
+use crate::types::sent_types::SentTypes;
 
 pub(crate) mod answer;
-pub(crate) mod background;
 pub(crate) mod bytes;
 pub(crate) mod cancel;
 pub(crate) mod crossing;
 pub(crate) mod desk;
-pub(crate) mod emits;
+pub(crate) mod driver;
 pub(crate) mod gauges;
 pub(crate) mod handle;
 pub(crate) mod handler_stack;
 pub(crate) mod introduce;
 pub(crate) mod leader;
 pub(crate) mod look_ahead;
+pub(crate) mod pending_emits;
 pub(crate) mod poll;
 pub(crate) mod poll_answer;
-pub(crate) mod raise;
+pub(crate) mod readiness;
 pub(crate) mod receive;
 pub(crate) mod send;
 pub(crate) mod space;
@@ -70,7 +70,7 @@ enum Ending {
 
 #[derive(Debug)]
 pub(crate) struct End {
-    pub(crate) terms: Terms,
+    pub(crate) settings: Settings,
     pub(crate) cancels: Cancels,
     /// What moments are by the clock of the host.
     pub(crate) clock: Clock,
@@ -81,28 +81,28 @@ pub(crate) struct End {
     pub(crate) outbox: Outbox,
     /// Locked by the thread that leads also while it spins for a message: take it by [`inbox`](Self::inbox).
     inbox: SpinMutex<Inbox>,
-    pub(crate) pending: Pending,
+    pub(crate) in_flight: InFlight,
     pub(crate) registry: Registry<End>,
     /// What this end sends, by name and type.
-    pub(crate) pairs: Pairs,
+    pub(crate) sent_types: SentTypes,
     /// What the numbers of the other end stand for.
-    pub(crate) introductions: Introductions,
+    pub(crate) peer_types: PeerTypes,
     pub(crate) gauges: Gauges,
     /// The events of tasks that are kept.
-    pub(crate) emissions: Emissions,
+    pub(crate) pending_emits: PendingEmits,
     pub(crate) lead: Lead,
-    pub(crate) seat: Seat,
+    pub(crate) driver_slot: DriverSlot,
     pub(crate) timers: Timers,
     /// Whether tasks should look for their answers themselves.
-    pub(crate) looks: Looks,
+    pub(crate) poll_bias: PollBias,
     /// For event loops.
-    pub(crate) readiness: ReadySlot,
+    pub(crate) ready_slot: ReadySlot,
     /// Calls of the other end that are answered later.
-    pub(crate) deferred: Deferred,
+    pub(crate) served_later: ServedLater,
     pub(crate) counters: Counters,
     pub(crate) spin_for_data: Spin,
     pub(crate) spin_for_space: Spin,
-    /// Threads, other than the resident, that are asleep until a message comes, or about to be.
+    /// Threads, other than the driver, that are asleep until a message comes, or about to be.
     waiting_for_data: AtomicU32,
     /// Threads that are asleep until there is room, or about to be.
     waiting_for_space: AtomicU32,
@@ -117,11 +117,11 @@ pub(crate) struct End {
     /// This end is over.
     ended: OnceLock<Ending>,
     /// Whether handlers alone are a reason for a background thread: not while the function of a forked worker has not returned.
-    pub(crate) handlers_want_background: AtomicBool,
+    pub(crate) handlers_want_driver: AtomicBool,
     /// Whether the background thread was started.
-    pub(crate) background: AtomicBool,
+    pub(crate) driver_started: AtomicBool,
     /// Whether there is a reason for it besides tasks that wait for answers.
-    pub(crate) background_stays: AtomicBool,
+    pub(crate) driver_stays: AtomicBool,
     /// The worker process, on the parent's end.
     worker: OnceLock<Arc<Worker>>,
     /// What is to be told of the end.
@@ -129,32 +129,32 @@ pub(crate) struct End {
 }
 
 impl End {
-    pub(crate) fn new(region: &Region, side: Side, peer: u32, terms: Terms) -> Arc<End> {
-        let (pending, claimer) = Pending::new(terms.max_calls_in_flight);
+    pub(crate) fn new(region: &Region, side: Side, peer: u32, settings: Settings) -> Arc<End> {
+        let (in_flight, claimer) = InFlight::new(settings.max_calls_in_flight);
         Arc::new(End {
-            terms,
+            settings,
             cancels: Cancels::default(),
             clock: Clock::new(),
             generation: Generation::watched(),
             peer,
             watch: Watch::new(region, side),
             outbox: Outbox::new(Sender::new(region, side), claimer),
-            inbox: SpinMutex::new(Inbox::new(Receiver::new(region, side, terms.max_message.saturating_add(TYPES_ROOM)))),
-            pending,
+            inbox: SpinMutex::new(Inbox::new(Receiver::new(region, side, settings.max_message.saturating_add(TYPES_ROOM)))),
+            in_flight,
             registry: Registry::default(),
-            pairs: Pairs::default(),
-            introductions: Introductions::default(),
+            sent_types: SentTypes::default(),
+            peer_types: PeerTypes::default(),
             gauges: Gauges::default(),
-            emissions: Emissions::default(),
-            lead: Lead::new(Spin::new(terms.strategy, std::process::id())),
-            seat: Seat::default(),
+            pending_emits: PendingEmits::default(),
+            lead: Lead::new(Spin::new(settings.strategy, std::process::id())),
+            driver_slot: DriverSlot::default(),
             timers: Timers::new(),
-            looks: Looks::default(),
-            readiness: ReadySlot::default(),
-            deferred: Deferred::default(),
+            poll_bias: PollBias::default(),
+            ready_slot: ReadySlot::default(),
+            served_later: ServedLater::default(),
             counters: Counters::default(),
-            spin_for_data: Spin::new(terms.strategy, peer),
-            spin_for_space: Spin::new(terms.strategy, peer),
+            spin_for_data: Spin::new(settings.strategy, peer),
+            spin_for_space: Spin::new(settings.strategy, peer),
             waiting_for_data: AtomicU32::new(0),
             waiting_for_space: AtomicU32::new(0),
             transit: Transit::default(),
@@ -163,9 +163,9 @@ impl End {
             served: AtomicU32::new(0),
             gone: OnceLock::new(),
             ended: OnceLock::new(),
-            handlers_want_background: AtomicBool::new(true),
-            background: AtomicBool::new(false),
-            background_stays: AtomicBool::new(false),
+            handlers_want_driver: AtomicBool::new(true),
+            driver_started: AtomicBool::new(false),
+            driver_stays: AtomicBool::new(false),
             worker: OnceLock::new(),
             endings: Endings::default(),
         })
@@ -208,7 +208,7 @@ impl End {
 
     /// Sees to it that a side which is gone, or says so, does not keep anybody by what goes on arriving.
     #[inline]
-    pub(crate) fn mind_the_end(&self) {
+    pub(crate) fn expect_end_if_gone(&self) {
         if self.is_gone() {
             self.inbox().expect_end();
         }
@@ -216,7 +216,7 @@ impl End {
 
     /// Why nothing can be sent or awaited any more.
     #[cold]
-    pub(crate) fn failure(&self) -> Error {
+    pub(crate) fn terminal_error(&self) -> Error {
         match self.ended.get() {
             Some(Ending::Closed) => Error::Closed,
             Some(Ending::Gone(reason)) => Error::Disconnected(*reason),
@@ -250,12 +250,12 @@ impl End {
     /// Fails if there is nobody to send to.
     #[inline]
     pub(crate) fn check_open(&self) -> Step<()> {
-        if self.ended.get().is_some() || self.is_gone() { Err(self.failure().into()) } else { Ok(()) }
+        if self.ended.get().is_some() || self.is_gone() { Err(self.terminal_error().into()) } else { Ok(()) }
     }
 
     /// How `run` returns once the end is over.
     pub(crate) fn verdict(&self) -> Result<()> {
-        match self.failure() {
+        match self.terminal_error() {
             Error::Closed | Error::Disconnected(Reason::Closed) => Ok(()),
             error => Err(error),
         }
@@ -267,7 +267,7 @@ impl End {
     pub(crate) fn peer_gone(&self, reason: Reason) {
         // The first reason stands.
         if self.gone.set(if self.watch.is_closed() { self.reason() } else { reason }).is_ok() {
-            self.wake_everybody();
+            self.wake_all();
         }
     }
 
@@ -293,12 +293,12 @@ impl End {
             ChannelError::Wakeup(error) => Ending::Os(error.raw_os_error().unwrap_or(0)),
             _ => Ending::Misbehaved(Misbehaved::Envelope),
         });
-        self.failure()
+        self.terminal_error()
     }
 
     /// A message was not of any form that an honest end sends.
     #[cold]
-    pub(crate) fn nonsense(&self) -> Error {
+    pub(crate) fn protocol_violation(&self) -> Error {
         self.channel_failed(ChannelError::Misbehaved(Misbehaved::Envelope))
     }
 
@@ -320,11 +320,11 @@ impl End {
         if let (Some(worker), false) = (self.worker(), stays) {
             worker.begin_close();
         }
-        self.wake_everybody();
+        self.wake_all();
         self.conclude_last();
-        self.pending.abandon(|completion| self.conclude(completion), || Outcome::Failed(self.failure()));
-        self.abandon_emissions();
-        self.abandon_deferred();
+        self.in_flight.abandon(|completion| self.conclude(completion), || Outcome::Failed(self.terminal_error()));
+        self.abandon_pending_emits();
+        self.abandon_served_later();
         self.registry.close();
         // The parent's end has one more thing to tell: how the worker ended.
         if self.worker().is_none() {
@@ -341,13 +341,13 @@ impl End {
     // ---- waking ------------------------------------------------------------------------------------------------------------------
 
     /// Makes every thread of this process that waits in this end look at its state. Call after changing it.
-    fn wake_everybody(&self) {
+    fn wake_all(&self) {
         // The state was changed; pairs with the fence in `SleepGuard::new`.
         fence(Ordering::SeqCst);
         self.outbox.notify();
-        self.seat.stir();
-        self.stir_readiness();
-        self.lead.wake_resident(&self.watch);
+        self.driver_slot.notify_all();
+        self.notify_readiness();
+        self.lead.wake_driver(&self.watch);
         // Also against a hostile other side that rewrites the bells: until nobody is on the way to sleep any more. Nobody starts anew, since
         // everybody looks at the state before.
         let mut backoff = Backoff::default();
@@ -358,16 +358,16 @@ impl End {
             }
             backoff.pause();
         }
-        self.lead.stir();
+        self.lead.notify_all();
     }
 
     /// Makes whoever watches the ring look at the timers again. Not for the thread that leads.
-    pub(crate) fn disturb(&self) {
-        // Release: pairs with the Acquire in `attend`.
+    pub(crate) fn interrupt(&self) {
+        // Release: pairs with the Acquire in `take_interrupt`.
         self.attention.store(true, Ordering::Release);
-        // Pairs with the fence in `SleepGuard::new`.
+        // SentTypes with the fence in `SleepGuard::new`.
         fence(Ordering::SeqCst);
-        self.lead.wake_resident(&self.watch);
+        self.lead.wake_driver(&self.watch);
         self.outbox.notify();
         let mut backoff = Backoff::default();
         while self.attention.load(Ordering::Relaxed) && self.waiting_for_data.load(Ordering::Relaxed) > 0 {
@@ -380,13 +380,13 @@ impl End {
 
     /// Whether a thread that is about to sleep must look at the state of the end instead.
     #[inline]
-    pub(crate) fn is_disturbed(&self) -> bool {
+    pub(crate) fn is_interrupted(&self) -> bool {
         self.is_over() || self.is_gone() || self.attention.load(Ordering::Relaxed)
     }
 
     /// Takes note of a disturbance.
-    pub(crate) fn attend(&self) {
-        // Acquire: what is to be attended to; pairs with the Release in `disturb`.
+    pub(crate) fn take_interrupt(&self) {
+        // Acquire: what is to be attended to; pairs with the Release in `interrupt`.
         if self.attention.load(Ordering::Relaxed) {
             self.attention.swap(false, Ordering::Acquire);
         }
@@ -427,7 +427,7 @@ impl End {
     /// By when a call that says nothing of its own is to be answered.
     #[inline]
     pub(crate) fn default_deadline(&self) -> Option<Instant> {
-        of_a_call(self.terms.call_timeout)
+        of_a_call(self.settings.call_timeout)
     }
 
     /// Counts an event that was not sent, if that was for want of room.
@@ -467,9 +467,9 @@ impl End {
             events_refused: get(&self.counters.events_refused),
             events_dropped: get(&self.counters.events_dropped),
             events_replaced: get(&self.counters.events_replaced),
-            cancels_sent: get(&self.deferred.counters.sent),
-            cancels_received: get(&self.deferred.counters.received),
-            cancels_ignored: get(&self.deferred.counters.ignored),
+            cancels_sent: get(&self.served_later.counters.sent),
+            cancels_received: get(&self.served_later.counters.received),
+            cancels_ignored: get(&self.served_later.counters.ignored),
             calls_skipped: get(&self.counters.calls_skipped),
         }
     }
@@ -485,8 +485,8 @@ pub(crate) struct SleepGuard<'a>(&'a AtomicU32);
 
 impl<'a> SleepGuard<'a> {
     fn new(sleepers: &'a AtomicU32) -> SleepGuard<'a> {
-        // Whoever changes the state looks here afterwards: one of the two sees the other. The fence pairs with those in `wake_everybody`
-        // and `disturb`.
+        // Whoever changes the state looks here afterwards: one of the two sees the other. The fence pairs with those in `wake_all`
+        // and `interrupt`.
         sleepers.fetch_add(1, Ordering::Relaxed);
         fence(Ordering::SeqCst);
         SleepGuard(sleepers)

@@ -1,11 +1,11 @@
-//! Dispatching for its own sake: `poll`, `run`, and the resident that looks after the ring.
+//! Dispatching for its own sake: `poll`, `run`, and the driver that looks after the ring.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use coprocess_ring::Sleeper;
 
-use crate::drive::lead::Turn;
+use crate::drive::lead::LeadWait;
 use crate::end::End;
 use crate::end::desk::{Desk, Received, SpinFor};
 use crate::end::leader::LeaderGuard;
@@ -18,7 +18,7 @@ use crate::time::deadline::{earlier, has_passed};
 /// Between two looks of a thread that closes at whether another one has handled what has arrived.
 const GLANCE: Duration = Duration::from_millis(1);
 
-/// Messages that the resident dispatches before it looks whether it has anything else to do.
+/// Messages that the driver dispatches before it looks whether it has anything else to do.
 const PASS: usize = 64;
 
 /// What was dispatched.
@@ -35,11 +35,11 @@ impl End {
     pub(crate) fn poll(self: &Arc<Self>) -> Result<usize> {
         let _lowered = self.lower_readiness();
         // Another thread may dispatch.
-        let Some(leader) = self.try_lead() else { return if self.is_over() { Err(self.failure()) } else { Ok(0) } };
+        let Some(leader) = self.try_lead() else { return if self.is_over() { Err(self.terminal_error()) } else { Ok(0) } };
         // What comes while this runs is left for the next time.
         let there = self.inbox().at_most();
         match self.dispatch(&leader, &mut Desk::new(), there, None)? {
-            Dispatched { counted: 0, .. } if self.is_over() => Err(self.failure()),
+            Dispatched { counted: 0, .. } if self.is_over() => Err(self.terminal_error()),
             Dispatched { counted, .. } => Ok(counted),
         }
     }
@@ -80,17 +80,17 @@ impl End {
         loop {
             let soon = Instant::now().checked_add(GLANCE);
             match self.lead.wait_turn(&self.watch, &this_parker(), earlier(deadline, soon), || self.is_over()) {
-                Turn::Lead => {
+                LeadWait::Lead => {
                     let leader = self.leading();
                     let there = self.inbox().at_most();
                     // If it fails, the pair is over: what was asked for.
                     let _ = self.dispatch(&leader, &mut Desk::new(), there, deadline);
                     return;
                 }
-                Turn::Done => return,
-                // The resident would have given the lead away by now, and with it the table of handlers that it used.
-                Turn::TimedOut if finished() || has_passed(deadline) => return,
-                Turn::TimedOut => {}
+                LeadWait::Done => return,
+                // The driver would have given the lead away by now, and with it the table of handlers that it used.
+                LeadWait::TimedOut if finished() || has_passed(deadline) => return,
+                LeadWait::TimedOut => {}
             }
         }
     }
@@ -111,8 +111,8 @@ impl End {
         deadline: Option<Instant>,
     ) -> Result<Dispatched> {
         let (mut taken, mut noted) = (0_usize, 0_usize);
-        self.attend();
-        self.mind_the_end();
+        self.take_interrupt();
+        self.expect_end_if_gone();
         while taken < limit && !self.is_over() && !has_passed(deadline) {
             match self.receive_one(leader, None, SpinFor::Nothing, desk)? {
                 Received::Dispatched => {}
@@ -143,25 +143,25 @@ impl End {
                 if self.dispatch(&leader, &mut desk, PASS, None)?.taken > 0 || self.is_over() {
                     continue;
                 }
-                if self.outbox.is_crowded() {
-                    self.wait_while_crowded(&leader, None, || false)?;
+                if self.outbox.is_above_watermark() {
+                    self.wait_below_watermark(&leader, None, || false)?;
                 } else if matches!(self.receive_one(&leader, None, SpinFor::Answer(None), &mut desk)?, Received::Nothing) {
                     self.sleep_for_message(&leader, None, || false)?;
                 }
             }
             return self.verdict();
         }
-        if self.seat.claim(|| self.is_over(), || self.evict()) {
-            let _seated = Seated(self);
-            self.reside(|| false)?;
+        if self.driver_slot.claim(|| self.is_over(), || self.evict()) {
+            let _slot = SlotGuard(self);
+            self.drive(|| false)?;
         }
         self.verdict()
     }
 
-    /// Looks after the ring until the end is over or `give_up` says so. The seat is ours.
-    pub(crate) fn reside(self: &Arc<Self>, give_up: impl Fn() -> bool) -> Result<()> {
+    /// PollBias after the ring until the end is over or `give_up` says so. The seat is ours.
+    pub(crate) fn drive(self: &Arc<Self>, give_up: impl Fn() -> bool) -> Result<()> {
         let parker = Parker::new();
-        if self.lead.wait_turn(&self.watch, &parker, None, || self.is_over()) != Turn::Lead {
+        if self.lead.wait_turn(&self.watch, &parker, None, || self.is_over()) != LeadWait::Lead {
             return Ok(());
         }
         let leader = self.leading();
@@ -170,46 +170,46 @@ impl End {
             if self.dispatch(&leader, &mut desk, PASS, None)?.taken > 0 || self.is_over() {
                 continue;
             }
-            if self.outbox.is_crowded() {
-                self.wait_while_crowded(&leader, None, &give_up)?;
+            if self.outbox.is_above_watermark() {
+                self.wait_below_watermark(&leader, None, &give_up)?;
             } else {
-                self.doze(&leader, &parker, &mut desk, &give_up)?;
+                self.park(&leader, &parker, &mut desk, &give_up)?;
             }
         }
         Ok(())
     }
 
-    /// Waits for messages as the resident: gives the lead to whoever comes meanwhile.
-    fn doze(self: &Arc<Self>, leader: &LeaderGuard<'_>, parker: &Arc<Parker>, desk: &mut Desk, give_up: &impl Fn() -> bool) -> Result<()> {
+    /// Waits for messages as the driver: gives the lead to whoever comes meanwhile.
+    fn park(self: &Arc<Self>, leader: &LeaderGuard<'_>, parker: &Arc<Parker>, desk: &mut Desk, give_up: &impl Fn() -> bool) -> Result<()> {
         match self.receive_one(leader, None, SpinFor::Driver(&|| self.lead.is_wanted() || give_up()), desk)? {
             // Somebody else may lead: what is there to do is done by whoever comes.
-            Received::Disturbed if self.lead.is_wanted() => {}
+            Received::Interrupted if self.lead.is_wanted() => {}
             Received::Nothing => {}
             _ => return Ok(()),
         }
-        let disturbed = || self.is_disturbed() || give_up();
+        let interrupted = || self.is_interrupted() || give_up();
         let until = self.timers.sleep_until();
         desk.handlers.forget();
         let start = Instant::now();
         self.watch.arm(Sleeper::Driver);
-        if self.has_something() || disturbed() {
+        if self.has_something() || interrupted() {
             self.watch.disarm();
             return Ok(());
         }
         Counters::add(&self.counters.sleeps);
         // A timer that was added since is one of the disturbances.
-        let dozed = self.lead.doze(&self.watch, until, parker, disturbed);
+        let parked = self.lead.park(&self.watch, until, parker, interrupted);
         self.watch.disarm();
         self.spin_for_data.slept(start.elapsed());
-        dozed.map_err(|e| self.channel_failed(e.into()))
+        parked.map_err(|e| self.channel_failed(e.into()))
     }
 }
 
 /// The seat is this thread's, until this is dropped: also by a panic.
-pub(crate) struct Seated<'a>(pub(crate) &'a End);
+pub(crate) struct SlotGuard<'a>(pub(crate) &'a End);
 
-impl Drop for Seated<'_> {
+impl Drop for SlotGuard<'_> {
     fn drop(&mut self) {
-        self.0.seat.release();
+        self.0.driver_slot.release();
     }
 }

@@ -4,14 +4,14 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::calls::in_flight::{Completion, Notify, Outcome};
-use crate::drive::lead::Turn;
+use crate::drive::lead::LeadWait;
 use crate::end::End;
 use crate::end::desk::Desk;
 use crate::end::leader::LeaderGuard;
 use crate::end::wait::{Arrived, this_parker};
 use crate::error::Step;
 use crate::recv::inbox::Popped;
-use crate::wire::header::{CallId, Head, split};
+use crate::wire::header::{CallId, Header, split};
 
 /// The longest that a poll looks for the answer: what a task may take between two of its awaits.
 const LOOK: Duration = Duration::from_micros(50);
@@ -20,21 +20,21 @@ const LOOK: Duration = Duration::from_micros(50);
 const PASS: u32 = 64;
 
 impl End {
-    /// Looks for the answer to a call on the thread that polls its future: takes answers as long as they come first, and spins for them as a call
+    /// PollBias for the answer to a call on the thread that polls its future: takes answers as long as they come first, and spins for them as a call
     /// would. Whatever else comes is left to a thread that dispatches, and so is all that is behind it.
     pub(crate) fn look_for_answer(self: &Arc<Self>, id: CallId, desk: &mut Desk) -> Step<Option<Arrived>> {
         // Received by another thread already: there is no telling how quickly it came.
-        if self.pending.is_ready(id) || self.is_over() || self.lead.is_mine() || !self.looks.is_worth_it() {
+        if self.in_flight.is_ready(id) || self.is_over() || self.lead.is_mine() || !self.poll_bias.is_worth_it() {
             return Ok(None);
         }
         let leader = self.try_lead().or_else(|| self.take_a_turn(id));
         // By another thread, while this one was about to look.
-        if self.pending.is_ready(id) {
-            self.looks.found();
+        if self.in_flight.is_ready(id) {
+            self.poll_bias.found();
             return Ok(None);
         }
         let Some(_leader) = leader else {
-            self.looks.vain();
+            self.poll_bias.vain();
             return Ok(None);
         };
         let mut until = None;
@@ -42,7 +42,7 @@ impl End {
             let (bytes, transit) = {
                 let mut inbox = self.inbox();
                 let next = inbox.next();
-                let over = || self.watch.has_come(next) || self.is_disturbed() || self.inbox_is_wanted();
+                let over = || self.watch.has_come(next) || self.is_interrupted() || self.inbox_is_wanted();
                 // The clock is not looked at for what is there already.
                 if inbox.is_first() && !over() {
                     // With the inbox in hand: to take it again once the message is there would only make it late.
@@ -53,7 +53,7 @@ impl End {
                     // Under the lock, as where messages are dispatched.
                     Ok(Popped::Answer(bytes)) => (bytes, self.transit.begin()),
                     Ok(Popped::Nothing) => {
-                        self.looks.vain();
+                        self.poll_bias.vain();
                         return Ok(None);
                     }
                     Ok(Popped::Other) => return Ok(None),
@@ -64,29 +64,29 @@ impl End {
                 }
             };
             let completion = match split(&desk.buffer, bytes) {
-                Some((Head::Answer(answered) | Head::DescribedAnswer(answered, _), payload)) => {
+                Some((Header::Answer(answered) | Header::DescribedAnswer(answered, _), payload)) => {
                     let from = bytes.wrapping_sub(payload.len());
                     if answered == id {
                         drop(transit);
-                        self.pending.release(id);
-                        self.looks.found();
+                        self.in_flight.release(id);
+                        self.poll_bias.found();
                         return Ok(Some(Arrived::Here(from..bytes)));
                     }
                     let words = std::mem::take(&mut desk.buffer);
-                    self.pending.complete(answered, Outcome::Answer { words, from, to: bytes })
+                    self.in_flight.complete(answered, Outcome::Answer { words, from, to: bytes })
                 }
-                Some((Head::Failure(answered, failure), _)) => {
+                Some((Header::Failure(answered, failure), _)) => {
                     let outcome = Outcome::from(failure);
                     if answered == id {
                         drop(transit);
-                        self.pending.release(id);
-                        self.looks.found();
+                        self.in_flight.release(id);
+                        self.poll_bias.found();
                         return Ok(Some(Arrived::Elsewhere(outcome)));
                     }
-                    self.pending.complete(answered, outcome)
+                    self.in_flight.complete(answered, outcome)
                 }
                 // It was one in the inbox.
-                _ => return Err(self.nonsense().into()),
+                _ => return Err(self.protocol_violation().into()),
             };
             let completion = match completion {
                 // A callback is no business of a task.
@@ -102,14 +102,14 @@ impl End {
         Ok(None)
     }
 
-    /// Asks the thread that leads for the lead: the resident, while it only spins, gives it away. Otherwise each answer would go through it, for as long as
+    /// Asks the thread that leads for the lead: the driver, while it only spins, gives it away. Otherwise each answer would go through it, for as long as
     /// they come in time for its spin. Returns `None` if the answer came meanwhile, or the time is over.
     #[cold]
     fn take_a_turn(&self, id: CallId) -> Option<LeaderGuard<'_>> {
         let parker = this_parker();
-        self.pending.notify(id, Notify::Thread(parker.clone())).ok()?;
+        self.in_flight.notify(id, Notify::Thread(parker.clone())).ok()?;
         let until = Instant::now().checked_add(LOOK);
-        let turn = self.lead.wait_turn(&self.watch, &parker, until, || self.pending.is_ready(id) || self.is_over());
-        (turn == Turn::Lead).then(|| self.leading())
+        let turn = self.lead.wait_turn(&self.watch, &parker, until, || self.in_flight.is_ready(id) || self.is_over());
+        (turn == LeadWait::Lead).then(|| self.leading())
     }
 }

@@ -13,7 +13,7 @@ use crate::end::transit::InTransit;
 use crate::error::{Error, Step};
 use crate::stats::Counters;
 use crate::time::deadline::has_passed;
-use crate::wire::header::{CallId, Head, split, split_frequent};
+use crate::wire::header::{CallId, Header, split, split_frequent};
 
 impl End {
     /// Receives one message and dispatches it, unless it is the answer to `mine`, which is handed out.
@@ -27,8 +27,8 @@ impl End {
         desk: &mut Desk,
     ) -> Step<Received> {
         // Unless the backlog is full, too: then the peer may be unable to read before it has sent.
-        if self.outbox.is_crowded() && !self.inbox().is_full() {
-            return Ok(Received::Crowded);
+        if self.outbox.is_above_watermark() && !self.inbox().is_full() {
+            return Ok(Received::AboveWatermark);
         }
         if self.inbox_is_wanted() {
             self.let_others_have_the_inbox();
@@ -45,16 +45,16 @@ impl End {
                 // With the inbox in hand: to lock it again once the message is there would make the
                 // message late.
                 let next = inbox.next();
-                let disturbed = || self.is_disturbed() || self.inbox_is_wanted() || spin.is_over();
-                let ended = self.spin_for_data.spin(spin.until(&self.timers), || self.watch.has_come(next) || disturbed());
+                let interrupted = || self.is_interrupted() || self.inbox_is_wanted() || spin.is_over();
+                let ended = self.spin_for_data.spin(spin.until(&self.timers), || self.watch.has_come(next) || interrupted());
                 if self.watch.has_come(next) {
                     popped = inbox.pop(&mut desk.buffer, self.handlers_running.is_at_bound());
                     if matches!(popped, Ok(None)) {
                         // A part of a message: not the moment to go to sleep.
-                        return Ok(Received::Disturbed);
+                        return Ok(Received::Interrupted);
                     }
                 } else if ended {
-                    return Ok(Received::Disturbed);
+                    return Ok(Received::Interrupted);
                 }
             }
             match popped {
@@ -67,27 +67,27 @@ impl End {
                 }
             }
         };
-        let Some((head, payload)) = split_frequent(&desk.buffer, bytes) else {
+        let Some((header, payload)) = split_frequent(&desk.buffer, bytes) else {
             return self.receive_other(leader, transit, mine, bytes, desk);
         };
         // The payload is the end of the message.
         let from = bytes.wrapping_sub(payload.len());
         // An answer is in transit until it is stored; a message for a handler, or callback, until that is
         // seen to run.
-        match head {
-            Head::Answer(id) if Some(id) == mine => {
+        match header {
+            Header::Answer(id) if Some(id) == mine => {
                 drop(transit);
                 Ok(Received::Answer(from..bytes))
             }
-            Head::Answer(id) => {
+            Header::Answer(id) => {
                 let words = std::mem::take(&mut desk.buffer);
-                let completion = self.pending.complete(id, Outcome::Answer { words, from, to: bytes });
+                let completion = self.in_flight.complete(id, Outcome::Answer { words, from, to: bytes });
                 Ok(self.conclude_in_transit(transit, completion))
             }
-            Head::Event(_) if self.handlers_running.is_at_bound() => self.defer(transit, bytes, desk),
-            Head::Event(subject) => self.dispatch_event(transit, subject, payload, &mut desk.handlers).map(|()| Received::Dispatched),
-            Head::Call(..) if self.is_urged() => self.receive_other(leader, transit, mine, bytes, desk),
-            Head::Call(id, None, subject) => {
+            Header::Event(_) if self.handlers_running.is_at_bound() => self.defer(transit, bytes, desk),
+            Header::Event(subject) => self.dispatch_event(transit, subject, payload, &mut desk.handlers).map(|()| Received::Dispatched),
+            Header::Call(..) if self.is_urged() => self.receive_other(leader, transit, mine, bytes, desk),
+            Header::Call(id, None, subject) => {
                 self.dispatch_call(transit, id, None, subject, payload, &mut desk.handlers).map(|()| Received::Dispatched)
             }
             _ => self.receive_other(leader, transit, mine, bytes, desk),
@@ -105,54 +105,54 @@ impl End {
         bytes: usize,
         desk: &mut Desk,
     ) -> Step<Received> {
-        let Some((head, payload)) = split(&desk.buffer, bytes) else {
+        let Some((header, payload)) = split(&desk.buffer, bytes) else {
             drop(transit);
-            return Err(self.nonsense().into());
+            return Err(self.protocol_violation().into());
         };
-        match head {
-            Head::Failure(id, failure) if Some(id) == mine => return Ok(Received::Failure(Outcome::from(failure))),
-            Head::Failure(id, failure) => {
-                let completion = self.pending.complete(id, Outcome::from(failure));
+        match header {
+            Header::Failure(id, failure) if Some(id) == mine => return Ok(Received::Failure(Box::new(Outcome::from(failure)))),
+            Header::Failure(id, failure) => {
+                let completion = self.in_flight.complete(id, Outcome::from(failure));
                 return Ok(self.conclude_in_transit(transit, completion));
             }
-            Head::DescribedAnswer(id, _) => {
+            Header::DescribedAnswer(id, _) => {
                 let from = bytes.wrapping_sub(payload.len());
                 if Some(id) == mine {
                     return Ok(Received::Answer(from..bytes));
                 }
                 let words = std::mem::take(&mut desk.buffer);
-                let completion = self.pending.complete(id, Outcome::Answer { words, from, to: bytes });
+                let completion = self.in_flight.complete(id, Outcome::Answer { words, from, to: bytes });
                 return Ok(self.conclude_in_transit(transit, completion));
             }
-            Head::Event(_) | Head::Gauge(..) if self.handlers_running.is_at_bound() => return self.defer(transit, bytes, desk),
-            Head::Event(subject) => self.dispatch_event(transit, subject, payload, &mut desk.handlers)?,
-            Head::Gauge(number, subject) => {
+            Header::Event(_) | Header::Gauge(..) if self.handlers_running.is_at_bound() => return self.defer(transit, bytes, desk),
+            Header::Event(subject) => self.dispatch_event(transit, subject, payload, &mut desk.handlers)?,
+            Header::Gauge(number, subject) => {
                 self.dispatch_event(transit, subject, payload, &mut desk.handlers)?;
                 self.send_receipt(number)?;
             }
             // In transit until the value that the receipt has let go is sent: a thread that closes this end
             // waits for that value.
-            Head::Receipt(number) => self.take_receipt(number)?,
-            Head::Introduce { number, name, kinds, .. } => {
-                let is_honest = self.introductions.introduce(number, name, kinds);
+            Header::Receipt(number) => self.take_receipt(number)?,
+            Header::Introduce { number, name, kinds, .. } => {
+                let is_honest = self.peer_types.introduce(number, name, kinds);
                 drop(transit);
                 return self.noted(is_honest, bytes);
             }
-            Head::Refuse(refused, turn, place) => {
-                let is_honest = self.pairs.refuse(refused, turn, Some(place));
+            Header::Refuse(refused, turn, place) => {
+                let is_honest = self.sent_types.refuse(refused, turn, Some(place));
                 drop(transit);
                 return self.noted(is_honest, bytes);
             }
-            Head::Welcome(refused, turn) => {
-                let is_honest = self.pairs.refuse(refused, turn, None);
+            Header::Welcome(refused, turn) => {
+                let is_honest = self.sent_types.refuse(refused, turn, None);
                 drop(transit);
                 return self.noted(is_honest, bytes);
             }
-            Head::Cancel(id) | Head::Withdraw(id) => {
+            Header::Cancel(id) | Header::Withdraw(id) => {
                 drop(transit);
                 self.cancelled(id);
             }
-            Head::Call(id, at, subject) => {
+            Header::Call(id, at, subject) => {
                 let deadline = at.and_then(|at| self.clock.moment(at));
                 if has_passed(deadline) {
                     self.skip();
@@ -161,7 +161,7 @@ impl End {
                 }
             }
             // The most frequent message is dispatched where it is received.
-            Head::Answer(_) => return Err(self.nonsense().into()),
+            Header::Answer(_) => return Err(self.protocol_violation().into()),
         }
         Ok(Received::Dispatched)
     }
@@ -180,7 +180,7 @@ impl End {
     #[cold]
     fn noted(&self, is_honest: bool, bytes: usize) -> Step<Received> {
         self.inbox().discount(bytes);
-        if is_honest { Ok(Received::Noted) } else { Err(self.nonsense().into()) }
+        if is_honest { Ok(Received::Noted) } else { Err(self.protocol_violation().into()) }
     }
 
     /// As [`conclude`](Self::conclude), for a completion that this thread, which leads, has in its hands.
@@ -188,7 +188,7 @@ impl End {
     fn conclude_in_transit(&self, transit: InTransit<'_>, completion: Completion) -> Received {
         if let Completion::Run(callback, outcome) = completion {
             // The callback is seen to run before the answer is not in transit any more.
-            self.run_handler(Some(transit), None, || self.contain(|| callback(outcome)));
+            self.run_handler(Some(transit), None, || self.catch_user_panic(|| callback(outcome)));
         } else {
             drop(transit);
             self.conclude(completion);
@@ -198,7 +198,7 @@ impl End {
 
     /// Stores the outcome of a call for the thread, task or callback that waits for it.
     pub(crate) fn complete(&self, id: CallId, outcome: Outcome) {
-        self.conclude(self.pending.complete(id, outcome));
+        self.conclude(self.in_flight.complete(id, outcome));
     }
 
     /// Does what is left to do after a call was completed: runs the user's code, under no lock.
@@ -206,13 +206,13 @@ impl End {
         match completion {
             Completion::Done => {}
             Completion::Wake(waker) => {
-                self.contain(|| waker.wake());
-                self.pending.woken();
+                self.catch_user_panic(|| waker.wake());
+                self.in_flight.woken();
             }
             Completion::Run(callback, outcome) if self.lead.is_mine() => {
-                self.run_handler(None, None, || self.contain(|| callback(outcome)));
+                self.run_handler(None, None, || self.catch_user_panic(|| callback(outcome)));
             }
-            Completion::Run(callback, outcome) => self.contain(|| callback(outcome)),
+            Completion::Run(callback, outcome) => self.catch_user_panic(|| callback(outcome)),
             Completion::Unknown => Counters::add(&self.counters.answers_dropped),
         }
     }

@@ -8,7 +8,7 @@ use std::time::Instant;
 
 use coprocess_ring::{ChannelError, Misbehaved, Progress, Space};
 
-use crate::calls::ids::EmissionId;
+use crate::calls::ids::PendingEmitId;
 use crate::calls::in_flight::{Claimer, Forgotten, Outcome};
 use crate::end::End;
 use crate::error::{Error, Step};
@@ -21,7 +21,7 @@ use crate::wire::message::Message;
 
 /// Why a call was not sent.
 #[derive(Debug)]
-pub(crate) struct Unsent {
+pub(crate) struct SendFailed {
     pub(crate) error: Box<Error>,
     /// Whether the call was still in flight, or never was. Otherwise its callback was told already how it
     /// ended.
@@ -56,12 +56,12 @@ impl End {
         message: &mut Message<'_>,
         when_full: WhenFull,
         prepare: impl FnOnce(CallId),
-    ) -> Result<CallId, Unsent> {
+    ) -> Result<CallId, SendFailed> {
         let mut id = CallId::NONE;
         // Kept here: what it has captured must not be dropped under the lock.
         let mut prepare = Some(prepare);
         let sent = self.send_prepared(message, when_full, |claimer, message| {
-            id = self.pending.claim(claimer)?;
+            id = self.in_flight.claim(claimer)?;
             message.address(id);
             if let Some(prepare) = prepare.take() {
                 prepare(id);
@@ -70,7 +70,7 @@ impl End {
         });
         match sent {
             Ok(()) => Ok(id),
-            Err(error) => Err(Unsent { was_known: id == CallId::NONE || self.pending.forget(id) != Forgotten::Unknown, error }),
+            Err(error) => Err(SendFailed { was_known: id == CallId::NONE || self.in_flight.forget(id) != Forgotten::Unknown, error }),
         }
     }
 
@@ -178,7 +178,7 @@ impl End {
     /// # Errors
     ///
     /// As [`send`](Self::send).
-    pub(crate) fn send_event(self: &Arc<Self>, message: &mut Message<'_>, id: EmissionId) -> Step<bool> {
+    pub(crate) fn send_event(self: &Arc<Self>, message: &mut Message<'_>, id: PendingEmitId) -> Step<bool> {
         match self.send(message, WhenFull::Fail) {
             // A message that is too large to be sent at once is sent in parts.
             Err(error) if matches!(*error, Error::Full | Error::TooLarge { .. }) => {}
@@ -187,7 +187,7 @@ impl End {
         let mut out = self.outbox.lock();
         self.check_open()?;
         // Under the lock: no thread has sent the event yet.
-        self.emissions.keep(id);
+        self.pending_emits.keep(id);
         self.outbox.queue(&mut out, message.take(), Quota::Tasks, Some(TaskKey::Event(id)));
         if out.is_free() {
             let turn = out.take_turn();
@@ -221,7 +221,7 @@ impl End {
                 Err(error) => Some(error),
                 Ok(()) if self.must_not_wait_here() => Some(Error::Full.into()),
                 Ok(()) if has_passed(deadline) => Some(Error::Timeout.into()),
-                Ok(()) if has_passed(unheard_at) => Some(message.unheard(&self.pairs)),
+                Ok(()) if has_passed(unheard_at) => Some(message.unheard(&self.sent_types)),
                 Ok(()) => None,
             };
             if let Some(error) = ended {
@@ -292,7 +292,7 @@ impl End {
         drop(out);
         self.outbox.notify_all();
         if self.check_open().is_err() {
-            self.abandon_emissions();
+            self.abandon_pending_emits();
         }
         #[cfg(feature = "tokio")]
         self.wake_uncrowded();
@@ -303,7 +303,7 @@ impl End {
         let Queued { message, quota, key } = queued;
         match key {
             Some(TaskKey::Call(id)) => {
-                if !self.pending.is_unanswered(id) {
+                if !self.in_flight.is_unanswered(id) {
                     return;
                 }
                 let sent = self.send_in_turn(turn, &message, false, None, None, |sent| sent);
@@ -314,12 +314,12 @@ impl End {
                 }
             }
             Some(TaskKey::Event(id)) => {
-                let deadline = self.emissions.deadline(id);
+                let deadline = self.pending_emits.deadline(id);
                 // Settled before any other thread has the lock: a task that finds the pair over asks
                 // under the lock whether its event was sent.
-                let waker = self.send_in_turn(turn, &message, false, deadline, None, |sent| self.emissions.settle(id, sent));
+                let waker = self.send_in_turn(turn, &message, false, deadline, None, |sent| self.pending_emits.complete(id, sent));
                 if let Some(waker) = waker {
-                    self.contain(|| waker.wake());
+                    self.catch_user_panic(|| waker.wake());
                 }
             }
             None => {
@@ -347,8 +347,8 @@ impl End {
     /// Wakes the tasks that have an answer to send, if fewer answers are queued.
     #[cfg(feature = "tokio")]
     fn wake_uncrowded(&self) {
-        for waker in self.outbox.uncrowded() {
-            self.contain(|| waker.wake());
+        for waker in self.outbox.watermark_wakers() {
+            self.catch_user_panic(|| waker.wake());
         }
     }
 
@@ -381,7 +381,7 @@ impl End {
                             if !has_passed(unheard_at.and(self.outbox.lock().unheard_at(&self.watch))) {
                                 continue;
                             }
-                            Err(message.unheard(&self.pairs))
+                            Err(message.unheard(&self.sent_types))
                         }
                         waited => waited.map_err(Box::new),
                     }

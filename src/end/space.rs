@@ -21,7 +21,7 @@ impl End {
 
     /// Waits until there is room, moving what has arrived out of the way of the other side, which may be waiting for room, too. `crowded` is
     /// called while the bound of that is reached.
-    pub(crate) fn wait_for_space(&self, space: Space, deadline: Option<Instant>, crowded: impl Fn()) -> Result<()> {
+    pub(crate) fn wait_for_space(&self, space: Space, deadline: Option<Instant>, is_full: impl Fn()) -> Result<()> {
         loop {
             if self.watch.has_space(space) {
                 return Ok(());
@@ -37,7 +37,7 @@ impl End {
                 // Answers to our own calls do not count: there is a place for each.
                 self.salvage_answers()?;
                 if self.inbox().is_full() {
-                    crowded();
+                    is_full();
                     if self.lead.is_mine() {
                         return Err(Error::Full);
                     }

@@ -12,14 +12,14 @@ use crate::error::Error;
 impl End {
     /// Sees to it that somebody looks at this deadline when it has passed.
     pub(crate) fn time(&self, at: Instant, due: Due) {
-        if !self.timers.add(at, due, |id| self.pending.is_known(id)) {
+        if !self.timers.add(at, due, |id| self.in_flight.is_known(id)) {
             return;
         }
         if !self.lead.is_mine() {
-            self.disturb();
+            self.interrupt();
         } else if self.timers.driver_sleeps_past(at) {
-            // This thread looks before it sleeps. The resident, if it has lent the lead to this one, would sleep for too long.
-            self.lead.wake_resident(&self.watch);
+            // This thread looks before it sleeps. The driver, if it has lent the lead to this one, would sleep for too long.
+            self.lead.wake_driver(&self.watch);
         }
     }
 
@@ -27,12 +27,12 @@ impl End {
     pub(crate) fn expire(self: &Arc<Self>) {
         while let Some(due) = self.timers.expired() {
             match due {
-                Due::Call(id) if self.pending.is_unanswered(id) => {
+                Due::Call(id) if self.in_flight.is_unanswered(id) => {
                     self.complete(id, Outcome::Failed(Error::Timeout));
                     self.cancel(id, GivenUp::Forgotten);
                 }
                 Due::Call(_) => {}
-                Due::Event(id) => self.emission_expired(id),
+                Due::Event(id) => self.pending_emit_expired(id),
                 #[cfg(feature = "tokio")]
                 Due::Served(id) => {
                     self.unwanted(id);

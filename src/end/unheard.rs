@@ -8,8 +8,8 @@ use crate::error::Error;
 use crate::send::outbox::WhenFull;
 use crate::send::send_queue::Quota;
 use crate::stats::Counters;
-use crate::types::pairs::Pairs;
-use crate::wire::header::{Head, Subject, split};
+use crate::types::sent_types::SentTypes;
+use crate::wire::header::{Header, Subject, split};
 use crate::wire::message::Message;
 
 /// The event that says that an end has registered its first handler.
@@ -18,13 +18,13 @@ const LISTENING: &str = "listening";
 impl Message<'_> {
     /// Returns the error for an event that was not sent because of that.
     #[cold]
-    pub(crate) fn unheard(&self, pairs: &Pairs) -> Box<Error> {
+    pub(crate) fn unheard(&self, sent_types: &SentTypes) -> Box<Error> {
         // The name is never among what was not copied.
         let event = match split(self.words(), self.bytes) {
-            Some((Head::Event(Subject::Named(name) | Subject::Described { name, .. }) | Head::Introduce { name, .. }, _)) => {
+            Some((Header::Event(Subject::Named(name) | Subject::Described { name, .. }) | Header::Introduce { name, .. }, _)) => {
                 String::from_utf8_lossy(name).into_owned()
             }
-            Some((Head::Event(Subject::Known(number)), _)) => pairs.name(number.number()),
+            Some((Header::Event(Subject::Known(number)), _)) => sent_types.name(number.number()),
             _ => String::new(),
         };
         Box::new(Error::Unheard { event })
@@ -36,10 +36,10 @@ impl End {
     #[cold]
     pub(crate) fn announce(self: &Arc<Self>) {
         let mut message = Message::new();
-        let head = Head::Event(Subject::Named(LISTENING.as_bytes()));
+        let header = Header::Event(Subject::Named(LISTENING.as_bytes()));
         // A courtesy: if the pair is over, the other end needs no notice. This thread must not wait:
         // the other end may be waiting for the handler.
-        let sent = message.encode(head, &(), usize::MAX, LISTENING).and_then(|()| self.send(&mut message, WhenFull::Queue(Quota::Own)));
+        let sent = message.encode(header, &(), usize::MAX, LISTENING).and_then(|()| self.send(&mut message, WhenFull::Queue(Quota::Own)));
         drop(sent);
     }
 

@@ -10,18 +10,18 @@ use coprocess_ring::{ChannelError, Sleeper};
 
 use crate::calls::cancels::GivenUp;
 use crate::calls::in_flight::{Completion, Notify, Outcome};
-use crate::drive::lead::Turn;
+use crate::drive::lead::LeadWait;
 use crate::end::End;
 use crate::end::crossing::{Crossing, Patience, pause};
 use crate::end::desk::{Desk, Received, SpinFor};
 use crate::end::leader::LeaderGuard;
 use crate::error::{Error, Result, Step};
-use crate::limits::CROWDED_BYTES;
+use crate::limits::HIGH_WATERMARK_BYTES;
 use crate::recv::inbox::Ahead;
 use crate::stats::Counters;
 use crate::sync::parker::Parker;
 use crate::time::deadline::{earlier, has_passed};
-use crate::wire::header::{CallId, Head, split};
+use crate::wire::header::{CallId, Header, split};
 
 /// When the other side is gone, how long a call waits for a thread that handles what was sent before, and does not get on.
 const LONG_HANDLER: Duration = Duration::from_millis(40);
@@ -79,48 +79,48 @@ impl End {
     ) -> Step<Arrived> {
         loop {
             // Stored by an earlier leader, or by the wait of a handler that is nested in this wait.
-            if self.pending.is_ready(id)
-                && let Some(outcome) = self.pending.take(id)
+            if self.in_flight.is_ready(id)
+                && let Some(outcome) = self.in_flight.take(id)
             {
                 return Ok(Arrived::Elsewhere(outcome));
             }
             let is_nothing = match self.receive_one(leader, Some(id), SpinFor::Answer(deadline), desk)? {
                 Received::Answer(at) => {
-                    self.pending.release(id);
+                    self.in_flight.release(id);
                     return Ok(Arrived::Here(at));
                 }
                 Received::Failure(outcome) => {
-                    self.pending.release(id);
-                    return Ok(Arrived::Elsewhere(outcome));
+                    self.in_flight.release(id);
+                    return Ok(Arrived::Elsewhere(*outcome));
                 }
                 Received::Dispatched | Received::Noted => {
                     // A handler may have taken its time, or closed this end.
                     if self.is_over() {
-                        return self.take(id, || self.failure());
+                        return self.take(id, || self.terminal_error());
                     }
-                    self.mind_the_end();
+                    self.expect_end_if_gone();
                     self.expire();
                     if has_passed(deadline) {
                         return self.take(id, || Error::Timeout);
                     }
                     continue;
                 }
-                Received::Crowded => {
+                Received::AboveWatermark => {
                     if self.is_over() {
-                        return self.take(id, || self.failure());
+                        return self.take(id, || self.terminal_error());
                     }
-                    self.wait_while_crowded(leader, deadline, || self.pending.is_ready(id))?;
+                    self.wait_below_watermark(leader, deadline, || self.in_flight.is_ready(id))?;
                     if has_passed(deadline) {
                         return self.take(id, || Error::Timeout);
                     }
                     continue;
                 }
                 Received::Nothing => true,
-                Received::Disturbed => false,
+                Received::Interrupted => false,
             };
             // Another thread that had the inbox may have found the answer: everywhere here.
             if self.is_over() {
-                return self.take(id, || self.failure());
+                return self.take(id, || self.terminal_error());
             }
             if self.is_gone() {
                 self.inbox().expect_end();
@@ -128,13 +128,13 @@ impl End {
                     if !self.handlers_running.is_at_bound() {
                         self.drained();
                     }
-                    return self.take(id, || self.failure());
+                    return self.take(id, || self.terminal_error());
                 }
             }
             if is_nothing && !has_passed(deadline) {
-                self.sleep_for_message(leader, deadline, || self.pending.is_ready(id))?;
+                self.sleep_for_message(leader, deadline, || self.in_flight.is_ready(id))?;
             }
-            self.attend();
+            self.take_interrupt();
             self.expire();
             // A message that has come just in time is taken, but a peer that sends nothing but parts of
             // messages cannot keep this thread.
@@ -146,7 +146,7 @@ impl End {
 
     /// Takes the outcome that another thread has stored, if it is there.
     fn take(&self, id: CallId, otherwise: impl FnOnce() -> Error) -> Step<Arrived> {
-        match self.pending.take(id) {
+        match self.in_flight.take(id) {
             Some(outcome) => Ok(Arrived::Elsewhere(outcome)),
             None => Err(otherwise().into()),
         }
@@ -164,7 +164,7 @@ impl End {
             let _sleeping = self.sleeping_for_data();
             self.watch.arm(Sleeper::Waiter);
             // Whoever had the inbox may have made it so: `done` comes after it was ours.
-            let slept = if self.has_something() || self.is_disturbed() || done() {
+            let slept = if self.has_something() || self.is_interrupted() || done() {
                 Ok(true)
             } else {
                 Counters::add(&self.counters.sleeps);
@@ -183,8 +183,8 @@ impl End {
     fn queue_for_answer(self: &Arc<Self>, id: CallId, deadline: Option<Instant>, desk: &mut Desk) -> Step<Arrived> {
         let parker = this_parker();
         // If the outcome is there already there is nothing to be told, and the loop finds it.
-        let _ = self.pending.notify(id, Notify::Thread(parker.clone()));
-        let over = || self.pending.is_ready(id) || self.is_over();
+        let _ = self.in_flight.notify(id, Notify::Thread(parker.clone()));
+        let over = || self.in_flight.is_ready(id) || self.is_over();
         let crossing = Crossing::new(self, &parker);
         let mut patience = None::<Patience>;
         let turn = loop {
@@ -194,32 +194,32 @@ impl End {
                 crossing.led().is_some()
             };
             match self.lead.wait_turn_unless(&self.watch, &parker, deadline, done, on_a_cycle) {
-                Turn::Lead => {
+                LeadWait::Lead => {
                     crossing.leave();
                     patience.into_iter().for_each(Patience::keep);
                     return self.lead_until_answer(&self.leading(), id, deadline, desk);
                 }
-                Turn::Done if !over() && !self.is_gone() => self.wait_on_a_cycle(&crossing, &parker, deadline, over, &mut patience),
+                LeadWait::Done if !over() && !self.is_gone() => self.wait_on_a_cycle(&crossing, &parker, deadline, over, &mut patience),
                 turn => break turn,
             }
             if has_passed(deadline) {
-                break Turn::TimedOut;
+                break LeadWait::TimedOut;
             }
         };
         drop(crossing);
         if self.is_over() {
             self.conclude_last();
         }
-        if turn == Turn::Done && self.is_gone() {
+        if turn == LeadWait::Done && self.is_gone() {
             self.last_deliveries(deadline, over);
         }
-        if let Some(outcome) = self.pending.take(id) {
+        if let Some(outcome) = self.in_flight.take(id) {
             patience.into_iter().for_each(Patience::end);
             return Ok(Arrived::Elsewhere(outcome));
         }
         patience.into_iter().for_each(Patience::keep);
         if self.is_over() {
-            return Err(self.failure().into());
+            return Err(self.terminal_error().into());
         }
         if self.is_gone() {
             // Take the answers that have arrived from under the thread that leads.
@@ -227,11 +227,11 @@ impl End {
                 self.salvage_answers()?;
                 // Before the look at the table: the leader may have the answer in its hands.
                 let in_transit = self.transit.is_busy();
-                if let Some(outcome) = self.pending.take(id) {
+                if let Some(outcome) = self.in_flight.take(id) {
                     return Ok(Arrived::Elsewhere(outcome));
                 }
                 if !in_transit || self.is_over() {
-                    return Err(self.failure().into());
+                    return Err(self.terminal_error().into());
                 }
                 if has_passed(deadline) {
                     return Err(Error::Timeout.into());
@@ -316,13 +316,13 @@ impl End {
             let before = self.inbox().progress();
             let soon = Instant::now().checked_add(LONG_HANDLER);
             match self.lead.wait_turn(&self.watch, &parker, earlier(deadline, soon), || done() || self.is_over()) {
-                Turn::Lead => {
+                LeadWait::Lead => {
                     self.drain(&self.leading(), deadline);
                     return;
                 }
-                Turn::Done => return,
-                Turn::TimedOut if has_passed(deadline) || self.inbox().progress() == before => return,
-                Turn::TimedOut => {}
+                LeadWait::Done => return,
+                LeadWait::TimedOut if has_passed(deadline) || self.inbox().progress() == before => return,
+                LeadWait::TimedOut => {}
             }
         }
     }
@@ -350,11 +350,11 @@ impl End {
             other => completions.push(other),
         };
         let outcome = inbox.take_answers(ahead, |words, bytes| match split(&words, bytes) {
-            Some((Head::Answer(id) | Head::DescribedAnswer(id, _), payload)) => {
+            Some((Header::Answer(id) | Header::DescribedAnswer(id, _), payload)) => {
                 let from = bytes.wrapping_sub(payload.len());
-                keep(self.pending.complete(id, Outcome::Answer { words, from, to: bytes }));
+                keep(self.in_flight.complete(id, Outcome::Answer { words, from, to: bytes }));
             }
-            Some((Head::Failure(id, failure), _)) => keep(self.pending.complete(id, Outcome::from(failure))),
+            Some((Header::Failure(id, failure), _)) => keep(self.in_flight.complete(id, Outcome::from(failure))),
             _ => {}
         });
         inbox.completions.extend(completions);
@@ -362,16 +362,16 @@ impl End {
     }
 
     /// Waits until the peer has read some of the answers that are kept for it.
-    pub(crate) fn wait_while_crowded(
+    pub(crate) fn wait_below_watermark(
         self: &Arc<Self>,
         _leader: &LeaderGuard<'_>,
         deadline: Option<Instant>,
         done: impl Fn() -> bool,
     ) -> Result<()> {
         self.salvage_answers()?;
-        let over = || self.is_disturbed() || done() || self.inbox().is_full();
-        self.wait_until_unread_below(CROWDED_BYTES, earlier(deadline, self.timers.earliest()), over);
-        self.attend();
+        let over = || self.is_interrupted() || done() || self.inbox().is_full();
+        self.wait_until_unread_below(HIGH_WATERMARK_BYTES, earlier(deadline, self.timers.earliest()), over);
+        self.take_interrupt();
         self.expire();
         Ok(())
     }

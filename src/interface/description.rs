@@ -62,7 +62,7 @@ impl Description {
         Error::Interface { interface: self.interface, cause: Box::new(cause) }
     }
 
-    /// Looks up our methods in what the other end says it serves.
+    /// PollBias up our methods in what the other end says it serves.
     fn judge(&self, theirs: Result<String>) -> Result<()> {
         let theirs = match theirs {
             Ok(theirs) => theirs,

@@ -238,11 +238,11 @@
 //! send the events. The description is the answer to `"Calculator::interface"`. Where two interfaces of the same
 //! name meet on one end, `#[interface(name = "other.Calculator")]` gives one another name there.
 
+mod call_mode;
 mod description;
 mod served;
-mod through;
 
 pub use crate::error::InterfaceError;
+pub use call_mode::{Asynchronous, CallMode, Emit, Pipelined, Within, call, emit};
 pub use description::{Described, Description, Method, check, check_async};
 pub use served::Served;
-pub use through::{Asynchronous, Emit, Pipelined, Through, Within, call, emit};

@@ -30,13 +30,13 @@ impl Served {
         handler: impl Fn(A) -> R + Send + Sync + 'static,
     ) {
         self.handlers.serve(name, move |end, call| {
-            end.settle(call, Ok(handler(call.args.read()?)));
+            end.answer_with(call, Ok(handler(call.args.read()?)));
             Ok(())
         });
     }
 
     /// Adds a method that is answered later, as [`Coprocess::serve_deferred`] does.
-    pub fn deferred<A: DeserializeOwned + 'static, R: Serialize + 'static>(
+    pub fn served_later<A: DeserializeOwned + 'static, R: Serialize + 'static>(
         &mut self,
         name: &str,
         handler: impl Fn(A, Reply<R>) + Send + Sync + 'static,

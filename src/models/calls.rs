@@ -3,7 +3,7 @@
 //! What a variant leaves out of a file is written by hand.
 
 use super::{DEADLOCK, NO_PROGRESS, caught, check};
-use crate::calls::in_flight::{Completion, Forgotten, MAX_IN_FLIGHT, Notify, Outcome, Pending};
+use crate::calls::in_flight::{Completion, Forgotten, InFlight, MAX_IN_FLIGHT, Notify, Outcome};
 use crate::sync::parker::Parker;
 use crate::sync::spin_lock::SpinLock;
 use crate::sync::{Arc, AtomicU32, AtomicU64, Mutex, Ordering};
@@ -22,20 +22,20 @@ fn is(outcome: Option<Outcome>, text: &str) -> bool {
 
 /// A thread waits for the answer that another has received.
 fn answered(looks: bool) {
-    let (pending, mut claimer) = Pending::new(MAX_IN_FLIGHT);
-    let pending = Arc::new(pending);
-    let id = pending.claim(&mut claimer).expect("room");
+    let (in_flight, mut claimer) = InFlight::new(MAX_IN_FLIGHT);
+    let in_flight = Arc::new(in_flight);
+    let id = in_flight.claim(&mut claimer).expect("room");
     let receiver = {
-        let pending = pending.clone();
-        thread::spawn(move || assert!(matches!(pending.complete(id, said("yes")), Completion::Done)))
+        let in_flight = in_flight.clone();
+        thread::spawn(move || assert!(matches!(in_flight.complete(id, said("yes")), Completion::Done)))
     };
     let parker = Parker::new();
-    let asked = pending.notify(id, Notify::Thread(parker.clone()));
+    let asked = in_flight.notify(id, Notify::Thread(parker.clone()));
     // Handed back: it is there already, and nobody will tell.
     if asked.is_ok() || !looks {
         parker.wait(None);
     }
-    assert!(is(pending.take(id), "yes"));
+    assert!(is(in_flight.take(id), "yes"));
     receiver.join().unwrap();
 }
 
@@ -53,22 +53,22 @@ fn waiting_for_an_answer_that_is_there_is_caught() {
 #[test]
 fn a_second_answer_is_never_that_of_the_next_call() {
     check(|| {
-        let (pending, mut claimer) = Pending::new(MAX_IN_FLIGHT);
-        let pending = Arc::new(pending);
-        let id = pending.claim(&mut claimer).expect("room");
+        let (in_flight, mut claimer) = InFlight::new(MAX_IN_FLIGHT);
+        let in_flight = Arc::new(in_flight);
+        let id = in_flight.claim(&mut claimer).expect("room");
         let receiver = {
-            let pending = pending.clone();
-            thread::spawn(move || drop(pending.complete(id, said("again"))))
+            let in_flight = in_flight.clone();
+            thread::spawn(move || drop(in_flight.complete(id, said("again"))))
         };
-        pending.release(id);
-        let next = pending.claim(&mut claimer).expect("room");
+        in_flight.release(id);
+        let next = in_flight.claim(&mut claimer).expect("room");
         assert_eq!((next.entry, next.serial), (id.entry, id.serial + 1));
-        assert!(pending.take(next).is_none());
-        assert!(pending.notify(next, Notify::Thread(Parker::new())).is_ok());
+        assert!(in_flight.take(next).is_none());
+        assert!(in_flight.notify(next, Notify::Thread(Parker::new())).is_ok());
         receiver.join().unwrap();
-        assert!(pending.take(next).is_none());
-        assert!(matches!(pending.complete(next, said("yes")), Completion::Done));
-        assert!(is(pending.take(next), "yes"));
+        assert!(in_flight.take(next).is_none());
+        assert!(matches!(in_flight.complete(next, said("yes")), Completion::Done));
+        assert!(is(in_flight.take(next), "yes"));
     });
 }
 
@@ -111,17 +111,17 @@ fn storing_the_status_of_a_second_answer_is_caught() {
 #[test]
 fn a_call_is_completed_or_forgotten() {
     check(|| {
-        let (pending, mut claimer) = Pending::new(MAX_IN_FLIGHT);
-        let pending = Arc::new(pending);
-        let id = pending.claim(&mut claimer).expect("room");
-        assert!(pending.notify(id, Notify::Callback(Box::new(|_| {}))).is_ok());
+        let (in_flight, mut claimer) = InFlight::new(MAX_IN_FLIGHT);
+        let in_flight = Arc::new(in_flight);
+        let id = in_flight.claim(&mut claimer).expect("room");
+        assert!(in_flight.notify(id, Notify::Callback(Box::new(|_| {}))).is_ok());
         let receiver = {
-            let pending = pending.clone();
-            thread::spawn(move || matches!(pending.complete(id, said("yes")), Completion::Run(..)))
+            let in_flight = in_flight.clone();
+            thread::spawn(move || matches!(in_flight.complete(id, said("yes")), Completion::Run(..)))
         };
-        let forgotten = pending.forget(id) != Forgotten::Unknown;
+        let forgotten = in_flight.forget(id) != Forgotten::Unknown;
         assert_ne!(receiver.join().unwrap(), forgotten);
-        assert!(!pending.is_known(id));
+        assert!(!in_flight.is_known(id));
     });
 }
 
@@ -129,18 +129,18 @@ fn a_call_is_completed_or_forgotten() {
 #[test]
 fn a_call_is_answered_or_cancelled() {
     check(|| {
-        let (pending, mut claimer) = Pending::new(MAX_IN_FLIGHT);
-        let pending = Arc::new(pending);
-        let id = pending.claim(&mut claimer).expect("room");
+        let (in_flight, mut claimer) = InFlight::new(MAX_IN_FLIGHT);
+        let in_flight = Arc::new(in_flight);
+        let id = in_flight.claim(&mut claimer).expect("room");
         let receiver = {
-            let pending = pending.clone();
-            thread::spawn(move || matches!(pending.complete(id, said("yes")), Completion::Done))
+            let in_flight = in_flight.clone();
+            thread::spawn(move || matches!(in_flight.complete(id, said("yes")), Completion::Done))
         };
-        match (pending.forget(id), receiver.join().unwrap()) {
+        match (in_flight.forget(id), receiver.join().unwrap()) {
             (Forgotten::Unanswered, false) | (Forgotten::Answered, true) => {}
             other => panic!("{other:?}"),
         }
-        assert!(!pending.is_known(id));
+        assert!(!in_flight.is_known(id));
     });
 }
 
@@ -148,10 +148,10 @@ fn a_call_is_answered_or_cancelled() {
 #[test]
 fn a_callback_runs_once_though_the_end_comes() {
     check(|| {
-        let (pending, mut claimer) = Pending::new(MAX_IN_FLIGHT);
-        let pending = Arc::new(pending);
-        let id = pending.claim(&mut claimer).expect("room");
-        assert!(pending.notify(id, Notify::Callback(Box::new(|_| {}))).is_ok());
+        let (in_flight, mut claimer) = InFlight::new(MAX_IN_FLIGHT);
+        let in_flight = Arc::new(in_flight);
+        let id = in_flight.claim(&mut claimer).expect("room");
+        assert!(in_flight.notify(id, Notify::Callback(Box::new(|_| {}))).is_ok());
         let ran = Arc::new(AtomicU32::new(0));
         let count = |completion, ran: &AtomicU32| {
             if matches!(completion, Completion::Run(..)) {
@@ -159,10 +159,10 @@ fn a_callback_runs_once_though_the_end_comes() {
             }
         };
         let receiver = {
-            let (pending, ran) = (pending.clone(), ran.clone());
-            thread::spawn(move || count(pending.complete(id, said("yes")), &ran))
+            let (in_flight, ran) = (in_flight.clone(), ran.clone());
+            thread::spawn(move || count(in_flight.complete(id, said("yes")), &ran))
         };
-        pending.abandon(|completion| count(completion, &ran), || said("over"));
+        in_flight.abandon(|completion| count(completion, &ran), || said("over"));
         receiver.join().unwrap();
         assert_eq!(ran.load(Ordering::SeqCst), 1);
     });

@@ -1,7 +1,7 @@
 //! The slot of the driver: the thread that is to have it gets it, and a thread that stands by is told.
 
 use super::{DEADLOCK, caught, check};
-use crate::drive::driver_slot::{Holder, Seat};
+use crate::drive::driver_slot::{DriverSlot, Occupant};
 use crate::sync::parker::Parker;
 use loom::sync::Arc;
 use loom::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -9,15 +9,15 @@ use loom::thread;
 
 /// As much of an end as the seat needs.
 struct End {
-    seat: Seat,
-    /// Tasks that wait for an answer, which only a resident finds.
+    driver_slot: DriverSlot,
+    /// Tasks that wait for an answer, which only a driver finds.
     tasks: AtomicUsize,
     over: AtomicBool,
 }
 
 impl End {
     fn new() -> Arc<End> {
-        Arc::new(End { seat: Seat::default(), tasks: AtomicUsize::new(0), over: AtomicBool::new(false) })
+        Arc::new(End { driver_slot: DriverSlot::default(), tasks: AtomicUsize::new(0), over: AtomicBool::new(false) })
     }
 
     fn is_over(&self) -> bool {
@@ -30,17 +30,17 @@ impl End {
 
     fn finish(&self) {
         self.over.store(true, Ordering::Release);
-        self.seat.stir();
+        self.driver_slot.notify_all();
     }
 
     /// The background dispatcher: has the seat as long as it is needed, and answers one task at a time.
-    fn dispatch_in_background(&self, task: &Parker) {
-        while self.seat.claim_in_background(Holder::Background, || self.is_over(), || self.stands_by()) {
-            while !self.is_over() && !self.seat.is_wanted() && !self.stands_by() {
+    fn drive_in_background(&self, task: &Parker) {
+        while self.driver_slot.claim_in_background(Occupant::Background, || self.is_over(), || self.stands_by()) {
+            while !self.is_over() && !self.driver_slot.is_wanted() && !self.stands_by() {
                 self.tasks.fetch_sub(1, Ordering::Relaxed);
                 task.notify();
             }
-            self.seat.release();
+            self.driver_slot.release();
         }
     }
 }
@@ -50,15 +50,15 @@ fn tasks(calls_up_first: bool) {
     let (end, task) = (End::new(), Parker::new());
     let background = {
         let (end, task) = (end.clone(), task.clone());
-        thread::spawn(move || end.dispatch_in_background(&task))
+        thread::spawn(move || end.drive_in_background(&task))
     };
     for _ in 0..2 {
         if calls_up_first {
-            end.seat.call_up();
+            end.driver_slot.call_up();
         }
         end.tasks.fetch_add(1, Ordering::Relaxed);
         if !calls_up_first {
-            end.seat.call_up();
+            end.driver_slot.call_up();
         }
         while !task.wait(None) {}
     }
@@ -84,17 +84,17 @@ fn two_tasks_at_once() {
         let (end, task) = (End::new(), Parker::new());
         let background = {
             let (end, task) = (end.clone(), task.clone());
-            thread::spawn(move || end.dispatch_in_background(&task))
+            thread::spawn(move || end.drive_in_background(&task))
         };
         let other = {
             let end = end.clone();
             thread::spawn(move || {
                 end.tasks.fetch_add(1, Ordering::Relaxed);
-                end.seat.call_up();
+                end.driver_slot.call_up();
             })
         };
         end.tasks.fetch_add(1, Ordering::Relaxed);
-        end.seat.call_up();
+        end.driver_slot.call_up();
         other.join().unwrap();
         // One notice may stand for both.
         while end.tasks.load(Ordering::Relaxed) > 0 {
@@ -108,17 +108,17 @@ fn two_tasks_at_once() {
 /// A thread in `run` gets the seat, whoever has it, and the background dispatcher gets it back.
 fn run(evicts: bool) {
     let end = End::new();
-    // The dispatcher sleeps with the seat until it is disturbed; the thread in `run` waits for it to have it again.
+    // The dispatcher sleeps with the seat until it is interrupted; the thread in `run` waits for it to have it again.
     let (bell, back) = (Parker::new(), Parker::new());
     let background = {
         let (end, bell, back) = (end.clone(), bell.clone(), back.clone());
         thread::spawn(move || {
-            while end.seat.claim_in_background(Holder::Background, || end.is_over(), || false) {
+            while end.driver_slot.claim_in_background(Occupant::Background, || end.is_over(), || false) {
                 back.notify();
-                while !end.is_over() && !end.seat.is_wanted() {
+                while !end.is_over() && !end.driver_slot.is_wanted() {
                     bell.wait(None);
                 }
-                end.seat.release();
+                end.driver_slot.release();
             }
         })
     };
@@ -128,8 +128,8 @@ fn run(evicts: bool) {
         }
     };
     while !back.wait(None) {}
-    assert!(end.seat.claim(|| false, evict));
-    end.seat.release();
+    assert!(end.driver_slot.claim(|| false, evict));
+    end.driver_slot.release();
     while !back.wait(None) {}
     end.finish();
     bell.notify();

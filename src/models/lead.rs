@@ -3,7 +3,7 @@
 //! The ring and its doorbells are those of `coprocess-ring`, likewise over loom.
 
 use super::{DEADLOCK, caught, check};
-use crate::drive::lead::{Lead, Turn};
+use crate::drive::lead::{Lead, LeadWait};
 use crate::sync::Spin;
 use crate::sync::parker::Parker;
 use coprocess_ring::{Progress, Receiver, Region, Sender, Side, Sleeper, Watch};
@@ -63,7 +63,7 @@ impl End {
     /// Waits for the message to `me`, as a call does.
     fn call(&self, me: usize, parkers: &[Arc<Parker>]) {
         let done = || self.answered[me].load(Ordering::SeqCst);
-        if !self.lead.try_enter(&self.watch) && self.lead.wait_turn(&self.watch, &parkers[me], None, done) != Turn::Lead {
+        if !self.lead.try_enter(&self.watch) && self.lead.wait_turn(&self.watch, &parkers[me], None, done) != LeadWait::Lead {
             assert!(done());
             return;
         }
@@ -79,10 +79,10 @@ impl End {
         self.lead.leave(&self.watch, || self.has_something());
     }
 
-    /// Looks after the ring until `messages` were handled, as the resident does.
-    fn reside(&self, messages: usize, parkers: &[Arc<Parker>]) {
+    /// PollBias after the ring until `messages` were handled, as the driver does.
+    fn drive(&self, messages: usize, parkers: &[Arc<Parker>]) {
         let parker = Parker::new();
-        assert_eq!(self.lead.wait_turn(&self.watch, &parker, None, || false), Turn::Lead);
+        assert_eq!(self.lead.wait_turn(&self.watch, &parker, None, || false), LeadWait::Lead);
         let over = || self.handled.load(Ordering::SeqCst) >= messages || self.over.load(Ordering::SeqCst);
         loop {
             while self.receive(parkers) {}
@@ -94,7 +94,7 @@ impl End {
                 self.watch.disarm();
                 continue;
             }
-            self.lead.doze(&self.watch, None, &parker, over).expect("a futex");
+            self.lead.park(&self.watch, None, &parker, over).expect("a futex");
             self.watch.disarm();
         }
         self.lead.leave(&self.watch, || self.has_something());
@@ -121,15 +121,15 @@ fn two_waiters() {
     });
 }
 
-/// The resident dozes while a caller takes the lead from it and gives it back; an event that comes at any moment is handled.
+/// The driver dozes while a caller takes the lead from it and gives it back; an event that comes at any moment is handled.
 #[test]
 fn a_caller_and_the_resident() {
     check(|| {
         let (end, mut sender) = pair(1);
         let parkers: Arc<Vec<Arc<Parker>>> = Arc::new(vec![Parker::new()]);
-        let resident = {
+        let driver = {
             let (end, parkers) = (end.clone(), parkers.clone());
-            thread::spawn(move || end.reside(2, &parkers))
+            thread::spawn(move || end.drive(2, &parkers))
         };
         let peer = thread::spawn(move || {
             send(&mut sender, 0);
@@ -137,68 +137,68 @@ fn a_caller_and_the_resident() {
         });
         end.call(0, &parkers);
         if end.handled.load(Ordering::SeqCst) >= 2 {
-            // Nothing will come any more: whoever makes the resident's reason to stay go away wakes it.
-            end.lead.wake_resident(&end.watch);
+            // Nothing will come any more: whoever makes the driver's reason to stay go away wakes it.
+            end.lead.wake_driver(&end.watch);
         }
-        resident.join().unwrap();
+        driver.join().unwrap();
         peer.join().unwrap();
     });
 }
 
-/// Whoever wakes the resident leaves the mark of a guest alone, which has the watch meanwhile.
+/// Whoever wakes the driver leaves the mark of a guest alone, which has the watch meanwhile.
 #[test]
 fn the_resident_is_woken_while_a_guest_sleeps() {
     check(|| {
         let (end, mut sender) = pair(1);
         let parkers: Arc<Vec<Arc<Parker>>> = Arc::new(vec![Parker::new()]);
-        let resident = {
+        let driver = {
             let (end, parkers) = (end.clone(), parkers.clone());
-            thread::spawn(move || end.reside(1, &parkers))
+            thread::spawn(move || end.drive(1, &parkers))
         };
         let peer = {
             let end = end.clone();
             thread::spawn(move || {
-                end.lead.wake_resident(&end.watch);
+                end.lead.wake_driver(&end.watch);
                 send(&mut sender, 0);
             })
         };
         end.call(0, &parkers);
-        end.lead.wake_resident(&end.watch);
-        resident.join().unwrap();
+        end.lead.wake_driver(&end.watch);
+        driver.join().unwrap();
         peer.join().unwrap();
     });
 }
 
-/// A change of state reaches a resident that is anywhere on its way into sleep.
+/// A change of state reaches a driver that is anywhere on its way into sleep.
 #[test]
 fn the_resident_is_told_that_it_is_over() {
     check(|| {
         let (end, _sender) = pair(0);
-        let resident = {
+        let driver = {
             let end = end.clone();
-            thread::spawn(move || end.reside(usize::MAX, &[]))
+            thread::spawn(move || end.drive(usize::MAX, &[]))
         };
         end.over.store(true, Ordering::SeqCst);
-        end.lead.wake_resident(&end.watch);
-        resident.join().unwrap();
+        end.lead.wake_driver(&end.watch);
+        driver.join().unwrap();
     });
 }
 
-/// The models bite: a caller that gives the lead back without a look at the ring loses what came before the resident's mark was up.
+/// The models bite: a caller that gives the lead back without a look at the ring loses what came before the driver's mark was up.
 #[test]
 fn leaving_without_a_look_at_the_ring_is_caught() {
     caught("models::lead::leaving_without_a_look_at_the_ring_is_caught", DEADLOCK, || {
         let (end, mut sender) = pair(1);
         let parkers: Arc<Vec<Arc<Parker>>> = Arc::new(vec![Parker::new()]);
-        let resident = {
+        let driver = {
             let (end, parkers) = (end.clone(), parkers.clone());
-            thread::spawn(move || end.reside(1, &parkers))
+            thread::spawn(move || end.drive(1, &parkers))
         };
         let peer = thread::spawn(move || send(&mut sender, 99));
         if end.lead.try_enter(&end.watch) {
             end.lead.leave(&end.watch, || false);
         }
-        resident.join().unwrap();
+        driver.join().unwrap();
         peer.join().unwrap();
     });
 }
@@ -206,15 +206,15 @@ fn leaving_without_a_look_at_the_ring_is_caught() {
 /// The other side closes while a guest has the watch: its bell finds nobody armed, so whoever leaves looks for the end, too.
 fn closed_while_a_guest_leaves(looks_for_the_end: bool) {
     let (end, mut sender) = pair(0);
-    let resident = {
+    let driver = {
         let end = end.clone();
         thread::spawn(move || {
             let parker = Parker::new();
-            assert_eq!(end.lead.wait_turn(&end.watch, &parker, None, || false), Turn::Lead);
+            assert_eq!(end.lead.wait_turn(&end.watch, &parker, None, || false), LeadWait::Lead);
             while !end.watch.is_closed() {
                 end.watch.arm(Sleeper::Driver);
                 if !end.watch.is_closed() {
-                    end.lead.doze(&end.watch, None, &parker, || end.watch.is_closed()).expect("a futex");
+                    end.lead.park(&end.watch, None, &parker, || end.watch.is_closed()).expect("a futex");
                 }
                 end.watch.disarm();
             }
@@ -225,7 +225,7 @@ fn closed_while_a_guest_leaves(looks_for_the_end: bool) {
     if end.lead.try_enter(&end.watch) {
         end.lead.leave(&end.watch, || end.has_something() || looks_for_the_end && end.watch.is_closed());
     }
-    resident.join().unwrap();
+    driver.join().unwrap();
     peer.join().unwrap();
 }
 
@@ -239,24 +239,24 @@ fn leaving_without_a_look_for_the_end_is_caught() {
     caught("models::lead::leaving_without_a_look_for_the_end_is_caught", DEADLOCK, || closed_while_a_guest_leaves(false));
 }
 
-/// The models bite: a resident that does not look at its state once more after it has announced its sleep is not told that it is over.
+/// The models bite: a driver that does not look at its state once more after it has announced its sleep is not told that it is over.
 #[test]
 fn sleeping_without_a_second_look_is_caught() {
     caught("models::lead::sleeping_without_a_second_look_is_caught", DEADLOCK, || {
         let (end, _sender) = pair(0);
-        let resident = {
+        let driver = {
             let end = end.clone();
             thread::spawn(move || {
                 let parker = Parker::new();
                 assert!(end.lead.try_enter(&end.watch));
                 end.watch.arm(Sleeper::Driver);
                 if !end.over.load(Ordering::SeqCst) {
-                    end.lead.doze(&end.watch, None, &parker, || false).expect("a futex");
+                    end.lead.park(&end.watch, None, &parker, || false).expect("a futex");
                 }
             })
         };
         end.over.store(true, Ordering::SeqCst);
-        end.lead.wake_resident(&end.watch);
-        resident.join().unwrap();
+        end.lead.wake_driver(&end.watch);
+        driver.join().unwrap();
     });
 }

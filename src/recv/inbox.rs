@@ -6,7 +6,7 @@ use coprocess_ring::{ChannelError, Receiver, Watch};
 
 use crate::calls::in_flight::Completion;
 use crate::limits::BACKLOG_BYTES;
-use crate::wire::header::{Head, URGENT_WORDS, split};
+use crate::wire::header::{Header, URGENT_WORDS, split};
 
 /// Messages that are looked at with the inbox in hand before others have it.
 const LOOKS: usize = 4096;
@@ -60,7 +60,7 @@ pub(crate) struct Inbox {
     /// The first so many of the backlog were looked at for cancels.
     looked_at: usize,
     /// Events that came while handlers were nested as deep as they may.
-    deferred: VecDeque<Stowed>,
+    served_later: VecDeque<Stowed>,
     /// Calls that were completed by a thread which must not run the user's code: tasks to wake and callbacks to run.
     pub(crate) completions: VecDeque<Completion>,
     messages: u64,
@@ -79,7 +79,7 @@ impl Inbox {
             backlog_bytes: 0,
             eventless: 0,
             looked_at: 0,
-            deferred: VecDeque::new(),
+            served_later: VecDeque::new(),
             completions: VecDeque::new(),
             messages: 0,
             bytes: 0,
@@ -92,7 +92,7 @@ impl Inbox {
     /// deferred stay where they are.
     #[inline]
     pub(crate) fn pop(&mut self, buffer: &mut Vec<u64>, at_bound: bool) -> Result<Option<usize>, ChannelError> {
-        if (!self.backlog.is_empty() || !self.deferred.is_empty())
+        if (!self.backlog.is_empty() || !self.served_later.is_empty())
             && let Some(bytes) = self.unstow(buffer, at_bound)
         {
             return Ok(Some(bytes));
@@ -111,7 +111,7 @@ impl Inbox {
         }
         let Some(bytes) = self.receiver.receive(buffer)? else { return Ok(Popped::Nothing) };
         self.count(bytes);
-        if matches!(split(buffer, bytes), Some((Head::Answer(_) | Head::DescribedAnswer(..) | Head::Failure(..), _))) {
+        if matches!(split(buffer, bytes), Some((Header::Answer(_) | Header::DescribedAnswer(..) | Header::Failure(..), _))) {
             return Ok(Popped::Answer(bytes));
         }
         let mut words = std::mem::take(buffer);
@@ -124,7 +124,7 @@ impl Inbox {
 
     /// Whether what is in the ring comes next.
     pub(crate) fn is_first(&self) -> bool {
-        self.backlog.is_empty() && self.deferred.is_empty() && self.completions.is_empty()
+        self.backlog.is_empty() && self.served_later.is_empty() && self.completions.is_empty()
     }
 
     #[inline]
@@ -146,9 +146,9 @@ impl Inbox {
 
     #[cold]
     fn unstow(&mut self, buffer: &mut Vec<u64>, at_bound: bool) -> Option<usize> {
-        let deferred = if at_bound { None } else { self.deferred.pop_front() };
-        let stowed = match deferred {
-            Some(deferred) => deferred,
+        let served_later = if at_bound { None } else { self.served_later.pop_front() };
+        let stowed = match served_later {
+            Some(served_later) => served_later,
             None => {
                 self.sifted = self.sifted.saturating_sub(1);
                 self.looked_at = self.looked_at.saturating_sub(1);
@@ -161,11 +161,11 @@ impl Inbox {
         Some(stowed.bytes)
     }
 
-    /// Looks for what is urgent in what has arrived since the last time, or in some of it: returns whether in all.
-    pub(crate) fn look_ahead(&mut self, mut found: impl FnMut(Head<'_>)) -> bool {
+    /// PollBias for what is urgent in what has arrived since the last time, or in some of it: returns whether in all.
+    pub(crate) fn look_ahead(&mut self, mut found: impl FnMut(Header<'_>)) -> bool {
         let mut see = |words: &[u64], bytes| {
-            if let Some((head, _)) = split(words, bytes) {
-                found(head);
+            if let Some((header, _)) = split(words, bytes) {
+                found(header);
             }
         };
         let mut looks = LOOKS;
@@ -182,7 +182,7 @@ impl Inbox {
     pub(crate) fn defer(&mut self, words: Vec<u64>, bytes: usize) {
         let stowed = Stowed { words, bytes };
         self.backlog_bytes = self.backlog_bytes.saturating_add(stowed.cost());
-        self.deferred.push_back(stowed);
+        self.served_later.push_back(stowed);
     }
 
     /// Moves what has arrived out of the ring, so that the other side has room to go on. Stops at the bound, or when all that was there is out. Returns whether nothing
@@ -249,7 +249,7 @@ impl Inbox {
                 for stowed in self.backlog.split_off(self.sifted) {
                     if matches!(
                         split(&stowed.words, stowed.bytes),
-                        Some((Head::Answer(_) | Head::DescribedAnswer(..) | Head::Failure(..), _))
+                        Some((Header::Answer(_) | Header::DescribedAnswer(..) | Header::Failure(..), _))
                     ) {
                         self.backlog_bytes = self.backlog_bytes.saturating_sub(stowed.cost());
                         take(stowed.words, stowed.bytes);
@@ -273,11 +273,11 @@ impl Inbox {
 
     /// How many messages of the backlog come before the first event, or value of a gauge.
     fn before_events(&mut self) -> usize {
-        if !self.deferred.is_empty() {
+        if !self.served_later.is_empty() {
             return 0;
         }
         while let Some(stowed) = self.backlog.get(self.eventless)
-            && !matches!(split(&stowed.words, stowed.bytes), Some((Head::Event(_) | Head::Gauge(..), _)))
+            && !matches!(split(&stowed.words, stowed.bytes), Some((Header::Event(_) | Header::Gauge(..), _)))
         {
             self.eventless = self.eventless.saturating_add(1);
         }
@@ -291,19 +291,19 @@ impl Inbox {
 
     /// How many messages were taken to be dispatched.
     pub(crate) fn dispatched(&self) -> u64 {
-        self.messages.wrapping_sub(self.backlog.len() as u64).wrapping_sub(self.deferred.len() as u64)
+        self.messages.wrapping_sub(self.backlog.len() as u64).wrapping_sub(self.served_later.len() as u64)
     }
 
     /// How many messages can have arrived, at most.
     pub(crate) fn at_most(&self) -> usize {
-        self.backlog.len().saturating_add(self.deferred.len()).saturating_add(self.receiver.slots())
+        self.backlog.len().saturating_add(self.served_later.len()).saturating_add(self.receiver.slots())
     }
 
     /// Whether there is something to take, or an error to find by taking it.
     pub(crate) fn has_something(&self, watch: &Watch, at_bound: bool) -> bool {
         !self.backlog.is_empty()
             || !self.completions.is_empty()
-            || !at_bound && !self.deferred.is_empty()
+            || !at_bound && !self.served_later.is_empty()
             || watch.has_come(self.receiver.next_frame())
     }
 

@@ -9,7 +9,7 @@ use std::time::Instant;
 use rustc_hash::FxHashMap;
 
 use crate::sync::lock;
-use crate::sync::user_panic::contain;
+use crate::sync::user_panic::catch_user_panic;
 
 /// Handlers of one sort, by the bytes of their names: a name that comes is looked up as it is, and is UTF-8 if it is found.
 #[derive(Clone)]
@@ -93,10 +93,10 @@ impl<L, S> Drop for Handlers<L, S> {
     /// a table, perhaps with a message in its hands; each is to be dropped, whether or not another one panics.
     fn drop(&mut self) {
         for listener in self.events.handlers.drain(..) {
-            contain(|| drop(listener));
+            catch_user_panic(|| drop(listener));
         }
         for server in self.methods.handlers.drain(..) {
-            contain(|| drop(server));
+            catch_user_panic(|| drop(server));
         }
     }
 }

@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex};
 use rustc_hash::FxHashMap;
 
 use crate::sync::lock;
-use crate::wire::header::{Head, Subject};
+use crate::wire::header::{Header, Subject};
 use crate::wire::message::{KEEP_WORDS, Message};
 
 /// The gauges of an end.
@@ -32,11 +32,11 @@ pub(crate) struct Gauge {
     name: Arc<str>,
     /// Not zero: that stands in events that want no receipt.
     number: u32,
-    state: Mutex<State>,
+    state: Mutex<GaugeState>,
 }
 
 #[derive(Default)]
-struct State {
+struct GaugeState {
     flow: Flow,
     /// The latest value, while a former one is on the way: how many bytes there are of it in the first buffer.
     held: Option<usize>,
@@ -88,7 +88,7 @@ impl Gauges {
         let flow = if table.closing { Flow::Closing } else { Flow::Idle };
         // More than four thousand million names do not fit into memory.
         let number = u32::try_from(table.by_number.len()).unwrap_or(u32::MAX).saturating_add(1);
-        let gauge = Arc::new(Gauge { name: name.clone(), number, state: Mutex::new(State { flow, ..State::default() }) });
+        let gauge = Arc::new(Gauge { name: name.clone(), number, state: Mutex::new(GaugeState { flow, ..GaugeState::default() }) });
         table.by_number.push(gauge.clone());
         table.by_name.insert(name.clone(), gauge.clone());
         gauge
@@ -106,8 +106,8 @@ impl Gauges {
 }
 
 impl Gauge {
-    pub(crate) fn head<'m>(&self, subject: Subject<'m>) -> Head<'m> {
-        Head::Gauge(self.number, subject)
+    pub(crate) fn header<'m>(&self, subject: Subject<'m>) -> Header<'m> {
+        Header::Gauge(self.number, subject)
     }
 
     /// Decides what becomes of a new value. `may_hold`: whether a thread dispatches at this end, which
@@ -175,7 +175,7 @@ impl Gauge {
     }
 }
 
-impl State {
+impl GaugeState {
     /// Keeps a copy of a message. Returns whether it has replaced another.
     fn hold(&mut self, message: &Message<'_>) -> bool {
         let [held, _] = &mut self.buffers;

@@ -15,7 +15,7 @@ use coprocess_ring::{ChannelError, Progress, Sender, Watch};
 
 use crate::calls::in_flight::Claimer;
 use crate::error::{Error, Step};
-use crate::limits::{CROWDED_BYTES, UNREAD_BYTES};
+use crate::limits::{HIGH_WATERMARK_BYTES, UNREAD_BYTES};
 use crate::send::send_queue::{Queued, Quota, SendQueue, TaskKey};
 use crate::send::standstill::Standstill;
 use crate::send::turn_queue::{Next, Ticket};
@@ -205,7 +205,7 @@ pub(crate) struct Outbox {
     unread: AtomicUsize,
     /// Tasks that have an answer to send once fewer answers are queued.
     #[cfg(feature = "tokio")]
-    crowd: Mutex<Vec<Waker>>,
+    above_watermark: Mutex<Vec<Waker>>,
 }
 
 /// Counters of the sending side.
@@ -234,7 +234,7 @@ impl Outbox {
             changed: Condvar::new(),
             unread: AtomicUsize::new(0),
             #[cfg(feature = "tokio")]
-            crowd: Mutex::default(),
+            above_watermark: Mutex::default(),
         }
     }
 
@@ -246,7 +246,7 @@ impl Outbox {
     /// Queues a message. `out` is the part of this outbox behind its lock.
     pub(crate) fn queue(&self, out: &mut Out, message: Message<'static>, quota: Quota, key: Option<TaskKey>) {
         if quota.is_of_answers() {
-            // Relaxed: see `is_crowded`.
+            // Relaxed: see `is_above_watermark`.
             self.unread.fetch_add(message.cost(), Ordering::Relaxed);
         }
         out.queue.push(Queued { message, quota, key });
@@ -270,8 +270,8 @@ impl Outbox {
 
     /// Returns `true` if so many answers are queued that no more calls should be taken.
     #[inline]
-    pub(crate) fn is_crowded(&self) -> bool {
-        self.unread() >= CROWDED_BYTES
+    pub(crate) fn is_above_watermark(&self) -> bool {
+        self.unread() >= HIGH_WATERMARK_BYTES
     }
 
     /// Returns `true` if the peer leaves more answers unread than any honest peer.
@@ -289,13 +289,13 @@ impl Outbox {
 
     /// Ready once fewer answers are queued than are too many.
     #[cfg(feature = "tokio")]
-    pub(crate) fn poll_uncrowded(&self, context: &Context<'_>) -> Poll<()> {
-        if self.is_crowded() {
-            lock(&self.crowd).push(context.waker().clone());
+    pub(crate) fn poll_below_watermark(&self, context: &Context<'_>) -> Poll<()> {
+        if self.is_above_watermark() {
+            lock(&self.above_watermark).push(context.waker().clone());
             // Fence: a thread that sends an answer looks at the crowd afterwards; one of the two sees the
-            // other. Pairs with the fence in `uncrowded`.
+            // other. SentTypes with the fence in `watermark_wakers`.
             fence(Ordering::SeqCst);
-            if self.is_crowded() {
+            if self.is_above_watermark() {
                 return Poll::Pending;
             }
         }
@@ -305,10 +305,10 @@ impl Outbox {
     /// Returns the tasks that are to look whether answers are still too many. Waking a task runs code of
     /// the program's: not under a lock.
     #[cfg(feature = "tokio")]
-    pub(crate) fn uncrowded(&self) -> Vec<Waker> {
-        // Pairs with the fence in `poll_uncrowded`.
+    pub(crate) fn watermark_wakers(&self) -> Vec<Waker> {
+        // SentTypes with the fence in `poll_below_watermark`.
         fence(Ordering::SeqCst);
-        if self.is_crowded() { Vec::new() } else { std::mem::take(&mut *lock(&self.crowd)) }
+        if self.is_above_watermark() { Vec::new() } else { std::mem::take(&mut *lock(&self.above_watermark)) }
     }
 
     /// Does not count a message that was sent or queued: it is about types.

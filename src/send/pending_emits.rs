@@ -7,85 +7,85 @@ use std::time::Instant;
 
 use rustc_hash::FxHashMap;
 
-use crate::calls::ids::EmissionId;
+use crate::calls::ids::PendingEmitId;
 use crate::error::{Error, Step};
 use crate::sync::lock;
 
 /// An event that is not sent.
 #[derive(Debug)]
-enum State {
+enum PendingEmit {
     Unsent { until: Option<Instant>, waker: Option<Waker> },
     Failed(Box<Error>),
 }
 
 /// The events of tasks that are kept, and not sent. What is not in here is sent, or nobody wants to know.
 #[derive(Debug, Default)]
-pub(crate) struct Emissions {
+pub(crate) struct PendingEmits {
     issued: AtomicU64,
-    kept: Mutex<FxHashMap<EmissionId, State>>,
+    kept: Mutex<FxHashMap<PendingEmitId, PendingEmit>>,
 }
 
-impl State {
+impl PendingEmit {
     fn waker(self) -> Option<Waker> {
         match self {
-            State::Unsent { waker, .. } => waker,
-            State::Failed(_) => None,
+            PendingEmit::Unsent { waker, .. } => waker,
+            PendingEmit::Failed(_) => None,
         }
     }
 }
 
-impl Emissions {
+impl PendingEmits {
     /// One that is about to be sent. If it has a deadline, it is to be [removed](Self::remove) again, should it not be kept.
-    pub(crate) fn issue(&self, until: Option<Instant>) -> EmissionId {
+    pub(crate) fn issue(&self, until: Option<Instant>) -> PendingEmitId {
         // Relaxed: only that they differ.
-        let id = EmissionId(self.issued.fetch_add(1, Ordering::Relaxed));
+        let id = PendingEmitId(self.issued.fetch_add(1, Ordering::Relaxed));
         if until.is_some() {
-            lock(&self.kept).insert(id, State::Unsent { until, waker: None });
+            lock(&self.kept).insert(id, PendingEmit::Unsent { until, waker: None });
         }
         id
     }
 
     /// It is kept from now on.
-    pub(crate) fn keep(&self, id: EmissionId) {
-        lock(&self.kept).entry(id).or_insert(State::Unsent { until: None, waker: None });
+    pub(crate) fn keep(&self, id: PendingEmitId) {
+        lock(&self.kept).entry(id).or_insert(PendingEmit::Unsent { until: None, waker: None });
     }
 
-    pub(crate) fn deadline(&self, id: EmissionId) -> Option<Instant> {
+    pub(crate) fn deadline(&self, id: PendingEmitId) -> Option<Instant> {
         match lock(&self.kept).get(&id)? {
-            State::Unsent { until, .. } => *until,
-            State::Failed(_) => None,
+            PendingEmit::Unsent { until, .. } => *until,
+            PendingEmit::Failed(_) => None,
         }
     }
 
     /// It is sent, or will not be. Returns who is to be told.
-    pub(crate) fn settle(&self, id: EmissionId, sent: Step<()>) -> Option<Waker> {
+    pub(crate) fn complete(&self, id: PendingEmitId, sent: Step<()>) -> Option<Waker> {
         let mut kept = lock(&self.kept);
         match sent {
             Ok(()) => kept.remove(&id)?.waker(),
-            Err(error) => std::mem::replace(kept.get_mut(&id)?, State::Failed(error)).waker(),
+            Err(error) => std::mem::replace(kept.get_mut(&id)?, PendingEmit::Failed(error)).waker(),
         }
     }
 
     /// What has become of it, asked for the last time: `None` if it is not sent.
-    pub(crate) fn remove(&self, id: EmissionId) -> Option<Step<()>> {
+    pub(crate) fn remove(&self, id: PendingEmitId) -> Option<Step<()>> {
         // Dropped without the lock: a waker is code of the program's.
         let state = lock(&self.kept).remove(&id);
         match state {
             None => Some(Ok(())),
-            Some(State::Failed(error)) => Some(Err(error)),
-            Some(State::Unsent { .. }) => None,
+            Some(PendingEmit::Failed(error)) => Some(Err(error)),
+            Some(PendingEmit::Unsent { .. }) => None,
         }
     }
 
     /// Asks what has become of it. Whoever sends it tells `waker`, unless it is ready.
-    pub(crate) fn poll(&self, id: EmissionId, waker: Waker) -> Poll<Step<()>> {
+    pub(crate) fn poll(&self, id: PendingEmitId, waker: Waker) -> Poll<Step<()>> {
         let mut kept = lock(&self.kept);
         let former = match kept.get_mut(&id) {
             None => return Poll::Ready(Ok(())),
-            Some(State::Unsent { waker: former, .. }) => former.replace(waker),
-            Some(State::Failed(_)) => {
+            Some(PendingEmit::Unsent { waker: former, .. }) => former.replace(waker),
+            Some(PendingEmit::Failed(_)) => {
                 return match kept.remove(&id) {
-                    Some(State::Failed(error)) => Poll::Ready(Err(error)),
+                    Some(PendingEmit::Failed(error)) => Poll::Ready(Err(error)),
                     _ => Poll::Ready(Ok(())),
                 };
             }
@@ -100,8 +100,8 @@ impl Emissions {
     pub(crate) fn wakers(&self) -> Vec<Waker> {
         let mut kept = lock(&self.kept);
         let unsent = kept.values_mut().filter_map(|state| match state {
-            State::Unsent { waker, .. } => waker.take(),
-            State::Failed(_) => None,
+            PendingEmit::Unsent { waker, .. } => waker.take(),
+            PendingEmit::Failed(_) => None,
         });
         unsent.collect()
     }

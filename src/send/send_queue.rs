@@ -3,7 +3,7 @@
 
 use rustc_hash::FxHashSet;
 
-use crate::calls::ids::EmissionId;
+use crate::calls::ids::PendingEmitId;
 use crate::limits::CLEAR_QUEUE_BYTES;
 use crate::send::turn_queue::{Next, TurnQueue};
 use crate::wire::header::CallId;
@@ -41,7 +41,7 @@ impl Quota {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) enum TaskKey {
     Call(CallId),
-    Event(EmissionId),
+    Event(PendingEmitId),
 }
 
 /// A message that is sent once there is space, in its turn.

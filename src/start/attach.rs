@@ -84,7 +84,7 @@ fn prepare<T>(
     region.set_peer_liveness(parent, lifeline.socket.as_fd()).map_err(|e| format!("cannot copy a descriptor: {e}"))?;
     let what = ready(&hello, &arguments)?;
     hello.terminal_signals().apply();
-    let end = End::new(&region, Side::Worker, hello.parent, hello.terms());
+    let end = End::new(&region, Side::Worker, hello.parent, hello.settings());
     Ok((end, what, hello.limits_memory()))
 }
 

@@ -15,7 +15,7 @@ use crate::process::handshake::Arguments;
 use crate::process::identity::executable::SELF_EXE;
 use crate::process::identity::{function, privileges};
 use crate::process::{Limits, Output, TerminalSignals};
-use crate::settings::Terms;
+use crate::settings::Settings;
 use crate::settings::TypeCheck;
 use crate::start::launch::Launch;
 use crate::start::role;
@@ -281,7 +281,7 @@ impl Builder {
     /// with [`Error::TooManyCalls`], and nothing is sent.
     ///
     /// A call is in flight from just before it is sent until its result is taken. So a call that
-    /// was answered counts as long as its [`Pending`](crate::Pending) has not been waited for. A
+    /// was answered counts as long as its [`InFlight`](crate::InFlight) has not been waited for. A
     /// call that was forgotten does not count. A call that a handler makes counts, too.
     ///
     /// # Examples
@@ -528,7 +528,7 @@ impl Builder {
     }
 
     fn launch(self, program: Program) -> Result<Coprocess> {
-        let terms = Terms {
+        let settings = Settings {
             max_message: self.max_message,
             strategy: self.strategy,
             call_timeout: self.call_timeout,
@@ -542,7 +542,7 @@ impl Builder {
             capacity: self.ring_capacity,
             backend: self.backend,
             wakeup: self.wakeup,
-            terms,
+            settings,
             terminal_signals: self.terminal_signals,
             fork_timeout: self.fork_timeout,
             outputs: [self.stdout, self.stderr],

@@ -74,7 +74,7 @@ pub fn init_before_main() {
 /// Attaches, runs the worker function, and dispatches until the pair has ended. Ends the process.
 fn become_worker(lifeline: Lifeline) -> ! {
     let (end, worker) = attach(lifeline, find_function).unwrap_or_else(|error| give_up(&error.to_string()));
-    end.handlers_want_background.store(false, Ordering::Relaxed);
+    end.handlers_want_driver.store(false, Ordering::Relaxed);
     let co = Coprocess::new(end);
     *lock(&PARENT) = Parent::Attached(co.clone());
     role::set_claimed();

@@ -12,7 +12,7 @@ use serde::de::DeserializeOwned;
 
 use crate::api::coprocess::Coprocess;
 use crate::end::End;
-use crate::settings::Terms;
+use crate::settings::Settings;
 use crate::settings::TypeCheck;
 use crate::types::beside::Beside;
 use crate::types::looked_at::Kinds;
@@ -21,7 +21,7 @@ use crate::{process, start};
 
 /// One end of a pair over `region`, that nobody watches over and nobody dispatches for in the background.
 pub fn end(region: &Region, side: Side, max_message: usize) -> Coprocess {
-    let terms = Terms {
+    let settings = Settings {
         max_message,
         strategy: WaitStrategy::Block,
         call_timeout: None,
@@ -30,7 +30,7 @@ pub fn end(region: &Region, side: Side, max_message: usize) -> Coprocess {
         max_calls_served: u32::MAX,
         check_types: TypeCheck::FirstUse,
     };
-    alone(End::new(region, side, std::process::id(), terms))
+    alone(End::new(region, side, std::process::id(), settings))
 }
 
 /// What a worker does with the hello of its parent.
@@ -68,6 +68,6 @@ pub fn kinds_of<T: Serialize>(value: &T) -> Option<Vec<u8>> {
 
 fn alone(end: Arc<End>) -> Coprocess {
     // As if the background thread were there.
-    end.background.store(true, Ordering::Relaxed);
+    end.driver_started.store(true, Ordering::Relaxed);
     Coprocess::new(end)
 }

@@ -22,7 +22,7 @@ use crate::process::descriptors::renumber::move_above_streams;
 use crate::process::handshake::arguments::send_piece;
 use crate::process::handshake::{Answer, Hello, Nonce, receive_verdict, send_claim};
 use crate::process::{Descriptor, Limits, Output, TerminalSignals, Worker, pidfd, watch};
-use crate::settings::Terms;
+use crate::settings::Settings;
 use crate::start::watch_peer;
 
 /// The settings of one start.
@@ -31,7 +31,7 @@ pub(crate) struct Launch {
     pub(crate) capacity: usize,
     pub(crate) backend: Backend,
     pub(crate) wakeup: Wakeup,
-    pub(crate) terms: Terms,
+    pub(crate) settings: Settings,
     pub(crate) terminal_signals: TerminalSignals,
     pub(crate) fork_timeout: Duration,
     /// Where standard output and standard error lead.
@@ -64,7 +64,8 @@ impl Launch {
         let started = self.program.execute(theirs.as_fd(), nonce, streams)?;
         drop(theirs);
         let process = take_charge(started.id)?;
-        let worker = Worker::new(started.child, process, lifeline, self.terms.close_timeout, self.limits, captured, watch::notify_watcher);
+        let worker =
+            Worker::new(started.child, process, lifeline, self.settings.close_timeout, self.limits, captured, watch::notify_watcher);
         self.attach(started.id, Unattached { worker: Arc::new(worker), attached: false }, deadline)
     }
 
@@ -78,7 +79,7 @@ impl Launch {
         })?;
         let (region, segment) = Segment::create(self.backend, self.wakeup, self.capacity).map_err(no_segment)?;
         let function = self.program.function().unwrap_or(0);
-        let hello = Hello::new(region.capacity(), &segment, &self.terms, self.terminal_signals, function)
+        let hello = Hello::new(region.capacity(), &segment, &self.settings, self.terminal_signals, function)
             .with(self.program.arguments(), self.limits.limits_memory());
         let attached = worker.with_descriptors(|process, lifeline| {
             region.set_peer_liveness(Some(process), lifeline).map_err(ForkError::setup("copy the descriptor of the worker process"))?;
@@ -99,7 +100,7 @@ impl Launch {
             });
         }
         segment.attached(&region).map_err(no_segment)?;
-        let end = End::new(&region, Side::Parent, id, self.terms);
+        let end = End::new(&region, Side::Parent, id, self.settings);
         end.set_worker(worker.clone());
         let co = Coprocess::new(end);
         watch_peer::watch_worker(co.end(), worker).map_err(ForkError::setup("start the process watcher"))?;

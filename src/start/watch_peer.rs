@@ -40,6 +40,6 @@ pub(super) fn watch_parent(end: &Arc<End>, lifeline: Arc<OwnedFd>, pidfd: Option
         }
     };
     let end = end.clone();
-    let close_grace = move || if end.watch.is_closed() { end.terms.close_timeout } else { Duration::ZERO };
+    let close_grace = move || if end.watch.is_closed() { end.settings.close_timeout } else { Duration::ZERO };
     watch::watch_parent(lifeline, pidfd, child_of, Arc::new(report), close_grace)
 }

@@ -15,7 +15,7 @@ use crate::process::identity::function::address;
 use crate::wire::deserializer::decode;
 use crate::wire::header::as_bytes;
 use crate::wire::message::Message;
-use crate::wire::writer::Gather;
+use crate::wire::writer::Writer;
 
 /// A worker function, bound to its arguments.
 pub(super) type WorkerFunction = Box<dyn FnOnce(Coprocess)>;
@@ -25,9 +25,9 @@ pub(super) type Shim = fn(usize, &[u8]) -> std::result::Result<WorkerFunction, S
 /// Encodes arguments, as those of a call, into at most `max` bytes.
 pub(super) fn encode_arguments(args: &impl Serialize, max: usize) -> Result<Vec<u8>> {
     let mut message = Message::new();
-    let mut gather = Gather::new(&mut message, max);
-    let outcome = args.serialize(&mut gather);
-    gather.finish();
+    let mut writer = Writer::new(&mut message, max);
+    let outcome = args.serialize(&mut writer);
+    writer.finish();
     outcome.map_err(|error| Error::Encode { what: "fork_with".to_owned(), source: Box::new(error) })?;
     message.check_size(max)?;
     Ok(as_bytes(message.words(), message.bytes()).to_vec())

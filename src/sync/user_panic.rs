@@ -4,7 +4,7 @@ use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 /// Runs code of the user's. Returns whether it panicked; the panic hook has reported it then.
-pub(crate) fn contain(code: impl FnOnce()) -> bool {
+pub(crate) fn catch_user_panic(code: impl FnOnce()) -> bool {
     match catch_unwind(AssertUnwindSafe(code)) {
         Ok(()) => false,
         Err(panic) => {

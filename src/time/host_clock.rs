@@ -110,8 +110,10 @@ mod tests {
         assert_eq!(monotonic("monotonic           0         0\nboottime            0         0\n"), Some(0));
         assert_eq!(monotonic("monotonic      100000         5\nboottime           -7         0\n"), Some(100_000_000_000_005));
         assert_eq!(monotonic("monotonic         -20 500000000\n"), Some(-19_500_000_000));
-        for nonsense in ["", "boottime 1 2\n", "monotonic\n", "monotonic 1\n", "monotonic x y\n", "monotonic 9223372036854775807 0\n"] {
-            assert_eq!(monotonic(nonsense), None, "{nonsense:?}");
+        for protocol_violation in
+            ["", "boottime 1 2\n", "monotonic\n", "monotonic 1\n", "monotonic x y\n", "monotonic 9223372036854775807 0\n"]
+        {
+            assert_eq!(monotonic(protocol_violation), None, "{protocol_violation:?}");
         }
     }
 

@@ -608,10 +608,10 @@ impl<'de> Deserializer<'de> for &mut Checked<'_, 'de> {
 
     fn deserialize_map<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value> {
         match self.next() {
-            Said::Nothing => self.unsaid(|checked| checked.elements(2, |pairs| visitor.visit_map(pairs))),
+            Said::Nothing => self.unsaid(|checked| checked.elements(2, |sent_types| visitor.visit_map(sent_types))),
             Said::Kind { kind: kinds::MAP, rest, .. } => {
                 self.at = Some(rest.at());
-                self.elements(2, |pairs| visitor.visit_map(pairs))
+                self.elements(2, |sent_types| visitor.visit_map(sent_types))
             }
             Said::Kind { at, .. } => self.mismatch(at, kinds::MAP, "{_: _}"),
         }

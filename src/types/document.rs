@@ -7,7 +7,7 @@ use serde::Serialize;
 use super::kinds::is_valid;
 use super::record::record;
 use crate::types::block::block;
-use crate::wire::header::{CallId, Failure, Head, Number, Subject, as_bytes, split};
+use crate::wire::header::{CallId, Failure, Header, Number, Subject, as_bytes, split};
 use crate::wire::message::Message;
 
 #[derive(Serialize)]
@@ -72,12 +72,12 @@ fn compare(examples: &mut BTreeMap<&'static str, Vec<u8>>, name: &str, written: 
 
 /// Compares a message whose payload is a value.
 #[track_caller]
-fn message(examples: &mut BTreeMap<&'static str, Vec<u8>>, name: &str, head: Head<'_>, value: &impl Serialize) {
+fn message(examples: &mut BTreeMap<&'static str, Vec<u8>>, name: &str, header: Header<'_>, value: &impl Serialize) {
     let mut message = Message::new();
-    message.encode(head, value, usize::MAX, name).expect("encodes");
+    message.encode(header, value, usize::MAX, name).expect("encodes");
     let bytes = as_bytes(message.words(), message.bytes());
     compare(examples, name, bytes);
-    assert_eq!(split(message.words(), message.bytes()).expect("splits").0, head);
+    assert_eq!(split(message.words(), message.bytes()).expect("splits").0, header);
 }
 
 #[test]
@@ -87,16 +87,16 @@ fn messages() {
     let id = |serial| CallId { entry: 0, serial };
     let (named, asking, known) =
         (Subject::Named(b"listening"), Subject::Known(Number::new(0, true)), Subject::Known(Number::new(0, false)));
-    message(&mut all, "EVENT, of the library", Head::Event(named), &());
-    message(&mut all, "INTRODUCE", Head::Introduce { number: 0, of_call: true, name: b"scale", kinds: b"K" }, &());
-    message(&mut all, "first CALL", Head::Call(id(1), None, asking), &5_u64);
-    message(&mut all, "first ANSWER", Head::DescribedAnswer(id(1), b"K"), &15_u64);
+    message(&mut all, "EVENT, of the library", Header::Event(named), &());
+    message(&mut all, "INTRODUCE", Header::Introduce { number: 0, of_call: true, name: b"scale", kinds: b"K" }, &());
+    message(&mut all, "first CALL", Header::Call(id(1), None, asking), &5_u64);
+    message(&mut all, "first ANSWER", Header::DescribedAnswer(id(1), b"K"), &15_u64);
     compare(&mut all, "frame word of INTRODUCE", &(17_u64 | 1 << 19).to_le_bytes());
-    message(&mut all, "second CALL", Head::Call(id(2), None, asking), &6_u64);
-    message(&mut all, "second ANSWER", Head::DescribedAnswer(id(2), b"K"), &18_u64);
-    message(&mut all, "third CALL", Head::Call(id(3), None, known), &7_u64);
-    message(&mut all, "third ANSWER", Head::Answer(id(3)), &21_u64);
-    message(&mut all, "MISTYPED", Head::Failure(id(1), Failure::Mistyped("i32\nu64")), &());
+    message(&mut all, "second CALL", Header::Call(id(2), None, asking), &6_u64);
+    message(&mut all, "second ANSWER", Header::DescribedAnswer(id(2), b"K"), &18_u64);
+    message(&mut all, "third CALL", Header::Call(id(3), None, known), &7_u64);
+    message(&mut all, "third ANSWER", Header::Answer(id(3)), &21_u64);
+    message(&mut all, "MISTYPED", Header::Failure(id(1), Failure::Mistyped("i32\nu64")), &());
     assert!(all.is_empty(), "{all:?}");
 }
 
@@ -107,7 +107,7 @@ fn values_and_kinds() {
     macro_rules! value {
         ($($value:expr),* $(,)?) => {$(
             let mut message = Message::new();
-            message.encode(Head::Answer(CallId::NONE), &$value, usize::MAX, "value").expect("encodes");
+            message.encode(Header::Answer(CallId::NONE), &$value, usize::MAX, "value").expect("encodes");
             compare(&mut values, stringify!($value), &as_bytes(message.words(), message.bytes())[16..]);
         )*};
     }

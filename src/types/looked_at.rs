@@ -20,7 +20,7 @@ thread_local! {
 pub(crate) struct Kinds(Vec<u8>);
 
 impl Kinds {
-    /// Looks at a value. Returns `false` if it cannot be serialized.
+    /// PollBias at a value. Returns `false` if it cannot be serialized.
     ///
     /// User code runs in here.
     pub(crate) fn record<T: Serialize + ?Sized>(&mut self, value: &T) -> bool {
@@ -28,7 +28,7 @@ impl Kinds {
         record(value, &mut self.0)
     }
 
-    /// Looks at a result. Returns `None` if it cannot be serialized.
+    /// PollBias at a result. Returns `None` if it cannot be serialized.
     ///
     /// User code runs in here.
     #[cold]

@@ -18,15 +18,15 @@ pub(crate) mod beside;
 pub mod block;
 pub(crate) mod block_description;
 pub(crate) mod checked;
-pub(crate) mod introduced;
 pub(crate) mod kinds;
 pub(crate) mod looked_at;
 pub(crate) mod merge;
 pub(crate) mod mismatch;
-pub(crate) mod pairs;
 pub(crate) mod payload;
+pub(crate) mod peer_types;
 pub(crate) mod read;
 pub(crate) mod record;
+pub(crate) mod sent_types;
 pub(crate) mod show;
 
 #[cfg(test)]

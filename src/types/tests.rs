@@ -59,7 +59,7 @@ struct Swapped {
 struct Meters(f64);
 
 #[derive(Debug, PartialEq, Serialize, Deserialize)]
-struct Pair(u64, i32);
+struct SentType(u64, i32);
 
 #[derive(Debug, PartialEq, Serialize, Deserialize)]
 struct Nothing;
@@ -112,9 +112,9 @@ fn what_reads_the_same_value_fits() {
     fits(&Box::new(Meters(0.5)), Meters(0.5));
     fits(&Point { x: 1, y: 2 }, (1_u64, 2_i32));
     fits(&(1_u64, 2_i32), Point { x: 1, y: 2 });
-    fits(&Pair(1, 2), Point { x: 1, y: 2 });
-    fits(&Point { x: 1, y: 2 }, Pair(1, 2));
-    fits(&(1_u16, 2_i64), Pair(1, 2));
+    fits(&SentType(1, 2), Point { x: 1, y: 2 });
+    fits(&Point { x: 1, y: 2 }, SentType(1, 2));
+    fits(&(1_u16, 2_i64), SentType(1, 2));
     fits(&Nothing, ());
     fits(&(), Nothing);
     fits(&HashMap::from([("a", 1_u64)]), BTreeMap::from([(String::from("a"), 1_u32)]));

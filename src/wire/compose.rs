@@ -4,9 +4,9 @@ use serde::Serialize;
 
 use crate::error::{Error, Step};
 use crate::wire::direct::{Delivery, MIN_BYTES, Whole};
-use crate::wire::header::{Failure, Head};
+use crate::wire::header::{Failure, Header};
 use crate::wire::message::Message;
-use crate::wire::writer::{EncodeError, Gather};
+use crate::wire::writer::{EncodeError, Writer};
 
 impl Message<'static> {
     /// Encodes a message of at most `max` bytes and has it sent. `what` names the method or event in errors.
@@ -16,20 +16,20 @@ impl Message<'static> {
     #[inline]
     pub(crate) fn deliver<R>(
         &mut self,
-        head: Head<'_>,
+        header: Header<'_>,
         value: &(impl Serialize + ?Sized),
         max: usize,
         what: &str,
         send: impl FnOnce(&mut Message<'_>) -> R,
     ) -> Step<R> {
         debug_assert_eq!(self.bytes, 0, "a message is encoded once");
-        let mut gather = Gather::new(self, max);
-        gather.put_head(head)?;
+        let mut writer = Writer::new(self, max);
+        writer.put_header(header)?;
         let mut delivery = Delivery::Pending(send);
-        let outcome = value.serialize(Whole::new(&mut gather, &mut delivery));
+        let outcome = value.serialize(Whole::new(&mut writer, &mut delivery));
         match delivery {
             Delivery::Pending(send) => {
-                gather.finish();
+                writer.finish();
                 self.check(outcome, max, what)?;
                 Ok(send(self))
             }
@@ -43,29 +43,29 @@ impl Message<'static> {
     ///
     /// User code runs in here (`Serialize`), with no lock held: it may panic, fail, or use the pair itself.
     #[inline]
-    pub(crate) fn encode(&mut self, head: Head<'_>, value: &(impl Serialize + ?Sized), max: usize, what: &str) -> Step<()> {
+    pub(crate) fn encode(&mut self, header: Header<'_>, value: &(impl Serialize + ?Sized), max: usize, what: &str) -> Step<()> {
         debug_assert_eq!(self.bytes, 0, "a message is encoded once");
-        let mut gather = Gather::new(self, max);
-        gather.put_head(head)?;
-        let outcome = match head {
-            Head::Failure(_, Failure::Remote(text) | Failure::Mistyped(text)) => {
+        let mut writer = Writer::new(self, max);
+        writer.put_header(header)?;
+        let outcome = match header {
+            Header::Failure(_, Failure::Remote(text) | Failure::Mistyped(text)) => {
                 // Text is sent as it is, to the end of the message.
-                gather.extend(text.as_bytes());
+                writer.extend(text.as_bytes());
                 Ok(())
             }
-            _ => value.serialize(&mut gather),
+            _ => value.serialize(&mut writer),
         };
-        gather.finish();
+        writer.finish();
         self.check(outcome, max, what)
     }
 
     /// Makes this a message that ends with a copy of `payload`.
-    pub(crate) fn encode_bytes(&mut self, head: Head<'_>, payload: &[u8], max: usize) -> Step<()> {
+    pub(crate) fn encode_bytes(&mut self, header: Header<'_>, payload: &[u8], max: usize) -> Step<()> {
         debug_assert_eq!(self.bytes, 0, "a message is encoded once");
-        let mut gather = Gather::new(self, max);
-        gather.put_head(head)?;
-        gather.extend(payload);
-        gather.finish();
+        let mut writer = Writer::new(self, max);
+        writer.put_header(header)?;
+        writer.extend(payload);
+        writer.finish();
         self.check_size(max)
     }
 
@@ -81,21 +81,21 @@ impl Message<'static> {
     #[inline]
     pub(crate) fn deliver_bytes<R>(
         &mut self,
-        head: Head<'_>,
+        header: Header<'_>,
         payload: &[u8],
         max: usize,
         send: impl FnOnce(&mut Message<'_>) -> R,
     ) -> Step<R> {
-        let mut gather = Gather::new(self, max);
-        gather.put_head(head)?;
+        let mut writer = Writer::new(self, max);
+        writer.put_header(header)?;
         if payload.len() >= MIN_BYTES {
-            if let Some(mut message) = gather.complete_with(payload) {
+            if let Some(mut message) = writer.complete_with(payload) {
                 return Ok(send(&mut message));
             }
         } else {
-            gather.extend(payload);
+            writer.extend(payload);
         }
-        gather.finish();
+        writer.finish();
         self.check_size(max)?;
         Ok(send(self))
     }

@@ -9,7 +9,7 @@ use std::fmt::Display;
 use serde::ser::{Error as _, Serialize, Serializer};
 
 use crate::wire::message::Message;
-use crate::wire::writer::{EncodeError, Gather};
+use crate::wire::writer::{EncodeError, Writer};
 
 /// Shorter byte strings are encoded: copying them costs less than the frame of their own that the head needs otherwise.
 pub(crate) const MIN_BYTES: usize = 32 * 1024;
@@ -26,20 +26,20 @@ pub(crate) enum Delivery<S, R> {
 
 /// Serializes a value as a whole.
 pub(crate) struct Whole<'w, 'm, S, R> {
-    gather: &'w mut Gather<'m>,
+    writer: &'w mut Writer<'m>,
     delivery: &'w mut Delivery<S, R>,
 }
 
 impl<'w, 'm, S: FnOnce(&mut Message<'_>) -> R, R> Whole<'w, 'm, S, R> {
     #[inline]
-    pub(crate) fn new(gather: &'w mut Gather<'m>, delivery: &'w mut Delivery<S, R>) -> Self {
-        Whole { gather, delivery }
+    pub(crate) fn new(writer: &'w mut Writer<'m>, delivery: &'w mut Delivery<S, R>) -> Self {
+        Whole { writer, delivery }
     }
 
     #[cold]
     fn deliver(self, bytes: &[u8]) -> Result<(), EncodeError> {
-        self.gather.announce(bytes);
-        let Some(mut message) = self.gather.complete_with(bytes) else { return Ok(()) };
+        self.writer.announce(bytes);
+        let Some(mut message) = self.writer.complete_with(bytes) else { return Ok(()) };
         match std::mem::replace(self.delivery, Delivery::Unwound) {
             Delivery::Pending(send) => *self.delivery = Delivery::Done(send(&mut message)),
             // serde's serializers are used up by the first value.
@@ -54,7 +54,7 @@ macro_rules! encode {
     ($($method:ident($($argument:ident: $type:ty),*) -> $ok:ty;)*) => {$(
         #[inline]
         fn $method(self, $($argument: $type),*) -> Result<$ok, EncodeError> {
-            self.gather.$method($($argument),*)
+            self.writer.$method($($argument),*)
         }
     )*};
 }
@@ -62,13 +62,13 @@ macro_rules! encode {
 impl<'w, 'm, S: FnOnce(&mut Message<'_>) -> R, R> Serializer for Whole<'w, 'm, S, R> {
     type Ok = ();
     type Error = EncodeError;
-    type SerializeSeq = &'w mut Gather<'m>;
-    type SerializeTuple = &'w mut Gather<'m>;
-    type SerializeTupleStruct = &'w mut Gather<'m>;
-    type SerializeTupleVariant = &'w mut Gather<'m>;
-    type SerializeMap = &'w mut Gather<'m>;
-    type SerializeStruct = &'w mut Gather<'m>;
-    type SerializeStructVariant = &'w mut Gather<'m>;
+    type SerializeSeq = &'w mut Writer<'m>;
+    type SerializeTuple = &'w mut Writer<'m>;
+    type SerializeTupleStruct = &'w mut Writer<'m>;
+    type SerializeTupleVariant = &'w mut Writer<'m>;
+    type SerializeMap = &'w mut Writer<'m>;
+    type SerializeStruct = &'w mut Writer<'m>;
+    type SerializeStructVariant = &'w mut Writer<'m>;
 
     fn is_human_readable(&self) -> bool {
         false
@@ -76,7 +76,7 @@ impl<'w, 'm, S: FnOnce(&mut Message<'_>) -> R, R> Serializer for Whole<'w, 'm, S
 
     #[inline]
     fn serialize_bytes(self, value: &[u8]) -> Result<(), EncodeError> {
-        if value.len() < MIN_BYTES { self.gather.serialize_bytes(value) } else { self.deliver(value) }
+        if value.len() < MIN_BYTES { self.writer.serialize_bytes(value) } else { self.deliver(value) }
     }
 
     #[inline]
@@ -91,7 +91,7 @@ impl<'w, 'm, S: FnOnce(&mut Message<'_>) -> R, R> Serializer for Whole<'w, 'm, S
 
     #[inline]
     fn serialize_some<T: Serialize + ?Sized>(self, value: &T) -> Result<(), EncodeError> {
-        self.gather.serialize_some(value)
+        self.writer.serialize_some(value)
     }
 
     #[inline]
@@ -102,11 +102,11 @@ impl<'w, 'm, S: FnOnce(&mut Message<'_>) -> R, R> Serializer for Whole<'w, 'm, S
         variant: &'static str,
         value: &T,
     ) -> Result<(), EncodeError> {
-        self.gather.serialize_newtype_variant(name, index, variant, value)
+        self.writer.serialize_newtype_variant(name, index, variant, value)
     }
 
     fn collect_str<T: Display + ?Sized>(self, value: &T) -> Result<(), EncodeError> {
-        self.gather.collect_str(value)
+        self.writer.collect_str(value)
     }
 
     encode! {

@@ -115,15 +115,15 @@ impl Number {
 
 /// Tells which of two refusals and welcomes is the later one, if they are not far apart.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Turn(u32);
+pub(crate) struct RefusalTurn(u32);
 
-impl Turn {
+impl RefusalTurn {
     /// The next one after so many.
-    pub(crate) fn new(before: u32) -> Turn {
-        Turn(before & MAX_NAME as u32)
+    pub(crate) fn new(before: u32) -> RefusalTurn {
+        RefusalTurn(before & MAX_NAME as u32)
     }
 
-    pub(crate) fn is_after(self, other: Turn) -> bool {
+    pub(crate) fn is_after(self, other: RefusalTurn) -> bool {
         let ahead = self.0.wrapping_sub(other.0) & MAX_NAME as u32;
         (1..=MAX_NAME as u32 / 2).contains(&ahead)
     }
@@ -144,7 +144,7 @@ pub(crate) enum Refused {
 
 /// What a message is about.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Head<'a> {
+pub(crate) enum Header<'a> {
     /// An event; its value follows.
     Event(Subject<'a>),
     /// An event of the gauge with this number, which is not zero; its value follows.
@@ -166,9 +166,9 @@ pub(crate) enum Head<'a> {
     /// What this number stands for from here on: a name, and the kinds of a value. Nothing follows.
     Introduce { number: u32, of_call: bool, name: &'a [u8], kinds: &'a [u8] },
     /// Such events are not what their handler takes, and are not handled: here they differ. Nothing follows.
-    Refuse(Refused, Turn, u32),
+    Refuse(Refused, RefusalTurn, u32),
     /// There is another handler for such events. Nothing follows.
-    Welcome(Refused, Turn),
+    Welcome(Refused, RefusalTurn),
 }
 
 /// Why a call failed on the other end.
@@ -249,7 +249,7 @@ pub(crate) fn as_bytes(words: &[u64], bytes: usize) -> &[u8] {
 }
 
 /// Splits a message of `bytes` bytes into its head and the encoded value behind it. `None` if no honest end sends such a message.
-pub(crate) fn split(words: &[u64], bytes: usize) -> Option<(Head<'_>, &[u8])> {
+pub(crate) fn split(words: &[u64], bytes: usize) -> Option<(Header<'_>, &[u8])> {
     let message = as_bytes(words, bytes);
     let first = u64::from_le(*words.first()?);
     let length = (first >> NAME_SHIFT) as usize & MAX_NAME;
@@ -259,58 +259,58 @@ pub(crate) fn split(words: &[u64], bytes: usize) -> Option<(Head<'_>, &[u8])> {
             return None;
         }
         let (subject, value) = split_subject(flags, length, message.get(8..)?)?;
-        return Some((if entry == 0 { Head::Event(subject) } else { Head::Gauge(entry, subject) }, value));
+        return Some((if entry == 0 { Header::Event(subject) } else { Header::Gauge(entry, subject) }, value));
     }
     if kind == INTRODUCE && flags & !OF_CALL == 0 {
         let (name, kinds) = split_padded(message.get(8..)?, length)?;
-        return Some((Head::Introduce { number: entry, of_call: flags != 0, name, kinds }, &[]));
+        return Some((Header::Introduce { number: entry, of_call: flags != 0, name, kinds }, &[]));
     }
     let id = CallId { entry, serial: u64::from_le(*words.get(1)?) };
     let rest = message.get(16..)?;
     match kind {
         CALL => {
             let (subject, args) = split_subject(flags, length, rest)?;
-            Some((Head::Call(id, None, subject), args))
+            Some((Header::Call(id, None, subject), args))
         }
         CALL_BY => {
             let at = u64::from_le(*words.get(2)?);
             let (subject, args) = split_subject(flags, length, rest.get(8..)?)?;
-            Some((Head::Call(id, Some(at), subject), args))
+            Some((Header::Call(id, Some(at), subject), args))
         }
-        REFUSE | WELCOME if rest.is_empty() => Some((split_refusal(kind, flags, Turn(length as u32), id)?, rest)),
+        REFUSE | WELCOME if rest.is_empty() => Some((split_refusal(kind, flags, RefusalTurn(length as u32), id)?, rest)),
         _ if length != 0 => None,
         ANSWER if flags == DESCRIBED => {
             let (kinds, result) = split_kinds(rest)?;
-            Some((Head::DescribedAnswer(id, kinds), result))
+            Some((Header::DescribedAnswer(id, kinds), result))
         }
         _ if flags != 0 => None,
-        ANSWER => Some((Head::Answer(id), rest)),
-        CANCEL if rest.is_empty() => Some((Head::Cancel(id), rest)),
-        WITHDRAW if rest.is_empty() => Some((Head::Withdraw(id), rest)),
-        RECEIPT if rest.is_empty() && id.serial == 0 => Some((Head::Receipt(entry), rest)),
-        NOT_FOUND if rest.is_empty() => Some((Head::Failure(id, Failure::NotFound), rest)),
-        OVERLOADED if rest.is_empty() => Some((Head::Failure(id, Failure::Overloaded), rest)),
-        FAILED => Some((Head::Failure(id, Failure::Remote(std::str::from_utf8(rest).ok()?)), &[])),
-        MISTYPED => Some((Head::Failure(id, Failure::Mistyped(std::str::from_utf8(rest).ok()?)), &[])),
+        ANSWER => Some((Header::Answer(id), rest)),
+        CANCEL if rest.is_empty() => Some((Header::Cancel(id), rest)),
+        WITHDRAW if rest.is_empty() => Some((Header::Withdraw(id), rest)),
+        RECEIPT if rest.is_empty() && id.serial == 0 => Some((Header::Receipt(entry), rest)),
+        NOT_FOUND if rest.is_empty() => Some((Header::Failure(id, Failure::NotFound), rest)),
+        OVERLOADED if rest.is_empty() => Some((Header::Failure(id, Failure::Overloaded), rest)),
+        FAILED => Some((Header::Failure(id, Failure::Remote(std::str::from_utf8(rest).ok()?)), &[])),
+        MISTYPED => Some((Header::Failure(id, Failure::Mistyped(std::str::from_utf8(rest).ok()?)), &[])),
         _ => None,
     }
 }
 
-fn split_refusal(kind: u64, flags: u64, turn: Turn, id: CallId) -> Option<Head<'static>> {
+fn split_refusal(kind: u64, flags: u64, turn: RefusalTurn, id: CallId) -> Option<Header<'static>> {
     let (refused, place) = match flags {
         0 => (Refused::Number(id.entry), u32::try_from(id.serial).ok()?),
         DESCRIBED => (Refused::Unnumbered(id.serial), id.entry),
         _ => return None,
     };
     match kind {
-        REFUSE => Some(Head::Refuse(refused, turn, place)),
-        _ => (place == 0).then_some(Head::Welcome(refused, turn)),
+        REFUSE => Some(Header::Refuse(refused, turn, place)),
+        _ => (place == 0).then_some(Header::Welcome(refused, turn)),
     }
 }
 
 /// As [`split`], for the most frequent messages: plain calls, their answers, and events. `None` for all others, and for what is none.
 #[inline]
-pub(crate) fn split_frequent(words: &[u64], bytes: usize) -> Option<(Head<'_>, &[u8])> {
+pub(crate) fn split_frequent(words: &[u64], bytes: usize) -> Option<(Header<'_>, &[u8])> {
     let message = as_bytes(words, bytes);
     let first = u64::from_le(*words.first()?);
     let length = (first >> NAME_SHIFT) as usize & MAX_NAME;
@@ -320,20 +320,20 @@ pub(crate) fn split_frequent(words: &[u64], bytes: usize) -> Option<(Head<'_>, &
             return None;
         }
         let (subject, value) = split_frequent_subject(kind, length, message.get(8..)?)?;
-        return Some((Head::Event(subject), value));
+        return Some((Header::Event(subject), value));
     }
-    let (head, rest) = message.split_first_chunk::<16>()?;
-    let [_, serial]: [[u8; 8]; 2] = bytemuck::cast(*head);
+    let (header, rest) = message.split_first_chunk::<16>()?;
+    let [_, serial]: [[u8; 8]; 2] = bytemuck::cast(*header);
     let id = CallId { entry, serial: u64::from_le_bytes(serial) };
     // All but the entry: an answer has no name.
     if first & u64::from(u32::MAX) == ANSWER {
-        return Some((Head::Answer(id), rest));
+        return Some((Header::Answer(id), rest));
     }
     if kind & !KNOWN != CALL {
         return None;
     }
     let (subject, args) = split_frequent_subject(kind, length, rest)?;
-    Some((Head::Call(id, None, subject), args))
+    Some((Header::Call(id, None, subject), args))
 }
 
 #[inline]

@@ -6,7 +6,7 @@ use coprocess_ring::{ChannelError, Progress, Sender};
 
 use crate::error::{Error, Step};
 use crate::wire::header::{
-    CALL, CALL_BY, CANCEL, CallId, ENTRY_SHIFT, EVENT, Head, INTRODUCE, KIND_MASK, OF_CALL, REFUSE, Subject, WELCOME, WITHDRAW,
+    CALL, CALL_BY, CANCEL, CallId, ENTRY_SHIFT, EVENT, Header, INTRODUCE, KIND_MASK, OF_CALL, REFUSE, Subject, WELCOME, WITHDRAW,
     kinds_bytes, split,
 };
 
@@ -149,10 +149,10 @@ impl Message<'_> {
     fn kinds_bytes(&self) -> usize {
         match split(self.words(), self.bytes) {
             Some((
-                Head::Event(Subject::Described { kinds, .. })
-                | Head::Gauge(_, Subject::Described { kinds, .. })
-                | Head::Call(_, _, Subject::Described { kinds, .. })
-                | Head::DescribedAnswer(_, kinds),
+                Header::Event(Subject::Described { kinds, .. })
+                | Header::Gauge(_, Subject::Described { kinds, .. })
+                | Header::Call(_, _, Subject::Described { kinds, .. })
+                | Header::DescribedAnswer(_, kinds),
                 _,
             )) => kinds_bytes(kinds.len()),
             _ => 0,

@@ -8,7 +8,7 @@ use std::fmt::{self, Display, Write};
 
 use serde::ser::{self, Serialize};
 
-use crate::wire::writer::{EncodeCause, EncodeError, Gather};
+use crate::wire::writer::{EncodeCause, EncodeError, Writer};
 
 pub(crate) type Result = std::result::Result<(), EncodeError>;
 
@@ -18,7 +18,7 @@ fn zigzag(value: i64) -> u64 {
     (value << 1 ^ value >> 63) as u64
 }
 
-impl ser::Serializer for &mut Gather<'_> {
+impl ser::Serializer for &mut Writer<'_> {
     type Ok = ();
     type Error = EncodeError;
     type SerializeSeq = Self;
@@ -207,7 +207,7 @@ impl ser::Serializer for &mut Gather<'_> {
         let mut length = Length(0);
         write!(length, "{value}").map_err(|_| EncodeCause::Unsteady)?;
         self.varint(length.0 as u64);
-        let mut rest = Exactly { gather: self, left: length.0 };
+        let mut rest = Exactly { writer: self, left: length.0 };
         write!(rest, "{value}").map_err(|_| EncodeCause::Unsteady)?;
         if rest.left == 0 { Ok(()) } else { Err(EncodeCause::Unsteady.into()) }
     }
@@ -225,14 +225,14 @@ impl Write for Length {
 
 /// Takes as many bytes as were announced: text that is not twice the same must not spoil the message.
 struct Exactly<'a, 'm> {
-    gather: &'a mut Gather<'m>,
+    writer: &'a mut Writer<'m>,
     left: usize,
 }
 
 impl Write for Exactly<'_, '_> {
     fn write_str(&mut self, text: &str) -> fmt::Result {
         self.left = self.left.checked_sub(text.len()).ok_or(fmt::Error)?;
-        self.gather.extend(text.as_bytes());
+        self.writer.extend(text.as_bytes());
         Ok(())
     }
 }
@@ -240,7 +240,7 @@ impl Write for Exactly<'_, '_> {
 /// The parts of a compound value follow each other.
 macro_rules! compound {
     ($($kind:ident $method:ident ($($key:ty)?) $($skip:ident)?),* $(,)?) => {$(
-        impl ser::$kind for &mut Gather<'_> {
+        impl ser::$kind for &mut Writer<'_> {
             type Ok = ();
             type Error = EncodeError;
 
@@ -273,7 +273,7 @@ compound! {
     SerializeStructVariant serialize_field (&'static str) skip_field,
 }
 
-impl ser::SerializeMap for &mut Gather<'_> {
+impl ser::SerializeMap for &mut Writer<'_> {
     type Ok = ();
     type Error = EncodeError;
 
@@ -303,9 +303,9 @@ mod tests {
 
     fn encoded<T: Serialize + ?Sized>(value: &T) -> Vec<u8> {
         let mut message = Message::new();
-        let mut gather = Gather::new(&mut message, usize::MAX);
-        value.serialize(&mut gather).expect("encodes");
-        gather.finish();
+        let mut writer = Writer::new(&mut message, usize::MAX);
+        value.serialize(&mut writer).expect("encodes");
+        writer.finish();
         as_bytes(message.words(), message.bytes()).to_vec()
     }
 
@@ -338,12 +338,12 @@ mod tests {
     struct Nothing;
 
     #[derive(serde::Serialize)]
-    struct Pair(char, bool);
+    struct SentType(char, bool);
 
     #[test]
     fn every_kind_of_value_is_as_postcard_has_it() {
         as_postcard(&[Shape::Unit, Shape::Newtype(300), Shape::Tuple(-1, 1.5), Shape::Struct { name: "x", size: Some(-0.0) }][..]);
-        as_postcard(&(Nothing, (), Pair('ß', true), Some(()), None::<u8>, std::num::Wrapping(-5i64)));
+        as_postcard(&(Nothing, (), SentType('ß', true), Some(()), None::<u8>, std::num::Wrapping(-5i64)));
         as_postcard(&BTreeMap::from([("one", vec![1u64; 3]), ("two", vec![]), ("three", vec![u64::MAX; 40])]));
         as_postcard(&std::net::IpAddr::from([127, 0, 0, 1]));
         as_postcard(&(String::from("text that takes more than one slot: ").repeat(20), [f64::NAN; 30], serde_bytes::Bytes::new(&[9; 777])));
@@ -367,10 +367,10 @@ mod tests {
             }
         }
         let mut message = Message::new();
-        let mut gather = Gather::new(&mut message, usize::MAX);
+        let mut writer = Writer::new(&mut message, usize::MAX);
         let cause = |result: Result| *result.expect_err("refused").0;
-        assert_eq!(cause(Endless.serialize(&mut gather)), EncodeCause::UnknownLength);
+        assert_eq!(cause(Endless.serialize(&mut writer)), EncodeCause::UnknownLength);
         let fickle = Fickle(std::cell::Cell::new(1));
-        assert_eq!(cause(ser::Serializer::collect_str(&mut gather, &fickle)), EncodeCause::Unsteady);
+        assert_eq!(cause(ser::Serializer::collect_str(&mut writer, &fickle)), EncodeCause::Unsteady);
     }
 }

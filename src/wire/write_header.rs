@@ -3,64 +3,64 @@
 use crate::error::{Error, Step};
 use crate::limits::MAX_NAME;
 use crate::wire::header::{
-    ANSWER, ASKS, CALL, CALL_BY, CANCEL, CallId, DESCRIBED, ENTRY_SHIFT, EVENT, FAILED, Failure, Head, INTRODUCE, MISTYPED, NAME_SHIFT,
+    ANSWER, ASKS, CALL, CALL_BY, CANCEL, CallId, DESCRIBED, ENTRY_SHIFT, EVENT, FAILED, Failure, Header, INTRODUCE, MISTYPED, NAME_SHIFT,
     NOT_FOUND, OF_CALL, OVERLOADED, RECEIPT, REFUSE, Refused, Subject, WELCOME, WITHDRAW, kinds_bytes,
 };
 use crate::wire::message::partial_word;
-use crate::wire::writer::Gather;
+use crate::wire::writer::Writer;
 
-impl Gather<'_> {
+impl Writer<'_> {
     #[inline(always)] // the kind of message is known where it is called: what is left of this are a few stores
-    pub(crate) fn put_head(&mut self, head: Head<'_>) -> Step<()> {
+    pub(crate) fn put_header(&mut self, header: Header<'_>) -> Step<()> {
         let plain = |kind, id: CallId| (kind, id);
-        let (kind, id) = match head {
-            Head::Event(subject) => return self.put_subject(EVENT, 0, None, None, subject),
-            Head::Gauge(gauge, subject) => return self.put_subject(EVENT, gauge, None, None, subject),
-            Head::Call(id, at, subject) => {
+        let (kind, id) = match header {
+            Header::Event(subject) => return self.put_subject(EVENT, 0, None, None, subject),
+            Header::Gauge(gauge, subject) => return self.put_subject(EVENT, gauge, None, None, subject),
+            Header::Call(id, at, subject) => {
                 let kind = if at.is_some() { CALL_BY } else { CALL };
                 return self.put_subject(kind, id.entry, Some(id.serial), at, subject);
             }
-            Head::Introduce { number, of_call, name, kinds } => {
+            Header::Introduce { number, of_call, name, kinds } => {
                 self.put_first(INTRODUCE | if of_call { OF_CALL } else { 0 }, name.len(), number)?;
                 self.put_padded(name);
                 self.extend(kinds);
                 return Ok(());
             }
-            Head::DescribedAnswer(id, kinds) => {
+            Header::DescribedAnswer(id, kinds) => {
                 self.put_plain(ANSWER | DESCRIBED, id);
                 self.make_room(kinds_bytes(kinds.len()));
                 self.put(kinds.len() as u64);
                 self.put_padded(kinds);
                 return Ok(());
             }
-            Head::Receipt(gauge) => plain(RECEIPT, CallId { entry: gauge, serial: 0 }),
-            Head::Cancel(id) => plain(CANCEL, id),
-            Head::Withdraw(id) => plain(WITHDRAW, id),
-            Head::Answer(id) => plain(ANSWER, id),
-            Head::Failure(id, Failure::NotFound) => plain(NOT_FOUND, id),
-            Head::Failure(id, Failure::Overloaded) => plain(OVERLOADED, id),
-            Head::Failure(id, Failure::Remote(_)) => plain(FAILED, id),
-            Head::Failure(id, Failure::Mistyped(_)) => plain(MISTYPED, id),
-            Head::Refuse(Refused::Number(number), turn, place) => {
+            Header::Receipt(gauge) => plain(RECEIPT, CallId { entry: gauge, serial: 0 }),
+            Header::Cancel(id) => plain(CANCEL, id),
+            Header::Withdraw(id) => plain(WITHDRAW, id),
+            Header::Answer(id) => plain(ANSWER, id),
+            Header::Failure(id, Failure::NotFound) => plain(NOT_FOUND, id),
+            Header::Failure(id, Failure::Overloaded) => plain(OVERLOADED, id),
+            Header::Failure(id, Failure::Remote(_)) => plain(FAILED, id),
+            Header::Failure(id, Failure::Mistyped(_)) => plain(MISTYPED, id),
+            Header::Refuse(Refused::Number(number), turn, place) => {
                 plain(REFUSE | turn.bits(), CallId { entry: number, serial: place.into() })
             }
-            Head::Refuse(Refused::Unnumbered(hash), turn, place) => {
+            Header::Refuse(Refused::Unnumbered(hash), turn, place) => {
                 plain(REFUSE | DESCRIBED | turn.bits(), CallId { entry: place, serial: hash })
             }
-            Head::Welcome(Refused::Number(number), turn) => plain(WELCOME | turn.bits(), CallId { entry: number, serial: 0 }),
-            Head::Welcome(Refused::Unnumbered(hash), turn) => plain(WELCOME | DESCRIBED | turn.bits(), CallId { entry: 0, serial: hash }),
+            Header::Welcome(Refused::Number(number), turn) => plain(WELCOME | turn.bits(), CallId { entry: number, serial: 0 }),
+            Header::Welcome(Refused::Unnumbered(hash), turn) => plain(WELCOME | DESCRIBED | turn.bits(), CallId { entry: 0, serial: hash }),
         };
         self.put_plain(kind, id);
         Ok(())
     }
 
-    #[inline(always)] // as `put_head`
+    #[inline(always)] // as `put_header`
     fn put_plain(&mut self, kind: u64, id: CallId) {
         self.put(kind | u64::from(id.entry) << ENTRY_SHIFT);
         self.put(id.serial);
     }
 
-    #[inline(always)] // as `put_head`
+    #[inline(always)] // as `put_header`
     fn put_first(&mut self, kind: u64, name: usize, entry: u32) -> Step<()> {
         if name > MAX_NAME {
             return Err(Error::TooLarge { size: name, max: MAX_NAME }.into());
@@ -69,7 +69,7 @@ impl Gather<'_> {
         Ok(())
     }
 
-    #[inline(always)] // as `put_head`
+    #[inline(always)] // as `put_header`
     fn put_subject(&mut self, kind: u64, entry: u32, serial: Option<u64>, at: Option<u64>, subject: Subject<'_>) -> Step<()> {
         match subject {
             Subject::Known(number) => self.put(kind | u64::from(number.to_raw()) | u64::from(entry) << ENTRY_SHIFT),

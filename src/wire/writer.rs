@@ -40,7 +40,7 @@ impl ser::Error for EncodeError {
 }
 
 /// Collects encoded bytes in a register and stores whole words.
-pub(crate) struct Gather<'a> {
+pub(crate) struct Writer<'a> {
     message: &'a mut Message<'static>,
     /// Whole words stored.
     full: usize,
@@ -50,10 +50,10 @@ pub(crate) struct Gather<'a> {
     max: usize,
 }
 
-impl<'a> Gather<'a> {
+impl<'a> Writer<'a> {
     #[inline]
-    pub(crate) fn new(message: &'a mut Message<'static>, max: usize) -> Gather<'a> {
-        Gather { message, full: 0, pending: 0, pending_bytes: 0, max }
+    pub(crate) fn new(message: &'a mut Message<'static>, max: usize) -> Writer<'a> {
+        Writer { message, full: 0, pending: 0, pending_bytes: 0, max }
     }
 
     /// Lets the message be longer.

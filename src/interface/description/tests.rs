@@ -39,8 +39,8 @@ fn what_differs_is_named() {
 fn nonsense_is_repeated_in_one_short_line() {
     assert!(matches!(OURS.compare(""), Err(InterfaceError::Missing { method: "add", .. })));
     assert!(matches!(OURS.compare(&"\n\0 \u{202e}".repeat(10_000)), Err(InterfaceError::Missing { .. })));
-    let nonsense = "\x1b[2J\t\u{202e}".repeat(10_000);
-    for theirs in [format!("add {nonsense}"), format!("add fn(Number, Number) -> Number {nonsense}")] {
+    let protocol_violation = "\x1b[2J\t\u{202e}".repeat(10_000);
+    for theirs in [format!("add {protocol_violation}"), format!("add fn(Number, Number) -> Number {protocol_violation}")] {
         let text = OURS.compare(&theirs).unwrap_err().to_string();
         assert!(text.len() < 4000, "{} bytes", text.len());
         assert!(!text.contains(['\x1b', '\n', '\t', '\u{202e}']), "{text}");

@@ -12,7 +12,7 @@ use crate::process::handshake::arguments::Arguments;
 use crate::process::handshake::claim::{MAGIC, Unacceptable};
 use crate::process::handshake::lifeline::Lifeline;
 use crate::process::terminal_signals::TerminalSignals;
-use crate::settings::Terms;
+use crate::settings::Settings;
 use crate::settings::TypeCheck;
 
 const NO_TIMEOUT: u64 = u64::MAX;
@@ -70,8 +70,8 @@ impl SegmentHandle {
 
 impl Hello {
     /// Makes the hello of a worker without arguments and without a limit on memory.
-    pub(crate) fn new(capacity: usize, segment: &Segment, terms: &Terms, terminal_signals: TerminalSignals, function: u64) -> Hello {
-        let strategy = match terms.strategy {
+    pub(crate) fn new(capacity: usize, segment: &Segment, settings: &Settings, terminal_signals: TerminalSignals, function: u64) -> Hello {
+        let strategy = match settings.strategy {
             WaitStrategy::Spin => 1,
             WaitStrategy::Block => 2,
             _ => 0,
@@ -86,18 +86,18 @@ impl Hello {
                 TerminalSignals::EndWorker => 1,
             },
             capacity: capacity as u64,
-            max_message: terms.max_message as u64,
-            call_timeout: terms.call_timeout.map_or(NO_TIMEOUT, nanos),
+            max_message: settings.max_message as u64,
+            call_timeout: settings.call_timeout.map_or(NO_TIMEOUT, nanos),
             function,
             parent: std::process::id(),
             kind: segment.kind(),
-            close_timeout: nanos(terms.close_timeout),
-            max_calls_in_flight: terms.max_calls_in_flight,
-            max_calls_served: terms.max_calls_served,
+            close_timeout: nanos(settings.close_timeout),
+            max_calls_in_flight: settings.max_calls_in_flight,
+            max_calls_served: settings.max_calls_served,
             shim: 0,
             arguments: 0,
             limits_memory: 0,
-            check_types: match terms.check_types {
+            check_types: match settings.check_types {
                 TypeCheck::FirstUse => 0,
                 TypeCheck::Always => 1,
                 TypeCheck::Off => 2,
@@ -146,7 +146,7 @@ impl Hello {
         };
         let bytes = received.bytes;
         let is_whole = !received.flags.contains(MsgFlags::MSG_TRUNC);
-        // Before all else: descriptors that come with nonsense, or with no bytes, must be closed,
+        // Before all else: descriptors that come with protocol_violation, or with no bytes, must be closed,
         // too.
         let mut descriptors = Vec::new();
         for message in received.cmsgs()? {
@@ -191,8 +191,8 @@ impl Hello {
     }
 
     /// Returns the settings that both ends agree on.
-    pub(crate) fn terms(&self) -> Terms {
-        Terms {
+    pub(crate) fn settings(&self) -> Settings {
+        Settings {
             max_message: usize::try_from(self.max_message).unwrap_or(usize::MAX),
             strategy: match self.strategy {
                 1 => WaitStrategy::Spin,

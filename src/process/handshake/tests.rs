@@ -15,7 +15,7 @@ use crate::process::handshake::hello::SegmentHandle;
 use crate::process::handshake::*;
 use crate::process::pidfd;
 use crate::process::terminal_signals::TerminalSignals;
-use crate::settings::Terms;
+use crate::settings::Settings;
 use crate::settings::TypeCheck;
 
 const NONCE: Nonce = Nonce::from_bytes([7; 8]);
@@ -39,7 +39,7 @@ fn segment() -> (Region, Segment) {
 }
 
 fn hello(region: &Region, segment: &Segment) -> Hello {
-    let terms = Terms {
+    let settings = Settings {
         max_message: 1000,
         strategy: WaitStrategy::Block,
         call_timeout: None,
@@ -48,7 +48,7 @@ fn hello(region: &Region, segment: &Segment) -> Hello {
         max_calls_served: 4,
         check_types: TypeCheck::Always,
     };
-    Hello::new(region.capacity(), segment, &terms, TerminalSignals::EndWorker, 7)
+    Hello::new(region.capacity(), segment, &settings, TerminalSignals::EndWorker, 7)
 }
 
 #[test]
@@ -61,7 +61,7 @@ fn a_hello_may_come_late() {
         hello(&region, &segment).send(ours.as_fd(), &segment).unwrap();
     });
     let (received, segment) = receive(&theirs, None).unwrap().unwrap();
-    assert_eq!((received.capacity, received.function, received.terms().max_message), (4096, 7, 1000));
+    assert_eq!((received.capacity, received.function, received.settings().max_message), (4096, 7, 1000));
     assert_eq!(received.terminal_signals(), TerminalSignals::EndWorker);
     segment.attach(4096).unwrap();
     sender.join().unwrap();
@@ -73,7 +73,7 @@ fn no_descriptor_of_a_bad_hello_stays_open() {
     let (region, segment) = segment();
     let good = hello(&region, &segment);
     let good = bytemuck::bytes_of(&good);
-    for (said, count) in [(&[][..], 1), (&b"nonsense"[..], 1), (&good[..20], 1), (good, 2), (good, 3), (good, 200)] {
+    for (said, count) in [(&[][..], 1), (&b"protocol_violation"[..], 1), (&good[..20], 1), (good, 2), (good, 3), (good, 200)] {
         let (ours, theirs) = sockets();
         let (mut end, passed) = std::io::pipe().unwrap();
         let fds = vec![passed.as_raw_fd(); count];

@@ -44,7 +44,7 @@ pub(crate) fn learn() {
     });
 }
 
-/// Looks at one object, and fills in `found` if the object is the executable. Returns nonzero to
+/// PollBias at one object, and fills in `found` if the object is the executable. Returns nonzero to
 /// end the search.
 unsafe extern "C" fn look(info: *mut libc::dl_phdr_info, _: libc::size_t, found: *mut c_void) -> c_int {
     // SAFETY: the C library passes a description that is valid during the call.

@@ -15,7 +15,7 @@ use std::task::{Context, Poll, Waker};
 use crate::error::Reason;
 use crate::sync::forked::Generation;
 use crate::sync::lock;
-use crate::sync::user_panic::contain;
+use crate::sync::user_panic::catch_user_panic;
 
 type Callback = Box<dyn FnOnce(Reason) + Send>;
 
@@ -68,7 +68,7 @@ struct DueCallbacks<'a> {
 impl DueCallbacks<'_> {
     fn call(&mut self) {
         for callback in self.callbacks.drain(..) {
-            contain(|| callback(self.reason));
+            catch_user_panic(|| callback(self.reason));
         }
     }
 }
@@ -76,7 +76,7 @@ impl DueCallbacks<'_> {
 impl Drop for DueCallbacks<'_> {
     fn drop(&mut self) {
         for callback in self.callbacks.drain(..) {
-            contain(|| drop(callback));
+            catch_user_panic(|| drop(callback));
         }
         let mut registered = lock(&self.shared.registered);
         registered.calling = registered.calling.saturating_sub(1);
@@ -94,7 +94,7 @@ impl Endings {
             return;
         };
         drop(registered);
-        contain(|| callback(reason));
+        catch_user_panic(|| callback(reason));
     }
 
     /// Records the reason and wakes tasks. Returns the callbacks, or `None` if a reason is recorded
@@ -111,7 +111,7 @@ impl Endings {
         drop(registered);
         // Contained: a waker may be code of the user's.
         wakers.into_iter().for_each(|(_, waker)| {
-            contain(|| waker.wake());
+            catch_user_panic(|| waker.wake());
         });
         Some(DueCallbacks { shared: &self.shared, callbacks, reason })
     }

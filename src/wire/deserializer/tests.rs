@@ -9,7 +9,7 @@ use super::*;
 enum Tree {
     Leaf,
     Text(String),
-    Pair(Box<Tree>, Option<Box<Tree>>),
+    SentType(Box<Tree>, Option<Box<Tree>>),
     Forest { trees: Vec<Tree>, names: BTreeMap<u8, Tree> },
 }
 
@@ -32,13 +32,14 @@ fn leaf() -> Box<Tree> {
 }
 
 fn everything() -> Vec<u8> {
-    let forest = Tree::Forest { trees: vec![Tree::Text("some text".to_owned())], names: BTreeMap::from([(7, Tree::Pair(leaf(), None))]) };
+    let forest =
+        Tree::Forest { trees: vec![Tree::Text("some text".to_owned())], names: BTreeMap::from([(7, Tree::SentType(leaf(), None))]) };
     let value = Everything {
         small: (1, -1, 300, -300, true, 'ß'),
         large: (1 << 31, i32::MIN, u64::MAX, i64::MIN, u128::MAX, i128::MIN),
         real: (1.5, -0.0),
         nothing: ((), Unit, []),
-        trees: vec![Tree::Pair(Box::new(forest), Some(leaf())), Tree::Leaf],
+        trees: vec![Tree::SentType(Box::new(forest), Some(leaf())), Tree::Leaf],
         bytes: serde_bytes::ByteBuf::from(vec![9; 40]),
         choice: Some(Ok([1, 2, 3])),
     };

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex};
 use crate::process::child::output::tail::Tail;
 use crate::process::descriptors::Descriptor;
 use crate::sync::lock;
-use crate::sync::user_panic::contain;
+use crate::sync::user_panic::catch_user_panic;
 
 /// The size of the buffer that output is read into, in bytes.
 const CHUNK: usize = 16 * 1024;
@@ -92,7 +92,7 @@ impl Source {
                     pipe.lines = None;
                     drop(pipe);
                     // Dropping the callback runs code of the user's: it drops captured values.
-                    contain(|| drop(callback));
+                    catch_user_panic(|| drop(callback));
                     return true;
                 }
                 None => pipe.undelivered.len(),
@@ -103,7 +103,7 @@ impl Source {
             }
             // Released: the callback is code of the user's, and the watcher must not wait for it.
             drop(pipe);
-            contain(|| callback(&String::from_utf8_lossy(&line)));
+            catch_user_panic(|| callback(&String::from_utf8_lossy(&line)));
         }
     }
 }

@@ -20,7 +20,7 @@ use crate::types::mismatch::unnumbered;
 use crate::types::read::decode_checked;
 use crate::types::record::record;
 use crate::wire::deserializer::DecodeError;
-use crate::wire::header::{Number, Refused, Turn};
+use crate::wire::header::{Number, RefusalTurn, Refused};
 use crate::wire::message::partial_word;
 
 /// Places in the first table.
@@ -92,7 +92,7 @@ impl<T: Serialize + ?Sized> TypeOf<T> {
 /// In a line of memory of its own: all that is looked at for most messages.
 #[repr(align(64))]
 #[derive(Default)]
-pub(crate) struct Pair {
+pub(crate) struct SentType {
     /// See [`Key`]. Zero: there is none yet. Set last, by the thread that adds it.
     word: AtomicU64,
     tail: AtomicU64,
@@ -123,26 +123,26 @@ struct Variant {
     /// Where the other end wants something else.
     refused: Option<u32>,
     /// When it has said so, or has taken it back.
-    turn: Option<Turn>,
+    turn: Option<RefusalTurn>,
 }
 
 /// Where a pair is: its table, from one, above its place.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct PairId(NonZeroU32);
+pub(crate) struct SentTypeId(NonZeroU32);
 
-impl PairId {
+impl SentTypeId {
     const TABLE_SHIFT: u32 = 24;
 
-    fn new(table: usize, place: usize) -> Option<PairId> {
-        NonZeroU32::new((table as u32).wrapping_add(1) << PairId::TABLE_SHIFT | place as u32).map(PairId)
+    fn new(table: usize, place: usize) -> Option<SentTypeId> {
+        NonZeroU32::new((table as u32).wrapping_add(1) << SentTypeId::TABLE_SHIFT | place as u32).map(SentTypeId)
     }
 
     fn table(self) -> usize {
-        (self.0.get() >> PairId::TABLE_SHIFT).wrapping_sub(1) as usize
+        (self.0.get() >> SentTypeId::TABLE_SHIFT).wrapping_sub(1) as usize
     }
 
     fn place(self) -> usize {
-        (self.0.get() & ((1 << PairId::TABLE_SHIFT) - 1)) as usize
+        (self.0.get() & ((1 << SentTypeId::TABLE_SHIFT) - 1)) as usize
     }
 }
 
@@ -158,21 +158,21 @@ pub(crate) enum Known {
     Refused(u32),
 }
 
-pub(crate) struct Pairs {
-    first: Box<[Pair; FIRST]>,
-    others: [OnceLock<Box<[Pair]>>; SIZES.len()],
+pub(crate) struct SentTypes {
+    first: Box<[SentType; FIRST]>,
+    others: [OnceLock<Box<[SentType]>>; SIZES.len()],
     /// The right to add a pair.
     adding: Mutex<()>,
     numbers: Mutex<Numbers>,
     /// What the other end does not take, or does again, of what has no number: where, and when it
     /// said so.
-    refused: Mutex<FxHashMap<u64, (Option<u32>, Turn)>>,
+    refused: Mutex<FxHashMap<u64, (Option<u32>, RefusalTurn)>>,
 }
 
-impl Default for Pairs {
-    fn default() -> Pairs {
-        Pairs {
-            first: Box::new(std::array::from_fn(|_| Pair::default())),
+impl Default for SentTypes {
+    fn default() -> SentTypes {
+        SentTypes {
+            first: Box::new(std::array::from_fn(|_| SentType::default())),
             others: [const { OnceLock::new() }; SIZES.len()],
             adding: Mutex::new(()),
             numbers: Mutex::default(),
@@ -185,14 +185,14 @@ impl Default for Pairs {
 #[derive(Default)]
 struct Numbers {
     /// Whose each is; those that could not be introduced come to another pair.
-    pairs: Vec<PairId>,
+    sent_types: Vec<SentTypeId>,
     unused: Vec<u32>,
     bytes: usize,
 }
 
-impl fmt::Debug for Pairs {
+impl fmt::Debug for SentTypes {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Pairs").finish_non_exhaustive()
+        f.debug_struct("SentTypes").finish_non_exhaustive()
     }
 }
 
@@ -255,64 +255,64 @@ impl<'n> Key<'n> {
     }
 
     #[inline]
-    fn is_of(&self, pair: &Pair) -> bool {
+    fn is_of(&self, sent_type: &SentType) -> bool {
         // Acquire: pairs with the Release in `add`. The others are written before, once.
-        pair.word.load(Ordering::Acquire) == self.word
-            && pair.types.load(Ordering::Relaxed) == self.types
-            && (self.name.len() < 8 || self.is_of_longer(pair))
+        sent_type.word.load(Ordering::Acquire) == self.word
+            && sent_type.types.load(Ordering::Relaxed) == self.types
+            && (self.name.len() < 8 || self.is_of_longer(sent_type))
     }
 
     #[inline]
-    fn is_of_longer(&self, pair: &Pair) -> bool {
-        pair.tail.load(Ordering::Relaxed) == self.tail && (self.name.len() <= SHORT || pair.name() == self.name)
+    fn is_of_longer(&self, sent_type: &SentType) -> bool {
+        sent_type.tail.load(Ordering::Relaxed) == self.tail && (self.name.len() <= SHORT || sent_type.name() == self.name)
     }
 }
 
-impl Pairs {
+impl SentTypes {
     /// Returns the number to send for a name and types, if no value is to be looked at.
     #[inline]
     pub(crate) fn number(&self, name: &str, types: usize) -> Option<Number> {
-        let pair = self.find(Key::new(name, types))?;
+        let sent_type = self.find(Key::new(name, types))?;
         // Relaxed: a count. If two threads are here at once, a value more or less is looked at.
-        let (left, is_over) = pair.left.load(Ordering::Relaxed).overflowing_sub(1);
+        let (left, is_over) = sent_type.left.load(Ordering::Relaxed).overflowing_sub(1);
         if is_over {
             return None;
         }
-        pair.left.store(left, Ordering::Relaxed);
+        sent_type.left.store(left, Ordering::Relaxed);
         // Acquire: pairs with the Release in `settle`. The number was introduced before.
-        Number::from_raw(pair.number.load(Ordering::Acquire))
+        Number::from_raw(sent_type.number.load(Ordering::Acquire))
     }
 
     #[inline]
-    fn find(&self, key: Key<'_>) -> Option<&Pair> {
-        let pair = self.first.get(key.place())?;
-        if key.is_of(pair) { Some(pair) } else { self.find_farther(key) }
+    fn find(&self, key: Key<'_>) -> Option<&SentType> {
+        let sent_type = self.first.get(key.place())?;
+        if key.is_of(sent_type) { Some(sent_type) } else { self.find_farther(key) }
     }
 
     #[cold]
-    fn find_farther(&self, key: Key<'_>) -> Option<&Pair> {
+    fn find_farther(&self, key: Key<'_>) -> Option<&SentType> {
         // Near, mostly: without a hash of all of the name.
         for place in key.places(0, 0, FIRST) {
             match self.first.get(place)? {
-                pair if key.is_of(pair) => return Some(pair),
-                pair if pair.word.load(Ordering::Acquire) == 0 => return None,
+                sent_type if key.is_of(sent_type) => return Some(sent_type),
+                sent_type if sent_type.word.load(Ordering::Acquire) == 0 => return None,
                 _ => {}
             }
         }
-        self.look_up(key).ok().map(|(_, pair)| pair)
+        self.look_up(key).ok().map(|(_, sent_type)| sent_type)
     }
 
     /// Returns a pair, or the place where it is to be added; no place if there are too many.
-    fn look_up(&self, key: Key<'_>) -> Result<(PairId, &Pair), Option<(PairId, &Pair)>> {
+    fn look_up(&self, key: Key<'_>) -> Result<(SentTypeId, &SentType), Option<(SentTypeId, &SentType)>> {
         let far = key.far_hash();
-        for (table, pairs) in (0..).map_while(|table| Some((table, self.table(table)?))) {
-            for place in key.places(far, table, pairs.len()) {
-                let (Some(pair), Some(id)) = (pairs.get(place), PairId::new(table, place)) else { break };
-                if key.is_of(pair) {
-                    return Ok((id, pair));
+        for (table, sent_types) in (0..).map_while(|table| Some((table, self.table(table)?))) {
+            for place in key.places(far, table, sent_types.len()) {
+                let (Some(sent_type), Some(id)) = (sent_types.get(place), SentTypeId::new(table, place)) else { break };
+                if key.is_of(sent_type) {
+                    return Ok((id, sent_type));
                 }
-                if pair.word.load(Ordering::Acquire) == 0 {
-                    return Err(Some((id, pair)));
+                if sent_type.word.load(Ordering::Acquire) == 0 {
+                    return Err(Some((id, sent_type)));
                 }
             }
         }
@@ -321,7 +321,7 @@ impl Pairs {
 
     /// Returns the pair of a name and types, a new one if there is none. Returns `None` if there
     /// are too many.
-    pub(crate) fn get_or_add(&self, name: &str, types: usize) -> Option<(PairId, &Pair)> {
+    pub(crate) fn get_or_add(&self, name: &str, types: usize) -> Option<(SentTypeId, &SentType)> {
         let key = Key::new(name, types);
         if let Ok(found) = self.look_up(key) {
             return Some(found);
@@ -330,31 +330,31 @@ impl Pairs {
         for (table, size) in self.others.iter().map(Some).zip(SIZES).chain([(None, 0)]) {
             match self.look_up(key) {
                 Ok(found) => return Some(found),
-                Err(Some((id, pair))) => {
-                    pair.add(key);
-                    return Some((id, pair));
+                Err(Some((id, sent_type))) => {
+                    sent_type.add(key);
+                    return Some((id, sent_type));
                 }
                 // Its tables are full, where it may be: another one.
-                Err(None) => drop(table?.get_or_init(|| (0..size).map(|_| Pair::default()).collect())),
+                Err(None) => drop(table?.get_or_init(|| (0..size).map(|_| SentType::default()).collect())),
             }
         }
         None
     }
 
-    fn table(&self, table: usize) -> Option<&[Pair]> {
+    fn table(&self, table: usize) -> Option<&[SentType]> {
         match table.checked_sub(1) {
             None => Some(&*self.first),
-            Some(other) => self.others.get(other)?.get().map(|pairs| &**pairs),
+            Some(other) => self.others.get(other)?.get().map(|sent_types| &**sent_types),
         }
     }
 
-    pub(crate) fn pair(&self, id: PairId) -> Option<&Pair> {
+    pub(crate) fn sent_type(&self, id: SentTypeId) -> Option<&SentType> {
         self.table(id.table())?.get(id.place())
     }
 
     /// Gives a number away, for a name and kinds of so many bytes in all. Returns `None` if there
     /// are too many.
-    pub(crate) fn take_number(&self, pair: PairId, bytes: usize) -> Option<u32> {
+    pub(crate) fn take_number(&self, sent_type: SentTypeId, bytes: usize) -> Option<u32> {
         let mut numbers = lock(&self.numbers);
         let all = numbers.bytes.saturating_add(bytes);
         if all > MAX_INTRODUCED {
@@ -362,14 +362,14 @@ impl Pairs {
         }
         let number = match numbers.unused.pop() {
             Some(number) => number,
-            None if numbers.pairs.len() >= MAX_NUMBERS as usize => return None,
+            None if numbers.sent_types.len() >= MAX_NUMBERS as usize => return None,
             None => {
-                let number = numbers.pairs.len() as u32;
-                numbers.pairs.push(pair);
+                let number = numbers.sent_types.len() as u32;
+                numbers.sent_types.push(sent_type);
                 number
             }
         };
-        *numbers.pairs.get_mut(number as usize)? = pair;
+        *numbers.sent_types.get_mut(number as usize)? = sent_type;
         numbers.bytes = all;
         Some(number)
     }
@@ -384,17 +384,17 @@ impl Pairs {
     /// Has the next value of each pair with this name looked at.
     #[cold]
     pub(crate) fn look_again(&self, name: &str) {
-        for pair in (0..).map_while(|table| self.table(table)).flatten() {
-            if pair.name() == name {
-                pair.look_again();
+        for sent_type in (0..).map_while(|table| self.table(table)).flatten() {
+            if sent_type.name() == name {
+                sent_type.look_again();
             }
         }
     }
 
     /// Returns the name that a number stands for.
     pub(crate) fn name(&self, number: u32) -> String {
-        let id = lock(&self.numbers).pairs.get(number as usize).copied();
-        id.and_then(|id| self.pair(id)).map_or_else(String::new, |pair| pair.name().to_owned())
+        let id = lock(&self.numbers).sent_types.get(number as usize).copied();
+        id.and_then(|id| self.sent_type(id)).map_or_else(String::new, |sent_type| sent_type.name().to_owned())
     }
 
     /// Returns where the other end wants something else than kinds that have no number, if it does.
@@ -404,7 +404,7 @@ impl Pairs {
 
     /// The other end does not take such values, since they differ here; or it does again. Returns
     /// `false` if there is no such number.
-    pub(crate) fn refuse(&self, refused: Refused, turn: Turn, place: Option<u32>) -> bool {
+    pub(crate) fn refuse(&self, refused: Refused, turn: RefusalTurn, place: Option<u32>) -> bool {
         let number = match refused {
             Refused::Number(number) => number,
             Refused::Unnumbered(hash) => {
@@ -416,9 +416,9 @@ impl Pairs {
                 return true;
             }
         };
-        let id = lock(&self.numbers).pairs.get(number as usize).copied();
-        let Some(pair) = id.and_then(|id| self.pair(id)) else { return false };
-        let Some(mut variants) = pair.variants() else { return false };
+        let id = lock(&self.numbers).sent_types.get(number as usize).copied();
+        let Some(sent_type) = id.and_then(|id| self.sent_type(id)) else { return false };
+        let Some(mut variants) = sent_type.variants() else { return false };
         let Some(variant) = variants.iter_mut().find(|variant| variant.number == number) else { return false };
         if variant.turn.is_some_and(|before| !turn.is_after(before)) {
             // This was looked at ahead of its turn in the ring.
@@ -427,13 +427,13 @@ impl Pairs {
         (variant.refused, variant.turn) = (place, Some(turn));
         // The next value is looked at. Without a number also if a thread that has just read how
         // many are left stores one less: under the lock, as in `settle`.
-        pair.number.store(0, Ordering::Relaxed);
-        pair.left.store(0, Ordering::Relaxed);
+        sent_type.number.store(0, Ordering::Relaxed);
+        sent_type.left.store(0, Ordering::Relaxed);
         true
     }
 }
 
-impl Pair {
+impl SentType {
     /// Makes an empty place this pair. For one thread at a time.
     fn add(&self, key: Key<'_>) {
         self.more.get_or_init(|| {
@@ -471,14 +471,14 @@ impl Pair {
     }
 
     /// The other end knows this number for these kinds.
-    pub(crate) fn introduced(&self, kinds: &[u8], number: u32) {
+    pub(crate) fn add_number(&self, kinds: &[u8], number: u32) {
         if let Some(mut variants) = self.variants() {
             variants.push(Variant { kinds: kinds.into(), number, refused: None, turn: None });
         }
     }
 
     /// A value was looked at, and is sent with this number. `always`: each one is looked at.
-    pub(crate) fn settle(&self, number: u32, always: bool) {
+    pub(crate) fn note_look(&self, number: u32, always: bool) {
         // Relaxed, all but the number: if two threads are here at once, a value more or less is
         // looked at.
         let Some(more) = self.more.get() else { return };
@@ -490,9 +490,9 @@ impl Pair {
         let left = if always || is_refused { 0 } else { next.saturating_sub(uses).saturating_sub(1) };
         more.uses.store(uses, Ordering::Relaxed);
         more.left_then.store(left, Ordering::Relaxed);
-        // None where the next value is looked at anyway: see `Pairs::refuse`.
+        // None where the next value is looked at anyway: see `SentTypes::refuse`.
         let number = if left == 0 { 0 } else { Number::new(number, false).to_raw() };
-        // Release: the number was introduced; pairs with the Acquire in `Pairs::number`.
+        // Release: the number was introduced; pairs with the Acquire in `SentTypes::number`.
         self.number.store(number, Ordering::Release);
         self.left.store(left, Ordering::Relaxed);
     }
@@ -516,7 +516,7 @@ impl Pair {
 
     /// Has the next value looked at.
     fn look_again(&self) {
-        // As in `Pairs::refuse`.
+        // As in `SentTypes::refuse`.
         let _variants = self.variants();
         self.number.store(0, Ordering::Relaxed);
         self.left.store(0, Ordering::Relaxed);
@@ -529,32 +529,32 @@ mod tests {
 
     #[test]
     fn a_name_is_found_with_its_types_only() {
-        let pairs = Pairs::default();
+        let sent_types = SentTypes::default();
         let names: Vec<String> = (0..10_000).map(|i| format!("{:>1$}", i, i % 30)).collect();
         let types = [Types::<u32, u64>::number(), Types::<u32, i64>::number(), TypeOf::<u32>::number(), Types::<str, ()>::number()];
         for types in types {
             for name in &names {
-                assert!(pairs.find(Key::new(name, types)).is_none(), "{name}");
-                let (id, pair) = pairs.get_or_add(name, types).expect("room");
-                pair.settle(id.place() as u32, false);
-                assert!(std::ptr::eq(pairs.find(Key::new(name, types)).expect("there"), pair));
-                assert!(std::ptr::eq(pairs.pair(id).expect("there"), pair));
-                assert!(pair.types.load(Ordering::Relaxed) == types && pair.name() == name);
+                assert!(sent_types.find(Key::new(name, types)).is_none(), "{name}");
+                let (id, sent_type) = sent_types.get_or_add(name, types).expect("room");
+                sent_type.note_look(id.place() as u32, false);
+                assert!(std::ptr::eq(sent_types.find(Key::new(name, types)).expect("there"), sent_type));
+                assert!(std::ptr::eq(sent_types.sent_type(id).expect("there"), sent_type));
+                assert!(sent_type.types.load(Ordering::Relaxed) == types && sent_type.name() == name);
             }
         }
-        assert!(pairs.find(Key::new("ab\0", 7)).is_none());
-        pairs.get_or_add("ab", 7).expect("room");
-        assert!(pairs.find(Key::new("ab\0", 7)).is_none());
+        assert!(sent_types.find(Key::new("ab\0", 7)).is_none());
+        sent_types.get_or_add("ab", 7).expect("room");
+        assert!(sent_types.find(Key::new("ab\0", 7)).is_none());
     }
 
     #[test]
     fn names_that_differ_in_one_place_have_room() {
         for length in 1..=40_usize {
             for place in 0..length {
-                let pairs = Pairs::default();
+                let sent_types = SentTypes::default();
                 for letter in '0'..='z' {
                     let name: String = (0..length).map(|at| if at == place { letter } else { 'x' }).collect();
-                    let (id, _) = pairs.get_or_add(&name, 1).expect("room");
+                    let (id, _) = sent_types.get_or_add(&name, 1).expect("room");
                     assert!(id.table() <= 1, "{name}");
                 }
             }
@@ -563,51 +563,53 @@ mod tests {
 
     #[test]
     fn values_are_looked_at_at_the_first_second_fourth_and_so_on() {
-        let pairs = Pairs::default();
+        let sent_types = SentTypes::default();
         let mut looks = Vec::new();
         for used in 1..=1000 {
-            if pairs.number("name", 1).is_none() {
+            if sent_types.number("name", 1).is_none() {
                 looks.push(used);
-                let (_, pair) = pairs.get_or_add("name", 1).expect("room");
-                pair.settle(7, false);
+                let (_, sent_type) = sent_types.get_or_add("name", 1).expect("room");
+                sent_type.note_look(7, false);
             }
         }
         assert_eq!(looks, [1, 2, 4, 8, 16, 32, 64, 128, 256, 512]);
-        let (_, pair) = pairs.get_or_add("name", 1).expect("room");
-        pair.settle(7, true);
-        assert_eq!(pairs.number("name", 1), None);
+        let (_, sent_type) = sent_types.get_or_add("name", 1).expect("room");
+        sent_type.note_look(7, true);
+        assert_eq!(sent_types.number("name", 1), None);
     }
 
-    fn turn(before: u32) -> Turn {
-        Turn::new(before)
+    fn turn(before: u32) -> RefusalTurn {
+        RefusalTurn::new(before)
     }
 
     #[test]
     fn numbers_end() {
-        let pairs = Pairs::default();
-        let (id, pair) = pairs.get_or_add("name", 1).expect("room");
+        let sent_types = SentTypes::default();
+        let (id, sent_type) = sent_types.get_or_add("name", 1).expect("room");
         for number in 0..MAX_NUMBERS {
-            assert_eq!(pairs.take_number(id, 1), Some(number));
+            assert_eq!(sent_types.take_number(id, 1), Some(number));
         }
-        assert_eq!(pairs.take_number(id, 1), None);
-        pairs.give_back(5, 1);
-        assert_eq!(pairs.take_number(id, MAX_INTRODUCED), None);
-        assert_eq!(pairs.take_number(id, 1), Some(5));
-        assert!(!pairs.refuse(Refused::Number(5), turn(1), Some(1)), "it was not introduced");
-        pair.introduced(b"b", 5);
-        assert!(pairs.refuse(Refused::Number(5), turn(2), Some(1)) && !pairs.refuse(Refused::Number(MAX_NUMBERS), turn(3), Some(1)));
-        assert_eq!(pair.known(b"b"), Known::Refused(1));
-        assert!(pairs.refuse(Refused::Number(5), turn(4), None));
-        assert!(pairs.refuse(Refused::Number(5), turn(2), Some(1)), "which was looked at before");
-        assert_eq!((pair.known(b"b"), pair.known(b"c")), (Known::Number(5), Known::New));
+        assert_eq!(sent_types.take_number(id, 1), None);
+        sent_types.give_back(5, 1);
+        assert_eq!(sent_types.take_number(id, MAX_INTRODUCED), None);
+        assert_eq!(sent_types.take_number(id, 1), Some(5));
+        assert!(!sent_types.refuse(Refused::Number(5), turn(1), Some(1)), "it was not peer_type");
+        sent_type.add_number(b"b", 5);
+        assert!(
+            sent_types.refuse(Refused::Number(5), turn(2), Some(1)) && !sent_types.refuse(Refused::Number(MAX_NUMBERS), turn(3), Some(1))
+        );
+        assert_eq!(sent_type.known(b"b"), Known::Refused(1));
+        assert!(sent_types.refuse(Refused::Number(5), turn(4), None));
+        assert!(sent_types.refuse(Refused::Number(5), turn(2), Some(1)), "which was looked at before");
+        assert_eq!((sent_type.known(b"b"), sent_type.known(b"c")), (Known::Number(5), Known::New));
         let hash = unnumbered(b"name", b"b");
-        assert_eq!(pairs.refused_unnumbered("name", b"b"), None);
-        assert!(pairs.refuse(Refused::Unnumbered(hash), turn(5), Some(7)));
-        assert_eq!((pairs.refused_unnumbered("name", b"b"), pairs.refused_unnumbered("nam", b"eb")), (Some(7), None));
-        assert!(pairs.refuse(Refused::Unnumbered(hash), turn(6), None));
-        assert!(pairs.refuse(Refused::Unnumbered(hash), turn(5), Some(7)));
-        assert_eq!(pairs.refused_unnumbered("name", b"b"), None);
-        (0..MAX_VARIANTS as u8).for_each(|kind| pair.introduced(&[kind, 1], 6));
-        assert_eq!(pair.known(b"c"), Known::TooMany);
+        assert_eq!(sent_types.refused_unnumbered("name", b"b"), None);
+        assert!(sent_types.refuse(Refused::Unnumbered(hash), turn(5), Some(7)));
+        assert_eq!((sent_types.refused_unnumbered("name", b"b"), sent_types.refused_unnumbered("nam", b"eb")), (Some(7), None));
+        assert!(sent_types.refuse(Refused::Unnumbered(hash), turn(6), None));
+        assert!(sent_types.refuse(Refused::Unnumbered(hash), turn(5), Some(7)));
+        assert_eq!(sent_types.refused_unnumbered("name", b"b"), None);
+        (0..MAX_VARIANTS as u8).for_each(|kind| sent_type.add_number(&[kind, 1], 6));
+        assert_eq!(sent_type.known(b"c"), Known::TooMany);
     }
 }

@@ -4,12 +4,12 @@ use std::sync::Arc;
 
 use coprocess_ring::Sleeper;
 
-use crate::drive::driver_slot::Holder;
-use crate::drive::lead::Turn;
+use crate::drive::driver_slot::Occupant;
+use crate::drive::lead::LeadWait;
 use crate::drive::ready_signal::{Lowered, ReadySignal};
 use crate::end::End;
 use crate::end::leader::LeaderGuard;
-use crate::end::poll::Seated;
+use crate::end::poll::SlotGuard;
 use crate::error::Result;
 use crate::stats::Counters;
 use crate::sync::parker::Parker;
@@ -18,7 +18,7 @@ use crate::time::deadline::has_passed;
 impl End {
     /// For a thread that is about to dispatch in `poll`: lowers the descriptor, if there is one. Call [`Lowered`]'s drop afterwards.
     pub(crate) fn lower_readiness(&self) -> Option<Lowered> {
-        let raised = self.readiness.get()?;
+        let raised = self.ready_slot.get()?;
         // Once it is over the descriptor is to stay readable.
         if !self.is_over() {
             raised.lower();
@@ -31,35 +31,35 @@ impl End {
     }
 
     /// Lets the thread that raises the descriptor look at the state of the end.
-    pub(crate) fn stir_readiness(&self) {
-        if let Some(raised) = self.readiness.get() {
+    pub(crate) fn notify_readiness(&self) {
+        if let Some(raised) = self.ready_slot.get() {
             raised.notify();
         }
     }
 
     /// Makes the thread that has the seat look whether it should give it up.
     pub(crate) fn evict(&self) {
-        self.lead.wake_resident(&self.watch);
+        self.lead.wake_driver(&self.watch);
         self.outbox.notify();
-        self.stir_readiness();
+        self.notify_readiness();
     }
 
     /// Raises the descriptor whenever there is something to dispatch, as long as somebody watches it.
     pub(crate) fn raise_when_ready(self: Arc<Self>, raised: &ReadySignal) {
         let gone = || self.is_over() || !raised.has_handles();
-        let give_up = || gone() || self.seat.is_wanted();
+        let give_up = || gone() || self.driver_slot.is_wanted();
         let parker = Parker::new();
-        while self.seat.claim_in_background(Holder::Watcher, gone, || false) {
-            let _seated = Seated(&self);
+        while self.driver_slot.claim_in_background(Occupant::Watcher, gone, || false) {
+            let _slot = SlotGuard(&self);
             while !give_up() {
-                if self.lead.wait_turn(&self.watch, &parker, None, gone) != Turn::Lead {
+                if self.lead.wait_turn(&self.watch, &parker, None, gone) != LeadWait::Lead {
                     break;
                 }
                 let ready = self.watch_until_ready(&self.leading(), &parker, &give_up);
                 match ready {
                     Ok(true) => {
                         raised.raise();
-                        raised.wait_until_lowered(|| self.is_over() || self.seat.is_wanted());
+                        raised.wait_until_lowered(|| self.is_over() || self.driver_slot.is_wanted());
                     }
                     Ok(false) => {}
                     // The end is over, and everybody who waits was told why.
@@ -73,30 +73,30 @@ impl End {
         }
     }
 
-    /// Sleeps on the bell, as the resident, until there is something to do for a thread that polls, or until `give_up`. The lead is ours.
+    /// Sleeps on the bell, as the driver, until there is something to do for a thread that polls, or until `give_up`. The lead is ours.
     fn watch_until_ready(self: &Arc<Self>, leader: &LeaderGuard<'_>, parker: &Arc<Parker>, give_up: &impl Fn() -> bool) -> Result<bool> {
         while !give_up() {
-            self.attend();
+            self.take_interrupt();
             let due = self.timers.sleep_until();
-            if self.outbox.is_crowded() && !self.is_gone() && !self.inbox().is_full() {
+            if self.outbox.is_above_watermark() && !self.is_gone() && !self.inbox().is_full() {
                 // Until then a poll would take nothing.
-                self.wait_while_crowded(leader, None, give_up)?;
+                self.wait_below_watermark(leader, None, give_up)?;
                 continue;
             }
             if self.has_something() || self.is_gone() || has_passed(due) {
                 return Ok(true);
             }
             self.watch.arm(Sleeper::Driver);
-            let disturbed = || self.is_disturbed() || give_up();
-            if self.has_something() || disturbed() {
+            let interrupted = || self.is_interrupted() || give_up();
+            if self.has_something() || interrupted() {
                 self.watch.disarm();
                 continue;
             }
             Counters::add(&self.counters.sleeps);
             // A timer that was added since is one of the disturbances.
-            let dozed = self.lead.doze(&self.watch, due, parker, disturbed);
+            let parked = self.lead.park(&self.watch, due, parker, interrupted);
             self.watch.disarm();
-            dozed.map_err(|e| self.channel_failed(e.into()))?;
+            parked.map_err(|e| self.channel_failed(e.into()))?;
         }
         Ok(false)
     }

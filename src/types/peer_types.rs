@@ -8,8 +8,8 @@ use crate::limits::MAX_INTRODUCED_NAME;
 use crate::sync::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Mutex, OnceLock, Ordering, lock};
 use crate::types::beside::Beside;
 use crate::types::kinds::is_valid;
-use crate::types::pairs::{MAX_INTRODUCED, MAX_NUMBERS, MAX_REFUSED};
-use crate::wire::header::Turn;
+use crate::types::sent_types::{MAX_INTRODUCED, MAX_NUMBERS, MAX_REFUSED};
+use crate::wire::header::RefusalTurn;
 
 /// Numbers of the first part of the table; the next one is twice as long.
 const FIRST_PART: u32 = 64;
@@ -23,7 +23,7 @@ const _: () = assert!(FIRST_PART * ((1 << PARTS) - 1) >= MAX_NUMBERS);
 
 /// A name, and the kinds of the values that are sent with its number.
 #[derive(Debug)]
-pub(crate) struct Introduced {
+pub(crate) struct PeerType {
     pub(crate) name: Box<str>,
     kinds: Box<[u8]>,
     /// The handler that has read such a value beside its kinds; zero for none.
@@ -39,8 +39,8 @@ pub(crate) struct Introduced {
 
 /// Read by the thread that leads, and added to by it.
 #[derive(Default)]
-pub(crate) struct Introductions {
-    parts: [OnceLock<Box<[OnceLock<Introduced>]>>; PARTS],
+pub(crate) struct PeerTypes {
+    parts: [OnceLock<Box<[OnceLock<PeerType>]>>; PARTS],
     bytes: AtomicUsize,
     /// Whether anything was ever refused.
     has_refused: AtomicBool,
@@ -57,19 +57,19 @@ struct Refusals {
 }
 
 impl Refusals {
-    fn turn(&mut self) -> Turn {
+    fn turn(&mut self) -> RefusalTurn {
         self.turns = self.turns.wrapping_add(1);
-        Turn::new(self.turns)
+        RefusalTurn::new(self.turns)
     }
 }
 
-impl fmt::Debug for Introductions {
+impl fmt::Debug for PeerTypes {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Introductions").field("bytes", &self.bytes).finish_non_exhaustive()
+        f.debug_struct("PeerTypes").field("bytes", &self.bytes).finish_non_exhaustive()
     }
 }
 
-impl Introductions {
+impl PeerTypes {
     #[inline]
     fn place(number: u32) -> (usize, usize) {
         // Number n is in the part whose first number is FIRST_PART * (2^k - 1).
@@ -81,8 +81,8 @@ impl Introductions {
 
     /// Returns what a number stands for.
     #[inline]
-    pub(crate) fn get(&self, number: u32) -> Option<&Introduced> {
-        let (part, place) = Introductions::place(number);
+    pub(crate) fn get(&self, number: u32) -> Option<&PeerType> {
+        let (part, place) = PeerTypes::place(number);
         self.parts.get(part)?.get()?.get(place)?.get()
     }
 
@@ -95,11 +95,11 @@ impl Introductions {
         if number >= MAX_NUMBERS || name.len() > MAX_INTRODUCED_NAME || bytes > MAX_INTRODUCED || !is_valid(kinds) {
             return false;
         }
-        let (part, place) = Introductions::place(number);
+        let (part, place) = PeerTypes::place(number);
         let Some(cells) = self.parts.get(part) else { return false };
         let cells = cells.get_or_init(|| (0..FIRST_PART << part).map(|_| OnceLock::new()).collect());
         self.bytes.store(bytes, Ordering::Relaxed);
-        let introduced = Introduced {
+        let peer_type = PeerType {
             name: name.into(),
             kinds: kinds.into(),
             fits: AtomicU64::new(0),
@@ -108,23 +108,23 @@ impl Introductions {
             refused_by: AtomicU64::new(0),
             compared: Mutex::default(),
         };
-        cells.get(place).is_some_and(|cell| cell.set(introduced).is_ok())
+        cells.get(place).is_some_and(|cell| cell.set(peer_type).is_ok())
     }
 
     /// Says of a number that a handler does not take its values. Returns the turn to say so, if that is new.
     #[cold]
-    pub(crate) fn refuse(&self, introduced: &Introduced, handler: u64) -> Option<Turn> {
+    pub(crate) fn refuse(&self, peer_type: &PeerType, handler: u64) -> Option<RefusalTurn> {
         let mut refusals = lock(&self.refusals);
         // Before what it tells of; pairs with the Acquire in `refused`.
         self.has_refused.store(true, Ordering::Release);
-        let before = introduced.refused_by.swap(handler, Ordering::AcqRel);
+        let before = peer_type.refused_by.swap(handler, Ordering::AcqRel);
         (before != handler).then(|| refusals.turn())
     }
 
     /// As [`refuse`](Self::refuse), for a name and kinds without a number. Beyond a bound nothing
     /// is new.
     #[cold]
-    pub(crate) fn refuse_unnumbered(&self, hash: u64, name: &str, handler: u64) -> Option<Turn> {
+    pub(crate) fn refuse_unnumbered(&self, hash: u64, name: &str, handler: u64) -> Option<RefusalTurn> {
         let mut refusals = lock(&self.refusals);
         self.has_refused.store(true, Ordering::Release);
         let count = refusals.unnumbered.len();
@@ -136,14 +136,14 @@ impl Introductions {
     }
 
     /// Takes the refusal of a handler back. Returns the turn to say so, if it stood.
-    pub(crate) fn welcome(&self, introduced: &Introduced, handler: u64) -> Option<Turn> {
+    pub(crate) fn welcome(&self, peer_type: &PeerType, handler: u64) -> Option<RefusalTurn> {
         let mut refusals = lock(&self.refusals);
-        let stood = introduced.refused_by.compare_exchange(handler, 0, Ordering::AcqRel, Ordering::Relaxed).is_ok();
+        let stood = peer_type.refused_by.compare_exchange(handler, 0, Ordering::AcqRel, Ordering::Relaxed).is_ok();
         stood.then(|| refusals.turn())
     }
 
     /// Takes back what other handlers have refused than those that there are now, and returns it.
-    pub(crate) fn welcome_unnumbered(&self, handler: impl Fn(&str) -> u64) -> Vec<(u64, Turn)> {
+    pub(crate) fn welcome_unnumbered(&self, handler: impl Fn(&str) -> u64) -> Vec<(u64, RefusalTurn)> {
         if !self.has_refused.load(Ordering::Acquire) {
             return Vec::new();
         }
@@ -153,17 +153,17 @@ impl Introductions {
     }
 
     /// Calls `found` for each number that is refused, with its name and the handler that does so.
-    pub(crate) fn refused(&self, mut found: impl FnMut(u32, &Introduced, u64)) {
+    pub(crate) fn refused(&self, mut found: impl FnMut(u32, &PeerType, u64)) {
         if !self.has_refused.load(Ordering::Acquire) {
             return;
         }
         let mut first = 0_u32;
         for (part, cells) in (0..).zip(&self.parts) {
-            for (number, introduced) in (first..).zip(cells.get().into_iter().flatten()) {
-                if let Some(introduced) = introduced.get()
-                    && let handler @ 1.. = introduced.refused_by.load(Ordering::Acquire)
+            for (number, peer_type) in (first..).zip(cells.get().into_iter().flatten()) {
+                if let Some(peer_type) = peer_type.get()
+                    && let handler @ 1.. = peer_type.refused_by.load(Ordering::Acquire)
                 {
-                    found(number, introduced, handler);
+                    found(number, peer_type, handler);
                 }
             }
             first = first.saturating_add(FIRST_PART << part);
@@ -171,7 +171,7 @@ impl Introductions {
     }
 }
 
-impl Introduced {
+impl PeerType {
     /// What a value is read beside.
     pub(crate) fn beside(&self) -> Beside<'_> {
         Beside::comparing(&self.kinds, &self.compared)
@@ -214,49 +214,49 @@ mod tests {
 
     #[test]
     fn numbers_stand_for_what_was_introduced() {
-        let introductions = Introductions::default();
+        let peer_types = PeerTypes::default();
         for number in (0..MAX_NUMBERS).step_by(7) {
             let name = number.to_string();
-            assert!(introductions.get(number).is_none());
-            assert!(introductions.introduce(number, name.as_bytes(), b"b"));
-            assert!(!introductions.introduce(number, name.as_bytes(), b"b"), "once");
+            assert!(peer_types.get(number).is_none());
+            assert!(peer_types.introduce(number, name.as_bytes(), b"b"));
+            assert!(!peer_types.introduce(number, name.as_bytes(), b"b"), "once");
         }
         for number in (0..MAX_NUMBERS).step_by(7) {
-            assert_eq!(*introductions.get(number).expect("there").name, *number.to_string());
+            assert_eq!(*peer_types.get(number).expect("there").name, *number.to_string());
         }
         for number in [1, MAX_NUMBERS, u32::MAX, u32::MAX - 63, u32::MAX - 64] {
-            assert!(introductions.get(number).is_none());
+            assert!(peer_types.get(number).is_none());
         }
-        assert!(!introductions.introduce(MAX_NUMBERS, b"name", b"b"));
-        assert!(!introductions.introduce(1, b"\xff", b"b"));
-        assert!(!introductions.introduce(1, b"name", b"bb"));
-        assert!(!introductions.introduce(1, &vec![b'n'; MAX_INTRODUCED_NAME + 1], b"b"));
+        assert!(!peer_types.introduce(MAX_NUMBERS, b"name", b"b"));
+        assert!(!peer_types.introduce(1, b"\xff", b"b"));
+        assert!(!peer_types.introduce(1, b"name", b"bb"));
+        assert!(!peer_types.introduce(1, &vec![b'n'; MAX_INTRODUCED_NAME + 1], b"b"));
         let name = vec![b'n'; MAX_INTRODUCED_NAME];
-        let left = (1..MAX_NUMBERS).filter(|number| number % 7 > 0 && introductions.introduce(*number, &name, b"b")).count();
+        let left = (1..MAX_NUMBERS).filter(|number| number % 7 > 0 && peer_types.introduce(*number, &name, b"b")).count();
         assert!(left < MAX_INTRODUCED / MAX_INTRODUCED_NAME, "{left}");
     }
 
     #[test]
     fn a_refusal_stands_until_it_is_taken_back() {
-        let introductions = Introductions::default();
+        let peer_types = PeerTypes::default();
         for number in [3, 64, 5000] {
-            assert!(introductions.introduce(number, b"name", b"b"));
+            assert!(peer_types.introduce(number, b"name", b"b"));
         }
         let refused = || {
             let mut all = Vec::new();
-            introductions.refused(|number, _, handler| all.push((number, handler)));
+            peer_types.refused(|number, _, handler| all.push((number, handler)));
             all
         };
-        let introduced = |number| introductions.get(number).expect("there");
+        let peer_type = |number| peer_types.get(number).expect("there");
         assert_eq!(refused(), []);
-        let first = introductions.refuse(introduced(64), 7).expect("new");
-        assert_eq!(introductions.refuse(introduced(64), 7), None);
-        assert!(introductions.refuse(introduced(5000), 8).is_some_and(|turn| turn.is_after(first)));
+        let first = peer_types.refuse(peer_type(64), 7).expect("new");
+        assert_eq!(peer_types.refuse(peer_type(64), 7), None);
+        assert!(peer_types.refuse(peer_type(5000), 8).is_some_and(|turn| turn.is_after(first)));
         assert_eq!(refused(), [(64, 7), (5000, 8)]);
-        assert!(introduced(64).is_refused_by(7) && !introduced(64).is_refused_by(8));
-        assert_eq!(introductions.welcome(introduced(64), 8), None);
-        assert!(introductions.welcome(introduced(64), 7).is_some_and(|turn| turn.is_after(first)));
-        assert_eq!(introductions.welcome(introduced(64), 7), None);
+        assert!(peer_type(64).is_refused_by(7) && !peer_type(64).is_refused_by(8));
+        assert_eq!(peer_types.welcome(peer_type(64), 8), None);
+        assert!(peer_types.welcome(peer_type(64), 7).is_some_and(|turn| turn.is_after(first)));
+        assert_eq!(peer_types.welcome(peer_type(64), 7), None);
         assert_eq!(refused(), [(5000, 8)]);
     }
 }

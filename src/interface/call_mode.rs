@@ -13,7 +13,7 @@ use crate::error::Result;
 
 /// What a typed client calls through: it says how a call is waited for.
 #[doc(hidden)]
-pub trait Through {
+pub trait CallMode {
     /// What a call returns whose result is an `R`.
     type Returns<R>;
 
@@ -23,8 +23,8 @@ pub trait Through {
 /// All forms of a method of a client are this call: so what is wrong with a type is said once, and not by each form.
 #[doc(hidden)]
 #[inline]
-pub fn call<T: Through, A: Serialize, R: DeserializeOwned>(through: &T, method: &str, args: A) -> T::Returns<R> {
-    through.call(method, args)
+pub fn call<T: CallMode, A: Serialize, R: DeserializeOwned>(mode: &T, method: &str, args: A) -> T::Returns<R> {
+    mode.call(method, args)
 }
 
 /// What a typed client sends events through.
@@ -39,8 +39,8 @@ pub trait Emit {
 /// As [`call`], for events.
 #[doc(hidden)]
 #[inline]
-pub fn emit<T: Emit, V: Serialize>(through: &T, event: &str, value: V) -> T::Returns {
-    through.emit(event, value)
+pub fn emit<T: Emit, V: Serialize>(mode: &T, event: &str, value: V) -> T::Returns {
+    mode.emit(event, value)
 }
 
 impl Emit for Coprocess {
@@ -52,7 +52,7 @@ impl Emit for Coprocess {
     }
 }
 
-impl Through for Coprocess {
+impl CallMode for Coprocess {
     type Returns<R> = Result<R>;
 
     #[inline]
@@ -89,7 +89,7 @@ impl Emit for Within<'_> {
     }
 }
 
-impl Through for Within<'_> {
+impl CallMode for Within<'_> {
     type Returns<R> = Result<R>;
 
     #[inline]
@@ -116,7 +116,7 @@ impl<'a> Pipelined<'a> {
     }
 }
 
-impl Through for Pipelined<'_> {
+impl CallMode for Pipelined<'_> {
     type Returns<R> = Result<Pending<R>>;
 
     #[inline]
@@ -163,7 +163,7 @@ impl Emit for Asynchronous<'_> {
     }
 }
 
-impl Through for Asynchronous<'_> {
+impl CallMode for Asynchronous<'_> {
     type Returns<R> = Call<R>;
 
     #[inline]

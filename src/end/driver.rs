@@ -5,9 +5,9 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-use crate::drive::driver_slot::Holder;
+use crate::drive::driver_slot::Occupant;
 use crate::end::End;
-use crate::end::poll::Seated;
+use crate::end::poll::SlotGuard;
 use crate::error::{Error, Result};
 use crate::process::prepare_thread;
 
@@ -27,17 +27,17 @@ impl End {
     /// # Errors
     ///
     /// [`Error::Os`] if the system refuses a thread.
-    pub(crate) fn need_background(self: &Arc<Self>) -> Result<()> {
-        self.keep_background();
-        self.start_background()
+    pub(crate) fn ensure_driver(self: &Arc<Self>) -> Result<()> {
+        self.keep_driver();
+        self.start_driver()
     }
 
     /// If there is somebody who dispatches in the background: lets him stay, whatever for.
-    pub(crate) fn keep_background(&self) {
+    pub(crate) fn keep_driver(&self) {
         // Relaxed: followed by a fence.
-        if !self.background_stays.load(Ordering::Relaxed) {
-            self.background_stays.store(true, Ordering::Relaxed);
-            self.seat.call_up();
+        if !self.driver_stays.load(Ordering::Relaxed) {
+            self.driver_stays.store(true, Ordering::Relaxed);
+            self.driver_slot.call_up();
         }
     }
 
@@ -45,51 +45,51 @@ impl End {
     ///
     /// # Errors
     ///
-    /// As [`need_background`](Self::need_background).
-    pub(crate) fn need_background_for_task(self: &Arc<Self>) -> Result<()> {
+    /// As [`ensure_driver`](Self::ensure_driver).
+    pub(crate) fn ensure_driver_for_task(self: &Arc<Self>) -> Result<()> {
         // Relaxed: once it stays, it stays.
-        if !self.background_stays.load(Ordering::Relaxed) {
-            self.seat.call_up();
+        if !self.driver_stays.load(Ordering::Relaxed) {
+            self.driver_slot.call_up();
         }
-        self.start_background()
+        self.start_driver()
     }
 
     /// Whether the background dispatcher is to leave the ring to others: to an event loop, or to tasks, as long as each finds its answer itself. While
     /// these come and go, a thread that sleeps beside them would have to be woken for each that leaves something behind, in vain.
     fn stands_by(&self) -> bool {
-        let stays = self.background_stays.load(Ordering::Relaxed);
-        self.readiness.is_watched() || !stays && self.looks.succeed() && !self.pending.wakes_tasks()
+        let stays = self.driver_stays.load(Ordering::Relaxed);
+        self.ready_slot.is_watched() || !stays && self.poll_bias.succeed() && !self.in_flight.wakes_tasks()
     }
 
-    fn start_background(self: &Arc<Self>) -> Result<()> {
+    fn start_driver(self: &Arc<Self>) -> Result<()> {
         // Relaxed: a hint; the swap decides.
-        if self.background.load(Ordering::Relaxed) || self.is_over() || self.background.swap(true, Ordering::Relaxed) {
+        if self.driver_started.load(Ordering::Relaxed) || self.is_over() || self.driver_started.swap(true, Ordering::Relaxed) {
             return Ok(());
         }
         let end = self.clone();
         let started = std::thread::Builder::new().name("coprocess".to_owned()).spawn(move || {
             prepare_thread("coprocess");
-            end.dispatch_in_background();
+            end.drive_in_background();
         });
         if let Err(source) = started {
-            self.background.store(false, Ordering::Relaxed);
+            self.driver_started.store(false, Ordering::Relaxed);
             return Err(Error::Os { action: "start the background dispatcher's thread", source });
         }
         Ok(())
     }
 
     #[expect(clippy::arithmetic_side_effects, reason = "some milliseconds from now the clock does not end")]
-    fn dispatch_in_background(self: Arc<Self>) {
+    fn drive_in_background(self: Arc<Self>) {
         let burst = if self.worker().is_some() { BURST } else { BURST_IN_PROGRAM };
         let latest = Instant::now() + burst * BURSTS;
         while let Some(last) = self.registry.last_registration() {
             let Some(left) = (last + burst).min(latest).checked_duration_since(Instant::now()) else { break };
             std::thread::sleep(left);
         }
-        while self.seat.claim_in_background(Holder::Background, || self.is_over(), || self.stands_by()) {
-            let _seated = Seated(&self);
+        while self.driver_slot.claim_in_background(Occupant::Background, || self.is_over(), || self.stands_by()) {
+            let _slot = SlotGuard(&self);
             // The user's code is contained where it is called; what it captured may panic where it is dropped. The lead is free again then.
-            match catch_unwind(AssertUnwindSafe(|| self.reside(|| self.seat.is_wanted() || self.stands_by()))) {
+            match catch_unwind(AssertUnwindSafe(|| self.drive(|| self.driver_slot.is_wanted() || self.stands_by()))) {
                 Ok(Ok(())) | Err(_) => {}
                 // The end is over, and everybody who waits was told why.
                 Ok(Err(_)) => return,
