@@ -88,7 +88,10 @@ fn main() -> ExitCode {
         println!("{}", checked.summary());
         return ExitCode::SUCCESS;
     }
-    println!("{} failures; the table and its format: {DOCUMENT} and .ci/layers.rs", checked.failures.len());
+    println!(
+        "{} failures; the table and its format: {DOCUMENT} and .ci/layers.rs",
+        checked.failures.len()
+    );
     ExitCode::FAILURE
 }
 
@@ -190,7 +193,9 @@ fn lex(text: &str) -> Lexed {
                 "r" | "br" | "cr" if at(i + hashes) == '"' => {
                     i += hashes + 1;
                     let begin = i;
-                    while i < chars.len() && !(chars[i] == '"' && (1..=hashes).all(|k| at(i + k) == '#')) {
+                    while i < chars.len()
+                        && !(chars[i] == '"' && (1..=hashes).all(|k| at(i + k) == '#'))
+                    {
                         i += 1;
                     }
                     let text = chars[begin..i].iter().collect();
@@ -214,7 +219,10 @@ fn lex(text: &str) -> Lexed {
             }
         } else if c.is_ascii_digit() {
             // The point of `1.5` belongs to the number, the points of `1..5` and `1.max(5)` do not.
-            while at(i).is_alphanumeric() || at(i) == '_' || (at(i) == '.' && at(i + 1).is_ascii_digit() && at(i - 1) != '.') {
+            while at(i).is_alphanumeric()
+                || at(i) == '_'
+                || (at(i) == '.' && at(i + 1).is_ascii_digit() && at(i - 1) != '.')
+            {
                 i += 1;
             }
             Some(Kind::Other)
@@ -407,12 +415,22 @@ impl Tree {
             let wide = text
                 .lines()
                 .enumerate()
-                .filter(|(i, line)| lexed.comments.contains(&(i + 1)) && line.trim_end().chars().count() > WIDTH)
+                .filter(|(i, line)| {
+                    lexed.comments.contains(&(i + 1)) && line.trim_end().chars().count() > WIDTH
+                })
                 .count();
             tree.by_path.insert(inside.clone(), tree.files.len());
-            tree.files.push(File { path: format!("{root}/{}", inside.display()), inside, lexed, wide, module: None });
+            tree.files.push(File {
+                path: format!("{root}/{}", inside.display()),
+                inside,
+                lexed,
+                wide,
+                module: None,
+            });
         }
-        let Some(&start) = ["lib.rs", "main.rs"].iter().find_map(|name| tree.by_path.get(Path::new(name))) else {
+        let Some(&start) =
+            ["lib.rs", "main.rs"].iter().find_map(|name| tree.by_path.get(Path::new(name)))
+        else {
             tree.failures.push(format!("{root}: has neither lib.rs nor main.rs"));
             return tree;
         };
@@ -453,7 +471,18 @@ impl Tree {
         let scope = self.modules[module].scope;
         let place = Place { module, scope, below };
         let attributes = Attributes::default();
-        Reader { tree: self, file, tokens: &tokens, i: 0, place, around: Vec::new(), associated: false, attributes, test_until: 0 }.read();
+        Reader {
+            tree: self,
+            file,
+            tokens: &tokens,
+            i: 0,
+            place,
+            around: Vec::new(),
+            associated: false,
+            attributes,
+            test_until: 0,
+        }
+        .read();
         self.files[file].lexed.tokens = tokens;
     }
 
@@ -477,7 +506,12 @@ impl Tree {
     // Names
 
     /// Finds what a path names, and the deepest module that is written in the path.
-    fn resolve(&self, scope: usize, path: &[String], trail: &mut Vec<usize>) -> (Vec<Found>, Option<usize>) {
+    fn resolve(
+        &self,
+        scope: usize,
+        path: &[String],
+        trail: &mut Vec<usize>,
+    ) -> (Vec<Found>, Option<usize>) {
         let Some(first) = path.first() else { return (Vec::new(), None) };
         let module = self.scopes[scope].module;
         let mut found = match first.as_str() {
@@ -497,7 +531,9 @@ impl Tree {
                             "self" => next.push(found.clone()),
                             "super" => next.extend(self.modules[*module].parent.map(Found::Module)),
                             name => match self.members(*module, name, trail) {
-                                members if members.is_empty() => next.push(Found::Item(*module, name.to_string())),
+                                members if members.is_empty() => {
+                                    next.push(Found::Item(*module, name.to_string()))
+                                }
                                 members => next.extend(members),
                             },
                         }
@@ -518,7 +554,13 @@ impl Tree {
     }
 
     /// Looks up the first name of a path, from the inside to the module.
-    fn first(&self, mut scope: usize, name: &str, continues: bool, trail: &mut Vec<usize>) -> Vec<Found> {
+    fn first(
+        &self,
+        mut scope: usize,
+        name: &str,
+        continues: bool,
+        trail: &mut Vec<usize>,
+    ) -> Vec<Found> {
         loop {
             let here = &self.scopes[scope];
             let mut found = self.imported(scope, name, trail);
@@ -648,7 +690,13 @@ impl Tree {
         for mention in self.mentions.iter().filter(|mention| !mention.test) {
             let (found, written) = self.mentioned(mention);
             let from = self.file_of(self.scopes[mention.scope].module);
-            let mentioned = Use { from, to: from, line: mention.line, path: mention.path.join("::"), in_circles: true };
+            let mentioned = Use {
+                from,
+                to: from,
+                line: mention.line,
+                path: mention.path.join("::"),
+                in_circles: true,
+            };
             self.note(&mentioned, &found, written, true, true, &mut uses);
             unknown.extend(self.unknown(&mentioned, &found, written));
         }
@@ -658,7 +706,15 @@ impl Tree {
     }
 
     /// Notes to which files a path leads, and whether items and modules there count for circles.
-    fn note(&self, path: &Use, found: &[Found], written: Option<usize>, items: bool, modules: bool, uses: &mut Vec<Use>) {
+    fn note(
+        &self,
+        path: &Use,
+        found: &[Found],
+        written: Option<usize>,
+        items: bool,
+        modules: bool,
+        uses: &mut Vec<Use>,
+    ) {
         let mut note = |to: usize, in_circles: bool| {
             if to != path.from {
                 uses.push(Use { to, path: path.path.clone(), in_circles, ..*path });
@@ -674,7 +730,9 @@ impl Tree {
             }
         }
         // What the root of the crate re-exports is no use of the root, either.
-        if let Some(module) = written.filter(|&module| module != 0 && !found.iter().any(|found| found.module() == module)) {
+        if let Some(module) = written
+            .filter(|&module| module != 0 && !found.iter().any(|found| found.module() == module))
+        {
             note(self.file_of(module), false);
         }
     }
@@ -686,18 +744,27 @@ impl Tree {
         }
         let root = &self.scopes[self.modules[0].scope];
         let name = found.iter().find_map(|found| match found {
-            Found::Item(0, name) if !root.types.contains_key(name) && !root.values.contains_key(name) => Some(name),
+            Found::Item(0, name)
+                if !root.types.contains_key(name) && !root.values.contains_key(name) =>
+            {
+                Some(name)
+            }
             _ => None,
         })?;
         let file = &self.files[path.from].path;
-        Some(format!("{file}:{}: `{}`: the root of the crate has no `{name}` that can be found", path.line, path.path))
+        Some(format!(
+            "{file}:{}: `{}`: the root of the crate has no `{name}` that can be found",
+            path.line, path.path
+        ))
     }
 
     /// Returns `true` if code of the file outside of `use` declarations has this name.
     fn says_again(&self, file: usize, name: &str) -> bool {
-        self.mentions
-            .iter()
-            .any(|mention| !mention.test && mention.path[0] == name && self.file_of(self.scopes[mention.scope].module) == file)
+        self.mentions.iter().any(|mention| {
+            !mention.test
+                && mention.path[0] == name
+                && self.file_of(self.scopes[mention.scope].module) == file
+        })
     }
 }
 
@@ -733,7 +800,8 @@ impl Reader<'_> {
                 Kind::Sign('#') => self.attribute(),
                 Kind::Sign('{') => {
                     self.around.push(self.place.clone());
-                    self.place.scope = self.tree.scope(self.place.module, Some(self.place.scope), self.associated);
+                    self.place.scope =
+                        self.tree.scope(self.place.module, Some(self.place.scope), self.associated);
                     self.associated = false;
                     self.i += 1;
                 }
@@ -803,11 +871,19 @@ impl Reader<'_> {
         // An attribute may name a function in a string: `#[serde(with = "crate::block")]`.
         for token in within {
             let Kind::Text(text) = &token.kind else { continue };
-            let is_name = |part: &str| !part.is_empty() && part.chars().all(|c| c.is_alphanumeric() || c == '_');
+            let is_name = |part: &str| {
+                !part.is_empty() && part.chars().all(|c| c.is_alphanumeric() || c == '_')
+            };
             if text.contains("::") && text.split("::").all(is_name) {
                 let path = text.split("::").map(str::to_string).collect();
                 let (scope, test) = (self.place.scope, self.test());
-                self.tree.mentions.push(Mention { scope, path, line: token.line, test, is_macro: false });
+                self.tree.mentions.push(Mention {
+                    scope,
+                    path,
+                    line: token.line,
+                    test,
+                    is_macro: false,
+                });
             }
         }
         self.i = open + 1;
@@ -836,7 +912,8 @@ impl Reader<'_> {
                 if let Some(name) = self.name(i + 2) {
                     // Only the root of the crate has the name of an exported macro.
                     let exported = of_item(self) && self.attributes.export;
-                    let scope = if exported { self.tree.modules[0].scope } else { self.place.scope };
+                    let scope =
+                        if exported { self.tree.modules[0].scope } else { self.place.scope };
                     self.tree.scopes[scope].values.insert(name, self.place.module);
                 }
                 self.i += 3;
@@ -851,7 +928,8 @@ impl Reader<'_> {
             }
             // Not a pointer, `*const u8`, nor the `const` of a `const fn`.
             ("fn" | "const" | "static", Some(name))
-                if !["async", "extern", "fn", "mut", "unsafe"].contains(&name.as_str()) && (i == 0 || !self.sign(i - 1, '*')) =>
+                if !["async", "extern", "fn", "mut", "unsafe"].contains(&name.as_str())
+                    && (i == 0 || !self.sign(i - 1, '*')) =>
             {
                 let scope = &mut self.tree.scopes[self.place.scope];
                 if !scope.associated {
@@ -876,7 +954,9 @@ impl Reader<'_> {
             self.tree.child(&here, parent, &self.place.below, &name, test);
         }
         if self.attributes.item == self.i && self.attributes.macro_use {
-            self.tree.failures.push(format!("{here}: `#[macro_use]` hides the uses of the macros of `{name}`"));
+            self.tree
+                .failures
+                .push(format!("{here}: `#[macro_use]` hides the uses of the macros of `{name}`"));
         }
         if self.sign(self.i + 2, '{') {
             self.around.push(self.place.clone());
@@ -894,7 +974,8 @@ impl Reader<'_> {
     /// Reads a `use` declaration.
     fn imports(&mut self) {
         // After `pub`, or after `pub(crate)`.
-        let visible = self.i > 0 && (self.tokens[self.i - 1].word("pub") || self.sign(self.i - 1, ')'));
+        let visible =
+            self.i > 0 && (self.tokens[self.i - 1].word("pub") || self.sign(self.i - 1, ')'));
         let (scope, test) = (self.place.scope, self.test());
         let mut read = Vec::new();
         self.i += 1;
@@ -930,7 +1011,13 @@ impl Reader<'_> {
         let is_macro = alone && self.sign(self.i, '!') && !self.sign(self.i + 1, '=');
         // Other single names are of variables and fields, more often than not.
         if !alone || is_macro || self.sign(self.i, '(') || path[0].starts_with(char::is_uppercase) {
-            self.tree.mentions.push(Mention { scope: self.place.scope, path, line, test, is_macro });
+            self.tree.mentions.push(Mention {
+                scope: self.place.scope,
+                path,
+                line,
+                test,
+                is_macro,
+            });
         }
     }
 }
@@ -977,7 +1064,9 @@ fn closing(tokens: &[Token], open: usize) -> usize {
 fn past_visibility(tokens: &[Token], i: usize) -> usize {
     let is_pub = tokens.get(i).is_some_and(|token| token.word("pub"));
     match tokens.get(i + 1) {
-        Some(next) if is_pub && next.is('(') && tokens.get(i + 2).is_some_and(is_visibility) => closing(tokens, i + 1) + 1,
+        Some(next) if is_pub && next.is('(') && tokens.get(i + 2).is_some_and(is_visibility) => {
+            closing(tokens, i + 1) + 1
+        }
         _ => i + usize::from(is_pub),
     }
 }
@@ -1018,11 +1107,14 @@ fn implies_test(tokens: &[Token], i: &mut usize) -> bool {
 /// Finds the token after an item; for what is not an item, the item itself.
 fn end_of_item(tokens: &[Token], start: usize) -> usize {
     let Some(Kind::Word(word)) = tokens.get(start).map(|token| &token.kind) else { return start };
-    let next_is_fn = tokens.get(start + 1).is_some_and(|token| token.word("fn") || token.word("unsafe") || token.word("extern"));
+    let next_is_fn = tokens
+        .get(start + 1)
+        .is_some_and(|token| token.word("fn") || token.word("unsafe") || token.word("extern"));
     let to_semicolon = match word.as_str() {
         "use" | "static" | "type" => true,
         "const" => !next_is_fn,
-        "mod" | "fn" | "struct" | "enum" | "union" | "trait" | "impl" | "unsafe" | "async" | "extern" | "macro_rules" => false,
+        "mod" | "fn" | "struct" | "enum" | "union" | "trait" | "impl" | "unsafe" | "async"
+        | "extern" | "macro_rules" => false,
         _ => return start,
     };
     let mut i = start;
@@ -1041,7 +1133,8 @@ fn end_of_item(tokens: &[Token], start: usize) -> usize {
 /// Returns `true` if an item can begin with this token.
 fn begins_item(tokens: &[Token], i: usize) -> bool {
     let Some(before) = i.checked_sub(1).map(|i| &tokens[i]) else { return true };
-    matches!(before.kind, Kind::Sign('{' | '}' | ';' | ']')) || ["unsafe", "default"].iter().any(|word| before.word(word))
+    matches!(before.kind, Kind::Sign('{' | '}' | ';' | ']'))
+        || ["unsafe", "default"].iter().any(|word| before.word(word))
 }
 
 /// Reads the path of the type from the head of an `impl` block.
@@ -1056,7 +1149,9 @@ fn implemented(tokens: &[Token], start: usize) -> Option<Vec<String>> {
             Kind::Sign('{') if depth == 0 => break,
             Kind::Word(word) if depth == 0 && word == "where" => break,
             Kind::Word(word) if depth == 0 && word == "for" => path.clear(),
-            Kind::Word(word) | Kind::Raw(word) if depth == 0 && !["mut", "const", "dyn"].contains(&word.as_str()) => {
+            Kind::Word(word) | Kind::Raw(word)
+                if depth == 0 && !["mut", "const", "dyn"].contains(&word.as_str()) =>
+            {
                 if i == 0 || tokens[i - 1].kind != Kind::Colons {
                     path.clear();
                 }
@@ -1149,9 +1244,13 @@ struct Document {
 impl Document {
     fn read(text: &str) -> Document {
         let mut document = Document::default();
-        let (Some(begin), Some(end)) = (text.find(BEGIN), text.find(END).filter(|&end| text.find(BEGIN).is_some_and(|begin| begin < end)))
-        else {
-            document.failures.push(format!("{DOCUMENT}: has no `{BEGIN}` with an `{END}` after it"));
+        let (Some(begin), Some(end)) = (
+            text.find(BEGIN),
+            text.find(END).filter(|&end| text.find(BEGIN).is_some_and(|begin| begin < end)),
+        ) else {
+            document
+                .failures
+                .push(format!("{DOCUMENT}: has no `{BEGIN}` with an `{END}` after it"));
             return document;
         };
         let mut columns: Vec<String> = Vec::new();
@@ -1169,27 +1268,44 @@ impl Document {
                 }
                 continue;
             }
-            let cells: Vec<&str> = line.trim().trim_matches('|').split('|').map(str::trim).collect();
+            let cells: Vec<&str> =
+                line.trim().trim_matches('|').split('|').map(str::trim).collect();
             if columns.is_empty() {
                 columns = cells.iter().map(|cell| plain(cell)).collect();
-                let known = [&["folder", "may use"][..], &["type", "impl only in"], &["root", "folder", "uses", "still"]];
-                if !known.iter().any(|known| known.iter().all(|known| columns.iter().any(|column| column == known))) {
-                    document.failures.push(format!("{here}: a table with columns that mean nothing here"));
+                let known = [
+                    &["folder", "may use"][..],
+                    &["type", "impl only in"],
+                    &["root", "folder", "uses", "still"],
+                ];
+                if !known.iter().any(|known| {
+                    known.iter().all(|known| columns.iter().any(|column| column == known))
+                }) {
+                    document
+                        .failures
+                        .push(format!("{here}: a table with columns that mean nothing here"));
                 }
                 continue;
             }
-            if cells.iter().all(|cell| cell.chars().all(|c| matches!(c, '-' | ':')) && !cell.is_empty()) {
+            if cells
+                .iter()
+                .all(|cell| cell.chars().all(|c| matches!(c, '-' | ':')) && !cell.is_empty())
+            {
                 continue;
             }
-            let cell = |column: &str| columns.iter().position(|name| name == column).and_then(|i| cells.get(i)).copied();
+            let cell = |column: &str| {
+                columns.iter().position(|name| name == column).and_then(|i| cells.get(i)).copied()
+            };
             if let (Some(folders), Some(may_use)) = (cell("folder"), cell("may use")) {
                 document.row(&here, folders, may_use);
             } else if let (Some(name), Some(folders)) = (cell("type"), cell("impl only in")) {
                 document.only_in.push((plain(name), names(folders)));
-            } else if let (Some(root), Some(folder), Some(uses), Some(still)) = (cell("root"), cell("folder"), cell("uses"), cell("still"))
+            } else if let (Some(root), Some(folder), Some(uses), Some(still)) =
+                (cell("root"), cell("folder"), cell("uses"), cell("still"))
             {
                 match plain(still).parse() {
-                    Ok(still) => document.debts.push((plain(root), plain(folder), plain(uses), still)),
+                    Ok(still) => {
+                        document.debts.push((plain(root), plain(folder), plain(uses), still))
+                    }
                     Err(_) => document.failures.push(format!("{here}: `{still}` is not a number")),
                 }
             }
@@ -1277,7 +1393,8 @@ impl Checked {
             for (folder, circle) in circles_in(&tree, &folders, &uses) {
                 let text = show_circle(&tree, &uses, &circle);
                 // Each file of a circle counts; the circle is told once.
-                let entry = owed.entry((root.clone(), folder.clone(), folder)).or_insert_with(Vec::new);
+                let entry =
+                    owed.entry((root.clone(), folder.clone(), folder)).or_insert_with(Vec::new);
                 entry.push(text);
                 entry.extend(std::iter::repeat_n(String::new(), circle.len() - 1));
             }
@@ -1293,7 +1410,11 @@ impl Checked {
                 continue;
             }
             let what = if from == to { "files in circles" } else { "uses against the table" };
-            let now = if found.is_empty() { "gone".to_string() } else { format!("{} {what}, not {still}", found.len()) };
+            let now = if found.is_empty() {
+                "gone".to_string()
+            } else {
+                format!("{} {what}, not {still}", found.len())
+            };
             failures.push(format!("{DOCUMENT}: the debt of `{root}`, `{from}`, `{to}` is {now}"));
             if found.len() > *still {
                 failures.extend(found);
@@ -1312,19 +1433,34 @@ impl Checked {
     fn implementations(&self, name: &str) -> Vec<(&Tree, &Implementation, usize)> {
         let mut found = Vec::new();
         // A crate that the rule does not name may have a type of the same name.
-        let folders: Vec<&String> =
-            self.document.only_in.iter().filter(|(only, _)| only == name).flat_map(|(_, folders)| folders).collect();
+        let folders: Vec<&String> = self
+            .document
+            .only_in
+            .iter()
+            .filter(|(only, _)| only == name)
+            .flat_map(|(_, folders)| folders)
+            .collect();
         for tree in &self.trees {
             if !folders.iter().any(|folder| Path::new(folder).starts_with(&tree.root)) {
                 continue;
             }
-            for implementation in tree.implementations.iter().filter(|implementation| !implementation.test) {
-                let (targets, _) = tree.resolve(implementation.scope, &implementation.path, &mut Vec::new());
+            for implementation in
+                tree.implementations.iter().filter(|implementation| !implementation.test)
+            {
+                let (targets, _) =
+                    tree.resolve(implementation.scope, &implementation.path, &mut Vec::new());
                 // The type may be imported by another name.
-                let is_it = targets.iter().any(|target| matches!(target, Found::Item(_, item) if item == name));
-                let says_it = targets.is_empty() && implementation.path.last().is_some_and(|last| last == name);
+                let is_it = targets
+                    .iter()
+                    .any(|target| matches!(target, Found::Item(_, item) if item == name));
+                let says_it = targets.is_empty()
+                    && implementation.path.last().is_some_and(|last| last == name);
                 if is_it || says_it {
-                    found.push((tree, implementation, tree.file_of(tree.scopes[implementation.scope].module)));
+                    found.push((
+                        tree,
+                        implementation,
+                        tree.file_of(tree.scopes[implementation.scope].module),
+                    ));
                 }
             }
         }
@@ -1340,18 +1476,26 @@ impl Checked {
             for (tree, implementation, file) in found {
                 let folders = folders_of(tree);
                 let place = match folder_of(tree, &folders, file).components().next() {
-                    Some(_) => format!("{}/{}", tree.root, folder_of(tree, &folders, file).display()),
+                    Some(_) => {
+                        format!("{}/{}", tree.root, folder_of(tree, &folders, file).display())
+                    }
                     None => tree.root.clone(),
                 };
                 let within = |folder: &String| {
-                    place == *folder || (place.starts_with(&format!("{folder}/")) && !self.trees.iter().any(|tree| tree.root == *folder))
+                    place == *folder
+                        || (place.starts_with(&format!("{folder}/"))
+                            && !self.trees.iter().any(|tree| tree.root == *folder))
                 };
                 if !allowed.iter().any(within) {
                     let here = &tree.files[file].path;
                     failures.push(format!(
                         "{here}:{}: `impl {name}` may stand only in {}",
                         implementation.line,
-                        allowed.iter().map(|folder| format!("{folder}/")).collect::<Vec<_>>().join(", ")
+                        allowed
+                            .iter()
+                            .map(|folder| format!("{folder}/"))
+                            .collect::<Vec<_>>()
+                            .join(", ")
                     ));
                 }
             }
@@ -1377,10 +1521,13 @@ impl Checked {
         let mut out = String::new();
         for (tree, uses) in self.trees.iter().zip(&self.uses) {
             let mut seen = BTreeSet::new();
-            for used in uses.iter().filter(|used| seen.insert((used.from, used.to, used.in_circles))) {
+            for used in
+                uses.iter().filter(|used| seen.insert((used.from, used.to, used.in_circles)))
+            {
                 let (file, to) = (&tree.files[used.from].path, &tree.files[used.to].path);
                 let only_passed_on = if used.in_circles { "" } else { " (names only)" };
-                writeln!(out, "{file}:{}: `{}`: {to}{only_passed_on}", used.line, used.path).unwrap_or_default();
+                writeln!(out, "{file}:{}: `{}`: {to}{only_passed_on}", used.line, used.path)
+                    .unwrap_or_default();
             }
         }
         out
@@ -1398,39 +1545,66 @@ impl Checked {
             say(format!("  .rs files                 {} (of them {tests} of tests)", files.len()));
             say(format!("  lines                     {}", sum(&|file| file.lexed.lines)));
             say(format!("  lines of code             {}", sum(&|file| file.lexed.code.len())));
-            say(format!("  lines of only comments    {}", sum(&|file| file.lexed.comments.difference(&file.lexed.code).count())));
+            say(format!(
+                "  lines of only comments    {}",
+                sum(&|file| file.lexed.comments.difference(&file.lexed.code).count())
+            ));
             if let Some(largest) = files.iter().max_by_key(|file| file.lexed.lines) {
-                say(format!("  largest file              {} ({} lines)", largest.path, largest.lexed.lines));
+                say(format!(
+                    "  largest file              {} ({} lines)",
+                    largest.path, largest.lexed.lines
+                ));
             }
             say(format!("  comment lines over {WIDTH}    {}", sum(&|file| file.wide)));
-            let words: Vec<String> = NOBODY.iter().map(|word| format!("{word} {}", sum(&|file| count(&file.lexed.prose, word)))).collect();
+            let words: Vec<String> = NOBODY
+                .iter()
+                .map(|word| format!("{word} {}", sum(&|file| count(&file.lexed.prose, word))))
+                .collect();
             say(format!("  words in comments         {}", words.join(", ")));
             let folders = folders_of(tree);
             let circles = components(files.len(), uses.iter().filter(|used| used.in_circles));
-            let sizes: Vec<String> = circles.iter().map(|circle| circle.len().to_string()).collect();
+            let sizes: Vec<String> =
+                circles.iter().map(|circle| circle.len().to_string()).collect();
             say(format!(
                 "  circles of files          {} (sizes: {})",
                 circles.len(),
                 if sizes.is_empty() { "–".into() } else { sizes.join(", ") }
             ));
             for circle in &circles {
-                let names: Vec<String> = circle.iter().map(|&file| files[file].inside.display().to_string()).collect();
+                let names: Vec<String> =
+                    circle.iter().map(|&file| files[file].inside.display().to_string()).collect();
                 say(format!("    {}: {}", circle.len(), names.join(" ")));
             }
-            let within: Vec<String> =
-                circles_in(tree, rows, uses).iter().map(|(folder, circle)| format!("{} {}", folder, circle.len())).collect();
-            say(format!("  of them within folders    {}", if within.is_empty() { "–".into() } else { within.join(", ") }));
+            let within: Vec<String> = circles_in(tree, rows, uses)
+                .iter()
+                .map(|(folder, circle)| format!("{} {}", folder, circle.len()))
+                .collect();
+            say(format!(
+                "  of them within folders    {}",
+                if within.is_empty() { "–".into() } else { within.join(", ") }
+            ));
             for (name, _) in &self.document.only_in {
                 let mut places: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
                 let mut blocks = 0;
-                for (_, _, file) in self.implementations(name).iter().filter(|(of, ..)| of.root == tree.root) {
+                for (_, _, file) in
+                    self.implementations(name).iter().filter(|(of, ..)| of.root == tree.root)
+                {
                     blocks += 1;
                     let folder = label(&folder_of(tree, &folders, *file));
-                    places.entry(folder).or_default().insert(files[*file].inside.display().to_string());
+                    places
+                        .entry(folder)
+                        .or_default()
+                        .insert(files[*file].inside.display().to_string());
                 }
-                say(format!("  impl {name}: {blocks} blocks in {} files", places.values().map(BTreeSet::len).sum::<usize>()));
+                say(format!(
+                    "  impl {name}: {blocks} blocks in {} files",
+                    places.values().map(BTreeSet::len).sum::<usize>()
+                ));
                 for (folder, names) in places {
-                    say(format!("    {folder}: {}", names.into_iter().collect::<Vec<_>>().join(" ")));
+                    say(format!(
+                        "    {folder}: {}",
+                        names.into_iter().collect::<Vec<_>>().join(" ")
+                    ));
                 }
             }
         }
@@ -1440,7 +1614,10 @@ impl Checked {
 
 /// Returns how often a word stands in prose.
 fn count(prose: &str, word: &str) -> usize {
-    prose.split(|c: char| !c.is_alphanumeric() && c != '_').filter(|part| part.eq_ignore_ascii_case(word)).count()
+    prose
+        .split(|c: char| !c.is_alphanumeric() && c != '_')
+        .filter(|part| part.eq_ignore_ascii_case(word))
+        .count()
 }
 
 /// Finds the folders that have files other than those of tests.
@@ -1458,7 +1635,11 @@ fn folders_of(tree: &Tree) -> BTreeSet<PathBuf> {
 fn folder_of(tree: &Tree, folders: &BTreeSet<PathBuf>, file: usize) -> PathBuf {
     let inside = &tree.files[file].inside;
     let beside = inside.with_extension("");
-    if folders.contains(&beside) { beside } else { inside.parent().unwrap_or(Path::new("")).to_path_buf() }
+    if folders.contains(&beside) {
+        beside
+    } else {
+        inside.parent().unwrap_or(Path::new("")).to_path_buf()
+    }
 }
 
 fn label(folder: &Path) -> String {
@@ -1486,14 +1667,19 @@ fn check_rows(tree: &Tree, rows: &[Row], failures: &mut Vec<String>) -> Vec<Opti
             Some(row) if !tree.is_test(index) => _ = used.insert(row.folder.clone()),
             _ if is_start || tree.is_test(index) || tree.files[index].module.is_none() => {}
             _ => {
-                let first = folder.components().next().map(|first| PathBuf::from(first.as_os_str()));
+                let first =
+                    folder.components().next().map(|first| PathBuf::from(first.as_os_str()));
                 missing.insert(label(&first.unwrap_or_default()));
             }
         }
         of_files.push(row.map(|row| row.folder.clone()));
     }
     let root = &tree.root;
-    failures.extend(missing.iter().map(|folder| format!("{root}: the folder `{folder}` has no row in {DOCUMENT}")));
+    failures.extend(
+        missing
+            .iter()
+            .map(|folder| format!("{root}: the folder `{folder}` has no row in {DOCUMENT}")),
+    );
     for row in rows.iter().filter(|row| !used.contains(&row.folder)) {
         failures.push(format!("{DOCUMENT}: the row `{}` of `{root}` has no folder", row.folder));
     }
@@ -1521,11 +1707,19 @@ fn against(
             continue;
         }
         // One path is told once, and so is each file that a file uses.
-        let told = !paths.insert((used.from, used.line, &used.path, to)) || !seen.insert((used.from, used.to));
+        let told = !paths.insert((used.from, used.line, &used.path, to))
+            || !seen.insert((used.from, used.to));
         if !told {
-            let slash = |name: &str| if name == ROOT { name.to_string() } else { format!("{name}/") };
+            let slash =
+                |name: &str| if name == ROOT { name.to_string() } else { format!("{name}/") };
             let (file, defined) = (&tree.files[used.from].path, &tree.files[used.to].path);
-            let failure = format!("{file}:{}: `{}`: {} may not use {} ({defined})", used.line, used.path, slash(from), slash(to));
+            let failure = format!(
+                "{file}:{}: `{}`: {} may not use {} ({defined})",
+                used.line,
+                used.path,
+                slash(from),
+                slash(to)
+            );
             failures.push((from.clone(), to.clone(), failure));
         }
     }
@@ -1534,7 +1728,8 @@ fn against(
 
 /// Finds the circles of files within each folder.
 fn circles_in(tree: &Tree, folders: &[Option<String>], uses: &[Use]) -> Vec<(String, Vec<usize>)> {
-    let within = uses.iter().filter(|used| used.in_circles && folders[used.from] == folders[used.to]);
+    let within =
+        uses.iter().filter(|used| used.in_circles && folders[used.from] == folders[used.to]);
     let circles = components(tree.files.len(), within);
     circles.into_iter().filter_map(|circle| Some((folders[circle[0]].clone()?, circle))).collect()
 }
@@ -1560,7 +1755,8 @@ fn components<'a>(files: usize, uses: impl Iterator<Item = &'a Use>) -> Vec<Vec<
     let reached: Vec<Vec<bool>> = (0..files).map(reach).collect();
     let mut found: Vec<Vec<usize>> = Vec::new();
     for (file, from) in reached.iter().enumerate() {
-        let component: Vec<usize> = (0..files).filter(|&other| from[other] && reached[other][file]).collect();
+        let component: Vec<usize> =
+            (0..files).filter(|&other| from[other] && reached[other][file]).collect();
         if component.len() > 1 && component[0] == file {
             found.push(component);
         }
@@ -1571,7 +1767,8 @@ fn components<'a>(files: usize, uses: impl Iterator<Item = &'a Use>) -> Vec<Vec<
 
 /// Shows a shortest circle among these files, with the lines that make it.
 fn show_circle(tree: &Tree, uses: &[Use], files: &[usize]) -> String {
-    let within = |used: &&Use| used.in_circles && files.contains(&used.from) && files.contains(&used.to);
+    let within =
+        |used: &&Use| used.in_circles && files.contains(&used.from) && files.contains(&used.to);
     let mut shortest: Vec<&Use> = Vec::new();
     for &start in files {
         // Each file that is reached, by the use that leads there.
@@ -1598,7 +1795,10 @@ fn show_circle(tree: &Tree, uses: &[Use], files: &[usize]) -> String {
             shortest = way;
         }
     }
-    let steps = shortest.iter().rev().map(|used| format!("{}:{} `{}`", tree.files[used.from].path, used.line, used.path));
+    let steps = shortest
+        .iter()
+        .rev()
+        .map(|used| format!("{}:{} `{}`", tree.files[used.from].path, used.line, used.path));
     let back = shortest.last().map_or(String::new(), |used| tree.files[used.from].path.clone());
     let steps: Vec<String> = steps.chain([back]).collect();
     format!("a circle of {} files: {}", files.len(), steps.join(" → "))
@@ -1612,7 +1812,8 @@ mod tests {
     /// Writes a repository into a folder for temporary files, and checks it.
     fn checked(document: &str, files: &[(&str, &str)]) -> Checked {
         static NEXT: AtomicUsize = AtomicUsize::new(0);
-        let name = format!("layers-{}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
+        let name =
+            format!("layers-{}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
         let repository = env::temp_dir().join(name);
         fs::create_dir_all(&repository).unwrap();
         for (path, text) in files {
@@ -1648,13 +1849,24 @@ mod tests {
         failures(
             TABLE,
             &[
-                ("src/lib.rs", &format!("mod error;\nmod low;\nmod end;\npub use end::End;\npub use error::Error;\n{root}")),
+                (
+                    "src/lib.rs",
+                    &format!(
+                        "mod error;\nmod low;\nmod end;\npub use end::End;\npub use error::Error;\n{root}"
+                    ),
+                ),
                 ("src/error.rs", "pub struct Error;"),
                 ("src/low/mod.rs", "mod x; pub(crate) mod y; pub(crate) use x::X;"),
                 ("src/low/x.rs", text),
                 ("src/low/y.rs", "pub struct Y;"),
-                ("src/end/mod.rs", "mod state; pub(crate) mod send; pub(crate) use state::State; pub struct End; impl End {}"),
-                ("src/end/state.rs", "use crate::Error; use crate::low::X; pub struct State(X, Error);"),
+                (
+                    "src/end/mod.rs",
+                    "mod state; pub(crate) mod send; pub(crate) use state::State; pub struct End; impl End {}",
+                ),
+                (
+                    "src/end/state.rs",
+                    "use crate::Error; use crate::low::X; pub struct State(X, Error);",
+                ),
                 ("src/end/send.rs", "use super::State; pub fn send(state: State) {}"),
             ],
         )
@@ -1673,8 +1885,14 @@ mod tests {
     fn comments_and_literals_are_no_code() {
         assert_eq!(words("a /* b /* c */ d */ e // f\ng"), ["a", "e", "g"]);
         assert_eq!(words("//! a\n/// b\n/** c */ d"), ["d"]);
-        assert_eq!(words(r##"a "b \" c" d r"e\" f r#"g " h"# i b"j" c"k" br#"l"# m"##), ["a", "d", "f", "i", "m"]);
-        assert_eq!(words(r"a 'b' c '\'' d b'e' f '\u{61}' g '\\' h '/' i"), ["a", "c", "d", "f", "g", "h", "i"]);
+        assert_eq!(
+            words(r##"a "b \" c" d r"e\" f r#"g " h"# i b"j" c"k" br#"l"# m"##),
+            ["a", "d", "f", "i", "m"]
+        );
+        assert_eq!(
+            words(r"a 'b' c '\'' d b'e' f '\u{61}' g '\\' h '/' i"),
+            ["a", "c", "d", "f", "g", "h", "i"]
+        );
         assert_eq!(words("a \"// b\" c \"/*\" d"), ["a", "c", "d"]);
         assert_eq!(words("r#mod"), ["mod"]);
         assert!(!lex("r#mod").tokens[0].word("mod"));
@@ -1682,7 +1900,10 @@ mod tests {
 
     #[test]
     fn lifetimes_are_no_characters() {
-        assert_eq!(words("fn f<'a, 'b>(c: &'a str, d: &'static X<'_>) { 'e: loop {} }"), ["fn", "f", "c", "str", "d", "X", "loop"]);
+        assert_eq!(
+            words("fn f<'a, 'b>(c: &'a str, d: &'static X<'_>) { 'e: loop {} }"),
+            ["fn", "f", "c", "str", "d", "X", "loop"]
+        );
         assert_eq!(words("'a' b ',' c"), ["b", "c"]);
     }
 
@@ -1703,7 +1924,22 @@ mod tests {
 
     #[test]
     fn texts_that_are_not_closed_end_with_the_file() {
-        for text in ["\"a", "/* a", "r#\"a", "'", "'\\", "b'", "#[", "use a::{b", "mod", "impl<", "pub(", "$", "use", "macro_rules!"] {
+        for text in [
+            "\"a",
+            "/* a",
+            "r#\"a",
+            "'",
+            "'\\",
+            "b'",
+            "#[",
+            "use a::{b",
+            "mod",
+            "impl<",
+            "pub(",
+            "$",
+            "use",
+            "macro_rules!",
+        ] {
             with_low(text);
         }
     }
@@ -1711,12 +1947,18 @@ mod tests {
     #[test]
     fn a_tree_that_keeps_to_the_table_has_no_failures() {
         assert_caught("pub struct X;", &[]);
-        assert_caught("use crate::Error; use super::y::Y; use std::sync::Arc; pub struct X(Error, Y, Arc<u8>);", &[]);
+        assert_caught(
+            "use crate::Error; use super::y::Y; use std::sync::Arc; pub struct X(Error, Y, Arc<u8>);",
+            &[],
+        );
     }
 
     #[test]
     fn a_use_against_the_table_is_caught() {
-        assert_caught("\nuse crate::end::State;", &["src/low/x.rs:2: `crate::end::State`: low/ may not use end/ (src/end/state.rs)"]);
+        assert_caught(
+            "\nuse crate::end::State;",
+            &["src/low/x.rs:2: `crate::end::State`: low/ may not use end/ (src/end/state.rs)"],
+        );
         let end = ["src/low/x.rs:1: `crate::end::End`: low/ may not use end/ (src/end/mod.rs)"];
         for text in [
             "use crate::{end::End};",
@@ -1735,18 +1977,32 @@ mod tests {
         ] {
             assert_eq!(with_low(text).last().map(String::as_str), Some(end[0]), "{text}");
         }
-        assert_caught("use super::super::end::End;", &["src/low/x.rs:1: `super::super::end::End`: low/ may not use end/ (src/end/mod.rs)"]);
-        assert_caught("use crate::end;", &["src/low/x.rs:1: `crate::end`: low/ may not use end/ (src/end/mod.rs)"]);
-        assert_caught("use crate::end::*;", &["src/low/x.rs:1: `crate::end::*`: low/ may not use end/ (src/end/mod.rs)"]);
+        assert_caught(
+            "use super::super::end::End;",
+            &["src/low/x.rs:1: `super::super::end::End`: low/ may not use end/ (src/end/mod.rs)"],
+        );
+        assert_caught(
+            "use crate::end;",
+            &["src/low/x.rs:1: `crate::end`: low/ may not use end/ (src/end/mod.rs)"],
+        );
+        assert_caught(
+            "use crate::end::*;",
+            &["src/low/x.rs:1: `crate::end::*`: low/ may not use end/ (src/end/mod.rs)"],
+        );
     }
 
     #[test]
     fn re_exports_and_imports_hide_nothing() {
-        assert_caught("use crate::End;", &["src/low/x.rs:1: `crate::End`: low/ may not use end/ (src/end/mod.rs)"]);
+        assert_caught(
+            "use crate::End;",
+            &["src/low/x.rs:1: `crate::End`: low/ may not use end/ (src/end/mod.rs)"],
+        );
         // The same file may pass on what it imports, in three ways.
-        for root in
-            ["use end::State as Other;", "pub use end::{State as Other};", "pub mod m { pub use crate::end::State as Other; } use m::*;"]
-        {
+        for root in [
+            "use end::State as Other;",
+            "pub use end::{State as Other};",
+            "pub mod m { pub use crate::end::State as Other; } use m::*;",
+        ] {
             let caught = "src/low/x.rs:1: `crate::Other`: low/ may not use end/ (src/end/state.rs)";
             assert_eq!(with_low_and_root("use crate::Other;", root), [caught], "{root}");
         }
@@ -1756,7 +2012,10 @@ mod tests {
         // A module by another name.
         let caught = with_low_and_root("use crate::e; fn f() { e::send::send() }", "use end as e;");
         assert_eq!(caught[0], "src/low/x.rs:1: `crate::e`: low/ may not use end/ (src/end/mod.rs)");
-        assert_eq!(caught[1], "src/low/x.rs:1: `e::send::send`: low/ may not use end/ (src/end/send.rs)");
+        assert_eq!(
+            caught[1],
+            "src/low/x.rs:1: `e::send::send`: low/ may not use end/ (src/end/send.rs)"
+        );
     }
 
     #[test]
@@ -1769,18 +2028,26 @@ mod tests {
             ("src/low/y.rs", "pub struct Y;"),
             ("src/end/mod.rs", "pub use crate::low::y::Y;"),
         ];
-        assert_eq!(failures(TABLE, &files), ["src/low/mod.rs:1: `crate::end::Y`: low/ may not use end/ (src/end/mod.rs)"]);
+        assert_eq!(
+            failures(TABLE, &files),
+            ["src/low/mod.rs:1: `crate::end::Y`: low/ may not use end/ (src/end/mod.rs)"]
+        );
     }
 
     #[test]
     fn a_name_of_the_root_that_cannot_be_found_is_a_failure() {
         assert_caught(
             "use crate::missing::X;",
-            &["src/low/x.rs:1: `crate::missing::X`: the root of the crate has no `missing` that can be found"],
+            &[
+                "src/low/x.rs:1: `crate::missing::X`: the root of the crate has no `missing` that can be found",
+            ],
         );
         // Exported macros, and what comes from other crates, are there.
         assert_eq!(
-            with_low_and_root("use crate::{m, Arc};", "pub use std::sync::Arc; #[macro_export] macro_rules! m { () => {} }"),
+            with_low_and_root(
+                "use crate::{m, Arc};",
+                "pub use std::sync::Arc; #[macro_export] macro_rules! m { () => {} }"
+            ),
             [""; 0]
         );
     }
@@ -1794,7 +2061,8 @@ mod tests {
             ("src/low/x.rs", "fn f() { m!(); }"),
             ("src/end/mod.rs", ""),
         ];
-        let circle = "a circle of 2 files: src/low/mod.rs:1 `x::f` → src/low/x.rs:1 `m` → src/low/mod.rs";
+        let circle =
+            "a circle of 2 files: src/low/mod.rs:1 `x::f` → src/low/x.rs:1 `m` → src/low/mod.rs";
         assert_eq!(failures(TABLE, &files), [circle]);
     }
 
@@ -1892,13 +2160,19 @@ mod tests {
         assert_eq!(failures(TABLE, &files), [format!("a circle of 3 files: {circle}")]);
         // A debt is a number that may only fall.
         let debt = |still: usize| {
-            let debts = format!("| root | folder | uses | still |\n|---|---|---|---:|\n| `src` | `low` | `low` | {still} |");
+            let debts = format!(
+                "| root | folder | uses | still |\n|---|---|---|---:|\n| `src` | `low` | `low` | {still} |"
+            );
             failures(&format!("{TABLE}\n{debts}"), &files)
         };
         assert_eq!(debt(3), [""; 0]);
-        assert_eq!(debt(4), [format!("{DOCUMENT}: the debt of `src`, `low`, `low` is 3 files in circles, not 4")]);
+        assert_eq!(
+            debt(4),
+            [format!("{DOCUMENT}: the debt of `src`, `low`, `low` is 3 files in circles, not 4")]
+        );
         assert_eq!(debt(2).len(), 2);
-        let gone = "| root | folder | uses | still |\n|---|---|---|---|\n| `src` | `low` | `end` | 0 |";
+        let gone =
+            "| root | folder | uses | still |\n|---|---|---|---|\n| `src` | `low` | `end` | 0 |";
         let caught = failures(&format!("{TABLE}\n{gone}"), &files);
         assert_eq!(caught[0], format!("{DOCUMENT}: the debt of `src`, `low`, `end` is gone"));
     }
@@ -1907,19 +2181,28 @@ mod tests {
     fn names_that_are_only_passed_on_make_no_circle() {
         let files = |below: &'static str| {
             let x = "use super::Shared; pub struct X(Shared);";
-            [("src/lib.rs", "mod error; mod low; mod end;"), ("src/error.rs", ""), ("src/end.rs", ""), ("src/end/mod.rs", "")]
-                .into_iter()
-                .filter(|(path, _)| *path != "src/end.rs")
-                .chain([("src/low/mod.rs", below), ("src/low/x.rs", x)])
-                .collect::<Vec<_>>()
+            [
+                ("src/lib.rs", "mod error; mod low; mod end;"),
+                ("src/error.rs", ""),
+                ("src/end.rs", ""),
+                ("src/end/mod.rs", ""),
+            ]
+            .into_iter()
+            .filter(|(path, _)| *path != "src/end.rs")
+            .chain([("src/low/mod.rs", below), ("src/low/x.rs", x)])
+            .collect::<Vec<_>>()
         };
         assert_eq!(failures(TABLE, &files("mod x; pub use x::X; pub struct Shared;")), [""; 0]);
-        assert_eq!(failures(TABLE, &files("mod x; pub use x::X; pub struct Shared; fn f(x: X) {}")).len(), 1);
+        assert_eq!(
+            failures(TABLE, &files("mod x; pub use x::X; pub struct Shared; fn f(x: X) {}")).len(),
+            1
+        );
     }
 
     #[test]
     fn impl_blocks_stand_only_where_they_may() {
-        let table = format!("{TABLE}\n| type | `impl` only in |\n|---|---|\n| `End` | `src/end/` |");
+        let table =
+            format!("{TABLE}\n| type | `impl` only in |\n|---|---|\n| `End` | `src/end/` |");
         let check = |text: &str| {
             let files = [
                 ("src/lib.rs", "mod error; mod low; mod end;\nimpl end::End {}"),
@@ -1931,10 +2214,20 @@ mod tests {
         };
         let caught = "src/lib.rs:2: `impl End` may stand only in src/end/";
         assert_eq!(check("pub struct End; impl End {}"), [caught]);
-        assert_eq!(check("pub struct End; unsafe impl<T: Fn() -> u8> Send for End {} fn f() -> impl End {}"), [caught]);
+        assert_eq!(
+            check(
+                "pub struct End; unsafe impl<T: Fn() -> u8> Send for End {} fn f() -> impl End {}"
+            ),
+            [caught]
+        );
         let none = failures(
             &table,
-            &[("src/lib.rs", "mod low; mod end; mod error;"), ("src/error.rs", ""), ("src/low/mod.rs", ""), ("src/end/mod.rs", "")],
+            &[
+                ("src/lib.rs", "mod low; mod end; mod error;"),
+                ("src/error.rs", ""),
+                ("src/low/mod.rs", ""),
+                ("src/end/mod.rs", ""),
+            ],
         );
         assert_eq!(none, [format!("{DOCUMENT}: there is no `impl End`")]);
         // Other forms, and other types.
@@ -1954,14 +2247,23 @@ mod tests {
             ("src/low/mod.rs", ""),
             ("src/end/mod.rs", "pub struct End; #[cfg(test)] impl End {}"),
         ];
-        assert_eq!(failures(&table, &files), ["src/lib.rs:1: `impl End` may stand only in src/end/"]);
+        assert_eq!(
+            failures(&table, &files),
+            ["src/lib.rs:1: `impl End` may stand only in src/end/"]
+        );
     }
 
     #[test]
     fn paths_of_files_are_not_set_by_hand() {
-        assert_caught("#[path = \"../end/mod.rs\"] mod a;", &["src/low/x.rs:1: `#[path]` hides in which folder `a` is"]);
+        assert_caught(
+            "#[path = \"../end/mod.rs\"] mod a;",
+            &["src/low/x.rs:1: `#[path]` hides in which folder `a` is"],
+        );
         assert_caught("mod a;", &["src/low/x.rs:1: `mod a;` leads to no file"]);
-        assert_eq!(with_low("#[cfg_attr(loom, path = \"x.rs\")] #[doc(hidden)] pub(crate) mod a;").len(), 1);
+        assert_eq!(
+            with_low("#[cfg_attr(loom, path = \"x.rs\")] #[doc(hidden)] pub(crate) mod a;").len(),
+            1
+        );
         assert_eq!(with_low("#[macro_use] mod a {}").len(), 1);
     }
 
@@ -1973,11 +2275,26 @@ mod tests {
             caught[0].clone()
         };
         let start = "# `src`\n| folder | may use |\n|---|---|\n";
-        assert_eq!(one("| folder | may use |\n|---|---|\n| a | – |"), format!("{DOCUMENT}:4: no heading above names the source root"));
-        assert_eq!(one(&format!("{start}| a | b |\n| b | – |")), format!("{DOCUMENT}:5: `b` is no row above this row"));
-        assert_eq!(one(&format!("{start}| a | – |\n| a | – |")), format!("{DOCUMENT}:6: a second row for `a`"));
-        assert_eq!(one("| folder | needs |\n|---|---|\n| a | b |"), format!("{DOCUMENT}:2: a table with columns that mean nothing here"));
-        assert_eq!(one("| root | folder | uses | still |\n|-|-|-|-|\n| a | b | c | few |"), format!("{DOCUMENT}:4: `few` is not a number"));
+        assert_eq!(
+            one("| folder | may use |\n|---|---|\n| a | – |"),
+            format!("{DOCUMENT}:4: no heading above names the source root")
+        );
+        assert_eq!(
+            one(&format!("{start}| a | b |\n| b | – |")),
+            format!("{DOCUMENT}:5: `b` is no row above this row")
+        );
+        assert_eq!(
+            one(&format!("{start}| a | – |\n| a | – |")),
+            format!("{DOCUMENT}:6: a second row for `a`")
+        );
+        assert_eq!(
+            one("| folder | needs |\n|---|---|\n| a | b |"),
+            format!("{DOCUMENT}:2: a table with columns that mean nothing here")
+        );
+        assert_eq!(
+            one("| root | folder | uses | still |\n|-|-|-|-|\n| a | b | c | few |"),
+            format!("{DOCUMENT}:4: `few` is not a number")
+        );
         assert!(Document::read("no marks").failures[0].contains("has no"));
         assert!(Document::read(&format!("{END}{BEGIN}")).failures[0].contains("has no"));
         assert_eq!(failures("", &[]), [format!("{DOCUMENT}: no heading names a source root")]);
@@ -1987,11 +2304,17 @@ mod tests {
     fn all_above_is_every_row_above() {
         let rows = Document::read(&format!("{BEGIN}{TABLE}{END}")).roots.remove(0).1;
         let names = |row: &Row| row.may_use.iter().cloned().collect::<Vec<_>>();
-        assert_eq!(rows.iter().map(names).collect::<Vec<_>>(), [vec![], vec!["(root)"], vec!["(root)", "low"]]);
+        assert_eq!(
+            rows.iter().map(names).collect::<Vec<_>>(),
+            [vec![], vec!["(root)"], vec!["(root)", "low"]]
+        );
     }
 
     #[test]
     fn a_source_root_without_a_crate_is_caught() {
-        assert_eq!(failures("# `lib`", &[("lib/x.rs", "")]), ["lib: has neither lib.rs nor main.rs"]);
+        assert_eq!(
+            failures("# `lib`", &[("lib/x.rs", "")]),
+            ["lib: has neither lib.rs nor main.rs"]
+        );
     }
 }

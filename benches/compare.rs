@@ -19,7 +19,9 @@ fn main() -> Result<(), Box<dyn Error>> {
     group.throughput(Throughput::Elements(1));
     for mut subject in [pair.call_u64(), pair.call_bytes(1024), pair.emit()] {
         let name = subject.name().to_owned();
-        group.bench_function(name, |bencher| bencher.iter_custom(|count| measure(&mut subject, count)));
+        group.bench_function(name, |bencher| {
+            bencher.iter_custom(|count| measure(&mut subject, count))
+        });
     }
     group.finish();
     criterion.final_summary();

@@ -17,8 +17,13 @@ use tokio::time::sleep;
 /// Serves prices and deliveries, in a process with a runtime of its own.
 fn worker(parent: Coprocess) {
     // The handlers' futures need the runtime as long as the process lives.
-    let runtime: &'static Runtime =
-        Box::leak(Box::new(tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_time().build().unwrap()));
+    let runtime: &'static Runtime = Box::leak(Box::new(
+        tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(1)
+            .enable_time()
+            .build()
+            .unwrap(),
+    ));
     let runtime: &Handle = runtime.handle();
     let reports = parent.downgrade();
     parent.serve_async(runtime, "price", |article: u64| async move {
@@ -84,7 +89,9 @@ async fn order(worker: &Coprocess) -> std::result::Result<(), Box<dyn std::error
     println!("{} was told not to bother", given_up.recv().await.ok_or("the worker is gone")?);
 
     // A deadline needs no timer of the runtime, and travels to the worker.
-    let late: Result<String> = worker.call_async_timeout("deliver", ("the late one", 3000_u64), Duration::from_millis(20)).await;
+    let late: Result<String> = worker
+        .call_async_timeout("deliver", ("the late one", 3000_u64), Duration::from_millis(20))
+        .await;
     println!("too late: {}", late.unwrap_err());
     println!("{} was told not to bother", given_up.recv().await.ok_or("the worker is gone")?);
     Ok(())

@@ -24,7 +24,10 @@ fn smooth(samples: &[f32]) -> Vec<f32> {
 
 /// Serves the three ways, in a process of its own.
 fn worker(parent: Coprocess) {
-    parent.serve("smooth", |signal: Signal| Signal { samples: smooth(&signal.samples).into(), ..signal });
+    parent.serve("smooth", |signal: Signal| Signal {
+        samples: smooth(&signal.samples).into(),
+        ..signal
+    });
     parent.serve("smooth slice", |samples: Block<f32>| Block::from(smooth(&samples)));
     parent.serve("smooth numbers", |samples: Vec<f32>| smooth(&samples));
 }
@@ -37,8 +40,14 @@ fn main() -> Result<()> {
 
     // A block as a field of a struct.
     let start = Instant::now();
-    let signal: Signal = worker.call("smooth", Signal { rate: 48_000, samples: Block::from(samples.as_slice()) })?;
-    println!("{} samples at {} Hz, as a block in a struct: {:.1?}", signal.samples.len(), signal.rate, start.elapsed());
+    let signal: Signal =
+        worker.call("smooth", Signal { rate: 48_000, samples: Block::from(samples.as_slice()) })?;
+    println!(
+        "{} samples at {} Hz, as a block in a struct: {:.1?}",
+        signal.samples.len(),
+        signal.rate,
+        start.elapsed()
+    );
     assert!(signal.samples[..] == expected);
 
     // A slice that is the whole message is copied into the ring from where it lies.

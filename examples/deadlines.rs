@@ -14,7 +14,8 @@ use coprocess::{Coprocess, Error, Reply, Result, current_deadline};
 
 /// Serves dishes in the second process. It starts the third one.
 fn kitchen(parent: Coprocess) {
-    let cellar: &'static Coprocess = Box::leak(Box::new(coprocess::fork(cellar).expect("a cellar")));
+    let cellar: &'static Coprocess =
+        Box::leak(Box::new(coprocess::fork(cellar).expect("a cellar")));
     parent.try_serve("dish", |wish: String| -> Result<String> {
         let left = current_deadline().map(|at| at.saturating_duration_since(Instant::now()));
         println!("kitchen: {wish}, {}", if left.is_some() { "in a hurry" } else { "in no hurry" });
@@ -34,7 +35,9 @@ fn kitchen(parent: Coprocess) {
         let stove = thread::spawn(move || {
             for hour in 0..hours {
                 if !reply.is_wanted() {
-                    println!("kitchen: the stew is no longer wanted, after {hour} of {hours} hours");
+                    println!(
+                        "kitchen: the stew is no longer wanted, after {hour} of {hours} hours"
+                    );
                     return;
                 }
                 thread::sleep(Duration::from_millis(5));
@@ -45,7 +48,9 @@ fn kitchen(parent: Coprocess) {
         });
         busy.lock().unwrap().push(stove);
     });
-    parent.serve("closing time", move |()| stoves.lock().unwrap().drain(..).for_each(|stove| stove.join().unwrap()));
+    parent.serve("closing time", move |()| {
+        stoves.lock().unwrap().drain(..).for_each(|stove| stove.join().unwrap())
+    });
 }
 
 /// Serves wine in the third process.
@@ -53,7 +58,8 @@ fn cellar(kitchen: Coprocess) {
     kitchen.serve_deferred("wine", |wish: String, reply: Reply<String>| {
         thread::spawn(move || {
             // For some dishes the wine lies far from the stairs.
-            let way = if wish == "fish" { Duration::from_millis(1) } else { Duration::from_millis(500) };
+            let way =
+                if wish == "fish" { Duration::from_millis(1) } else { Duration::from_millis(500) };
             let enough = reply.deadline().is_none_or(|at| Instant::now() + way < at);
             // A handler that cannot meet the deadline need not start.
             if enough {

@@ -61,12 +61,16 @@ fn by_poll() -> Result<()> {
     let (mut socket, client) = UnixStream::pair()?;
     let customer = thread::spawn(move || shop_by_socket(client));
     loop {
-        let mut descriptors = [PollFd::new(readiness.as_fd(), PollFlags::POLLIN), PollFd::new(socket.as_fd(), PollFlags::POLLIN)];
+        let mut descriptors = [
+            PollFd::new(readiness.as_fd(), PollFlags::POLLIN),
+            PollFd::new(socket.as_fd(), PollFlags::POLLIN),
+        ];
         match poll(&mut descriptors, PollTimeout::NONE) {
             Err(Errno::EINTR) => continue,
             other => other?,
         };
-        let [from_worker, from_socket] = descriptors.map(|descriptor| descriptor.any().unwrap_or(true));
+        let [from_worker, from_socket] =
+            descriptors.map(|descriptor| descriptor.any().unwrap_or(true));
         if from_worker {
             // Handlers and callbacks run in here. Do not read from the descriptor: `poll` does
             // that.
@@ -81,10 +85,16 @@ fn by_poll() -> Result<()> {
             }
             // `call` would block the loop.
             let mut answers = socket.try_clone()?;
-            worker.call_with("price", u64::from_le_bytes(article), move |price: coprocess::Result<u64>| {
-                let told = answers.write_all(&price.unwrap_or(u64::MAX).to_le_bytes());
-                told.unwrap_or_else(|error| println!("shop: the customer does not listen: {error}"));
-            })?;
+            worker.call_with(
+                "price",
+                u64::from_le_bytes(article),
+                move |price: coprocess::Result<u64>| {
+                    let told = answers.write_all(&price.unwrap_or(u64::MAX).to_le_bytes());
+                    told.unwrap_or_else(|error| {
+                        println!("shop: the customer does not listen: {error}")
+                    });
+                },
+            )?;
         }
     }
     customer.join().expect("the customer does not panic")?;
@@ -108,9 +118,13 @@ fn shop_by_socket(mut shop: UnixStream) -> std::io::Result<()> {
 /// Runs the shop in a tokio runtime.
 async fn by_runtime() -> Result<()> {
     let worker = coprocess::fork(worker)?;
-    #[expect(unsafe_code, reason = "tokio has no other way to register a descriptor that is not its own")]
+    #[expect(
+        unsafe_code,
+        reason = "tokio has no other way to register a descriptor that is not its own"
+    )]
     // SAFETY: the descriptor is open as long as the `Readiness`, and is always the same descriptor.
-    let readiness = unsafe { AsyncFd::register_with_interest(worker.readiness()?, Interest::READABLE)? };
+    let readiness =
+        unsafe { AsyncFd::register_with_interest(worker.readiness()?, Interest::READABLE)? };
     open(&worker);
     // The `poll` in `dispatch` wakes the futures of calls, so the two futures run at the same time.
     tokio::select! {

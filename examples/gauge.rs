@@ -33,7 +33,10 @@ fn worker(parent: Coprocess) {
         }
         if let Some(parent) = weak.upgrade() {
             let stats = parent.stats();
-            println!("worker: {} temperatures were replaced, {} samples dropped", stats.events_replaced, stats.events_dropped);
+            println!(
+                "worker: {} temperatures were replaced, {} samples dropped",
+                stats.events_replaced, stats.events_dropped
+            );
         }
         Ok(())
     });

@@ -22,13 +22,21 @@ struct Book {
 }
 
 /// Calls a method with JSON arguments, and decodes its JSON result.
-fn call<R: DeserializeOwned>(co: &Coprocess, method: &str, args: &impl Serialize) -> std::result::Result<R, Box<dyn std::error::Error>> {
+fn call<R: DeserializeOwned>(
+    co: &Coprocess,
+    method: &str,
+    args: &impl Serialize,
+) -> std::result::Result<R, Box<dyn std::error::Error>> {
     let answer = co.call_bytes(method, &serde_json::to_vec(args)?)?;
     Ok(serde_json::from_slice(&answer)?)
 }
 
 /// Serves a method with JSON arguments and a JSON result.
-fn serve<A: DeserializeOwned, R: Serialize>(co: &Coprocess, method: &str, handler: impl Fn(A) -> R + Send + Sync + 'static) {
+fn serve<A: DeserializeOwned, R: Serialize>(
+    co: &Coprocess,
+    method: &str,
+    handler: impl Fn(A) -> R + Send + Sync + 'static,
+) {
     co.try_serve_bytes(method, move |args| {
         let result = handler(serde_json::from_slice(args)?);
         serde_json::to_vec(&result)
@@ -55,7 +63,8 @@ fn main() -> std::result::Result<(), Box<dyn std::error::Error>> {
     coprocess::init();
     let worker = coprocess::fork(worker)?;
 
-    let book = json!({ "title": "Middlemarch", "pages": 880, "author": { "name": "George Eliot" } });
+    let book =
+        json!({ "title": "Middlemarch", "pages": 880, "author": { "name": "George Eliot" } });
     println!("{}", call::<String>(&worker, "describe", &book)?);
     println!("{} pages", call::<Value>(&worker, "pages", &book)?);
 

@@ -42,7 +42,8 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
 
 /// Serves the parent. In the worker's own program, this would be `main`.
 fn worker() -> coprocess::Result<()> {
-    let modulus: u32 = env::var("MODULUS").ok().and_then(|text| text.parse().ok()).unwrap_or(65_521);
+    let modulus: u32 =
+        env::var("MODULUS").ok().and_then(|text| text.parse().ok()).unwrap_or(65_521);
     let parent: Coprocess = coprocess::parent()?;
     parent.serve("adler32", move |data: ByteBuf| adler32(&data, modulus));
     parent.serve("crash", |code: i32| -> () { std::process::exit(code) });

@@ -67,7 +67,9 @@ impl Ledger for Books {
         let mut accounts = self.accounts();
         let missing = |account: &str| TransferError::NoAccount(account.to_owned());
         let there = *accounts.get(from).ok_or_else(|| missing(from))?;
-        let rest = there.checked_sub(cents).ok_or(TransferError::Short { cents: cents.saturating_sub(there) })?;
+        let rest = there
+            .checked_sub(cents)
+            .ok_or(TransferError::Short { cents: cents.saturating_sub(there) })?;
         *accounts.get_mut(to).ok_or_else(|| missing(to))? += cents;
         accounts.insert(from.to_owned(), rest);
         Ok(())
@@ -108,7 +110,9 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     println!("ann has {} cents", balance.unwrap_or(0));
 
     // A hundred calls are in flight at the same time: all are sent first, and waited for later.
-    let deposits = (1..=100).map(|cents| ledger.pipelined().deposit("bob", cents)).collect::<coprocess::Result<Vec<_>>>()?;
+    let deposits = (1..=100)
+        .map(|cents| ledger.pipelined().deposit("bob", cents))
+        .collect::<coprocess::Result<Vec<_>>>()?;
     let mut balance = 0;
     for deposit in deposits {
         balance = deposit.wait()?;

@@ -101,7 +101,9 @@ pub enum Error {
         event: String,
     },
     /// As many calls of this end as [`Builder::max_calls_in_flight`](crate::Builder::max_calls_in_flight) allows are in flight. Nothing was sent.
-    #[error("too many calls: {limit} are in flight, as many as Builder::max_calls_in_flight allows; wait for one of them")]
+    #[error(
+        "too many calls: {limit} are in flight, as many as Builder::max_calls_in_flight allows; wait for one of them"
+    )]
     TooManyCalls {
         /// Calls allowed.
         limit: usize,
@@ -160,7 +162,9 @@ pub enum Error {
     #[error("the other side misbehaved: {0}")]
     Misbehaved(coprocess_ring::Misbehaved),
     /// A worker function was to be forked, but [`init`](crate::init) has not run in this process.
-    #[error("not initialized: call coprocess::init() as the first line of main() (in tests: coprocess::init_in_tests!())")]
+    #[error(
+        "not initialized: call coprocess::init() as the first line of main() (in tests: coprocess::init_in_tests!())"
+    )]
     NotInitialized,
     /// [`parent`](crate::parent) was called in a process that no parent started.
     #[error(
@@ -171,7 +175,9 @@ pub enum Error {
     #[error("not the parent: only the parent's end can kill the other side")]
     NotTheParent,
     /// This process was made by fork(2) of the one that the pair belongs to: only that one can use it.
-    #[error("forked: the pair belongs to the process that this one was forked from; start another one here")]
+    #[error(
+        "forked: the pair belongs to the process that this one was forked from; start another one here"
+    )]
     Forked,
     /// The worker could not be started. No process and no memory is left behind.
     #[error("cannot start the worker `{program}`: {cause}")]
@@ -236,13 +242,20 @@ impl Error {
 
 /// Says what to write if a literal has taken the type that literals have.
 fn hint(sent: &str, wanted: &str) -> String {
-    const NUMBERS: [&str; 12] = ["i8", "i16", "i32", "i64", "i128", "u8", "u16", "u32", "u64", "u128", "f32", "f64"];
-    let Some((at, _)) = sent.bytes().zip(wanted.bytes()).enumerate().find(|(_, (sent, wanted))| sent != wanted) else {
+    const NUMBERS: [&str; 12] =
+        ["i8", "i16", "i32", "i64", "i128", "u8", "u16", "u32", "u64", "u128", "f32", "f64"];
+    let Some((at, _)) =
+        sent.bytes().zip(wanted.bytes()).enumerate().find(|(_, (sent, wanted))| sent != wanted)
+    else {
         return String::new();
     };
     // Back to where the word starts: i32 and i8 start alike.
-    let start = sent.get(..at).map_or(0, |before| before.trim_end_matches(|c: char| c.is_alphanumeric()).len());
-    let word = |text: &str| -> String { text.get(start..).unwrap_or_default().chars().take_while(|c| c.is_alphanumeric()).collect() };
+    let start = sent
+        .get(..at)
+        .map_or(0, |before| before.trim_end_matches(|c: char| c.is_alphanumeric()).len());
+    let word = |text: &str| -> String {
+        text.get(start..).unwrap_or_default().chars().take_while(|c| c.is_alphanumeric()).collect()
+    };
     let (sent, wanted) = (word(sent), word(wanted));
     let literal = match sent.as_str() {
         "i32" => "5",
@@ -259,7 +272,9 @@ fn hint(sent: &str, wanted: &str) -> String {
 /// Says what to do. For a name that is longer than any may be, no setting helps.
 fn too_large(size: usize, max: usize) -> String {
     if max == MAX_NAME {
-        return format!("name too long: {size} bytes where the name of a method or event may have {max}; shorten it");
+        return format!(
+            "name too long: {size} bytes where the name of a method or event may have {max}; shorten it"
+        );
     }
     format!(
         "message too large: {size} bytes or more, its name included, where {max} are allowed; \
@@ -298,7 +313,9 @@ pub enum ForkError {
     #[error("it did not attach within {0:?} and was killed; does it call coprocess::parent()?")]
     NeverAttached(Duration),
     /// The worker was built with another version of this library's shared-memory protocol.
-    #[error("it speaks version {theirs} of the shared-memory protocol, this program version {ours}; build both with the same coprocess")]
+    #[error(
+        "it speaks version {theirs} of the shared-memory protocol, this program version {ours}; build both with the same coprocess"
+    )]
     AbiMismatch {
         /// This side's version.
         ours: u32,
@@ -309,7 +326,9 @@ pub enum ForkError {
     #[error("the handshake failed: {0}")]
     Handshake(String),
     /// The [`Builder`](crate::Builder) asks for something that this program's coprocess was built without: the name of the feature of this package.
-    #[error("this program's coprocess was built without its feature `{0}`; add it to the features of the dependency")]
+    #[error(
+        "this program's coprocess was built without its feature `{0}`; add it to the features of the dependency"
+    )]
     FeatureMissing(&'static str),
     /// The worker function is not part of the executable itself, or this library is not: in a plug-in, for one. A new process would run the
     /// `main` of the executable, which knows nothing of the function.
@@ -324,7 +343,9 @@ pub enum ForkError {
     ForeignExecutable(PathBuf),
     /// This process was itself started by [`spawn`](crate::spawn), and has not become a worker: it has not called
     /// [`parent`](crate::parent) yet, or that has failed. Otherwise a program that starts itself would do so for ever.
-    #[error("this process was itself started by spawn() and has not called coprocess::parent() yet, or that has failed; call that first")]
+    #[error(
+        "this process was itself started by spawn() and has not called coprocess::parent() yet, or that has failed; call that first"
+    )]
     Unclaimed,
     /// The worker would run, or does run, in the system's secure-execution mode, since the program gains rights by being executed (file
     /// capabilities, a set-user-ID bit), or its effective user is not its real one. It must not trust its environment, which tells it that it is a worker.
@@ -333,7 +354,9 @@ pub enum ForkError {
     )]
     SecureExecution,
     /// The [`Builder`](crate::Builder) has variables for the environment, and [`spawn`](crate::Builder::spawn) does not use them. Nothing was started.
-    #[error("variables of Builder::env are for fork(); give the Command for spawn() its own, by Command::env")]
+    #[error(
+        "variables of Builder::env are for fork(); give the Command for spawn() its own, by Command::env"
+    )]
     EnvironmentOfSpawn,
 }
 
@@ -477,7 +500,9 @@ pub enum InterfaceError {
     #[error("the other end does not serve it; it must before a client asks")]
     NotServed,
     /// The other end serves the interface, without this method.
-    #[error("the other end has no `{method}`, which is `{ours}` here; build both from the same interface")]
+    #[error(
+        "the other end has no `{method}`, which is `{ours}` here; build both from the same interface"
+    )]
     Missing {
         /// The method.
         method: &'static str,
@@ -485,7 +510,9 @@ pub enum InterfaceError {
         ours: &'static str,
     },
     /// A method is something else at the other end.
-    #[error("`{method}` is `{ours}` here, and `{theirs}` at the other end; build both from the same interface")]
+    #[error(
+        "`{method}` is `{ours}` here, and `{theirs}` at the other end; build both from the same interface"
+    )]
     Differs {
         /// The method.
         method: &'static str,

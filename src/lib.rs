@@ -144,7 +144,15 @@
 )]
 // Under the model checker only the parts that are modelled are compiled, for their models.
 #![cfg(any(not(loom), test))]
-#![cfg_attr(loom, allow(dead_code, unused_imports, unreachable_pub, reason = "the models use a part of the files"))]
+#![cfg_attr(
+    loom,
+    allow(
+        dead_code,
+        unused_imports,
+        unreachable_pub,
+        reason = "the models use a part of the files"
+    )
+)]
 
 #[cfg(not(target_endian = "little"))]
 compile_error!("coprocess needs a little-endian machine: its messages are words in memory");

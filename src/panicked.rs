@@ -102,7 +102,10 @@ fn note(info: &PanicHookInfo<'_>) {
 }
 
 fn text_of(payload: &(dyn Any + Send)) -> Option<&str> {
-    payload.downcast_ref::<&str>().copied().or_else(|| payload.downcast_ref::<String>().map(String::as_str))
+    payload
+        .downcast_ref::<&str>()
+        .copied()
+        .or_else(|| payload.downcast_ref::<String>().map(String::as_str))
 }
 
 /// What the caller is told of the panic of a handler, which this thread has just caught.
@@ -205,9 +208,9 @@ impl<'a> RemotePanic<'a> {
         }
         let rest = rest.strip_prefix(" at ")?;
         // The name of a file may have a colon and a space in it, too.
-        let (place, message) = rest
-            .match_indices(": ")
-            .find_map(|(at, mark)| Some((RemotePlace::read(rest.get(..at)?)?, rest.get(at.checked_add(mark.len())?..)?)))?;
+        let (place, message) = rest.match_indices(": ").find_map(|(at, mark)| {
+            Some((RemotePlace::read(rest.get(..at)?)?, rest.get(at.checked_add(mark.len())?..)?))
+        })?;
         Some(RemotePanic { message, place: Some(place), backtrace })
     }
 
@@ -285,7 +288,9 @@ mod tests {
     use super::*;
 
     pub(crate) fn read(message: &str) -> Option<(&str, Option<String>, Option<&str>)> {
-        RemotePanic::read(message).map(|panic| (panic.message(), panic.place().map(|place| place.to_string()), panic.backtrace()))
+        RemotePanic::read(message).map(|panic| {
+            (panic.message(), panic.place().map(|place| place.to_string()), panic.backtrace())
+        })
     }
 
     #[test]
@@ -293,12 +298,24 @@ mod tests {
         let place = |text: &str| Some(text.to_owned());
         for (message, panic) in [
             ("its handler panicked: boom", ("boom", None, None)),
-            ("its handler dropped the reply without an answer in a panic at a.rs:1:2: boom", ("boom", place("a.rs:1:2"), None)),
+            (
+                "its handler dropped the reply without an answer in a panic at a.rs:1:2: boom",
+                ("boom", place("a.rs:1:2"), None),
+            ),
             ("its handler panicked: at a.rs:1:2: boom", ("at a.rs:1:2: boom", None, None)),
-            ("its handler panicked at src/a.rs:10:5: boom: b\nc", ("boom: b\nc", place("src/a.rs:10:5"), None)),
+            (
+                "its handler panicked at src/a.rs:10:5: boom: b\nc",
+                ("boom: b\nc", place("src/a.rs:10:5"), None),
+            ),
             ("its handler panicked at odd: name.rs:1:2: ", ("", place("odd: name.rs:1:2"), None)),
-            ("its handler panicked at a.rs:1:2: x\nstack backtrace:\n 0: main\n", ("x", place("a.rs:1:2"), Some(" 0: main\n"))),
-            ("its handler panicked: x\nstack backtrace:\ny\nstack backtrace:\nz", ("x\nstack backtrace:\ny", None, Some("z"))),
+            (
+                "its handler panicked at a.rs:1:2: x\nstack backtrace:\n 0: main\n",
+                ("x", place("a.rs:1:2"), Some(" 0: main\n")),
+            ),
+            (
+                "its handler panicked: x\nstack backtrace:\ny\nstack backtrace:\nz",
+                ("x\nstack backtrace:\ny", None, Some("z")),
+            ),
         ] {
             assert_eq!(read(message), Some(panic), "{message:?}");
         }
@@ -321,6 +338,9 @@ mod tests {
             assert_eq!(read(message), None, "{message:?}");
         }
         assert!(PREFIX_OF_DROPPED.starts_with(crate::panicked::DROPPED));
-        assert_eq!(without_backtrace("no\nstack backtrace:\n0: main"), "no\nstack backtrace:\n0: main");
+        assert_eq!(
+            without_backtrace("no\nstack backtrace:\n0: main"),
+            "no\nstack backtrace:\n0: main"
+        );
     }
 }

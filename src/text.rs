@@ -11,7 +11,8 @@ pub(crate) struct OneLine<'a>(pub(crate) &'a str);
 /// Returns `true` for what a line of text must not hold: what some programs take for the end of the
 /// line, and what makes a terminal show the rest of it in another order.
 fn is_unfit(c: char) -> bool {
-    c.is_control() || matches!(c, '\u{2028}' | '\u{2029}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+    c.is_control()
+        || matches!(c, '\u{2028}' | '\u{2029}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }
 
 impl Display for OneLine<'_> {
@@ -62,7 +63,10 @@ mod tests {
     #[test]
     fn long_texts_end_between_characters() {
         let long = "ß".repeat(MAX_TEXT);
-        assert_eq!(*one_line(&long), format!("{} … ({MAX_TEXT} bytes more)", "ß".repeat(MAX_TEXT / 2)));
+        assert_eq!(
+            *one_line(&long),
+            format!("{} … ({MAX_TEXT} bytes more)", "ß".repeat(MAX_TEXT / 2))
+        );
         assert_eq!(clip("ßß", 3), "ß");
         assert_eq!(clip("ßß", 9), "ßß");
     }

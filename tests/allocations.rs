@@ -60,7 +60,11 @@ fn worker(parent: Coprocess) {
     parent.serve("sum", |numbers: [u64; 30]| [numbers.iter().sum::<u64>(); 30]);
     parent.serve_bytes("count", |bytes| bytes.len().to_le_bytes());
     parent.serve_bytes("page", |_| [7; 4096]);
-    parent.listen("number", |_: u64| {}).listen("numbers", |_: [u64; 30]| {}).listen_bytes("bytes", |_| {}).listen_bytes("level", |_| {});
+    parent
+        .listen("number", |_: u64| {})
+        .listen("numbers", |_: [u64; 30]| {})
+        .listen_bytes("bytes", |_| {})
+        .listen_bytes("level", |_| {});
 }
 
 /// Does `step` many times, and fails if either process has allocated memory for it.
@@ -87,7 +91,11 @@ fn none_for_all(what: &str, co: &Coprocess, mut step: impl FnMut(u64), answers: 
     let here_before = allocations();
     (0..STEPS).for_each(&mut step);
     let here = allocations() - here_before;
-    assert_eq!((here, there(co) - there_before), (0, 0), "allocations at both ends for {STEPS} of {what}");
+    assert_eq!(
+        (here, there(co) - there_before),
+        (0, 0),
+        "allocations at both ends for {STEPS} of {what}"
+    );
 }
 
 #[test]
@@ -102,22 +110,30 @@ fn a_steady_stream_allocates_nothing() {
     alone!({
         let co = pair();
         none_for("calls", &co, |n| assert_eq!(co.call::<u64>("double", n).unwrap(), 2 * n));
-        none_for("calls beyond a slot", &co, |n| assert_eq!(co.call::<[u64; 30]>("sum", [n; 30]).unwrap(), [30 * n; 30]));
+        none_for("calls beyond a slot", &co, |n| {
+            assert_eq!(co.call::<[u64; 30]>("sum", [n; 30]).unwrap(), [30 * n; 30])
+        });
         none_for("events", &co, |n| co.emit("number", n).unwrap());
         none_for("events beyond a slot", &co, |n| co.emit("numbers", [n; 30]).unwrap());
         none_for("events that nobody hears", &co, |n| co.emit("nobody", n).unwrap());
         for size in [0, 8, 100, 5000, 40_000, 200_000] {
             let bytes = vec![7; size];
             let mut answer = Vec::new();
-            none_for(&format!("events of {size} bytes"), &co, |_| co.emit_bytes("bytes", &bytes).unwrap());
-            none_for(&format!("byte strings of {size} bytes"), &co, |_| co.emit("bytes", Bytes::new(&bytes)).unwrap());
+            none_for(&format!("events of {size} bytes"), &co, |_| {
+                co.emit_bytes("bytes", &bytes).unwrap()
+            });
+            none_for(&format!("byte strings of {size} bytes"), &co, |_| {
+                co.emit("bytes", Bytes::new(&bytes)).unwrap()
+            });
             none_for(&format!("calls of {size} bytes"), &co, |_| {
                 co.call_bytes_into("count", &bytes, &mut answer).unwrap();
                 assert_eq!(answer, bytes.len().to_le_bytes());
             });
         }
         let mut answer = Vec::new();
-        none_for("answers of a page", &co, |_| co.call_bytes_into("page", b"", &mut answer).unwrap());
+        none_for("answers of a page", &co, |_| {
+            co.call_bytes_into("page", b"", &mut answer).unwrap()
+        });
         assert_eq!(answer, [7; 4096]);
         co.close().unwrap();
     });
@@ -132,11 +148,18 @@ fn a_steady_gauge_allocates_nothing() {
             let level = co.event("level").backpressure(Backpressure::KeepLatest);
             // Until values were sent in both ways many times: by this thread, and by the one that receives the receipts.
             let before = co.stats();
-            while co.stats().events_replaced < before.events_replaced + 1000 || co.stats().messages_sent < before.messages_sent + 2000 {
+            while co.stats().events_replaced < before.events_replaced + 1000
+                || co.stats().messages_sent < before.messages_sent + 2000
+            {
                 level.emit_bytes(&bytes).unwrap();
             }
             // The other end may not have had a processor meanwhile, and have said of none that it was handled.
-            none_for_all(&format!("values of {size} bytes of a gauge"), &co, |_| level.emit_bytes(&bytes).unwrap(), 3);
+            none_for_all(
+                &format!("values of {size} bytes of a gauge"),
+                &co,
+                |_| level.emit_bytes(&bytes).unwrap(),
+                3,
+            );
         }
         co.close().unwrap();
     });

@@ -9,7 +9,10 @@ use std::task::{Context, Poll, Waker};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use common::{AT_ONCE, LIMIT, SMALL_RING, Stopped, alone, assert_matches, eventually, inbox, later_worker, next, pattern, within};
+use common::{
+    AT_ONCE, LIMIT, SMALL_RING, Stopped, alone, assert_matches, eventually, inbox, later_worker,
+    next, pattern, within,
+};
 use coprocess::serde_bytes::ByteBuf;
 use coprocess::{Backpressure, Builder, Call, Coprocess, Error, Reason, Reply, WaitStrategy};
 use serde::de::DeserializeOwned;
@@ -43,7 +46,11 @@ fn served(parent: Coprocess) {
 fn one_after_the_other() {
     within(LIMIT, || {
         // Where both ends spin and have one processor, each call takes two slices of the scheduler's.
-        for (strategy, calls) in [(WaitStrategy::Adaptive, 2_000_u64), (WaitStrategy::Spin, 200), (WaitStrategy::Block, 2_000)] {
+        for (strategy, calls) in [
+            (WaitStrategy::Adaptive, 2_000_u64),
+            (WaitStrategy::Spin, 200),
+            (WaitStrategy::Block, 2_000),
+        ] {
             let worker = Builder::new().wait(strategy).fork(served).unwrap();
             block_on(async {
                 for x in 0..calls {
@@ -60,7 +67,9 @@ fn ten_thousand_at_once_on_one_thread() {
     within(LIMIT, || {
         let worker = later_worker();
         block_on(async {
-            let calls: Vec<_> = (0..10_000_u64).map(|x| tokio::spawn(worker.call_async::<u64>("later", x))).collect();
+            let calls: Vec<_> = (0..10_000_u64)
+                .map(|x| tokio::spawn(worker.call_async::<u64>("later", x)))
+                .collect();
             // All are in flight; the answers come in the opposite order.
             let now = tokio::spawn(worker.call_async::<usize>("now", ()));
             assert_eq!(now.await.unwrap().unwrap(), 10_000);
@@ -77,14 +86,18 @@ fn ten_thousand_at_once_on_one_thread() {
 fn many_tasks_on_several_threads() {
     within(LIMIT, || {
         let worker = coprocess::fork(served).unwrap();
-        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).build().unwrap();
+        let runtime =
+            tokio::runtime::Builder::new_multi_thread().worker_threads(2).build().unwrap();
         runtime.block_on(async {
             let tasks: Vec<_> = (0..100_u64)
                 .map(|task| {
                     let worker = worker.clone();
                     tokio::spawn(async move {
                         for x in 0..100_u64 {
-                            assert_eq!(worker.call_async::<u64>("double", x + task).await.unwrap(), 2 * (x + task));
+                            assert_eq!(
+                                worker.call_async::<u64>("double", x + task).await.unwrap(),
+                                2 * (x + task)
+                            );
                         }
                     })
                 })
@@ -118,7 +131,10 @@ fn a_full_ring_stops_no_thread_and_keeps_the_order() {
         let calls: Vec<_> = (0..500_u64)
             .map(|number| {
                 let size = if number % 50 == 7 { 3 * SMALL_RING } else { 100 };
-                polled(worker.call_async::<u64>("note", (number, ByteBuf::from(pattern(number as usize, size)))))
+                polled(worker.call_async::<u64>(
+                    "note",
+                    (number, ByteBuf::from(pattern(number as usize, size))),
+                ))
             })
             .collect();
         assert!(start.elapsed() < AT_ONCE, "nobody waited for the worker, which is stopped");
@@ -143,7 +159,9 @@ fn given_up_before_there_was_room() {
                 .ring_capacity(SMALL_RING)
                 .fork(|parent| {
                     let count: &'static Mutex<u64> = Box::leak(Box::default());
-                    parent.serve("count", |_: ByteBuf| *count.lock().unwrap() += 1).serve("counted", |()| *count.lock().unwrap());
+                    parent
+                        .serve("count", |_: ByteBuf| *count.lock().unwrap() += 1)
+                        .serve("counted", |()| *count.lock().unwrap());
                 })
                 .unwrap();
             let stopped = Stopped::new(&worker);
@@ -167,18 +185,29 @@ fn deadlines() {
         let worker = Builder::new().ring_capacity(SMALL_RING).fork(served).unwrap();
         block_on(async {
             let start = Instant::now();
-            let calls: Vec<_> = (0..50).map(|_| tokio::spawn(worker.call_async_timeout::<()>("never", (), SHORT))).collect();
+            let calls: Vec<_> = (0..50)
+                .map(|_| tokio::spawn(worker.call_async_timeout::<()>("never", (), SHORT)))
+                .collect();
             for call in calls {
                 assert_matches!(call.await.unwrap(), Err(Error::Timeout));
             }
             assert!(start.elapsed() >= SHORT && start.elapsed() < AT_ONCE);
-            assert_eq!(worker.call_async_timeout::<u64>("double", 4_u64, Duration::MAX).await.unwrap(), 8);
-            assert_matches!(worker.call_async_timeout::<()>("never", (), Duration::ZERO).await, Err(Error::Timeout));
+            assert_eq!(
+                worker.call_async_timeout::<u64>("double", 4_u64, Duration::MAX).await.unwrap(),
+                8
+            );
+            assert_matches!(
+                worker.call_async_timeout::<()>("never", (), Duration::ZERO).await,
+                Err(Error::Timeout)
+            );
 
             // Also of calls that could not be sent in time.
             let stopped = Stopped::new(&worker);
             let bytes = ByteBuf::from(pattern(0, 100_000));
-            assert_matches!(worker.call_async_timeout::<usize>("length", &bytes, SHORT).await, Err(Error::Timeout));
+            assert_matches!(
+                worker.call_async_timeout::<usize>("length", &bytes, SHORT).await,
+                Err(Error::Timeout)
+            );
             drop(stopped);
             assert_eq!(worker.call_async::<usize>("length", &bytes).await.unwrap(), 100_000);
         });
@@ -190,8 +219,14 @@ fn errors_come_when_it_is_awaited() {
     within(LIMIT, || {
         let worker = Builder::new().max_message(1000).fork(served).unwrap();
         block_on(async {
-            assert_matches!(worker.call_async::<()>("nobody", ()).await, Err(Error::MethodNotFound { .. }));
-            assert_matches!(worker.call_async::<usize>("length", ByteBuf::from(vec![0; 2000])).await, Err(Error::TooLarge { .. }));
+            assert_matches!(
+                worker.call_async::<()>("nobody", ()).await,
+                Err(Error::MethodNotFound { .. })
+            );
+            assert_matches!(
+                worker.call_async::<usize>("length", ByteBuf::from(vec![0; 2000])).await,
+                Err(Error::TooLarge { .. })
+            );
             assert_matches!(
                 worker.call_async::<String>("double", 1_u64).await,
                 Err(Error::Types { name, sent, wanted }) if (&*name, &*sent, &*wanted) == ("double", "u64", "string as its result")
@@ -200,9 +235,15 @@ fn errors_come_when_it_is_awaited() {
             let doomed = worker.call_async::<()>("never", ());
             worker.kill().unwrap();
             assert_matches!(doomed.await, Err(Error::Disconnected(Reason::Killed(9))));
-            assert_matches!(worker.call_async::<u64>("double", 1_u64).await, Err(Error::Disconnected(_)));
+            assert_matches!(
+                worker.call_async::<u64>("double", 1_u64).await,
+                Err(Error::Disconnected(_))
+            );
             worker.close().unwrap();
-            assert_matches!(worker.call_async::<u64>("double", 1_u64).await, Err(Error::Disconnected(_)));
+            assert_matches!(
+                worker.call_async::<u64>("double", 1_u64).await,
+                Err(Error::Disconnected(_))
+            );
         });
     });
 }
@@ -216,11 +257,16 @@ fn the_end_while_calls_wait_for_room() {
             let _stopped = Stopped::new(&worker);
             let bytes = ByteBuf::from(pattern(0, 500));
             block_on(async {
-                let calls: Vec<_> = (0..200).map(|_| tokio::spawn(worker.call_async::<usize>("length", &bytes))).collect();
+                let calls: Vec<_> = (0..200)
+                    .map(|_| tokio::spawn(worker.call_async::<usize>("length", &bytes)))
+                    .collect();
                 tokio::task::yield_now().await;
                 worker.kill().unwrap();
                 for call in calls {
-                    assert_matches!(call.await.unwrap(), Err(Error::Disconnected(Reason::Killed(9))));
+                    assert_matches!(
+                        call.await.unwrap(),
+                        Err(Error::Disconnected(Reason::Killed(9)))
+                    );
                 }
             });
         }
@@ -233,7 +279,9 @@ fn a_poll_runs_no_handlers_and_answers_keep_behind_events() {
     within(LIMIT, || {
         let worker = coprocess::fork(|parent| {
             let weak = parent.downgrade();
-            parent.serve("noisy", move |round: u64| weak.upgrade().unwrap().emit("noise", round).unwrap());
+            parent.serve("noisy", move |round: u64| {
+                weak.upgrade().unwrap().emit("noise", round).unwrap()
+            });
         })
         .unwrap();
         let here = std::thread::current().id();
@@ -245,7 +293,11 @@ fn a_poll_runs_no_handlers_and_answers_keep_behind_events() {
         block_on(async {
             for round in 0..200 {
                 worker.call_async::<()>("noisy", round).await.unwrap();
-                assert_eq!(heard.lock().unwrap().last(), Some(&round), "the answer came before what was sent before it");
+                assert_eq!(
+                    heard.lock().unwrap().last(),
+                    Some(&round),
+                    "the answer came before what was sent before it"
+                );
             }
         });
         assert_eq!(worker.stats().event_panics, 0);
@@ -339,11 +391,15 @@ fn the_background_stands_by_and_comes_back() {
                     assert_eq!(worker.call_async::<u64>("double", x).await.unwrap(), 2 * x);
                 }
                 // The first answers come while nobody looks.
-                let calls: Vec<_> = (0..200_u64).map(|x| worker.start::<u64>("double", x).unwrap()).collect();
+                let calls: Vec<_> =
+                    (0..200_u64).map(|x| worker.start::<u64>("double", x).unwrap()).collect();
                 for (x, call) in (0..).zip(calls) {
                     assert_eq!(call.await.unwrap(), 2 * x);
                 }
-                assert_matches!(worker.call_async_timeout::<()>("never", (), Duration::from_millis(1)).await, Err(Error::Timeout));
+                assert_matches!(
+                    worker.call_async_timeout::<()>("never", (), Duration::from_millis(1)).await,
+                    Err(Error::Timeout)
+                );
                 assert_eq!(worker.call_async::<u64>("double", 1_u64).await.unwrap(), 2);
             });
             worker
@@ -351,7 +407,11 @@ fn the_background_stands_by_and_comes_back() {
         // From here on no thread of the program waits in the pair.
         let worker = started();
         let (told, answer) = mpsc::channel();
-        worker.call_with("double", 4_u64, move |doubled: coprocess::Result<u64>| told.send(doubled.unwrap()).unwrap()).unwrap();
+        worker
+            .call_with("double", 4_u64, move |doubled: coprocess::Result<u64>| {
+                told.send(doubled.unwrap()).unwrap()
+            })
+            .unwrap();
         assert_eq!(next(&answer), 8);
 
         let worker = started();
@@ -401,16 +461,23 @@ fn an_answer_behind_many_others() {
         let weak = worker.downgrade();
         let (told, large) = mpsc::channel();
         // Its answers are more than are kept for an end that does not read, which this one does not meanwhile.
-        worker.serve("double", |x: u64| 2 * x).serve_deferred("later", move |x: u64, reply: Reply<u64>| {
-            let worker = weak.upgrade().unwrap();
-            for _ in 0..100 {
-                let told = told.clone();
-                worker.call_with("large", (), move |bytes: coprocess::Result<ByteBuf>| told.send(bytes.unwrap().len()).unwrap()).unwrap();
-            }
-            reply.send(2 * x).unwrap();
-            // Meanwhile nothing is read.
-            thread::sleep(Duration::from_millis(300));
-        });
+        worker.serve("double", |x: u64| 2 * x).serve_deferred(
+            "later",
+            move |x: u64, reply: Reply<u64>| {
+                let worker = weak.upgrade().unwrap();
+                for _ in 0..100 {
+                    let told = told.clone();
+                    worker
+                        .call_with("large", (), move |bytes: coprocess::Result<ByteBuf>| {
+                            told.send(bytes.unwrap().len()).unwrap()
+                        })
+                        .unwrap();
+                }
+                reply.send(2 * x).unwrap();
+                // Meanwhile nothing is read.
+                thread::sleep(Duration::from_millis(300));
+            },
+        );
         assert_eq!(next(&answers), 98);
         for _ in 0..100 {
             assert_eq!(next(&large), LARGE);

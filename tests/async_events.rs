@@ -10,7 +10,10 @@ use std::task::{Context, Poll, Wake, Waker};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use common::{AT_ONCE, LIMIT, SMALL_RING, Stopped, alone, assert_matches, eventually, inbox, meant, next, pattern, within};
+use common::{
+    AT_ONCE, LIMIT, SMALL_RING, Stopped, alone, assert_matches, eventually, inbox, meant, next,
+    pattern, within,
+};
 use coprocess::serde_bytes::ByteBuf;
 use coprocess::{Backpressure, Builder, Coprocess, Emission, Error, Reason};
 
@@ -90,7 +93,9 @@ fn a_full_ring_stops_no_thread_and_keeps_the_order() {
         let stopped = Stopped::new(&worker);
         let first = fill(&worker);
         let start = Instant::now();
-        let all: Vec<_> = (first..first + 200).map(|number| kept(worker.emit_async("note", padded(number, 100)))).collect();
+        let all: Vec<_> = (first..first + 200)
+            .map(|number| kept(worker.emit_async("note", padded(number, 100))))
+            .collect();
         assert!(start.elapsed() < AT_ONCE, "nobody waited for the worker, which is stopped");
         assert_matches!(worker.try_emit("note", padded(0, 0)), Err(Error::Full));
         assert_matches!(worker.emit_timeout("note", padded(0, 0), SHORT), Err(Error::Timeout));
@@ -112,7 +117,10 @@ fn the_slower_end_sets_the_pace() {
         let worker = worker();
         let stopped = Stopped::new(&worker);
         let first = fill(&worker);
-        let (runtime, begun) = (tokio::runtime::Builder::new_current_thread().build().unwrap(), Arc::new(AtomicUsize::new(0)));
+        let (runtime, begun) = (
+            tokio::runtime::Builder::new_current_thread().build().unwrap(),
+            Arc::new(AtomicUsize::new(0)),
+        );
         let task = runtime.spawn({
             let (worker, begun) = (worker.clone(), begun.clone());
             async move {
@@ -141,14 +149,18 @@ fn many_tasks_on_several_threads() {
     const EACH: u64 = 200;
     within(LIMIT, || {
         let worker = worker();
-        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).build().unwrap();
+        let runtime =
+            tokio::runtime::Builder::new_multi_thread().worker_threads(2).build().unwrap();
         runtime.block_on(async {
             let tasks: Vec<_> = (0..TASKS)
                 .map(|task| {
                     let worker = worker.clone();
                     tokio::spawn(async move {
                         for number in 0..EACH {
-                            worker.emit_async("note", padded(task * EACH + number, 60)).await.unwrap();
+                            worker
+                                .emit_async("note", padded(task * EACH + number, 60))
+                                .await
+                                .unwrap();
                         }
                     })
                 })
@@ -207,13 +219,24 @@ fn deadlines() {
                 let start = Instant::now();
                 // The first has begun, and is too large for what is left of the ring; the others wait behind it.
                 let sizes = [3 * SMALL_RING, 100, 100];
-                let all: Vec<_> =
-                    sizes.iter().map(|size| tokio::spawn(worker.emit_async_timeout("note", padded(0, *size), SHORT))).collect();
+                let all: Vec<_> = sizes
+                    .iter()
+                    .map(|size| {
+                        tokio::spawn(worker.emit_async_timeout("note", padded(0, *size), SHORT))
+                    })
+                    .collect();
                 for emission in all {
                     assert_matches!(emission.await.unwrap(), Err(Error::Timeout));
                 }
-                assert!(start.elapsed() >= SHORT && start.elapsed() < AT_ONCE, "{:?}", start.elapsed());
-                assert_matches!(worker.emit_async_timeout("note", padded(0, 1), Duration::ZERO).await, Err(Error::Timeout));
+                assert!(
+                    start.elapsed() >= SHORT && start.elapsed() < AT_ONCE,
+                    "{:?}",
+                    start.elapsed()
+                );
+                assert_matches!(
+                    worker.emit_async_timeout("note", padded(0, 1), Duration::ZERO).await,
+                    Err(Error::Timeout)
+                );
             });
             first
         };
@@ -231,8 +254,14 @@ fn errors_come_when_it_is_awaited() {
         let worker = Builder::new().max_message(1000).fork(notes).unwrap();
         block_on(async {
             let before = worker.stats().messages_sent;
-            assert_matches!(worker.emit_async("note", padded(0, 2000)).await, Err(Error::TooLarge { size: 2000.., max: 1000 }));
-            assert_matches!(worker.emit_bytes_async("bytes", &[0; 2000]).await, Err(Error::TooLarge { size: 2000.., max: 1000 }));
+            assert_matches!(
+                worker.emit_async("note", padded(0, 2000)).await,
+                Err(Error::TooLarge { size: 2000.., max: 1000 })
+            );
+            assert_matches!(
+                worker.emit_bytes_async("bytes", &[0; 2000]).await,
+                Err(Error::TooLarge { size: 2000.., max: 1000 })
+            );
             let unpolled = worker.emit_async("note", padded(0, 0));
             drop(worker.emit_async("note", padded(0, 0)));
             assert_eq!(worker.stats().messages_sent, before, "nothing is sent before it is polled");
@@ -337,7 +366,9 @@ fn the_last_event() {
             worker.listen("anything", |()| ());
             let stopped = Stopped::new(&worker);
             let number = fill(&worker);
-            let last = [worker.emit_async("note", padded(number, 100)), worker.emit_async("exit", 42)].map(kept);
+            let last =
+                [worker.emit_async("note", padded(number, 100)), worker.emit_async("exit", 42)]
+                    .map(kept);
             let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
             let last = last.map(|emission| runtime.spawn(emission));
             runtime.block_on(async {
@@ -358,7 +389,8 @@ fn handles_do_what_they_were_told() {
     within(LIMIT, || {
         let worker = worker();
         let [wait, fail, newest] =
-            [Backpressure::Wait, Backpressure::Fail, Backpressure::DropNewest].map(|choice| worker.event("note").backpressure(choice));
+            [Backpressure::Wait, Backpressure::Fail, Backpressure::DropNewest]
+                .map(|choice| worker.event("note").backpressure(choice));
         let latest = worker.event("bytes").backpressure(Backpressure::KeepLatest);
         block_on(async {
             wait.emit_async(padded(0, 1)).await.unwrap();

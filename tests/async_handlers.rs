@@ -10,7 +10,9 @@ use std::sync::{OnceLock, mpsc};
 use std::task::{Context, Waker};
 use std::time::{Duration, Instant};
 
-use common::{AT_ONCE, LIMIT, SMALL_RING, Stopped, assert_matches, eventually, inbox, next, pattern, within};
+use common::{
+    AT_ONCE, LIMIT, SMALL_RING, Stopped, assert_matches, eventually, inbox, next, pattern, within,
+};
 use coprocess::serde_bytes::ByteBuf;
 use coprocess::{Builder, Coprocess, Error, Reply, current_deadline};
 use tokio::runtime::{Handle, Runtime};
@@ -21,7 +23,15 @@ coprocess::init_in_tests!();
 
 fn runtime() -> &'static Handle {
     static RUNTIME: OnceLock<Runtime> = OnceLock::new();
-    RUNTIME.get_or_init(|| tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_time().build().unwrap()).handle()
+    RUNTIME
+        .get_or_init(|| {
+            tokio::runtime::Builder::new_multi_thread()
+                .worker_threads(1)
+                .enable_time()
+                .build()
+                .unwrap()
+        })
+        .handle()
 }
 
 /// Futures of `wait` that are neither done nor dropped.
@@ -68,7 +78,11 @@ fn served(parent: Coprocess) {
                 assert_ne!(when, 2, "later");
             }
         })
-        .serve_async(runtime(), "large", |size: usize| async move { ByteBuf::from(pattern(size, size)) })
+        .serve_async(
+            runtime(),
+            "large",
+            |size: usize| async move { ByteBuf::from(pattern(size, size)) },
+        )
         .serve_async(runtime(), "left", |()| async move {
             tokio::task::yield_now().await;
             current_deadline().map(|at| at.saturating_duration_since(Instant::now()))
@@ -109,7 +123,8 @@ fn answered_in_the_order_in_which_they_are_done() {
 fn ten_thousand_at_once() {
     within(LIMIT, || {
         let worker = coprocess::fork(served).unwrap();
-        let calls: Vec<_> = (0..10_000_u64).map(|x| worker.start::<u64>("wait", x).unwrap()).collect();
+        let calls: Vec<_> =
+            (0..10_000_u64).map(|x| worker.start::<u64>("wait", x).unwrap()).collect();
         assert_eq!(worker.call::<u64>("alive", ()).unwrap(), 10_000);
         // A task that was not polled yet is not notified by the first of them.
         let mut left = calls;
@@ -136,7 +151,10 @@ fn given_up() {
             let mut call = worker.call_async::<u64>("wait", 1_u64);
             assert!(Pin::new(&mut call).poll(&mut Context::from_waker(Waker::noop())).is_pending());
             drop(call);
-            assert_matches!(worker.call_timeout::<u64>("wait", 1_u64, Duration::from_millis(5)), Err(Error::Timeout));
+            assert_matches!(
+                worker.call_timeout::<u64>("wait", 1_u64, Duration::from_millis(5)),
+                Err(Error::Timeout)
+            );
         }
         eventually("only one is left", || worker.call::<u64>("alive", ()).unwrap() == 1);
         let before = worker.stats().answers_dropped;
@@ -144,7 +162,11 @@ fn given_up() {
             worker.call::<()>("go", false).unwrap();
         }
         assert_eq!(kept.wait().unwrap(), 1);
-        assert_eq!(worker.stats().answers_dropped, before, "nothing was sent for those that were given up");
+        assert_eq!(
+            worker.stats().answers_dropped,
+            before,
+            "nothing was sent for those that were given up"
+        );
     });
 }
 
@@ -174,7 +196,9 @@ fn the_caller_is_gone() {
         for orderly in [false, true] {
             let worker = coprocess::fork(|parent| {
                 let weak = parent.downgrade();
-                parent.listen("ask", move |()| std::mem::forget(weak.upgrade().unwrap().start::<()>("mine", ()).unwrap()));
+                parent.listen("ask", move |()| {
+                    std::mem::forget(weak.upgrade().unwrap().start::<()>("mine", ()).unwrap())
+                });
             })
             .unwrap();
             static MINE: AtomicU64 = AtomicU64::new(0);
@@ -220,10 +244,13 @@ fn a_runtime_that_has_shut_down() {
     within(LIMIT, || {
         let worker = coprocess::fork(|parent| {
             static SHORT_LIVED: std::sync::Mutex<Option<Runtime>> = std::sync::Mutex::new(None);
-            let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).build().unwrap();
+            let runtime =
+                tokio::runtime::Builder::new_multi_thread().worker_threads(1).build().unwrap();
             parent.serve_async(runtime.handle(), "never", |()| std::future::pending::<()>());
             *SHORT_LIVED.lock().unwrap() = Some(runtime);
-            parent.serve("shut down", |()| SHORT_LIVED.lock().unwrap().take().unwrap().shutdown_timeout(AT_ONCE));
+            parent.serve("shut down", |()| {
+                SHORT_LIVED.lock().unwrap().take().unwrap().shutdown_timeout(AT_ONCE)
+            });
         })
         .unwrap();
         let under_way = worker.start::<()>("never", ()).unwrap();
@@ -250,9 +277,13 @@ fn answers_without_room() {
         });
         let worker = worker.unwrap();
         // Much more than the ring holds. Nobody reads here: there are no handlers, and nobody waits.
-        let calls: Vec<_> = (0..100_usize).map(|number| worker.start::<ByteBuf>("large", 10_000 + number).unwrap()).collect();
+        let calls: Vec<_> = (0..100_usize)
+            .map(|number| worker.start::<ByteBuf>("large", 10_000 + number).unwrap())
+            .collect();
         let before: u64 = worker.call("ticks", ()).unwrap();
-        eventually("the runtime is alive", || worker.call::<u64>("ticks", ()).unwrap() > before + 10);
+        eventually("the runtime is alive", || {
+            worker.call::<u64>("ticks", ()).unwrap() > before + 10
+        });
         for (number, call) in calls.into_iter().enumerate() {
             assert!(call.wait().unwrap() == pattern(10_000 + number, 10_000 + number));
         }
@@ -265,7 +296,8 @@ fn more_answers_than_are_kept() {
     within(LIMIT, || {
         const SIZE: usize = 4 << 20;
         let worker = coprocess::fork(served).unwrap();
-        let calls: Vec<_> = (0..60).map(|_| worker.start::<ByteBuf>("large", SIZE).unwrap()).collect();
+        let calls: Vec<_> =
+            (0..60).map(|_| worker.start::<ByteBuf>("large", SIZE).unwrap()).collect();
         let expected = pattern(SIZE, SIZE);
         for call in calls {
             assert!(call.wait().unwrap() == expected);
@@ -277,7 +309,9 @@ fn more_answers_than_are_kept() {
 fn the_deadline_is_known_in_a_future_and_travels_on() {
     within(LIMIT, || {
         let worker = coprocess::fork(served).unwrap();
-        worker.serve("left", |()| current_deadline().map(|at| at.saturating_duration_since(Instant::now())));
+        worker.serve("left", |()| {
+            current_deadline().map(|at| at.saturating_duration_since(Instant::now()))
+        });
         let minute = Duration::from_secs(60);
         for method in ["left", "through"] {
             assert_eq!(worker.call::<Option<Duration>>(method, ()).unwrap(), None);
@@ -297,16 +331,23 @@ fn the_caller_is_stopped() {
             let weak = parent.downgrade();
             parent.listen("ask", move |()| {
                 let parent = weak.upgrade().unwrap();
-                let timed_out = matches!(parent.call_timeout::<()>("forever", (), PATIENCE), Err(Error::Timeout));
+                let timed_out = matches!(
+                    parent.call_timeout::<()>("forever", (), PATIENCE),
+                    Err(Error::Timeout)
+                );
                 parent.emit("asked", timed_out).unwrap();
             });
             let weak = parent.downgrade();
             parent.serve_deferred("ask", move |(), reply: Reply<()>| {
                 let parent = weak.upgrade().unwrap();
                 let mut call = parent.call_async_timeout::<()>("forever", (), PATIENCE);
-                assert!(Pin::new(&mut call).poll(&mut Context::from_waker(Waker::noop())).is_pending());
+                assert!(
+                    Pin::new(&mut call).poll(&mut Context::from_waker(Waker::noop())).is_pending()
+                );
                 reply.send(()).unwrap();
-                runtime().spawn(async move { parent.emit("asked", matches!(call.await, Err(Error::Timeout))).unwrap() });
+                runtime().spawn(async move {
+                    parent.emit("asked", matches!(call.await, Err(Error::Timeout))).unwrap()
+                });
             });
         })
         .unwrap();

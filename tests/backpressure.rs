@@ -10,7 +10,9 @@ use coprocess::serde_bytes::ByteBuf;
 use coprocess::{Backpressure, Builder, Coprocess, Error};
 use serde::{Serialize, Serializer};
 
-use crate::common::{LIMIT, SMALL_RING, assert_matches, at_once, eventually, fresh_path, inbox, next, within};
+use crate::common::{
+    LIMIT, SMALL_RING, assert_matches, at_once, eventually, fresh_path, inbox, next, within,
+};
 
 coprocess::init_in_tests!();
 
@@ -19,7 +21,8 @@ fn reader(parent: Coprocess) {
     let seen = Arc::new(Mutex::new(Vec::<u64>::new()));
     let gate = Arc::new(Mutex::new(None::<String>));
     let journal = Arc::new(Mutex::new(None::<String>));
-    let (record, closed, weak, written) = (seen.clone(), gate.clone(), parent.downgrade(), journal.clone());
+    let (record, closed, weak, written) =
+        (seen.clone(), gate.clone(), parent.downgrade(), journal.clone());
     parent.listen("gate", move |path: String| *gate.lock().unwrap() = Some(path));
     parent.listen("journal", move |path: String| *journal.lock().unwrap() = Some(path));
     parent.listen("level", move |value: u64| {
@@ -29,11 +32,16 @@ fn reader(parent: Coprocess) {
         }
         let path = closed.lock().unwrap().take();
         if let Some(path) = path {
-            eventually("the gate is open", || Path::new(&path).exists() || weak.upgrade().is_none_or(|parent| !parent.is_connected()));
+            eventually("the gate is open", || {
+                Path::new(&path).exists()
+                    || weak.upgrade().is_none_or(|parent| !parent.is_connected())
+            });
         }
     });
     let record = seen.clone();
-    parent.listen_bytes("raw level", move |value| record.lock().unwrap().push(u64::from_le_bytes(value.try_into().unwrap())));
+    parent.listen_bytes("raw level", move |value| {
+        record.lock().unwrap().push(u64::from_le_bytes(value.try_into().unwrap()))
+    });
     let other = seen.clone();
     parent.listen("other", move |_: Vec<u64>| other.lock().unwrap().push(0));
     let count = seen.clone();
@@ -70,7 +78,9 @@ fn a_slow_reader_of_a_gauge_is_behind_by_one_value_and_then_gets_the_latest() {
         assert_eq!(stats.events_replaced, 998);
         open(&gate);
         // Nobody emits any more, or waits in this end.
-        eventually("the last value is sent", || co.stats().messages_sent == before.messages_sent + 2);
+        eventually("the last value is sent", || {
+            co.stats().messages_sent == before.messages_sent + 2
+        });
         assert_eq!(seen(&co), [1, 1000]);
         assert_eq!(co.stats().events_dropped, 0);
         co.close().unwrap();
@@ -105,7 +115,9 @@ fn the_handles_of_one_gauge_share_it_and_no_value_is_lost_uncounted() {
         let emitters: Vec<_> = (0..4_u64)
             .map(|thread| {
                 let level = co.event("level").backpressure(Backpressure::KeepLatest);
-                thread::spawn(move || (1..=EACH).for_each(|n| level.emit(thread << 32 | n).unwrap()))
+                thread::spawn(move || {
+                    (1..=EACH).for_each(|n| level.emit(thread << 32 | n).unwrap())
+                })
             })
             .collect();
         emitters.into_iter().for_each(|emitter| emitter.join().unwrap());
@@ -117,8 +129,12 @@ fn the_handles_of_one_gauge_share_it_and_no_value_is_lost_uncounted() {
         });
         assert_eq!(values.len() as u64 + co.stats().events_replaced, 4 * EACH + 1);
         for thread in 0..4 {
-            let of_thread: Vec<u64> = values.iter().copied().filter(|value| value >> 32 == thread).collect();
-            assert!(of_thread.is_sorted_by(|a, b| a < b), "each thread's values keep their order: {of_thread:?}");
+            let of_thread: Vec<u64> =
+                values.iter().copied().filter(|value| value >> 32 == thread).collect();
+            assert!(
+                of_thread.is_sorted_by(|a, b| a < b),
+                "each thread's values keep their order: {of_thread:?}"
+            );
         }
         co.close().unwrap();
     });
@@ -143,7 +159,9 @@ fn the_last_value_of_a_gauge_is_not_lost_when_this_end_closes() {
             } else {
                 assert!(co.close().unwrap().unwrap().success());
             }
-            eventually("the last value arrives", || std::fs::read_to_string(&journal).is_ok_and(|text| text == "[1, 9]"));
+            eventually("the last value arrives", || {
+                std::fs::read_to_string(&journal).is_ok_and(|text| text == "[1, 9]")
+            });
             assert_matches!(level.emit(10_u64), Err(Error::Closed));
         });
     }
@@ -212,7 +230,11 @@ fn unheard_and_undecodable_values_and_panics_of_the_reader_do_not_stop_a_gauge()
             for round in 0..10 {
                 let before = co.stats().messages_sent;
                 gauge.emit_bytes(if name == "number" { &[0xff] } else { &[7] }).unwrap();
-                assert_eq!(co.stats().messages_sent, before + 1, "{name} {round}: the former is done with");
+                assert_eq!(
+                    co.stats().messages_sent,
+                    before + 1,
+                    "{name} {round}: the former is done with"
+                );
                 co.call::<(u64, u64, u64)>("stats", ()).unwrap();
             }
         }
@@ -308,7 +330,12 @@ fn an_emitter_waits_unless_told_otherwise() {
         (0..5000_u64).for_each(|value| level.emit(value).unwrap());
         assert_eq!(seen(&co), (0..5000).collect::<Vec<u64>>());
         co.close().unwrap();
-        for choice in [Backpressure::Wait, Backpressure::Fail, Backpressure::DropNewest, Backpressure::KeepLatest] {
+        for choice in [
+            Backpressure::Wait,
+            Backpressure::Fail,
+            Backpressure::DropNewest,
+            Backpressure::KeepLatest,
+        ] {
             let level = level.clone().backpressure(choice);
             assert_matches!(level.emit(1_u64), Err(Error::Closed));
             assert_matches!(level.emit_bytes(&[1]), Err(Error::Closed));
@@ -325,7 +352,9 @@ fn a_gauge_ends_with_the_other_side() {
         let level = co.event("level").backpressure(Backpressure::KeepLatest);
         (1..=3_u64).for_each(|value| level.emit(value).unwrap());
         co.kill().unwrap();
-        eventually("the death is noticed", || matches!(level.emit(4_u64), Err(Error::Disconnected(_))));
+        eventually("the death is noticed", || {
+            matches!(level.emit(4_u64), Err(Error::Disconnected(_)))
+        });
         at_once(|| co.close().unwrap());
     });
 }
@@ -341,15 +370,25 @@ fn values_larger_than_the_ring_where_nobody_may_wait() {
                     let received = Arc::new(Mutex::new(0));
                     let count = received.clone();
                     parent
-                        .listen("bytes", move |bytes: ByteBuf| *count.lock().unwrap() += bytes.len())
-                        .serve("received", move |()| std::mem::take(&mut *received.lock().unwrap()));
+                        .listen("bytes", move |bytes: ByteBuf| {
+                            *count.lock().unwrap() += bytes.len()
+                        })
+                        .serve("received", move |()| {
+                            std::mem::take(&mut *received.lock().unwrap())
+                        });
                 })
                 .unwrap();
             let received = || co.call::<usize>("received", ()).unwrap();
             assert_eq!(received(), 0);
             let large = ByteBuf::from(vec![7; capacity]);
-            let [fail, drop] = [Backpressure::Fail, Backpressure::DropNewest].map(|choice| co.event("bytes").backpressure(choice));
-            let refused = [co.try_emit("bytes", &large), fail.emit(&large), drop.emit(&large), fail.emit_bytes(&large)];
+            let [fail, drop] = [Backpressure::Fail, Backpressure::DropNewest]
+                .map(|choice| co.event("bytes").backpressure(choice));
+            let refused = [
+                co.try_emit("bytes", &large),
+                fail.emit(&large),
+                drop.emit(&large),
+                fail.emit_bytes(&large),
+            ];
             for refused in refused {
                 let Err(Error::TooLarge { size, max }) = refused else { panic!("{refused:?}") };
                 assert!(size > capacity && max < capacity && max > capacity / 2, "{size} {max}");

@@ -11,7 +11,10 @@ use std::task::{Context, Poll, Waker};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use common::{AT_ONCE, LIMIT, SMALL_RING, Stopped, alone, assert_matches, eventually, inbox, next, resident_kib, within};
+use common::{
+    AT_ONCE, LIMIT, SMALL_RING, Stopped, alone, assert_matches, eventually, inbox, next,
+    resident_kib, within,
+};
 use coprocess::serde_bytes::ByteBuf;
 use coprocess::{Backpressure, Builder, Coprocess, Error};
 
@@ -33,14 +36,19 @@ fn large_values_of_gauges_are_kept() {
                 for number in 0..4_usize {
                     let end = parent.downgrade();
                     parent.listen(&format!("gauge {number}"), move |value: ByteBuf| {
-                        end.upgrade().unwrap().emit("seen", (number, value.len(), value[0])).unwrap();
+                        end.upgrade()
+                            .unwrap()
+                            .emit("seen", (number, value.len(), value[0]))
+                            .unwrap();
                     });
                 }
             })
             .unwrap();
         worker.call::<()>("ready", ()).unwrap();
         let seen = inbox::<(usize, usize, u8)>(&worker, "seen");
-        let gauges: Vec<_> = (0..4).map(|n| worker.event(&format!("gauge {n}")).backpressure(Backpressure::KeepLatest)).collect();
+        let gauges: Vec<_> = (0..4)
+            .map(|n| worker.event(&format!("gauge {n}")).backpressure(Backpressure::KeepLatest))
+            .collect();
         let stopped = Stopped::new(&worker);
         for round in 1..=3_u8 {
             for gauge in &gauges {
@@ -73,7 +81,8 @@ fn a_call_given_up_without_room_is_cancelled_once_there_is_some() {
                     replies.push(reply);
                 });
                 let end = parent.downgrade();
-                parent.serve("cancelled", move |()| end.upgrade().unwrap().stats().cancels_received);
+                parent
+                    .serve("cancelled", move |()| end.upgrade().unwrap().stats().cancels_received);
             })
             .unwrap();
         let call = worker.start::<()>("never", ()).unwrap();
@@ -81,7 +90,10 @@ fn a_call_given_up_without_room_is_cancelled_once_there_is_some() {
         let stopped = Stopped::new(&worker);
         fill(&worker);
         assert_matches!(call.wait_timeout(Duration::from_millis(10)), Err(Error::Timeout));
-        assert_matches!(worker.call_timeout::<()>("never", (), Duration::from_millis(10)), Err(Error::Timeout));
+        assert_matches!(
+            worker.call_timeout::<()>("never", (), Duration::from_millis(10)),
+            Err(Error::Timeout)
+        );
         drop(stopped);
         eventually("the call is cancelled", || worker.call::<u64>("cancelled", ()).unwrap() == 1);
     });
@@ -136,7 +148,12 @@ fn calls_that_wait_say_what_is_left_when_they_are_sent() {
             let worker = worker.clone();
             thread::spawn(move || {
                 let start = Instant::now();
-                (start, worker.call_timeout::<Duration>("left", ByteBuf::from(vec![0; bytes]), LIMIT).unwrap())
+                (
+                    start,
+                    worker
+                        .call_timeout::<Duration>("left", ByteBuf::from(vec![0; bytes]), LIMIT)
+                        .unwrap(),
+                )
             })
         };
         let first = call(3 * SMALL_RING);
@@ -190,15 +207,19 @@ fn a_call_that_is_sent_late_says_what_is_left_then() {
 #[test]
 fn large_answers_of_tasks_at_once_do_not_end_the_pair() {
     fn serve(parent: Coprocess) {
-        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(8).build().unwrap();
-        parent.serve_async(runtime.handle(), "large", |size: usize| async move { ByteBuf::from(vec![7; size]) });
+        let runtime =
+            tokio::runtime::Builder::new_multi_thread().worker_threads(8).build().unwrap();
+        parent.serve_async(runtime.handle(), "large", |size: usize| async move {
+            ByteBuf::from(vec![7; size])
+        });
         parent.serve("ready", |()| ());
         std::mem::forget(runtime);
     }
     within(LIMIT, || {
         let worker = common::patient().fork(serve).unwrap();
         worker.call::<()>("ready", ()).unwrap();
-        let calls: Vec<_> = (0..8).map(|_| worker.start::<ByteBuf>("large", 30 * MIB).unwrap()).collect();
+        let calls: Vec<_> =
+            (0..8).map(|_| worker.start::<ByteBuf>("large", 30 * MIB).unwrap()).collect();
         for call in calls {
             assert_eq!(call.wait().unwrap().len(), 30 * MIB);
         }
@@ -220,7 +241,8 @@ fn a_thread_has_its_turn_among_tasks() {
                 });
             })
             .unwrap();
-        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).build().unwrap();
+        let runtime =
+            tokio::runtime::Builder::new_multi_thread().worker_threads(1).build().unwrap();
         let over = Arc::new(AtomicBool::new(false));
         // More of them than have room, all the time.
         let tasks: Vec<_> = (0..200)
@@ -228,7 +250,13 @@ fn a_thread_has_its_turn_among_tasks() {
                 let (worker, over) = (worker.clone(), over.clone());
                 runtime.spawn(async move {
                     while !over.load(Ordering::Relaxed) {
-                        assert_eq!(worker.call_async::<usize>("length", ByteBuf::from(vec![0; 1000])).await.unwrap(), 1000);
+                        assert_eq!(
+                            worker
+                                .call_async::<usize>("length", ByteBuf::from(vec![0; 1000]))
+                                .await
+                                .unwrap(),
+                            1000
+                        );
                     }
                 })
             })

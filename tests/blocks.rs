@@ -10,7 +10,9 @@ use crate::common::{LIMIT, assert_matches, inbox, next, within};
 
 coprocess::init_in_tests!();
 
-#[derive(Debug, Clone, Copy, PartialEq, coprocess::bytemuck::Pod, coprocess::bytemuck::Zeroable)]
+#[derive(
+    Debug, Clone, Copy, PartialEq, coprocess::bytemuck::Pod, coprocess::bytemuck::Zeroable,
+)]
 #[bytemuck(crate = "coprocess::bytemuck")]
 #[repr(C)]
 struct Point {
@@ -29,7 +31,9 @@ struct Cloud {
 }
 
 fn cloud(size: usize) -> Cloud {
-    let points: Block<Point> = (0..size).map(|n| Point { at: [n as f32, -0.0, f32::INFINITY], weight: n as u32 }).collect();
+    let points: Block<Point> = (0..size)
+        .map(|n| Point { at: [n as f32, -0.0, f32::INFINITY], weight: n as u32 })
+        .collect();
     Cloud {
         name: "c".repeat(size % 9),
         points,
@@ -41,7 +45,11 @@ fn cloud(size: usize) -> Cloud {
 
 fn worker(parent: coprocess::Coprocess) {
     parent.serve("cloud", |cloud: Cloud| {
-        assert!(cloud.points.as_ptr().is_aligned() && cloud.nested.0.as_ptr().is_aligned() && cloud.order.as_ptr().is_aligned());
+        assert!(
+            cloud.points.as_ptr().is_aligned()
+                && cloud.nested.0.as_ptr().is_aligned()
+                && cloud.order.as_ptr().is_aligned()
+        );
         cloud
     });
     parent.serve("sum", |numbers: Block<u64>| numbers.iter().sum::<u64>());
@@ -49,7 +57,9 @@ fn worker(parent: coprocess::Coprocess) {
     parent.serve("points", |points: Block<Point>| points.len());
     parent.serve("plain", |numbers: Vec<u64>| numbers.len());
     let back = parent.downgrade();
-    parent.listen("floats", move |floats: Block<f32>| back.upgrade().unwrap().emit("back", floats).unwrap());
+    parent.listen("floats", move |floats: Block<f32>| {
+        back.upgrade().unwrap().emit("back", floats).unwrap()
+    });
 }
 
 #[test]
@@ -80,7 +90,10 @@ fn a_block_that_is_all_there_is_comes_back_as_it_was_sent() {
         // No number but its bits: also those that are none.
         let odd = [f32::from_bits(0x7fa0_0001), -0.0, f32::NEG_INFINITY];
         co.emit("floats", block(&odd)).unwrap();
-        assert_eq!(next(&back).iter().map(|f| f.to_bits()).collect::<Vec<_>>(), odd.map(f32::to_bits));
+        assert_eq!(
+            next(&back).iter().map(|f| f.to_bits()).collect::<Vec<_>>(),
+            odd.map(f32::to_bits)
+        );
         co.close().unwrap();
     });
 }
@@ -89,7 +102,10 @@ fn a_block_that_is_all_there_is_comes_back_as_it_was_sent() {
 fn a_block_is_a_byte_string_of_whole_elements() {
     within(LIMIT, || {
         let co = coprocess::fork(worker).unwrap();
-        assert_eq!(co.call::<u64>("sum", Bytes::new(&[1, 0, 0, 0, 0, 0, 0, 1])).unwrap(), 1 + (1 << 56));
+        assert_eq!(
+            co.call::<u64>("sum", Bytes::new(&[1, 0, 0, 0, 0, 0, 0, 1])).unwrap(),
+            1 + (1 << 56)
+        );
         let bytes: ByteBuf = co.call("bytes", block(&[0x0102_u16, 0x0304])).unwrap();
         assert_eq!(bytes.as_slice(), [2, 1, 4, 3]);
         for length in [1, 7, 9, 4095] {
@@ -97,9 +113,15 @@ fn a_block_is_a_byte_string_of_whole_elements() {
             assert_matches!(&refused, Err(Error::Remote { message, .. }) if message.contains("do not decode"));
         }
         // Bytes say nothing of what they are of.
-        assert_matches!(co.call::<usize>("points", Bytes::new(&[0; 20])), Err(Error::Remote { .. }));
+        assert_matches!(
+            co.call::<usize>("points", Bytes::new(&[0; 20])),
+            Err(Error::Remote { .. })
+        );
         assert_eq!(co.call::<usize>("points", Bytes::new(&[0; 32])).unwrap(), 2);
-        assert_matches!(co.call::<Block<u32>>("bytes", Bytes::new(&[0; 6])), Err(Error::Decode { .. }));
+        assert_matches!(
+            co.call::<Block<u32>>("bytes", Bytes::new(&[0; 6])),
+            Err(Error::Decode { .. })
+        );
         // What is too short for its length, and what is none of the elements that its bytes are taken for.
         assert_matches!(co.call_bytes("sum", &[200, 1]), Err(Error::Remote { .. }));
         let of_numbers = [&[24][..], &[0xff; 24]].concat();
@@ -115,7 +137,10 @@ fn a_block_of_other_elements_is_refused() {
         let refused = |result: coprocess::Result<u64>, what: &str, takes: &str| {
             assert_matches!(result, Err(Error::Types { sent, wanted, .. }) if (&*sent, &*wanted) == (what, takes));
         };
-        let (floats, points) = ("block of f32, 4 bytes at multiples of 4", "block of Point, 16 bytes at multiples of 4");
+        let (floats, points) = (
+            "block of f32, 4 bytes at multiples of 4",
+            "block of Point, 16 bytes at multiples of 4",
+        );
         for length in [5, 8] {
             refused(co.call("points", block(&vec![1.0_f32; length])), floats, points);
         }
@@ -131,7 +156,10 @@ fn a_block_is_a_slice_and_a_vector() {
     let mut numbers: Block<u32> = vec![3, 1, 2].into();
     numbers.sort_unstable();
     numbers[0] += 6;
-    assert_eq!((numbers.as_ref(), numbers.len(), format!("{numbers:?}").as_str()), (&[7, 2, 3][..], 3, "[7, 2, 3]"));
+    assert_eq!(
+        (numbers.as_ref(), numbers.len(), format!("{numbers:?}").as_str()),
+        (&[7, 2, 3][..], 3, "[7, 2, 3]")
+    );
     let vector = numbers.clone().into_vec();
     let (before, length) = (vector.as_ptr(), vector.len());
     let back = Block::from(vector).into_vec();

@@ -205,7 +205,8 @@ fn a_hundred_thousand_calls_in_flight() {
     within(LIMIT, || {
         let worker = coprocess::fork(|parent| serve_later(&parent)).unwrap();
         for _ in 0..2 {
-            let calls: Vec<_> = (0..COUNT).map(|number| worker.start::<u64>("later", number).unwrap()).collect();
+            let calls: Vec<_> =
+                (0..COUNT).map(|number| worker.start::<u64>("later", number).unwrap()).collect();
             assert!(calls.iter().all(|call| !call.is_ready()));
             assert_eq!(worker.call::<u64>("now", ()).unwrap(), COUNT);
             for (number, call) in calls.into_iter().enumerate() {
@@ -224,7 +225,11 @@ fn a_hundred_thousand_calls_of_a_kibibyte() {
             parent.serve("echo", |bytes: ByteBuf| bytes);
         })
         .unwrap();
-        let calls: Vec<_> = (0..100_000).map(|seed| worker.start::<ByteBuf>("echo", ByteBuf::from(pattern(seed, 1024))).unwrap()).collect();
+        let calls: Vec<_> = (0..100_000)
+            .map(|seed| {
+                worker.start::<ByteBuf>("echo", ByteBuf::from(pattern(seed, 1024))).unwrap()
+            })
+            .collect();
         for (seed, call) in calls.into_iter().enumerate() {
             assert!(call.wait().unwrap() == pattern(seed, 1024), "call {seed}");
         }
@@ -252,7 +257,8 @@ fn late(parent: Coprocess) {
     parent.serve("skipped", move |()| end.upgrade().unwrap().stats().calls_skipped);
     // Until its caller has given up, or for so many microseconds.
     parent.serve("slow", |micros: u64| {
-        let until = current_deadline().unwrap_or_else(|| Instant::now() + Duration::from_micros(micros));
+        let until =
+            current_deadline().unwrap_or_else(|| Instant::now() + Duration::from_micros(micros));
         while Instant::now() < until {
             std::hint::spin_loop();
         }
@@ -286,13 +292,19 @@ fn late_answers_are_never_confused() {
                 other => panic!("{other:?}"),
             }
             for number in 0..40 {
-                assert_eq!(worker.call::<u64>("echo", round * 100 + number).unwrap(), round * 100 + number);
+                assert_eq!(
+                    worker.call::<u64>("echo", round * 100 + number).unwrap(),
+                    round * 100 + number
+                );
             }
         }
         let (sent, late) = (worker.stats().cancels_sent, worker.stats().answers_dropped);
         // Each call that was given up once it was served was answered nevertheless, and no later than the last one of the others.
         assert_eq!(late, sent - worker.call::<u64>("skipped", ()).unwrap());
-        assert!((300..=3 * rounds - in_time).contains(&late), "{late} in {rounds} rounds, and {in_time} in time");
+        assert!(
+            (300..=3 * rounds - in_time).contains(&late),
+            "{late} in {rounds} rounds, and {in_time} in time"
+        );
     });
 }
 
@@ -313,9 +325,13 @@ fn calls_that_were_given_up_are_not_answered_later() {
             let pending = worker.start::<u64>("hold", ()).unwrap();
             assert_matches!(pending.wait_timeout(timeout), Err(Error::Timeout));
             // New calls while the late ones are answered.
-            let calls: Vec<_> = (0..20).map(|number| worker.start::<u64>("echo", round * 100 + number).unwrap()).collect();
+            let calls: Vec<_> = (0..20)
+                .map(|number| worker.start::<u64>("echo", round * 100 + number).unwrap())
+                .collect();
             let release = worker.start::<u64>("release", ()).unwrap();
-            let more: Vec<_> = (20..40).map(|number| worker.start::<u64>("echo", round * 100 + number).unwrap()).collect();
+            let more: Vec<_> = (20..40)
+                .map(|number| worker.start::<u64>("echo", round * 100 + number).unwrap())
+                .collect();
             for (number, call) in calls.into_iter().chain(more).enumerate() {
                 assert_eq!(call.wait().unwrap(), round * 100 + number as u64);
             }
@@ -367,11 +383,14 @@ fn deferred_answers_from_many_threads() {
             });
         })
         .unwrap();
-        let calls: Vec<_> = (0..300_u64).map(|number| worker.start::<u64>("later", number).unwrap()).collect();
+        let calls: Vec<_> =
+            (0..300_u64).map(|number| worker.start::<u64>("later", number).unwrap()).collect();
         for (number, call) in calls.into_iter().enumerate() {
             match (number % 3, call.wait()) {
                 (0, Ok(answer)) => assert_eq!(answer, number as u64),
-                (1, Err(Error::Remote { message, .. })) => assert_eq!(message, format!("no {number}")),
+                (1, Err(Error::Remote { message, .. })) => {
+                    assert_eq!(message, format!("no {number}"))
+                }
                 (2, Err(Error::Remote { .. })) => {}
                 (_, other) => panic!("{number}: {other:?}"),
             }

@@ -31,7 +31,14 @@ fn served(parent: Coprocess) {
     parent
         .serve_deferred("hold", |(), reply| HELD.lock().unwrap().push(reply))
         .serve("wanted", |()| wanted())
-        .serve("answer", |()| HELD.lock().unwrap().drain(..).map(|reply| reply.send(()).is_ok()).filter(|ok| *ok).count())
+        .serve("answer", |()| {
+            HELD.lock()
+                .unwrap()
+                .drain(..)
+                .map(|reply| reply.send(()).is_ok())
+                .filter(|ok| *ok)
+                .count()
+        })
         .serve("stats", move |()| {
             let stats = weak.upgrade().unwrap().stats();
             (stats.cancels_received, stats.cancels_ignored, stats.messages_sent)
@@ -86,9 +93,15 @@ fn a_callback_that_timed_out() {
     within(LIMIT, || {
         let worker = Builder::new().call_timeout(SHORT).fork(served).unwrap();
         let (sender, told) = std::sync::mpsc::channel();
-        worker.call_with("hold", (), move |answer: coprocess::Result<()>| sender.send(answer).unwrap()).unwrap();
+        worker
+            .call_with("hold", (), move |answer: coprocess::Result<()>| {
+                sender.send(answer).unwrap()
+            })
+            .unwrap();
         assert_matches!(common::next(&told), Err(Error::Timeout));
-        eventually("the other end knows", || worker.call_timeout::<(usize, usize)>("wanted", (), LIMIT).unwrap() == (0, 1));
+        eventually("the other end knows", || {
+            worker.call_timeout::<(usize, usize)>("wanted", (), LIMIT).unwrap() == (0, 1)
+        });
     });
 }
 
@@ -197,7 +210,9 @@ fn without_being_told() {
 
 /// Says how much time its call has left, in microseconds; asked to, of a call that it makes itself.
 fn serve_left(end: &Coprocess) {
-    let left = |at: Option<Instant>| at.map(|at| at.saturating_duration_since(Instant::now()).as_micros() as u64);
+    let left = |at: Option<Instant>| {
+        at.map(|at| at.saturating_duration_since(Instant::now()).as_micros() as u64)
+    };
     let weak = end.downgrade();
     end.serve("left", move |()| left(current_deadline()));
     end.serve_deferred("left later", move |(), reply: Reply<Option<u64>>| {
@@ -225,7 +240,10 @@ fn serve_left(end: &Coprocess) {
             }
             3 => {
                 let (sender, told) = std::sync::mpsc::channel();
-                end.call_with(&method, (), move |answer: coprocess::Result<Option<u64>>| sender.send(answer).unwrap()).unwrap();
+                end.call_with(&method, (), move |answer: coprocess::Result<Option<u64>>| {
+                    sender.send(answer).unwrap()
+                })
+                .unwrap();
                 // Dispatched by this thread.
                 while end.poll().unwrap() == 0 {}
                 told.try_recv().map_or_else(|_| panic!("not yet"), |answer| answer.unwrap())
@@ -251,9 +269,16 @@ fn a_deadline_travels_to_the_handler_and_on() {
             about(worker.call_timeout(method, (), minute).unwrap(), 60);
             let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
             about(runtime.block_on(worker.call_async_timeout(method, (), minute)).unwrap(), 60);
-            assert_eq!(worker.call_timeout::<Option<u64>>(method, (), Duration::MAX).unwrap(), None);
+            assert_eq!(
+                worker.call_timeout::<Option<u64>>(method, (), Duration::MAX).unwrap(),
+                None
+            );
             for way in 0..4_u8 {
-                assert_eq!(worker.call::<Option<u64>>("left of nested", (way, method)).unwrap(), None, "way {way}");
+                assert_eq!(
+                    worker.call::<Option<u64>>("left of nested", (way, method)).unwrap(),
+                    None,
+                    "way {way}"
+                );
                 about(worker.call_timeout("left of nested", (way, method), minute).unwrap(), 60);
             }
             // Unless told otherwise.
@@ -261,11 +286,17 @@ fn a_deadline_travels_to_the_handler_and_on() {
             about(worker.call("left of nested", (9_u8, method)).unwrap(), 1000);
         }
         // By the builder, too, and the earlier of the two where there are two.
-        let worker = Builder::new().call_timeout(Duration::from_secs(30)).fork(|parent| serve_left(&parent)).unwrap();
+        let worker = Builder::new()
+            .call_timeout(Duration::from_secs(30))
+            .fork(|parent| serve_left(&parent))
+            .unwrap();
         serve_left(&worker);
         about(worker.call("left", ()).unwrap(), 30);
         about(worker.call_timeout("left of nested", (0_u8, "left"), minute).unwrap(), 30);
-        about(worker.call_timeout("left of nested", (0_u8, "left"), Duration::from_secs(20)).unwrap(), 20);
+        about(
+            worker.call_timeout("left of nested", (0_u8, "left"), Duration::from_secs(20)).unwrap(),
+            20,
+        );
     });
 }
 
@@ -276,7 +307,8 @@ fn calls_of_bytes() {
         fn serve(parent: Coprocess) {
             served(parent.clone());
             parent.serve_bytes("left", |args| {
-                let left = current_deadline().map_or(u64::MAX, |at| at.saturating_duration_since(Instant::now()).as_secs());
+                let left = current_deadline()
+                    .map_or(u64::MAX, |at| at.saturating_duration_since(Instant::now()).as_secs());
                 [&left.to_le_bytes(), args].concat()
             });
         }
@@ -289,7 +321,9 @@ fn calls_of_bytes() {
             };
             let worker = coprocess::fork(serve).unwrap();
             assert_eq!(left(worker.call_bytes("left", &args).unwrap()), u64::MAX);
-            assert!((50..60).contains(&left(worker.call_bytes_timeout("left", &args, Duration::from_secs(60)).unwrap())));
+            assert!((50..60).contains(&left(
+                worker.call_bytes_timeout("left", &args, Duration::from_secs(60)).unwrap()
+            )));
             let call = worker.start_bytes("hold", &[]).unwrap();
             assert_eq!(worker.call::<(usize, usize)>("wanted", ()).unwrap(), (1, 1));
             drop(call);
@@ -299,7 +333,10 @@ fn calls_of_bytes() {
 
             let worker = Builder::new().call_timeout(Duration::from_secs(30)).fork(serve).unwrap();
             assert!((20..30).contains(&left(worker.call_bytes("left", &args).unwrap())));
-            assert!((20..30).contains(&left(worker.start_bytes("left", &args).unwrap().wait().unwrap())));
+            assert!(
+                (20..30)
+                    .contains(&left(worker.start_bytes("left", &args).unwrap().wait().unwrap()))
+            );
         }
     });
 }
@@ -338,7 +375,9 @@ fn other_handlers_do_not_inherit() {
         let worker = coprocess::fork(|parent| {
             static HEARD: AtomicU64 = AtomicU64::new(u64::MAX);
             let weak = parent.downgrade();
-            parent.listen("event", |()| HEARD.store(u64::from(current_deadline().is_some()), Ordering::SeqCst));
+            parent.listen("event", |()| {
+                HEARD.store(u64::from(current_deadline().is_some()), Ordering::SeqCst)
+            });
             parent.serve("plain", |()| current_deadline().is_some());
             parent.serve("outer", move |()| {
                 let before = current_deadline();
@@ -368,7 +407,9 @@ fn other_handlers_do_not_inherit() {
 fn nothing_is_left_of_a_deadline_after_a_panic() {
     within(LIMIT, || {
         let worker = coprocess::fork(|parent| {
-            parent.serve("panic", |()| -> () { panic!("as asked") }).serve("plain", |()| current_deadline().is_some());
+            parent
+                .serve("panic", |()| -> () { panic!("as asked") })
+                .serve("plain", |()| current_deadline().is_some());
         })
         .unwrap();
         assert_matches!(worker.call_timeout::<()>("panic", (), LIMIT), Err(Error::Remote { .. }));
@@ -396,7 +437,12 @@ fn before_its_turn() {
             .listen("event", move |()| count())
             .serve("ran", move |()| {
                 let stats = weak.upgrade().unwrap().stats();
-                (*RAN.lock().unwrap(), stats.cancels_received, stats.cancels_ignored, stats.calls_skipped)
+                (
+                    *RAN.lock().unwrap(),
+                    stats.cancels_received,
+                    stats.cancels_ignored,
+                    stats.calls_skipped,
+                )
             })
             .serve("echo", |number: u64| number);
     }
@@ -410,7 +456,10 @@ fn before_its_turn() {
                 let mut call = Box::pin(worker.call_async::<()>(method, ()));
                 assert!(call.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_pending());
                 drop(call);
-                assert_matches!(worker.call_timeout::<()>(method, (), Duration::from_millis(1)), Err(Error::Timeout));
+                assert_matches!(
+                    worker.call_timeout::<()>(method, (), Duration::from_millis(1)),
+                    Err(Error::Timeout)
+                );
             }
             worker.emit("event", ()).unwrap();
             let last = worker.start::<u64>("echo", 7_u64).unwrap();
@@ -418,7 +467,8 @@ fn before_its_turn() {
             drop(stopped);
             kept.wait().unwrap();
             assert_eq!(last.wait().unwrap(), 7);
-            let (ran, received, ignored, skipped) = worker.call::<(u64, u64, u64, u64)>("ran", ()).unwrap();
+            let (ran, received, ignored, skipped) =
+                worker.call::<(u64, u64, u64, u64)>("ran", ()).unwrap();
             assert_eq!(ran, 2, "the call that was kept, and the event");
             assert_eq!((received, ignored, skipped), (6, 6, 6));
         }
@@ -439,7 +489,11 @@ fn forgotten_before_its_turn() {
                 })
                 .serve("asked", move |()| {
                     let stats = weak.upgrade().unwrap().stats();
-                    (std::mem::take(&mut *wanted.lock().unwrap()), stats.calls_skipped, stats.messages_sent)
+                    (
+                        std::mem::take(&mut *wanted.lock().unwrap()),
+                        stats.calls_skipped,
+                        stats.messages_sent,
+                    )
                 })
                 .serve("cancels", {
                     let weak = parent.downgrade();
@@ -452,15 +506,21 @@ fn forgotten_before_its_turn() {
         .unwrap();
         let (_, _, before) = worker.call::<(Vec<(u64, bool)>, u64, u64)>("asked", ()).unwrap();
         let stopped = Stopped::new(&worker);
-        let mut calls: Vec<_> = (0..6_u64).map(|number| Some(worker.start::<u64>("ask", number).unwrap())).collect();
+        let mut calls: Vec<_> =
+            (0..6_u64).map(|number| Some(worker.start::<u64>("ask", number).unwrap())).collect();
         for number in [0, 3, 5] {
             calls[number] = None;
         }
         drop(stopped);
-        let (asked, skipped, after) = worker.call::<(Vec<(u64, bool)>, u64, u64)>("asked", ()).unwrap();
+        let (asked, skipped, after) =
+            worker.call::<(Vec<(u64, bool)>, u64, u64)>("asked", ()).unwrap();
         assert_eq!(asked, [(0, false), (1, true), (2, true), (3, false), (4, true), (5, false)]);
         assert_eq!((skipped, after - before), (0, 3 + 1), "nothing is sent that nobody waits for");
-        assert_eq!(worker.call::<(u64, u64)>("cancels", ()).unwrap(), (3, 0), "each has had its effect before it was received");
+        assert_eq!(
+            worker.call::<(u64, u64)>("cancels", ()).unwrap(),
+            (3, 0),
+            "each has had its effect before it was received"
+        );
         for (number, call) in calls.into_iter().enumerate() {
             assert!(call.is_none_or(|call| call.wait().unwrap() == number as u64));
         }
@@ -624,7 +684,9 @@ fn it_makes_no_room_for_others() {
             call.wait().unwrap();
             let stats = worker.stats();
             // What was sent is counted first, so it may be behind.
-            most = most.max(stats.messages_sent.saturating_sub(stats.messages_received + stats.cancels_sent));
+            most = most.max(
+                stats.messages_sent.saturating_sub(stats.messages_received + stats.cancels_sent),
+            );
         }
         starting.join().unwrap();
         // What the ring holds, at both ends, and what was given up, for which nothing is received.

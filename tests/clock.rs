@@ -26,7 +26,10 @@ static LOOKS: AtomicU64 = AtomicU64::new(0);
 /// `time` is valid for a write.
 #[expect(unsafe_code, reason = "a function of the C library is replaced")]
 #[unsafe(no_mangle)]
-unsafe extern "C" fn clock_gettime(clock: libc::clockid_t, time: *mut libc::timespec) -> libc::c_int {
+unsafe extern "C" fn clock_gettime(
+    clock: libc::clockid_t,
+    time: *mut libc::timespec,
+) -> libc::c_int {
     let mut real = MaybeUninit::<libc::timespec>::uninit();
     // SAFETY: writes to the place that it is given, or nothing and fails.
     if unsafe { libc::syscall(libc::SYS_clock_gettime, clock, real.as_mut_ptr()) } != 0 {
@@ -58,7 +61,8 @@ fn it_does_jump() {
             let times: Vec<SystemTime> = (0..20).map(|_| SystemTime::now()).collect();
             assert_eq!(looks() - before, 20);
             assert!(!times.is_sorted());
-            let range = times.iter().max().unwrap().duration_since(*times.iter().min().unwrap()).unwrap();
+            let range =
+                times.iter().max().unwrap().duration_since(*times.iter().min().unwrap()).unwrap();
             assert!(range > Duration::from_secs(365 * 86_400), "{range:?}");
             let start = Instant::now();
             assert!(start.elapsed() < AT_ONCE);
@@ -76,7 +80,9 @@ fn sleeper(parent: Coprocess) {
         .listen("wait for", |file: PathBuf| eventually("the file is there", || file.exists()))
         .serve("be called", |()| ());
     let end = parent.downgrade();
-    parent.serve("call back", move |()| end.upgrade().unwrap().call_timeout::<u64>("double", 4_u64, AT_ONCE).unwrap());
+    parent.serve("call back", move |()| {
+        end.upgrade().unwrap().call_timeout::<u64>("double", 4_u64, AT_ONCE).unwrap()
+    });
 }
 
 /// Runs what ends with [`Error::Timeout`], and fails if it does not end when it should.
@@ -95,7 +101,12 @@ fn deadlines_hold_and_nobody_looks() {
         let before = looks();
         for strategy in [WaitStrategy::Adaptive, WaitStrategy::Block, WaitStrategy::Spin] {
             let close_timeout = Duration::from_millis(60);
-            let worker = Builder::new().ring_capacity(SMALL_RING).wait(strategy).close_timeout(close_timeout).fork(sleeper).unwrap();
+            let worker = Builder::new()
+                .ring_capacity(SMALL_RING)
+                .wait(strategy)
+                .close_timeout(close_timeout)
+                .fork(sleeper)
+                .unwrap();
             worker.serve("double", |x: u64| x * 2);
             assert_eq!(worker.call::<u64>("call back", ()).unwrap(), 8);
             for x in 0..1000_u64 {
@@ -105,7 +116,11 @@ fn deadlines_hold_and_nobody_looks() {
                 &|timeout| worker.call_timeout("double", 1_u64, timeout),
                 &|timeout| worker.start("double", 1_u64).unwrap().wait_timeout(timeout),
                 // Does not fit into the ring.
-                &|timeout| worker.emit_timeout("unheard", ByteBuf::from(vec![0; 100_000]), timeout).map(|()| 0),
+                &|timeout| {
+                    worker
+                        .emit_timeout("unheard", ByteBuf::from(vec![0; 100_000]), timeout)
+                        .map(|()| 0)
+                },
             ];
             for operation in operations {
                 // Past the deadline, however busy the machine is.
@@ -118,7 +133,11 @@ fn deadlines_hold_and_nobody_looks() {
             }
             // Events do, to wait for a second; no deadline hangs on it.
             if !cfg!(coprocess_second_backend) {
-                assert_eq!(worker.call::<u64>("looks", ()).unwrap(), 0, "the worker's end has looked at the time of day");
+                assert_eq!(
+                    worker.call::<u64>("looks", ()).unwrap(),
+                    0,
+                    "the worker's end has looked at the time of day"
+                );
             }
             // The watcher's deadlines: SIGTERM after one timeout ends a worker that is asleep in a handler.
             worker.emit("sleep", 100_000_u64).unwrap();
@@ -171,7 +190,8 @@ fn the_sources_name_no_wall_clock() {
             for clock in WALL_CLOCKS {
                 assert!(!code.contains(clock), "{}:{}: {clock}", file.display(), number + 1);
             }
-            monotonic += usize::from(code.contains("CLOCK_MONOTONIC")) + usize::from(code.contains("FUTEX_WAIT_BITSET,"));
+            monotonic += usize::from(code.contains("CLOCK_MONOTONIC"))
+                + usize::from(code.contains("FUTEX_WAIT_BITSET,"));
         }
     }
     assert!(files.len() > 30, "the sources are elsewhere: {files:?}");

@@ -10,7 +10,10 @@ use std::sync::{Arc, Mutex, mpsc};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use common::{AT_ONCE, LIMIT, assert_matches, at_once, eventually, fresh_path, is_gone, next, program_after, role, state, within};
+use common::{
+    AT_ONCE, LIMIT, assert_matches, at_once, eventually, fresh_path, is_gone, next, program_after,
+    role, state, within,
+};
 use coprocess::serde_bytes::ByteBuf;
 use coprocess::{Builder, Coprocess, Error, Reason, Reply};
 
@@ -172,7 +175,8 @@ fn at_once_while_others_wait_for_answers() {
         for callers in [1, 3] {
             let worker = common::patient().fork(plain).unwrap();
             thread::scope(|scope| {
-                let calls: Vec<_> = (0..callers).map(|_| scope.spawn(|| worker.call::<()>("never", ()))).collect();
+                let calls: Vec<_> =
+                    (0..callers).map(|_| scope.spawn(|| worker.call::<()>("never", ()))).collect();
                 eventually("all have called", || worker.stats().messages_sent >= callers);
                 assert_eq!(at_once(|| worker.close()).unwrap().unwrap().code(), Some(0));
                 for call in calls {
@@ -192,7 +196,11 @@ fn by_the_worker() {
         assert_matches!(at_once(|| pending.wait()), Err(Error::Disconnected(Reason::Closed)));
         assert!(!worker.is_connected());
         assert_matches!(worker.emit("event", ()), Err(Error::Disconnected(Reason::Closed)));
-        at_once(|| eventually("the worker has ended", || matches!(state(worker.peer_id()), None | Some('Z'))));
+        at_once(|| {
+            eventually("the worker has ended", || {
+                matches!(state(worker.peer_id()), None | Some('Z'))
+            })
+        });
         assert_eq!(worker.close().unwrap().unwrap().code(), Some(0));
     });
 }
@@ -237,7 +245,10 @@ fn sends_sigterm_after_close_timeout() {
 fn sends_sigkill_after_another_close_timeout() {
     within(LIMIT, || {
         let timeout = Duration::from_millis(150);
-        let worker = Builder::new().close_timeout(timeout).spawn(program_after("trap '' TERM", "stubborn")).unwrap();
+        let worker = Builder::new()
+            .close_timeout(timeout)
+            .spawn(program_after("trap '' TERM", "stubborn"))
+            .unwrap();
         assert_eq!(worker.call::<i64>("double", 4).unwrap(), 8);
         worker.emit("park", ()).unwrap();
         let start = Instant::now();
@@ -253,7 +264,11 @@ fn sends_sigkill_after_another_close_timeout() {
 fn with_a_full_ring() {
     within(LIMIT, || {
         let timeout = Duration::from_millis(100);
-        let worker = Builder::new().ring_capacity(common::SMALL_RING).close_timeout(timeout).fork(stubborn).unwrap();
+        let worker = Builder::new()
+            .ring_capacity(common::SMALL_RING)
+            .close_timeout(timeout)
+            .fork(stubborn)
+            .unwrap();
         worker.emit("park", ()).unwrap();
         while worker.try_emit("unheard", ByteBuf::from(vec![1; 100])).is_ok() {}
         thread::scope(|scope| {
@@ -278,7 +293,9 @@ fn with_a_slow_listener_and_a_flood() {
             .fork(|parent| {
                 parent.clone().listen("flood", move |()| {
                     let parent = parent.clone();
-                    thread::spawn(move || while parent.emit("slow", ByteBuf::from(vec![0; 50])).is_ok() {});
+                    thread::spawn(
+                        move || while parent.emit("slow", ByteBuf::from(vec![0; 50])).is_ok() {},
+                    );
                 });
             })
             .unwrap();
@@ -315,7 +332,10 @@ fn everything_after_close_is_an_error() {
         let timeout = Duration::from_secs(1);
         assert_matches!(worker.call::<i64>("double", 1), Err(Error::Closed));
         assert_matches!(worker.call_timeout::<i64>("double", 1, timeout), Err(Error::Closed));
-        assert_matches!(worker.start::<i64>("double", 1).and_then(|call| call.wait()), Err(Error::Closed));
+        assert_matches!(
+            worker.start::<i64>("double", 1).and_then(|call| call.wait()),
+            Err(Error::Closed)
+        );
         let unused = |_: coprocess::Result<i64>| panic!("an error was returned already");
         assert_matches!(worker.call_with("double", 1, unused), Err(Error::Closed));
         assert_matches!(worker.emit("event", ()), Err(Error::Closed));
@@ -367,7 +387,10 @@ fn dropping_the_last_handle_closes() {
 #[test]
 fn dropping_does_not_wait() {
     within(LIMIT, || {
-        let worker = Builder::new().close_timeout(Duration::from_millis(100)).spawn(program_after("trap '' TERM", "stubborn")).unwrap();
+        let worker = Builder::new()
+            .close_timeout(Duration::from_millis(100))
+            .spawn(program_after("trap '' TERM", "stubborn"))
+            .unwrap();
         let pid = worker.peer_id();
         worker.emit("park", ()).unwrap();
         at_once(|| drop(worker));

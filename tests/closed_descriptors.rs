@@ -17,8 +17,8 @@ use std::thread;
 use std::time::Duration;
 
 use common::{
-    Held, LIMIT, alone, assert_matches, at_once, children, eventually, fresh_path, is_gone, next, nothing_spins, program, role,
-    serve_parent, within,
+    Held, LIMIT, alone, assert_matches, at_once, children, eventually, fresh_path, is_gone, next,
+    nothing_spins, program, role, serve_parent, within,
 };
 use coprocess::{Builder, Coprocess, Error, Output, Reason};
 use nix::sys::signal::{Signal, kill};
@@ -67,7 +67,8 @@ fn close_all() {
 fn apart(role: &'static str) {
     within(LIMIT, move || {
         let output = program(role).stdout(Stdio::piped()).stderr(Stdio::piped()).output().unwrap();
-        let [said, complained] = [&output.stdout, &output.stderr].map(|text| String::from_utf8_lossy(text).into_owned());
+        let [said, complained] =
+            [&output.stdout, &output.stderr].map(|text| String::from_utf8_lossy(text).into_owned());
         assert!(output.status.success(), "{}\n{said}\n{complained}", output.status);
     });
 }
@@ -86,13 +87,15 @@ impl Strangers {
         let mut highest = 0;
         while highest < until {
             let path = fresh_path("stranger");
-            let mut file = File::options().read(true).write(true).create_new(true).open(&path).unwrap();
+            let mut file =
+                File::options().read(true).write(true).create_new(true).open(&path).unwrap();
             fs::remove_file(path).unwrap();
             file.write_all(b"the program's").unwrap();
             let (here, there) = UnixStream::pair().unwrap();
             there.set_nonblocking(true).unwrap();
             here.set_nonblocking(true).unwrap();
-            highest = [file.as_raw_fd(), here.as_raw_fd(), there.as_raw_fd()].into_iter().max().unwrap();
+            highest =
+                [file.as_raw_fd(), here.as_raw_fd(), there.as_raw_fd()].into_iter().max().unwrap();
             strangers.files.push(file);
             strangers.sockets.push((here, there));
         }
@@ -111,7 +114,11 @@ impl Strangers {
         for (here, there) in &self.sockets {
             for (mut from, mut to) in [(here, there), (there, here)] {
                 let nothing = to.read(&mut [0; 8]).map_err(|error| error.kind());
-                assert_eq!(nothing, Err(ErrorKind::WouldBlock), "something was sent, or the other end closed");
+                assert_eq!(
+                    nothing,
+                    Err(ErrorKind::WouldBlock),
+                    "something was sent, or the other end closed"
+                );
                 from.write_all(b"x").unwrap();
                 assert_eq!(to.read(&mut [0; 8]).unwrap(), 1);
             }
@@ -121,7 +128,9 @@ impl Strangers {
 }
 
 fn open_descriptors() -> Vec<RawFd> {
-    let numbers = fs::read_dir("/proc/self/fd").unwrap().map(|entry| entry.unwrap().file_name().to_str().unwrap().parse().unwrap());
+    let numbers = fs::read_dir("/proc/self/fd")
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name().to_str().unwrap().parse().unwrap());
     // Without the one that lists them.
     let numbers: Vec<RawFd> = numbers.collect();
     // SAFETY: takes numbers only.
@@ -147,16 +156,31 @@ fn the_parent() {
     let before = threads();
     let fork = || coprocess::fork(plain).unwrap();
     // Its output is read by a thread of the library, which has descriptors, too.
-    let captured = || Builder::new().stderr(Output::Tail(1000)).stdout(Output::Lines(Arc::new(|_| ()))).fork(plain).unwrap();
-    let (idle, calling, awaited, dropped, stuck, program) =
-        (captured(), fork(), fork(), captured(), fork(), coprocess::spawn(program("plain")).unwrap());
-    let pids: Vec<u32> = [&idle, &calling, &awaited, &dropped, &stuck, &program].map(|end| end.peer_id()).to_vec();
+    let captured = || {
+        Builder::new()
+            .stderr(Output::Tail(1000))
+            .stdout(Output::Lines(Arc::new(|_| ())))
+            .fork(plain)
+            .unwrap()
+    };
+    let (idle, calling, awaited, dropped, stuck, program) = (
+        captured(),
+        fork(),
+        fork(),
+        captured(),
+        fork(),
+        coprocess::spawn(program("plain")).unwrap(),
+    );
+    let pids: Vec<u32> =
+        [&idle, &calling, &awaited, &dropped, &stuck, &program].map(|end| end.peer_id()).to_vec();
     assert_eq!(program.call::<u64>("double", 4_u64).unwrap(), 8);
     stuck.emit("park", ()).unwrap();
     let end = calling.clone();
     let caller = thread::spawn(move || end.call::<()>("never", ()));
     let (sender, told) = mpsc::channel();
-    awaited.call_with("never", (), move |result: coprocess::Result<()>| sender.send(result).unwrap()).unwrap();
+    awaited
+        .call_with("never", (), move |result: coprocess::Result<()>| sender.send(result).unwrap())
+        .unwrap();
     let pending = stuck.start::<()>("never", ()).unwrap();
     let highest = highest();
     eventually("the caller waits", || calling.stats().messages_sent > 0);
@@ -266,7 +290,8 @@ fn the_careless_parent() {
         let before = open_descriptors();
         let worker = coprocess::fork(plain).unwrap();
         assert_eq!(worker.call::<u64>("double", 4_u64).unwrap(), 8);
-        let ours: Vec<RawFd> = open_descriptors().into_iter().filter(|fd| !before.contains(fd)).collect();
+        let ours: Vec<RawFd> =
+            open_descriptors().into_iter().filter(|fd| !before.contains(fd)).collect();
         most = most.max(ours.len());
         if ours.len() < most {
             // The watcher of the round before has not gone yet, and watches this pair, too.
@@ -296,8 +321,15 @@ fn the_careless_parent() {
             left = left.max(Held::settled().threads - 3);
         }
         silent.1.set_nonblocking(true).unwrap();
-        assert_eq!((&silent.1).read(&mut [0; 8]).map_err(|error| error.kind()), Err(ErrorKind::WouldBlock));
-        assert_eq!(stranger.metadata().unwrap().len(), 0, "something was written to number {number}");
+        assert_eq!(
+            (&silent.1).read(&mut [0; 8]).map_err(|error| error.kind()),
+            Err(ErrorKind::WouldBlock)
+        );
+        assert_eq!(
+            stranger.metadata().unwrap().len(),
+            0,
+            "something was written to number {number}"
+        );
         // SAFETY: takes a number, which is the test's own.
         assert_eq!(unsafe { libc::close(*number) }, 0, "number {number} was closed");
         rounds += 1;
@@ -334,7 +366,10 @@ fn of_the_worker() {
                 eventually("it has ended", || is_gone(pid));
                 let status = at_once(|| worker.close()).unwrap().expect("this is the parent");
                 let expected = if event == "close all" { &[1, 137][..] } else { &[137] };
-                assert!(status.code().is_some_and(|code| expected.contains(&code)), "{event}: {status}");
+                assert!(
+                    status.code().is_some_and(|code| expected.contains(&code)),
+                    "{event}: {status}"
+                );
             }
             for _ in 0..20 {
                 let worker = common::patient().fork(closes_first).unwrap();

@@ -14,7 +14,10 @@ use std::task::{Context, Waker};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use common::{Held, LIMIT, Random, SMALL_RING, alone, assert_matches, at_once, eventually, is_gone, rounds, within};
+use common::{
+    Held, LIMIT, Random, SMALL_RING, alone, assert_matches, at_once, eventually, is_gone, rounds,
+    within,
+};
 use coprocess::serde_bytes::{ByteBuf, Bytes};
 use coprocess::{Builder, Coprocess, Error, Reason, Reply, WaitStrategy};
 
@@ -32,7 +35,9 @@ fn worker(parent: Coprocess) {
         .serve("double", |x: u64| x * 2)
         .serve("echo", |bytes: ByteBuf| bytes)
         .serve_deferred("never", move |(), reply: Reply<()>| held.lock().unwrap().push(reply))
-        .serve_deferred("later", |x: u64, reply: Reply<u64>| drop(thread::spawn(move || reply.send(x * 2))))
+        .serve_deferred("later", |x: u64, reply: Reply<u64>| {
+            drop(thread::spawn(move || reply.send(x * 2)))
+        })
         .listen("number", |_: (u64, ByteBuf)| ())
         .listen("exit", |()| process::exit(0));
     let end = parent.downgrade();
@@ -53,7 +58,9 @@ fn worker(parent: Coprocess) {
             let mut number = 0;
             while match chatter {
                 0 => end.emit("number", (number, Bytes::new(&[1; 200]))).is_ok(),
-                _ => matches!(end.call::<u64>("double", number), Ok(double) if double == number * 2),
+                _ => {
+                    matches!(end.call::<u64>("double", number), Ok(double) if double == number * 2)
+                }
             } {
                 number += 1;
             }
@@ -105,7 +112,11 @@ impl Scene {
             10 => drop(co.poll()?),
             11 => drop(co.listen("other", |()| ()).serve("other", |x: u64| x).unlisten("other")),
             12 => drop((co.stats(), co.is_connected(), format!("{co:?}"))),
-            13 => self.bag.lock().unwrap().push(Box::new((co.downgrade(), co.downgrade().upgrade().ok_or(Error::Closed)?))),
+            13 => self
+                .bag
+                .lock()
+                .unwrap()
+                .push(Box::new((co.downgrade(), co.downgrade().upgrade().ok_or(Error::Closed)?))),
             14 => assert_eq!(co.call::<ByteBuf>("echo", Bytes::new(&[3; 60_000]))?.len(), 60_000),
             15 => self.bag.lock().unwrap().push(Box::new(co.start::<()>("never", ())?)),
             16 => co.call::<()>("never", ())?,
@@ -131,7 +142,9 @@ impl Scene {
     fn register(self: &Arc<Scene>, co: &Coprocess, random: &mut Random) {
         let scene = self.clone();
         co.serve("double", |x: u64| x * 2).listen("number", |_: (u64, ByteBuf)| ());
-        co.serve_deferred("hold", move |(), reply: Reply<()>| scene.bag.lock().unwrap().push(Box::new(reply)));
+        co.serve_deferred("hold", move |(), reply: Reply<()>| {
+            scene.bag.lock().unwrap().push(Box::new(reply))
+        });
         // A handle of its own keeps the pair open for as long as nobody closes it.
         let own = (self.may_wait_for_the_end && random.below(2) == 0).then(|| co.clone());
         let end = co.downgrade();
@@ -159,7 +172,15 @@ enum Ending {
 
 use Ending::*;
 
-const ENDINGS: [Ending; 7] = [Closed, ClosedInAHandler, ClosedInACall, ClosedByTheWorker, ClosedByAThreadOfTheWorker, WorkerExits, Killed];
+const ENDINGS: [Ending; 7] = [
+    Closed,
+    ClosedInAHandler,
+    ClosedInACall,
+    ClosedByTheWorker,
+    ClosedByAThreadOfTheWorker,
+    WorkerExits,
+    Killed,
+];
 
 fn end(co: &Coprocess, ending: Ending) {
     // Somebody else may have ended it before.
@@ -177,7 +198,12 @@ fn end(co: &Coprocess, ending: Ending) {
 fn pair(random: &mut Random) -> Coprocess {
     let capacity = random.one_of(&[SMALL_RING, 64 * 1024]);
     let strategy = random.one_of(&[WaitStrategy::Adaptive, WaitStrategy::Block]);
-    Builder::new().ring_capacity(capacity).wait(strategy).close_timeout(PATIENCE).fork(worker).unwrap()
+    Builder::new()
+        .ring_capacity(capacity)
+        .wait(strategy)
+        .close_timeout(PATIENCE)
+        .fork(worker)
+        .unwrap()
 }
 
 fn scene(may_wait_for_the_end: bool) -> Arc<Scene> {
@@ -219,7 +245,8 @@ fn while_everybody_is_busy() {
                     })
                     .collect();
                 thread::sleep(Duration::from_micros(random.below(3000)));
-                let endings: Vec<Ending> = (0..=random.below(3)).map(|_| random.one_of(&ENDINGS)).collect();
+                let endings: Vec<Ending> =
+                    (0..=random.below(3)).map(|_| random.one_of(&ENDINGS)).collect();
                 let closes: Vec<_> = endings
                     .iter()
                     .map(|ending| {
@@ -231,7 +258,10 @@ fn while_everybody_is_busy() {
                     closes.into_iter().for_each(|thread| thread.join().unwrap());
                     // Nobody asks again if nobody handles the request.
                     let status = co.close().unwrap().unwrap();
-                    assert!(status.success() || endings.contains(&Killed), "{endings:?}: {status:?}");
+                    assert!(
+                        status.success() || endings.contains(&Killed),
+                        "{endings:?}: {status:?}"
+                    );
                     actors.into_iter().for_each(|thread| thread.join().unwrap());
                 });
                 for _ in 0..10 {
@@ -242,8 +272,11 @@ fn while_everybody_is_busy() {
                 }
                 assert_matches!(co.emit("number", ()), Err(Error::Closed | Error::Disconnected(_)));
                 assert!(co.close().unwrap().is_some());
-                let (promised, called) = (scene.promised.load(Ordering::SeqCst), scene.called.clone());
-                eventually("every callback was called", || called.load(Ordering::SeqCst) == promised);
+                let (promised, called) =
+                    (scene.promised.load(Ordering::SeqCst), scene.called.clone());
+                eventually("every callback was called", || {
+                    called.load(Ordering::SeqCst) == promised
+                });
                 let_go(&scene, co, &mut random);
                 drop(scene);
                 before.again("the end of a pair");
@@ -276,8 +309,11 @@ fn by_letting_go() {
                 at_once(|| actors.into_iter().for_each(|thread| thread.join().unwrap()));
                 let_go(&scene, late, &mut random);
                 at_once(|| eventually("the worker has ended", || is_gone(pid)));
-                let (promised, called) = (scene.promised.load(Ordering::SeqCst), scene.called.clone());
-                eventually("every callback was called", || called.load(Ordering::SeqCst) == promised);
+                let (promised, called) =
+                    (scene.promised.load(Ordering::SeqCst), scene.called.clone());
+                eventually("every callback was called", || {
+                    called.load(Ordering::SeqCst) == promised
+                });
                 // What the last handlers have put there.
                 let_go(&scene, (), &mut random);
                 drop(scene);
@@ -294,7 +330,11 @@ fn by_all_at_once() {
         alone!({
             let before = Held::now();
             for round in 0..rounds(20) {
-                let co = Builder::new().ring_capacity(SMALL_RING).close_timeout(PATIENCE).fork(worker).unwrap();
+                let co = Builder::new()
+                    .ring_capacity(SMALL_RING)
+                    .close_timeout(PATIENCE)
+                    .fork(worker)
+                    .unwrap();
                 let barrier = std::sync::Barrier::new(8);
                 thread::scope(|scope| {
                     for thread in 0..8 {
@@ -303,12 +343,18 @@ fn by_all_at_once() {
                             barrier.wait();
                             match (thread + round) % 4 {
                                 0 | 1 => {
-                                    let (start, status) = (Instant::now(), at_once(|| co.close()).unwrap().unwrap());
-                                    assert!(status.success(), "{status:?} after {:?}", start.elapsed());
+                                    let (start, status) =
+                                        (Instant::now(), at_once(|| co.close()).unwrap().unwrap());
+                                    assert!(
+                                        status.success(),
+                                        "{status:?} after {:?}",
+                                        start.elapsed()
+                                    );
                                 }
                                 2 => assert_matches!(
                                     at_once(|| co.call::<()>("never", ())),
-                                    Err(Error::Closed | Error::Disconnected(Reason::Closed | Reason::Exited(0)))
+                                    Err(Error::Closed
+                                        | Error::Disconnected(Reason::Closed | Reason::Exited(0)))
                                 ),
                                 _ => at_once(|| co.run()).unwrap(),
                             }

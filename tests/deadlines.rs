@@ -8,7 +8,10 @@ use std::sync::{Mutex, mpsc};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use common::{AT_ONCE, LIMIT, SMALL_RING, Stopped, assert_matches, eventually, fresh_path, next, pattern, touch, within};
+use common::{
+    AT_ONCE, LIMIT, SMALL_RING, Stopped, assert_matches, eventually, fresh_path, next, pattern,
+    touch, within,
+};
 use coprocess::serde_bytes::ByteBuf;
 use coprocess::{Builder, Coprocess, Error, Reply};
 
@@ -76,12 +79,16 @@ fn of_every_call_by_the_builder() {
 fn none_at_all_and_far_away() {
     within(LIMIT, || {
         let worker = coprocess::fork(slow).unwrap();
-        for timeout in [Duration::MAX, Duration::from_secs(u64::MAX), Duration::from_secs(1 << 40)] {
+        for timeout in [Duration::MAX, Duration::from_secs(u64::MAX), Duration::from_secs(1 << 40)]
+        {
             worker.call_timeout::<()>("sleep", 1_u64, timeout).unwrap();
             worker.emit_timeout("unheard", (), timeout).unwrap();
             worker.start::<()>("sleep", 1_u64).unwrap().wait_timeout(timeout).unwrap();
         }
-        assert_matches!(worker.call_timeout::<()>("never", (), Duration::ZERO), Err(Error::Timeout));
+        assert_matches!(
+            worker.call_timeout::<()>("never", (), Duration::ZERO),
+            Err(Error::Timeout)
+        );
         // An answer that is there already needs no time, and room that is there neither.
         let pending = worker.start::<()>("sleep", 0_u64).unwrap();
         worker.call::<()>("sleep", 0_u64).unwrap();
@@ -139,7 +146,8 @@ fn of_a_large_message() {
     within(LIMIT, || {
         let value = ByteBuf::from(pattern(3, 200_000));
         for call in [false, true] {
-            let worker = Builder::new().ring_capacity(SMALL_RING).close_timeout(SHORT).fork(slow).unwrap();
+            let worker =
+                Builder::new().ring_capacity(SMALL_RING).close_timeout(SHORT).fork(slow).unwrap();
             let stopped = Stopped::new(&worker);
             times_out(|| match call {
                 true => worker.call_timeout::<usize>("length", &value, SHORT).map(drop),

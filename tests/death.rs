@@ -12,7 +12,10 @@ use std::sync::Mutex;
 use std::sync::mpsc;
 use std::thread;
 
-use common::{LIMIT, SMALL_RING, Stopped, assert_matches, at_once, eventually, fresh_path, inbox, is_gone, next, pattern, touch, within};
+use common::{
+    LIMIT, SMALL_RING, Stopped, assert_matches, at_once, eventually, fresh_path, inbox, is_gone,
+    next, pattern, touch, within,
+};
 use coprocess::serde_bytes::ByteBuf;
 use coprocess::{Builder, Coprocess, Error, Reason, Reply};
 use nix::sys::signal::{Signal, kill};
@@ -22,7 +25,12 @@ use std::time::Duration;
 coprocess::init_in_tests!();
 
 /// The ways to die; the number travels to the worker.
-const DEATHS: [(u8, Reason); 4] = [(0, Reason::Exited(0)), (1, Reason::Exited(3)), (2, Reason::Killed(6)), (3, Reason::Killed(9))];
+const DEATHS: [(u8, Reason); 4] = [
+    (0, Reason::Exited(0)),
+    (1, Reason::Exited(3)),
+    (2, Reason::Killed(6)),
+    (3, Reason::Killed(9)),
+];
 
 fn die(how: u8) -> ! {
     match how {
@@ -55,15 +63,26 @@ fn killed_under_a_debugger() {
             let process = worker.peer_id().cast_signed();
             let refused = debugger.call::<i32>("attach", process).unwrap();
             if refused != 0 {
-                println!("skipped: the system refuses ptrace: {}", std::io::Error::from_raw_os_error(refused));
+                println!(
+                    "skipped: the system refuses ptrace: {}",
+                    std::io::Error::from_raw_os_error(refused)
+                );
                 return;
             }
             worker.kill().unwrap();
-            assert_matches!(at_once(|| worker.call::<()>("never", ())), Err(Error::Disconnected(_)));
+            assert_matches!(
+                at_once(|| worker.call::<()>("never", ())),
+                Err(Error::Disconnected(_))
+            );
             common::nothing_spins();
             // It lets go by its own end.
             debugger.kill().unwrap();
-            assert_eq!(std::os::unix::process::ExitStatusExt::signal(&at_once(|| worker.close()).unwrap().unwrap()), Some(libc::SIGKILL));
+            assert_eq!(
+                std::os::unix::process::ExitStatusExt::signal(
+                    &at_once(|| worker.close()).unwrap().unwrap()
+                ),
+                Some(libc::SIGKILL)
+            );
         });
     });
 }
@@ -132,12 +151,14 @@ fn with_many_calls_in_flight() {
     within(LIMIT, || {
         for (how, reason) in DEATHS {
             let worker = coprocess::fork(mortal).unwrap();
-            let calls: Vec<_> = (0..1000).map(|_| worker.start::<()>("never", ()).unwrap()).collect();
+            let calls: Vec<_> =
+                (0..1000).map(|_| worker.start::<()>("never", ()).unwrap()).collect();
             let (sender, callback) = mpsc::channel();
             let report = move |result: coprocess::Result<()>| sender.send(result).unwrap();
             worker.call_with("never", (), report).unwrap();
             thread::scope(|scope| {
-                let blocked: Vec<_> = (0..4).map(|_| scope.spawn(|| worker.call::<()>("never", ()))).collect();
+                let blocked: Vec<_> =
+                    (0..4).map(|_| scope.spawn(|| worker.call::<()>("never", ()))).collect();
                 worker.emit("die", how).unwrap();
                 at_once(|| {
                     for thread in blocked {
@@ -158,7 +179,8 @@ fn while_the_parent_waits_for_room() {
     within(LIMIT, || {
         for (how, reason) in DEATHS {
             let stall = fresh_path("stall");
-            let worker = Builder::new().ring_capacity(SMALL_RING).env("STALL", &stall).fork(mortal).unwrap();
+            let worker =
+                Builder::new().ring_capacity(SMALL_RING).env("STALL", &stall).fork(mortal).unwrap();
             worker.emit("stall", how).unwrap();
             thread::scope(|scope| {
                 let sizes = [10, 3000, 100_000];

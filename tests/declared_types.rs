@@ -20,7 +20,9 @@ const WORDS: Topic<Vec<String>> = Topic::new("words");
 fn worker(parent: Coprocess) {
     SCALE.serve(&parent, |(value, factor)| value * factor);
     HALF.try_serve(&parent, |n| if n % 2 == 0 { Ok(n / 2) } else { Err(format!("{n} is odd")) });
-    LATER.serve_deferred(&parent, |text, reply| drop(std::thread::spawn(move || reply.send(text.len()))));
+    LATER.serve_deferred(&parent, |text, reply| {
+        drop(std::thread::spawn(move || reply.send(text.len())))
+    });
     let own = parent.downgrade();
     ASK.serve(&parent, move |()| {
         let parent = own.upgrade().unwrap();
@@ -52,7 +54,10 @@ fn calls_of_every_form() {
         assert_eq!(HALF.call(&co, 600).unwrap(), 300);
         assert_matches!(HALF.call(&co, 7), Err(Error::Remote { message, .. }) if message == "7 is odd");
         assert_eq!(LATER.call(&co, "four".to_owned()).unwrap(), 4);
-        assert_matches!(LATER.call_timeout(&co, String::new(), Duration::ZERO), Err(Error::Timeout));
+        assert_matches!(
+            LATER.call_timeout(&co, String::new(), Duration::ZERO),
+            Err(Error::Timeout)
+        );
     });
 }
 
@@ -100,7 +105,8 @@ fn names_go_with_them() {
         assert_eq!(SCALE.call(&co, (5, 300)).unwrap(), 1500);
         assert_eq!(format!("{SCALE:?} {TICK:?}"), "Method(\"scale\") Topic(\"tick\")");
         // A constant is one word, to be copied, whatever its types.
-        let (copied, again): (Method<Vec<u8>, Coprocess>, _) = (Method::new("any"), Method::<Vec<u8>, Coprocess>::new("any"));
+        let (copied, again): (Method<Vec<u8>, Coprocess>, _) =
+            (Method::new("any"), Method::<Vec<u8>, Coprocess>::new("any"));
         assert_eq!((copied.clone().name(), again.name(), { copied }.name()), ("any", "any", "any"));
     });
 }

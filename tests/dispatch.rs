@@ -176,7 +176,10 @@ fn a_thread_inside_a_call_takes_the_lead() {
         // Whether the library's own thread or this one is there first depends, too, on who gets a processor.
         let mut attempts = Vec::new();
         while attempts.iter().all(|here| *here <= 250) {
-            assert!(attempts.len() < 5, "of 500 events the calling thread has handled {attempts:?}");
+            assert!(
+                attempts.len() < 5,
+                "of 500 events the calling thread has handled {attempts:?}"
+            );
             here.store(0, Ordering::SeqCst);
             for _ in 0..500 {
                 worker.call::<()>("work", ()).unwrap();

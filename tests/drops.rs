@@ -49,7 +49,9 @@ fn worker(capacity: usize) -> Coprocess {
         parent
             .serve("length", |bytes: ByteBuf| bytes.len())
             .serve("take a spring", |_: Spring| ())
-            .serve_deferred("take a spring and go", |spring: Spring, reply: Reply<()>| drop((spring, reply)))
+            .serve_deferred("take a spring and go", |spring: Spring, reply: Reply<()>| {
+                drop((spring, reply))
+            })
             .listen("take a spring", |_: Spring| ())
             .serve("give a spring", Spring::of)
             .serve_deferred("never", |(), reply: Reply<()>| std::mem::forget(reply));
@@ -64,7 +66,9 @@ fn worker(capacity: usize) -> Coprocess {
         parent.clone().serve_deferred("hammer", move |count: u64, reply: Reply<u64>| {
             let parent = parent.clone();
             thread::spawn(move || {
-                let answered = (0..count).filter(|number| parent.call::<u64>("replaced", number).unwrap() == *number).count();
+                let answered = (0..count)
+                    .filter(|number| parent.call::<u64>("replaced", number).unwrap() == *number)
+                    .count();
                 reply.send(answered as u64).unwrap();
             });
         });
@@ -88,14 +92,21 @@ fn when_arguments_and_results_are_dropped() {
             panics(|| worker.call::<usize>("length", spring()));
             panics(|| worker.start::<usize>("length", spring()));
             let (sender, length) = mpsc::channel();
-            panics(|| worker.call_with("length", spring(), move |length: coprocess::Result<usize>| sender.send(length).unwrap()));
+            panics(|| {
+                worker.call_with("length", spring(), move |length: coprocess::Result<usize>| {
+                    sender.send(length).unwrap()
+                })
+            });
             assert_eq!(next(&length).unwrap() as u64, size);
             assert_eq!(worker.call::<u64>("received", ()).unwrap(), before + size);
 
             // The other end's.
             let before: u64 = worker.call("event panics", ()).unwrap();
             remote(worker.call::<()>("take a spring", Bytes::new(&vec![0; size as usize])), MEANT);
-            remote(worker.call::<()>("take a spring and go", Bytes::new(&vec![0; size as usize])), "");
+            remote(
+                worker.call::<()>("take a spring and go", Bytes::new(&vec![0; size as usize])),
+                "",
+            );
             worker.emit("take a spring", Bytes::new(&vec![0; size as usize])).unwrap();
             assert_eq!(worker.call::<u64>("event panics", ()).unwrap(), before + 1);
             // A result that was sent is the answer, and the only one.
@@ -137,7 +148,9 @@ fn when_handlers_are_dropped() {
         let register = |worker: &Coprocess| {
             for name in ["one", "two", "three"] {
                 let (spring, held) = (Spring::of(1), token.clone());
-                worker.listen(name, move |()| assert_ne!((spring.0.len(), Arc::strong_count(&held)), (0, 0)));
+                worker.listen(name, move |()| {
+                    assert_ne!((spring.0.len(), Arc::strong_count(&held)), (0, 0))
+                });
                 let (spring, held) = (Spring::of(1), token.clone());
                 worker.serve(name, move |()| (spring.0.len(), Arc::strong_count(&held)));
             }
@@ -249,7 +262,10 @@ fn in_futures() {
             let (panics_before, waker) = (worker.stats().event_panics, Waker::from(alarm.clone()));
             let mut call = pin!(worker.start::<usize>("length", Bytes::new(&[1; 100])).unwrap());
             if call.as_mut().poll(&mut Context::from_waker(&waker)).is_pending() {
-                eventually("it was woken", || alarm.0.load(Ordering::SeqCst) && worker.stats().event_panics == panics_before + 1);
+                eventually("it was woken", || {
+                    alarm.0.load(Ordering::SeqCst)
+                        && worker.stats().event_panics == panics_before + 1
+                });
                 assert_matches!(call.as_mut().poll(noop), Poll::Ready(Ok(100)));
             }
             alive(&worker);

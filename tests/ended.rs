@@ -23,7 +23,10 @@ fn worker_program() {
 }
 
 fn plain(parent: Coprocess) {
-    parent.serve("here", |(): ()| ()).listen("exit", |code: i32| std::process::exit(code)).listen("abort", |()| std::process::abort());
+    parent
+        .serve("here", |(): ()| ())
+        .listen("exit", |code: i32| std::process::exit(code))
+        .listen("abort", |()| std::process::abort());
     let own = parent.downgrade();
     parent.listen("close", move |()| drop(own.upgrade().unwrap().close()));
 }
@@ -61,7 +64,11 @@ fn every_end_of_a_worker_is_told_once() {
         ];
         for (end, reason) in ends {
             for spawned in [false, true] {
-                let co = if spawned { common::patient().spawn(program("plain")).unwrap() } else { started() };
+                let co = if spawned {
+                    common::patient().spawn(program("plain")).unwrap()
+                } else {
+                    started()
+                };
                 co.call::<()>("here", ()).unwrap();
                 let (first, second) = (told(&co), told(&co));
                 // A handle that stays, for those ends that are not its drop.
@@ -119,15 +126,21 @@ fn the_worker_does_not_end_before_all_were_told() {
         let worker = common::patient()
             .env("COPROCESS_TEST_TOLD", &path)
             .fork(|parent| {
-                let told = || std::path::PathBuf::from(std::env::var_os("COPROCESS_TEST_TOLD").unwrap());
+                let told =
+                    || std::path::PathBuf::from(std::env::var_os("COPROCESS_TEST_TOLD").unwrap());
                 parent.on_end(move |_| common::touch(&told()));
                 // The thread that closes completes this call before it tells of the end.
-                parent.call_with::<()>("never", (), move |_| common::eventually("it was told", || told().exists())).unwrap();
+                parent
+                    .call_with::<()>("never", (), move |_| {
+                        common::eventually("it was told", || told().exists())
+                    })
+                    .unwrap();
                 let own = parent.clone();
                 thread::spawn(move || drop(own.close()));
             })
             .unwrap();
-        worker.serve_deferred("never", |(): (), reply: coprocess::Reply<()>| std::mem::forget(reply));
+        worker
+            .serve_deferred("never", |(): (), reply: coprocess::Reply<()>| std::mem::forget(reply));
         assert_eq!(once(&told(&worker)), Reason::Exited(0));
         assert!(path.exists(), "the callback has run");
         std::fs::remove_file(path).unwrap();
@@ -140,13 +153,19 @@ fn a_callback_may_use_the_pair() {
         let co = started();
         let own = co.clone();
         let (tell, told) = mpsc::channel();
-        co.on_end(move |_| tell.send((own.close().unwrap().is_some(), own.call::<()>("here", ()).is_err())).unwrap());
+        co.on_end(move |_| {
+            tell.send((own.close().unwrap().is_some(), own.call::<()>("here", ()).is_err()))
+                .unwrap()
+        });
         drop(co);
         // The callback keeps it open: it ends by itself only.
         assert!(told.try_recv().is_err());
         let (co, both) = (started(), mpsc::channel());
         let (own, tell) = (co.clone(), both.0);
-        co.on_end(move |_| tell.send((own.close().unwrap().is_some(), own.call::<()>("here", ()).is_err())).unwrap());
+        co.on_end(move |_| {
+            tell.send((own.close().unwrap().is_some(), own.call::<()>("here", ()).is_err()))
+                .unwrap()
+        });
         co.kill().unwrap();
         assert_eq!(next(&both.1), (true, true));
     });
@@ -167,7 +186,9 @@ fn tasks_wait_for_it() {
             // One that was polled and is dropped.
             {
                 let mut given_up = pin!(co.ended());
-                assert!(given_up.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_pending());
+                assert!(
+                    given_up.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_pending()
+                );
             }
             tokio::task::yield_now().await;
             co.kill().unwrap();
@@ -214,18 +235,21 @@ fn the_worker_is_told_of_the_death_of_its_parent() {
             let path = common::fresh_path("orphaned");
             let middle = common::patient()
                 .fork_with((path.clone(), busy), |co, (path, busy): (std::path::PathBuf, bool)| {
-                    let worker = coprocess::fork_with((path, busy), |co, (path, busy): (std::path::PathBuf, bool)| {
-                        let partial = path.with_extension("partial");
-                        co.on_end(move |reason| {
-                            std::fs::write(&partial, reason.to_string()).unwrap();
-                            std::fs::rename(&partial, &path).unwrap();
-                        });
-                        if busy {
-                            loop {
-                                thread::park();
+                    let worker = coprocess::fork_with(
+                        (path, busy),
+                        |co, (path, busy): (std::path::PathBuf, bool)| {
+                            let partial = path.with_extension("partial");
+                            co.on_end(move |reason| {
+                                std::fs::write(&partial, reason.to_string()).unwrap();
+                                std::fs::rename(&partial, &path).unwrap();
+                            });
+                            if busy {
+                                loop {
+                                    thread::park();
+                                }
                             }
-                        }
-                    })
+                        },
+                    )
                     .unwrap();
                     co.serve("worker", move |(): ()| worker.peer_id());
                 })
@@ -249,13 +273,14 @@ fn a_forked_child_tells_nobody() {
             let path = common::fresh_path("told");
             let own = path.clone();
             co.on_end(move |_| {
-                drop(
-                    std::fs::OpenOptions::new()
-                        .create(true)
-                        .append(true)
-                        .open(own)
-                        .and_then(|mut file| std::io::Write::write_all(&mut file, format!("{}\n", std::process::id()).as_bytes())),
-                )
+                drop(std::fs::OpenOptions::new().create(true).append(true).open(own).and_then(
+                    |mut file| {
+                        std::io::Write::write_all(
+                            &mut file,
+                            format!("{}\n", std::process::id()).as_bytes(),
+                        )
+                    },
+                ))
             });
             // SAFETY: the child runs what the documentation of the handle allows, and ends without returning.
             #[allow(unsafe_code, reason = "fork(2) is what is tested")]
@@ -264,7 +289,8 @@ fn a_forked_child_tells_nobody() {
                     co.on_end(|_| std::process::abort());
                     let mut ended = pin!(co.ended());
                     let polled = ended.as_mut().poll(&mut Context::from_waker(Waker::noop()));
-                    let right = polled == std::task::Poll::Ready(Reason::Unknown) && co.last_output().is_empty();
+                    let right = polled == std::task::Poll::Ready(Reason::Unknown)
+                        && co.last_output().is_empty();
                     // SAFETY: ends the process at once.
                     #[allow(unsafe_code, reason = "as above")]
                     unsafe {
@@ -273,11 +299,17 @@ fn a_forked_child_tells_nobody() {
                 }
                 nix::unistd::ForkResult::Parent { child } => child,
             };
-            assert_eq!(nix::sys::wait::waitpid(child, None).unwrap(), nix::sys::wait::WaitStatus::Exited(child, 0));
+            assert_eq!(
+                nix::sys::wait::waitpid(child, None).unwrap(),
+                nix::sys::wait::WaitStatus::Exited(child, 0)
+            );
             let last = told(&co);
             co.close().unwrap();
             once(&last);
-            assert_eq!(std::fs::read_to_string(&path).unwrap(), format!("{}\n", std::process::id()));
+            assert_eq!(
+                std::fs::read_to_string(&path).unwrap(),
+                format!("{}\n", std::process::id())
+            );
             std::fs::remove_file(&path).unwrap();
         });
     });

@@ -12,7 +12,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::Duration;
 
-use common::{LIMIT, SMALL_RING, Stopped, assert_matches, at_once, check_error, eventually, program, role, within};
+use common::{
+    LIMIT, SMALL_RING, Stopped, assert_matches, at_once, check_error, eventually, program, role,
+    within,
+};
 use coprocess::{Builder, Coprocess, Error, ForkError, Reason, Reply};
 use nix::sys::signal::{SigHandler, Signal, signal};
 use serde::{Serialize, Serializer};
@@ -75,7 +78,12 @@ fn method_not_found() {
 fn remote() {
     within(LIMIT, || {
         let worker = worker();
-        for (name, says) in [("fail", "ten lords"), ("panic", "eleven pipers"), ("refuse", "nine ladies"), ("drop", "")] {
+        for (name, says) in [
+            ("fail", "ten lords"),
+            ("panic", "eleven pipers"),
+            ("refuse", "nine ladies"),
+            ("drop", ""),
+        ] {
             let error = worker.call::<()>(name, ()).unwrap_err();
             assert_matches!(error, Error::Remote { ref method, ref message }
                 if method == name && message.contains(says) && !message.is_empty());
@@ -258,9 +266,10 @@ fn decode() {
     within(LIMIT, || {
         let worker = worker();
         // An answer whose type is not known: too short, and one with bytes left over.
-        for error in
-            [worker.call::<(i64, String)>("raw", 1).map(drop).unwrap_err(), worker.call::<u8>("raw", 1_000_000).map(drop).unwrap_err()]
-        {
+        for error in [
+            worker.call::<(i64, String)>("raw", 1).map(drop).unwrap_err(),
+            worker.call::<u8>("raw", 1_000_000).map(drop).unwrap_err(),
+        ] {
             assert_matches!(error, Error::Decode { ref what, .. } if what == "raw");
             check_error(&error, "`raw`");
             check_error(&error, "same types");
@@ -276,7 +285,10 @@ fn a_result_of_another_type() {
     within(LIMIT, || {
         let worker = worker();
         for (error, takes) in [
-            (worker.call::<(i64, String)>("double", 1).map(drop).unwrap_err(), "(_, _) as its result"),
+            (
+                worker.call::<(i64, String)>("double", 1).map(drop).unwrap_err(),
+                "(_, _) as its result",
+            ),
             (worker.call::<u8>("double", 1_000_000).map(drop).unwrap_err(), "u8 as its result"),
         ] {
             assert_matches!(
@@ -331,7 +343,9 @@ fn misbehaved() {
                     }
                     let bit: usize = std::env::var("BIT").unwrap().parse().unwrap();
                     // The later half holds what this end sends, and no word that says that it has closed.
-                    common::scribble(0.5, |at, byte| if at % 8 == bit / 8 { byte ^ 1 << (bit % 8) } else { byte });
+                    common::scribble(0.5, |at, byte| {
+                        if at % 8 == bit / 8 { byte ^ 1 << (bit % 8) } else { byte }
+                    });
                     process::exit(7);
                 })
                 .unwrap();
@@ -390,7 +404,11 @@ fn text_of_the_others() {
     check_error(&Error::NotInitialized, "coprocess::init()");
     check_error(&Error::Disconnected(Reason::ParentDied), "the parent process died");
     for (cause, says, source) in [
-        (ForkError::Setup { action: "reserve memory", source: refused() }, "cannot reserve memory", true),
+        (
+            ForkError::Setup { action: "reserve memory", source: refused() },
+            "cannot reserve memory",
+            true,
+        ),
         (ForkError::AbiMismatch { ours: 1, theirs: 2 }, "version 2", false),
         (ForkError::ForeignFunction, "spawn()", false),
         (ForkError::ForeignExecutable("/lib/ld.so".into()), "/lib/ld.so", false),

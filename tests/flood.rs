@@ -155,7 +155,10 @@ fn chains_of_events() {
         });
     }
     within(LIMIT, || {
-        let worker = Builder::new().ring_capacity(SMALL_RING).fork(|parent| link(&parent, Arc::default())).unwrap();
+        let worker = Builder::new()
+            .ring_capacity(SMALL_RING)
+            .fork(|parent| link(&parent, Arc::default()))
+            .unwrap();
         let links = Arc::new(AtomicU64::new(0));
         link(&worker, links.clone());
         for _ in 0..CHAINS {
@@ -174,7 +177,9 @@ fn of_calls() {
     fn serve(end: &Coprocess) {
         end.serve("echo", |bytes: ByteBuf| bytes);
         let weak = end.downgrade();
-        end.serve("echo twice", move |bytes: ByteBuf| -> ByteBuf { weak.upgrade().unwrap().call("echo", bytes).unwrap() });
+        end.serve("echo twice", move |bytes: ByteBuf| -> ByteBuf {
+            weak.upgrade().unwrap().call("echo", bytes).unwrap()
+        });
     }
     within(LIMIT, || {
         let worker = Builder::new()

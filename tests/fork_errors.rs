@@ -43,7 +43,9 @@ fn shell(script: &str) -> Command {
 
 #[test]
 fn fork_not_found() {
-    let cause = within(LIMIT, || cause(coprocess::spawn(Command::new("/nonexistent/worker")), "/nonexistent/worker"));
+    let cause = within(LIMIT, || {
+        cause(coprocess::spawn(Command::new("/nonexistent/worker")), "/nonexistent/worker")
+    });
     assert_matches!(cause, ForkError::Exec(ref source) if source.kind() == io::ErrorKind::NotFound);
     assert!(cause.source().is_some());
 }

@@ -56,7 +56,9 @@ fn arguments_come_before_all_messages() {
 }
 
 fn with_bytes(co: Coprocess, bytes: Vec<u8>) {
-    co.serve("bytes", move |(): ()| (bytes.len(), bytes.iter().map(|byte| u64::from(*byte)).sum::<u64>()));
+    co.serve("bytes", move |(): ()| {
+        (bytes.len(), bytes.iter().map(|byte| u64::from(*byte)).sum::<u64>())
+    });
 }
 
 /// Far more than a socket or a ring holds, and not a byte more than is allowed.
@@ -68,7 +70,11 @@ fn arguments_of_any_size() {
         for size in [0, 1, 32 * 1024 - 3, 32 * 1024 - 2, 1 << 20, 2 << 20] {
             let bytes = common::pattern(size, size);
             let sum = bytes.iter().map(|byte| u64::from(*byte)).sum::<u64>();
-            let co = common::patient().ring_capacity(4096).max_message(MOST).fork_with(bytes, with_bytes).unwrap();
+            let co = common::patient()
+                .ring_capacity(4096)
+                .max_message(MOST)
+                .fork_with(bytes, with_bytes)
+                .unwrap();
             assert_eq!(co.call::<(usize, u64)>("bytes", ()).unwrap(), (size, sum));
         }
     });
@@ -133,8 +139,12 @@ fn arguments_that_do_not_decode_are_a_refusal() {
             drop(coprocess::fork(|_| {}).unwrap());
             let before = Held::settled();
             for size in [3, 1 << 20] {
-                let refused = coprocess::fork_with(Lopsided(size), |_, _| unreachable!("it has no arguments"));
-                let Err(Error::Fork { cause: ForkError::Handshake(why), .. }) = refused else { panic!("{refused:?}") };
+                let refused = coprocess::fork_with(Lopsided(size), |_, _| {
+                    unreachable!("it has no arguments")
+                });
+                let Err(Error::Fork { cause: ForkError::Handshake(why), .. }) = refused else {
+                    panic!("{refused:?}")
+                };
                 assert!(why.contains("arguments of the worker function do not decode"), "{why}");
                 before.again("arguments that do not decode");
             }
@@ -157,11 +167,21 @@ fn a_worker_that_ends_while_arguments_are_sent() {
 fn many_at_once() {
     within(LIMIT, || {
         let starts: Vec<_> = (0..20_usize)
-            .map(|size| std::thread::spawn(move || (size, common::patient().fork_with(vec![1_u8; size * 10_000], with_bytes).unwrap())))
+            .map(|size| {
+                std::thread::spawn(move || {
+                    (
+                        size,
+                        common::patient().fork_with(vec![1_u8; size * 10_000], with_bytes).unwrap(),
+                    )
+                })
+            })
             .collect();
         for start in starts {
             let (size, co) = start.join().unwrap();
-            assert_eq!(co.call::<(usize, u64)>("bytes", ()).unwrap(), (size * 10_000, size as u64 * 10_000));
+            assert_eq!(
+                co.call::<(usize, u64)>("bytes", ()).unwrap(),
+                (size * 10_000, size as u64 * 10_000)
+            );
         }
     });
 }

@@ -14,7 +14,10 @@ use std::task::{Context, Poll, Waker};
 use std::thread;
 use std::time::Duration;
 
-use common::{Held, LIMIT, SMALL_RING, Stopped, alone, assert_matches, at_once, check_error, eventually, inbox, is_gone, next, within};
+use common::{
+    Held, LIMIT, SMALL_RING, Stopped, alone, assert_matches, at_once, check_error, eventually,
+    inbox, is_gone, next, within,
+};
 use coprocess::serde_bytes::ByteBuf;
 use coprocess::{Backpressure, Coprocess, Error, Reason, Reply, Result, Stats};
 use nix::sys::signal::{Signal, kill};
@@ -81,7 +84,9 @@ fn plain(parent: Coprocess) {
     let end = parent.downgrade();
     parent.listen("echo", move |x: u64| end.upgrade().unwrap().emit("echoed", x).unwrap());
     let end = parent.downgrade();
-    parent.listen("ask", move |()| end.upgrade().unwrap().call_with("answer", (), |_: Result<u64>| ()).unwrap());
+    parent.listen("ask", move |()| {
+        end.upgrade().unwrap().call_with("answer", (), |_: Result<u64>| ()).unwrap()
+    });
 }
 
 #[track_caller]
@@ -115,13 +120,17 @@ fn use_handle(co: &Coprocess) {
     assert_forked(at_a_poll(co.emit_bytes_async("echo", &[1])));
     assert_forked(at_a_poll(co.call_async::<u64>("double", 1_u64)));
     assert_forked(at_a_poll(co.call_bytes_async("double", &[1])));
-    for choice in [Backpressure::Wait, Backpressure::Fail, Backpressure::DropNewest, Backpressure::KeepLatest] {
+    for choice in
+        [Backpressure::Wait, Backpressure::Fail, Backpressure::DropNewest, Backpressure::KeepLatest]
+    {
         let event = co.event("level").backpressure(choice);
         assert_forked(event.emit(1_u64));
         assert_forked(event.emit_bytes(&[1]));
         assert_forked(at_a_poll(event.emit_async(1_u64)));
     }
-    co.listen("echoed", |_: u64| ()).serve("new", |()| ()).serve_deferred("late", |(), _: Reply<()>| ());
+    co.listen("echoed", |_: u64| ())
+        .serve("new", |()| ())
+        .serve_deferred("late", |(), _: Reply<()>| ());
     assert!(!co.unlisten("echoed"));
     assert_forked(co.run());
     assert_forked(co.poll());
@@ -142,14 +151,26 @@ fn the_child_gets_errors() {
             let echoed = inbox::<u64>(&worker, "echoed");
             let over = AtomicBool::new(false);
             let busy = || !over.load(Ordering::Relaxed);
-            let calls = &|| (0_u64..).take_while(|_| busy()).for_each(|x| assert_eq!(worker.call::<u64>("double", x).unwrap(), x * 2));
+            let calls = &|| {
+                (0_u64..)
+                    .take_while(|_| busy())
+                    .for_each(|x| assert_eq!(worker.call::<u64>("double", x).unwrap(), x * 2))
+            };
             thread::scope(|scope| {
                 scope.spawn(calls);
                 scope.spawn(calls);
-                scope.spawn(|| (0_u64..).take_while(|_| busy()).for_each(|x| worker.emit("echo", x).unwrap()));
+                scope.spawn(|| {
+                    (0_u64..).take_while(|_| busy()).for_each(|x| worker.emit("echo", x).unwrap())
+                });
                 let gauge = || worker.event("level").backpressure(Backpressure::KeepLatest);
-                scope.spawn(move || (0_u64..).take_while(|_| busy()).for_each(|x| gauge().emit(x).unwrap()));
-                scope.spawn(|| (0..).take_while(|_| busy()).for_each(|_| worker.emit("unheard", ByteBuf::from(vec![0; 20_000])).unwrap()));
+                scope.spawn(move || {
+                    (0_u64..).take_while(|_| busy()).for_each(|x| gauge().emit(x).unwrap())
+                });
+                scope.spawn(|| {
+                    (0..).take_while(|_| busy()).for_each(|_| {
+                        worker.emit("unheard", ByteBuf::from(vec![0; 20_000])).unwrap()
+                    })
+                });
                 for _ in 0..50 {
                     assert_fine(in_child(
                         || {
@@ -179,7 +200,9 @@ fn the_child_gets_errors_for_what_was_under_way() {
         let worker = coprocess::fork(plain).unwrap();
         let owed: Arc<Mutex<Vec<Reply<u64>>>> = Arc::default();
         let hold = owed.clone();
-        worker.serve_deferred("answer", move |(), reply: Reply<u64>| hold.lock().unwrap().push(reply));
+        worker.serve_deferred("answer", move |(), reply: Reply<u64>| {
+            hold.lock().unwrap().push(reply)
+        });
         for _ in 0..3 {
             worker.emit("ask", ()).unwrap();
         }
@@ -194,7 +217,10 @@ fn the_child_gets_errors_for_what_was_under_way() {
                 assert_forked(call().wait_for(Duration::from_secs(1000)));
                 assert!(call().is_ready());
                 let mut polled = pin!(call());
-                assert_matches!(polled.as_mut().poll(&mut Context::from_waker(Waker::noop())), Poll::Ready(Err(Error::Forked)));
+                assert_matches!(
+                    polled.as_mut().poll(&mut Context::from_waker(Waker::noop())),
+                    Poll::Ready(Err(Error::Forked))
+                );
                 drop(call());
                 std::mem::forget(call());
                 let mut owed = std::mem::take(&mut *owed.lock().unwrap()).into_iter();
@@ -223,7 +249,10 @@ fn the_child_gets_errors_for_events_that_wait() {
         }
         let kept = |value| {
             let mut emission = worker.emit_async_timeout("echo", value, LIMIT);
-            assert_matches!(pin!(&mut emission).poll(&mut Context::from_waker(Waker::noop())), Poll::Pending);
+            assert_matches!(
+                pin!(&mut emission).poll(&mut Context::from_waker(Waker::noop())),
+                Poll::Pending
+            );
             emission
         };
         let mut copies = Some([kept(count), kept(count + 1)]);
@@ -241,7 +270,9 @@ fn the_child_gets_errors_for_events_that_wait() {
             assert_eq!(next(&echoed), value);
         }
         for mut emission in copies.unwrap() {
-            eventually("it is told", || pin!(&mut emission).poll(&mut Context::from_waker(Waker::noop())).is_ready());
+            eventually("it is told", || {
+                pin!(&mut emission).poll(&mut Context::from_waker(Waker::noop())).is_ready()
+            });
         }
         assert!(worker.close().unwrap().unwrap().success());
     });
@@ -252,7 +283,8 @@ fn what_was_under_way_goes_on() {
     within(LIMIT, || {
         let worker = common::patient().fork(plain).unwrap();
         let echoed = inbox::<u64>(&worker, "echoed");
-        let calls: Vec<_> = (0..100_u64).map(|x| worker.start::<u64>("double", x).unwrap()).collect();
+        let calls: Vec<_> =
+            (0..100_u64).map(|x| worker.start::<u64>("double", x).unwrap()).collect();
         let mut in_the_child = Some(calls);
         // Moved into the child's copy, and dropped there with everything else that it has.
         let child = in_child(|| drop((in_the_child.take(), worker.clone())), || ());
@@ -320,7 +352,8 @@ fn the_child_ends() {
 #[test]
 fn the_child_starts_pairs() {
     within(LIMIT, || {
-        let workers: Vec<Coprocess> = (0..4).map(|_| common::patient().fork(plain).unwrap()).collect();
+        let workers: Vec<Coprocess> =
+            (0..4).map(|_| common::patient().fork(plain).unwrap()).collect();
         let child = in_child(
             || {
                 let own: Vec<Coprocess> = (0..8).map(|_| coprocess::fork(plain).unwrap()).collect();
@@ -334,7 +367,10 @@ fn the_child_starts_pairs() {
                 assert_fine(in_child(
                     || {
                         use_handle(&own[1]);
-                        assert_eq!(coprocess::fork(plain).unwrap().call::<u64>("double", 5_u64).unwrap(), 10);
+                        assert_eq!(
+                            coprocess::fork(plain).unwrap().call::<u64>("double", 5_u64).unwrap(),
+                            10
+                        );
                     },
                     || (),
                 ));
@@ -374,10 +410,11 @@ fn the_child_unwinds_with_a_reply() {
                     let take = || reply.lock().unwrap().take().unwrap();
                     let child = in_child(
                         || {
-                            let unwound = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
-                                let _reply = take();
-                                std::panic::resume_unwind(Box::new(()));
-                            }));
+                            let unwound =
+                                std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+                                    let _reply = take();
+                                    std::panic::resume_unwind(Box::new(()));
+                                }));
                             assert!(unwound.is_err());
                         },
                         || (),
@@ -432,13 +469,17 @@ fn the_child_unmaps_nothing() {
         alone!({
             let worker = common::patient().fork(plain).unwrap();
             let maps = fs::read_to_string("/proc/self/maps").unwrap();
-            let lines: Vec<&str> = maps.lines().filter(|line| common::is_shared_memory(line)).collect();
+            let lines: Vec<&str> =
+                maps.lines().filter(|line| common::is_shared_memory(line)).collect();
             // The segment towards this process's own parent is there, too.
             let ranges: Vec<(usize, usize)> = lines
                 .iter()
                 .map(|line| {
                     let (start, end) = line.split(' ').next().unwrap().split_once('-').unwrap();
-                    (usize::from_str_radix(start, 16).unwrap(), usize::from_str_radix(end, 16).unwrap())
+                    (
+                        usize::from_str_radix(start, 16).unwrap(),
+                        usize::from_str_radix(end, 16).unwrap(),
+                    )
                 })
                 .collect();
             assert_eq!(ranges.len(), 2);
@@ -449,11 +490,17 @@ fn the_child_unmaps_nothing() {
                     let memory: Vec<*mut u8> = ranges
                         .iter()
                         .map(|(start, end)| {
-                            let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_FIXED_NOREPLACE;
+                            let flags =
+                                libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_FIXED_NOREPLACE;
                             let protection = libc::PROT_READ | libc::PROT_WRITE;
                             // SAFETY: does nothing to a range where something is mapped.
-                            let at = unsafe { libc::mmap(*start as *mut _, end - start, protection, flags, -1, 0) };
-                            assert_eq!(at as usize, *start, "the segment is not kept from the child");
+                            let at = unsafe {
+                                libc::mmap(*start as *mut _, end - start, protection, flags, -1, 0)
+                            };
+                            assert_eq!(
+                                at as usize, *start,
+                                "the segment is not kept from the child"
+                            );
                             at.cast()
                         })
                         .collect();
@@ -544,7 +591,9 @@ fn relay_both_ways(calls: u64) -> [Coprocess; 2] {
     let pair = [coprocess::fork(caller).unwrap(), coprocess::fork(caller).unwrap()];
     for (from, to) in [(&pair[0], &pair[1]), (&pair[1], &pair[0])] {
         let to = to.downgrade();
-        from.try_serve("other.double", move |x: u64| to.upgrade().ok_or(Error::Closed)?.call::<u64>("double", x));
+        from.try_serve("other.double", move |x: u64| {
+            to.upgrade().ok_or(Error::Closed)?.call::<u64>("double", x)
+        });
     }
     for worker in &pair {
         worker.emit("go", calls).unwrap();

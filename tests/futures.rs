@@ -118,7 +118,10 @@ fn futures_in_many_threads() {
                 let worker = &worker;
                 scope.spawn(move || {
                     for x in (0..300).map(|n| n * 4 + thread) {
-                        let calls = vec![worker.start::<u64>("double", x).unwrap(), worker.start::<u64>("double", x + 1).unwrap()];
+                        let calls = vec![
+                            worker.start::<u64>("double", x).unwrap(),
+                            worker.start::<u64>("double", x + 1).unwrap(),
+                        ];
                         let answers = block_on(join(calls));
                         assert_eq!(*answers[0].as_ref().unwrap(), x * 2);
                         assert_eq!(*answers[1].as_ref().unwrap(), x * 2 + 2);
@@ -192,7 +195,8 @@ fn futures_end_with_the_worker() {
 fn futures_end_with_the_deadline() {
     within(LIMIT, || {
         let timeout = Duration::from_millis(50);
-        let worker = Builder::new().call_timeout(timeout).fork(|parent| serve_later(&parent)).unwrap();
+        let worker =
+            Builder::new().call_timeout(timeout).fork(|parent| serve_later(&parent)).unwrap();
         for _ in 0..3 {
             let start = Instant::now();
             let calls = (0..50_u64).map(|x| worker.start::<u64>("later", x).unwrap()).collect();
@@ -224,13 +228,18 @@ fn futures_end_with_close() {
 #[test]
 fn a_handler_that_blocks_on_one() {
     within(LIMIT, || {
-        let worker = Builder::new().close_timeout(Duration::from_millis(100)).fork(asks_back).unwrap();
+        let worker =
+            Builder::new().close_timeout(Duration::from_millis(100)).fork(asks_back).unwrap();
         let weak = worker.downgrade();
         let (sender, results) = mpsc::channel();
         worker.listen("blocks", move |awaits: bool| {
             let worker = weak.upgrade().unwrap();
             let result = match awaits {
-                true => block_on(worker.call_async_timeout::<u64>("double", 4_u64, Duration::from_millis(20))),
+                true => block_on(worker.call_async_timeout::<u64>(
+                    "double",
+                    4_u64,
+                    Duration::from_millis(20),
+                )),
                 false => worker.call("double", 4_u64),
             };
             sender.send(result).unwrap();
@@ -239,7 +248,10 @@ fn a_handler_that_blocks_on_one() {
         assert_eq!(next(&results).unwrap(), 8);
         worker.emit("ask", true).unwrap();
         // Many times the deadline.
-        assert_matches!(results.recv_timeout(Duration::from_millis(300)), Err(mpsc::RecvTimeoutError::Timeout));
+        assert_matches!(
+            results.recv_timeout(Duration::from_millis(300)),
+            Err(mpsc::RecvTimeoutError::Timeout)
+        );
         worker.close().unwrap();
         assert_matches!(next(&results), Err(Error::Closed));
     });
@@ -247,7 +259,9 @@ fn a_handler_that_blocks_on_one() {
 
 fn asks_back(parent: Coprocess) {
     let weak = parent.downgrade();
-    parent.listen("ask", move |awaits: bool| weak.upgrade().unwrap().emit("blocks", awaits).unwrap()).serve("double", |x: u64| x * 2);
+    parent
+        .listen("ask", move |awaits: bool| weak.upgrade().unwrap().emit("blocks", awaits).unwrap())
+        .serve("double", |x: u64| x * 2);
 }
 
 /// Futures need no thread of the caller: the library's own dispatches, and events go on meanwhile.

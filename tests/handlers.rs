@@ -85,7 +85,9 @@ fn a_waiting_handler_lets_others_run_on_its_thread() {
         })
         .unwrap();
         let back = worker.downgrade();
-        worker.serve("between", move |()| -> String { back.upgrade().unwrap().call("inner", ()).unwrap() });
+        worker.serve("between", move |()| -> String {
+            back.upgrade().unwrap().call("inner", ()).unwrap()
+        });
         for _ in 0..100 {
             let (outer, inner): (String, String) = worker.call("outer", ()).unwrap();
             assert_eq!(outer, inner);
@@ -157,7 +159,11 @@ fn a_panic_stays_in_its_handler() {
                 parent.serve("event panics", move |()| end.upgrade().unwrap().stats().event_panics);
             })
             .unwrap();
-        for (round, (name, says)) in [("text", "in the text"), ("other", ""), ("text", "in the text")].into_iter().enumerate() {
+        for (round, (name, says)) in
+            [("text", "in the text"), ("other", ""), ("text", "in the text")]
+                .into_iter()
+                .enumerate()
+        {
             match worker.call::<()>(name, ()) {
                 Err(Error::Remote { method, message }) => {
                     assert_eq!(method, name);
@@ -186,7 +192,9 @@ fn a_panic_that_drops_the_reply_to_another_call() {
             panic::set_hook(Box::new(|_| ()));
             let held: Arc<Mutex<Vec<Reply<()>>>> = Arc::default();
             let hold = held.clone();
-            parent.serve_deferred("hold", move |(), reply: Reply<()>| hold.lock().unwrap().push(reply));
+            parent.serve_deferred("hold", move |(), reply: Reply<()>| {
+                hold.lock().unwrap().push(reply)
+            });
             let (call, event) = (held.clone(), held);
             parent.serve("drop them", move |()| -> () {
                 let _replies = std::mem::take(&mut *call.lock().unwrap());

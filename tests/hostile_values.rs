@@ -212,29 +212,42 @@ const fn of<T: Count>() -> Kind {
     Kind {
         take: |end, name| {
             end.serve(name, |value: T| value.count());
-            end.serve_deferred(&format!("{name} later"), |value: T, reply: Reply<usize>| reply.send(value.count()).unwrap());
+            end.serve_deferred(&format!("{name} later"), |value: T, reply: Reply<usize>| {
+                reply.send(value.count()).unwrap()
+            });
             end.listen(name, |value: T| drop(value));
         },
         emit: |end, name, raw, types| end.emit(name, Crafted::<T>::new(raw, types)),
         call: |end, name, raw, types| end.call(name, Crafted::<T>::new(raw, types)),
         answer: |end, name| {
             end.serve(&format!("answer {name}"), |raw: (Raw,)| Crafted::<T>::new(&raw.0, types()));
-            end.serve_deferred(&format!("answer {name} later"), |raw: (Raw,), reply: Reply<Crafted<T>>| {
-                drop(thread::spawn(move || reply.send(Crafted::new(&raw.0, types()))));
-            });
+            end.serve_deferred(
+                &format!("answer {name} later"),
+                |raw: (Raw,), reply: Reply<Crafted<T>>| {
+                    drop(thread::spawn(move || reply.send(Crafted::new(&raw.0, types()))));
+                },
+            );
         },
     }
 }
 
 /// A name for each type, and what must not be accepted as one.
 fn for_each_type(mut visit: impl FnMut(&str, Kind, &[Raw])) {
-    let lengths: Vec<Raw> = [1 << 20, 1 << 32, 1 << 60, (1 << 60) + 1, u64::MAX].map(Raw::number).to_vec();
+    let lengths: Vec<Raw> =
+        [1 << 20, 1 << 32, 1 << 60, (1 << 60) + 1, u64::MAX].map(Raw::number).to_vec();
     // Something is there, but much less.
-    let with_some: Vec<Raw> = lengths.iter().map(|length| length.clone().then(&[0; 3000])).collect();
+    let with_some: Vec<Raw> =
+        lengths.iter().map(|length| length.clone().then(&[0; 3000])).collect();
     // Within a sequence whose own length is right, each with the length of all.
     let inner = Raw::number(1 << 16).0;
-    let nested: Vec<Raw> = [2, 1000, 100_000].map(|count| Raw::number(count).then(&inner.repeat(count as usize))).to_vec();
-    let deep = |level: &[u8]| [129, 5000, 100_000, 3_000_000].map(|levels| Raw(level.repeat(levels / level.len() + 129).into())).to_vec();
+    let nested: Vec<Raw> = [2, 1000, 100_000]
+        .map(|count| Raw::number(count).then(&inner.repeat(count as usize)))
+        .to_vec();
+    let deep = |level: &[u8]| {
+        [129, 5000, 100_000, 3_000_000]
+            .map(|levels| Raw(level.repeat(levels / level.len() + 129).into()))
+            .to_vec()
+    };
 
     for values in [lengths, with_some] {
         visit("bytes", of::<Vec<u8>>(), &values);
@@ -272,27 +285,35 @@ fn types() -> TypeCheck {
 /// A worker that takes every type, and sends back what it is given.
 fn worker((capacity, strategy, types_checked): Setup) -> Coprocess {
     let name = if types_checked == TypeCheck::Off { "off" } else { "always" };
-    let worker = common::patient().ring_capacity(capacity).wait(strategy).check_types(types_checked).env(TYPES, name).fork(|parent| {
-        let mut kinds = HashMap::new();
-        for_each_type(|name, kind, _| {
-            (kind.take)(&parent, name);
-            (kind.answer)(&parent, name);
-            kinds.insert(name.to_owned(), kind);
+    let worker = common::patient()
+        .ring_capacity(capacity)
+        .wait(strategy)
+        .check_types(types_checked)
+        .env(TYPES, name)
+        .fork(|parent| {
+            let mut kinds = HashMap::new();
+            for_each_type(|name, kind, _| {
+                (kind.take)(&parent, name);
+                (kind.answer)(&parent, name);
+                kinds.insert(name.to_owned(), kind);
+            });
+            let kinds = Arc::new(kinds);
+            let (end, of) = (parent.downgrade(), kinds.clone());
+            parent.serve("emit", move |(name, raw): (String, Raw)| {
+                (of[&name].emit)(&end.upgrade().unwrap(), &name, &raw, types()).unwrap();
+            });
+            let (end, of) = (parent.downgrade(), kinds);
+            parent.serve("call", move |(name, raw): (String, Raw)| {
+                match (of[&name].call)(&end.upgrade().unwrap(), &name, &raw, types()) {
+                    Err(Error::Remote { message, .. }) => message,
+                    other => panic!("{other:?}"),
+                }
+            });
+            let end = parent.downgrade();
+            parent
+                .serve("undecodable", move |()| end.upgrade().unwrap().stats().events_undecodable);
+            parent.serve("peak", |()| peak_kib());
         });
-        let kinds = Arc::new(kinds);
-        let (end, of) = (parent.downgrade(), kinds.clone());
-        parent.serve("emit", move |(name, raw): (String, Raw)| {
-            (of[&name].emit)(&end.upgrade().unwrap(), &name, &raw, types()).unwrap();
-        });
-        let (end, of) = (parent.downgrade(), kinds);
-        parent.serve("call", move |(name, raw): (String, Raw)| match (of[&name].call)(&end.upgrade().unwrap(), &name, &raw, types()) {
-            Err(Error::Remote { message, .. }) => message,
-            other => panic!("{other:?}"),
-        });
-        let end = parent.downgrade();
-        parent.serve("undecodable", move |()| end.upgrade().unwrap().stats().events_undecodable);
-        parent.serve("peak", |()| peak_kib());
-    });
     worker.unwrap()
 }
 
@@ -324,7 +345,8 @@ fn sent_to_a_worker() {
             for_each_type(|name, kind, values| {
                 for raw in values {
                     for method in [name, &format!("{name} later")] {
-                        let error = at_once(|| (kind.call)(&worker, method, raw, types)).unwrap_err();
+                        let error =
+                            at_once(|| (kind.call)(&worker, method, raw, types)).unwrap_err();
                         assert_matches!(error, Error::Remote { ref message, .. } if message.contains("do not decode"));
                         let error = at_once(|| worker.call_bytes(method, &raw.0)).unwrap_err();
                         assert_matches!(error, Error::Remote { ref message, .. } if message.contains("do not decode"));
@@ -371,7 +393,9 @@ fn refuse<T: Count>(worker: &Coprocess, name: &str, raw: &Raw) {
         refused(at_once(|| worker.start(method, (parcel(raw),)).and_then(Pending::wait)));
         refused(at_once(|| worker.start(method, (parcel(raw),)).and_then(awaited)));
         let (sender, result) = std::sync::mpsc::channel();
-        worker.call_with(method, (parcel(raw),), move |result| sender.send(result).unwrap()).unwrap();
+        worker
+            .call_with(method, (parcel(raw),), move |result| sender.send(result).unwrap())
+            .unwrap();
         refused(common::next(&result));
     }
 }
@@ -420,12 +444,15 @@ fn sent_by_a_worker() {
                 let mut events = 0;
                 for_each_type(|name, _, values| {
                     for raw in values {
-                        let message: String = at_once(|| worker.call("call", (name, parcel(raw)))).unwrap();
+                        let message: String =
+                            at_once(|| worker.call("call", (name, parcel(raw)))).unwrap();
                         assert!(message.contains("do not decode"), "{message}");
                         // Sent, and waited for, by nobody: the background thread, with its smaller stack, receives the event.
                         drop(worker.start::<()>("emit", (name, parcel(raw))).unwrap());
                         events += 1;
-                        eventually("the event has come", || worker.stats().events_undecodable == events);
+                        eventually("the event has come", || {
+                            worker.stats().events_undecodable == events
+                        });
                     }
                 });
                 let grown = peak_kib() - before;
@@ -442,7 +469,9 @@ fn within_the_bounds() {
     within(LIMIT, || {
         let worker = worker((SMALL_RING, WaitStrategy::Adaptive, TypeCheck::Always));
         let deepest = Raw([vec![1; 127], vec![0]].concat().into());
-        for (name, kind) in [("list", of::<List>()), ("chain", of::<Chain>()), ("tree", of::<Tree>())] {
+        for (name, kind) in
+            [("list", of::<List>()), ("chain", of::<Chain>()), ("tree", of::<Tree>())]
+        {
             for method in [name, &format!("{name} later")] {
                 assert_eq!((kind.call)(&worker, method, &deepest, TypeCheck::Always).unwrap(), 127);
                 assert_eq!(worker.call_bytes(method, &deepest.0).unwrap(), [127]);

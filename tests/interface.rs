@@ -11,7 +11,10 @@ use std::task::{Context, Poll, Wake};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use common::{LIMIT, assert_matches, at_once, check_error, meant, pattern, program, role, serve_parent, within};
+use common::{
+    LIMIT, assert_matches, at_once, check_error, meant, pattern, program, role, serve_parent,
+    within,
+};
 use coprocess::interface::InterfaceError;
 use coprocess::serde_bytes::ByteBuf;
 use coprocess::{Builder, Coprocess, Error, Reason, Reply, TypeCheck, WeakCoprocess};
@@ -91,7 +94,11 @@ impl Calculator for Plain {
     }
 
     fn divide(&self, a: i64, b: i64) -> Result<i64, NoQuotient> {
-        if b == 0 { Err(NoQuotient::ByZero { dividend: a }) } else { a.checked_div(b).ok_or(NoQuotient::Overflow) }
+        if b == 0 {
+            Err(NoQuotient::ByZero { dividend: a })
+        } else {
+            a.checked_div(b).ok_or(NoQuotient::Overflow)
+        }
     }
 
     fn nothing(&self) {}
@@ -227,7 +234,9 @@ fn worker_program() {
     match role().as_deref() {
         None => {}
         Some("serves a clock") => serve_parent(|parent| Watch.serve(&parent)),
-        Some("serves another clock") => serve_parent(|parent| elsewhere::Clock::serve(elsewhere::Sundial, &parent)),
+        Some("serves another clock") => {
+            serve_parent(|parent| elsewhere::Clock::serve(elsewhere::Sundial, &parent))
+        }
         Some("serves no clock") => serve_parent(|parent| Plain::default().serve(&parent)),
         Some("keeps values") => serve_parent(|parent| values::serve_theirs(&parent)),
         Some("looks for a clock") => serve_parent(|parent| {
@@ -254,7 +263,10 @@ fn methods_of_every_shape() {
         calculator.nothing().unwrap();
         assert_eq!(calculator.words("in so many words").unwrap(), ["in", "so", "many", "words"]);
         let bytes = pattern(3, 100_000);
-        assert_eq!(calculator.sum_of_bytes(&bytes).unwrap(), bytes.iter().map(|byte| u64::from(*byte)).sum::<u64>());
+        assert_eq!(
+            calculator.sum_of_bytes(&bytes).unwrap(),
+            bytes.iter().map(|byte| u64::from(*byte)).sum::<u64>()
+        );
         let points = [Point { x: 1.0, y: 2.0 }, Point { x: 3.0, y: 4.0 }];
         assert_eq!(calculator.middle(&points).unwrap().as_ref(), Some(&points[1]));
         assert_eq!(calculator.middle(&[]).unwrap(), None);
@@ -274,7 +286,10 @@ fn errors_of_the_users_are_values() {
         let (_co, calculator) = calculator();
         assert_eq!(calculator.divide(7, 2).unwrap(), Ok(3));
         assert_eq!(calculator.divide(7, 0).unwrap(), Err(NoQuotient::ByZero { dividend: 7 }));
-        assert_eq!(calculator.pipelined().divide(i64::MIN, -1).unwrap().wait().unwrap(), Err(NoQuotient::Overflow));
+        assert_eq!(
+            calculator.pipelined().divide(i64::MIN, -1).unwrap().wait().unwrap(),
+            Err(NoQuotient::Overflow)
+        );
     });
 }
 
@@ -309,9 +324,15 @@ fn events_are_in_order_with_calls() {
         block_on(async {
             awaited.note("third", 1).await.unwrap();
             calculator.within(LIMIT).asynchronous().note("fourth", 1).await.unwrap();
-            assert_eq!(awaited.noted().await.unwrap(), ["first", "first", "second", "third", "fourth"]);
+            assert_eq!(
+                awaited.noted().await.unwrap(),
+                ["first", "first", "second", "third", "fourth"]
+            );
         });
-        assert_matches!(block_on(calculator.within(Duration::ZERO).asynchronous().forget()), Err(Error::Timeout));
+        assert_matches!(
+            block_on(calculator.within(Duration::ZERO).asynchronous().forget()),
+            Err(Error::Timeout)
+        );
         calculator.forget().unwrap();
         assert_eq!(calculator.noted().unwrap(), Vec::<String>::new());
     });
@@ -340,7 +361,13 @@ fn calls_that_are_awaited() {
         drop((text, calculator));
         assert_eq!(thread::spawn(|| block_on(words)).join().unwrap().unwrap().len(), 4);
         let calculator = CalculatorClient::new(&co).unwrap();
-        assert_eq!(block_on(async { CalculatorClient::new_async(&co).await?.asynchronous().add(2, 3).await }).unwrap(), 5);
+        assert_eq!(
+            block_on(async {
+                CalculatorClient::new_async(&co).await?.asynchronous().add(2, 3).await
+            })
+            .unwrap(),
+            5
+        );
         assert_eq!(misfit(block_on(ClockClient::new_async(&co))), InterfaceError::NotServed);
         co.close().unwrap();
         assert_matches!(block_on(CalculatorClient::new_async(&co)), Err(Error::Closed));
@@ -355,12 +382,20 @@ fn deadlines() {
             // A method that is answered never.
             let unanswered: Mutex<Vec<Reply<u64>>> = Mutex::default();
             Watch.serve(&parent);
-            parent.serve_deferred("Clock.now", move |(), reply| unanswered.lock().unwrap().push(reply));
+            parent.serve_deferred("Clock.now", move |(), reply| {
+                unanswered.lock().unwrap().push(reply)
+            });
         })
         .unwrap();
         let clock = ClockClient::new(&co).unwrap();
-        assert_matches!(at_once(|| clock.within(Duration::from_millis(20)).now()), Err(Error::Timeout));
-        assert_matches!(at_once(|| block_on(clock.within(Duration::from_millis(20)).asynchronous().now())), Err(Error::Timeout));
+        assert_matches!(
+            at_once(|| clock.within(Duration::from_millis(20)).now()),
+            Err(Error::Timeout)
+        );
+        assert_matches!(
+            at_once(|| block_on(clock.within(Duration::from_millis(20)).asynchronous().now())),
+            Err(Error::Timeout)
+        );
         assert!(clock.within(LIMIT).set(0).unwrap());
         assert!(block_on(clock.within(LIMIT).asynchronous().set(0)).unwrap());
     });
@@ -379,13 +414,16 @@ fn deadlines_travel() {
 
     impl Patience for Asked {
         fn left(&self) -> Option<u64> {
-            coprocess::current_deadline().map(|at| at.saturating_duration_since(Instant::now()).as_secs())
+            coprocess::current_deadline()
+                .map(|at| at.saturating_duration_since(Instant::now()).as_secs())
         }
     }
 
     within(LIMIT, || {
         let minute = Duration::from_secs(60);
-        let about = |left: Option<u64>, seconds: u64| assert!(left.is_some_and(|left| left < seconds && left + 10 > seconds), "{left:?}");
+        let about = |left: Option<u64>, seconds: u64| {
+            assert!(left.is_some_and(|left| left < seconds && left + 10 > seconds), "{left:?}")
+        };
         let co = coprocess::fork(|parent| Asked.serve(&parent)).unwrap();
         let client = PatienceClient::new(&co).unwrap();
         assert_eq!(client.left().unwrap(), None);
@@ -394,7 +432,8 @@ fn deadlines_travel() {
         about(client.within(minute).left().unwrap(), 60);
         about(block_on(client.within(minute).asynchronous().left()).unwrap(), 60);
 
-        let co = Builder::new().call_timeout(minute / 2).fork(|parent| Asked.serve(&parent)).unwrap();
+        let co =
+            Builder::new().call_timeout(minute / 2).fork(|parent| Asked.serve(&parent)).unwrap();
         let client = PatienceClient::new(&co).unwrap();
         about(client.left().unwrap(), 30);
         about(client.pipelined().left().unwrap().wait().unwrap(), 30);
@@ -412,7 +451,9 @@ fn calls_that_are_given_up() {
             let wanted = Arc::clone(&kept);
             Watch.serve(&parent);
             parent.serve_deferred("Clock.now", move |(), reply| kept.lock().unwrap().push(reply));
-            parent.serve("wanted", move |()| wanted.lock().unwrap().iter().map(Reply::is_wanted).collect::<Vec<_>>());
+            parent.serve("wanted", move |()| {
+                wanted.lock().unwrap().iter().map(Reply::is_wanted).collect::<Vec<_>>()
+            });
         })
         .unwrap();
         let clock = ClockClient::new(&co).unwrap();
@@ -436,13 +477,19 @@ fn calls_that_are_given_up() {
 #[test]
 fn what_does_not_fit_a_message_is_not_sent() {
     within(LIMIT, || {
-        let co = Builder::new().max_message(2000).fork(|parent| Plain::default().serve(&parent)).unwrap();
+        let co = Builder::new()
+            .max_message(2000)
+            .fork(|parent| Plain::default().serve(&parent))
+            .unwrap();
         let calculator = CalculatorClient::new(&co).unwrap();
         let text = "word ".repeat(1000);
         assert_matches!(calculator.words(&text), Err(Error::TooLarge { max: 2000, .. }));
         assert_matches!(calculator.note(&text, 1), Err(Error::TooLarge { .. }));
         assert_matches!(calculator.pipelined().words(&text), Err(Error::TooLarge { .. }));
-        assert_matches!(block_on(calculator.asynchronous().words(&text)), Err(Error::TooLarge { .. }));
+        assert_matches!(
+            block_on(calculator.asynchronous().words(&text)),
+            Err(Error::TooLarge { .. })
+        );
         assert_eq!(calculator.noted().unwrap(), Vec::<String>::new());
     });
 }
@@ -472,7 +519,8 @@ impl Accountant for Delegating {
 #[test]
 fn both_ends_serve() {
     within(LIMIT, || {
-        let co = coprocess::fork(|parent| Delegating { parent: parent.downgrade() }.serve(&parent)).unwrap();
+        let co = coprocess::fork(|parent| Delegating { parent: parent.downgrade() }.serve(&parent))
+            .unwrap();
         let accountant = AccountantClient::new(&co).unwrap();
         let refused = accountant.total(&[1]).unwrap().unwrap_err();
         assert!(refused.contains("`Calculator`"), "{refused}");
@@ -490,7 +538,10 @@ fn one_server_for_many_pairs_and_threads() {
         let plain: Arc<dyn Calculator + Send + Sync> = Arc::new(Plain::default());
         let workers: Vec<_> = (0..3)
             .map(|_| {
-                let worker = coprocess::fork(|parent| Delegating { parent: parent.downgrade() }.serve(&parent)).unwrap();
+                let worker = coprocess::fork(|parent| {
+                    Delegating { parent: parent.downgrade() }.serve(&parent)
+                })
+                .unwrap();
                 Calculator::serve(Arc::clone(&plain), &worker);
                 AccountantClient::new(&worker).unwrap()
             })
@@ -531,10 +582,16 @@ fn calls_by_name_meet_a_typed_server() {
         assert_eq!(co.call::<i64>("Calculator.add", (1_i64, 2_i64)).unwrap(), 3);
         co.call::<()>("Calculator.nothing", ()).unwrap();
         assert_eq!(co.call::<u8>("Calculator.type", 6_u8).unwrap(), 7);
-        assert_eq!(co.call::<u64>("Calculator.sum_of_bytes", ByteBuf::from(vec![1, 2, 3])).unwrap(), 6);
+        assert_eq!(
+            co.call::<u64>("Calculator.sum_of_bytes", ByteBuf::from(vec![1, 2, 3])).unwrap(),
+            6
+        );
         co.emit("Calculator.note", ("by name", 2_u32)).unwrap();
         assert_eq!(calculator.noted().unwrap(), ["by name", "by name"]);
-        assert_matches!(co.call::<()>("Calculator.not_here", ()), Err(Error::MethodNotFound { .. }));
+        assert_matches!(
+            co.call::<()>("Calculator.not_here", ()),
+            Err(Error::MethodNotFound { .. })
+        );
         assert_matches!(co.call::<()>("add", (1, 2)), Err(Error::MethodNotFound { .. }));
         let described: String = co.call("Calculator::interface", ()).unwrap();
         for line in [
@@ -581,7 +638,9 @@ fn one_method_is_answered_later() {
     within(LIMIT, || {
         let co = coprocess::fork(|parent| {
             Plain::default().serve(&parent);
-            parent.serve_deferred("Calculator.add", |(a, b): (i64, i64), reply| drop(thread::spawn(move || reply.send(a * 10 + b))));
+            parent.serve_deferred("Calculator.add", |(a, b): (i64, i64), reply| {
+                drop(thread::spawn(move || reply.send(a * 10 + b)))
+            });
         })
         .unwrap();
         let calculator = CalculatorClient::new(&co).unwrap();
@@ -634,7 +693,8 @@ impl Index for Shelf {
     }
 
     fn forget(&self) -> usize {
-        std::mem::take(&mut *self.finds.lock().unwrap()).len() + std::mem::take(&mut *self.waits.lock().unwrap()).len()
+        std::mem::take(&mut *self.finds.lock().unwrap()).len()
+            + std::mem::take(&mut *self.waits.lock().unwrap()).len()
     }
 
     fn wanted(&self) -> Vec<bool> {
@@ -661,7 +721,8 @@ fn methods_that_are_answered_later() {
         assert!(remote(index.find("panic", 4)).contains(meant::MEANT));
 
         // Others are answered meanwhile, and these in another order.
-        let mut finds: Vec<_> = (0..10).map(|number| index.pipelined().find("later", number).unwrap()).collect();
+        let mut finds: Vec<_> =
+            (0..10).map(|number| index.pipelined().find("later", number).unwrap()).collect();
         while let Some(find) = finds.pop() {
             index.release().unwrap();
             assert_eq!(find.wait().unwrap(), Ok(finds.len() as u64));
@@ -670,13 +731,17 @@ fn methods_that_are_answered_later() {
         }
 
         // Nobody answers.
-        let (find, wait) = (index.pipelined().find("later", 1).unwrap(), index.pipelined().wait().unwrap());
+        let (find, wait) =
+            (index.pipelined().find("later", 1).unwrap(), index.pipelined().wait().unwrap());
         assert_eq!(index.forget().unwrap(), 2);
         assert_eq!(remote(find.wait()), "its handler dropped the reply without an answer");
         assert_matches!(wait.wait(), Err(Error::Remote { .. }));
 
         // Nobody waits any more.
-        assert_matches!(at_once(|| index.within(Duration::from_millis(20)).find("later", 1)), Err(Error::Timeout));
+        assert_matches!(
+            at_once(|| index.within(Duration::from_millis(20)).find("later", 1)),
+            Err(Error::Timeout)
+        );
         let find = index.pipelined().find("later", 2).unwrap();
         assert_eq!(index.wanted().unwrap(), [false, true]);
         drop(find);
@@ -697,10 +762,16 @@ fn deferred_at_one_end_only() {
     }
 
     within(LIMIT, || {
-        let co = Builder::new().max_calls_served(1).fork(|parent| Index::serve(Arc::new(Shelf::default()), &parent)).unwrap();
+        let co = Builder::new()
+            .max_calls_served(1)
+            .fork(|parent| Index::serve(Arc::new(Shelf::default()), &parent))
+            .unwrap();
         let index = at_once::IndexClient::new(&co).unwrap();
         assert_eq!(index.find("at once", 1).unwrap(), Ok(1));
-        assert_eq!(co.call::<Result<u64, String>>("Index.find", ("at once", 2_u64)).unwrap(), Ok(2));
+        assert_eq!(
+            co.call::<Result<u64, String>>("Index.find", ("at once", 2_u64)).unwrap(),
+            Ok(2)
+        );
         // As many of them as the end serves.
         let kept = index.pipelined().find("later", 3).unwrap();
         assert_matches!(index.find("later", 4), Err(Error::Overloaded { .. }));
@@ -774,7 +845,10 @@ fn one_server_of_two_interfaces() {
         })
         .unwrap();
         let (reader, writer) = (ReaderClient::new(&co).unwrap(), WriterClient::new(&co).unwrap());
-        assert_eq!((reader.read().unwrap(), writer.write(7).unwrap(), reader.read().unwrap()), (0, 0, 7));
+        assert_eq!(
+            (reader.read().unwrap(), writer.write(7).unwrap(), reader.read().unwrap()),
+            (0, 0, 7)
+        );
     });
 }
 
@@ -800,7 +874,10 @@ fn interfaces_that_macros_make() {
     }
     within(LIMIT, || {
         let co = coprocess::fork(|parent| Maker.serve(&parent)).unwrap();
-        assert_eq!(MadeClient::new(&co).unwrap().made("a hand").unwrap(), Some(PathBuf::from("a hand")));
+        assert_eq!(
+            MadeClient::new(&co).unwrap().made("a hand").unwrap(),
+            Some(PathBuf::from("a hand"))
+        );
         let described: String = co.call("Made::interface", ()).unwrap();
         assert_eq!(described, "made fn(String) -> Option<PathBuf>\n");
     });
@@ -881,7 +958,15 @@ mod shadowed {
         fn poll(&self, poll: u8) -> u8;
         #[allow(clippy::wrong_self_convention)]
         fn into_future(&self, wait: Duration) -> Duration;
-        fn arguments(&self, self_: u8, args: u8, reply: u8, served: u8, client: u8, argument_1: u8) -> [u8; 6];
+        fn arguments(
+            &self,
+            self_: u8,
+            args: u8,
+            reply: u8,
+            served: u8,
+            client: u8,
+            argument_1: u8,
+        ) -> [u8; 6];
         #[event]
         fn clone_from(&self, server: u8);
     }
@@ -949,7 +1034,15 @@ mod shadowed {
         fn into_future(&self, wait: Duration) -> Duration {
             wait
         }
-        fn arguments(&self, self_: u8, args: u8, reply: u8, served: u8, client: u8, argument_1: u8) -> [u8; 6] {
+        fn arguments(
+            &self,
+            self_: u8,
+            args: u8,
+            reply: u8,
+            served: u8,
+            client: u8,
+            argument_1: u8,
+        ) -> [u8; 6] {
             [self_, args, reply, served, client, argument_1]
         }
         fn clone_from(&self, _: u8) {}
@@ -985,7 +1078,10 @@ fn methods_and_arguments_of_any_name() {
         }
         assert_eq!(client.within(LIMIT).fmt(5).unwrap(), 5);
         assert!(client.pipelined().eq(3).unwrap().wait().unwrap());
-        assert_eq!(block_on(client.asynchronous().into_future(shadowed::Duration(7))).unwrap(), shadowed::Duration(7));
+        assert_eq!(
+            block_on(client.asynchronous().into_future(shadowed::Duration(7))).unwrap(),
+            shadowed::Duration(7)
+        );
         assert_eq!(client.arguments(1, 2, 3, 4, 5, 6).unwrap(), [1, 2, 3, 4, 5, 6]);
         client.clone_from(1).unwrap();
         // Its own copy is that of the trait, by its whole name.
@@ -1072,8 +1168,15 @@ fn a_worker_program_whose_interface_differs_in_one_method() {
         let worker = common::patient().spawn(program("serves another clock")).unwrap();
         let error = ClockClient::new(&worker).unwrap_err();
         check_error(&error, "the interface `Clock` does not fit");
-        check_error(&error, "`set` is `fn(u64) -> bool` here, and `fn(u32) -> bool` at the other end");
-        let differs = InterfaceError::Differs { method: "set", ours: "fn(u64) -> bool", theirs: "fn(u32) -> bool".to_owned() };
+        check_error(
+            &error,
+            "`set` is `fn(u64) -> bool` here, and `fn(u32) -> bool` at the other end",
+        );
+        let differs = InterfaceError::Differs {
+            method: "set",
+            ours: "fn(u64) -> bool",
+            theirs: "fn(u32) -> bool".to_owned(),
+        };
         assert_eq!(misfit(ClockClient::new(&worker)), differs);
         assert_eq!(misfit(block_on(ClockClient::new_async(&worker))), differs);
         // Everything else goes on, and the interface as it is there fits.
@@ -1091,8 +1194,12 @@ fn a_worker_program_that_finds_another_interface_at_its_parent() {
             worker.call::<u64>("look", ())
         };
         assert_eq!(looks(|worker| Watch.serve(worker)).unwrap(), 1);
-        let error = looks(|worker| elsewhere::Clock::serve(elsewhere::Sundial, worker)).unwrap_err();
-        check_error(&error, "`set` is `fn(u64) -> bool` here, and `fn(u32) -> bool` at the other end");
+        let error =
+            looks(|worker| elsewhere::Clock::serve(elsewhere::Sundial, worker)).unwrap_err();
+        check_error(
+            &error,
+            "`set` is `fn(u64) -> bool` here, and `fn(u32) -> bool` at the other end",
+        );
         let error = looks(|worker| Plain::default().serve(worker)).unwrap_err();
         check_error(&error, "the other end does not serve it");
     });
@@ -1352,7 +1459,8 @@ fn a_worker_program_whose_types_differ_in_one_place() {
     }
 
     within(LIMIT, || {
-        let worker = Builder::new().check_types(TypeCheck::Always).spawn(program("keeps values")).unwrap();
+        let worker =
+            Builder::new().check_types(TypeCheck::Always).spawn(program("keeps values")).unwrap();
         misfits! { worker:
             swapped_fields
                 ("Value{a: u64, b: u64}", "Value{b, a}", "a struct of other fields")
@@ -1412,7 +1520,10 @@ fn a_worker_program_whose_types_differ_in_one_place() {
         all_fit! { worker: alias bytes same unit }
         let client = swapped_fields::ours::KeeperClient::new(&worker).unwrap();
         let error = client.keep(1, swapped_fields::ours::examples().remove(0)).unwrap_err();
-        check_error(&error, "`swapped fields.keep` takes (u64, Value{b, a}), but was sent (u64, Value{a: u64, b: u64})");
+        check_error(
+            &error,
+            "`swapped fields.keep` takes (u64, Value{b, a}), but was sent (u64, Value{a: u64, b: u64})",
+        );
     });
 }
 
@@ -1490,7 +1601,11 @@ fn interfaces_whose_types_do_something() {
         type Error = String;
         fn try_from(number: u32) -> Result<Own, String> {
             done();
-            if number == std::process::id() { Ok(Own(number)) } else { Err(format!("{number} is not ours")) }
+            if number == std::process::id() {
+                Ok(Own(number))
+            } else {
+                Err(format!("{number} is not ours"))
+            }
         }
     }
 
@@ -1591,15 +1706,25 @@ fn parts_fit_and_more_does_not() {
     within(LIMIT, || {
         let worker = coprocess::spawn(program("serves a clock")).unwrap();
         assert_eq!(part::ClockClient::new(&worker).unwrap().now().unwrap(), 1);
-        assert_eq!(misfit(newer::ClockClient::new(&worker)), InterfaceError::Missing { method: "zone", ours: "fn() -> String" });
-        let expected = InterfaceError::Differs { method: "set", ours: "event(u64)", theirs: "fn(u64) -> bool".to_owned() };
+        assert_eq!(
+            misfit(newer::ClockClient::new(&worker)),
+            InterfaceError::Missing { method: "zone", ours: "fn() -> String" }
+        );
+        let expected = InterfaceError::Differs {
+            method: "set",
+            ours: "event(u64)",
+            theirs: "fn(u64) -> bool".to_owned(),
+        };
         assert_eq!(misfit(eager::ClockClient::new(&worker)), expected);
     });
 }
 
 #[test]
 fn descriptions_that_make_no_sense() {
-    fn describing<T: Serialize + 'static>(worker: &Coprocess, description: impl Fn() -> T + Send + Sync + 'static) -> Error {
+    fn describing<T: Serialize + 'static>(
+        worker: &Coprocess,
+        description: impl Fn() -> T + Send + Sync + 'static,
+    ) -> Error {
         worker.serve("Clock::interface", move |()| description());
         // The worker looks here, and tells what it sees.
         worker.call_timeout::<()>("look", (), LIMIT).unwrap_err()
@@ -1613,8 +1738,14 @@ fn descriptions_that_make_no_sense() {
         .unwrap();
         for (error, says) in [
             (describing(&worker, || 7_u64), "takes string as its result, but was sent u64"),
-            (describing(&worker, || ByteBuf::from(vec![0xff; 100])), "takes string as its result, but was sent bytes"),
-            (describing(&worker, || (u64::MAX, u64::MAX)), "takes string as its result, but was sent (u64, u64)"),
+            (
+                describing(&worker, || ByteBuf::from(vec![0xff; 100])),
+                "takes string as its result, but was sent bytes",
+            ),
+            (
+                describing(&worker, || (u64::MAX, u64::MAX)),
+                "takes string as its result, but was sent (u64, u64)",
+            ),
             (describing(&worker, || -> String { panic!("no description") }), "no description"),
             (describing(&worker, String::new), "no `now`"),
             (describing(&worker, || "now\nset\n\n \0"), "no `now`"),
@@ -1622,7 +1753,10 @@ fn descriptions_that_make_no_sense() {
             (describing(&worker, || "now fn() -> u64\nset fn(u64)"), "`set`"),
             (describing(&worker, || "now fn() -> u64"), "no `set`"),
             (describing(&worker, || "now fn() -> u64 "), "`fn() -> u64 ` at the other end"),
-            (describing(&worker, || format!("now {}", "\x1b[31m\r".repeat(1000))), "`\\u{1b}[31m\\r"),
+            (
+                describing(&worker, || format!("now {}", "\x1b[31m\r".repeat(1000))),
+                "`\\u{1b}[31m\\r",
+            ),
             (describing(&worker, || "now fn()\n".repeat(1 << 20)), "`fn()` at the other end"),
             (describing(&worker, || "\n".repeat(8 << 20)), "no `now`"),
         ] {
@@ -1644,12 +1778,17 @@ fn an_end_that_dies_or_never_answers_instead_of_describing() {
             parent.serve("Clock::interface", |()| -> String { std::process::abort() });
         })
         .unwrap();
-        assert_matches!(at_once(|| ClockClient::new(&dies)), Err(Error::Disconnected(Reason::Killed(_))));
+        assert_matches!(
+            at_once(|| ClockClient::new(&dies)),
+            Err(Error::Disconnected(Reason::Killed(_)))
+        );
         let silent = Builder::new()
             .call_timeout(Duration::from_millis(50))
             .fork(|parent| {
                 let unanswered: Mutex<Vec<Reply<String>>> = Mutex::default();
-                parent.serve_deferred("Clock::interface", move |(), reply| unanswered.lock().unwrap().push(reply));
+                parent.serve_deferred("Clock::interface", move |(), reply| {
+                    unanswered.lock().unwrap().push(reply)
+                });
             })
             .unwrap();
         assert_matches!(at_once(|| ClockClient::new(&silent)), Err(Error::Timeout));

@@ -48,8 +48,14 @@ fn of_commands_started_at_the_same_moment() {
                     scope.spawn(|| {
                         while !done.load(Ordering::SeqCst) {
                             let links = inherited();
-                            assert!(!links.iter().any(|link| common::is_shared_memory(link)), "{links:?}");
-                            assert!(!links.iter().any(|link| link.contains("socket:")), "{links:?}");
+                            assert!(
+                                !links.iter().any(|link| common::is_shared_memory(link)),
+                                "{links:?}"
+                            );
+                            assert!(
+                                !links.iter().any(|link| link.contains("socket:")),
+                                "{links:?}"
+                            );
                             assert_eq!(links, before);
                             listings.fetch_add(1, Ordering::SeqCst);
                         }
@@ -92,8 +98,13 @@ fn of_workers_forked_at_the_same_moment() {
             let expected = kinds(&single);
             single.close().unwrap();
             let workers: Vec<Coprocess> = thread::scope(|scope| {
-                let forks: Vec<_> =
-                    (0..4).map(|_| scope.spawn(|| (0..10).map(|_| coprocess::fork(open).unwrap()).collect::<Vec<_>>())).collect();
+                let forks: Vec<_> = (0..4)
+                    .map(|_| {
+                        scope.spawn(|| {
+                            (0..10).map(|_| coprocess::fork(open).unwrap()).collect::<Vec<_>>()
+                        })
+                    })
+                    .collect();
                 forks.into_iter().flat_map(|fork| fork.join().unwrap()).collect()
             });
             for worker in &workers {
@@ -123,7 +134,8 @@ fn of_commands_that_a_worker_starts() {
 #[test]
 fn the_end_of_one_pair_beside_others() {
     within(LIMIT, || {
-        let workers: Vec<Coprocess> = (0..6).map(|_| common::patient().fork(open).unwrap()).collect();
+        let workers: Vec<Coprocess> =
+            (0..6).map(|_| common::patient().fork(open).unwrap()).collect();
         let mut sleeper = Command::new("sleep").arg("1000").spawn().unwrap();
         for worker in &workers {
             assert!(common::at_once(|| worker.close()).unwrap().unwrap().success());
@@ -138,7 +150,9 @@ fn the_end_of_one_pair_beside_others() {
 fn the_end_of_a_worker_with_a_child_of_its_own() {
     within(LIMIT, || {
         let worker = coprocess::fork(|parent| {
-            parent.serve("leave a child", |()| Command::new("sleep").arg("1000").spawn().unwrap().id());
+            parent.serve("leave a child", |()| {
+                Command::new("sleep").arg("1000").spawn().unwrap().id()
+            });
         })
         .unwrap();
         let child: u32 = worker.call("leave a child", ()).unwrap();
@@ -162,9 +176,14 @@ fn of_the_size_of_the_shared_memory() {
             }
             let range = line.split_whitespace().next().unwrap();
             // Where a process may not even open what it has mapped, it cannot harm it this way.
-            if let Ok(memory) = std::fs::File::options().write(true).open(format!("/proc/self/map_files/{range}")) {
+            if let Ok(memory) =
+                std::fs::File::options().write(true).open(format!("/proc/self/map_files/{range}"))
+            {
                 let metadata = memory.metadata().unwrap();
-                assert!(std::os::unix::fs::MetadataExt::blocks(&metadata) * 512 >= metadata.len(), "space is missing: {metadata:?}");
+                assert!(
+                    std::os::unix::fs::MetadataExt::blocks(&metadata) * 512 >= metadata.len(),
+                    "space is missing: {metadata:?}"
+                );
                 for size in [0, metadata.len() - 4096, metadata.len() + 4096] {
                     memory.set_len(size).unwrap_err();
                 }

@@ -16,7 +16,9 @@ use std::sync::{Arc, Mutex, mpsc};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use common::{AT_ONCE, Held, Random, SMALL_RING, alone, fresh_path, pattern, rounds, starved, within};
+use common::{
+    AT_ONCE, Held, Random, SMALL_RING, alone, fresh_path, pattern, rounds, starved, within,
+};
 use coprocess::serde_bytes::{ByteBuf, Bytes};
 use coprocess::{Builder, Coprocess, Error, Reason, Reply, Result, WaitStrategy};
 use nix::sys::signal::{Signal, kill};
@@ -51,12 +53,15 @@ fn victim(parent: Coprocess) {
         .serve("double", |x: u64| x * 2)
         .serve("length", |bytes: ByteBuf| bytes.len())
         .serve("echo", |bytes: ByteBuf| bytes)
-        .serve("nested", move |x: u64| end.upgrade().and_then(|parent| parent.call::<u64>("triple", x).ok()))
+        .serve("nested", move |x: u64| {
+            end.upgrade().and_then(|parent| parent.call::<u64>("triple", x).ok())
+        })
         .serve_deferred("never", move |(), reply: Reply<()>| held.lock().unwrap().push(reply));
     let end = parent.clone();
     parent.listen("go", move |()| {
         let parent = end.clone();
-        let published = File::options().write(true).open(env::var_os("PUBLISHED").unwrap()).unwrap();
+        let published =
+            File::options().write(true).open(env::var_os("PUBLISHED").unwrap()).unwrap();
         thread::spawn(move || {
             for number in 0_u64.. {
                 let bytes = pattern(number as usize, size(number));
@@ -114,7 +119,8 @@ fn emits(worker: &Coprocess, bytes: &[u8]) -> Error {
 
 fn pipeline(worker: &Coprocess) -> Error {
     loop {
-        let started: Result<Vec<_>> = (0..64_u64).map(|x| worker.start::<u64>("double", x)).collect();
+        let started: Result<Vec<_>> =
+            (0..64_u64).map(|x| worker.start::<u64>("double", x)).collect();
         let calls = match started {
             Ok(calls) => calls,
             Err(error) => return error,
@@ -140,7 +146,9 @@ fn callbacks(worker: &Coprocess) -> Error {
     loop {
         while in_flight < 16 {
             let sender = sender.clone();
-            if let Err(error) = worker.call_with("double", 4_u64, move |result: Result<u64>| sender.send(result).unwrap()) {
+            if let Err(error) = worker
+                .call_with("double", 4_u64, move |result: Result<u64>| sender.send(result).unwrap())
+            {
                 drop_all(&results, in_flight);
                 return error;
             }
@@ -209,14 +217,22 @@ fn round(number: u64, random: &Random, large: &[u8], tally: &mut Tally) {
 
     let published = fresh_path("published");
     std::fs::write(&published, 0_u64.to_ne_bytes()).unwrap();
-    let worker = Builder::new().ring_capacity(capacity).wait(strategy).env("PUBLISHED", &published).fork(victim).unwrap();
+    let worker = Builder::new()
+        .ring_capacity(capacity)
+        .wait(strategy)
+        .env("PUBLISHED", &published)
+        .fork(victim)
+        .unwrap();
     let pid = Pid::from_raw(worker.peer_id() as i32);
     let received = Arc::new(AtomicU64::new(0));
     let count = received.clone();
-    worker.serve("triple", |x: u64| x * 3).listen("number", move |(number, bytes): (u64, ByteBuf)| {
-        assert_eq!(number, count.fetch_add(1, Ordering::Relaxed));
-        assert!(bytes == pattern(number as usize, size(number)), "number {number}");
-    });
+    worker.serve("triple", |x: u64| x * 3).listen(
+        "number",
+        move |(number, bytes): (u64, ByteBuf)| {
+            assert_eq!(number, count.fetch_add(1, Ordering::Relaxed));
+            assert!(bytes == pattern(number as usize, size(number)), "number {number}");
+        },
+    );
 
     worker.emit("go", ()).unwrap();
 
@@ -230,7 +246,9 @@ fn round(number: u64, random: &Random, large: &[u8], tally: &mut Tally) {
         ("pipeline", &|| pipeline(&worker)),
         ("callbacks", &|| callbacks(&worker)),
         ("never", &|| worker.call::<()>("never", ()).unwrap_err()),
-        ("run", &|| if somebody_runs { worker.run().err().unwrap_or(Error::Closed) } else { calls(&worker) }),
+        ("run", &|| {
+            if somebody_runs { worker.run().err().unwrap_or(Error::Closed) } else { calls(&worker) }
+        }),
     ];
     let (death, starved_before, closed, endings) = thread::scope(|scope| {
         let threads = activities.map(|(name, activity)| {
@@ -269,7 +287,12 @@ fn round(number: u64, random: &Random, large: &[u8], tally: &mut Tally) {
         }
         let death = witness.join().unwrap();
         let closed = closer.map(|closer| closer.join().unwrap());
-        (death, starved_before, closed, threads.map(|(name, thread)| (name, thread.join().unwrap())))
+        (
+            death,
+            starved_before,
+            closed,
+            threads.map(|(name, thread)| (name, thread.join().unwrap())),
+        )
     });
 
     let by_signal = closed.as_ref().map(|status| {
@@ -291,11 +314,14 @@ fn round(number: u64, random: &Random, large: &[u8], tally: &mut Tally) {
         let lag = at.saturating_duration_since(death);
         assert!(lag < AT_ONCE, "{what}: {lag:?} after the death");
         // Where a dozen threads spin for a processor, the one that brings the news must wait for it, too.
-        if strategy == WaitStrategy::Spin { &mut tally.lags_of_spinners } else { &mut tally.lags }.push(lag);
+        if strategy == WaitStrategy::Spin { &mut tally.lags_of_spinners } else { &mut tally.lags }
+            .push(lag);
         longest = longest.max(lag);
     }
     if strategy != WaitStrategy::Spin {
-        let delay = |(thread, starved): (&String, &Duration)| Some(starved.saturating_sub(*starved_before.get(thread)?));
+        let delay = |(thread, starved): (&String, &Duration)| {
+            Some(starved.saturating_sub(*starved_before.get(thread)?))
+        };
         let delay = starved_since.iter().filter_map(delay).max().unwrap_or_default();
         // Who brings the news has to get a processor first, and then whoever waits for it.
         tally.longest.push(longest.saturating_sub(2 * delay));
@@ -310,7 +336,10 @@ fn round(number: u64, random: &Random, large: &[u8], tally: &mut Tally) {
             }
             let received = received.load(Ordering::Relaxed);
             // One may have been published and not noted any more.
-            assert!(received == noted || received == noted + 1, "round {number}: {noted} published, {received} received");
+            assert!(
+                received == noted || received == noted + 1,
+                "round {number}: {noted} published, {received} received"
+            );
         }
         Some(true) => tally.closing += 1,
         Some(false) => tally.closed_before += 1,
@@ -322,7 +351,9 @@ fn round(number: u64, random: &Random, large: &[u8], tally: &mut Tally) {
 fn part(what: &str, mut lags: Vec<Duration>) -> impl Fn(usize) -> Duration {
     lags.sort_unstable();
     let count = lags.len();
-    let by = move |percent: usize| lags.get(lags.len().saturating_sub(1) * percent / 100).copied().unwrap_or_default();
+    let by = move |percent: usize| {
+        lags.get(lags.len().saturating_sub(1) * percent / 100).copied().unwrap_or_default()
+    };
     eprintln!(
         "{count} {what} ended by {:.1?} after the death (half), {:.1?} (95 %), {:.1?} (99 %), {:.1?} (all)",
         by(50),
@@ -352,7 +383,8 @@ fn of_kills() {
             }
             assert!(bystander.close().unwrap().unwrap().success());
 
-            let Tally { lags, lags_of_spinners, longest, published, closing, closed_before } = tally;
+            let Tally { lags, lags_of_spinners, longest, published, closing, closed_before } =
+                tally;
             eprintln!(
                 "{} rounds in {:.1?}: {published} numbers published, killed in {closing} closes and after {closed_before}",
                 rounds(200),

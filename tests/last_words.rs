@@ -9,7 +9,9 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Barrier, Mutex};
 use std::thread;
 
-use common::{LIMIT, SMALL_RING, at_once, eventually, is_gone, pattern, program, role, rounds, within};
+use common::{
+    LIMIT, SMALL_RING, at_once, eventually, is_gone, pattern, program, role, rounds, within,
+};
 use coprocess::serde_bytes::{ByteBuf, Bytes};
 use coprocess::{Builder, Coprocess, Error, Reason, Reply};
 use nix::sys::signal::{Signal, kill};
@@ -132,7 +134,8 @@ enum Manner {
     AfterDeath,
 }
 
-const MANNERS: [Manner; 5] = [Manner::Run, Manner::Call, Manner::Poll, Manner::Background, Manner::AfterDeath];
+const MANNERS: [Manner; 5] =
+    [Manner::Run, Manner::Call, Manner::Poll, Manner::Background, Manner::AfterDeath];
 
 fn hear(ending: &str, reason: Reason, words: usize, capacity: usize, manner: Manner) {
     let (number, words) = (words, WORDS[words]);

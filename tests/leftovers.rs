@@ -12,8 +12,8 @@ use std::thread;
 use std::time::Duration;
 
 use common::{
-    Held, LIMIT, SMALL_RING, alone, assert_matches, children, eventually, fresh_path, program, program_after, role, serve_parent, touch,
-    virtual_kib, within,
+    Held, LIMIT, SMALL_RING, alone, assert_matches, children, eventually, fresh_path, program,
+    program_after, role, serve_parent, touch, virtual_kib, within,
 };
 use coprocess::serde_bytes::ByteBuf;
 use coprocess::{Builder, Coprocess, Error, ForkError, WaitStrategy};
@@ -141,7 +141,10 @@ fn after_drop_of_a_stubborn_worker() {
             let timeout = Duration::from_millis(50);
             let worker = Builder::new().close_timeout(timeout).fork(plain).unwrap();
             worker.emit("park", ()).unwrap();
-            let deaf = Builder::new().close_timeout(timeout).spawn(program_after("trap '' TERM", "plain")).unwrap();
+            let deaf = Builder::new()
+                .close_timeout(timeout)
+                .spawn(program_after("trap '' TERM", "plain"))
+                .unwrap();
             deaf.emit("park", ()).unwrap();
             drop(worker);
             drop(deaf);
@@ -206,8 +209,13 @@ fn after_many_pairs_at_once() {
         alone!({
             let before = warm_up();
             let workers: Vec<Coprocess> = thread::scope(|scope| {
-                let forks: Vec<_> =
-                    (0..4).map(|_| scope.spawn(|| (0..8).map(|_| coprocess::fork(plain).unwrap()).collect::<Vec<_>>())).collect();
+                let forks: Vec<_> = (0..4)
+                    .map(|_| {
+                        scope.spawn(|| {
+                            (0..8).map(|_| coprocess::fork(plain).unwrap()).collect::<Vec<_>>()
+                        })
+                    })
+                    .collect();
                 forks.into_iter().flat_map(|fork| fork.join().unwrap()).collect()
             });
             for worker in &workers {
@@ -217,7 +225,8 @@ fn after_many_pairs_at_once() {
                 assert_eq!(worker.call::<i64>("double", number as i64).unwrap(), number as i64 * 2);
             }
             // Each worker holds what the only one would hold.
-            let held: Vec<(usize, usize)> = workers.iter().map(|worker| worker.call("held", ()).unwrap()).collect();
+            let held: Vec<(usize, usize)> =
+                workers.iter().map(|worker| worker.call("held", ()).unwrap()).collect();
             assert!(held.iter().all(|one| *one == held[0]), "{held:?}");
             thread::scope(|scope| {
                 for worker in &workers[..16] {
@@ -328,7 +337,9 @@ fn unprivileged() {
     setuid(Uid::from_raw(nobody)).unwrap();
     let plain = program("becomes root");
     let mut command = Command::new(env::var_os("OTHER").unwrap());
-    command.args(plain.get_args()).envs(plain.get_envs().filter_map(|(key, value)| Some((key, value?))));
+    command
+        .args(plain.get_args())
+        .envs(plain.get_envs().filter_map(|(key, value)| Some((key, value?))));
     let error = Builder::new().fork_timeout(Duration::from_millis(300)).spawn(command).unwrap_err();
     assert_matches!(error, Error::Fork { cause: ForkError::NeverAttached(_), .. });
     let left = children(process::id());
@@ -353,9 +364,21 @@ fn after_a_worker_that_cannot_be_killed() {
     within(LIMIT, || {
         let (other, release) = (fresh_path("other"), fresh_path("release"));
         // By another process: what is started beside this test would inherit a descriptor for writing, and nobody can execute the copy until it is closed.
-        assert!(Command::new("cp").arg(env::current_exe().unwrap()).arg(&other).status().unwrap().success());
+        assert!(
+            Command::new("cp")
+                .arg(env::current_exe().unwrap())
+                .arg(&other)
+                .status()
+                .unwrap()
+                .success()
+        );
         fs::set_permissions(&other, Permissions::from_mode(0o4755)).unwrap();
-        let output = program("unprivileged").env("OTHER", &other).env("RELEASE", &release).stderr(Stdio::piped()).output().unwrap();
+        let output = program("unprivileged")
+            .env("OTHER", &other)
+            .env("RELEASE", &release)
+            .stderr(Stdio::piped())
+            .output()
+            .unwrap();
         for path in [other, release] {
             fs::remove_file(path).unwrap();
         }

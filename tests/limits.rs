@@ -18,7 +18,9 @@ fn worker(parent: Coprocess) {
     serve_later(&parent);
     parent.serve("double", |x: u64| x * 2);
     parent.serve_deferred("at once", |x: u64, reply: Reply<u64>| reply.send(x).unwrap());
-    parent.serve_deferred("panics", |(): (), _reply: Reply<()>| std::panic::resume_unwind(Box::new("on purpose")));
+    parent.serve_deferred("panics", |(): (), _reply: Reply<()>| {
+        std::panic::resume_unwind(Box::new("on purpose"))
+    });
     parent.serve_deferred("drops", |(): (), reply: Reply<()>| drop(reply));
     let weak = parent.downgrade();
     parent.try_serve("nested", move |(): ()| weak.upgrade().unwrap().call::<u64>("double", 4_u64));
@@ -60,13 +62,16 @@ fn no_more_calls_are_in_flight_than_were_asked_for() {
         for limit in [1_usize, 3, 64, 65, 200] {
             let co = Builder::new().max_calls_in_flight(limit).fork(worker).unwrap();
             for round in 0..3 {
-                let mut pending: Vec<_> = (0..limit as u64).map(|n| co.start::<u64>("later", n).unwrap()).collect();
+                let mut pending: Vec<_> =
+                    (0..limit as u64).map(|n| co.start::<u64>("later", n).unwrap()).collect();
                 let sent = co.stats().messages_sent;
                 assert_matches!(co.start::<u64>("later", 0_u64), Err(Error::TooManyCalls { limit: told }) if told == limit);
                 assert_matches!(co.call::<u64>("double", 1_u64), Err(Error::TooManyCalls { .. }));
                 assert_matches!(co.call_bytes("double", &[1]), Err(Error::TooManyCalls { .. }));
                 assert_matches!(
-                    co.call_with("double", 1_u64, |_: coprocess::Result<u64>| panic!("it was not sent")),
+                    co.call_with("double", 1_u64, |_: coprocess::Result<u64>| panic!(
+                        "it was not sent"
+                    )),
                     Err(Error::TooManyCalls { .. })
                 );
                 assert_eq!(co.stats().messages_sent, sent, "nothing is sent");
@@ -78,8 +83,15 @@ fn no_more_calls_are_in_flight_than_were_asked_for() {
                     assert_eq!(call.wait().unwrap(), 2 * n as u64, "round {round}");
                 }
             }
-            assert_matches!(co.call_timeout::<u64>("later", 1_u64, Duration::from_millis(10)), Err(Error::Timeout));
-            assert_eq!(co.call::<u64>("double", 4_u64).unwrap(), 8, "one that has timed out makes room");
+            assert_matches!(
+                co.call_timeout::<u64>("later", 1_u64, Duration::from_millis(10)),
+                Err(Error::Timeout)
+            );
+            assert_eq!(
+                co.call::<u64>("double", 4_u64).unwrap(),
+                8,
+                "one that has timed out makes room"
+            );
             co.close().unwrap();
         }
     });
@@ -101,7 +113,8 @@ fn the_limit_holds_for_all_threads_of_an_end_together_and_for_each_end_by_itself
             .map(|_| {
                 let (co, held) = (co.clone(), held.clone());
                 thread::spawn(move || {
-                    let made: Vec<_> = std::iter::from_fn(|| co.start::<u64>("later", 1_u64).ok()).collect();
+                    let made: Vec<_> =
+                        std::iter::from_fn(|| co.start::<u64>("later", 1_u64).ok()).collect();
                     let count = made.len();
                     held.lock().unwrap().extend(made);
                     count
@@ -121,7 +134,9 @@ fn a_call_from_within_a_handler_counts_too() {
     within(LIMIT, || {
         let co = Builder::new().max_calls_in_flight(1).fork(worker).unwrap();
         let weak = co.downgrade();
-        co.serve("double", move |x: u64| weak.upgrade().unwrap().call::<u64>("double", x).map_err(|e| e.to_string()).unwrap_or(0));
+        co.serve("double", move |x: u64| {
+            weak.upgrade().unwrap().call::<u64>("double", x).map_err(|e| e.to_string()).unwrap_or(0)
+        });
         // The call to `nested` is in flight while its nested call is handled here.
         assert_eq!(co.call::<u64>("nested", ()).unwrap(), 0);
         assert_eq!(co.call::<u64>("double", 2_u64).unwrap(), 4);
@@ -135,11 +150,16 @@ fn no_more_calls_are_taken_unanswered_than_were_asked_for() {
         for limit in [1_usize, 5] {
             let co = Builder::new().max_calls_served(limit).fork(worker).unwrap();
             for round in 1..=3_u64 {
-                let pending: Vec<_> = (0..limit as u64).map(|n| co.start::<u64>("later", n).unwrap()).collect();
+                let pending: Vec<_> =
+                    (0..limit as u64).map(|n| co.start::<u64>("later", n).unwrap()).collect();
                 for method in ["later", "at once"] {
                     assert_matches!(co.call::<u64>(method, 0_u64), Err(Error::Overloaded { method: told }) if told == method);
                 }
-                assert_eq!(co.call::<u64>("double", 2_u64).unwrap(), 4, "what is answered at once is not refused");
+                assert_eq!(
+                    co.call::<u64>("double", 2_u64).unwrap(),
+                    4,
+                    "what is answered at once is not refused"
+                );
                 assert_eq!(co.call::<u64>("refused", ()).unwrap(), 2 * round);
                 assert_eq!(co.call::<usize>("now", ()).unwrap(), limit);
                 for (n, call) in pending.into_iter().enumerate() {
@@ -203,7 +223,8 @@ fn a_call_that_is_cancelled_makes_room_once_it_is_let_go() {
 #[test]
 fn the_limit_holds_for_calls_that_are_queued() {
     within(LIMIT, || {
-        let co = Builder::new().ring_capacity(SMALL_RING).max_calls_in_flight(100).fork(worker).unwrap();
+        let co =
+            Builder::new().ring_capacity(SMALL_RING).max_calls_in_flight(100).fork(worker).unwrap();
         let polled = |mut call: Call<u64>| {
             let polled = Pin::new(&mut call).poll(&mut Context::from_waker(Waker::noop()));
             (call, polled)
@@ -225,7 +246,10 @@ fn the_limit_holds_for_calls_that_are_queued() {
             assert!(polled.is_pending());
             calls.push(call);
         }
-        assert_matches!(polled(co.call_async("double", 1_u64)).1, Poll::Ready(Err(Error::TooManyCalls { .. })));
+        assert_matches!(
+            polled(co.call_async("double", 1_u64)).1,
+            Poll::Ready(Err(Error::TooManyCalls { .. }))
+        );
         drop(stopped);
         for (x, call) in (1..).zip(calls) {
             assert_eq!(block_on(call).unwrap(), 2 * x);
@@ -241,7 +265,9 @@ fn a_reply_from_another_thread_makes_room_before_its_caller_hears_of_it() {
         let co = Builder::new()
             .max_calls_served(1)
             .fork(|parent| {
-                parent.serve_deferred("thread", |x: u64, reply: Reply<u64>| drop(thread::spawn(move || reply.send(x + 1))));
+                parent.serve_deferred("thread", |x: u64, reply: Reply<u64>| {
+                    drop(thread::spawn(move || reply.send(x + 1)))
+                });
             })
             .unwrap();
         for n in 0..2000 {

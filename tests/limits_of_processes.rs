@@ -100,7 +100,12 @@ fn plain(parent: Coprocess) {
             let mut file = std::fs::File::create(path).unwrap();
             file.write_all(&vec![1; bytes]).unwrap();
         })
-        .serve("open", |count: usize| (0..count).map_while(|_| std::fs::File::open("/dev/null").ok()).collect::<Vec<_>>().len());
+        .serve("open", |count: usize| {
+            (0..count)
+                .map_while(|_| std::fs::File::open("/dev/null").ok())
+                .collect::<Vec<_>>()
+                .len()
+        });
 }
 
 fn limited(limits: Limits) -> Builder {
@@ -130,7 +135,14 @@ fn limits_hold_before_the_function_runs() {
             .processes(30_000)
             .file_size(1 << 20)
             .core(0);
-        let right = vec![(8 << 30, 8 << 30), (101, 102), (77, 77), (30_000, 30_000), (1 << 20, 1 << 20), (0, 0)];
+        let right = vec![
+            (8 << 30, 8 << 30),
+            (101, 102),
+            (77, 77),
+            (30_000, 30_000),
+            (1 << 20, 1 << 20),
+            (0, 0),
+        ];
         let forked = common::patient()
             .limits(limits)
             .fork(|co| {
@@ -158,7 +170,11 @@ fn memory() {
                     None => co.emit(event, ()).unwrap(),
                 }
                 // With musl no frames can be seen behind that of a signal: see `Limits::memory`.
-                let reason = if cfg!(target_env = "gnu") { Reason::LimitExceeded(Limit::Memory) } else { Reason::Killed(6) };
+                let reason = if cfg!(target_env = "gnu") {
+                    Reason::LimitExceeded(Limit::Memory)
+                } else {
+                    Reason::Killed(6)
+                };
                 assert_eq!(end_of(&co), reason, "{event}, {}", co.last_output());
                 assert!(co.last_output().contains("memory allocation of"), "{}", co.last_output());
             }
@@ -203,7 +219,10 @@ fn processor_time() {
         let co = limited(Limits::new().cpu_time(Duration::from_millis(1))).fork(plain).unwrap();
         co.emit("spin", ()).unwrap();
         assert_eq!(end_of(&co), Reason::LimitExceeded(Limit::CpuTime));
-        assert_eq!(Reason::LimitExceeded(Limit::CpuTime).to_string(), "the worker was ended by its limit of processor time");
+        assert_eq!(
+            Reason::LimitExceeded(Limit::CpuTime).to_string(),
+            "the worker was ended by its limit of processor time"
+        );
         // The signal by itself is no limit.
         let co = limited(Limits::new()).fork(plain).unwrap();
         common::signal(&co, nix::sys::signal::Signal::SIGXCPU);
@@ -246,9 +265,16 @@ fn what_the_system_refuses_is_an_error() {
             }
             let before = Held::settled();
             for spawned in [false, true] {
-                let refused = start(Builder::new().limits(Limits::new().file_size(1 << 31)), spawned);
-                let Err(Error::Fork { cause: ForkError::Setup { action, source }, .. }) = refused else { panic!("{refused:?}") };
-                assert_eq!((action, source.raw_os_error()), ("set the limits of the worker process", Some(libc::EPERM)));
+                let refused =
+                    start(Builder::new().limits(Limits::new().file_size(1 << 31)), spawned);
+                let Err(Error::Fork { cause: ForkError::Setup { action, source }, .. }) = refused
+                else {
+                    panic!("{refused:?}")
+                };
+                assert_eq!(
+                    (action, source.raw_os_error()),
+                    ("set the limits of the worker process", Some(libc::EPERM))
+                );
                 before.again("a limit that was refused");
             }
             // As much as is allowed is no raise.

@@ -72,7 +72,8 @@ fn each_of_several_threads_is_in_order() {
         let seen: Vec<(u8, u32)> = worker.call("seen", ()).unwrap();
         assert_eq!(seen.len(), 4000);
         for thread in 0..4 {
-            let numbers: Vec<u32> = seen.iter().filter(|(by, _)| *by == thread).map(|(_, number)| *number).collect();
+            let numbers: Vec<u32> =
+                seen.iter().filter(|(by, _)| *by == thread).map(|(_, number)| *number).collect();
             assert_eq!(numbers, (0..1000).collect::<Vec<u32>>());
         }
     });

@@ -13,8 +13,8 @@ use std::sync::{Arc, Mutex, mpsc};
 use std::time::Duration;
 
 use common::{
-    LIMIT, alone, assert_matches, at_once, eventually, fresh_path, inbox, is_gone, next, program, resident_kib, role, serve_parent, touch,
-    within,
+    LIMIT, alone, assert_matches, at_once, eventually, fresh_path, inbox, is_gone, next, program,
+    resident_kib, role, serve_parent, touch, within,
 };
 use coprocess::{Builder, Coprocess, Error, Reason, Reply, WaitStrategy};
 
@@ -176,7 +176,9 @@ fn call_with_zero_one_and_many_arguments() {
         assert_eq!(worker.start::<i64>("add", (3, 4)).unwrap().wait().unwrap(), 7);
 
         let (sender, answer) = mpsc::channel();
-        worker.call_with("add", (5, 6), move |sum: coprocess::Result<i64>| sender.send(sum).unwrap()).unwrap();
+        worker
+            .call_with("add", (5, 6), move |sum: coprocess::Result<i64>| sender.send(sum).unwrap())
+            .unwrap();
         assert_eq!(next(&answer).unwrap(), 11);
     });
 }
@@ -200,7 +202,10 @@ fn errors_of_calls() {
         for call in pending {
             assert_matches!(call.wait(), Err(Error::Disconnected(Reason::Exited(5))));
         }
-        assert_matches!(worker.call::<()>("never", ()), Err(Error::Disconnected(Reason::Exited(5))));
+        assert_matches!(
+            worker.call::<()>("never", ()),
+            Err(Error::Disconnected(Reason::Exited(5)))
+        );
 
         let closed = coprocess::fork(calculator).unwrap();
         closed.close().unwrap();
@@ -234,7 +239,8 @@ fn calls_start_in_order_and_complete_in_any() {
             });
         })
         .unwrap();
-        let pending: Vec<_> = (0..10_u32).map(|number| worker.start::<usize>("later", number).unwrap()).collect();
+        let pending: Vec<_> =
+            (0..10_u32).map(|number| worker.start::<usize>("later", number).unwrap()).collect();
         let started: Vec<u32> = worker.call("now", ()).unwrap();
         assert_eq!(started, (0..10).collect::<Vec<u32>>());
         for (number, call) in pending.into_iter().enumerate() {
@@ -249,7 +255,9 @@ fn the_worker_calls_the_parent_also_inside_a_handler() {
     within(LIMIT, || {
         let worker = coprocess::fork(|parent| {
             let asks = parent.downgrade();
-            parent.serve("ask", move |x: i64| -> i64 { asks.upgrade().unwrap().call("double", x).unwrap() });
+            parent.serve("ask", move |x: i64| -> i64 {
+                asks.upgrade().unwrap().call("double", x).unwrap()
+            });
             parent.clone().listen("ask from a thread", move |x: i64| {
                 let parent = parent.clone();
                 std::thread::spawn(move || {
@@ -312,7 +320,10 @@ fn one_listener_for_each_event() {
         worker.call::<()>("send", ()).unwrap();
         current.recv().expect_err("the listener was removed, and dropped");
 
-        assert_eq!(worker.call::<i32>("one", ()).unwrap() + worker.call::<i32>("two", ()).unwrap(), 3);
+        assert_eq!(
+            worker.call::<i32>("one", ()).unwrap() + worker.call::<i32>("two", ()).unwrap(),
+            3
+        );
     });
 }
 
@@ -347,7 +358,10 @@ fn bogus_messages_are_no_crash() {
         assert_eq!(worker.call::<(u64, u64)>("spoilt", ()).unwrap(), (1, 0));
         worker.emit("number", "a string, and not a short one").unwrap();
         assert_eq!(worker.call::<(u64, u64)>("spoilt", ()).unwrap(), (1, 1));
-        assert_matches!(worker.call_bytes("add", b"\x0fnot two numbers"), Err(Error::Remote { .. }));
+        assert_matches!(
+            worker.call_bytes("add", b"\x0fnot two numbers"),
+            Err(Error::Remote { .. })
+        );
         assert_matches!(
             worker.call::<i64>("add", "not two numbers"),
             Err(Error::Types { name, sent, wanted }) if (&*name, &*sent, &*wanted) == ("add", "string", "(_, _)")
@@ -376,8 +390,13 @@ fn bogus_messages_are_no_crash() {
             let timeout = Duration::from_millis(100);
             let done = fresh_path("done");
             for _ in 0..2 {
-                let error = hostile.call_timeout::<()>("scribble", (from, byte, &done), timeout).unwrap_err();
-                assert_matches!(error, Error::Misbehaved(_) | Error::Disconnected(_) | Error::Timeout);
+                let error = hostile
+                    .call_timeout::<()>("scribble", (from, byte, &done), timeout)
+                    .unwrap_err();
+                assert_matches!(
+                    error,
+                    Error::Misbehaved(_) | Error::Disconnected(_) | Error::Timeout
+                );
             }
             drop(hostile.emit_timeout("event", vec![0_u8; 1 << 20], timeout));
             // One that has not come to it yet would end by itself.

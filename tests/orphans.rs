@@ -11,7 +11,10 @@ use std::sync::{Mutex, Once};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use common::{AT_ONCE, LIMIT, Random, SMALL_RING, eventually, fresh_path, is_gone, rounds, state, touch, within};
+use common::{
+    AT_ONCE, LIMIT, Random, SMALL_RING, eventually, fresh_path, is_gone, rounds, state, touch,
+    within,
+};
 use coprocess::serde_bytes::ByteBuf;
 use coprocess::{Builder, Coprocess, Reply};
 use nix::sys::signal::{Signal, kill};
@@ -55,7 +58,9 @@ fn occupation() -> String {
 /// Says, once, that this process is at it.
 fn started() {
     static SAID: Once = Once::new();
-    SAID.call_once(|| touch(&Path::new(&env::var_os("STARTED").unwrap()).join(process::id().to_string())));
+    SAID.call_once(|| {
+        touch(&Path::new(&env::var_os("STARTED").unwrap()).join(process::id().to_string()))
+    });
 }
 
 fn forever(mut step: impl FnMut()) -> ! {
@@ -109,7 +114,9 @@ fn occupy(parent: &Coprocess) {
                 "endless sleep" => forever(thread::park),
                 // Those who ignore every error.
                 "endless calls" => forever(|| drop(parent.call::<()>("never", ()))),
-                "endless emits" => forever(|| drop(parent.emit("unheard", ByteBuf::from(vec![0; 3000])))),
+                "endless emits" => {
+                    forever(|| drop(parent.emit("unheard", ByteBuf::from(vec![0; 3000]))))
+                }
                 "endless run" => forever(|| drop(parent.run())),
                 "endless poll" => forever(|| drop(parent.poll())),
                 other => unreachable!("{other}"),
@@ -125,14 +132,20 @@ fn attend(worker: &Coprocess) {
     worker
         .serve_deferred("never", move |(), reply: Reply<()>| held.lock().unwrap().push(reply))
         .listen("hold", |()| forever(thread::park))
-        .serve("down", move |depth: u32| end.upgrade().map(|worker| worker.call::<u32>("up", depth).ok()));
+        .serve("down", move |depth: u32| {
+            end.upgrade().map(|worker| worker.call::<u32>("up", depth).ok())
+        });
 }
 
 /// A worker whose own worker, if it is to have one, does the same as itself.
 fn link(parent: Coprocess) {
     let generations: u32 = env::var("GENERATIONS").unwrap().parse().unwrap();
     let below = (generations > 0).then(|| {
-        let below = Builder::new().ring_capacity(SMALL_RING).env("GENERATIONS", (generations - 1).to_string()).fork(link).unwrap();
+        let below = Builder::new()
+            .ring_capacity(SMALL_RING)
+            .env("GENERATIONS", (generations - 1).to_string())
+            .fork(link)
+            .unwrap();
         attend(&below);
         below
     });
@@ -180,7 +193,10 @@ const BELOW: u32 = 2;
 fn family(occupation: &str) -> (Coprocess, Vec<u32>) {
     let directory = fresh_path("started");
     fs::create_dir(&directory).unwrap();
-    let builder = Builder::new().env("OCCUPATION", occupation).env("STARTED", &directory).env("GENERATIONS", BELOW.to_string());
+    let builder = Builder::new()
+        .env("OCCUPATION", occupation)
+        .env("STARTED", &directory)
+        .env("GENERATIONS", BELOW.to_string());
     let parent = builder.fork(link).unwrap();
     parent.emit("go", true).unwrap();
     let names = || fs::read_dir(&directory).unwrap().map(|entry| entry.unwrap().file_name());
@@ -208,14 +224,19 @@ fn end_whatever_they_do() {
                 let (parent, workers) = family(occupation);
                 // Not always the same step of what they do.
                 thread::sleep(random.moment(Duration::from_millis(5)));
-                assert!(workers.iter().all(|worker| !is_gone(*worker)), "{occupation}: gone before their parent");
+                assert!(
+                    workers.iter().all(|worker| !is_gone(*worker)),
+                    "{occupation}: gone before their parent"
+                );
                 parent.kill().unwrap();
                 let took = until_gone(&workers);
                 assert!(took < at_the_latest(), "{occupation}: {took:?}");
                 longest = longest.max(took);
                 all.push(took);
             }
-            eprintln!("{occupation:>18}: the worker and its worker are gone after {longest:.1?} at most");
+            eprintln!(
+                "{occupation:>18}: the worker and its worker are gone after {longest:.1?} at most"
+            );
         }
         all.sort_unstable();
         assert!(all[all.len() / 2] < SOON, "half of them take {:?} and more", all[all.len() / 2]);
@@ -228,9 +249,15 @@ fn end_when_they_are_continued() {
     within(LIMIT, || {
         for _ in 0..rounds(3) {
             let (parent, workers) = family("idle");
-            let signal_all = |signal| workers.iter().for_each(|worker| kill(Pid::from_raw(*worker as i32), signal).unwrap());
+            let signal_all = |signal| {
+                workers
+                    .iter()
+                    .for_each(|worker| kill(Pid::from_raw(*worker as i32), signal).unwrap())
+            };
             signal_all(Signal::SIGSTOP);
-            eventually("all are stopped", || workers.iter().all(|worker| state(*worker) == Some('T')));
+            eventually("all are stopped", || {
+                workers.iter().all(|worker| state(*worker) == Some('T'))
+            });
             parent.kill().unwrap();
             let pid = parent.peer_id();
             eventually("the parent is gone", || is_gone(pid));
@@ -284,7 +311,11 @@ fn end_wherever_they_were_in_their_start() {
             eventually("the parent is gone", || is_gone(pid));
             let start = Instant::now();
             while !marked(&mark).iter().all(|process| is_gone(*process)) {
-                assert!(start.elapsed() < at_the_latest(), "round {round}: {:?} live on", marked(&mark));
+                assert!(
+                    start.elapsed() < at_the_latest(),
+                    "round {round}: {:?} live on",
+                    marked(&mark)
+                );
                 thread::sleep(Duration::from_millis(1));
             }
         }

@@ -47,7 +47,9 @@ fn plain(parent: Coprocess) {
             nix::unistd::close(libc::STDOUT_FILENO).unwrap();
         })
         // Started by the worker, and left behind by it, with its streams.
-        .serve("leave a child", |seconds: String| Command::new("sleep").arg(seconds).stdin(Stdio::null()).spawn().unwrap().id());
+        .serve("leave a child", |seconds: String| {
+            Command::new("sleep").arg(seconds).stdin(Stdio::null()).spawn().unwrap().id()
+        });
 }
 
 fn print(co: &Coprocess, bytes: &[u8]) {
@@ -95,9 +97,13 @@ fn the_tail_of_both_streams_in_their_order() {
 fn what_was_printed_before_the_end_is_there_when_the_end_is_told() {
     within(LIMIT, || {
         for spawned in [false, true] {
-            let text = common::pattern(1, 60_000).iter().map(|byte| char::from(b'a' + byte % 26)).collect::<String>();
+            let text = common::pattern(1, 60_000)
+                .iter()
+                .map(|byte| char::from(b'a' + byte % 26))
+                .collect::<String>();
             let builder = common::patient().stdout(Output::Tail(100_000));
-            let co = if spawned { builder.spawn(program("plain")) } else { builder.fork(plain) }.unwrap();
+            let co = if spawned { builder.spawn(program("plain")) } else { builder.fork(plain) }
+                .unwrap();
             let last = co.clone();
             let (tell, told) = mpsc::channel();
             co.on_end(move |reason| tell.send((reason, last.last_output())).unwrap());
@@ -115,7 +121,9 @@ fn what_was_printed_before_the_end_is_there_when_the_end_is_told() {
 fn lines() -> (Output, Receiver<String>) {
     let (tell, told) = mpsc::channel();
     let tell = Mutex::new(tell);
-    let lines = Output::Lines(Arc::new(move |line: &str| tell.lock().unwrap().send(line.to_owned()).unwrap()));
+    let lines = Output::Lines(Arc::new(move |line: &str| {
+        tell.lock().unwrap().send(line.to_owned()).unwrap()
+    }));
     (lines, told)
 }
 
@@ -171,7 +179,10 @@ fn a_callback_that_panics_gets_the_next_line() {
         let (tell, told) = mpsc::channel();
         let tell = Mutex::new(tell);
         let output = Output::Lines(Arc::new(move |line: &str| {
-            tell.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).send(line.to_owned()).unwrap();
+            tell.lock()
+                .unwrap_or_else(|poisoned| poisoned.into_inner())
+                .send(line.to_owned())
+                .unwrap();
             assert_ne!(line, "panic", "as it should");
         }));
         let co = common::patient().stderr(output).fork(plain).unwrap();
@@ -213,10 +224,12 @@ fn a_callback_that_blocks_holds_up_no_end() {
 fn thrown_away() {
     within(LIMIT, || {
         alone!({
-            let co = common::patient().stdout(Output::Null).stderr(Output::Null).fork(plain).unwrap();
+            let co =
+                common::patient().stdout(Output::Null).stderr(Output::Null).fork(plain).unwrap();
             print(&co, b"not to be seen\n");
             complain(&co, b"nor this\n");
-            let open = |number| std::fs::read_link(format!("/proc/{}/fd/{number}", co.peer_id())).unwrap();
+            let open =
+                |number| std::fs::read_link(format!("/proc/{}/fd/{number}", co.peer_id())).unwrap();
             assert_eq!((open(1), open(2)), ("/dev/null".into(), "/dev/null".into()));
             assert_eq!(co.last_output(), "");
             assert!(co.close().unwrap().unwrap().success());
@@ -234,7 +247,11 @@ fn of_a_command() {
         print(&co, b"seen");
         complain(&co, b"not seen");
         assert!(co.close().is_ok());
-        assert!(co.last_output().contains("seen") && !co.last_output().contains("not seen"), "{}", co.last_output());
+        assert!(
+            co.last_output().contains("seen") && !co.last_output().contains("not seen"),
+            "{}",
+            co.last_output()
+        );
     });
 }
 
@@ -253,7 +270,11 @@ fn a_child_of_the_worker_keeps_the_stream_open() {
             assert_eq!(co.last_output(), "unfinished");
             drop(co);
             assert!(told.try_recv().is_err(), "the line may go on");
-            nix::sys::signal::kill(nix::unistd::Pid::from_raw(pid as i32), nix::sys::signal::Signal::SIGKILL).unwrap();
+            nix::sys::signal::kill(
+                nix::unistd::Pid::from_raw(pid as i32),
+                nix::sys::signal::Signal::SIGKILL,
+            )
+            .unwrap();
             assert_eq!(next(&told), "unfinished");
             before.again("a child that keeps the stream");
         });
@@ -281,15 +302,21 @@ fn many_workers_at_once() {
             drop(tails().fork(plain).unwrap().close());
             let before = Held::settled();
             let workers: Vec<Coprocess> = thread::scope(|scope| {
-                let starts: Vec<_> =
-                    (0..4).map(|_| scope.spawn(|| (0..25).map(|_| tails().fork(plain).unwrap()).collect::<Vec<_>>())).collect();
+                let starts: Vec<_> = (0..4)
+                    .map(|_| {
+                        scope.spawn(|| {
+                            (0..25).map(|_| tails().fork(plain).unwrap()).collect::<Vec<_>>()
+                        })
+                    })
+                    .collect();
                 starts.into_iter().flat_map(|start| start.join().unwrap()).collect()
             });
             // One thread reads for all.
             let readers = std::fs::read_dir("/proc/self/task")
                 .unwrap()
                 .filter(|task| {
-                    let name = std::fs::read_to_string(task.as_ref().unwrap().path().join("comm")).unwrap_or_default();
+                    let name = std::fs::read_to_string(task.as_ref().unwrap().path().join("comm"))
+                        .unwrap_or_default();
                     name.starts_with("coprocess-outpu")
                 })
                 .count();
@@ -316,12 +343,17 @@ fn no_other_process_inherits_the_pipe() {
             let co = common::patient().stdout(output).fork(plain).unwrap();
             let neighbour = coprocess::fork(plain).unwrap();
             let mut child = Command::new("sleep").arg("1000").spawn().unwrap();
-            let link = |pid: u32, number: i32| std::fs::read_link(format!("/proc/{pid}/fd/{number}")).unwrap();
+            let link = |pid: u32, number: i32| {
+                std::fs::read_link(format!("/proc/{pid}/fd/{number}")).unwrap()
+            };
             let pipe = link(co.peer_id(), 1).into_os_string().into_string().unwrap();
             assert!(pipe.starts_with("pipe:"), "{pipe}");
             let has = |pid| common::descriptors(pid).iter().filter(|open| **open == pipe).count();
             // The worker has it once, as its stream; this process has the end that it reads.
-            assert_eq!([co.peer_id(), std::process::id(), neighbour.peer_id(), child.id()].map(has), [1, 1, 0, 0]);
+            assert_eq!(
+                [co.peer_id(), std::process::id(), neighbour.peer_id(), child.id()].map(has),
+                [1, 1, 0, 0]
+            );
             print(&co, b"unfinished");
             co.kill().unwrap();
             assert_eq!(next(&told), "unfinished");
@@ -378,7 +410,9 @@ fn the_callback_is_let_go_of() {
         let dropped = Arc::new(AtomicBool::new(false));
         let captured = Dropped(dropped.clone());
         let co = common::patient()
-            .stdout(Output::Lines(Arc::new(move |_: &str| assert!(!captured.0.load(Ordering::SeqCst)))))
+            .stdout(Output::Lines(Arc::new(move |_: &str| {
+                assert!(!captured.0.load(Ordering::SeqCst))
+            })))
             .fork(plain)
             .unwrap();
         print(&co, b"line\n");

@@ -78,17 +78,27 @@ fn checking(capacity: usize, types: TypeCheck) -> Coprocess {
             .serve("length", |bytes: ByteBuf| bytes.len())
             .serve("fuse", Fuse)
             .try_serve("fuse or error", |size| Ok::<_, String>(Fuse(size)))
-            .serve_deferred("fuse in hand", |size, reply: Reply<Fuse>| reply.send(Fuse(size)).unwrap())
-            .serve_deferred("fuse later", |size, reply: Reply<Fuse>| drop(thread::spawn(move || reply.send(Fuse(size)))))
+            .serve_deferred("fuse in hand", |size, reply: Reply<Fuse>| {
+                reply.send(Fuse(size)).unwrap()
+            })
+            .serve_deferred("fuse later", |size, reply: Reply<Fuse>| {
+                drop(thread::spawn(move || reply.send(Fuse(size))))
+            })
             .serve("late fuse", LateFuse)
             .serve("trap", |_: Trap| ())
-            .serve_deferred("trap later", |_: Trap, reply: Reply<()>| drop(thread::spawn(move || reply.send(()))))
+            .serve_deferred("trap later", |_: Trap, reply: Reply<()>| {
+                drop(thread::spawn(move || reply.send(())))
+            })
             .listen("trap", |_: Trap| ())
             .serve("bait", |(size, kind): (u64, u8)| bait(size, kind));
         let end = parent.downgrade();
-        parent.serve("emit a fuse", move |size: u64| end.upgrade().unwrap().emit("event", Fuse(size)).unwrap());
+        parent.serve("emit a fuse", move |size: u64| {
+            end.upgrade().unwrap().emit("event", Fuse(size)).unwrap()
+        });
         let end = parent.downgrade();
-        parent.serve("call with a fuse", move |size: u64| end.upgrade().unwrap().call::<()>("event", Fuse(size)).unwrap());
+        parent.serve("call with a fuse", move |size: u64| {
+            end.upgrade().unwrap().call::<()>("event", Fuse(size)).unwrap()
+        });
         let end = parent.downgrade();
         parent.try_serve("ask", move |size: u64| end.upgrade().unwrap().call::<()>("nested", size));
         let received = Arc::new(AtomicU64::new(0));
@@ -117,7 +127,11 @@ fn while_arguments_and_events_are_encoded() {
             panics(|| worker.call::<()>("length", (vec![0_u8; 3000], Some(Fuse(size)))));
             panics(|| worker.call_timeout::<()>("length", Fuse(size), LIMIT));
             panics(|| worker.start::<()>("length", Fuse(size)));
-            panics(|| worker.call_with("length", Fuse(size), |_: coprocess::Result<()>| unreachable!("nothing was sent")));
+            panics(|| {
+                worker.call_with("length", Fuse(size), |_: coprocess::Result<()>| {
+                    unreachable!("nothing was sent")
+                })
+            });
             panics(|| worker.emit("bytes", Fuse(size)));
             panics(|| worker.emit("bytes", [Ok(1), Err(Fuse(size))]));
             panics(|| worker.try_emit("bytes", Fuse(size)));
@@ -144,7 +158,9 @@ fn while_a_handler_sends() {
     within(LIMIT, || {
         each(|worker, size| {
             let end = worker.downgrade();
-            worker.serve("nested", move |size: u64| end.upgrade().unwrap().call::<()>("length", Fuse(size)).unwrap());
+            worker.serve("nested", move |size: u64| {
+                end.upgrade().unwrap().call::<()>("length", Fuse(size)).unwrap()
+            });
             remote(worker.call::<()>("emit a fuse", size), MEANT);
             remote(worker.call::<()>("call with a fuse", size), MEANT);
             remote(worker.call::<()>("ask", size), MEANT);
@@ -161,7 +177,8 @@ fn while_a_result_is_encoded() {
                 remote(at_once(|| worker.call::<ByteBuf>(method, size)), MEANT);
             }
             remote(at_once(|| worker.call::<ByteBuf>("fuse later", size)), "without an answer");
-            let calls: Vec<Pending<ByteBuf>> = (0..10).map(|_| worker.start("fuse later", size).unwrap()).collect();
+            let calls: Vec<Pending<ByteBuf>> =
+                (0..10).map(|_| worker.start("fuse later", size).unwrap()).collect();
             for call in calls {
                 remote(call.wait(), "without an answer");
             }
@@ -237,8 +254,12 @@ fn while_a_value_is_decoded() {
             // On a thread of the library's it stays there.
             let (before, released) = (worker.stats().event_panics, Arc::new(()));
             let held = released.clone();
-            worker.call_with("bait", (size, PANICS), move |_: coprocess::Result<Trap>| drop(held)).unwrap();
-            eventually("the callback is over", || worker.stats().event_panics == before + 1 && Arc::strong_count(&released) == 1);
+            worker
+                .call_with("bait", (size, PANICS), move |_: coprocess::Result<Trap>| drop(held))
+                .unwrap();
+            eventually("the callback is over", || {
+                worker.stats().event_panics == before + 1 && Arc::strong_count(&released) == 1
+            });
         });
     });
 }

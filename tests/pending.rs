@@ -20,7 +20,8 @@ const SHORT: Duration = Duration::from_millis(20);
 fn waits_in_any_order() {
     within(LIMIT, || {
         let worker = later_worker();
-        let mut calls: Vec<_> = (0..100_u64).map(|x| (x, worker.start::<u64>("later", x).unwrap())).collect();
+        let mut calls: Vec<_> =
+            (0..100_u64).map(|x| (x, worker.start::<u64>("later", x).unwrap())).collect();
         worker.call::<usize>("now", ()).unwrap();
         calls.sort_by_key(|(x, _)| x * 37 % 100);
         for (x, call) in calls {
@@ -184,7 +185,11 @@ fn wait_for_can_be_tried_again() {
         };
         let [mut again, waited, bounded, mut awaited, mut moved] = [1, 2, 3, 4, 5].map(later);
         let dropped = later(6);
-        assert_eq!(worker.stats().cancels_sent, 0, "a call that is waited for in vain is not given up");
+        assert_eq!(
+            worker.stats().cancels_sent,
+            0,
+            "a call that is waited for in vain is not given up"
+        );
         drop(dropped);
         assert_eq!(worker.stats().cancels_sent, 1);
         let (woken, told) = mpsc::channel();
@@ -201,7 +206,10 @@ fn wait_for_can_be_tried_again() {
         assert_eq!(waited.wait().unwrap(), 4);
         assert_eq!(bounded.wait_timeout(LIMIT).unwrap(), 6);
         next(&told);
-        assert_matches!(Pin::new(&mut awaited).poll(&mut Context::from_waker(&waker)), Poll::Ready(Ok(8)));
+        assert_matches!(
+            Pin::new(&mut awaited).poll(&mut Context::from_waker(&waker)),
+            Poll::Ready(Ok(8))
+        );
         assert_eq!(moved.join().unwrap(), Some(10));
 
         let mut missing = worker.start::<u64>("missing", ()).unwrap();
@@ -283,7 +291,9 @@ fn wait_for_ends_with_the_call() {
     within(LIMIT, || {
         let timed = Builder::new().call_timeout(4 * SHORT).fork(|parent| {
             let held: Mutex<Vec<Reply<()>>> = Mutex::default();
-            parent.serve_deferred("never", move |(): (), reply: Reply<()>| held.lock().unwrap().push(reply));
+            parent.serve_deferred("never", move |(): (), reply: Reply<()>| {
+                held.lock().unwrap().push(reply)
+            });
         });
         let timed = timed.unwrap();
         let start = Instant::now();

@@ -9,8 +9,13 @@ use std::time::Duration;
 use common::{LIMIT, Random, rounds, within};
 use coprocess::serde_bytes::ByteBuf;
 use coprocess::{Builder, Coprocess, Error, TypeCheck};
-use serde::de::{self, DeserializeSeed, Deserializer, EnumAccess, MapAccess, SeqAccess, VariantAccess, Visitor};
-use serde::ser::{SerializeMap, SerializeSeq, SerializeStruct, SerializeStructVariant, SerializeTuple, SerializeTupleVariant, Serializer};
+use serde::de::{
+    self, DeserializeSeed, Deserializer, EnumAccess, MapAccess, SeqAccess, VariantAccess, Visitor,
+};
+use serde::ser::{
+    SerializeMap, SerializeSeq, SerializeStruct, SerializeStructVariant, SerializeTuple,
+    SerializeTupleVariant, Serializer,
+};
 use serde::{Deserialize, Serialize};
 
 coprocess::init_in_tests!();
@@ -67,7 +72,24 @@ enum Value {
     Enum(u8, Box<Value>),
 }
 
-const NAMES: [&str; 16] = ["a", "b", "c", "d", "e", "f", "alpha", "beta", "Ab", "", "ä", "x y", "a1", "B", "longer name", "none"];
+const NAMES: [&str; 16] = [
+    "a",
+    "b",
+    "c",
+    "d",
+    "e",
+    "f",
+    "alpha",
+    "beta",
+    "Ab",
+    "",
+    "ä",
+    "x y",
+    "a1",
+    "B",
+    "longer name",
+    "none",
+];
 
 fn name(number: u8) -> &'static str {
     NAMES[usize::from(number) % NAMES.len()]
@@ -110,9 +132,15 @@ fn schema(random: &Random, depth: u32) -> Schema {
         11 => Schema::Seq(boxed(random, depth - 1)),
         12 => Schema::Map(Box::new((schema(random, depth - 1), schema(random, depth - 1)))),
         13 => Schema::Tuple(several(random, depth - 1)),
-        14 | 15 => Schema::Struct(random.below(16) as u8, named(random, random.below(4), || schema(random, depth - 1))),
+        14 | 15 => Schema::Struct(
+            random.below(16) as u8,
+            named(random, random.below(4), || schema(random, depth - 1)),
+        ),
         16 => Schema::Newtype(random.below(16) as u8, boxed(random, depth - 1)),
-        _ => Schema::Enum(random.below(16) as u8, named(random, random.below(4) + 1, || variant(random, depth - 1))),
+        _ => Schema::Enum(
+            random.below(16) as u8,
+            named(random, random.below(4) + 1, || variant(random, depth - 1)),
+        ),
     }
 }
 
@@ -131,9 +159,15 @@ fn mutated(random: &Random, of: &Schema) -> Schema {
     match of {
         Schema::Option(some) if inside => Schema::Option(mutated(random, some).into()),
         Schema::Seq(element) if inside => Schema::Seq(mutated(random, element).into()),
-        Schema::Map(pair) if inside && random.below(2) == 0 => Schema::Map((mutated(random, &pair.0), pair.1.clone()).into()),
-        Schema::Map(pair) if inside => Schema::Map((pair.0.clone(), mutated(random, &pair.1)).into()),
-        Schema::Newtype(name, content) if inside => Schema::Newtype(*name, mutated(random, content).into()),
+        Schema::Map(pair) if inside && random.below(2) == 0 => {
+            Schema::Map((mutated(random, &pair.0), pair.1.clone()).into())
+        }
+        Schema::Map(pair) if inside => {
+            Schema::Map((pair.0.clone(), mutated(random, &pair.1)).into())
+        }
+        Schema::Newtype(name, content) if inside => {
+            Schema::Newtype(*name, mutated(random, content).into())
+        }
         Schema::Tuple(parts) if inside && !parts.is_empty() => {
             let mut parts = parts.clone();
             let place = random.below(parts.len() as u64) as usize;
@@ -160,12 +194,18 @@ fn mutated(random: &Random, of: &Schema) -> Schema {
 }
 
 fn mutated_here(random: &Random, of: &Schema) -> Schema {
-    let swap = |from: usize, to: usize| (random.below(from as u64) as usize, random.below(to as u64) as usize);
+    let swap = |from: usize, to: usize| {
+        (random.below(from as u64) as usize, random.below(to as u64) as usize)
+    };
     match (of, random.below(8)) {
         (_, 0) => Schema::Option(of.clone().into()),
         (_, 1) => Schema::Newtype(3, of.clone().into()),
-        (Schema::Option(content) | Schema::Newtype(_, content) | Schema::Seq(content), 2) => Schema::clone(content),
-        (Schema::Struct(_, fields), 3) => Schema::Tuple(fields.iter().map(|(_, schema)| schema.clone()).collect()),
+        (Schema::Option(content) | Schema::Newtype(_, content) | Schema::Seq(content), 2) => {
+            Schema::clone(content)
+        }
+        (Schema::Struct(_, fields), 3) => {
+            Schema::Tuple(fields.iter().map(|(_, schema)| schema.clone()).collect())
+        }
         (Schema::Tuple(parts), 3) => Schema::Struct(1, (0..).zip(parts.iter().cloned()).collect()),
         (Schema::Struct(name, fields), 4..) if !fields.is_empty() => {
             let mut fields = fields.clone();
@@ -201,33 +241,51 @@ fn mutated_here(random: &Random, of: &Schema) -> Schema {
             Schema::Tuple(parts)
         }
         (Schema::Bytes, 4..) => Schema::Seq(Schema::Unsigned(1).into()),
-        (Schema::Signed(_) | Schema::Unsigned(_), 3..6) => Schema::Signed(random.one_of(&[1, 2, 4, 8, 16])),
-        (Schema::Signed(_) | Schema::Unsigned(_), _) => Schema::Unsigned(random.one_of(&[1, 2, 4, 8, 16])),
+        (Schema::Signed(_) | Schema::Unsigned(_), 3..6) => {
+            Schema::Signed(random.one_of(&[1, 2, 4, 8, 16]))
+        }
+        (Schema::Signed(_) | Schema::Unsigned(_), _) => {
+            Schema::Unsigned(random.one_of(&[1, 2, 4, 8, 16]))
+        }
         _ => schema(random, 1),
     }
 }
 
 /// A type that reads the same values, if they are in its range.
 fn compatible(random: &Random, of: &Schema) -> Schema {
-    let each = |schemas: &[Schema]| schemas.iter().map(|schema| compatible(random, schema)).collect::<Vec<_>>();
-    let fields = |fields: &[(u8, Schema)]| fields.iter().map(|(name, schema)| (*name, compatible(random, schema))).collect::<Vec<_>>();
+    let each = |schemas: &[Schema]| {
+        schemas.iter().map(|schema| compatible(random, schema)).collect::<Vec<_>>()
+    };
+    let fields = |fields: &[(u8, Schema)]| {
+        fields.iter().map(|(name, schema)| (*name, compatible(random, schema))).collect::<Vec<_>>()
+    };
     let same = match of {
         Schema::Signed(2..) => Schema::Signed(random.one_of(&[2, 4, 8, 16])),
         Schema::Unsigned(2..) => Schema::Unsigned(random.one_of(&[2, 4, 8, 16])),
-        Schema::Bytes => random.one_of(&[&Schema::Bytes, &Schema::Seq(Box::new(Schema::Unsigned(1)))]).clone(),
-        Schema::Seq(element) if **element == Schema::Unsigned(1) && random.below(2) == 0 => Schema::Bytes,
+        Schema::Bytes => {
+            random.one_of(&[&Schema::Bytes, &Schema::Seq(Box::new(Schema::Unsigned(1)))]).clone()
+        }
+        Schema::Seq(element) if **element == Schema::Unsigned(1) && random.below(2) == 0 => {
+            Schema::Bytes
+        }
         Schema::Option(content) => Schema::Option(compatible(random, content).into()),
         Schema::Seq(element) => Schema::Seq(compatible(random, element).into()),
-        Schema::Map(pair) => Schema::Map((compatible(random, &pair.0), compatible(random, &pair.1)).into()),
+        Schema::Map(pair) => {
+            Schema::Map((compatible(random, &pair.0), compatible(random, &pair.1)).into())
+        }
         Schema::Tuple(parts) if parts.is_empty() && random.below(2) == 0 => Schema::Unit,
-        Schema::Tuple(parts) if random.below(2) == 0 => Schema::Struct(7, (0..).zip(each(parts)).collect()),
+        Schema::Tuple(parts) if random.below(2) == 0 => {
+            Schema::Struct(7, (0..).zip(each(parts)).collect())
+        }
         Schema::Tuple(parts) => Schema::Tuple(each(parts)),
         Schema::Struct(_, parts) if random.below(2) == 0 => {
             Schema::Tuple(parts.iter().map(|(_, schema)| compatible(random, schema)).collect())
         }
         Schema::Struct(name, parts) => Schema::Struct(name.wrapping_add(1), fields(parts)),
         Schema::Newtype(_, content) if random.below(2) == 0 => compatible(random, content),
-        Schema::Newtype(name, content) => Schema::Newtype(name.wrapping_add(1), compatible(random, content).into()),
+        Schema::Newtype(name, content) => {
+            Schema::Newtype(name.wrapping_add(1), compatible(random, content).into())
+        }
         Schema::Enum(name, variants) => {
             let mut variants: Vec<_> = variants
                 .iter()
@@ -259,8 +317,11 @@ fn bits(random: &Random, width: u8) -> u128 {
 
 fn value(random: &Random, of: &Schema) -> Value {
     let count = || random.below(random.one_of(&[1, 2, 4, 9]));
-    let each = |parts: &[Schema]| Value::Tuple(parts.iter().map(|part| value(random, part)).collect());
-    let fields = |fields: &[(u8, Schema)]| Value::Struct(fields.iter().map(|(name, part)| (*name, value(random, part))).collect());
+    let each =
+        |parts: &[Schema]| Value::Tuple(parts.iter().map(|part| value(random, part)).collect());
+    let fields = |fields: &[(u8, Schema)]| {
+        Value::Struct(fields.iter().map(|(name, part)| (*name, value(random, part))).collect())
+    };
     match of {
         Schema::Bool => Value::Bool(random.below(2) == 0),
         Schema::Signed(width) => {
@@ -273,11 +334,17 @@ fn value(random: &Random, of: &Schema) -> Value {
         Schema::F64 => Value::F64((random.below(1000) as f64 / 8.0).to_bits()),
         Schema::Char => Value::Char(random.one_of(&['a', '\0', 'ä', '\u{1f600}'])),
         Schema::Text => Value::Text((0..count()).map(|_| random.one_of(&['x', 'ö'])).collect()),
-        Schema::Bytes => Value::Bytes((0..count()).map(|_| random.next() as u8).collect::<Vec<_>>().into()),
+        Schema::Bytes => {
+            Value::Bytes((0..count()).map(|_| random.next() as u8).collect::<Vec<_>>().into())
+        }
         Schema::Unit => Value::Unit,
-        Schema::Option(content) => Value::Option((random.below(3) > 0).then(|| value(random, content).into())),
+        Schema::Option(content) => {
+            Value::Option((random.below(3) > 0).then(|| value(random, content).into()))
+        }
         Schema::Seq(element) => Value::Seq((0..count()).map(|_| value(random, element)).collect()),
-        Schema::Map(pair) => Value::Map((0..count()).map(|_| (value(random, &pair.0), value(random, &pair.1))).collect()),
+        Schema::Map(pair) => Value::Map(
+            (0..count()).map(|_| (value(random, &pair.0), value(random, &pair.1))).collect(),
+        ),
         Schema::Tuple(parts) => each(parts),
         Schema::Struct(_, parts) => fields(parts),
         Schema::Newtype(_, content) => value(random, content),
@@ -308,10 +375,18 @@ impl Serialize for Typed<'_> {
             (Schema::Signed(4), Value::Signed(_, value)) => serializer.serialize_i32(*value as i32),
             (Schema::Signed(8), Value::Signed(_, value)) => serializer.serialize_i64(*value as i64),
             (Schema::Signed(_), Value::Signed(_, value)) => serializer.serialize_i128(*value),
-            (Schema::Unsigned(1), Value::Unsigned(_, value)) => serializer.serialize_u8(*value as u8),
-            (Schema::Unsigned(2), Value::Unsigned(_, value)) => serializer.serialize_u16(*value as u16),
-            (Schema::Unsigned(4), Value::Unsigned(_, value)) => serializer.serialize_u32(*value as u32),
-            (Schema::Unsigned(8), Value::Unsigned(_, value)) => serializer.serialize_u64(*value as u64),
+            (Schema::Unsigned(1), Value::Unsigned(_, value)) => {
+                serializer.serialize_u8(*value as u8)
+            }
+            (Schema::Unsigned(2), Value::Unsigned(_, value)) => {
+                serializer.serialize_u16(*value as u16)
+            }
+            (Schema::Unsigned(4), Value::Unsigned(_, value)) => {
+                serializer.serialize_u32(*value as u32)
+            }
+            (Schema::Unsigned(8), Value::Unsigned(_, value)) => {
+                serializer.serialize_u64(*value as u64)
+            }
             (Schema::Unsigned(_), Value::Unsigned(_, value)) => serializer.serialize_u128(*value),
             (Schema::F32, Value::F32(bits)) => serializer.serialize_f32(f32::from_bits(*bits)),
             (Schema::F64, Value::F64(bits)) => serializer.serialize_f64(f64::from_bits(*bits)),
@@ -320,20 +395,28 @@ impl Serialize for Typed<'_> {
             (Schema::Bytes, Value::Bytes(value)) => serializer.serialize_bytes(value),
             (Schema::Unit, Value::Unit) => serializer.serialize_unit(),
             (Schema::Option(_), Value::Option(None)) => serializer.serialize_none(),
-            (Schema::Option(schema), Value::Option(Some(value))) => serializer.serialize_some(&Typed(schema, value)),
+            (Schema::Option(schema), Value::Option(Some(value))) => {
+                serializer.serialize_some(&Typed(schema, value))
+            }
             (Schema::Seq(schema), Value::Seq(values)) => {
                 let mut elements = serializer.serialize_seq(Some(values.len()))?;
-                values.iter().try_for_each(|value| elements.serialize_element(&Typed(schema, value)))?;
+                values
+                    .iter()
+                    .try_for_each(|value| elements.serialize_element(&Typed(schema, value)))?;
                 elements.end()
             }
             (Schema::Map(schemas), Value::Map(pairs)) => {
                 let mut map = serializer.serialize_map(Some(pairs.len()))?;
-                pairs.iter().try_for_each(|(key, value)| map.serialize_entry(&Typed(&schemas.0, key), &Typed(&schemas.1, value)))?;
+                pairs.iter().try_for_each(|(key, value)| {
+                    map.serialize_entry(&Typed(&schemas.0, key), &Typed(&schemas.1, value))
+                })?;
                 map.end()
             }
             (Schema::Tuple(schemas), Value::Tuple(values)) => {
                 let mut tuple = serializer.serialize_tuple(values.len())?;
-                schemas.iter().zip(values).try_for_each(|(schema, value)| tuple.serialize_element(&Typed(schema, value)))?;
+                schemas.iter().zip(values).try_for_each(|(schema, value)| {
+                    tuple.serialize_element(&Typed(schema, value))
+                })?;
                 tuple.end()
             }
             (Schema::Struct(of, schemas), Value::Struct(values)) => {
@@ -343,20 +426,31 @@ impl Serialize for Typed<'_> {
                 }
                 fields.end()
             }
-            (Schema::Newtype(of, schema), value) => serializer.serialize_newtype_struct(name(*of), &Typed(schema, value)),
+            (Schema::Newtype(of, schema), value) => {
+                serializer.serialize_newtype_struct(name(*of), &Typed(schema, value))
+            }
             (Schema::Enum(of, variants), Value::Enum(place, value)) => {
                 let (called, variant) = &variants[usize::from(*place)];
                 let (of, place, called) = (name(*of), u32::from(*place), name(*called));
                 match (variant, &**value) {
                     (Variant::Unit, _) => serializer.serialize_unit_variant(of, place, called),
-                    (Variant::Newtype(schema), value) => serializer.serialize_newtype_variant(of, place, called, &Typed(schema, value)),
+                    (Variant::Newtype(schema), value) => serializer.serialize_newtype_variant(
+                        of,
+                        place,
+                        called,
+                        &Typed(schema, value),
+                    ),
                     (Variant::Tuple(schemas), Value::Tuple(values)) => {
-                        let mut tuple = serializer.serialize_tuple_variant(of, place, called, values.len())?;
-                        schemas.iter().zip(values).try_for_each(|(schema, value)| tuple.serialize_field(&Typed(schema, value)))?;
+                        let mut tuple =
+                            serializer.serialize_tuple_variant(of, place, called, values.len())?;
+                        schemas.iter().zip(values).try_for_each(|(schema, value)| {
+                            tuple.serialize_field(&Typed(schema, value))
+                        })?;
                         tuple.end()
                     }
                     (Variant::Struct(schemas), Value::Struct(values)) => {
-                        let mut fields = serializer.serialize_struct_variant(of, place, called, values.len())?;
+                        let mut fields =
+                            serializer.serialize_struct_variant(of, place, called, values.len())?;
                         for ((field, schema), (_, value)) in schemas.iter().zip(values) {
                             fields.serialize_field(name(*field), &Typed(schema, value))?;
                         }
@@ -401,16 +495,36 @@ impl<'de> DeserializeSeed<'de> for Wanted<'_> {
     fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Value, D::Error> {
         match self.0 {
             Schema::Bool => bool::deserialize(deserializer).map(Value::Bool),
-            Schema::Signed(1) => i8::deserialize(deserializer).map(|value| Value::Signed(1, value.into())),
-            Schema::Signed(2) => i16::deserialize(deserializer).map(|value| Value::Signed(2, value.into())),
-            Schema::Signed(4) => i32::deserialize(deserializer).map(|value| Value::Signed(4, value.into())),
-            Schema::Signed(8) => i64::deserialize(deserializer).map(|value| Value::Signed(8, value.into())),
-            Schema::Signed(_) => i128::deserialize(deserializer).map(|value| Value::Signed(16, value)),
-            Schema::Unsigned(1) => u8::deserialize(deserializer).map(|value| Value::Unsigned(1, value.into())),
-            Schema::Unsigned(2) => u16::deserialize(deserializer).map(|value| Value::Unsigned(2, value.into())),
-            Schema::Unsigned(4) => u32::deserialize(deserializer).map(|value| Value::Unsigned(4, value.into())),
-            Schema::Unsigned(8) => u64::deserialize(deserializer).map(|value| Value::Unsigned(8, value.into())),
-            Schema::Unsigned(_) => u128::deserialize(deserializer).map(|value| Value::Unsigned(16, value)),
+            Schema::Signed(1) => {
+                i8::deserialize(deserializer).map(|value| Value::Signed(1, value.into()))
+            }
+            Schema::Signed(2) => {
+                i16::deserialize(deserializer).map(|value| Value::Signed(2, value.into()))
+            }
+            Schema::Signed(4) => {
+                i32::deserialize(deserializer).map(|value| Value::Signed(4, value.into()))
+            }
+            Schema::Signed(8) => {
+                i64::deserialize(deserializer).map(|value| Value::Signed(8, value.into()))
+            }
+            Schema::Signed(_) => {
+                i128::deserialize(deserializer).map(|value| Value::Signed(16, value))
+            }
+            Schema::Unsigned(1) => {
+                u8::deserialize(deserializer).map(|value| Value::Unsigned(1, value.into()))
+            }
+            Schema::Unsigned(2) => {
+                u16::deserialize(deserializer).map(|value| Value::Unsigned(2, value.into()))
+            }
+            Schema::Unsigned(4) => {
+                u32::deserialize(deserializer).map(|value| Value::Unsigned(4, value.into()))
+            }
+            Schema::Unsigned(8) => {
+                u64::deserialize(deserializer).map(|value| Value::Unsigned(8, value.into()))
+            }
+            Schema::Unsigned(_) => {
+                u128::deserialize(deserializer).map(|value| Value::Unsigned(16, value))
+            }
             Schema::F32 => f32::deserialize(deserializer).map(|value| Value::F32(value.to_bits())),
             Schema::F64 => f64::deserialize(deserializer).map(|value| Value::F64(value.to_bits())),
             Schema::Char => char::deserialize(deserializer).map(Value::Char),
@@ -421,11 +535,17 @@ impl<'de> DeserializeSeed<'de> for Wanted<'_> {
             Schema::Seq(_) => deserializer.deserialize_seq(self),
             Schema::Map(_) => deserializer.deserialize_map(self),
             Schema::Tuple(parts) => deserializer.deserialize_tuple(parts.len(), Parts(parts)),
-            Schema::Struct(of, fields) => {
-                deserializer.deserialize_struct(name(*of), names(fields.iter().map(|(name, _)| *name)), Fields(fields))
-            }
+            Schema::Struct(of, fields) => deserializer.deserialize_struct(
+                name(*of),
+                names(fields.iter().map(|(name, _)| *name)),
+                Fields(fields),
+            ),
             Schema::Newtype(of, _) => deserializer.deserialize_newtype_struct(name(*of), self),
-            Schema::Enum(of, variants) => deserializer.deserialize_enum(name(*of), names(variants.iter().map(|(name, _)| *name)), self),
+            Schema::Enum(of, variants) => deserializer.deserialize_enum(
+                name(*of),
+                names(variants.iter().map(|(name, _)| *name)),
+                self,
+            ),
         }
     }
 }
@@ -446,7 +566,10 @@ impl<'de> Visitor<'de> for Wanted<'_> {
         Ok(Value::Option(Some(Wanted(content).deserialize(deserializer)?.into())))
     }
 
-    fn visit_newtype_struct<D: Deserializer<'de>>(self, deserializer: D) -> Result<Value, D::Error> {
+    fn visit_newtype_struct<D: Deserializer<'de>>(
+        self,
+        deserializer: D,
+    ) -> Result<Value, D::Error> {
         let Schema::Newtype(_, content) = self.0 else { unreachable!() };
         Wanted(content).deserialize(deserializer)
     }
@@ -472,12 +595,15 @@ impl<'de> Visitor<'de> for Wanted<'_> {
     fn visit_enum<A: EnumAccess<'de>>(self, data: A) -> Result<Value, A::Error> {
         let Schema::Enum(_, variants) = self.0 else { unreachable!() };
         let (place, content) = data.variant::<u32>()?;
-        let Some((_, variant)) = variants.get(place as usize) else { return Err(de::Error::custom("no such variant")) };
+        let Some((_, variant)) = variants.get(place as usize) else {
+            return Err(de::Error::custom("no such variant"));
+        };
         let value = match variant {
             Variant::Unit => content.unit_variant().map(|()| Value::Unit)?,
             Variant::Newtype(schema) => content.newtype_variant_seed(Wanted(schema))?,
             Variant::Tuple(parts) => content.tuple_variant(parts.len(), Parts(parts))?,
-            Variant::Struct(fields) => content.struct_variant(names(fields.iter().map(|(name, _)| *name)), Fields(fields))?,
+            Variant::Struct(fields) => content
+                .struct_variant(names(fields.iter().map(|(name, _)| *name)), Fields(fields))?,
         };
         Ok(Value::Enum(place as u8, value.into()))
     }
@@ -494,7 +620,8 @@ impl<'de> Visitor<'de> for Parts<'_> {
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Value, A::Error> {
         let missing = || de::Error::custom("a part is missing");
-        let parts = self.0.iter().map(|part| seq.next_element_seed(Wanted(part))?.ok_or_else(missing));
+        let parts =
+            self.0.iter().map(|part| seq.next_element_seed(Wanted(part))?.ok_or_else(missing));
         Ok(Value::Tuple(parts.collect::<Result<_, _>>()?))
     }
 }
@@ -510,7 +637,9 @@ impl<'de> Visitor<'de> for Fields<'_> {
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Value, A::Error> {
         let missing = || de::Error::custom("a field is missing");
-        let fields = self.0.iter().map(|(name, part)| Ok((*name, seq.next_element_seed(Wanted(part))?.ok_or_else(missing)?)));
+        let fields = self.0.iter().map(|(name, part)| {
+            Ok((*name, seq.next_element_seed(Wanted(part))?.ok_or_else(missing)?))
+        });
         Ok(Value::Struct(fields.collect::<Result<_, _>>()?))
     }
 }
@@ -519,27 +648,38 @@ impl<'de> Visitor<'de> for Fields<'_> {
 
 /// Whether two values mean the same: numbers of other widths, and tuples for structs, do.
 fn is_same(a: &Value, b: &Value) -> bool {
-    let each = |a: &[&Value], b: &[&Value]| a.len() == b.len() && a.iter().zip(b).all(|(a, b)| is_same(a, b));
+    let each = |a: &[&Value], b: &[&Value]| {
+        a.len() == b.len() && a.iter().zip(b).all(|(a, b)| is_same(a, b))
+    };
     match (a, b) {
         (Value::Signed(_, a), Value::Signed(_, b)) => a == b,
         (Value::Unsigned(_, a), Value::Unsigned(_, b)) => a == b,
         (Value::Bytes(bytes), Value::Seq(values)) | (Value::Seq(values), Value::Bytes(bytes)) => {
-            let bytes: Vec<_> = bytes.iter().map(|byte| Value::Unsigned(1, (*byte).into())).collect();
+            let bytes: Vec<_> =
+                bytes.iter().map(|byte| Value::Unsigned(1, (*byte).into())).collect();
             *values == bytes
         }
         (Value::Option(Some(a)), Value::Option(Some(b))) => is_same(a, b),
         (Value::Seq(a), Value::Seq(b)) | (Value::Tuple(a), Value::Tuple(b)) => {
             each(&a.iter().collect::<Vec<_>>(), &b.iter().collect::<Vec<_>>())
         }
-        (Value::Map(a), Value::Map(b)) => a.len() == b.len() && a.iter().zip(b).all(|(a, b)| is_same(&a.0, &b.0) && is_same(&a.1, &b.1)),
+        (Value::Map(a), Value::Map(b)) => {
+            a.len() == b.len()
+                && a.iter().zip(b).all(|(a, b)| is_same(&a.0, &b.0) && is_same(&a.1, &b.1))
+        }
         (Value::Struct(a), Value::Struct(b)) => {
-            a.len() == b.len() && a.iter().zip(b).all(|(a, b)| name(a.0) == name(b.0) && is_same(&a.1, &b.1))
+            a.len() == b.len()
+                && a.iter().zip(b).all(|(a, b)| name(a.0) == name(b.0) && is_same(&a.1, &b.1))
         }
-        (Value::Struct(fields), Value::Tuple(parts)) | (Value::Tuple(parts), Value::Struct(fields)) => {
-            each(&fields.iter().map(|(_, value)| value).collect::<Vec<_>>(), &parts.iter().collect::<Vec<_>>())
-        }
+        (Value::Struct(fields), Value::Tuple(parts))
+        | (Value::Tuple(parts), Value::Struct(fields)) => each(
+            &fields.iter().map(|(_, value)| value).collect::<Vec<_>>(),
+            &parts.iter().collect::<Vec<_>>(),
+        ),
         (Value::Unit, Value::Tuple(parts)) | (Value::Tuple(parts), Value::Unit) => parts.is_empty(),
-        (Value::Unit, Value::Struct(fields)) | (Value::Struct(fields), Value::Unit) => fields.is_empty(),
+        (Value::Unit, Value::Struct(fields)) | (Value::Struct(fields), Value::Unit) => {
+            fields.is_empty()
+        }
         (Value::Enum(a, of_a), Value::Enum(b, of_b)) => a == b && is_same(of_a, of_b),
         (a, b) => a == b,
     }
@@ -566,7 +706,9 @@ fn outcome(result: coprocess::Result<Value>) -> Outcome {
     match result {
         Ok(value) => Outcome::Arrived(value),
         Err(error @ Error::Types { .. }) => Outcome::Mistyped(error.to_string()),
-        Err(Error::Remote { message, .. }) if message.contains("do not decode") => Outcome::Undecodable(message),
+        Err(Error::Remote { message, .. }) if message.contains("do not decode") => {
+            Outcome::Undecodable(message)
+        }
         Err(error @ Error::Decode { .. }) => Outcome::Undecodable(error.to_string()),
         Err(other) => panic!("{other}"),
     }
@@ -595,19 +737,29 @@ fn variants_agree(sent: &Schema, wanted: &Schema, value: &Value) -> bool {
         Variant::Struct(fields) => Schema::Struct(0, fields.clone()),
     };
     match (plain(sent), plain(wanted), value) {
-        (Schema::Option(a), Schema::Option(b), Value::Option(Some(value))) => variants_agree(&a, &b, value),
-        (Schema::Seq(a), Schema::Seq(b), Value::Seq(values)) => values.iter().all(|value| variants_agree(&a, &b, value)),
-        (Schema::Map(a), Schema::Map(b), Value::Map(pairs)) => {
-            pairs.iter().all(|(key, value)| variants_agree(&a.0, &b.0, key) && variants_agree(&a.1, &b.1, value))
+        (Schema::Option(a), Schema::Option(b), Value::Option(Some(value))) => {
+            variants_agree(&a, &b, value)
         }
+        (Schema::Seq(a), Schema::Seq(b), Value::Seq(values)) => {
+            values.iter().all(|value| variants_agree(&a, &b, value))
+        }
+        (Schema::Map(a), Schema::Map(b), Value::Map(pairs)) => pairs.iter().all(|(key, value)| {
+            variants_agree(&a.0, &b.0, key) && variants_agree(&a.1, &b.1, value)
+        }),
         (Schema::Enum(_, a), Schema::Enum(_, b), Value::Enum(place, value)) => {
             let (a, b) = (&a[usize::from(*place)], &b[usize::from(*place)]);
             name(a.0) == name(b.0) && variants_agree(&content(&a.1), &content(&b.1), value)
         }
-        (a, b, Value::Tuple(values)) => parts(&a).iter().zip(parts(&b)).zip(values).all(|((a, b), value)| variants_agree(a, &b, value)),
-        (a, b, Value::Struct(values)) => {
-            parts(&a).iter().zip(parts(&b)).zip(values).all(|((a, b), (_, value))| variants_agree(a, &b, value))
-        }
+        (a, b, Value::Tuple(values)) => parts(&a)
+            .iter()
+            .zip(parts(&b))
+            .zip(values)
+            .all(|((a, b), value)| variants_agree(a, &b, value)),
+        (a, b, Value::Struct(values)) => parts(&a)
+            .iter()
+            .zip(parts(&b))
+            .zip(values)
+            .all(|((a, b), (_, value))| variants_agree(a, &b, value)),
         _ => true,
     }
 }
@@ -622,7 +774,13 @@ struct Drawn {
 impl Drawn {
     fn new(random: &Random) -> Drawn {
         let sent = schema(random, random.below(4) as u32 + 1);
-        let relation = random.one_of(&[Relation::Equal, Relation::Compatible, Relation::Mutated, Relation::Mutated, Relation::Unrelated]);
+        let relation = random.one_of(&[
+            Relation::Equal,
+            Relation::Compatible,
+            Relation::Mutated,
+            Relation::Mutated,
+            Relation::Unrelated,
+        ]);
         let wanted = match relation {
             Relation::Equal => sent.clone(),
             Relation::Compatible => compatible(random, &sent),
@@ -635,16 +793,26 @@ impl Drawn {
     #[track_caller]
     fn check(&self, how: &str, value: &Value, outcome: &Outcome) -> bool {
         let Drawn { relation, sent, wanted } = self;
-        let story = || format!("{how}, {relation:?}\nsent {sent:?}\nwanted {wanted:?}\nvalue {value:?}\n{outcome:?}");
+        let story = || {
+            format!(
+                "{how}, {relation:?}\nsent {sent:?}\nwanted {wanted:?}\nvalue {value:?}\n{outcome:?}"
+            )
+        };
         match (outcome, relation) {
             (Outcome::Arrived(arrived), _) => {
-                assert!(is_same(value, arrived) && variants_agree(sent, wanted, value), "another value: {}", story());
+                assert!(
+                    is_same(value, arrived) && variants_agree(sent, wanted, value),
+                    "another value: {}",
+                    story()
+                );
                 if *relation == Relation::Equal {
                     assert_eq!(value, arrived, "{}", story());
                 }
                 return true;
             }
-            (Outcome::Mistyped(_), Relation::Equal | Relation::Compatible) => panic!("they do fit: {}", story()),
+            (Outcome::Mistyped(_), Relation::Equal | Relation::Compatible) => {
+                panic!("they do fit: {}", story())
+            }
             (Outcome::Undecodable(_), Relation::Equal) => panic!("it does not decode: {}", story()),
             // A number that is out of range.
             (Outcome::Undecodable(_) | Outcome::Mistyped(_), _) => {}
@@ -661,7 +829,9 @@ fn worker(parent: Coprocess) {
         want(&schema);
         parent.serve(&name, |Any(value): Any| value);
         let own = parent.downgrade();
-        parent.listen(&name, move |Any(value): Any| own.upgrade().unwrap().emit("heard", value).unwrap());
+        parent.listen(&name, move |Any(value): Any| {
+            own.upgrade().unwrap().emit("heard", value).unwrap()
+        });
     });
     thread_local! {
         static RESULT: RefCell<Option<(Schema, Value)>> = const { RefCell::new(None) };
@@ -716,15 +886,26 @@ fn every_first_use(random: &Random, count: u64, number: &mut u64) {
             Err(_) => Outcome::Undecodable(String::new()),
         };
         drawn.check("event", &value, &event);
-        assert_eq!(std::mem::discriminant(&event), std::mem::discriminant(&called), "{called:?} {event:?}");
+        assert_eq!(
+            std::mem::discriminant(&event),
+            std::mem::discriminant(&called),
+            "{called:?} {event:?}"
+        );
 
         co.call::<()>("send", (&result_name, &drawn.sent, &value)).unwrap();
         want(&drawn.wanted);
         let result = outcome(co.call::<Any>(&result_name, ()).map(|Any(value)| value));
         drawn.check("result", &value, &result);
-        assert_eq!(std::mem::discriminant(&result), std::mem::discriminant(&called), "{called:?} {result:?}");
+        assert_eq!(
+            std::mem::discriminant(&result),
+            std::mem::discriminant(&called),
+            "{called:?} {result:?}"
+        );
     }
-    assert!(count < 100 || arrived > count as u32 / 4 && mistyped > count as u32 / 8, "{arrived} {mistyped} of {count}");
+    assert!(
+        count < 100 || arrived > count as u32 / 4 && mistyped > count as u32 / 8,
+        "{arrived} {mistyped} of {count}"
+    );
     co.close().unwrap();
 }
 

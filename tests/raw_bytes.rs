@@ -34,7 +34,9 @@ fn worker(parent: Coprocess) {
         bytes.to_vec()
     });
     parent.serve_bytes("fixed", |_| *b"fixed");
-    parent.serve_bytes("panics", |_| -> Vec<u8> { std::panic::resume_unwind(Box::new("on purpose")) });
+    parent.serve_bytes("panics", |_| -> Vec<u8> {
+        std::panic::resume_unwind(Box::new("on purpose"))
+    });
     parent.serve_bytes("grenade", |_| Grenade);
     parent.serve_bytes("huge", |_| vec![0; 100_000]);
     parent.try_serve_bytes("upper", |text| std::str::from_utf8(text).map(str::to_uppercase));
@@ -45,14 +47,18 @@ fn worker(parent: Coprocess) {
         assert_eq!(line.as_ptr() as usize % 8, 0, "aligned");
         back.upgrade().unwrap().emit_bytes("line", line).unwrap();
     });
-    parent.listen("typed", move |(a, b): (u8, String)| typed.upgrade().unwrap().emit("typed", (b, a)).unwrap());
+    parent.listen("typed", move |(a, b): (u8, String)| {
+        typed.upgrade().unwrap().emit("typed", (b, a)).unwrap()
+    });
 }
 
 /// The result of a future, by looking again and again.
 fn await_by_polling<F: Future + Unpin>(mut future: F) -> F::Output {
     let mut output = None;
     eventually("the future is ready", || {
-        if let Poll::Ready(ready) = Pin::new(&mut future).poll(&mut Context::from_waker(Waker::noop())) {
+        if let Poll::Ready(ready) =
+            Pin::new(&mut future).poll(&mut Context::from_waker(Waker::noop()))
+        {
             output = Some(ready);
         }
         output.is_some()
@@ -75,10 +81,14 @@ fn bytes_of_every_length_arrive_as_they_were_sent() {
             assert!(answer == bytes, "{length}");
             await_by_polling(co.emit_bytes_async("line", &bytes)).unwrap();
             assert!(lines.recv_timeout(LIMIT / 2).unwrap() == bytes, "{length}, awaited");
-            assert!(await_by_polling(co.call_bytes_async("echo", &bytes)).unwrap() == bytes, "{length}, awaited");
+            assert!(
+                await_by_polling(co.call_bytes_async("echo", &bytes)).unwrap() == bytes,
+                "{length}, awaited"
+            );
         }
         assert_eq!(co.call_bytes("fixed", &[]).unwrap(), b"fixed");
-        let pending: Vec<_> = (0..200_u8).map(|n| co.start_bytes("echo", &[n; 50]).unwrap()).collect();
+        let pending: Vec<_> =
+            (0..200_u8).map(|n| co.start_bytes("echo", &[n; 50]).unwrap()).collect();
         for (n, call) in pending.into_iter().enumerate() {
             let bytes = if n % 2 == 0 { call.wait() } else { await_by_polling(call) };
             assert_eq!(bytes.unwrap(), [n as u8; 50]);
@@ -103,14 +113,24 @@ fn handlers_of_bytes_fail_as_others_do() {
                 co.call_bytes_into("echo", &vec![0; length], &mut answer),
                 Err(Error::TooLarge { size, max: 50_000 }) if size == 24 + length
             );
-            assert_matches!(co.emit_bytes("echo", &vec![0; length + 8]), Err(Error::TooLarge { .. }));
+            assert_matches!(
+                co.emit_bytes("echo", &vec![0; length + 8]),
+                Err(Error::TooLarge { .. })
+            );
             assert_matches!(
                 await_by_polling(co.call_bytes_async("echo", &vec![0; length])),
                 Err(Error::TooLarge { size, max: 50_000 }) if size == 24 + length
             );
         }
-        assert_eq!(co.call_bytes("echo", &vec![0; 49_976]).unwrap().len(), 49_976, "just not too large");
-        assert_matches!(co.call_bytes_timeout("never", b"", Duration::from_millis(20)), Err(Error::Timeout));
+        assert_eq!(
+            co.call_bytes("echo", &vec![0; 49_976]).unwrap().len(),
+            49_976,
+            "just not too large"
+        );
+        assert_matches!(
+            co.call_bytes_timeout("never", b"", Duration::from_millis(20)),
+            Err(Error::Timeout)
+        );
         assert_eq!(answer, b"kept");
         // A panic after the answer is no second one.
         assert_eq!(co.call_bytes("grenade", b"").unwrap(), b"answered");
@@ -130,7 +150,10 @@ fn with_typed_ends_the_bytes_are_those_of_postcard() {
         assert_eq!(co.call::<(u8, bool)>("echo", (7_u8, true)).unwrap(), (7, true));
         // A byte string has its length in front.
         assert_eq!(co.call_bytes("echo", &[3, 1, 2, 3]).unwrap(), [3, 1, 2, 3]);
-        assert_eq!(co.call::<ByteBuf>("echo", ByteBuf::from(vec![1, 2, 3])).unwrap().as_slice(), [1, 2, 3]);
+        assert_eq!(
+            co.call::<ByteBuf>("echo", ByteBuf::from(vec![1, 2, 3])).unwrap().as_slice(),
+            [1, 2, 3]
+        );
         assert_matches!(co.call_bytes("add", b"\xff"), Err(Error::Remote { message, .. }) if message.contains("do not decode"));
         assert_matches!(co.call::<String>("fixed", ()), Err(Error::Decode { what, .. }) if what == "fixed");
 

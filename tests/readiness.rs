@@ -10,7 +10,10 @@ use std::task::{Context, Poll, Waker};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use common::{AT_ONCE, Held, LIMIT, Stopped, alone, assert_matches, at_once, eventually, fresh_path, inbox, next, touch, within};
+use common::{
+    AT_ONCE, Held, LIMIT, Stopped, alone, assert_matches, at_once, eventually, fresh_path, inbox,
+    next, touch, within,
+};
 use coprocess::{Builder, Coprocess, Error, Readiness, Reason};
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
 use tokio::io::Interest;
@@ -117,7 +120,10 @@ fn nobody_is_woken_for_what_comes_while_it_is_readable() {
 }
 
 fn watched(readiness: Readiness) -> AsyncFd<Readiness> {
-    #[expect(unsafe_code, reason = "tokio has no other way to register a descriptor that is not its own")]
+    #[expect(
+        unsafe_code,
+        reason = "tokio has no other way to register a descriptor that is not its own"
+    )]
     // SAFETY: the descriptor is open as long as the value, and always the same.
     unsafe { AsyncFd::register_with_interest(readiness, Interest::READABLE) }.unwrap()
 }
@@ -128,8 +134,11 @@ fn with_a_runtime() {
         let worker = coprocess::fork(served).unwrap();
         let numbers = inbox::<(u64, u64)>(&worker, "number");
         for threads in [false, true] {
-            let mut builder =
-                if threads { tokio::runtime::Builder::new_multi_thread() } else { tokio::runtime::Builder::new_current_thread() };
+            let mut builder = if threads {
+                tokio::runtime::Builder::new_multi_thread()
+            } else {
+                tokio::runtime::Builder::new_current_thread()
+            };
             builder.worker_threads(2).enable_io().build().unwrap().block_on(async {
                 let readiness = watched(worker.readiness().unwrap());
                 let mut received = 0;
@@ -154,7 +163,9 @@ fn answers_and_deadlines_come_through_poll() {
     within(LIMIT, || {
         fn served(parent: Coprocess) {
             let held: Mutex<Vec<coprocess::Reply<()>>> = Mutex::default();
-            parent.serve_deferred("never", move |(), reply| held.lock().unwrap().push(reply)).serve("double", |x: u64| x * 2);
+            parent
+                .serve_deferred("never", move |(), reply| held.lock().unwrap().push(reply))
+                .serve("double", |x: u64| x * 2);
         }
         let worker = coprocess::fork(served).unwrap();
         let events = Loop::new(&worker);

@@ -22,7 +22,12 @@ fn a_refusal_is_not_heard_twice() {
         let co = coprocess::fork(|parent| {
             parent.listen("value", |_: String| {});
             let weak = parent.downgrade();
-            parent.listen("go", move |()| weak.upgrade().unwrap().call_with("block", (), |_: coprocess::Result<()>| {}).unwrap());
+            parent.listen("go", move |()| {
+                weak.upgrade()
+                    .unwrap()
+                    .call_with("block", (), |_: coprocess::Result<()>| {})
+                    .unwrap()
+            });
             let weak = parent.downgrade();
             parent.listen("switch", move |()| {
                 let parent = weak.upgrade().unwrap();
@@ -39,7 +44,9 @@ fn a_refusal_is_not_heard_twice() {
             released.lock().unwrap().recv().unwrap();
         });
         let (weak, (tell, told)) = (co.downgrade(), mpsc::channel());
-        co.serve("emit", move |()| tell.send(weak.upgrade().unwrap().emit("value", 5_u32)).unwrap());
+        co.serve("emit", move |()| {
+            tell.send(weak.upgrade().unwrap().emit("value", 5_u32)).unwrap()
+        });
         co.emit("go", ()).unwrap();
         is_entered.recv_timeout(LIMIT).unwrap();
         // The refusal, the call and the welcome are in the ring, and the handler keeps them there.

@@ -7,7 +7,9 @@ use std::sync::{Arc, Barrier, mpsc};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use common::{LIMIT, Random, SMALL_RING, assert_matches, at_once, eventually, inbox, next, seed, within};
+use common::{
+    LIMIT, Random, SMALL_RING, assert_matches, at_once, eventually, inbox, next, seed, within,
+};
 use coprocess::serde_bytes::ByteBuf;
 use coprocess::{Builder, Coprocess, Error, Reply, WaitStrategy};
 
@@ -34,7 +36,9 @@ fn doubler(parent: Coprocess) {
 /// Serves `other.name` at the parent's end of `from` by `name` of the worker behind `to`.
 fn relay(from: &Coprocess, to: &Coprocess, name: &'static str) {
     let to = to.downgrade();
-    from.try_serve(&format!("other.{name}"), move |n: u64| to.upgrade().ok_or(Error::Closed)?.call::<u64>(name, n));
+    from.try_serve(&format!("other.{name}"), move |n: u64| {
+        to.upgrade().ok_or(Error::Closed)?.call::<u64>(name, n)
+    });
 }
 
 /// The same, with no thread that waits.
@@ -94,7 +98,11 @@ struct Crossed<const N: usize> {
 }
 
 /// `call` is what each handler does: with the next pair, and the number of its own.
-fn crossed<const N: usize>(builder: &Builder, worker: fn(Coprocess), call: fn(&Coprocess, usize) -> Result<u64, Error>) -> Crossed<N> {
+fn crossed<const N: usize>(
+    builder: &Builder,
+    worker: fn(Coprocess),
+    call: fn(&Coprocess, usize) -> Result<u64, Error>,
+) -> Crossed<N> {
     let pairs: [Coprocess; N] = std::array::from_fn(|_| builder.clone().fork(worker).unwrap());
     let met = Arc::new(Barrier::new(N));
     let results = std::array::from_fn(|own: usize| {
@@ -133,7 +141,9 @@ fn crosser(parent: Coprocess) {
     parent.listen("end", |()| std::process::exit(3));
     let weak = parent.downgrade();
     // Its answer depends on a call that only the thread can serve which leads the other end.
-    parent.serve("by way of the parent", move |n: u64| weak.upgrade().unwrap().call::<u64>("add one", n).unwrap());
+    parent.serve("by way of the parent", move |n: u64| {
+        weak.upgrade().unwrap().call::<u64>("add one", n).unwrap()
+    });
     let weak = parent.downgrade();
     parent.serve("after events", move |n: u64| {
         let parent = weak.upgrade().unwrap();
@@ -157,9 +167,15 @@ fn a_cross_wait_ends_with_both_answers() {
     within(LIMIT, || {
         for strategy in [WaitStrategy::Adaptive, WaitStrategy::Spin, WaitStrategy::Block] {
             let builder = Builder::new().wait(strategy);
-            assert_eq!(crossed(&builder, crosser, |other, own| other.call("double", own as u64)).next(), [0, 2]);
+            assert_eq!(
+                crossed(&builder, crosser, |other, own| other.call("double", own as u64)).next(),
+                [0, 2]
+            );
         }
-        assert_eq!(crossed(&Builder::new(), crosser, |other, own| other.call("double", own as u64)).next(), [0, 2, 4, 6, 8]);
+        assert_eq!(
+            crossed(&Builder::new(), crosser, |other, own| other.call("double", own as u64)).next(),
+            [0, 2, 4, 6, 8]
+        );
     });
 }
 
@@ -197,7 +213,11 @@ fn calls_that_go_to_and_fro() {
     fn worker(parent: Coprocess) {
         let weak = parent.downgrade();
         parent.serve("down", move |n: u64| -> u64 {
-            if n == 0 { 0 } else { 1 + weak.upgrade().unwrap().call::<u64>("other.down", n - 1).unwrap() }
+            if n == 0 {
+                0
+            } else {
+                1 + weak.upgrade().unwrap().call::<u64>("other.down", n - 1).unwrap()
+            }
         });
         let weak = parent.downgrade();
         parent.serve("go", move |calls: u64| {
@@ -234,7 +254,11 @@ fn a_deep_chain_to_and_fro() {
     fn worker(parent: Coprocess) {
         let weak = parent.downgrade();
         parent.try_serve("down", move |n: u64| -> Result<u64, Error> {
-            Ok(if n == 0 { 0 } else { 1 + weak.upgrade().ok_or(Error::Closed)?.call::<u64>("other.down", n - 1)? })
+            Ok(if n == 0 {
+                0
+            } else {
+                1 + weak.upgrade().ok_or(Error::Closed)?.call::<u64>("other.down", n - 1)?
+            })
         });
     }
     within(LIMIT, || {
@@ -269,10 +293,11 @@ fn events_come_before_the_answer_behind_them() {
 #[test]
 fn messages_larger_than_the_ring() {
     within(LIMIT, || {
-        let pairs: Crossed<2> = crossed(&Builder::new().ring_capacity(SMALL_RING), crosser, |other, _| {
-            let data = ByteBuf::from(vec![7; 16 * SMALL_RING]);
-            other.call("large", &data)
-        });
+        let pairs: Crossed<2> =
+            crossed(&Builder::new().ring_capacity(SMALL_RING), crosser, |other, _| {
+                let data = ByteBuf::from(vec![7; 16 * SMALL_RING]);
+                other.call("large", &data)
+            });
         let length = 16 * SMALL_RING as u64;
         assert_eq!(pairs.next(), [length, length]);
     });
@@ -286,7 +311,10 @@ fn deadlines_and_ends_hold() {
             let start = Instant::now();
             let result = other.call_timeout::<u64>("never", (), Duration::from_millis(100));
             let took = start.elapsed();
-            assert!(took >= Duration::from_millis(100) && took < Duration::from_secs(4), "took {took:?}");
+            assert!(
+                took >= Duration::from_millis(100) && took < Duration::from_secs(4),
+                "took {took:?}"
+            );
             result
         });
         for results in &pairs.results {
@@ -298,7 +326,10 @@ fn deadlines_and_ends_hold() {
             }
             other.call("never", ())
         });
-        assert_matches!(next(&pairs.results[0]), Err(Error::Disconnected(coprocess::Reason::Exited(3))));
+        assert_matches!(
+            next(&pairs.results[0]),
+            Err(Error::Disconnected(coprocess::Reason::Exited(3)))
+        );
         pairs.pairs[0].close().unwrap();
         assert_matches!(next(&pairs.results[1]), Err(Error::Closed));
     });
@@ -316,7 +347,9 @@ fn a_ring_of_relays_survives_the_death_of_one() {
         let weak = parent.downgrade();
         // On to the next one, and back by it.
         parent.serve("further", move |n: u64| {
-            weak.upgrade().map_or(Err(Error::Closed), |co| co.call::<u64>("next.double", n)).unwrap_or(u64::MAX)
+            weak.upgrade()
+                .map_or(Err(Error::Closed), |co| co.call::<u64>("next.double", n))
+                .unwrap_or(u64::MAX)
         });
         let weak = parent.downgrade();
         parent.serve("go", move |(seed, millis): (u64, u64)| {
@@ -328,10 +361,15 @@ fn a_ring_of_relays_survives_the_death_of_one() {
                     let end = Instant::now() + Duration::from_millis(millis);
                     let (mut right, mut failed) = (0_u64, 0_u64);
                     while Instant::now() < end {
-                        let method = ["next.double", "previous.double", "next.further", "previous.further"][random.below(4) as usize];
+                        let method =
+                            ["next.double", "previous.double", "next.further", "previous.further"]
+                                [random.below(4) as usize];
                         match parent.call::<u64>(method, right) {
                             Ok(doubled) if doubled == 2 * right => right += 1,
-                            Ok(u64::MAX) | Err(Error::Remote { .. } | Error::MethodNotFound { .. }) => failed += 1,
+                            Ok(u64::MAX)
+                            | Err(Error::Remote { .. } | Error::MethodNotFound { .. }) => {
+                                failed += 1
+                            }
                             other => panic!("{method}: {other:?}"),
                         }
                     }
@@ -347,7 +385,9 @@ fn a_ring_of_relays_survives_the_death_of_one() {
         let ring: Vec<Coprocess> = (0..WORKERS).map(|_| coprocess::fork(worker).unwrap()).collect();
         let done: Vec<_> = ring.iter().map(|co| inbox::<(u64, u64)>(co, "done")).collect();
         for (n, co) in ring.iter().enumerate() {
-            for (side, to) in [("next", (n + 1) % WORKERS), ("previous", (n + WORKERS - 1) % WORKERS)] {
+            for (side, to) in
+                [("next", (n + 1) % WORKERS), ("previous", (n + WORKERS - 1) % WORKERS)]
+            {
                 for method in ["double", "further"] {
                     let to = ring[to].downgrade();
                     co.try_serve(&format!("{side}.{method}"), move |n: u64| {

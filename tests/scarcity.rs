@@ -10,7 +10,8 @@ use std::process::{self, Command, Stdio};
 use std::sync::mpsc;
 
 use common::{
-    AT_ONCE, Held, LIMIT, SMALL_RING, alone, assert_matches, at_once, check_error, program, program_after, role, serve_parent, within,
+    AT_ONCE, Held, LIMIT, SMALL_RING, alone, assert_matches, at_once, check_error, program,
+    program_after, role, serve_parent, within,
 };
 use coprocess::serde_bytes::Bytes;
 use coprocess::{Coprocess, Error, ForkError};
@@ -37,7 +38,10 @@ fn plain(parent: Coprocess) {
 #[track_caller]
 fn works(worker: &Coprocess) {
     for length in [1, 100, 100_000] {
-        assert_eq!(at_once(|| worker.call::<usize>("length", Bytes::new(&vec![7; length]))).unwrap(), length);
+        assert_eq!(
+            at_once(|| worker.call::<usize>("length", Bytes::new(&vec![7; length]))).unwrap(),
+            length
+        );
     }
 }
 
@@ -88,7 +92,10 @@ fn size_of_files() {
                 assert_matches!(cause, Some(ForkError::Setup { ref source, .. }) if source.raw_os_error() == Some(libc::EFBIG));
                 before.again("a refused file");
                 // A smaller one is not refused, and what goes through it is no file.
-                assert_matches!(attempt(|| common::patient().ring_capacity(SMALL_RING).fork(plain)), None);
+                assert_matches!(
+                    attempt(|| common::patient().ring_capacity(SMALL_RING).fork(plain)),
+                    None
+                );
                 limit(Resource::RLIMIT_FSIZE, unlimited);
                 assert_matches!(attempt(|| common::patient().fork(plain)), None);
                 before.again("the others");
@@ -116,7 +123,10 @@ fn address_space() {
                     match cause {
                         None => worked += 1,
                         Some(ForkError::Setup { source, .. } | ForkError::Exec(source)) => {
-                            assert_matches!(source.raw_os_error(), Some(libc::ENOMEM | libc::EAGAIN));
+                            assert_matches!(
+                                source.raw_os_error(),
+                                Some(libc::ENOMEM | libc::EAGAIN)
+                            );
                             refused += 1;
                         }
                         Some(other) => panic!("step {step}: {other:?}"),
@@ -148,16 +158,24 @@ fn few_processes() {
             limit(Resource::RLIMIT_NPROC, own + spare);
             let cause = attempt(|| common::patient().fork(plain));
             match spare {
-                0 => assert_matches!(cause, Some(ForkError::Exec(ref source)) if source.raw_os_error() == Some(libc::EAGAIN)),
+                0 => {
+                    assert_matches!(cause, Some(ForkError::Exec(ref source)) if source.raw_os_error() == Some(libc::EAGAIN))
+                }
                 ENOUGH => assert_matches!(cause, None),
                 // The events take theirs sooner, at either side.
                 _ if cfg!(coprocess_second_backend) => match cause {
-                    Some(ForkError::Setup { ref source, .. }) => assert_eq!(source.raw_os_error(), Some(libc::EAGAIN)),
-                    Some(ForkError::Handshake(ref why)) => assert!(why.contains("thread") || why.contains("process watcher"), "{why}"),
+                    Some(ForkError::Setup { ref source, .. }) => {
+                        assert_eq!(source.raw_os_error(), Some(libc::EAGAIN))
+                    }
+                    Some(ForkError::Handshake(ref why)) => {
+                        assert!(why.contains("thread") || why.contains("process watcher"), "{why}")
+                    }
                     other => panic!("{other:?}"),
                 },
                 // The worker of a test binary has one thread more, where it can have it.
-                1 | 2 => assert_matches!(cause, Some(ForkError::Handshake(ref why)) if why.contains("process watcher")),
+                1 | 2 => {
+                    assert_matches!(cause, Some(ForkError::Handshake(ref why)) if why.contains("process watcher"))
+                }
                 3 => assert_matches!(
                     cause,
                     Some(ForkError::Setup { action: "start the process watcher", ref source }) if source.raw_os_error() == Some(libc::EAGAIN)
@@ -180,12 +198,22 @@ fn few_processes() {
         // A pair that has no more threads to spare: what needs one says so, and all else goes on.
         let worker = coprocess::fork(plain).unwrap();
         let unused = |_: coprocess::Result<usize>| unreachable!("an error was returned already");
-        assert_matches!(worker.call_with("length", Bytes::new(&[1]), unused), Err(Error::Os { .. }));
-        assert!(catch_unwind(AssertUnwindSafe(|| worker.listen("event", |()| ()).is_connected())).is_err());
+        assert_matches!(
+            worker.call_with("length", Bytes::new(&[1]), unused),
+            Err(Error::Os { .. })
+        );
+        assert!(
+            catch_unwind(AssertUnwindSafe(|| worker.listen("event", |()| ()).is_connected()))
+                .is_err()
+        );
         works(&worker);
         limit(Resource::RLIMIT_NPROC, unlimited);
         let (sender, length) = mpsc::channel();
-        worker.call_with("length", Bytes::new(&[1]), move |result: coprocess::Result<usize>| sender.send(result).unwrap()).unwrap();
+        worker
+            .call_with("length", Bytes::new(&[1]), move |result: coprocess::Result<usize>| {
+                sender.send(result).unwrap()
+            })
+            .unwrap();
         assert_eq!(common::next(&length).unwrap(), 1);
         worker.close().unwrap();
         drop(worker);
@@ -199,7 +227,9 @@ fn few_processes() {
 fn callbacks_wait_for_a_thread(unlimited: u64) {
     let [first, second] = [(); 2].map(|()| coprocess::fork(plain).unwrap());
     let (tell, told) = mpsc::channel();
-    first.on_end(move |reason| tell.send((reason, std::thread::current().name().map(str::to_owned))).unwrap());
+    first.on_end(move |reason| {
+        tell.send((reason, std::thread::current().name().map(str::to_owned))).unwrap()
+    });
     limit(Resource::RLIMIT_NPROC, 1);
     first.kill().unwrap();
     assert_matches!(first.close(), Ok(Some(_)));
@@ -207,7 +237,10 @@ fn callbacks_wait_for_a_thread(unlimited: u64) {
     assert_matches!(second.close(), Ok(Some(_)));
     assert_matches!(told.try_recv(), Err(mpsc::TryRecvError::Empty));
     limit(Resource::RLIMIT_NPROC, unlimited);
-    assert_eq!(common::next(&told), (coprocess::Reason::Killed(9), Some("coprocess-end".to_owned())));
+    assert_eq!(
+        common::next(&told),
+        (coprocess::Reason::Killed(9), Some("coprocess-end".to_owned()))
+    );
 }
 
 /// This test binary as a worker program, also where the path to it may not be walked.
@@ -225,7 +258,9 @@ fn itself(role: &str) -> Command {
 #[test]
 fn processes_and_threads() {
     if !Uid::effective().is_root() {
-        println!("skipped: only root can start a process of a user that has no others, for which the limit of processes can be told");
+        println!(
+            "skipped: only root can start a process of a user that has no others, for which the limit of processes can be told"
+        );
         return;
     }
     within(LIMIT, || {
@@ -256,7 +291,8 @@ fn with_few_descriptors(start: impl Fn() -> coprocess::Result<Coprocess>) -> (u3
         // Counting needs descriptors of its own.
         let count = taken.len();
         taken.truncate(count - 4);
-        Held { descriptors: before.descriptors + count - 4, ..before.clone() }.again("a start without descriptors");
+        Held { descriptors: before.descriptors + count - 4, ..before.clone() }
+            .again("a start without descriptors");
         while taken.len() < count - 1 {
             taken.push(File::open("/dev/null").expect("nothing of a failed start is left open"));
         }
@@ -294,13 +330,19 @@ fn descriptors_of_the_worker() {
             let (mut refused, mut worked) = (0, 0);
             for count in 4..24 {
                 let started = std::time::Instant::now();
-                match coprocess::spawn(program_after(&format!("exec 2>/dev/null; ulimit -n {count}"), "plain")) {
+                match coprocess::spawn(program_after(
+                    &format!("exec 2>/dev/null; ulimit -n {count}"),
+                    "plain",
+                )) {
                     Ok(worker) => {
                         works(&worker);
                         worker.close().unwrap();
                         worked += 1;
                     }
-                    Err(Error::Fork { cause: ForkError::Ended(_) | ForkError::Handshake(_), .. }) => refused += 1,
+                    Err(Error::Fork {
+                        cause: ForkError::Ended(_) | ForkError::Handshake(_),
+                        ..
+                    }) => refused += 1,
                     Err(other) => panic!("{count}: {other:?}"),
                 }
                 assert!(started.elapsed() < AT_ONCE, "{:?}", started.elapsed());

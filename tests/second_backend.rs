@@ -40,7 +40,9 @@ fn each_memory_goes_with_each_wake_up() {
                         assert_matches!(error, Error::Fork { cause: coprocess::ForkError::FeatureMissing(name), .. } if name == feature);
                         assert_eq!(children(process::id()).len(), before, "nothing is left behind");
                     }
-                    (result, missing) => panic!("{backend:?}, {wakeup:?}, without {missing:?}: {result:?}"),
+                    (result, missing) => {
+                        panic!("{backend:?}, {wakeup:?}, without {missing:?}: {result:?}")
+                    }
                 }
             }
         }
@@ -54,7 +56,11 @@ fn each_memory_goes_with_each_wake_up() {
 fn a_worker_killed_in_its_sleep_does_not_keep_the_next_one() {
     within(LIMIT, || {
         for round in 0..20 {
-            let worker = Builder::new().wakeup(Wakeup::Event).wait(coprocess::WaitStrategy::Block).fork(double).unwrap();
+            let worker = Builder::new()
+                .wakeup(Wakeup::Event)
+                .wait(coprocess::WaitStrategy::Block)
+                .fork(double)
+                .unwrap();
             assert_eq!(worker.call::<u64>("double", round).unwrap(), 2 * round);
             // It sleeps between the calls, or is about to.
             worker.kill().unwrap();
@@ -65,7 +71,10 @@ fn a_worker_killed_in_its_sleep_does_not_keep_the_next_one() {
                         break error;
                     }
                 };
-                assert_matches!(error, Error::Disconnected(coprocess::Reason::Killed(libc::SIGKILL)));
+                assert_matches!(
+                    error,
+                    Error::Disconnected(coprocess::Reason::Killed(libc::SIGKILL))
+                );
             });
         }
     });
@@ -87,7 +96,10 @@ mod shortened {
     /// The mappings of shared memory that a process has, as paths of /proc by which another process can open the files.
     fn ways_in(pid: u32) -> Vec<String> {
         let maps = fs::read_to_string(format!("/proc/{pid}/maps")).unwrap();
-        let ranges = maps.lines().filter(|line| common::is_shared_memory(line)).filter_map(|line| line.split(' ').next());
+        let ranges = maps
+            .lines()
+            .filter(|line| common::is_shared_memory(line))
+            .filter_map(|line| line.split(' ').next());
         ranges.map(|range| format!("/proc/{pid}/map_files/{range}")).collect()
     }
 
@@ -99,7 +111,8 @@ mod shortened {
     fn ward(parent: Coprocess) {
         parent.serve("start", |named: bool| -> u64 {
             let backend = if named { Backend::Named } else { Backend::Memfd };
-            let worker = Builder::new().backend(backend).wakeup(Wakeup::Futex).fork(double).unwrap();
+            let worker =
+                Builder::new().backend(backend).wakeup(Wakeup::Futex).fork(double).unwrap();
             let answer = worker.call("double", 1_u64).unwrap();
             WORKER.set(worker).unwrap();
             answer
@@ -124,7 +137,10 @@ mod shortened {
                         assert!(ward.close().unwrap().unwrap().success());
                     }
                     (true, Ok(())) => {
-                        assert_matches!(ward.call::<u64>("use", ()), Err(Error::Disconnected(Reason::Killed(libc::SIGBUS))));
+                        assert_matches!(
+                            ward.call::<u64>("use", ()),
+                            Err(Error::Disconnected(Reason::Killed(libc::SIGBUS)))
+                        );
                     }
                     (named, result) => panic!("named: {named}, shortened: {result:?}"),
                 }
@@ -155,7 +171,10 @@ mod inside_an_event {
     /// Where the segments of this process are mapped.
     fn segments() -> Vec<usize> {
         let maps = fs::read_to_string("/proc/self/maps").unwrap();
-        let starts = maps.lines().filter(|line| common::is_shared_memory(line)).filter_map(|line| line.split('-').next());
+        let starts = maps
+            .lines()
+            .filter(|line| common::is_shared_memory(line))
+            .filter_map(|line| line.split('-').next());
         starts.map(|start| usize::from_str_radix(start, 16).unwrap()).collect()
     }
 
@@ -169,7 +188,8 @@ mod inside_an_event {
         double(parent.clone());
         parent.listen("die", |()| {
             // SAFETY: the segment is mapped, and has an event there, which begins with its mutex.
-            let (mutex, _) = unsafe { Mutex::from_existing(parents_event(), std::ptr::null_mut()) }.unwrap();
+            let (mutex, _) =
+                unsafe { Mutex::from_existing(parents_event(), std::ptr::null_mut()) }.unwrap();
             // The parent's listener is inside for moments only.
             let _entered = mutex.try_lock(Timeout::Val(Duration::from_secs(10))).unwrap();
             nix::sys::signal::raise(nix::sys::signal::Signal::SIGKILL).unwrap();
@@ -178,8 +198,11 @@ mod inside_an_event {
 
     fn threads_of_the_relay() -> usize {
         let tasks = fs::read_dir("/proc/self/task").unwrap();
-        let names = tasks.flatten().filter_map(|task| fs::read_to_string(task.path().join("comm")).ok());
-        names.filter(|name| name.starts_with("coprocess-ring") || name.starts_with("coprocess-hear")).count()
+        let names =
+            tasks.flatten().filter_map(|task| fs::read_to_string(task.path().join("comm")).ok());
+        names
+            .filter(|name| name.starts_with("coprocess-ring") || name.starts_with("coprocess-hear"))
+            .count()
     }
 
     /// The process that is sacrificed: what becomes of it, and of a program that sets the event itself.
@@ -189,23 +212,43 @@ mod inside_an_event {
             let own = if cfg!(coprocess_second_backend) { 2 } else { 0 };
             eventually("the threads of this pair have names", || threads_of_the_relay() == own);
             let before = segments();
-            let worker = Builder::new().backend(Backend::Memfd).wakeup(Wakeup::Event).fork(dies_inside).unwrap();
+            let worker = Builder::new()
+                .backend(Backend::Memfd)
+                .wakeup(Wakeup::Event)
+                .fork(dies_inside)
+                .unwrap();
             assert_eq!(worker.call::<u64>("double", 2_u64).unwrap(), 4);
-            eventually("there are two threads for the events", || threads_of_the_relay() == own + 2);
+            eventually("there are two threads for the events", || {
+                threads_of_the_relay() == own + 2
+            });
             worker.emit("die", ()).unwrap();
             // The library goes on: every wait ends with the reason.
-            at_once(|| assert_matches!(worker.call::<u64>("double", 1), Err(Error::Disconnected(Reason::Killed(libc::SIGKILL)))));
-            at_once(|| assert_matches!(worker.emit("event", ()), Err(Error::Disconnected(Reason::Killed(libc::SIGKILL)))));
+            at_once(|| {
+                assert_matches!(
+                    worker.call::<u64>("double", 1),
+                    Err(Error::Disconnected(Reason::Killed(libc::SIGKILL)))
+                )
+            });
+            at_once(|| {
+                assert_matches!(
+                    worker.emit("event", ()),
+                    Err(Error::Disconnected(Reason::Killed(libc::SIGKILL)))
+                )
+            });
 
             // Whoever enters the event does not: this is the weakness. The thread is lost.
             let (entered, enters) = std::sync::mpsc::channel();
-            let [segment] = segments().into_iter().filter(|at| !before.contains(at)).collect::<Vec<_>>()[..] else {
+            let [segment] =
+                segments().into_iter().filter(|at| !before.contains(at)).collect::<Vec<_>>()[..]
+            else {
                 panic!("one more segment")
             };
             let at = segment + PARENTS_EVENT;
             thread::spawn(move || {
                 // SAFETY: the segment stays mapped: it is kept below until this process ends.
-                let (event, _) = unsafe { Event::from_existing(std::ptr::with_exposed_provenance_mut(at)) }.unwrap();
+                let (event, _) =
+                    unsafe { Event::from_existing(std::ptr::with_exposed_provenance_mut(at)) }
+                        .unwrap();
                 entered.send(()).unwrap();
                 event.set(EventState::Signaled).unwrap();
                 entered.send(()).unwrap();
@@ -218,9 +261,18 @@ mod inside_an_event {
             // A pair whose event nobody else has entered: with its last handle they are freed.
             std::mem::forget(worker);
             let own = threads_of_the_relay();
-            let worker = Builder::new().backend(Backend::Memfd).wakeup(Wakeup::Event).fork(dies_inside).unwrap();
+            let worker = Builder::new()
+                .backend(Backend::Memfd)
+                .wakeup(Wakeup::Event)
+                .fork(dies_inside)
+                .unwrap();
             worker.emit("die", ()).unwrap();
-            at_once(|| assert_matches!(worker.run(), Err(Error::Disconnected(Reason::Killed(libc::SIGKILL)))));
+            at_once(|| {
+                assert_matches!(
+                    worker.run(),
+                    Err(Error::Disconnected(Reason::Killed(libc::SIGKILL)))
+                )
+            });
             drop(worker);
             eventually("the threads of the library are free", || threads_of_the_relay() == own);
         });
@@ -252,7 +304,11 @@ mod inside_an_event {
         }
         fn ward(parent: Coprocess) {
             parent.serve("test", |()| {
-                let worker = Builder::new().wakeup(Wakeup::Event).wait(coprocess::WaitStrategy::Block).fork(writes).unwrap();
+                let worker = Builder::new()
+                    .wakeup(Wakeup::Event)
+                    .wait(coprocess::WaitStrategy::Block)
+                    .fork(writes)
+                    .unwrap();
                 assert_eq!(worker.call::<u64>("double", 2_u64).unwrap(), 4);
                 worker.emit("write", ()).unwrap();
                 thread::sleep(LIMIT);
@@ -261,7 +317,10 @@ mod inside_an_event {
         within(LIMIT, || {
             let ward = coprocess::fork(ward).unwrap();
             let error = ward.call::<()>("test", ()).unwrap_err();
-            assert_matches!(error, Error::Disconnected(Reason::Killed(libc::SIGABRT | libc::SIGSEGV)));
+            assert_matches!(
+                error,
+                Error::Disconnected(Reason::Killed(libc::SIGABRT | libc::SIGSEGV))
+            );
         });
     }
 }

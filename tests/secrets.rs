@@ -25,8 +25,10 @@ const SLOT: usize = 128;
 
 /// Leaves the secret wherever the heap and the stack are used next.
 fn poison() {
-    let heap: Vec<Vec<u8>> =
-        (4..18).flat_map(|bits| [1 << bits, (1 << bits) + 24, 3 << (bits - 1)]).map(|size| vec![SECRET; size]).collect();
+    let heap: Vec<Vec<u8>> = (4..18)
+        .flat_map(|bits| [1 << bits, (1 << bits) + 24, 3 << (bits - 1)])
+        .map(|size| vec![SECRET; size])
+        .collect();
     drop(black_box(heap));
     black_box([SECRET; 16 << 10]);
 }
@@ -61,7 +63,9 @@ fn found() -> Option<usize> {
         let found = slots.iter().enumerate().find(|(at, byte)| {
             // The first words of a slot may be the head of a frame and of a message. They count frames and calls, so that one byte may have any value; two in a row
             // mean more than there are here.
-            **byte == SECRET && !DEADLINE.contains(&(at % SLOT)) && (at % SLOT >= COUNTED || slots.get(at + 1) == Some(&SECRET))
+            **byte == SECRET
+                && !DEADLINE.contains(&(at % SLOT))
+                && (at % SLOT >= COUNTED || slots.get(at + 1) == Some(&SECRET))
         });
         // Besides the header and the ten words of the control blocks nothing is ever written before the
         // slots, unless there are events; and, at the end of each control block, a flag and two counts.
@@ -71,7 +75,8 @@ fn found() -> Option<usize> {
                 || (1024..3072).contains(&at) && (at % 1024 < 640 && at % 128 < 8 || reported(at))
                 || cfg!(coprocess_second_backend) && at >= 3072
         };
-        let stray = segment[..SLOTS].iter().enumerate().find(|(at, byte)| **byte != 0 && !written(*at));
+        let stray =
+            segment[..SLOTS].iter().enumerate().find(|(at, byte)| **byte != 0 && !written(*at));
         assert_eq!(stray, None);
         found.map(|(at, _)| at)
     })
@@ -140,7 +145,10 @@ fn serve(end: &Coprocess) {
 
 /// Every way to send something, in many sizes.
 fn traffic(end: &Coprocess) {
-    let sizes = [0, 1, 2, 7, 8, 9, 30, 55, 56, 57, 100, 119, 120, 121, 127, 128, 129, 1000, 4001, 20_003, 33_001, 70_002, 200_005];
+    let sizes = [
+        0, 1, 2, 7, 8, 9, 30, 55, 56, 57, 100, 119, 120, 121, 127, 128, 129, 1000, 4001, 20_003,
+        33_001, 70_002, 200_005,
+    ];
     for (n, size) in (0..).zip(sizes.into_iter().chain(sizes.into_iter().rev())) {
         poison();
         end.call::<ByteBuf>("shorter", amid(size)).unwrap();
@@ -149,7 +157,8 @@ fn traffic(end: &Coprocess) {
         nothing_found("text");
         poison();
         end.call::<Vec<Padded>>("padded", vec![padded(n); size / 16]).unwrap();
-        end.call::<Vec<Padded>>("padded", vec![padded(n), padded(n + 1)].into_boxed_slice()).unwrap();
+        end.call::<Vec<Padded>>("padded", vec![padded(n), padded(n + 1)].into_boxed_slice())
+            .unwrap();
         nothing_found("padding");
         end.call::<()>("fails", size).unwrap_err();
         end.call::<()>(&"m".repeat(size % 300), ()).unwrap_err();

@@ -10,7 +10,10 @@ use std::sync::mpsc;
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-use common::{AT_ONCE, Held, LIMIT, SMALL_RING, alone, assert_matches, at_once, eventually, next, pattern, within};
+use common::{
+    AT_ONCE, Held, LIMIT, SMALL_RING, alone, assert_matches, at_once, eventually, next, pattern,
+    within,
+};
 use coprocess::serde_bytes::{ByteBuf, Bytes};
 use coprocess::{Builder, Coprocess, Error, ForkError, Reply, WaitStrategy};
 use nix::sys::signal::{SaFlags, SigAction, SigHandler, SigSet, Signal, sigaction};
@@ -37,7 +40,8 @@ impl Storm {
     fn begin() -> Storm {
         for signal in [Signal::SIGUSR1, Signal::SIGALRM] {
             // No SA_RESTART.
-            let action = SigAction::new(SigHandler::Handler(strike), SaFlags::empty(), SigSet::empty());
+            let action =
+                SigAction::new(SigHandler::Handler(strike), SaFlags::empty(), SigSet::empty());
             // SAFETY: the handler does nothing but add to an atomic.
             unsafe { sigaction(signal, &action) }.unwrap();
         }
@@ -46,8 +50,12 @@ impl Storm {
             let own = nix::unistd::gettid().as_raw();
             while !over.load(Ordering::SeqCst) {
                 let threads = fs::read_dir("/proc/self/task").unwrap();
-                for thread in threads.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse::<i32>().ok()) {
-                    for signal in [libc::SIGUSR1, libc::SIGALRM].into_iter().filter(|_| thread != own) {
+                for thread in threads
+                    .filter_map(|entry| entry.ok()?.file_name().to_str()?.parse::<i32>().ok())
+                {
+                    for signal in
+                        [libc::SIGUSR1, libc::SIGALRM].into_iter().filter(|_| thread != own)
+                    {
                         // SAFETY: takes numbers only. A thread that has ended meanwhile is an error without consequence.
                         unsafe { libc::syscall(libc::SYS_tgkill, process::id(), thread, signal) };
                     }
@@ -70,7 +78,9 @@ fn worker(parent: Coprocess) {
     parent
         .serve("double", |x: u64| x * 2)
         .serve("echo", |bytes: ByteBuf| bytes)
-        .serve_deferred("later", |x: u64, reply: Reply<u64>| drop(thread::spawn(move || reply.send(x * 2))))
+        .serve_deferred("later", |x: u64, reply: Reply<u64>| {
+            drop(thread::spawn(move || reply.send(x * 2)))
+        })
         .serve_deferred("never", |(), reply: Reply<()>| std::mem::forget(reply))
         .serve("struck", |()| STRUCK.load(Ordering::Relaxed));
     let end = parent.downgrade();
@@ -111,8 +121,11 @@ fn exercise(strategy: WaitStrategy, capacity: usize) {
         assert_eq!(worker.call::<u64>("double", number).unwrap(), number * 2);
         assert_eq!(worker.call_timeout::<u64>("later", number, LIMIT).unwrap(), number * 2);
     }
-    let calls: Vec<_> = (0..300_u64).map(|number| worker.start::<u64>("later", number).unwrap()).collect();
-    assert!(calls.into_iter().map(|call| call.wait().unwrap()).eq((0..300).map(|number| number * 2)));
+    let calls: Vec<_> =
+        (0..300_u64).map(|number| worker.start::<u64>("later", number).unwrap()).collect();
+    assert!(
+        calls.into_iter().map(|call| call.wait().unwrap()).eq((0..300).map(|number| number * 2))
+    );
     for size in [100, 30_000, 2_000_000] {
         let bytes = pattern(size, size);
         assert!(worker.call::<ByteBuf>("echo", Bytes::new(&bytes)).unwrap() == bytes);
@@ -120,7 +133,10 @@ fn exercise(strategy: WaitStrategy, capacity: usize) {
     assert_eq!(worker.call::<u64>("nested", 20_u64).unwrap(), (0..=20).sum());
     thread::scope(|scope| {
         for _ in 0..3 {
-            scope.spawn(|| (0..200_u64).for_each(|x| assert_eq!(worker.call::<u64>("double", x).unwrap(), 2 * x)));
+            scope.spawn(|| {
+                (0..200_u64)
+                    .for_each(|x| assert_eq!(worker.call::<u64>("double", x).unwrap(), 2 * x))
+            });
         }
     });
     const COUNT: u64 = 3000;

@@ -28,7 +28,9 @@ fn check(worker: &Coprocess, size: usize) {
 
 /// Rings of every kind: the smallest, one that is no power of two, the default one.
 fn rings() -> impl Iterator<Item = Coprocess> {
-    [1, SMALL_RING, 5000, 64 * 1024, 256 * 1024].into_iter().map(|capacity| Builder::new().ring_capacity(capacity).fork(echo).unwrap())
+    [1, SMALL_RING, 5000, 64 * 1024, 256 * 1024]
+        .into_iter()
+        .map(|capacity| Builder::new().ring_capacity(capacity).fork(echo).unwrap())
 }
 
 #[test]
@@ -122,7 +124,8 @@ fn max_message_exactly_and_one_over() {
     within(LIMIT, || {
         for capacity in [SMALL_RING, 256 * 1024] {
             for max in [300, 4096, 5000, 70_000] {
-                let worker = Builder::new().ring_capacity(capacity).max_message(max).fork(echo).unwrap();
+                let worker =
+                    Builder::new().ring_capacity(capacity).max_message(max).fork(echo).unwrap();
                 let largest = (max - 60..=max)
                     .rev()
                     .find(|size| match worker.emit("unheard", ByteBuf::from(vec![1; *size])) {
@@ -137,12 +140,19 @@ fn max_message_exactly_and_one_over() {
                     .expect("an envelope takes less than 60 bytes");
                 let before = worker.stats().bytes_sent;
                 worker.emit("unheard", ByteBuf::from(vec![1; largest])).unwrap();
-                assert_eq!(worker.stats().bytes_sent - before, max as u64, "encoded to exactly the limit");
+                assert_eq!(
+                    worker.stats().bytes_sent - before,
+                    max as u64,
+                    "encoded to exactly the limit"
+                );
                 let before = worker.stats();
                 for over in [largest + 1, largest + 2, 2 * max, 100 * max] {
                     let bytes = ByteBuf::from(vec![1; over]);
                     assert_matches!(worker.emit("unheard", &bytes), Err(Error::TooLarge { .. }));
-                    assert_matches!(worker.try_emit("unheard", &bytes), Err(Error::TooLarge { .. }));
+                    assert_matches!(
+                        worker.try_emit("unheard", &bytes),
+                        Err(Error::TooLarge { .. })
+                    );
                 }
                 let after = worker.stats();
                 assert_eq!(after.messages_sent, before.messages_sent, "nothing was sent");

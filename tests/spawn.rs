@@ -9,7 +9,9 @@ use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use common::{LIMIT, assert_matches, at_once, eventually, is_gone, program, program_after, role, within};
+use common::{
+    LIMIT, assert_matches, at_once, eventually, is_gone, program, program_after, role, within,
+};
 use coprocess::{Builder, Coprocess, Error, Reason};
 use nix::time::{ClockId, clock_gettime};
 
@@ -38,7 +40,10 @@ fn worker_program() {
         Some("tells the time") => common::serve_parent(tells_the_time),
         Some("serves if it may") => match coprocess::parent() {
             Ok(_) => service(),
-            Err(error) => assert!(error.to_string().contains("another process has become the worker"), "{error}"),
+            Err(error) => assert!(
+                error.to_string().contains("another process has become the worker"),
+                "{error}"
+            ),
         },
         Some(other) => unreachable!("{other}"),
     }
@@ -55,9 +60,12 @@ fn left() -> Option<Duration> {
 
 fn tells_the_time(parent: Coprocess) {
     let end = parent.downgrade();
-    parent.serve("now", |()| now()).serve("left", |()| left()).serve("left over there", move |timeout: Duration| {
-        end.upgrade().unwrap().call_timeout::<Option<Duration>>("left", (), timeout).unwrap()
-    });
+    parent.serve("now", |()| now()).serve("left", |()| left()).serve(
+        "left over there",
+        move |timeout: Duration| {
+            end.upgrade().unwrap().call_timeout::<Option<Duration>>("left", (), timeout).unwrap()
+        },
+    );
 }
 
 fn service() {
@@ -94,7 +102,9 @@ fn serve(parent: &Coprocess) {
             String::from_utf8(output.stdout).unwrap()
         });
     let end = parent.downgrade();
-    parent.serve("ask back", move |x: i64| -> i64 { end.upgrade().unwrap().call("triple", x).unwrap() });
+    parent.serve("ask back", move |x: i64| -> i64 {
+        end.upgrade().unwrap().call("triple", x).unwrap()
+    });
     let end = parent.downgrade();
     parent.serve("peer", move |()| end.upgrade().unwrap().peer_id());
 }
@@ -164,8 +174,12 @@ fn the_standard_streams_are_the_commands() {
 #[test]
 fn the_environment_of_fork() {
     within(LIMIT, || {
-        let worker =
-            Builder::new().env("COLOUR", "green").env("SHAPE", "round").env("COLOUR", "mauve").fork(|parent| serve(&parent)).unwrap();
+        let worker = Builder::new()
+            .env("COLOUR", "green")
+            .env("SHAPE", "round")
+            .env("COLOUR", "mauve")
+            .fork(|parent| serve(&parent))
+            .unwrap();
         let variable = |name: &str| worker.call::<Option<String>>("variable", name).unwrap();
         assert_eq!(variable("COLOUR"), Some("mauve".to_owned()));
         assert_eq!(variable("SHAPE"), Some("round".to_owned()));
@@ -292,10 +306,14 @@ fn many_at_once() {
 #[test]
 fn a_program_that_a_wrapper_runs_twice() {
     within(LIMIT, || {
-        let worker = common::patient().spawn(program_after("\"$0\" \"$@\"", "serves if it may")).unwrap();
+        let worker =
+            common::patient().spawn(program_after("\"$0\" \"$@\"", "serves if it may")).unwrap();
         worker.emit("exit", 7).unwrap();
         // The second run ends by itself, and with it the wrapper, which is the process that counts.
-        assert_matches!(worker.call::<i64>("double", 1), Err(Error::Disconnected(Reason::Exited(0))));
+        assert_matches!(
+            worker.call::<i64>("double", 1),
+            Err(Error::Disconnected(Reason::Exited(0)))
+        );
         assert!(worker.close().unwrap().is_some_and(|status| status.success()));
     });
 }
@@ -307,7 +325,8 @@ fn a_worker_with_a_clock_of_its_own() {
         for ahead in ["100000", "-20", "3"] {
             let mut wrapper = Command::new("unshare");
             wrapper.args(["--time", "--monotonic", ahead, "--fork"]);
-            let may = Command::new(wrapper.get_program()).args(wrapper.get_args()).arg("true").output();
+            let may =
+                Command::new(wrapper.get_program()).args(wrapper.get_args()).arg("true").output();
             if !may.is_ok_and(|output| output.status.success()) {
                 println!("SKIPPED: time namespaces cannot be made here");
                 return;
@@ -318,7 +337,10 @@ fn a_worker_with_a_clock_of_its_own() {
             let worker = coprocess::spawn(wrapper).unwrap();
             worker.serve("left", |()| left());
             let (here, there) = (now(), worker.call::<Duration>("now", ()).unwrap());
-            assert!(there.abs_diff(here) > Duration::from_secs(1), "{here:?} here, {there:?} there");
+            assert!(
+                there.abs_diff(here) > Duration::from_secs(1),
+                "{here:?} here, {there:?} there"
+            );
             let about = |left: Option<Duration>| {
                 let left = left.expect("a deadline");
                 assert!(left > LIMIT / 2 && left <= LIMIT, "{left:?} left of {LIMIT:?}");

@@ -84,7 +84,11 @@ struct Sent {
 
 impl Sent {
     /// Does something that has [`TIMEOUT`]; returns `None` if that passed.
-    fn timed<T>(&mut self, canary: &Mutex<Canary>, operation: impl FnOnce() -> Result<T>) -> Option<T> {
+    fn timed<T>(
+        &mut self,
+        canary: &Mutex<Canary>,
+        operation: impl FnOnce() -> Result<T>,
+    ) -> Option<T> {
         let starved = || starved("/proc/thread-self").unwrap_or_default();
         let starved_before = starved();
         let start = Instant::now();
@@ -133,7 +137,8 @@ struct Party {
 
 impl Party {
     fn new(end: &Coprocess) -> Party {
-        let received = Arc::new(Mutex::new(Received { events: vec![0; STREAMS.len()], calls: Vec::new() }));
+        let received =
+            Arc::new(Mutex::new(Received { events: vec![0; STREAMS.len()], calls: Vec::new() }));
         for (stream, (name, size)) in STREAMS.into_iter().enumerate() {
             let received = received.clone();
             end.listen(name, move |(number, bytes): (u64, ByteBuf)| {
@@ -174,13 +179,19 @@ impl Party {
         while !self.is_over() {
             let number = sent.events[0];
             let bytes = pattern(number as usize, size);
-            if sent.timed(&self.canary, || end.emit_timeout(name, (number, Bytes::new(&bytes)), TIMEOUT)).is_some() {
+            if sent
+                .timed(&self.canary, || {
+                    end.emit_timeout(name, (number, Bytes::new(&bytes)), TIMEOUT)
+                })
+                .is_some()
+            {
                 sent.events[0] += 1;
             }
         }
         // On a busy machine a large one may never have made it in time: one at least, after all that was broken off.
         let number = sent.events[0];
-        end.emit_timeout(name, (number, Bytes::new(&pattern(number as usize, size))), LIMIT / 2).unwrap();
+        end.emit_timeout(name, (number, Bytes::new(&pattern(number as usize, size))), LIMIT / 2)
+            .unwrap();
         sent.events[0] += 1;
         sent
     }
@@ -194,7 +205,9 @@ impl Party {
                 sent.timed(&self.canary, || end.call_timeout::<u64>("double", number, TIMEOUT))
             } else {
                 // Sending has no deadline of its own here; the ring may be full.
-                end.start::<u64>("double", number).ok().and_then(|call| sent.timed(&self.canary, || call.wait_timeout(TIMEOUT)))
+                end.start::<u64>("double", number)
+                    .ok()
+                    .and_then(|call| sent.timed(&self.canary, || call.wait_timeout(TIMEOUT)))
             };
             if let Some(answer) = answer {
                 assert_eq!(answer, number * 2);
@@ -228,7 +241,10 @@ type Accounts = [(Sent, Received); 2];
 
 /// The parent of the pair that is looked at; the test, which is its parent, stops it.
 fn parent_side(test: Coprocess) {
-    let worker = Builder::new().ring_capacity(env::var("RING").unwrap().parse().unwrap()).fork(worker_side).unwrap();
+    let worker = Builder::new()
+        .ring_capacity(env::var("RING").unwrap().parse().unwrap())
+        .fork(worker_side)
+        .unwrap();
     let pid = worker.peer_id();
     let party = Party::new(&worker);
     let go = (party.clone(), worker.clone());
@@ -308,7 +324,10 @@ fn exchange(test: &str, stops: Stops, random: &Random, capacity: usize) {
         let mut calls = received.calls.clone();
         calls.sort_unstable();
         assert!(calls.is_sorted_by(|a, b| a < b), "a call of the {side}'s came twice");
-        assert!(sent.answered.iter().all(|call| calls.binary_search(call).is_ok()), "{side}: an answer to a call that was not received");
+        assert!(
+            sent.answered.iter().all(|call| calls.binary_search(call).is_ok()),
+            "{side}: an answer to a call that was not received"
+        );
 
         let mut late = sent.late.clone();
         late.sort_unstable();
@@ -331,7 +350,10 @@ fn exchange(test: &str, stops: Stops, random: &Random, capacity: usize) {
 /// For how long somebody is stopped, and runs before that, each time.
 fn moments(random: &Random) -> (Vec<Duration>, Vec<Duration>) {
     let times = 0..rounds(75);
-    (times.clone().map(|_| random.moment(STOPPED)).collect(), times.map(|_| random.moment(RUNNING)).collect())
+    (
+        times.clone().map(|_| random.moment(STOPPED)).collect(),
+        times.map(|_| random.moment(RUNNING)).collect(),
+    )
 }
 
 fn limit() -> Duration {

@@ -11,7 +11,10 @@ use std::process::{self, Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::thread;
 
-use common::{LIMIT, assert_matches, at_once, eventually, is_gone, program, program_after, role, serve_parent, signal, within};
+use common::{
+    LIMIT, assert_matches, at_once, eventually, is_gone, program, program_after, role,
+    serve_parent, signal, within,
+};
 use coprocess::{Coprocess, Error, Reason, TerminalSignals};
 use nix::sys::signal::{SaFlags, SigAction, SigHandler, SigSet, Signal, kill, sigaction};
 use nix::unistd::Pid;
@@ -100,10 +103,17 @@ fn workers(signals: TerminalSignals) -> [Coprocess; 2] {
 fn workers_go_on() {
     within(LIMIT, || {
         default_signals();
-        for worker in workers(TerminalSignals::LeftToParent).into_iter().chain([coprocess::fork(plain).unwrap()]) {
+        for worker in workers(TerminalSignals::LeftToParent)
+            .into_iter()
+            .chain([coprocess::fork(plain).unwrap()])
+        {
             for sent in SIGNALS {
                 signal(&worker, sent);
-                assert_eq!(at_once(|| worker.call::<u32>("done so far", ())).unwrap(), 42, "{sent}");
+                assert_eq!(
+                    at_once(|| worker.call::<u32>("done so far", ())).unwrap(),
+                    42,
+                    "{sent}"
+                );
                 assert_eq!(worker.call::<i32>("end of a child", sent as i32).unwrap(), sent as i32);
             }
             assert!(worker.close().unwrap().unwrap().success());
@@ -133,9 +143,14 @@ fn programs_that_have_decided() {
         signal(&handles, Signal::SIGINT);
         eventually("its handler has run", || handles.call::<u32>("struck", ()).unwrap() == 1);
         let ignores = common::patient().spawn(program_after("trap '' INT", "plain")).unwrap();
-        let status = std::fs::read_to_string(format!("/proc/{}/status", ignores.peer_id())).unwrap();
+        let status =
+            std::fs::read_to_string(format!("/proc/{}/status", ignores.peer_id())).unwrap();
         let ignored = status.lines().find_map(|line| line.strip_prefix("SigIgn:")).unwrap();
-        assert_eq!(u64::from_str_radix(ignored.trim(), 16).unwrap() >> (libc::SIGINT - 1) & 1, 1, "{ignored}");
+        assert_eq!(
+            u64::from_str_radix(ignored.trim(), 16).unwrap() >> (libc::SIGINT - 1) & 1,
+            1,
+            "{ignored}"
+        );
         for worker in [handles, ignores] {
             assert!(worker.close().unwrap().unwrap().success());
         }
@@ -199,7 +214,8 @@ impl Terminal {
         let ours = unsafe { OwnedFd::from_raw_fd(ours) };
         // SAFETY: likewise.
         let theirs = unsafe { OwnedFd::from_raw_fd(theirs) };
-        nix::fcntl::fcntl(&ours, nix::fcntl::FcntlArg::F_SETFD(nix::fcntl::FdFlag::FD_CLOEXEC)).unwrap();
+        nix::fcntl::fcntl(&ours, nix::fcntl::FcntlArg::F_SETFD(nix::fcntl::FdFlag::FD_CLOEXEC))
+            .unwrap();
         let mut command = program(role);
         let stream = || Stdio::from(theirs.try_clone().unwrap());
         command.stdin(stream()).stdout(stream()).stderr(stream());

@@ -9,7 +9,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread;
 
-use common::{Held, LIMIT, alone, at_once, eventually, is_gone, program, role, serve_parent, within};
+use common::{
+    Held, LIMIT, alone, at_once, eventually, is_gone, program, role, serve_parent, within,
+};
 use coprocess::serde_bytes::{ByteBuf, Bytes};
 use coprocess::{Coprocess, Pending, WaitStrategy};
 
@@ -27,7 +29,8 @@ fn worker_program() {
 fn plain(parent: Coprocess) {
     parent.serve("double", |x: u64| x * 2).serve("echo", |bytes: ByteBuf| bytes);
     let end = parent.downgrade();
-    parent.serve("call back", move |x: u64| end.upgrade().unwrap().call::<u64>("triple", x).unwrap());
+    parent
+        .serve("call back", move |x: u64| end.upgrade().unwrap().call::<u64>("triple", x).unwrap());
     let end = parent.downgrade();
     parent.listen("emit back", move |x: u64| end.upgrade().unwrap().emit("number", x).unwrap());
 }
@@ -46,7 +49,12 @@ impl Baton {
     fn begin(number: u64) -> Baton {
         let strategy = [WaitStrategy::Adaptive, WaitStrategy::Block][number as usize % 2];
         let builder = common::patient().ring_capacity(common::SMALL_RING).wait(strategy);
-        let co = if number.is_multiple_of(3) { builder.spawn(program("plain")) } else { builder.fork(plain) }.unwrap();
+        let co = if number.is_multiple_of(3) {
+            builder.spawn(program("plain"))
+        } else {
+            builder.fork(plain)
+        }
+        .unwrap();
         let received = Arc::new(AtomicU64::new(0));
         let count = received.clone();
         co.serve("triple", |x: u64| x * 3).listen("number", move |x: u64| {
@@ -73,7 +81,9 @@ impl Baton {
     }
 
     fn end(self) {
-        eventually("all events have come back", || self.received.load(Ordering::SeqCst) == self.emitted);
+        eventually("all events have come back", || {
+            self.received.load(Ordering::SeqCst) == self.emitted
+        });
         assert!(at_once(|| self.co.close()).unwrap().unwrap().success());
     }
 }
@@ -169,7 +179,9 @@ fn that_fork_and_end() {
                 }
                 // In a thread of their own, whose end is that of the pairs.
                 thread::spawn(move || drop(left)).join().unwrap();
-                at_once(|| eventually("the workers have ended", || pids.iter().all(|pid| is_gone(*pid))));
+                at_once(|| {
+                    eventually("the workers have ended", || pids.iter().all(|pid| is_gone(*pid)))
+                });
                 before.again("many threads");
             }
         });

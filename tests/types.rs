@@ -133,8 +133,12 @@ impl Case {
             }
         };
         let [arguments, result, event] = Case::names(place);
-        let expected: Outcome = self.expected.map(str::to_owned).map_err(|(sent, wanted)| (sent.to_owned(), wanted.to_owned()));
-        let of_result = expected.clone().map_err(|(sent, wanted)| (sent, format!("{wanted} as its result")));
+        let expected: Outcome = self
+            .expected
+            .map(str::to_owned)
+            .map_err(|(sent, wanted)| (sent.to_owned(), wanted.to_owned()));
+        let of_result =
+            expected.clone().map_err(|(sent, wanted)| (sent, format!("{wanted} as its result")));
         let nothing: Result<Vec<String>, ()> = Ok(Vec::new());
         let once = expected.clone().map_or(nothing, |value| Ok(vec![value]));
         let logged = |name: &str| end.call::<Vec<String>>("log", name).map_err(drop);
@@ -145,7 +149,11 @@ impl Case {
             check("result", &outcome((self.result)(end, &result)), &of_result);
         }
         let before = end.stats().events_mistyped_by_peer;
-        check("first event", &outcome((self.emit)(end, &event).map(|()| String::new())), &Outcome::Ok(String::new()));
+        check(
+            "first event",
+            &outcome((self.emit)(end, &event).map(|()| String::new())),
+            &Outcome::Ok(String::new()),
+        );
         check("what the listener was given", &logged(&event), &once);
         let counted = end.stats().events_mistyped_by_peer - before;
         check("mistyped events", &counted, &u64::from(expected.is_err()));
@@ -187,7 +195,8 @@ fn both_ways(cases: fn() -> Vec<Case>, worker: fn(Coprocess)) {
     Case::receive_all(cases, &co);
     let mut wrong = Vec::new();
     for (place, case) in cases().iter().enumerate() {
-        wrong.extend(case.send(&co, place).into_iter().map(|text| format!("to the worker, {text}")));
+        wrong
+            .extend(case.send(&co, place).into_iter().map(|text| format!("to the worker, {text}")));
         let theirs: Vec<String> = co.call("send", place).unwrap();
         wrong.extend(theirs.into_iter().map(|text| format!("to the parent, {text}")));
     }
@@ -669,7 +678,9 @@ fn what_is_out_of_range_does_not_decode() {
 fn lists_are_looked_at_to_their_end() {
     within(LIMIT, || {
         let co = coprocess::fork(|parent| {
-            parent.serve("options", |list: Vec<Option<u64>>| list).serve("numbers", |list: Vec<u64>| list);
+            parent
+                .serve("options", |list: Vec<Option<u64>>| list)
+                .serve("numbers", |list: Vec<u64>| list);
         })
         .unwrap();
         for length in [1, 2, 15, 16, 17, 40] {
@@ -716,14 +727,20 @@ fn literals_without_a_type() {
         assert_eq!(co.call::<u64>("scale", 5_u64).unwrap(), 5);
 
         let error = co.call::<u64>("res", (1, 2, 1)).unwrap_err();
-        assert_eq!(error.to_string(), "`res` takes (i32, i32, u64), but was sent (i32, i32, i32): write 5_u64");
+        assert_eq!(
+            error.to_string(),
+            "`res` takes (i32, i32, u64), but was sent (i32, i32, i32): write 5_u64"
+        );
         assert_eq!(co.call::<u64>("res", (1, 2, 1_u32)).unwrap(), 1);
 
         let error = co.call::<f32>("double", 0.5).unwrap_err();
         assert_eq!(error.to_string(), "`double` takes f32, but was sent f64: write 0.5_f32");
 
         let error = co.call::<u64>("five", ()).unwrap_err();
-        assert_eq!(error.to_string(), "`five` takes u64 as its result, but was sent i32: write 5_u64");
+        assert_eq!(
+            error.to_string(),
+            "`five` takes u64 as its result, but was sent i32: write 5_u64"
+        );
         assert_eq!(co.call::<i64>("five", ()).unwrap(), 5);
 
         co.emit("n", -1).unwrap();
@@ -899,7 +916,9 @@ fn a_listener_that_goes_and_another_one() {
 fn forms(end: &Coprocess) {
     end.serve("serve", |n: u64| n)
         .try_serve("try", |n: u64| if n < 100 { Ok(n) } else { Err("too many") })
-        .serve_deferred("deferred", |n: u64, reply: Reply<u64>| drop(thread::spawn(move || reply.send(n))))
+        .serve_deferred("deferred", |n: u64, reply: Reply<u64>| {
+            drop(thread::spawn(move || reply.send(n)))
+        })
         .serve("result", |()| -5);
     Method::<u64, u64>::new("method").serve(end, |n| n);
     Method::<u64, u64>::new("try method").try_serve(end, Ok::<u64, String>);
@@ -969,7 +988,12 @@ fn calls_in_every_form() {
         let (sender, results) = mpsc::channel();
         wrong.call_with(&co, 5, move |result| sender.send(result).unwrap()).unwrap();
         is_mistyped(next(&results), "serve", "i32", "u64");
-        is_mistyped(Method::<u64, i64>::new("method").call(&co, 5), "method", "u64", "i64 as its result");
+        is_mistyped(
+            Method::<u64, i64>::new("method").call(&co, 5),
+            "method",
+            "u64",
+            "i64 as its result",
+        );
     });
 }
 
@@ -1011,10 +1035,16 @@ const EMITS: [(&str, Emit); 12] = [
     ("emit_async_timeout", |co, name, n| block_on(co.emit_async_timeout(name, n(), LIMIT))),
     ("event", |co, name, n| co.event(name).emit(n())),
     ("event that fails", |co, name, n| co.event(name).backpressure(Backpressure::Fail).emit(n())),
-    ("event that drops", |co, name, n| co.event(name).backpressure(Backpressure::DropNewest).emit(n())),
-    ("event that keeps the latest", |co, name, n| co.event(name).backpressure(Backpressure::KeepLatest).emit(n())),
+    ("event that drops", |co, name, n| {
+        co.event(name).backpressure(Backpressure::DropNewest).emit(n())
+    }),
+    ("event that keeps the latest", |co, name, n| {
+        co.event(name).backpressure(Backpressure::KeepLatest).emit(n())
+    }),
     ("event that is awaited", |co, name, n| block_on(co.event(name).emit_async(n()))),
-    ("awaited event that keeps the latest", |co, name, n| block_on(co.event(name).backpressure(Backpressure::KeepLatest).emit_async(n()))),
+    ("awaited event that keeps the latest", |co, name, n| {
+        block_on(co.event(name).backpressure(Backpressure::KeepLatest).emit_async(n()))
+    }),
     ("reference", |co, name, n| {
         let n: &i32 = &n();
         co.emit(name, n)
@@ -1089,9 +1119,16 @@ fn topics() {
 // ---- what a value shows ------------------------------------------------------------------------
 
 /// Sends a value as the use of this number, after others that show less. Returns what came of it.
-fn used_before<T: Serialize>(co: &Coprocess, name: &str, use_of: u32, little: &T, much: &T) -> coprocess::Result<String> {
+fn used_before<T: Serialize>(
+    co: &Coprocess,
+    name: &str,
+    use_of: u32,
+    little: &T,
+    much: &T,
+) -> coprocess::Result<String> {
     for number in 1..use_of {
-        co.call::<String>(name, little).unwrap_or_else(|error| panic!("use {number} of {name}: {error}"));
+        co.call::<String>(name, little)
+            .unwrap_or_else(|error| panic!("use {number} of {name}: {error}"));
     }
     co.call(name, much)
 }
@@ -1123,20 +1160,35 @@ fn what_shows_later_is_found_later() {
         for check in [TypeCheck::FirstUse, TypeCheck::Always] {
             let co = Builder::new().check_types(check).fork(worker).unwrap();
             for number in 1..=20_u32 {
-                let [list, option, of_enum, of_map] = ["list", "option", "enum", "map"].map(|name| format!("{name} {number}"));
+                let [list, option, of_enum, of_map] =
+                    ["list", "option", "enum", "map"].map(|name| format!("{name} {number}"));
                 let results = [
                     (used_before(&co, &list, number, &vec![], &vec![5]), "[i32]", "[u64]", "[10]"),
-                    (used_before(&co, &option, number, &None, &Some(5)), "Option<i32>", "Option<u64>", "Some(10)"),
+                    (
+                        used_before(&co, &option, number, &None, &Some(5)),
+                        "Option<i32>",
+                        "Option<u64>",
+                        "Some(10)",
+                    ),
                     (
                         used_before(&co, &of_enum, number, &Message::Hello, &Message::Number(5)),
                         "Message::Number(i32)",
                         "Message::Number(u64)",
                         "Number(10)",
                     ),
-                    (used_before(&co, &of_map, number, &map([]), &map([(1_u8, 5)])), "{u8: i32}", "{u8: u64}", "{1: 10}"),
+                    (
+                        used_before(&co, &of_map, number, &map([]), &map([(1_u8, 5)])),
+                        "{u8: i32}",
+                        "{u8: u64}",
+                        "{1: 10}",
+                    ),
                 ];
-                let is_looked_at = cfg!(debug_assertions) || check == TypeCheck::Always || number.is_power_of_two();
-                for (name, (result, sent, wanted, otherwise)) in [list, option, of_enum, of_map].iter().zip(results) {
+                let is_looked_at = cfg!(debug_assertions)
+                    || check == TypeCheck::Always
+                    || number.is_power_of_two();
+                for (name, (result, sent, wanted, otherwise)) in
+                    [list, option, of_enum, of_map].iter().zip(results)
+                {
                     if is_looked_at {
                         is_mistyped(result, name, sent, wanted);
                     } else {
@@ -1159,16 +1211,15 @@ fn what_shows_later_is_found_later() {
 #[test]
 fn what_a_result_shows_later_is_found_later() {
     within(LIMIT, || {
-        let co =
-            coprocess::fork(|parent| {
-                for number in 1..=20 {
-                    let uses = AtomicU64::new(0);
-                    parent.serve(&format!("list {number}"), move |()| {
-                        if uses.fetch_add(1, Ordering::SeqCst) + 1 < number { vec![] } else { vec![5] }
-                    });
-                }
-            })
-            .unwrap();
+        let co = coprocess::fork(|parent| {
+            for number in 1..=20 {
+                let uses = AtomicU64::new(0);
+                parent.serve(&format!("list {number}"), move |()| {
+                    if uses.fetch_add(1, Ordering::SeqCst) + 1 < number { vec![] } else { vec![5] }
+                });
+            }
+        })
+        .unwrap();
         for number in 1..=20_u32 {
             let name = format!("list {number}");
             for _ in 1..number {
@@ -1179,7 +1230,12 @@ fn what_a_result_shows_later_is_found_later() {
                 is_mistyped(result, &name, "[i32]", "[u64] as its result");
                 // From then on each one is looked at.
                 for _ in 0..10 {
-                    is_mistyped(co.call::<Vec<u64>>(&name, ()), &name, "[i32]", "[u64] as its result");
+                    is_mistyped(
+                        co.call::<Vec<u64>>(&name, ()),
+                        &name,
+                        "[i32]",
+                        "[u64] as its result",
+                    );
                 }
             } else {
                 assert_eq!(result.unwrap(), [10]);
@@ -1194,7 +1250,9 @@ struct Maybe(Option<i32>, Cell<u32>);
 
 impl Serialize for Maybe {
     fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let Some(left) = self.1.get().checked_sub(1) else { return Err(serde::ser::Error::custom("often enough")) };
+        let Some(left) = self.1.get().checked_sub(1) else {
+            return Err(serde::ser::Error::custom("often enough"));
+        };
         self.1.set(left);
         self.0.serialize(serializer)
     }
@@ -1212,14 +1270,17 @@ fn what_was_not_sent_is_still_to_be_found() {
         })
         .unwrap();
         let always = u32::MAX;
-        let call = |value: Option<i32>, times: u32| co.call::<String>("maybe", Maybe(value, Cell::new(times)));
+        let call = |value: Option<i32>, times: u32| {
+            co.call::<String>("maybe", Maybe(value, Cell::new(times)))
+        };
         assert_eq!(call(None, always).unwrap(), "None");
         // The second use is looked at, and then it cannot be encoded; the third one need not be looked at.
         assert_matches!(call(Some(5), 1), Err(Error::Encode { .. }));
         assert_eq!(call(None, always).unwrap(), "None");
         is_mistyped(call(Some(5), always), "maybe", "Option<i32>", "Option<u64>");
 
-        let emit = |value: Option<i32>, times: u32| co.emit("maybe", Maybe(value, Cell::new(times)));
+        let emit =
+            |value: Option<i32>, times: u32| co.emit("maybe", Maybe(value, Cell::new(times)));
         emit(None, always).unwrap();
         assert_matches!(emit(Some(5), 1), Err(Error::Encode { .. }));
         emit(None, always).unwrap();
@@ -1242,7 +1303,8 @@ fn what_was_replaced_is_still_to_be_found() {
                 log.serve(&parent);
                 log.listen::<Option<u64>>(&parent, "maybe");
                 parent.serve("wait", |()| {
-                    let gate = std::path::PathBuf::from(std::env::var_os("COPROCESS_TEST_GATE").unwrap());
+                    let gate =
+                        std::path::PathBuf::from(std::env::var_os("COPROCESS_TEST_GATE").unwrap());
                     eventually("the gate opens", || gate.exists());
                 });
             })
@@ -1285,7 +1347,9 @@ fn many_kinds_of_one_name_and_type() {
                 log.serve(&parent);
                 log.listen::<Many<u64>>(&parent, "right event");
                 log.listen::<Many<u64>>(&parent, "wrong event");
-                parent.serve("options", |options: Many<u64>| options).serve("result", |bits: u8| many(bits, 5));
+                parent
+                    .serve("options", |options: Many<u64>| options)
+                    .serve("result", |bits: u8| many(bits, 5));
             })
             .unwrap();
         for _ in 0..2 {
@@ -1326,8 +1390,9 @@ fn kinds_without_a_number_are_refused_as_well() {
             log.listen::<([Option<i32>; 8], Option<u64>)>(&parent, "options");
         })
         .unwrap();
-        let options =
-            |bits: u8, value: Option<i32>| -> Options<i32> { (std::array::from_fn(|bit| (bits >> bit & 1 == 1).then_some(1)), value) };
+        let options = |bits: u8, value: Option<i32>| -> Options<i32> {
+            (std::array::from_fn(|bit| (bits >> bit & 1 == 1).then_some(1)), value)
+        };
         for bits in 0..200 {
             co.emit("options", options(bits, None)).unwrap();
         }
@@ -1401,7 +1466,8 @@ fn calls_back(parent: Coprocess) {
 #[test]
 fn when_types_are_compared_is_for_the_parent_to_say() {
     within(LIMIT, || {
-        for check in [TypeCheck::FirstUse, TypeCheck::Always, TypeCheck::Off, TypeCheck::default()] {
+        for check in [TypeCheck::FirstUse, TypeCheck::Always, TypeCheck::Off, TypeCheck::default()]
+        {
             let co = Builder::new().check_types(check).fork(calls_back).unwrap();
             co.serve("scale", |n: u64| n);
             for _ in 0..5 {
@@ -1414,8 +1480,16 @@ fn when_types_are_compared_is_for_the_parent_to_say() {
                     co.emit("n", 5).unwrap();
                     assert_eq!(co.call::<i64>("scale", 5_u64).unwrap(), -3);
                 } else {
-                    assert_eq!(there, Err("`scale` takes u64, but was sent i32: write 5_u64".to_owned()));
-                    is_mistyped(co.call::<i64>("scale", 5_u64), "scale", "u64", "i64 as its result");
+                    assert_eq!(
+                        there,
+                        Err("`scale` takes u64, but was sent i32: write 5_u64".to_owned())
+                    );
+                    is_mistyped(
+                        co.call::<i64>("scale", 5_u64),
+                        "scale",
+                        "u64",
+                        "i64 as its result",
+                    );
                 }
             }
             assert_eq!(co.stats().events_mistyped_by_peer, 0);
@@ -1442,14 +1516,21 @@ fn ten_thousand_names() {
                     2 => drop(parent.serve(&name, |text: String| text)),
                     _ => drop(parent.serve(&name, |(a, b): (u64, String)| format!("{a} {b}"))),
                 }
-                if number % 2 == 0 { log.listen::<u64>(&parent, &event) } else { log.listen::<i64>(&parent, &event) }
+                if number % 2 == 0 {
+                    log.listen::<u64>(&parent, &event)
+                } else {
+                    log.listen::<i64>(&parent, &event)
+                }
             }
         })
         .unwrap();
         for round in 0..3 {
             for number in 0..NAMES {
                 let name = format!("method {number}");
-                let check = |takes: bool, result: coprocess::Result<String>, text: &str| match (number < SERVED, takes) {
+                let check = |takes: bool, result: coprocess::Result<String>, text: &str| match (
+                    number < SERVED,
+                    takes,
+                ) {
                     (false, _) => assert_matches!(result, Err(Error::MethodNotFound { .. })),
                     (true, true) => assert_eq!(result.unwrap(), text, "{name}, {round}"),
                     (true, false) => assert_matches!(result, Err(Error::Types { .. })),
@@ -1461,18 +1542,24 @@ fn ten_thousand_names() {
                     check(number % 4 == 3, co.call(&name, (5_u64, "text")), "5 text");
                 }
                 let event = format!("event {number}");
-                let (unsigned, signed) = (co.emit(&event, u64::from(number)), co.emit(&event, i64::from(number)));
+                let (unsigned, signed) =
+                    (co.emit(&event, u64::from(number)), co.emit(&event, i64::from(number)));
                 if number >= SERVED {
                     unsigned.unwrap();
                     signed.unwrap();
                 } else {
-                    let (right, wrong) = if number % 2 == 0 { (unsigned, signed) } else { (signed, unsigned) };
+                    let (right, wrong) =
+                        if number % 2 == 0 { (unsigned, signed) } else { (signed, unsigned) };
                     right.unwrap();
                     assert_matches!(wrong, Ok(()) | Err(Error::Types { .. }));
                     assert_eq!(log(&co, &event), [number.to_string()]);
                 }
             }
-            assert_eq!(co.stats().events_mistyped_by_peer, SERVED.into(), "the others are errors here");
+            assert_eq!(
+                co.stats().events_mistyped_by_peer,
+                SERVED.into(),
+                "the others are errors here"
+            );
         }
     });
 }
@@ -1536,7 +1623,11 @@ fn names_of_every_length() {
                 assert_eq!(co.call::<u64>(&name, 5_u64).unwrap(), 5);
                 assert_matches!(co.emit(&name, 5), Ok(()) | Err(Error::Types { .. }));
                 co.emit(&name, 5_u64).unwrap();
-                assert_eq!(co.call::<Vec<String>>(&format!("log {length}"), ()).unwrap(), ["5"], "{length}");
+                assert_eq!(
+                    co.call::<Vec<String>>(&format!("log {length}"), ()).unwrap(),
+                    ["5"],
+                    "{length}"
+                );
             }
             assert_matches!(co.emit(&name, 5), Err(Error::Types { name: ref of, .. }) if *of == name);
         }
@@ -1554,7 +1645,10 @@ fn threads_with_types_of_their_own() {
                 for number in 0..4 {
                     parent.serve(&format!("own {number}"), move |n: u64| n + number);
                 }
-                parent.serve("shared", |n: u64| n).serve("maybe", |n: Option<u64>| n).serve("result", |()| 5);
+                parent
+                    .serve("shared", |n: u64| n)
+                    .serve("maybe", |n: Option<u64>| n)
+                    .serve("result", |()| 5);
                 let log = Log::default();
                 log.serve(&parent);
                 log.listen::<u64>(&parent, "event");
@@ -1570,10 +1664,23 @@ fn threads_with_types_of_their_own() {
                             let own = format!("own {number}");
                             assert_eq!(co.call::<u64>(&own, round).unwrap(), round + number);
                             is_mistyped(co.call::<u64>(&own, -5), &own, "i32", "u64");
-                            assert_eq!(co.call::<u64>("shared", round + number).unwrap(), round + number);
+                            assert_eq!(
+                                co.call::<u64>("shared", round + number).unwrap(),
+                                round + number
+                            );
                             is_mistyped(co.call::<u64>("shared", 5), "shared", "i32", "u64");
-                            is_mistyped(co.call::<String>("shared", 5_u64), "shared", "u64", "string as its result");
-                            is_mistyped(co.call::<u64>("result", ()), "result", "i32", "u64 as its result");
+                            is_mistyped(
+                                co.call::<String>("shared", 5_u64),
+                                "shared",
+                                "u64",
+                                "string as its result",
+                            );
+                            is_mistyped(
+                                co.call::<u64>("result", ()),
+                                "result",
+                                "i32",
+                                "u64 as its result",
+                            );
                             assert_eq!(co.call::<i64>("result", ()).unwrap(), 5);
                             // What shows its type, and what does not.
                             let option = (round % 2 == number % 2).then_some(5_u64);
@@ -1582,13 +1689,18 @@ fn threads_with_types_of_their_own() {
                                 let option = option.map(|n| n as i32);
                                 match co.call::<Option<u64>>("maybe", option) {
                                     Ok(result) => assert_eq!((result, option), (None, None)),
-                                    result => is_mistyped(result, "maybe", "Option<i32>", "Option<u64>"),
+                                    result => {
+                                        is_mistyped(result, "maybe", "Option<i32>", "Option<u64>")
+                                    }
                                 }
                             }
                             if number % 2 == 0 {
                                 co.emit("event", 7_u64).unwrap();
                             } else {
-                                assert_matches!(co.emit("event", -7), Ok(()) | Err(Error::Types { .. }));
+                                assert_matches!(
+                                    co.emit("event", -7),
+                                    Ok(()) | Err(Error::Types { .. })
+                                );
                             }
                         }
                     });
@@ -1641,7 +1753,9 @@ fn a_handler_of_another_type_in_its_place() {
                     2 => drop(parent.serve("m", |n: u8| format!("{n:?}"))),
                     3 => drop(parent.serve("m", |n: Option<u8>| format!("{n:?}"))),
                     4 => drop(parent.serve("m", |n: bool| format!("{n:?}"))),
-                    _ => drop(parent.serve_bytes("m", |bytes| [&[bytes.len() as u8], bytes].concat())),
+                    _ => drop(
+                        parent.serve_bytes("m", |bytes| [&[bytes.len() as u8], bytes].concat()),
+                    ),
                 }
                 match kind {
                     0 => log.listen::<u64>(&parent, "e"),
@@ -1694,7 +1808,9 @@ fn a_new_handler_and_values_that_show_less() {
             log.serve(&parent);
             log.listen::<Option<i32>>(&parent, "maybe");
             let own = parent.downgrade();
-            parent.serve("change", move |()| log.listen::<Option<u64>>(&own.upgrade().unwrap(), "maybe"));
+            parent.serve("change", move |()| {
+                log.listen::<Option<u64>>(&own.upgrade().unwrap(), "maybe")
+            });
         })
         .unwrap();
         // After the eighth use, there are seven that are not looked at in a released build.
@@ -1720,7 +1836,9 @@ fn a_new_handler_and_values_that_show_less() {
 fn messages_of_the_largest_size() {
     const MAX: usize = 10_000;
     fn worker(parent: Coprocess) {
-        parent.serve("length", |bytes: ByteBuf| bytes.len()).serve("list", |list: Vec<u8>| list.len());
+        parent
+            .serve("length", |bytes: ByteBuf| bytes.len())
+            .serve("list", |list: Vec<u8>| list.len());
         parent.serve("bytes", |length: usize| ByteBuf::from(vec![1; length]));
         parent.serve("text", |length: usize| "x".repeat(length));
         let log = Log::default();
@@ -1732,7 +1850,10 @@ fn messages_of_the_largest_size() {
         }
     }
     // The largest value that is sent, if it has no types and if it has, each as the first use.
-    fn largest(check: TypeCheck, send: impl Fn(&Coprocess, usize) -> coprocess::Result<()>) -> usize {
+    fn largest(
+        check: TypeCheck,
+        send: impl Fn(&Coprocess, usize) -> coprocess::Result<()>,
+    ) -> usize {
         let fits = |length: usize| {
             let co = Builder::new().max_message(MAX).check_types(check).fork(worker).unwrap();
             let first = send(&co, length).map_err(|error| error.to_string());
@@ -1749,10 +1870,19 @@ fn messages_of_the_largest_size() {
     }
     within(LIMIT, || {
         let sends: [fn(&Coprocess, usize) -> coprocess::Result<()>; 5] = [
-            |co, length| co.call::<usize>("length", Bytes::new(&vec![1; length])).map(|is| assert_eq!(is, length)),
-            |co, length| co.call::<usize>("list", vec![1_u8; length]).map(|is| assert_eq!(is, length)),
-            |co, length| co.call::<ByteBuf>("bytes", length).map(|bytes| assert_eq!(bytes.len(), length)),
-            |co, length| co.call::<String>("text", length).map(|text| assert_eq!(text.len(), length)),
+            |co, length| {
+                co.call::<usize>("length", Bytes::new(&vec![1; length]))
+                    .map(|is| assert_eq!(is, length))
+            },
+            |co, length| {
+                co.call::<usize>("list", vec![1_u8; length]).map(|is| assert_eq!(is, length))
+            },
+            |co, length| {
+                co.call::<ByteBuf>("bytes", length).map(|bytes| assert_eq!(bytes.len(), length))
+            },
+            |co, length| {
+                co.call::<String>("text", length).map(|text| assert_eq!(text.len(), length))
+            },
             |co, length| co.emit("event", Bytes::new(&vec![1; length])),
         ];
         for (number, send) in sends.into_iter().enumerate() {
@@ -1760,7 +1890,10 @@ fn messages_of_the_largest_size() {
             let with = largest(TypeCheck::FirstUse, send);
             assert!(without > MAX - 200, "{without}");
             // A number takes no more room than a name.
-            assert!(with >= without && with <= without + 32, "{number}: {with}, without the check {without}");
+            assert!(
+                with >= without && with <= without + 32,
+                "{number}: {with}, without the check {without}"
+            );
         }
     });
 }
@@ -1773,7 +1906,8 @@ fn what_a_small_ring_takes_at_once() {
             parent.listen("event", |_: ByteBuf| ()).serve("sync", |()| ());
         }
         let sent = |check: TypeCheck, length: usize| {
-            let co = Builder::new().ring_capacity(SMALL_RING).check_types(check).fork(worker).unwrap();
+            let co =
+                Builder::new().ring_capacity(SMALL_RING).check_types(check).fork(worker).unwrap();
             co.call::<()>("sync", ()).unwrap();
             let value = vec![1; length];
             let mut result = co.try_emit("event", Bytes::new(&value));
@@ -1791,11 +1925,17 @@ fn what_a_small_ring_takes_at_once() {
         };
         let co = Builder::new().ring_capacity(SMALL_RING).fork(worker).unwrap();
         // While it is sent, parts of it may be received.
-        let Err(Error::TooLarge { max, .. }) = co.try_emit("event", Bytes::new(&vec![1; 1 << 20])) else { panic!("there is room") };
+        let Err(Error::TooLarge { max, .. }) = co.try_emit("event", Bytes::new(&vec![1; 1 << 20]))
+        else {
+            panic!("there is room")
+        };
         // The head, the name, and the length.
         let fitting = max - 18;
         for length in (fitting - 40..=fitting).chain([0, 1, 100, fitting / 2]) {
-            assert!(sent(TypeCheck::Off, length) && sent(TypeCheck::FirstUse, length), "{length} of {fitting}");
+            assert!(
+                sent(TypeCheck::Off, length) && sent(TypeCheck::FirstUse, length),
+                "{length} of {fitting}"
+            );
         }
     });
 }
@@ -1805,9 +1945,23 @@ fn what_a_small_ring_takes_at_once() {
 fn values_with_long_kinds_in_a_small_ring() {
     type Wide = Vec<BTreeMap<String, (Option<u8>, Vec<Option<Shape>>)>>;
     fn wide(seed: usize) -> Wide {
-        let shape = |n: usize| [Shape::Empty, Shape::Circle(0.5), Shape::Line(1, 2), Shape::Box { width: 1, height: 2 }][n % 4].clone();
+        let shape = |n: usize| {
+            [
+                Shape::Empty,
+                Shape::Circle(0.5),
+                Shape::Line(1, 2),
+                Shape::Box { width: 1, height: 2 },
+            ][n % 4]
+                .clone()
+        };
         let list = |n: usize| (0..n % 9).map(|at| (at % 3 != 0).then(|| shape(at + n))).collect();
-        (0..16).map(|n| (0..16).map(|at| (at.to_string(), ((at % 2 == 0).then_some(1), list(n + at + seed)))).collect()).collect()
+        (0..16)
+            .map(|n| {
+                (0..16)
+                    .map(|at| (at.to_string(), ((at % 2 == 0).then_some(1), list(n + at + seed))))
+                    .collect()
+            })
+            .collect()
     }
     within(LIMIT, || {
         let co = common::patient()
@@ -1816,7 +1970,9 @@ fn values_with_long_kinds_in_a_small_ring() {
             .fork(|parent| {
                 parent.serve("echo", |wide: Wide| wide);
                 let own = parent.downgrade();
-                parent.listen("event", move |wide: Wide| own.upgrade().unwrap().emit("back", wide).unwrap());
+                parent.listen("event", move |wide: Wide| {
+                    own.upgrade().unwrap().emit("back", wide).unwrap()
+                });
             })
             .unwrap();
         let back = inbox::<Wide>(&co, "back");
@@ -1837,12 +1993,19 @@ fn values_with_long_kinds_in_a_small_ring() {
 fn bytes_and_lists_that_are_empty_at_first() {
     within(LIMIT, || {
         let co = coprocess::fork(|parent| {
-            parent.serve("list", |list: Vec<u64>| list).serve("bytes", |bytes: ByteBuf| bytes.to_vec());
+            parent
+                .serve("list", |list: Vec<u64>| list)
+                .serve("bytes", |bytes: ByteBuf| bytes.to_vec());
         })
         .unwrap();
         for _ in 0..3 {
             assert_eq!(co.call::<Vec<u64>>("list", Bytes::new(&[])).unwrap(), [0; 0]);
-            is_mistyped(co.call::<Vec<u64>>("list", Bytes::new(&[200, 1])), "list", "bytes", "[u64]");
+            is_mistyped(
+                co.call::<Vec<u64>>("list", Bytes::new(&[200, 1])),
+                "list",
+                "bytes",
+                "[u64]",
+            );
             assert_eq!(co.call::<Vec<u8>>("bytes", Vec::<u64>::new()).unwrap(), [0; 0]);
             if cfg!(debug_assertions) {
                 is_mistyped(co.call::<Vec<u8>>("bytes", vec![1_u64]), "bytes", "[u64]", "[u8]");
@@ -1874,23 +2037,36 @@ fn what_cannot_be_encoded_or_decoded() {
     within(LIMIT, || {
         let co = coprocess::fork(|parent| {
             parent.serve("sparse", |value: Vec<Sparse>| format!("{value:?}"));
-            parent.serve("any", |_: u64| ()).serve("untagged", |value: Untagged| format!("{value:?}"));
+            parent
+                .serve("any", |_: u64| ())
+                .serve("untagged", |value: Untagged| format!("{value:?}"));
         })
         .unwrap();
         // A field that is left out would be read as the next one.
         let sparse = |y| Sparse { x: 1, y };
         for values in [vec![sparse(None)], vec![sparse(Some(1)), sparse(None), sparse(Some(0))]] {
             match co.call::<String>("sparse", values) {
-                Err(error @ Error::Encode { .. }) => assert!(error.to_string().contains("field `y` is left out"), "{error}"),
+                Err(error @ Error::Encode { .. }) => {
+                    assert!(error.to_string().contains("field `y` is left out"), "{error}")
+                }
                 other => panic!("{other:?}"),
             }
         }
-        assert_eq!(co.call::<String>("sparse", vec![sparse(Some(2))]).unwrap(), "[Sparse { x: 1, y: Some(2) }]");
+        assert_eq!(
+            co.call::<String>("sparse", vec![sparse(Some(2))]).unwrap(),
+            "[Sparse { x: 1, y: Some(2) }]"
+        );
         for _ in 0..3 {
             assert_matches!(co.call::<()>("any", Failing), Err(Error::Encode { source, .. }) if source.to_string() == "not this one");
             assert_matches!(co.emit("any", Failing), Err(Error::Encode { .. }));
-            assert_matches!(co.call::<()>("any", Flat { inside: map([("a".to_owned(), 1)]) }), Err(Error::Encode { .. }));
-            assert_matches!(co.call::<String>("untagged", Untagged::Number(5)), Err(Error::Remote { .. }));
+            assert_matches!(
+                co.call::<()>("any", Flat { inside: map([("a".to_owned(), 1)]) }),
+                Err(Error::Encode { .. })
+            );
+            assert_matches!(
+                co.call::<String>("untagged", Untagged::Number(5)),
+                Err(Error::Remote { .. })
+            );
             co.call::<()>("any", Untagged::Number(5)).unwrap();
         }
     });
@@ -1913,7 +2089,9 @@ fn a_value_that_panics() {
         })
         .unwrap();
         for _ in 0..3 {
-            let unwound = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| co.call::<u64>("n", Panicking(true))));
+            let unwound = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+                co.call::<u64>("n", Panicking(true))
+            }));
             assert!(unwound.is_err());
             assert_eq!(co.call::<u64>("n", Panicking(false)).unwrap(), 5);
             is_mistyped(co.call::<i64>("n", Panicking(false)), "n", "u64", "i64 as its result");
@@ -1928,7 +2106,8 @@ fn a_value_that_calls_while_it_is_looked_at() {
     impl Serialize for Calling<'_> {
         fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
             let Calling(co, depth) = *self;
-            let inside = if depth == 0 { 1 } else { co.call::<u64>("n", Calling(co, depth - 1)).unwrap() };
+            let inside =
+                if depth == 0 { 1 } else { co.call::<u64>("n", Calling(co, depth - 1)).unwrap() };
             serializer.serialize_u64(inside + 1)
         }
     }
@@ -1952,9 +2131,12 @@ fn handlers_that_are_tasks() {
     within(LIMIT, || {
         let co = common::patient()
             .fork(|parent| {
-                let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).build().unwrap();
+                let runtime =
+                    tokio::runtime::Builder::new_multi_thread().worker_threads(1).build().unwrap();
                 parent.serve_async(runtime.handle(), "async", |n: u64| async move { n });
-                parent.try_serve_async(runtime.handle(), "try async", |n: u64| async move { Ok::<u64, String>(n) });
+                parent.try_serve_async(runtime.handle(), "try async", |n: u64| async move {
+                    Ok::<u64, String>(n)
+                });
                 std::mem::forget(runtime);
             })
             .unwrap();
@@ -2019,9 +2201,19 @@ mod interface {
                 assert_eq!(client.name(&Point { x: 1, y: 2 }, "a").unwrap(), "a 2");
                 client.note(n).unwrap();
                 assert_eq!(log(&co, "note"), [n.to_string()]);
-                is_mistyped(co.call::<u64>("Scale.scale", (5, 2)), "Scale.scale", "(i32, i32)", "(u64, ..)");
+                is_mistyped(
+                    co.call::<u64>("Scale.scale", (5, 2)),
+                    "Scale.scale",
+                    "(i32, i32)",
+                    "(u64, ..)",
+                );
                 is_mistyped(co.call::<u64>("Scale.scale", 5_u64), "Scale.scale", "u64", "(_, _)");
-                is_mistyped(co.call::<i64>("Scale.scale", (5_u64, 2_u64)), "Scale.scale", "u64", "i64 as its result");
+                is_mistyped(
+                    co.call::<i64>("Scale.scale", (5_u64, 2_u64)),
+                    "Scale.scale",
+                    "u64",
+                    "i64 as its result",
+                );
                 assert_eq!(co.call::<u64>("Scale.scale", (5_u64, 2_u64)).unwrap(), 10);
             }
         });

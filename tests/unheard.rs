@@ -9,7 +9,10 @@ use std::sync::{Arc, Barrier};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use common::{AT_ONCE, LIMIT, SMALL_RING, Stopped, assert_matches, at_once, check_error, eventually, inbox, next, program, role, within};
+use common::{
+    AT_ONCE, LIMIT, SMALL_RING, Stopped, assert_matches, at_once, check_error, eventually, inbox,
+    next, program, role, within,
+};
 use coprocess::{Backpressure, Builder, Coprocess, Error};
 
 coprocess::init_in_tests!();
@@ -54,7 +57,11 @@ fn the_sender_sees_how_many_were_dropped() {
         let dropped = |worker: &Coprocess| {
             let theirs = worker.call::<(u64, u64, u64)>("dropped", ()).unwrap();
             let stats = worker.stats();
-            let ours = (stats.events_unheard_by_peer, stats.events_undecodable_by_peer, stats.events_mistyped_by_peer);
+            let ours = (
+                stats.events_unheard_by_peer,
+                stats.events_undecodable_by_peer,
+                stats.events_mistyped_by_peer,
+            );
             assert_eq!(ours, theirs, "as the other end counts them");
             theirs
         };
@@ -72,7 +79,11 @@ fn the_sender_sees_how_many_were_dropped() {
         // The first registration here sends an event that the worker does not listen to.
         worker.listen("echo", |(): ()| ());
         assert_eq!(dropped(&worker), (5, 2, 1));
-        assert_eq!((worker.stats().events_unheard, worker.stats().events_undecodable), (1, 0), "the worker's own: \"listening\"");
+        assert_eq!(
+            (worker.stats().events_unheard, worker.stats().events_undecodable),
+            (1, 0),
+            "the worker's own: \"listening\""
+        );
     });
 }
 
@@ -112,7 +123,8 @@ fn spawned(role: &str, gate: &Path) -> Coprocess {
 /// Fills the ring with numbers. Returns how many there are in it.
 fn fill(end: &Coprocess) -> u64 {
     let mut sent = 0;
-    while end.try_emit("number", sent).map_err(|error| assert_matches!(error, Error::Full)).is_ok() {
+    while end.try_emit("number", sent).map_err(|error| assert_matches!(error, Error::Full)).is_ok()
+    {
         sent += 1;
     }
     sent
@@ -137,7 +149,10 @@ fn timed<T>(body: impl FnOnce() -> T) -> (T, Duration) {
 /// in its time, and nothing of it was sent.
 fn is_an_error(worker: &Coprocess, gate: &Path) {
     let filled = fill(worker);
-    assert_matches!(worker.emit_timeout("number", u64::MAX, Duration::from_millis(20)), Err(Error::Timeout));
+    assert_matches!(
+        worker.emit_timeout("number", u64::MAX, Duration::from_millis(20)),
+        Err(Error::Timeout)
+    );
     // Of several that wait at once none waits until another one has waited.
     let (start, threads) = (Barrier::new(4), 4);
     let ((), took) = timed(|| {
@@ -242,7 +257,10 @@ fn events_that_are_awaited() {
         let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
         let ((), took) = timed(|| {
             runtime.block_on(async {
-                let (one, two) = tokio::join!(worker.emit_async("one", 1), worker.emit_async("two", vec![2_u64; 10_000]));
+                let (one, two) = tokio::join!(
+                    worker.emit_async("one", 1),
+                    worker.emit_async("two", vec![2_u64; 10_000])
+                );
                 is_unheard(one, "one");
                 is_unheard(two, "two");
             });
@@ -266,7 +284,9 @@ fn listening_waits_on() {
             .fork(|parent| {
                 wait_for_gate();
                 let own = parent.downgrade();
-                parent.listen("listening", move |()| own.upgrade().unwrap().emit("heard", ()).unwrap());
+                parent.listen("listening", move |()| {
+                    own.upgrade().unwrap().emit("heard", ()).unwrap()
+                });
             })
             .unwrap();
         fill(&worker);
@@ -299,7 +319,8 @@ fn a_parent_that_does_nothing() {
         let worker = Builder::new()
             .ring_capacity(SMALL_RING)
             .fork(|parent| {
-                let error = (0_u64..).find_map(|number| parent.emit("number", number).err()).unwrap();
+                let error =
+                    (0_u64..).find_map(|number| parent.emit("number", number).err()).unwrap();
                 process::exit(if matches!(error, Error::Unheard { .. }) { 7 } else { 8 });
             })
             .unwrap();
@@ -323,7 +344,10 @@ fn a_stopped_worker_with_a_handler_is_waited_for() {
         fill(&worker);
         let waits = Arc::new(worker.clone());
         let emitter = thread::spawn(move || timed(|| waits.emit("number", 0_u64)));
-        assert_matches!(worker.emit_timeout("number", 0_u64, PATIENCE + PATIENCE / 2), Err(Error::Timeout));
+        assert_matches!(
+            worker.emit_timeout("number", 0_u64, PATIENCE + PATIENCE / 2),
+            Err(Error::Timeout)
+        );
         assert!(!emitter.is_finished());
         drop(stopped);
         let (sent, took) = emitter.join().unwrap();

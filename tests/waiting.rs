@@ -12,8 +12,8 @@ use std::thread;
 use std::time::Duration;
 
 use common::{
-    AT_ONCE, LIMIT, SMALL_RING, Stopped, all_sleep, alone, assert_matches, eventually, fresh_path, inbox, next, patient, pattern, touch,
-    voluntary_switches, within,
+    AT_ONCE, LIMIT, SMALL_RING, Stopped, all_sleep, alone, assert_matches, eventually, fresh_path,
+    inbox, next, patient, pattern, touch, voluntary_switches, within,
 };
 use coprocess::serde_bytes::ByteBuf;
 use coprocess::{Builder, Coprocess, Error, WaitStrategy};
@@ -22,7 +22,8 @@ use nix::unistd::Pid;
 
 coprocess::init_in_tests!();
 
-const STRATEGIES: [WaitStrategy; 3] = [WaitStrategy::Adaptive, WaitStrategy::Spin, WaitStrategy::Block];
+const STRATEGIES: [WaitStrategy; 3] =
+    [WaitStrategy::Adaptive, WaitStrategy::Spin, WaitStrategy::Block];
 
 fn echo(parent: Coprocess) {
     parent.serve("echo", |bytes: ByteBuf| bytes);
@@ -59,8 +60,11 @@ fn every_strategy_keeps_deadlines_and_notices_death() {
             let worker = Builder::new()
                 .wait(strategy)
                 .fork(|parent| {
-                    parent.serve("sleep", |millis: u64| thread::sleep(Duration::from_millis(millis)));
-                    parent.serve("wait for", |file: PathBuf| eventually("the file is there", || file.exists()));
+                    parent
+                        .serve("sleep", |millis: u64| thread::sleep(Duration::from_millis(millis)));
+                    parent.serve("wait for", |file: PathBuf| {
+                        eventually("the file is there", || file.exists())
+                    });
                 })
                 .unwrap();
             let (short, given_up) = (Duration::from_millis(20), fresh_path("given-up"));
@@ -96,7 +100,8 @@ fn no_wake_up_is_lost() {
                     std::hint::spin_loop();
                 }
                 if round % 2 == 0 {
-                    let bytes: ByteBuf = worker.call_timeout("echo", ByteBuf::new(), AT_ONCE).unwrap();
+                    let bytes: ByteBuf =
+                        worker.call_timeout("echo", ByteBuf::new(), AT_ONCE).unwrap();
                     assert!(bytes.is_empty());
                 } else {
                     worker.emit("send", 1_u32).unwrap();
@@ -136,7 +141,11 @@ fn settle(processes: &[u32]) {
     eventually("they have settled", || {
         thread::sleep(Duration::from_millis(100));
         let before = std::mem::replace(&mut last, switches());
-        same = if before == last && processes.iter().all(|process| all_sleep(*process)) { same + 1 } else { 0 };
+        same = if before == last && processes.iter().all(|process| all_sleep(*process)) {
+            same + 1
+        } else {
+            0
+        };
         same == 3
     });
 }
@@ -179,7 +188,8 @@ fn idle_from_the_start() {
             let unused = coprocess::fork(|_| ()).unwrap();
             let listens = coprocess::fork(|_| ()).unwrap();
             listens.listen("never", |()| ());
-            parent.serve("pids", move |()| (std::process::id(), unused.peer_id(), listens.peer_id()));
+            parent
+                .serve("pids", move |()| (std::process::id(), unused.peer_id(), listens.peer_id()));
         })
         .unwrap();
         let (own, unused, listens): (u32, u32, u32) = middle.call("pids", ()).unwrap();
@@ -236,7 +246,9 @@ fn waiting_for_room_sleeps() {
         let before = worker.stats();
         thread::scope(|scope| {
             let emit = scope.spawn(|| worker.emit("count", &value).unwrap());
-            eventually("it waits for room", || worker.stats().waits_for_room > before.waits_for_room);
+            eventually("it waits for room", || {
+                worker.stats().waits_for_room > before.waits_for_room
+            });
             // For so long at least.
             thread::sleep(Duration::from_millis(400));
             drop(stopped);
@@ -259,7 +271,8 @@ fn every_strategy_works_on_a_single_processor() {
             one.set(first).unwrap();
             sched_setaffinity(Pid::from_raw(0), &one).unwrap();
             for strategy in STRATEGIES {
-                let worker = Builder::new().wait(strategy).ring_capacity(SMALL_RING).fork(echo).unwrap();
+                let worker =
+                    Builder::new().wait(strategy).ring_capacity(SMALL_RING).fork(echo).unwrap();
                 for size in (0..20).chain([5000, 20_000]) {
                     let bytes = ByteBuf::from(pattern(size, size));
                     assert!(worker.call::<ByteBuf>("echo", &bytes).unwrap() == bytes);

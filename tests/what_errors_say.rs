@@ -107,7 +107,10 @@ fn what_a_value_says_that_cannot_be_encoded() {
             worker.emit("path", invalid_path()).unwrap_err(),
             worker.try_emit("path", invalid_path()).unwrap_err(),
             event.emit(invalid_path()).unwrap_err(),
-            event.backpressure(coprocess::Backpressure::KeepLatest).emit(invalid_path()).unwrap_err(),
+            event
+                .backpressure(coprocess::Backpressure::KeepLatest)
+                .emit(invalid_path())
+                .unwrap_err(),
             ready(worker.emit_async("path", invalid_path())).unwrap_err(),
         ] {
             assert_matches!(error, Error::Encode { ref what, .. } if what == "path");
@@ -117,7 +120,8 @@ fn what_a_value_says_that_cannot_be_encoded() {
         says_once(&worker.emit("x", Uncounted).unwrap_err(), "must be known");
         // One line, of a bounded length.
         says_once(&worker.emit("x", Fails("two\nlines")).unwrap_err(), "two\\nlines");
-        let long = worker.emit("x", Fails(String::from("long").repeat(1 << 18).leak())).unwrap_err();
+        let long =
+            worker.emit("x", Fails(String::from("long").repeat(1 << 18).leak())).unwrap_err();
         assert!(long.to_string().len() < 1 << 14);
     });
 }
@@ -173,18 +177,34 @@ fn what_is_wrong_with_what_came() {
             assert!(error.to_string().ends_with("do both ends use the same types?"), "{error}");
         }
         check::<NonZeroU32>(&worker, &[0], "invalid value: integer `0`, expected a nonzero u32");
-        check::<Choice>(&worker, &[7], "invalid value: integer `7`, expected variant index 0 <= i < 1");
+        check::<Choice>(
+            &worker,
+            &[7],
+            "invalid value: integer `7`, expected variant index 0 <= i < 1",
+        );
         check::<Vec<Choice>>(&worker, &[2, 0, 9], "integer `9`");
         check::<Fussy>(&worker, &[5], "5 is\\nno good");
         check::<Untagged>(&worker, &[5], "untagged");
-        check::<Block<u32>>(&worker, &[3, 1, 2, 3], "invalid length 3, expected a block of whole values of 4 bytes each");
-        check::<std::time::Duration>(&worker, &[&[0xff; 9], &[1, 0xff, 0xff, 0xff, 0xff, 0xf][..]].concat(), "overflow");
+        check::<Block<u32>>(
+            &worker,
+            &[3, 1, 2, 3],
+            "invalid length 3, expected a block of whole values of 4 bytes each",
+        );
+        check::<std::time::Duration>(
+            &worker,
+            &[&[0xff; 9], &[1, 0xff, 0xff, 0xff, 0xff, 0xf][..]].concat(),
+            "overflow",
+        );
         check::<char>(&worker, &[1, 0xff], "a char is no character");
         check::<String>(&worker, &[1, 0xff], "a text is not UTF-8");
         check::<bool>(&worker, &[2], "a bool is neither 0 nor 1");
         check::<Option<u8>>(&worker, &[2], "an option is neither none nor some");
         check::<u16>(&worker, &[0xff, 0xff, 0xff], "a number is too large for its type");
-        check::<(u8, u8)>(&worker, &[1], "it ends early: the other end sent less than this type has");
+        check::<(u8, u8)>(
+            &worker,
+            &[1],
+            "it ends early: the other end sent less than this type has",
+        );
         check::<u8>(&worker, &[1, 2], "1 bytes are left over");
     });
 }
@@ -284,7 +304,9 @@ fn what_to_do_about_a_name_that_is_too_long() {
         // No setting allows this one.
         let worker = coprocess::fork(|_| ()).unwrap();
         let name = "n".repeat(1 << 24);
-        for error in [worker.call::<()>(&name, ()).unwrap_err(), worker.emit(&name, ()).unwrap_err()] {
+        for error in
+            [worker.call::<()>(&name, ()).unwrap_err(), worker.emit(&name, ()).unwrap_err()]
+        {
             assert_matches!(error, Error::TooLarge { size: 0x100_0000, max: 0xff_ffff });
             says_once(&error, "name too long");
             says_once(&error, "shorten it");
@@ -396,7 +418,12 @@ fn the_backtrace_of_a_panic() {
         let worker = with_backtraces("1").fork(panicking_quietly).unwrap();
         check_places(&worker);
         let error = worker.call::<()>("serve", ()).unwrap_err();
-        let backtrace = error.remote_panic().unwrap().backtrace().expect("the environment asks for it").to_owned();
+        let backtrace = error
+            .remote_panic()
+            .unwrap()
+            .backtrace()
+            .expect("the environment asks for it")
+            .to_owned();
         assert!(backtrace.contains("panicking") && backtrace.lines().count() > 5, "{backtrace}");
         assert!(!error.to_string().contains("backtrace"), "{error}");
         // A small bound for messages leaves what fits.
@@ -425,7 +452,11 @@ fn a_hook_of_the_program() {
             })
             .unwrap();
         check_places(&worker);
-        assert_eq!(worker.call::<usize>("reports", ()).unwrap(), PLACES.len() + 1, "one panic was caught");
+        assert_eq!(
+            worker.call::<usize>("reports", ()).unwrap(),
+            PLACES.len() + 1,
+            "one panic was caught"
+        );
         worker.call::<()>("replace", ()).unwrap();
         let error = worker.call::<()>("serve", ()).unwrap_err();
         let panic = error.remote_panic().unwrap();
@@ -447,7 +478,10 @@ fn the_message_of_a_panic_on_the_parents_end() {
         })
         .unwrap();
         panicking(worker.clone());
-        assert_eq!(worker.call::<(String, bool, bool)>("ask", ()).unwrap(), ("in serve".to_owned(), true, true));
+        assert_eq!(
+            worker.call::<(String, bool, bool)>("ask", ()).unwrap(),
+            ("in serve".to_owned(), true, true)
+        );
     });
 }
 
@@ -462,7 +496,9 @@ fn where_an_async_handler_panicked() {
         let worker = with_backtraces("0")
             .fork(|parent| {
                 panic::set_hook(Box::new(|_| ()));
-                let runtime = Box::leak(Box::new(tokio::runtime::Builder::new_multi_thread().worker_threads(1).build().unwrap()));
+                let runtime = Box::leak(Box::new(
+                    tokio::runtime::Builder::new_multi_thread().worker_threads(1).build().unwrap(),
+                ));
                 parent.serve_async(runtime.handle(), "at once", |yields: bool| async move {
                     if yields {
                         tokio::task::yield_now().await;

@@ -11,8 +11,8 @@ use std::thread;
 use std::time::Duration;
 
 use common::{
-    Held, LIMIT, SMALL_RING, alone, assert_matches, at_once, children, eventually, is_gone, program, program_after, role, serve_parent,
-    within,
+    Held, LIMIT, SMALL_RING, alone, assert_matches, at_once, children, eventually, is_gone,
+    program, program_after, role, serve_parent, within,
 };
 use coprocess::{Builder, Coprocess, Error, ForkError, Reason};
 use nix::sys::signal::{Signal, kill};
@@ -46,7 +46,11 @@ fn plain(parent: Coprocess) {
                 copy => copy,
             }
         })
-        .serve("fork", |()| coprocess::fork(plain).map(|worker| (worker.peer_id(), std::mem::forget(worker)).0).unwrap());
+        .serve("fork", |()| {
+            coprocess::fork(plain)
+                .map(|worker| (worker.peer_id(), std::mem::forget(worker)).0)
+                .unwrap()
+        });
 }
 
 fn park() -> ! {
@@ -71,7 +75,12 @@ use Refused::{Open, Signal as Kill, Wait};
 fn refuse(refused: &[Refused], errno: i32) {
     let statement = |code: u32, k: u32| libc::sock_filter { code: code as u16, jt: 0, jf: 0, k };
     let load = |offset: u32| statement(libc::BPF_LD | libc::BPF_W | libc::BPF_ABS, offset);
-    let unless = |k: u32, skip: u8| libc::sock_filter { code: (libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K) as u16, jt: 0, jf: skip, k };
+    let unless = |k: u32, skip: u8| libc::sock_filter {
+        code: (libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K) as u16,
+        jt: 0,
+        jf: skip,
+        k,
+    };
     let answer = statement(libc::BPF_RET | libc::BPF_K, libc::SECCOMP_RET_ERRNO | errno as u32);
     let mut filter = Vec::new();
     for call in refused {
@@ -86,7 +95,12 @@ fn refuse(refused: &[Refused], errno: i32) {
                     filter.extend([unless(call as u32, 1), answer]);
                 }
             }
-            Wait => filter.extend([unless(libc::SYS_waitid as u32, 3), load(16), unless(libc::P_PIDFD, 1), answer]),
+            Wait => filter.extend([
+                unless(libc::SYS_waitid as u32, 3),
+                load(16),
+                unless(libc::P_PIDFD, 1),
+                answer,
+            ]),
         }
     }
     filter.push(statement(libc::BPF_RET | libc::BPF_K, libc::SECCOMP_RET_ALLOW));
@@ -94,14 +108,21 @@ fn refuse(refused: &[Refused], errno: i32) {
     // SAFETY: takes numbers only.
     assert_eq!(unsafe { libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) }, 0);
     // SAFETY: the kernel copies the program, which outlives the call.
-    let set =
-        unsafe { libc::syscall(libc::SYS_seccomp, libc::SECCOMP_SET_MODE_FILTER, libc::SECCOMP_FILTER_FLAG_TSYNC, &raw const program) };
+    let set = unsafe {
+        libc::syscall(
+            libc::SYS_seccomp,
+            libc::SECCOMP_SET_MODE_FILTER,
+            libc::SECCOMP_FILTER_FLAG_TSYNC,
+            &raw const program,
+        )
+    };
     assert_eq!(set, 0, "{}", std::io::Error::last_os_error());
 }
 
 /// Fails unless exactly these are refused: else nothing would be shown.
 fn check(refused: &[Refused], errno: i32) {
-    let failed = |result: i64| (result < 0).then(|| std::io::Error::last_os_error().raw_os_error().unwrap());
+    let failed =
+        |result: i64| (result < 0).then(|| std::io::Error::last_os_error().raw_os_error().unwrap());
     // SAFETY: takes numbers only.
     let opened = unsafe { libc::syscall(libc::SYS_pidfd_open, process::id(), 0) };
     assert_eq!(failed(opened), refused.contains(&Open).then_some(errno));
@@ -109,7 +130,16 @@ fn check(refused: &[Refused], errno: i32) {
     let sent = unsafe { libc::syscall(libc::SYS_pidfd_send_signal, -1, 0, 0, 0) };
     assert_eq!(failed(sent), Some(if refused.contains(&Kill) { errno } else { libc::EBADF }));
     // SAFETY: takes numbers only, and there is no such descriptor.
-    let waited = unsafe { libc::syscall(libc::SYS_waitid, libc::P_PIDFD, 1_000_000, 0, libc::WEXITED | libc::WNOHANG, 0) };
+    let waited = unsafe {
+        libc::syscall(
+            libc::SYS_waitid,
+            libc::P_PIDFD,
+            1_000_000,
+            0,
+            libc::WEXITED | libc::WNOHANG,
+            0,
+        )
+    };
     assert_eq!(failed(waited), Some(if refused.contains(&Wait) { errno } else { libc::EBADF }));
     if let Ok(opened) = i32::try_from(opened)
         && opened >= 0
@@ -125,12 +155,19 @@ fn exercise() {
         coprocess::fork(plain).unwrap().close().unwrap();
         Held::settled()
     };
-    let start = || Builder::new().ring_capacity(SMALL_RING).close_timeout(Duration::from_secs(20)).fork(plain).unwrap();
+    let start = || {
+        Builder::new()
+            .ring_capacity(SMALL_RING)
+            .close_timeout(Duration::from_secs(20))
+            .fork(plain)
+            .unwrap()
+    };
     let works = |worker: &Coprocess| assert_eq!(worker.call::<u64>("double", 21_u64).unwrap(), 42);
 
     // Closed, by either way to start it, and dropped.
     for is_function in [true, false] {
-        let worker = if is_function { start() } else { common::patient().spawn(program("plain")).unwrap() };
+        let worker =
+            if is_function { start() } else { common::patient().spawn(program("plain")).unwrap() };
         works(&worker);
         assert!(at_once(|| worker.close()).unwrap().unwrap().success());
         drop(worker);
@@ -194,7 +231,10 @@ fn exercise() {
         shell("kill -KILL $$"),
         Error::Fork { cause: ForkError::Ended(status), .. } if std::os::unix::process::ExitStatusExt::signal(&status) == Some(libc::SIGKILL)
     );
-    assert_matches!(shell_within(Duration::from_millis(300), "exec sleep 1000"), Error::Fork { cause: ForkError::NeverAttached(_), .. });
+    assert_matches!(
+        shell_within(Duration::from_millis(300), "exec sleep 1000"),
+        Error::Fork { cause: ForkError::NeverAttached(_), .. }
+    );
     before.again("failed starts");
 
     // It has a worker of its own, and dies; perhaps with a copy of everything left in a child.
@@ -258,7 +298,10 @@ fn statuses_that_the_program_takes() {
             unsafe { libc::signal(libc::SIGCHLD, libc::SIG_IGN) };
             let worker = common::patient().fork(plain).unwrap();
             worker.emit("exit", 3).unwrap();
-            assert_matches!(at_once(|| worker.call::<()>("never", ())), Err(Error::Disconnected(Reason::Unknown)));
+            assert_matches!(
+                at_once(|| worker.call::<()>("never", ())),
+                Err(Error::Disconnected(Reason::Unknown))
+            );
             // Its number may be another process's by now: nothing is done to that.
             worker.kill().unwrap();
             assert_matches!(at_once(|| worker.close()), Ok(None));
@@ -275,13 +318,19 @@ fn files_that_are_not_described() {
         alone!({
             let pairs = [(); 2].map(|()| coprocess::fork(plain).unwrap());
             refuse(&[Refused::Describe], libc::EPERM);
-            assert!(nix::sys::stat::fstat(std::io::stdin()).is_err(), "else nothing would be shown");
+            assert!(
+                nix::sys::stat::fstat(std::io::stdin()).is_err(),
+                "else nothing would be shown"
+            );
             let [first, second] = &pairs;
             assert_eq!(first.call::<u64>("double", 21_u64).unwrap(), 42);
             assert!(first.close().unwrap().unwrap().success());
             assert_eq!(second.call::<u64>("double", 21_u64).unwrap(), 42);
             second.emit("exit", 3).unwrap();
-            assert_matches!(at_once(|| second.call::<()>("never", ())), Err(Error::Disconnected(Reason::Exited(3))));
+            assert_matches!(
+                at_once(|| second.call::<()>("never", ())),
+                Err(Error::Disconnected(Reason::Exited(3)))
+            );
         });
     });
 }

@@ -1,6 +1,9 @@
 //! A worker of `init_in_tests!` runs before the standard library has prepared the program. It is to
 //! find what a worker of a program with a `main` of its own finds.
-#![expect(unsafe_code, reason = "streams that are closed, and what the kernel says of this process")]
+#![expect(
+    unsafe_code,
+    reason = "streams that are closed, and what the kernel says of this process"
+)]
 
 mod common;
 
@@ -43,7 +46,9 @@ fn worker(co: Coprocess) {
         unsafe { std::ptr::null_mut::<u8>().write_volatile(1) };
     });
     co.serve("panic", |(): ()| -> () { panic!("on purpose") });
-    co.serve("streams", |(): ()| (0..=2).map(|fd| std::fs::read_link(format!("/proc/self/fd/{fd}")).ok()).collect::<Vec<_>>());
+    co.serve("streams", |(): ()| {
+        (0..=2).map(|fd| std::fs::read_link(format!("/proc/self/fd/{fd}")).ok()).collect::<Vec<_>>()
+    });
 }
 
 #[test]
@@ -61,7 +66,10 @@ fn its_thread_is_named_main() {
         assert_eq!(co.call::<Option<String>>("name", ()).unwrap().as_deref(), Some("main"));
         // The process has the program's name.
         let name = co.call::<String>("process name", ()).unwrap();
-        assert!(name.trim_end() == "worker_in_tests" || name.starts_with("worker_in_test"), "{name}");
+        assert!(
+            name.trim_end() == "worker_in_tests" || name.starts_with("worker_in_test"),
+            "{name}"
+        );
     });
 }
 
@@ -156,7 +164,11 @@ fn closed_streams_are_open() {
             // SAFETY: as above.
             assert_eq!(unsafe { libc::dup2(before.as_raw_fd(), fd) }, fd);
             let streams: Vec<Option<std::path::PathBuf>> = co.unwrap().call("streams", ()).unwrap();
-            assert_eq!(streams[fd as usize].as_deref(), Some(std::path::Path::new("/dev/null")), "{fd}: {streams:?}");
+            assert_eq!(
+                streams[fd as usize].as_deref(),
+                Some(std::path::Path::new("/dev/null")),
+                "{fd}: {streams:?}"
+            );
             assert!(streams.iter().all(Option::is_some), "{fd}: {streams:?}");
         }
         drop(File::open("/dev/null").unwrap());
@@ -166,7 +178,8 @@ fn closed_streams_are_open() {
 #[test]
 fn its_stack_is_as_large_as_that_of_main() {
     within(LIMIT, || {
-        let (limit, _) = nix::sys::resource::getrlimit(nix::sys::resource::Resource::RLIMIT_STACK).unwrap();
+        let (limit, _) =
+            nix::sys::resource::getrlimit(nix::sys::resource::Resource::RLIMIT_STACK).unwrap();
         let bytes = usize::try_from(limit.min(64 << 20)).unwrap() / 4 * 3;
         let co = coprocess::fork(worker).unwrap();
         assert_matches!(co.call::<u64>("use stack", bytes), Ok(1..));

@@ -45,7 +45,15 @@ fn build_release() -> Result<PathBuf> {
     // Cargo names itself to the programs that it runs.
     let cargo = env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let output = Command::new(cargo)
-        .args(["build", "--release", "--locked", "--package", "coprocess-bench", "--bench", "instructions"])
+        .args([
+            "build",
+            "--release",
+            "--locked",
+            "--package",
+            "coprocess-bench",
+            "--bench",
+            "instructions",
+        ])
         .arg("--message-format=json-render-diagnostics")
         .current_dir(env!("CARGO_MANIFEST_DIR"))
         .stdin(Stdio::null())
@@ -53,15 +61,23 @@ fn build_release() -> Result<PathBuf> {
         .output()
         .map_err(|error| format!("cannot execute cargo: {error}"))?;
     if !output.status.success() {
-        return Err(format!("`cargo build --release --bench instructions` ended with {}", output.status).into());
+        return Err(format!(
+            "`cargo build --release --bench instructions` ended with {}",
+            output.status
+        )
+        .into());
     }
     let messages = String::from_utf8_lossy(&output.stdout);
-    let executable = messages.lines().filter_map(|line| serde_json::from_str(line).ok()).find_map(|message| executable_of(&message));
+    let executable = messages
+        .lines()
+        .filter_map(|line| serde_json::from_str(line).ok())
+        .find_map(|message| executable_of(&message));
     executable.ok_or_else(|| "cargo does not say where the executable of `instructions` is".into())
 }
 
 /// Returns the executable, if the message tells of the one that was asked for.
 fn executable_of(message: &Value) -> Option<PathBuf> {
-    let ours = message["reason"] == "compiler-artifact" && message["target"]["name"] == "instructions";
+    let ours =
+        message["reason"] == "compiler-artifact" && message["target"]["name"] == "instructions";
     ours.then(|| message["executable"].as_str().map(PathBuf::from)).flatten()
 }

@@ -95,7 +95,8 @@ pub(crate) fn profiles(build: Build) -> Result<PathBuf> {
 
 /// Returns the file of the profile of that name. `callgrind_annotate` shows such a file.
 pub(crate) fn profile(profiles: &Path, name: &str) -> PathBuf {
-    let words: Vec<_> = name.split(|c: char| !c.is_alphanumeric()).filter(|word| !word.is_empty()).collect();
+    let words: Vec<_> =
+        name.split(|c: char| !c.is_alphanumeric()).filter(|word| !word.is_empty()).collect();
     profiles.join(format!("{}.callgrind", words.join("-")))
 }
 
@@ -110,8 +111,12 @@ pub(crate) fn log(profile: &Path) -> PathBuf {
 ///
 /// The profile has no sum, or no instructions were counted.
 pub(crate) fn total(profile: &Path) -> Result<u64> {
-    let text = fs::read_to_string(profile).map_err(|error| format!("cannot read {}: {error}", profile.display()))?;
-    let total = text.lines().find_map(|line| line.strip_prefix("summary:")).and_then(|total| total.trim().parse().ok());
+    let text = fs::read_to_string(profile)
+        .map_err(|error| format!("cannot read {}: {error}", profile.display()))?;
+    let total = text
+        .lines()
+        .find_map(|line| line.strip_prefix("summary:"))
+        .and_then(|total| total.trim().parse().ok());
     match total {
         None => Err(format!("callgrind has not told the total in {}", profile.display()).into()),
         Some(0) => {

@@ -106,7 +106,9 @@ fn run(command: &Command) -> Result<ExitCode> {
         return Ok(ExitCode::SUCCESS);
     }
     let counter = match callgrind::look() {
-        Err(why) if command.check || command.record => return Err(format!("cannot count instructions: {why}").into()),
+        Err(why) if command.check || command.record => {
+            return Err(format!("cannot count instructions: {why}").into());
+        }
         Err(why) => {
             println!("Instructions were not counted: {why}");
             return Ok(ExitCode::SUCCESS);
@@ -116,7 +118,9 @@ fn run(command: &Command) -> Result<ExitCode> {
     let conditions = Conditions::look(&counter)?;
     let (bench, release) = (count(Build::Bench, &paths)?, count(Build::Release, &paths)?);
     let figures = paths.iter().zip(bench).zip(release);
-    let figures: Vec<_> = figures.map(|((path, bench), release)| Figure { path: path.name.to_owned(), bench, release }).collect();
+    let figures: Vec<_> = figures
+        .map(|((path, bench), release)| Figure { path: path.name.to_owned(), bench, release })
+        .collect();
     if command.record {
         let recorded = Budget::record(conditions, &figures);
         // Beside the budget so far. A budget that cannot be read is replaced all the same.
@@ -135,15 +139,29 @@ fn run(command: &Command) -> Result<ExitCode> {
 /// Runs a build of this program with `--count`, and returns its figures in the order of `paths`.
 fn count(build: Build, paths: &[&Path]) -> Result<Vec<f64>> {
     let mut counting = process::Command::new(build.executable()?);
-    counting.arg("--count").arg(callgrind::profiles(build)?).args(paths.iter().map(|path| path.name));
+    counting
+        .arg("--count")
+        .arg(callgrind::profiles(build)?)
+        .args(paths.iter().map(|path| path.name));
     counting.stdin(Stdio::null()).stderr(Stdio::inherit());
     let output = counting.output()?;
     if !output.status.success() {
-        return Err(format!("counting the build {:?} ended with {}", build.name(), output.status).into());
+        return Err(
+            format!("counting the build {:?} ended with {}", build.name(), output.status).into()
+        );
     }
-    let figures = String::from_utf8(output.stdout)?.lines().map(str::parse).collect::<std::result::Result<Vec<f64>, _>>()?;
+    let figures = String::from_utf8(output.stdout)?
+        .lines()
+        .map(str::parse)
+        .collect::<std::result::Result<Vec<f64>, _>>()?;
     if figures.len() != paths.len() {
-        return Err(format!("the build {:?} counted {} of {} paths", build.name(), figures.len(), paths.len()).into());
+        return Err(format!(
+            "the build {:?} counted {} of {} paths",
+            build.name(),
+            figures.len(),
+            paths.len()
+        )
+        .into());
     }
     Ok(figures)
 }

@@ -24,7 +24,8 @@ const RING: usize = 8 << 20;
 pub(crate) fn measure(path: &Path, profiles: &std::path::Path) -> Result<f64> {
     let profile = callgrind::profile(profiles, path.name);
     let log = callgrind::log(&profile);
-    count(path, &profile).map_err(|error| format!("{}: {error}; see also {}", path.name, log.display()).into())
+    count(path, &profile)
+        .map_err(|error| format!("{}: {error}; see also {}", path.name, log.display()).into())
 }
 
 fn count(path: &Path, profile: &std::path::Path) -> Result<f64> {

@@ -49,9 +49,21 @@ pub(crate) struct Path {
 type Part = Box<dyn FnMut(u32) -> Result<()>>;
 
 pub(crate) const PATHS: &[Path] = &[
-    Path { name: "emit 32 B: encode and publish", worker: |co| finish(|_| emit(&co, reading)), parent: nothing },
-    Path { name: "emit 1 KiB: encode and publish", worker: |co| finish(|_| emit(&co, |_| Bytes::new(&KIB))), parent: nothing },
-    Path { name: "call u64: encode and publish", worker: |co| finish(|turns| start(&co, turns)), parent: serves },
+    Path {
+        name: "emit 32 B: encode and publish",
+        worker: |co| finish(|_| emit(&co, reading)),
+        parent: nothing,
+    },
+    Path {
+        name: "emit 1 KiB: encode and publish",
+        worker: |co| finish(|_| emit(&co, |_| Bytes::new(&KIB))),
+        parent: nothing,
+    },
+    Path {
+        name: "call u64: encode and publish",
+        worker: |co| finish(|turns| start(&co, turns)),
+        parent: serves,
+    },
     Path {
         name: "event 32 B: consume and dispatch",
         worker: |co| finish(|turns| listen::<Reading>(&co, turns)),
@@ -62,10 +74,26 @@ pub(crate) const PATHS: &[Path] = &[
         worker: |co| finish(|turns| listen::<ByteBuf>(&co, turns)),
         parent: |co| emits(co, |_| Bytes::new(&KIB)),
     },
-    Path { name: "call u64: consume, dispatch and answer", worker: |co| finish(|turns| serve(&co, turns)), parent: starts },
-    Path { name: "typed u64: encode and publish", worker: |co| finish(|turns| start_typed(&co, turns)), parent: serves_typed },
-    Path { name: "typed u64: consume, dispatch and answer", worker: |co| finish(|turns| serve_typed(&co, turns)), parent: starts_typed },
-    Path { name: "answer u64: consume", worker: |co| finish(|turns| wait(&co, turns)), parent: answers },
+    Path {
+        name: "call u64: consume, dispatch and answer",
+        worker: |co| finish(|turns| serve(&co, turns)),
+        parent: starts,
+    },
+    Path {
+        name: "typed u64: encode and publish",
+        worker: |co| finish(|turns| start_typed(&co, turns)),
+        parent: serves_typed,
+    },
+    Path {
+        name: "typed u64: consume, dispatch and answer",
+        worker: |co| finish(|turns| serve_typed(&co, turns)),
+        parent: starts_typed,
+    },
+    Path {
+        name: "answer u64: consume",
+        worker: |co| finish(|turns| wait(&co, turns)),
+        parent: answers,
+    },
 ];
 
 /// A struct of 32 bytes in memory. It takes about as many when encoded, since the time needs all
@@ -124,14 +152,19 @@ fn finish(work: impl FnOnce(&Turns) -> Result<()>) {
 
 /// Does `work` twice, with what `prepare` makes for a number of messages, and counts the second
 /// time.
-fn count<T>(mut prepare: impl FnMut(u32) -> Result<T>, work: &mut dyn FnMut(u32, &mut T) -> Result<()>) -> Result<()> {
+fn count<T>(
+    mut prepare: impl FnMut(u32) -> Result<T>,
+    work: &mut dyn FnMut(u32, &mut T) -> Result<()>,
+) -> Result<()> {
     work(WARM_UP, &mut prepare(WARM_UP)?)?;
     let mut prepared = prepare(COUNT)?;
     counted_by_callgrind(&mut || work(COUNT, &mut prepared))
 }
 
 fn emit<T: Serialize>(co: &Coprocess, value: impl Fn(u32) -> T) -> Result<()> {
-    count(|_| Ok(()), &mut |messages, ()| Ok((0..messages).try_for_each(|turn| co.emit("reading", value(black_box(turn))))?))
+    count(|_| Ok(()), &mut |messages, ()| {
+        Ok((0..messages).try_for_each(|turn| co.emit("reading", value(black_box(turn))))?)
+    })
 }
 
 fn start_one(co: &Coprocess, turn: u32) -> coprocess::Result<Pending<u64>> {
@@ -162,7 +195,11 @@ fn uncounted<R: DeserializeOwned>(co: &Coprocess, pending: &mut Pending<R>) -> R
 
 /// Has one call answered, since calls in a steady stream are: until then each call asks for the
 /// type of its result.
-fn answered<R: DeserializeOwned>(co: &Coprocess, turns: &Turns, call: impl FnOnce() -> coprocess::Result<Pending<R>>) -> Result<()> {
+fn answered<R: DeserializeOwned>(
+    co: &Coprocess,
+    turns: &Turns,
+    call: impl FnOnce() -> coprocess::Result<Pending<R>>,
+) -> Result<()> {
     let mut pending = call()?;
     turns.pass(1)?;
     uncounted(co, &mut pending)
@@ -219,7 +256,8 @@ fn serve_typed(co: &Coprocess, turns: &Turns) -> Result<()> {
 
 fn wait(co: &Coprocess, turns: &Turns) -> Result<()> {
     let prepare = |messages| {
-        let pending = (0..messages).map(|turn| start_one(co, turn)).collect::<coprocess::Result<Vec<_>>>()?;
+        let pending =
+            (0..messages).map(|turn| start_one(co, turn)).collect::<coprocess::Result<Vec<_>>>()?;
         turns.pass(messages)?;
         Ok(pending)
     };
@@ -241,7 +279,9 @@ fn nothing(_: &Coprocess) -> Part {
 
 fn emits<T: Serialize>(co: &Coprocess, value: impl Fn(u32) -> T + 'static) -> Part {
     let co = co.clone();
-    Box::new(move |messages| Ok((0..messages).try_for_each(|turn| co.emit_timeout("reading", value(turn), LIMIT))?))
+    Box::new(move |messages| {
+        Ok((0..messages).try_for_each(|turn| co.emit_timeout("reading", value(turn), LIMIT))?)
+    })
 }
 
 fn starts(co: &Coprocess) -> Part {

@@ -14,7 +14,10 @@ pub(crate) fn table(figures: &[Figure], budget: &Budget) -> String {
         text += &format!("{:<40}", figure.path);
         for (place, (_, now)) in figure.builds().into_iter().enumerate() {
             let (budget, more) = match recorded {
-                Some(budgets) => (format!("{:.3}", budgets[place].1), format!("{:+.2} %", difference(now, budgets[place].1))),
+                Some(budgets) => (
+                    format!("{:.3}", budgets[place].1),
+                    format!("{:+.2} %", difference(now, budgets[place].1)),
+                ),
                 None => ("none".to_owned(), String::new()),
             };
             text += &format!(" | {now:>10.3} {budget:>10} {more:>9}");
@@ -31,8 +34,14 @@ pub(crate) fn findings(findings: &Findings) -> String {
     lines.extend(notes.iter().map(|note| format!("Note: {note}")));
     lines.push(match failures.is_empty() {
         true => "Within the budget.".to_owned(),
-        false => "If it is on purpose: cargo bench -p coprocess-bench --bench instructions -- --record".to_owned(),
+        false => {
+            "If it is on purpose: cargo bench -p coprocess-bench --bench instructions -- --record"
+                .to_owned()
+        }
     });
-    lines.push(format!("Where the instructions go: callgrind_annotate {}/instructions/BUILD/NAME.callgrind", env!("CARGO_TARGET_TMPDIR")));
+    lines.push(format!(
+        "Where the instructions go: callgrind_annotate {}/instructions/BUILD/NAME.callgrind",
+        env!("CARGO_TARGET_TMPDIR")
+    ));
     lines.join("\n")
 }

@@ -38,7 +38,9 @@ impl Turns {
     /// Lets the parent do its part with `messages` messages. Blocks until that is done.
     pub(crate) fn pass(&self, messages: u32) -> Result<()> {
         self.say(messages)?;
-        self.0.recv(&mut [0; 4]).map_err(|error| format!("the parent has not done its part: {error}"))?;
+        self.0
+            .recv(&mut [0; 4])
+            .map_err(|error| format!("the parent has not done its part: {error}"))?;
         Ok(())
     }
 
@@ -64,14 +66,19 @@ impl Host {
     }
 
     /// Does `part` in each turn of the parent, until the worker is done.
-    pub(crate) fn serve(&self, co: &Coprocess, mut part: impl FnMut(u32) -> Result<()>) -> Result<()> {
+    pub(crate) fn serve(
+        &self,
+        co: &Coprocess,
+        mut part: impl FnMut(u32) -> Result<()>,
+    ) -> Result<()> {
         loop {
             let messages = self.next(co)?;
             if messages == DONE {
                 return Ok(());
             }
             part(messages)?;
-            self.0.send_to_addr(&messages.to_ne_bytes(), &address(std::process::id(), "worker")?)?;
+            self.0
+                .send_to_addr(&messages.to_ne_bytes(), &address(std::process::id(), "worker")?)?;
         }
     }
 
@@ -81,7 +88,8 @@ impl Host {
         loop {
             match self.0.recv(&mut said) {
                 Ok(_) => return Ok(u32::from_ne_bytes(said)),
-                Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted) => {}
+                Err(error)
+                    if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted) => {}
                 Err(error) => return Err(error.into()),
             }
             if !co.is_connected() {

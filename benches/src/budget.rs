@@ -52,15 +52,21 @@ impl Conditions {
     ///
     /// There is no compiler to ask.
     pub fn look(counter: &str) -> Result<Conditions> {
-        let rustc = said("rustc", "--version").ok_or("cannot ask rustc for its version: is it in the PATH?")?;
+        let rustc = said("rustc", "--version")
+            .ok_or("cannot ask rustc for its version: is it in the PATH?")?;
         // C libraries other than glibc do not tell.
-        let libc = said("getconf", "GNU_LIBC_VERSION").unwrap_or_else(|| "an unknown C library".to_owned());
+        let libc = said("getconf", "GNU_LIBC_VERSION")
+            .unwrap_or_else(|| "an unknown C library".to_owned());
         Ok(Conditions(format!("{rustc}, {libc}, {counter}, {}", std::env::consts::ARCH)))
     }
 }
 
 fn said(program: &str, argument: &str) -> Option<String> {
-    let output = Command::new(program).arg(argument).output().ok().filter(|output| output.status.success())?;
+    let output = Command::new(program)
+        .arg(argument)
+        .output()
+        .ok()
+        .filter(|output| output.status.success())?;
     Some(String::from_utf8_lossy(&output.stdout).trim().to_owned())
 }
 
@@ -111,7 +117,8 @@ impl Budget {
     ///
     /// The file cannot be read, or has a line that is neither a comment nor a figure.
     pub fn read() -> Result<Budget> {
-        let text = fs::read_to_string(FILE).map_err(|error| format!("cannot read {FILE}: {error}"))?;
+        let text =
+            fs::read_to_string(FILE).map_err(|error| format!("cannot read {FILE}: {error}"))?;
         Budget::parse(&text)
     }
 
@@ -125,19 +132,32 @@ impl Budget {
     }
 
     fn parse(text: &str) -> Result<Budget> {
-        let conditions = text.lines().find_map(|line| line.strip_prefix(CONDITIONS)).unwrap_or_default();
-        let lines = text.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('#'));
+        let conditions =
+            text.lines().find_map(|line| line.strip_prefix(CONDITIONS)).unwrap_or_default();
+        let lines =
+            text.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('#'));
         let figures = lines.map(|line| {
             let figure = figure(line);
-            figure.ok_or_else(|| format!("{FILE}: {line:?} is not a path and its instructions in two builds").into())
+            figure.ok_or_else(|| {
+                format!("{FILE}: {line:?} is not a path and its instructions in two builds").into()
+            })
         });
-        Ok(Budget { conditions: Conditions(conditions.to_owned()), figures: figures.collect::<Result<_>>()? })
+        Ok(Budget {
+            conditions: Conditions(conditions.to_owned()),
+            figures: figures.collect::<Result<_>>()?,
+        })
     }
 
     fn text(&self) -> String {
-        let figures = self.figures.iter().map(|figure| format!("{:<40} {:>10.3} {:>10.3}\n", figure.path, figure.bench, figure.release));
+        let figures = self.figures.iter().map(|figure| {
+            format!("{:<40} {:>10.3} {:>10.3}\n", figure.path, figure.bench, figure.release)
+        });
         let columns = format!("{:<40} {:>10} {:>10}\n", "#", "bench", "release");
-        format!("{HEADER}{CONDITIONS}{}\n\n{columns}{}", self.conditions.0, figures.collect::<String>())
+        format!(
+            "{HEADER}{CONDITIONS}{}\n\n{columns}{}",
+            self.conditions.0,
+            figures.collect::<String>()
+        )
     }
 
     /// Compares the figures of a run with the budget.
@@ -163,12 +183,21 @@ impl Budget {
                 }
             }
         }
-        for gone in self.figures.iter().filter(|recorded| figures.iter().all(|figure| figure.path != recorded.path)) {
-            findings.failures.push(format!("\"{}\" is in the budget, and nothing counts it: record anew.", gone.path));
+        for gone in self
+            .figures
+            .iter()
+            .filter(|recorded| figures.iter().all(|figure| figure.path != recorded.path))
+        {
+            findings.failures.push(format!(
+                "\"{}\" is in the budget, and nothing counts it: record anew.",
+                gone.path
+            ));
         }
         if self.conditions != *conditions {
             let (then, now) = (&self.conditions.0, &conditions.0);
-            findings.notes.push(format!("The budget was recorded with {then}. This is {now}: that alone makes a difference."));
+            findings.notes.push(format!(
+                "The budget was recorded with {then}. This is {now}: that alone makes a difference."
+            ));
         }
         findings
     }
@@ -178,7 +207,11 @@ impl Budget {
 fn figure(line: &str) -> Option<Figure> {
     let (rest, release) = line.rsplit_once(char::is_whitespace)?;
     let (path, bench) = rest.trim_end().rsplit_once(char::is_whitespace)?;
-    Some(Figure { path: path.trim_end().to_owned(), bench: bench.parse().ok()?, release: release.parse().ok()? })
+    Some(Figure {
+        path: path.trim_end().to_owned(),
+        bench: bench.parse().ok()?,
+        release: release.parse().ok()?,
+    })
 }
 
 /// Returns how much more than the budget, in percent.
@@ -221,7 +254,9 @@ mod tests {
 
     #[test]
     fn only_more_than_the_tolerance_fails_in_either_build() {
-        let judge = |bench, release| budget().judge(&[figure("emit 32 B: encode", bench, release), answer()], &conditions());
+        let judge = |bench, release| {
+            budget().judge(&[figure("emit 32 B: encode", bench, release), answer()], &conditions())
+        };
         let counts = |bench, release| {
             let findings = judge(bench, release);
             (findings.failures.len(), findings.notes.len())

@@ -52,7 +52,10 @@ mod run;
 
 pub use hdrhistogram::Histogram;
 pub use machine::Host;
-pub use measure::{Bound, Outcome, Plan, Regime, Row, Sample, Subject, Table, Timing, Verdict, Waits, median, take_turns};
+pub use measure::{
+    Bound, Outcome, Plan, Regime, Row, Sample, Subject, Table, Timing, Verdict, Waits, median,
+    take_turns,
+};
 pub use run::{main, run_with};
 
 /// Carries whatever went wrong: any error ends the bench with its message.

@@ -26,7 +26,12 @@ impl Peer {
     /// # Errors
     ///
     /// The process cannot be started.
-    pub fn start(name: &str, args: &[&str], input: impl Into<Stdio>, output: impl Into<Stdio>) -> Result<Peer> {
+    pub fn start(
+        name: &str,
+        args: &[&str],
+        input: impl Into<Stdio>,
+        output: impl Into<Stdio>,
+    ) -> Result<Peer> {
         let mut command = Command::new("/proc/self/exe");
         let child = command.args(arguments(name)).args(args).stdin(input).stdout(output).spawn()?;
         Ok(Peer(child))
@@ -84,12 +89,14 @@ pub(crate) fn serve(arguments: &[String], known: &[(&str, Serve)]) -> Option<Res
         return None;
     }
     let found = known.iter().find(|(known, _)| known == name);
-    Some(found.ok_or_else(|| format!("no peer is called {name:?}").into()).and_then(|(_, serve)| {
-        set_pdeathsig(Signal::SIGKILL)?;
-        // If the parent ended before that call, no signal comes.
-        if parent_id() != parent.parse::<u32>()? {
-            return Err("the parent has ended".into());
-        }
-        serve(arguments)
-    }))
+    Some(found.ok_or_else(|| format!("no peer is called {name:?}").into()).and_then(
+        |(_, serve)| {
+            set_pdeathsig(Signal::SIGKILL)?;
+            // If the parent ended before that call, no signal comes.
+            if parent_id() != parent.parse::<u32>()? {
+                return Err("the parent has ended".into());
+            }
+            serve(arguments)
+        },
+    ))
 }

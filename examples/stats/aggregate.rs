@@ -136,7 +136,9 @@ impl Metric {
     }
 
     fn record(&mut self, value: f64) {
-        self.histogram.record((value * Metric::SCALE).round() as u64).expect("the histogram grows by itself");
+        self.histogram
+            .record((value * Metric::SCALE).round() as u64)
+            .expect("the histogram grows by itself");
         self.last = value;
         self.min = self.min.min(value);
         self.max = self.max.max(value);
@@ -250,7 +252,8 @@ impl Aggregate {
     /// Returns all metrics in the order of the table, and notes for the sources that this machine
     /// lacks.
     pub(crate) fn lines(&self) -> Vec<Line<'_>> {
-        let mut lines: Vec<Line<'_>> = self.metrics.iter().map(|(key, metric)| Line::Metric(key.name(), metric)).collect();
+        let mut lines: Vec<Line<'_>> =
+            self.metrics.iter().map(|(key, metric)| Line::Metric(key.name(), metric)).collect();
         let sources = [
             (Source::Cpu, "cpu"),
             (Source::Memory, "memory"),
@@ -325,7 +328,11 @@ impl Aggregate {
         if let Some(cpus) = &batch.cpus {
             self.offered.insert(Source::Cpu);
             let mut share = |key, time: &CpuTime, amount| {
-                let counter = Counter { amount, whole: time.user + time.system + time.steal + time.idle, scale: 100.0 };
+                let counter = Counter {
+                    amount,
+                    whole: time.user + time.system + time.steal + time.idle,
+                    scale: 100.0,
+                };
                 counters.insert(key, counter);
             };
             share(Key::Busy, &cpus.all, cpus.all.user + cpus.all.system);
@@ -337,7 +344,8 @@ impl Aggregate {
         }
         let mut traffic = |devices: &[Traffic], key: fn(String, Direction) -> Key| {
             for device in devices {
-                let ways = [(Direction::Inward, device.inward), (Direction::Outward, device.outward)];
+                let ways =
+                    [(Direction::Inward, device.inward), (Direction::Outward, device.outward)];
                 for (direction, amount) in ways {
                     let counter = Counter { amount, whole: batch.at.as_nanos() as u64, scale: 1e9 };
                     counters.insert(key(device.device.clone(), direction), counter);

@@ -54,7 +54,9 @@ fn main() -> ExitCode {
     match run(&Args::parse()) {
         Ok(code) => code,
         // The reader of the output has closed the pipe: it has seen enough.
-        Err(Failure::Output(error)) if error.kind() == io::ErrorKind::BrokenPipe => ExitCode::SUCCESS,
+        Err(Failure::Output(error)) if error.kind() == io::ErrorKind::BrokenPipe => {
+            ExitCode::SUCCESS
+        }
         Err(failure) => {
             eprintln!("stats: {failure}");
             ExitCode::FAILURE
@@ -116,7 +118,11 @@ fn observe(args: &Args, worker: &Coprocess, interrupts: &Interrupts) -> Result<E
 
     let aggregate = lock(&aggregate);
     if totals.batches != aggregate.batches || aggregate.out_of_turn != 0 {
-        return Err(Failure::Unconfirmed { sent: totals.batches, handled: aggregate.batches, out_of_turn: aggregate.out_of_turn });
+        return Err(Failure::Unconfirmed {
+            sent: totals.batches,
+            handled: aggregate.batches,
+            out_of_turn: aggregate.out_of_turn,
+        });
     }
     let mut summary = report::summary(&aggregate, &sampler, totals, received, args.top).join("\n");
     summary.push('\n');

@@ -30,7 +30,12 @@ pub(crate) struct Reader {
 
 impl Reader {
     pub(crate) fn new() -> Reader {
-        Reader { began: Instant::now(), page_size: procfs::page_size(), buffer: vec![0; 4096], partitions: HashMap::new() }
+        Reader {
+            began: Instant::now(),
+            page_size: procfs::page_size(),
+            buffer: vec![0; 4096],
+            partitions: HashMap::new(),
+        }
     }
 
     pub(crate) fn round(&mut self, number: u64) -> Batch {
@@ -64,7 +69,12 @@ impl Reader {
             // Old kernels end the line earlier. The last two fields, guest and guest_nice, are part
             // of user and nice.
             let later = |index: usize| rest.get(index).copied().unwrap_or(0);
-            let time = CpuTime { user: user + nice, system: system + later(1) + later(2), steal: later(3), idle: idle + later(0) };
+            let time = CpuTime {
+                user: user + nice,
+                system: system + later(1) + later(2),
+                steal: later(3),
+                idle: idle + later(0),
+            };
             match number.parse() {
                 Ok(number) => cpus.each.push((number, time)),
                 Err(_) => cpus.all = time,
@@ -80,7 +90,11 @@ impl Reader {
             if disk.reads == 0 && disk.writes == 0 || self.is_partition(&disk.name) {
                 continue;
             }
-            disks.push(Traffic { device: disk.name, inward: disk.sectors_read * SECTOR, outward: disk.sectors_written * SECTOR });
+            disks.push(Traffic {
+                device: disk.name,
+                inward: disk.sectors_read * SECTOR,
+                outward: disk.sectors_written * SECTOR,
+            });
         }
         Some(disks)
     }
@@ -89,7 +103,8 @@ impl Reader {
         if let Some(&known) = self.partitions.get(device) {
             return known;
         }
-        let is_partition = Path::new("/sys/class/block").join(device.replace('/', "!")).join("partition").exists();
+        let is_partition =
+            Path::new("/sys/class/block").join(device.replace('/', "!")).join("partition").exists();
         self.partitions.insert(device.to_owned(), is_partition);
         is_partition
     }
@@ -101,7 +116,9 @@ impl Reader {
         let mut processes = Vec::new();
         for entry in fs::read_dir("/proc")? {
             let name = entry?.file_name();
-            let Some(name) = name.to_str().filter(|name| name.starts_with(|c: char| c.is_ascii_digit())) else {
+            let Some(name) =
+                name.to_str().filter(|name| name.starts_with(|c: char| c.is_ascii_digit()))
+            else {
                 continue;
             };
             // If this fails, the process has ended since the directory was read, or is hidden.
@@ -137,7 +154,11 @@ fn networks() -> Option<Vec<Traffic>> {
     let mut networks: Vec<Traffic> = interfaces
         .into_values()
         .filter(|interface| interface.recv_packets != 0 || interface.sent_packets != 0)
-        .map(|interface| Traffic { device: interface.name, inward: interface.recv_bytes, outward: interface.sent_bytes })
+        .map(|interface| Traffic {
+            device: interface.name,
+            inward: interface.recv_bytes,
+            outward: interface.sent_bytes,
+        })
         .collect();
     networks.sort_by(|a, b| a.device.cmp(&b.device));
     Some(networks)

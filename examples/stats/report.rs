@@ -39,7 +39,13 @@ pub(crate) struct Progress {
 }
 
 /// Makes a frame: lines that fit the terminal, however small it is.
-pub(crate) fn frame(size: Size, progress: &Progress, aggregate: &Aggregate, top: &[Usage], sampler: &Sampler) -> Vec<String> {
+pub(crate) fn frame(
+    size: Size,
+    progress: &Progress,
+    aggregate: &Aggregate,
+    top: &[Usage],
+    sampler: &Sampler,
+) -> Vec<String> {
     let heading = format!(
         "stats: {:.1} of {} s, {} rounds/s, {} batches from worker {}",
         progress.elapsed.as_secs_f64(),
@@ -84,7 +90,13 @@ fn shortened(mut lines: Vec<String>, room: usize) -> Vec<String> {
 }
 
 /// Makes the summary, for a terminal, a file or a pipe: as wide and long as it needs to be.
-pub(crate) fn summary(aggregate: &Aggregate, sampler: &Sampler, totals: Totals, received: u64, top: u32) -> Vec<String> {
+pub(crate) fn summary(
+    aggregate: &Aggregate,
+    sampler: &Sampler,
+    totals: Totals,
+    received: u64,
+    top: u32,
+) -> Vec<String> {
     let elapsed = aggregate.elapsed();
     let mut lines = vec![
         format!(
@@ -131,7 +143,12 @@ fn metrics(columns: &[Column], aggregate: &Aggregate) -> Table {
 fn processes_now(top: &[Usage]) -> Table {
     let mut table = Table::new(&["busiest now", "pid", "cpu", "resident"]);
     for usage in top {
-        table.row(vec![usage.name.clone(), usage.pid.to_string(), Unit::Percent.format(usage.cpu_percent), bytes(usage.resident as f64)]);
+        table.row(vec![
+            usage.name.clone(),
+            usage.pid.to_string(),
+            Unit::Percent.format(usage.cpu_percent),
+            bytes(usage.resident as f64),
+        ]);
     }
     table
 }

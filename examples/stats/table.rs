@@ -37,12 +37,15 @@ impl Table {
         widths[0] = 0;
         for row in &self.rows {
             let is_note = row.len() < columns;
-            for (width, cell) in widths.iter_mut().zip(row).take(if is_note { 1 } else { columns }) {
+            for (width, cell) in widths.iter_mut().zip(row).take(if is_note { 1 } else { columns })
+            {
                 *width = (*width).max(length(cell));
             }
         }
         let natural = |widths: &[usize]| widths.iter().sum::<usize>() + GAP * (widths.len() - 1);
-        while widths.len() > 1 && natural(&widths).saturating_sub(widths[0].saturating_sub(NAME)) > width {
+        while widths.len() > 1
+            && natural(&widths).saturating_sub(widths[0].saturating_sub(NAME)) > width
+        {
             widths.pop();
         }
         widths[0] -= natural(&widths).saturating_sub(width).min(widths[0]);

@@ -60,11 +60,15 @@ impl Drop for Screen {
 }
 
 /// Returns the size of the window, or `None` if the terminal does not know its size.
-#[expect(unsafe_code, reason = "neither std nor the safe wrappers at hand ask a terminal for its size")]
+#[expect(
+    unsafe_code,
+    reason = "neither std nor the safe wrappers at hand ask a terminal for its size"
+)]
 fn window_size() -> Option<Size> {
     let mut size = libc::winsize { ws_row: 0, ws_col: 0, ws_xpixel: 0, ws_ypixel: 0 };
     // SAFETY: TIOCGWINSZ writes one `winsize`, and the pointer leads to one. A descriptor that is
     // no terminal is an error.
     let result = unsafe { libc::ioctl(libc::STDOUT_FILENO, libc::TIOCGWINSZ, &raw mut size) };
-    (result == 0 && size.ws_row > 0 && size.ws_col > 0).then_some(Size { rows: size.ws_row, columns: size.ws_col })
+    (result == 0 && size.ws_row > 0 && size.ws_col > 0)
+        .then_some(Size { rows: size.ws_row, columns: size.ws_col })
 }

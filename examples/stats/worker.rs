@@ -12,7 +12,9 @@ use std::time::{Duration, Instant};
 use coprocess::Coprocess;
 
 use crate::proc::Reader;
-use crate::protocol::{BATCH, Batch, MAX_RATE, Process, ProcessId, SET_RATE, STOP, TOP, Totals, Usage};
+use crate::protocol::{
+    BATCH, Batch, MAX_RATE, Process, ProcessId, SET_RATE, STOP, TOP, Totals, Usage,
+};
 use crate::signals;
 
 /// Registers the worker's methods, starts the sampler and returns. This is the worker function.
@@ -107,7 +109,10 @@ impl Control {
         if !(1..=MAX_RATE).contains(&rounds_per_second) {
             return Err(format!("the rate {rounds_per_second} is not between 1 and {MAX_RATE}"));
         }
-        self.lock().rate = Some(Rate { period: Duration::from_secs(1) / rounds_per_second, since: Instant::now() });
+        self.lock().rate = Some(Rate {
+            period: Duration::from_secs(1) / rounds_per_second,
+            since: Instant::now(),
+        });
         self.changed.notify_one();
         Ok(())
     }
@@ -206,7 +211,12 @@ impl Ranking {
                 }
                 None => 0.0,
             };
-            Usage { pid: process.id.pid, name: process.name.clone(), cpu_percent, resident: process.resident }
+            Usage {
+                pid: process.id.pid,
+                name: process.name.clone(),
+                cpu_percent,
+                resident: process.resident,
+            }
         };
         let mut usages: Vec<Usage> = processes.iter().map(usage).collect();
         usages.sort_by(|a, b| {

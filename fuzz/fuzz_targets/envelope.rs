@@ -12,8 +12,9 @@ use std::time::Duration;
 use coprocess::{Backpressure, Coprocess, Error, Pending, Reply};
 use coprocess_fuzz::kinds::are_kinds;
 use coprocess_fuzz::messages::{
-    ANSWER, ASKS, CALL, CALL_BY, CANCEL, EVENT, FAILED, INTRODUCE, Id, MISTYPED, NOT_FOUND, OF_CALL, OVERLOADED, Parsed, RECEIPT, REFUSE,
-    WELCOME, WITHDRAW, by, described, message, numbered, parse, words,
+    ANSWER, ASKS, CALL, CALL_BY, CANCEL, EVENT, FAILED, INTRODUCE, Id, MISTYPED, NOT_FOUND,
+    OF_CALL, OVERLOADED, Parsed, RECEIPT, REFUSE, WELCOME, WITHDRAW, by, described, message,
+    numbered, parse, words,
 };
 use coprocess_fuzz::segment::Segment;
 use coprocess_ring::{Progress, Receiver, Region, Sender, Side};
@@ -53,7 +54,10 @@ const MOST_OF_OURS: u32 = 1000;
 /// Bytes of names and kinds that can be introduced.
 const INTRODUCED_BYTES: usize = 8 << 20;
 
-const METHODS: [&str; 11] = ["add", "echo", "bytes", "map", "tree", "numbers", "choice", "fails", "later", "nested", "nobody"];
+const METHODS: [&str; 11] = [
+    "add", "echo", "bytes", "map", "tree", "numbers", "choice", "fails", "later", "nested",
+    "nobody",
+];
 
 #[derive(Arbitrary, Debug)]
 enum Step {
@@ -328,16 +332,23 @@ impl Peer {
         if self.closed {
             return;
         }
-        match self.sender.send(&words(bytes), bytes.len()).expect("the end never moves its position outside") {
+        match self
+            .sender
+            .send(&words(bytes), bytes.len())
+            .expect("the end never moves its position outside")
+        {
             Progress::Sent => {}
             // More than the ring: this side is to take the fragments first, and it does not matter whether the rest follows.
             Progress::NoSpace(_) => return self.sender.abandon(),
         }
         match parse(bytes) {
-            Some(parsed) if parsed.kind == EVENT && parsed.id.0 > 0 => *self.awaited.entry(parsed.id.0).or_default() += 1,
+            Some(parsed) if parsed.kind == EVENT && parsed.id.0 > 0 => {
+                *self.awaited.entry(parsed.id.0).or_default() += 1
+            }
             Some(parsed) if matches!(parsed.kind, CALL | CALL_BY) => {
                 let left = self.asked.entry(parsed.id).or_default();
-                let deadline = (parsed.kind == CALL_BY).then(|| u64::from_le_bytes(bytes[16..24].try_into().unwrap()));
+                let deadline = (parsed.kind == CALL_BY)
+                    .then(|| u64::from_le_bytes(bytes[16..24].try_into().unwrap()));
                 // Within a lifetime: it may have passed, and then the call is not served.
                 if *left > 0 || deadline.is_some_and(|nanos| nanos < 1 << 62) {
                     self.given_up.insert(parsed.id);
@@ -345,12 +356,16 @@ impl Peer {
                 *left += 1;
                 self.calls.push(parsed.id);
             }
-            Some(parsed) if matches!(parsed.kind, CANCEL | WITHDRAW) => drop(self.given_up.insert(parsed.id)),
+            Some(parsed) if matches!(parsed.kind, CANCEL | WITHDRAW) => {
+                drop(self.given_up.insert(parsed.id))
+            }
             _ => {}
         }
         match parse(bytes) {
             // Unless it is not served: then nobody looks at its name.
-            Some(parsed) if matches!(parsed.kind, CALL | CALL_BY) => self.doubtful |= self.is_nonsense(bytes),
+            Some(parsed) if matches!(parsed.kind, CALL | CALL_BY) => {
+                self.doubtful |= self.is_nonsense(bytes)
+            }
             Some(parsed) if parsed.kind == INTRODUCE && !self.is_nonsense(bytes) => {
                 self.introduced.push(parsed.id.0);
                 self.introduced_bytes += parsed.name.len() + parsed.payload.len();
@@ -369,7 +384,8 @@ impl Peer {
             INTRODUCE => {
                 parsed.id.0 < NUMBERS
                     && !self.introduced.contains(&parsed.id.0)
-                    && self.introduced_bytes + parsed.name.len() + parsed.payload.len() <= INTRODUCED_BYTES
+                    && self.introduced_bytes + parsed.name.len() + parsed.payload.len()
+                        <= INTRODUCED_BYTES
                     && are_kinds(parsed.payload)
             }
             _ => true,
@@ -388,20 +404,31 @@ impl Peer {
         match parsed.kind {
             INTRODUCE => {
                 let number = parsed.id.0;
-                assert!(!self.numbers.contains(&number) && number < MOST_OF_OURS, "{number} is introduced again, or too great");
+                assert!(
+                    !self.numbers.contains(&number) && number < MOST_OF_OURS,
+                    "{number} is introduced again, or too great"
+                );
                 assert!(std::str::from_utf8(parsed.name).is_ok() && are_kinds(parsed.payload));
                 self.numbers.push(number);
             }
             REFUSE | WELCOME if parsed.flags != 0 => {}
-            REFUSE | WELCOME => assert!(self.introduced.contains(&parsed.id.0), "{} is not the peer's", parsed.id.0),
+            REFUSE | WELCOME => {
+                assert!(self.introduced.contains(&parsed.id.0), "{} is not the peer's", parsed.id.0)
+            }
             _ => {}
         }
     }
 
     fn number(&self, number: &Number) -> u32 {
         match number {
-            Number::New => (0..).find(|number| !self.introduced.contains(number)).unwrap_or_default(),
-            Number::Introduced(i) => self.introduced.get(usize::from(*i) % self.introduced.len().max(1)).copied().unwrap_or_default(),
+            Number::New => {
+                (0..).find(|number| !self.introduced.contains(number)).unwrap_or_default()
+            }
+            Number::Introduced(i) => self
+                .introduced
+                .get(usize::from(*i) % self.introduced.len().max(1))
+                .copied()
+                .unwrap_or_default(),
             Number::Any(number) => *number,
         }
     }
@@ -409,12 +436,15 @@ impl Peer {
     /// Takes what the end has sent.
     fn take(&mut self) {
         while let Some(bytes) = self.receiver.receive(&mut self.buffer).expect("honest frames") {
-            let message: Vec<u8> = self.buffer.iter().flat_map(|word| word.to_le_bytes()).take(bytes).collect();
+            let message: Vec<u8> =
+                self.buffer.iter().flat_map(|word| word.to_le_bytes()).take(bytes).collect();
             let parsed = parse(&message).expect("an honest message");
             self.note_types(&parsed);
             match parsed.kind {
                 CALL | CALL_BY => self.made.push(parsed.id),
-                CANCEL | WITHDRAW => assert!(self.made.contains(&parsed.id), "a call is given up that was not made"),
+                CANCEL | WITHDRAW => {
+                    assert!(self.made.contains(&parsed.id), "a call is given up that was not made")
+                }
                 EVENT if parsed.id.0 == GAUGE => {
                     assert!(!self.latest, "two values of a gauge are on the way");
                     self.latest = true;
@@ -433,7 +463,9 @@ impl Peer {
     }
 
     fn id(&self, to: &To) -> Id {
-        let made = |i: u8| self.made.get(usize::from(i) % self.made.len().max(1)).copied().unwrap_or_default();
+        let made = |i: u8| {
+            self.made.get(usize::from(i) % self.made.len().max(1)).copied().unwrap_or_default()
+        };
         match to {
             To::Made(i) => made(*i),
             To::Near(i, by) => (made(*i).0, made(*i).1.wrapping_add_signed(i64::from(*by))),
@@ -529,34 +561,59 @@ fn fuzz(steps: Vec<Step>) {
     for step in steps {
         match step {
             Step::Raw(bytes) => peer.send(&bytes),
-            Step::Event { name: i, value, flip } => peer.send(&flipped(message(EVENT, (0, 0), name(&EVENTS, i), &value), flip)),
-            Step::Gauge { number, name: i, value } => peer.send(&message(EVENT, (number, 0), name(&EVENTS, i), &value)),
+            Step::Event { name: i, value, flip } => {
+                peer.send(&flipped(message(EVENT, (0, 0), name(&EVENTS, i), &value), flip))
+            }
+            Step::Gauge { number, name: i, value } => {
+                peer.send(&message(EVENT, (number, 0), name(&EVENTS, i), &value))
+            }
             Step::Receipt => peer.send(&message(RECEIPT, (GAUGE, 0), &[], &[])),
             Step::FalseReceipt(number) => peer.send(&message(RECEIPT, (number, 0), &[], &[])),
-            Step::Call { id, name: i, args, flip } => peer.send(&flipped(message(CALL, id, name(&METHODS, i), &args), flip)),
+            Step::Call { id, name: i, args, flip } => {
+                peer.send(&flipped(message(CALL, id, name(&METHODS, i), &args), flip))
+            }
             Step::CallBy { id, nanos, name: i, args, flip } => {
                 peer.send(&flipped(by(nanos, message(CALL, id, name(&METHODS, i), &args)), flip));
             }
             Step::Introduce { number, of_call, name, kinds, flip } => {
                 let kind = INTRODUCE | if of_call { OF_CALL } else { 0 };
-                peer.send(&flipped(message(kind, (peer.number(&number), 0), name.bytes(), &kinds.bytes()), flip));
+                peer.send(&flipped(
+                    message(kind, (peer.number(&number), 0), name.bytes(), &kinds.bytes()),
+                    flip,
+                ));
             }
             Step::NumberedEvent { gauge, number, value, flip } => {
-                peer.send(&flipped(numbered(EVENT, (gauge.unwrap_or(0), 0), peer.number(&number), &value), flip));
+                peer.send(&flipped(
+                    numbered(EVENT, (gauge.unwrap_or(0), 0), peer.number(&number), &value),
+                    flip,
+                ));
             }
             Step::DescribedEvent { gauge, name, kinds, value, flip } => {
-                peer.send(&flipped(described(EVENT, (gauge.unwrap_or(0), 0), name.bytes(), &kinds.bytes(), &value), flip));
+                peer.send(&flipped(
+                    described(EVENT, (gauge.unwrap_or(0), 0), name.bytes(), &kinds.bytes(), &value),
+                    flip,
+                ));
             }
             Step::NumberedCall { id, nanos, asks, number, args, flip } => {
-                let call = numbered(CALL | if asks { ASKS } else { 0 }, id, peer.number(&number), &args);
+                let call =
+                    numbered(CALL | if asks { ASKS } else { 0 }, id, peer.number(&number), &args);
                 peer.send(&flipped(timed(nanos, call), flip));
             }
             Step::DescribedCall { id, nanos, asks, name, kinds, args, flip } => {
-                let call = described(CALL | if asks { ASKS } else { 0 }, id, name.bytes(), &kinds.bytes(), &args);
+                let call = described(
+                    CALL | if asks { ASKS } else { 0 },
+                    id,
+                    name.bytes(),
+                    &kinds.bytes(),
+                    &args,
+                );
                 peer.send(&flipped(timed(nanos, call), flip));
             }
             Step::DescribedAnswer { to, kinds, result, flip } => {
-                peer.send(&flipped(described(ANSWER, peer.id(&to), &[], &kinds.bytes(), &result), flip));
+                peer.send(&flipped(
+                    described(ANSWER, peer.id(&to), &[], &kinds.bytes(), &result),
+                    flip,
+                ));
             }
             Step::Mistyped { to, text } => peer.send(&message(MISTYPED, peer.id(&to), &[], &text)),
             Step::Refuse { number, wanted } if !peer.numbers.is_empty() => {
@@ -568,7 +625,9 @@ fn fuzz(steps: Vec<Step>) {
                 peer.send(&message(WELCOME, (number, 0), &[], &[]));
             }
             Step::Refuse { .. } | Step::Welcome(_) => {}
-            Step::RefuseAny(number, wanted) => peer.send(&message(REFUSE, (number, wanted), &[], &[])),
+            Step::RefuseAny(number, wanted) => {
+                peer.send(&message(REFUSE, (number, wanted), &[], &[]))
+            }
             Step::WelcomeAny(number) => peer.send(&message(WELCOME, (number, 0), &[], &[])),
             Step::Cancel(i) if !peer.calls.is_empty() => {
                 let id = peer.calls[usize::from(i) % peer.calls.len()];
@@ -584,7 +643,9 @@ fn fuzz(steps: Vec<Step>) {
             Step::Named { call, name, payload } => {
                 peer.send(&message(if call { CALL } else { EVENT }, (0, 0), &name, &payload));
             }
-            Step::Answer { to, result, flip } => peer.send(&flipped(message(ANSWER, peer.id(&to), &[], &result), flip)),
+            Step::Answer { to, result, flip } => {
+                peer.send(&flipped(message(ANSWER, peer.id(&to), &[], &result), flip))
+            }
             Step::NotFound(to) => peer.send(&message(NOT_FOUND, peer.id(&to), &[], &[])),
             Step::Overloaded(to) => peer.send(&message(OVERLOADED, peer.id(&to), &[], &[])),
             Step::Failed { to, text } => peer.send(&message(FAILED, peer.id(&to), &[], &text)),
@@ -600,15 +661,25 @@ fn fuzz(steps: Vec<Step>) {
                 2 => calls.extend(co.start("bytes", 1).map(Call::Bytes)),
                 _ => calls.extend(co.start("unit", ()).map(Call::Unit)),
             },
-            Step::CallWith => drop(co.call_with("number", (), |result: coprocess::Result<u64>| drop(result))),
-            Step::Wait(i) if !calls.is_empty() => drop(calls.swap_remove(usize::from(i) % calls.len()).wait()),
-            Step::Forget(i) if !calls.is_empty() => drop(calls.swap_remove(usize::from(i) % calls.len())),
-            Step::IsReady(i) if !calls.is_empty() => drop(calls[usize::from(i) % calls.len()].is_ready()),
+            Step::CallWith => {
+                drop(co.call_with("number", (), |result: coprocess::Result<u64>| drop(result)))
+            }
+            Step::Wait(i) if !calls.is_empty() => {
+                drop(calls.swap_remove(usize::from(i) % calls.len()).wait())
+            }
+            Step::Forget(i) if !calls.is_empty() => {
+                drop(calls.swap_remove(usize::from(i) % calls.len()))
+            }
+            Step::IsReady(i) if !calls.is_empty() => {
+                drop(calls[usize::from(i) % calls.len()].is_ready())
+            }
             Step::Wait(_) | Step::Forget(_) | Step::IsReady(_) => {}
             Step::Emit(value) => drop(co.try_emit("event", vec![value; value.into()])),
             Step::EmitLatest(value) => drop(latest.emit(value)),
             Step::Unlisten(i) => drop(co.unlisten(EVENTS[usize::from(i) % EVENTS.len()])),
-            Step::Listen(i) => drop(co.listen(EVENTS[usize::from(i) % EVENTS.len()], |_: (u8, String)| {})),
+            Step::Listen(i) => {
+                drop(co.listen(EVENTS[usize::from(i) % EVENTS.len()], |_: (u8, String)| {}))
+            }
             Step::Poll => while matches!(co.poll(), Ok(1..)) {},
             Step::PeerCloses => {
                 peer.closed = true;
@@ -630,7 +701,11 @@ fn fuzz(steps: Vec<Step>) {
     drop(replies.lock().unwrap().drain(..).collect::<Vec<_>>());
     peer.take();
     if ended.is_none() {
-        assert!(peer.awaited.values().all(|left| *left == 0), "receipts were not sent: {:?}", peer.awaited);
+        assert!(
+            peer.awaited.values().all(|left| *left == 0),
+            "receipts were not sent: {:?}",
+            peer.awaited
+        );
         peer.asked.retain(|id, left| *left > 0 && !peer.given_up.contains(id));
         assert!(peer.asked.is_empty(), "calls were not answered: {:?}", peer.asked);
     }

@@ -15,7 +15,9 @@ use libfuzzer_sys::arbitrary::{self, Arbitrary};
 use libfuzzer_sys::fuzz_target;
 use nix::fcntl::{FcntlArg, SealFlag, fcntl};
 use nix::sys::memfd::{MFdFlags, memfd_create};
-use nix::sys::socket::{AddressFamily, ControlMessage, MsgFlags, SockFlag, SockType, sendmsg, socketpair};
+use nix::sys::socket::{
+    AddressFamily, ControlMessage, MsgFlags, SockFlag, SockType, sendmsg, socketpair,
+};
 use nix::unistd::ftruncate;
 
 const MAGIC: u64 = u64::from_le_bytes(*b"coproces");
@@ -100,14 +102,17 @@ impl Passed {
                 let (region, file) = Region::create(usize::from(*pages) * 512).expect("create");
                 let file = File::from(file);
                 change(&file, header);
-                let magic = header.iter().fold([0; HEADER], |mut changes: [u8; HEADER], (at, bits)| {
-                    changes[usize::from(*at) % HEADER] ^= bits;
-                    changes
-                });
+                let magic =
+                    header.iter().fold([0; HEADER], |mut changes: [u8; HEADER], (at, bits)| {
+                        changes[usize::from(*at) % HEADER] ^= bits;
+                        changes
+                    });
                 (file.into(), (magic == [0; HEADER]).then(|| region.capacity()))
             }
             Passed::Memory { size, seals, header } => {
-                let file = memfd_create(c"fuzz", MFdFlags::MFD_CLOEXEC | MFdFlags::MFD_ALLOW_SEALING).expect("memory");
+                let file =
+                    memfd_create(c"fuzz", MFdFlags::MFD_CLOEXEC | MFdFlags::MFD_ALLOW_SEALING)
+                        .expect("memory");
                 ftruncate(&file, (*size).into()).expect("size");
                 let file = File::from(file);
                 if *header && usize::from(*size) >= HEADER {
@@ -117,7 +122,9 @@ impl Passed {
                     file.write_all_at(&bytes, 0).expect("write");
                 }
                 // Never all three of those that a segment has: it would be one.
-                let seals = SealFlag::from_bits_truncate(i32::from(*seals)) - SealFlag::F_SEAL_SEAL - SealFlag::F_SEAL_FUTURE_WRITE;
+                let seals = SealFlag::from_bits_truncate(i32::from(*seals))
+                    - SealFlag::F_SEAL_SEAL
+                    - SealFlag::F_SEAL_FUTURE_WRITE;
                 fcntl(&file, FcntlArg::F_ADD_SEALS(seals)).expect("seal");
                 (file.into(), None)
             }
@@ -147,14 +154,16 @@ fn changed(mut bytes: Vec<u8>, changes: &[(u8, u8)], length: Option<u8>) -> Vec<
 }
 
 fn sockets() -> (OwnedFd, OwnedFd) {
-    socketpair(AddressFamily::Unix, SockType::SeqPacket, None, SockFlag::SOCK_CLOEXEC).expect("socket pair")
+    socketpair(AddressFamily::Unix, SockType::SeqPacket, None, SockFlag::SOCK_CLOEXEC)
+        .expect("socket pair")
 }
 
 fn send(socket: &OwnedFd, bytes: &[u8], files: &[OwnedFd]) {
     let fds: Vec<_> = files.iter().map(|file| file.as_raw_fd()).collect();
     let rights = [ControlMessage::ScmRights(&fds)];
     let rights = if fds.is_empty() { &[][..] } else { &rights };
-    sendmsg::<()>(socket.as_raw_fd(), &[IoSlice::new(bytes)], rights, MsgFlags::MSG_NOSIGNAL, None).expect("send");
+    sendmsg::<()>(socket.as_raw_fd(), &[IoSlice::new(bytes)], rights, MsgFlags::MSG_NOSIGNAL, None)
+        .expect("send");
 }
 
 /// Has a worker receive this, and then nothing more. `capacity`: that of the segment, if all is in order.
@@ -204,9 +213,15 @@ fn fuzz(input: Input) {
             let good = bytes[..24].to_vec();
             let bytes = changed(bytes, &changes, length);
             // What comes behind it is a name, which a segment that is a file does not have. The strategy may be anything, the kind may not.
-            let essential = bytes.len() == HELLO && bytes[..12] == good[..12] && bytes[52..56] == [0; 4] && bytes[80..88] == [0; 8];
+            let essential = bytes.len() == HELLO
+                && bytes[..12] == good[..12]
+                && bytes[52..56] == [0; 4]
+                && bytes[80..88] == [0; 8];
             let announced = bytes.get(16..24).map(|b| u64::from_le_bytes(b.try_into().unwrap()));
-            let expected = essential && made.len() == 1 && capacity.is_some() && announced == capacity.map(|c| c as u64);
+            let expected = essential
+                && made.len() == 1
+                && capacity.is_some()
+                && announced == capacity.map(|c| c as u64);
             let files: Vec<OwnedFd> = made.into_iter().map(|(file, _)| file).collect();
             hello(&bytes, &files, more.as_deref(), expected);
         }
@@ -260,7 +275,9 @@ fn fuzz(input: Input) {
 /// How many descriptors are open, of those that these inputs can reach.
 fn descriptors() -> usize {
     // SAFETY: asks only whether they are open.
-    (0..64).filter(|fd| fcntl(unsafe { BorrowedFd::borrow_raw(*fd) }, FcntlArg::F_GETFD).is_ok()).count()
+    (0..64)
+        .filter(|fd| fcntl(unsafe { BorrowedFd::borrow_raw(*fd) }, FcntlArg::F_GETFD).is_ok())
+        .count()
 }
 
 fuzz_target!(|input: Input| {

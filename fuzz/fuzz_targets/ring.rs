@@ -182,7 +182,11 @@ impl Ours {
         if let (Some(last), rest @ 1..) = (words.last_mut(), first % 8) {
             *last &= (1 << (8 * rest)) - 1;
         }
-        let sent = if second > 0 { self.sender.send_joined(&words, &vec![0x5a; second]) } else { self.sender.send(&words, first) };
+        let sent = if second > 0 {
+            self.sender.send_joined(&words, &vec![0x5a; second])
+        } else {
+            self.sender.send(&words, first)
+        };
         match sent {
             Ok(Progress::Sent) => self.under_way = None,
             Ok(Progress::NoSpace(room)) => {
@@ -196,14 +200,23 @@ impl Ours {
     fn receive(&mut self, theirs: &mut Producer) -> bool {
         let received = self.receiver.receive(&mut self.buffer);
         let room = self.buffer.capacity() * 8;
-        assert!(room <= 2 * (MAX_MESSAGE + LONGEST) + 64, "{room} bytes for a message of at most {MAX_MESSAGE}");
+        assert!(
+            room <= 2 * (MAX_MESSAGE + LONGEST) + 64,
+            "{room} bytes for a message of at most {MAX_MESSAGE}"
+        );
         match received {
             Ok(Some(bytes)) => {
                 assert!(bytes <= MAX_MESSAGE);
                 assert_eq!(self.buffer.len(), bytes.div_ceil(8));
-                assert!(self.buffer.iter().all(|word| word >> 32 != FOREIGN >> 32), "a word from elsewhere");
+                assert!(
+                    self.buffer.iter().all(|word| word >> 32 != FOREIGN >> 32),
+                    "a word from elsewhere"
+                );
                 if let Some(expected) = &mut theirs.expected {
-                    assert_eq!((Some(bytes), Some(&self.buffer)), (theirs.lengths.pop_front(), expected.pop_front().as_ref()));
+                    assert_eq!(
+                        (Some(bytes), Some(&self.buffer)),
+                        (theirs.lengths.pop_front(), expected.pop_front().as_ref())
+                    );
                 }
                 true
             }
@@ -235,7 +248,15 @@ fn fuzz(steps: Vec<Step>) {
         dead: false,
     };
     let expected = Some(VecDeque::new());
-    let mut producer = Producer { segment, tail: 0, serial: 1, sent: 0, expected, lengths: VecDeque::new(), partial: Vec::new() };
+    let mut producer = Producer {
+        segment,
+        tail: 0,
+        serial: 1,
+        sent: 0,
+        expected,
+        lengths: VecDeque::new(),
+        partial: Vec::new(),
+    };
     let mut consumer = Some(Receiver::new(theirs, Side::Worker, 1 << 20));
     let mut taken = Vec::new();
 
@@ -256,20 +277,28 @@ fn fuzz(steps: Vec<Step>) {
                 ours.watch.is_closed();
             }
             Step::Close => ours.sender.close().and_then(|()| ours.receiver.close()).expect("wake"),
-            Step::Take => while let Some(Ok(Some(_))) = consumer.as_mut().map(|consumer| consumer.receive(&mut taken)) {},
+            Step::Take => {
+                while let Some(Ok(Some(_))) =
+                    consumer.as_mut().map(|consumer| consumer.receive(&mut taken))
+                {}
+            }
             Step::Frame(bytes, marks) => producer.frame(bytes, u64::from(marks & 7)),
-            Step::Small(bytes, jump) => producer.frame(u16::from(bytes), if jump { JUMP } else { 0 }),
+            Step::Small(bytes, jump) => {
+                producer.frame(u16::from(bytes), if jump { JUMP } else { 0 })
+            }
             Step::Fragment(words) => producer.frame(8 * u16::from(words), MORE),
             Step::GiveUp => producer.frame(0, ABORT),
             Step::Misplaced { bytes, marks, ahead, slots } => {
                 producer.misbehave();
                 let slot = producer.tail.wrapping_add_signed(slots.into()) & (producer.slots() - 1);
-                segment.slot(1, slot as usize)[0].store(producer.word(bytes, u64::from(marks & 7), ahead), Release);
+                segment.slot(1, slot as usize)[0]
+                    .store(producer.word(bytes, u64::from(marks & 7), ahead), Release);
             }
             Step::Everywhere { bytes, marks, ahead } => {
                 producer.misbehave();
                 for slot in 0..segment.slots() {
-                    segment.slot(1, slot)[0].store(producer.word(bytes, u64::from(marks & 7), ahead), Release);
+                    segment.slot(1, slot)[0]
+                        .store(producer.word(bytes, u64::from(marks & 7), ahead), Release);
                 }
             }
             Step::Head(by) => {
@@ -283,7 +312,9 @@ fn fuzz(steps: Vec<Step>) {
             }
             Step::Closed(closed) => segment.control(1, CLOSED).store(closed.into(), Release),
             Step::Bell(ring, room, mark) => {
-                segment.control(ring.into(), if room { ROOM_BELL } else { DATA_BELL }).store(mark.into(), Relaxed);
+                segment
+                    .control(ring.into(), if room { ROOM_BELL } else { DATA_BELL })
+                    .store(mark.into(), Relaxed);
             }
             Step::Word { ring, slot, word, value } => {
                 let value = if value >> 32 == FOREIGN >> 32 { !value } else { value };
@@ -292,7 +323,8 @@ fn fuzz(steps: Vec<Step>) {
                 } else {
                     consumer = None;
                 }
-                segment.slot(ring.into(), slot.into())[usize::from(word) % SLOT_WORDS].store(value, Relaxed);
+                segment.slot(ring.into(), slot.into())[usize::from(word) % SLOT_WORDS]
+                    .store(value, Relaxed);
             }
             Step::Flip { ring, slot, word, bit } => {
                 if ring {
@@ -309,7 +341,12 @@ fn fuzz(steps: Vec<Step>) {
             }
             Step::Copy(from, to) => {
                 producer.misbehave();
-                for (from, to) in segment.slot(1, from.into()).iter().zip(segment.slot(1, to.into())).take(SLOT_WORDS) {
+                for (from, to) in segment
+                    .slot(1, from.into())
+                    .iter()
+                    .zip(segment.slot(1, to.into()))
+                    .take(SLOT_WORDS)
+                {
                     to.store(from.load(Relaxed), Relaxed);
                 }
             }
@@ -321,7 +358,10 @@ fn fuzz(steps: Vec<Step>) {
     while !ours.dead && nothing < 4 && producer.expected.is_some() {
         nothing = if ours.receive(&mut producer) { 0 } else { nothing + 1 };
     }
-    assert!(producer.expected.is_none_or(|expected| expected.is_empty()), "honest messages were lost");
+    assert!(
+        producer.expected.is_none_or(|expected| expected.is_empty()),
+        "honest messages were lost"
+    );
     for (i, word) in segment.words().iter().enumerate().filter(|(i, _)| !segment.is_used(*i)) {
         assert_eq!(word.load(Relaxed), FOREIGN, "word {i} was written");
     }

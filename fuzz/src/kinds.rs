@@ -18,7 +18,9 @@ fn value(bytes: &[u8], left: u32) -> Option<&[u8]> {
     let (kind, rest) = bytes.split_first()?;
     let left = left - 1;
     match kind {
-        b'b' | b'h'..=b'l' | b'H'..=b'L' | b'f' | b'd' | b'c' | b's' | b'y' | b'u' | b'?' => Some(rest),
+        b'b' | b'h'..=b'l' | b'H'..=b'L' | b'f' | b'd' | b'c' | b's' | b'y' | b'u' | b'?' => {
+            Some(rest)
+        }
         b'o' | b'[' => value(rest, left),
         b'{' => value(value(rest, left)?, left),
         b'(' => {

@@ -31,7 +31,8 @@ fn pad(bytes: &mut Vec<u8>) {
 }
 
 fn head(kind: u8, length: u32, id: Id) -> Vec<u8> {
-    let mut bytes = (u64::from(kind) | u64::from(length) << 8 | u64::from(id.0) << 32).to_le_bytes().to_vec();
+    let mut bytes =
+        (u64::from(kind) | u64::from(length) << 8 | u64::from(id.0) << 32).to_le_bytes().to_vec();
     if !matches!(kind & 0xf, EVENT | INTRODUCE) {
         bytes.extend(id.1.to_le_bytes());
     }
@@ -103,7 +104,12 @@ pub struct Parsed<'a> {
 pub fn parse(bytes: &[u8]) -> Option<Parsed<'_>> {
     let number = |at: usize| Some(u64::from_le_bytes(bytes.get(at..at + 8)?.try_into().ok()?));
     let first = number(0)?;
-    let (kind, flags, length, entry) = (first as u8 & 0xf, first as u8 & 0xf0, (first >> 8 & 0xff_ffff) as usize, (first >> 32) as u32);
+    let (kind, flags, length, entry) = (
+        first as u8 & 0xf,
+        first as u8 & 0xf0,
+        (first >> 8 & 0xff_ffff) as usize,
+        (first >> 32) as u32,
+    );
     let allowed: &[u8] = match kind {
         EVENT => &[0, NUMBERED, DESCRIBED],
         CALL | CALL_BY => &[0, NUMBERED, NUMBERED | ASKS, DESCRIBED, DESCRIBED | ASKS],
@@ -119,8 +125,17 @@ pub fn parse(bytes: &[u8]) -> Option<Parsed<'_>> {
         // In place of a length stands a turn. With the flag, the serial is a hash of what has no number.
         let serial = number(8)?;
         let place = if flags == DESCRIBED { entry.into() } else { serial };
-        let good = bytes.len() == 16 && u32::try_from(place).is_ok() && (kind == REFUSE || place == 0);
-        return good.then_some(Parsed { kind, flags, id: (entry, serial), number: None, name: &[], kinds: None, payload: &[] });
+        let good =
+            bytes.len() == 16 && u32::try_from(place).is_ok() && (kind == REFUSE || place == 0);
+        return good.then_some(Parsed {
+            kind,
+            flags,
+            id: (entry, serial),
+            number: None,
+            name: &[],
+            kinds: None,
+            payload: &[],
+        });
     }
     let (serial, at) = match kind {
         EVENT | INTRODUCE => (0, 8),
@@ -134,7 +149,11 @@ pub fn parse(bytes: &[u8]) -> Option<Parsed<'_>> {
         Some(taken)
     };
     let has_number = flags & NUMBERED != 0;
-    let kinds_length = if flags & DESCRIBED != 0 { Some(u64::from_le_bytes(take_padded(8)?.try_into().ok()?)) } else { None };
+    let kinds_length = if flags & DESCRIBED != 0 {
+        Some(u64::from_le_bytes(take_padded(8)?.try_into().ok()?))
+    } else {
+        None
+    };
     if kinds_length.is_some_and(|length| length > MAX_KINDS as u64) {
         return None;
     }

@@ -31,9 +31,13 @@ impl Segment {
         let length = NonZeroUsize::new(bytes).expect("not empty");
         let prot = ProtFlags::PROT_READ | ProtFlags::PROT_WRITE;
         // SAFETY: a new mapping at an address of the kernel's choice disturbs nothing that exists.
-        let base: NonNull<u8> = unsafe { mmap(None, length, prot, MapFlags::MAP_SHARED, file.as_fd(), 0) }.expect("map").cast();
+        let base: NonNull<u8> =
+            unsafe { mmap(None, length, prot, MapFlags::MAP_SHARED, file.as_fd(), 0) }
+                .expect("map")
+                .cast();
         // SAFETY: the mapping is of that length, stays for good, and everybody accesses it atomically.
-        let words = unsafe { std::slice::from_raw_parts(base.as_ptr().cast::<AtomicU64>(), bytes / 8) };
+        let words =
+            unsafe { std::slice::from_raw_parts(base.as_ptr().cast::<AtomicU64>(), bytes / 8) };
         Segment { words, slots: capacity / 8 / SLOT_WORDS }
     }
 
@@ -52,7 +56,8 @@ impl Segment {
     /// The words of a ring from a slot's start to the ring's end.
     pub fn slot(&self, ring: usize, slot: usize) -> &[AtomicU64] {
         let words = &self.words[SLOTS_WORD..][..2 * self.slots * SLOT_WORDS];
-        &words[ring * self.slots * SLOT_WORDS..][..self.slots * SLOT_WORDS][slot % self.slots * SLOT_WORDS..]
+        &words[ring * self.slots * SLOT_WORDS..][..self.slots * SLOT_WORDS]
+            [slot % self.slots * SLOT_WORDS..]
     }
 
     /// As new, but for what nobody has any business with any more, the header included: that is `filler`.
@@ -64,6 +69,9 @@ impl Segment {
 
     /// Whether anybody reads or writes this word after the segment was attached.
     pub fn is_used(&self, word: usize) -> bool {
-        word >= SLOTS_WORD || CONTROL_WORDS.iter().any(|at| [HEAD, DATA_BELL, ROOM_BELL, CLOSED].contains(&word.wrapping_sub(*at)))
+        word >= SLOTS_WORD
+            || CONTROL_WORDS
+                .iter()
+                .any(|at| [HEAD, DATA_BELL, ROOM_BELL, CLOSED].contains(&word.wrapping_sub(*at)))
     }
 }

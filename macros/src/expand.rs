@@ -104,12 +104,16 @@ fn registration(interface: &Interface, method: &Method) -> TokenStream {
     let conditions = conditions(&method.attributes);
     let wire = wire_name(interface, method);
     let (trait_name, called, result) = (&interface.item.ident, &method.ident, &method.result);
-    let names: Vec<Ident> = (0..method.arguments.len()).map(|at| local(&format!("argument_{at}"))).collect();
+    let names: Vec<Ident> =
+        (0..method.arguments.len()).map(|at| local(&format!("argument_{at}"))).collect();
     let types = method.arguments.iter().map(Argument::received);
-    let passed = names.iter().zip(&method.arguments).map(|(name, argument)| match argument.passed {
-        Passed::Value => name.to_token_stream(),
-        Passed::Text | Passed::Bytes | Passed::Slice(_) | Passed::Reference(_) => quote!(&#name),
-    });
+    let passed =
+        names.iter().zip(&method.arguments).map(|(name, argument)| match argument.passed {
+            Passed::Value => name.to_token_stream(),
+            Passed::Text | Passed::Bytes | Passed::Slice(_) | Passed::Reference(_) => {
+                quote!(&#name)
+            }
+        });
     let parameter = match &names[..] {
         [] => quote!((): ()),
         [name] => quote!(#name: #(#types)*),
@@ -208,9 +212,12 @@ fn client(interface: &Interface) -> TokenStream {
     let attributes = &interface.attributes;
     let description = description(interface);
     let (made, checked) = (local("client"), local("checked"));
-    let about = format!(" The client of [`{ident}`]: calls the methods that the other end of a pair serves.");
+    let about = format!(
+        " The client of [`{ident}`]: calls the methods that the other end of a pair serves."
+    );
     let methods = modes().into_iter().map(|mode| {
-        let methods = interface.methods.iter().filter_map(|method| client_method(interface, method, &mode));
+        let methods =
+            interface.methods.iter().filter_map(|method| client_method(interface, method, &mode));
         let mode = &mode.mode;
         quote! {
             #(#conditions)*
@@ -319,7 +326,8 @@ fn client_name(interface: &Interface) -> Ident {
 }
 
 fn client_method(interface: &Interface, method: &Method, mode: &CallMode) -> Option<TokenStream> {
-    let (vis, ident, attributes, must_use) = (&interface.item.vis, &method.ident, &method.attributes, &method.must_use);
+    let (vis, ident, attributes, must_use) =
+        (&interface.item.vis, &method.ident, &method.attributes, &method.must_use);
     let wire = wire_name(interface, method);
     let (call, returns, about) = if method.is_event {
         let (returns, about) = mode.events.clone()?;
@@ -329,13 +337,16 @@ fn client_method(interface: &Interface, method: &Method, mode: &CallMode) -> Opt
         let call = quote_spanned!(method.result.span()=> ::coprocess::interface::call);
         (call, (mode.returns)(&method.result), mode.about_calls)
     };
-    let parameters = method.arguments.iter().map(|Argument { ident, declared, .. }| quote!(#ident: #declared));
+    let parameters =
+        method.arguments.iter().map(|Argument { ident, declared, .. }| quote!(#ident: #declared));
     let sent: Vec<TokenStream> = method
         .arguments
         .iter()
         .map(|Argument { ident, passed, .. }| match passed {
             Passed::Bytes => quote!(::coprocess::serde_bytes::Bytes::new(#ident)),
-            Passed::Value | Passed::Text | Passed::Slice(_) | Passed::Reference(_) => ident.to_token_stream(),
+            Passed::Value | Passed::Text | Passed::Slice(_) | Passed::Reference(_) => {
+                ident.to_token_stream()
+            }
         })
         .collect();
     let sent = match &sent[..] {
@@ -380,7 +391,10 @@ mod tests {
             },
             _ => None,
         });
-        lines.map(|line| line.strip_prefix(' ').unwrap_or(&line).to_owned()).collect::<Vec<_>>().join("\n")
+        lines
+            .map(|line| line.strip_prefix(' ').unwrap_or(&line).to_owned())
+            .collect::<Vec<_>>()
+            .join("\n")
     }
 
     #[test]
@@ -411,7 +425,9 @@ mod tests {
                 syn::Item::Trait(item) => {
                     assert_eq!(documentation(&item.attrs), "About all of it.");
                     server.extend(item.items.iter().map(|item| match item {
-                        syn::TraitItem::Fn(method) => (method.sig.ident.to_string(), documentation(&method.attrs)),
+                        syn::TraitItem::Fn(method) => {
+                            (method.sig.ident.to_string(), documentation(&method.attrs))
+                        }
                         other => panic!("{}", other.to_token_stream()),
                     }));
                 }
@@ -419,38 +435,72 @@ mod tests {
                 syn::Item::Impl(item) => {
                     let mode = item.self_ty.to_token_stream().to_string();
                     clients.extend(item.items.iter().filter_map(|item| match item {
-                        syn::ImplItem::Fn(method) => Some((mode.clone(), method.sig.ident.to_string(), documentation(&method.attrs))),
+                        syn::ImplItem::Fn(method) => Some((
+                            mode.clone(),
+                            method.sig.ident.to_string(),
+                            documentation(&method.attrs),
+                        )),
                         _ => None,
                     }));
                 }
                 _ => {}
             }
         }
-        assert_eq!(client, "About all of it.\n\nThe client of [`Calculator`]: calls the methods that the other end of a pair serves.");
-        let served = |name: &str| &server.iter().find(|method| method.0 == name).expect("a method of the trait").1;
+        assert_eq!(
+            client,
+            "About all of it.\n\nThe client of [`Calculator`]: calls the methods that the other end of a pair serves."
+        );
+        let served = |name: &str| {
+            &server.iter().find(|method| method.0 == name).expect("a method of the trait").1
+        };
         assert_eq!(served("add"), "About a call.\n\nAt length.");
         assert_eq!(served("note"), "About an event.");
         assert_eq!(served("silent"), "");
-        assert!(served("serve").starts_with("Serves the methods of this interface on one end of a pair"));
+        assert!(
+            served("serve")
+                .starts_with("Serves the methods of this interface on one end of a pair")
+        );
         for (mode, add, note) in [
             ("Coprocess", "Waits for the result, as", Some("Sends an event, as")),
-            ("Within", "Waits for the result until the deadline", Some("Sends an event before the deadline")),
+            (
+                "Within",
+                "Waits for the result until the deadline",
+                Some("Sends an event before the deadline"),
+            ),
             ("Pipelined", "Sends the call and does not wait", None),
-            ("Asynchronous", "Returns the call as a future, as", Some("Returns the event as a future, as")),
+            (
+                "Asynchronous",
+                "Returns the call as a future, as",
+                Some("Returns the event as a future, as"),
+            ),
         ] {
             let said = |name: &str| {
-                let called = clients.iter().find(|method| method.0.contains(&format!(":: {mode}")) && method.1 == name);
+                let called = clients
+                    .iter()
+                    .find(|method| method.0.contains(&format!(":: {mode}")) && method.1 == name);
                 called.map(|method| method.2.as_str())
             };
             assert!(
-                said("add").is_some_and(|said| said.starts_with(&format!("About a call.\n\nAt length.\n\n{add}"))),
+                said("add").is_some_and(
+                    |said| said.starts_with(&format!("About a call.\n\nAt length.\n\n{add}"))
+                ),
                 "{:?}",
                 said("add")
             );
-            assert!(said("silent").is_some_and(|said| said.trim_start().starts_with(add)), "{:?}", said("silent"));
+            assert!(
+                said("silent").is_some_and(|said| said.trim_start().starts_with(add)),
+                "{:?}",
+                said("silent")
+            );
             match note {
                 Some(note) => {
-                    assert!(said("note").is_some_and(|said| said.starts_with(&format!("About an event.\n\n{note}"))), "{:?}", said("note"));
+                    assert!(
+                        said("note").is_some_and(
+                            |said| said.starts_with(&format!("About an event.\n\n{note}"))
+                        ),
+                        "{:?}",
+                        said("note")
+                    );
                 }
                 None => assert_eq!(said("note"), None),
             }
@@ -471,9 +521,24 @@ mod tests {
         // implementation for Arc, the registration, and the description. The four modes of the
         // client have its conditions and its documentation.
         let condition = r#"# [cfg_attr (feature = "less" , cfg (never) , "#;
-        assert_eq!(text.matches(&format!(r#"{condition}doc = "Less." , inline , cfg_attr (all (a , b) , cfg (c)))]"#)).count(), 1);
-        assert_eq!(text.matches(&format!(r#"{condition}cfg_attr (all (a , b) , cfg (c)))]"#)).count(), 3);
-        assert_eq!(text.matches(&format!(r#"{condition}doc = "Less." , cfg_attr (all (a , b) , cfg (c)))]"#)).count(), 4);
+        assert_eq!(
+            text.matches(&format!(
+                r#"{condition}doc = "Less." , inline , cfg_attr (all (a , b) , cfg (c)))]"#
+            ))
+            .count(),
+            1
+        );
+        assert_eq!(
+            text.matches(&format!(r#"{condition}cfg_attr (all (a , b) , cfg (c)))]"#)).count(),
+            3
+        );
+        assert_eq!(
+            text.matches(&format!(
+                r#"{condition}doc = "Less." , cfg_attr (all (a , b) , cfg (c)))]"#
+            ))
+            .count(),
+            4
+        );
         assert_eq!(text.matches(r#"# [cfg_attr (true , must_use = "it is slow")]"#).count(), 5);
         assert_eq!(text.matches("# [must_use]").count(), 1);
     }
@@ -489,7 +554,10 @@ mod tests {
         });
         let close = text.replace(' ', "");
         // The first: in the trait, and for Arc. The second: in the four modes of the client.
-        assert_eq!(close.matches("fnfind(&self,reply:&str,reply:::coprocess::Reply<Vec<u64>>)").count(), 2);
+        assert_eq!(
+            close.matches("fnfind(&self,reply:&str,reply:::coprocess::Reply<Vec<u64>>)").count(),
+            2
+        );
         assert_eq!(close.matches("fnfind(&self,reply:&str)->").count(), 4);
         assert_eq!(text.matches("Answered by `reply`").count(), 1);
         assert!(text.contains(r#"signature : "fn(String) -> Vec<u64>""#), "{text}");

@@ -7,8 +7,9 @@ use syn::parse::{ParseStream, Parser};
 use syn::punctuated::Punctuated;
 use syn::spanned::Spanned;
 use syn::{
-    Attribute, Error, FnArg, Generics, Ident, ItemTrait, LitStr, Meta, Pat, PatType, Receiver, ReceiverKind, Result, ReturnType, Safety,
-    Signature, Token, TraitItem, TraitItemFn, Type, parse_quote,
+    Attribute, Error, FnArg, Generics, Ident, ItemTrait, LitStr, Meta, Pat, PatType, Receiver,
+    ReceiverKind, Result, ReturnType, Safety, Signature, Token, TraitItem, TraitItemFn, Type,
+    parse_quote,
 };
 
 use crate::signature;
@@ -17,7 +18,8 @@ use crate::signature;
 const MAX_ARGUMENTS: usize = 16;
 
 /// Names of functions that the macro adds to the client or the trait.
-const RESERVED: [&str; 7] = ["new", "new_async", "unchecked", "within", "pipelined", "asynchronous", "serve"];
+const RESERVED: [&str; 7] =
+    ["new", "new_async", "unchecked", "within", "pipelined", "asynchronous", "serve"];
 
 /// An interface: a trait that was parsed and found good.
 pub(crate) struct Interface {
@@ -90,7 +92,9 @@ impl Argument {
             Passed::Value => signature::text(self.declared.to_token_stream()),
             Passed::Text => "String".to_owned(),
             Passed::Bytes => "Vec<u8>".to_owned(),
-            Passed::Slice(element) => format!("Vec<{}>", signature::text(element.to_token_stream())),
+            Passed::Slice(element) => {
+                format!("Vec<{}>", signature::text(element.to_token_stream()))
+            }
             Passed::Reference(target) => signature::text(target.to_token_stream()),
         }
     }
@@ -120,16 +124,23 @@ impl Errors {
 /// Parses the item that the attribute stands on.
 pub(crate) fn interface(options: TokenStream, item: TokenStream) -> Result<Interface> {
     let span = item.clone().into_iter().next().map_or_else(Span::call_site, |first| first.span());
-    let mut item: ItemTrait = syn::parse2(item.clone()).map_err(|error| match syn::parse2::<syn::Item>(item) {
-        // The item is a trait with an error of syntax: report that error.
-        Err(_) => error,
-        Ok(_) => Error::new(span, "an interface is a trait"),
-    })?;
+    let mut item: ItemTrait =
+        syn::parse2(item.clone()).map_err(|error| match syn::parse2::<syn::Item>(item) {
+            // The item is a trait with an error of syntax: report that error.
+            Err(_) => error,
+            Ok(_) => Error::new(span, "an interface is a trait"),
+        })?;
     let name = name(options, &item)?;
     let mut errors = Errors::default();
-    errors.refuse(item.unsafety, "an interface cannot be unsafe: the other end could not keep its promises");
+    errors.refuse(
+        item.unsafety,
+        "an interface cannot be unsafe: the other end could not keep its promises",
+    );
     errors.refuse(item.modifiers.auto_token, "an interface cannot be an auto trait");
-    errors.refuse(generic_part(&item.generics), "an interface has no generic parameters: the other end is compiled without them");
+    errors.refuse(
+        generic_part(&item.generics),
+        "an interface has no generic parameters: the other end is compiled without them",
+    );
     let mut methods = Vec::new();
     for part in &mut item.items {
         match part {
@@ -149,7 +160,9 @@ fn name(options: TokenStream, item: &ItemTrait) -> Result<String> {
     let mut name = None;
     let parser = syn::meta::parser(|option| {
         if !option.path.is_ident("name") {
-            return Err(option.error("there is one option: `name = \"...\"`, the name of the interface on the wire"));
+            return Err(option.error(
+                "there is one option: `name = \"...\"`, the name of the interface on the wire",
+            ));
         }
         let given: LitStr = option.value()?.parse()?;
         if given.value().is_empty() {
@@ -165,7 +178,10 @@ fn name(options: TokenStream, item: &ItemTrait) -> Result<String> {
 /// Returns the attributes that everything generated from an item gets, too: documentation,
 /// conditions, deprecation, and allowed lints.
 fn carried(attributes: &[Attribute]) -> Vec<Attribute> {
-    chosen(attributes, |meta| ["doc", "cfg", "deprecated", "allow"].iter().any(|name| meta.path().is_ident(name))).collect()
+    chosen(attributes, |meta| {
+        ["doc", "cfg", "deprecated", "allow"].iter().any(|name| meta.path().is_ident(name))
+    })
+    .collect()
 }
 
 /// Returns the attributes that decide whether an item is compiled.
@@ -174,7 +190,10 @@ pub(crate) fn conditions(attributes: &[Attribute]) -> impl Iterator<Item = Attri
 }
 
 /// Returns the wanted attributes, including those that are inside a `cfg_attr`.
-fn chosen(attributes: &[Attribute], wanted: impl Fn(&Meta) -> bool) -> impl Iterator<Item = Attribute> {
+fn chosen(
+    attributes: &[Attribute],
+    wanted: impl Fn(&Meta) -> bool,
+) -> impl Iterator<Item = Attribute> {
     attributes.iter().filter_map(move |attribute| {
         let meta = chosen_of(&attribute.meta, &wanted)?;
         Some(Attribute { meta, ..attribute.clone() })
@@ -210,7 +229,9 @@ fn conditional(meta: &Meta) -> Option<(TokenStream, Punctuated<Meta, Token![,]>)
 /// Returns `true` if an attribute of this macro is inside a `cfg_attr`, whose condition only the
 /// compiler can judge.
 fn hides(meta: &Meta, own: &str) -> bool {
-    conditional(meta).is_some_and(|(_, attributes)| attributes.iter().any(|meta| meta.path().is_ident(own) || hides(meta, own)))
+    conditional(meta).is_some_and(|(_, attributes)| {
+        attributes.iter().any(|meta| meta.path().is_ident(own) || hides(meta, own))
+    })
 }
 
 /// Parses a method, and takes the attributes of this macro off it.
@@ -218,7 +239,10 @@ fn method(function: &mut TraitItemFn, errors: &mut Errors) -> Method {
     let is_event = marked(function, "event", errors);
     let is_deferred = marked(function, "deferred", errors);
     if is_event && is_deferred {
-        errors.add(function.sig.ident.span(), "an event is not deferred: no caller waits for an answer");
+        errors.add(
+            function.sig.ident.span(),
+            "an event is not deferred: no caller waits for an answer",
+        );
     }
 
     let signature = &function.sig;
@@ -227,17 +251,26 @@ fn method(function: &mut TraitItemFn, errors: &mut Errors) -> Method {
     errors.refuse(signature.asyncness, "a method of an interface is not async: clients choose, by `asynchronous()`, whether they wait");
     errors.refuse(signature.constness, "a method of an interface is not const");
     if !matches!(signature.safety, Safety::Default) {
-        errors.add(signature.safety.span(), "a method of an interface is not unsafe: the other end could not keep its promises");
+        errors.add(
+            signature.safety.span(),
+            "a method of an interface is not unsafe: the other end could not keep its promises",
+        );
     }
     errors.refuse(signature.abi.as_ref(), "a method of an interface has no calling convention");
-    errors.refuse(signature.variadic.as_ref(), "a method of an interface has a fixed number of arguments");
+    errors.refuse(
+        signature.variadic.as_ref(),
+        "a method of an interface has a fixed number of arguments",
+    );
     errors.refuse(
         generic_part(&signature.generics),
         "a method of an interface has no generic parameters: the other end cannot know the caller's types",
     );
     let name = signature.ident.unraw().to_string();
     if RESERVED.contains(&name.as_str()) {
-        errors.add(signature.ident.span(), &format!("`{name}` is a function that the macro adds: choose another name"));
+        errors.add(
+            signature.ident.span(),
+            &format!("`{name}` is a function that the macro adds: choose another name"),
+        );
     }
 
     let mut inputs = signature.inputs.iter();
@@ -287,7 +320,11 @@ fn method(function: &mut TraitItemFn, errors: &mut Errors) -> Method {
     };
     let types: Vec<String> = arguments.iter().map(Argument::text).collect();
     let types = types.join(", ");
-    let described = if is_event { format!("event({types})") } else { format!("fn({types}) -> {}", signature::text(result.clone())) };
+    let described = if is_event {
+        format!("event({types})")
+    } else {
+        format!("fn({types}) -> {}", signature::text(result.clone()))
+    };
     let ident = signature.ident.clone();
     // Taken before `defer`, which adds documentation about the reply: these are the client's.
     let attributes = carried(&function.attrs);
@@ -312,7 +349,9 @@ fn defer(function: &mut TraitItemFn, result: &TokenStream) -> Ident {
     function.sig.output = ReturnType::Default;
     function.sig.inputs.push(parse_quote!(#reply: ::coprocess::Reply<#result>));
     function.attrs.push(parse_quote!(#[doc = ""]));
-    function.attrs.push(parse_quote!(#[doc = " Answered by `reply`: now or later, from any thread."]));
+    function
+        .attrs
+        .push(parse_quote!(#[doc = " Answered by `reply`: now or later, from any thread."]));
     reply
 }
 
@@ -362,7 +401,11 @@ fn takes_shared_self(receiver: &Receiver) -> bool {
 fn argument(input: &PatType, errors: &mut Errors) -> Option<Argument> {
     errors.refuse(input.attrs.first(), "an argument of an interface has no attributes");
     let ident = match &*input.pat {
-        Pat::Ident(name) if name.by_ref.is_none() && name.mutability.is_none() && name.subpat.is_none() => name.ident.clone(),
+        Pat::Ident(name)
+            if name.by_ref.is_none() && name.mutability.is_none() && name.subpat.is_none() =>
+        {
+            name.ident.clone()
+        }
         other => {
             errors.add(other.span(), "an argument of an interface is a name and a type: the client has a parameter of that name");
             return None;
@@ -372,9 +415,15 @@ fn argument(input: &PatType, errors: &mut Errors) -> Option<Argument> {
     let passed = match peel(&input.ty) {
         Type::Reference(reference) => {
             if let Some(lifetime) = &reference.lifetime {
-                errors.add(lifetime.span(), "an argument is borrowed for the call only: leave the lifetime out");
+                errors.add(
+                    lifetime.span(),
+                    "an argument is borrowed for the call only: leave the lifetime out",
+                );
             }
-            errors.refuse(reference.mutability, "an argument cannot be changed for the caller: return what changes");
+            errors.refuse(
+                reference.mutability,
+                "an argument cannot be changed for the caller: return what changes",
+            );
             let target = peel(&reference.elem);
             check_owned(target.to_token_stream(), borrowed, errors);
             match target {
@@ -421,7 +470,10 @@ fn check_owned(tokens: TokenStream, borrowed: &str, errors: &mut Errors) {
                 return;
             }
             TokenTree::Ident(word) if word == "Self" => {
-                errors.add(token.span(), "`Self` is the server here, and another type at the client: name the type");
+                errors.add(
+                    token.span(),
+                    "`Self` is the server here, and another type at the client: name the type",
+                );
                 return;
             }
             _ => {}

@@ -38,7 +38,11 @@ fn write(tokens: TokenStream, out: &mut String) {
                     out.truncate(out.trim_end_matches([' ', ',']).len());
                     out.push('>');
                 }
-                mark if punct.spacing() == Spacing::Joint || matches!(mark, '<' | ':' | '&' | '!') => out.push(mark),
+                mark if punct.spacing() == Spacing::Joint
+                    || matches!(mark, '<' | ':' | '&' | '!') =>
+                {
+                    out.push(mark)
+                }
                 mark => {
                     out.push(' ');
                     out.push(mark);

@@ -16,11 +16,15 @@ const WORDED_FOR: &str = "rustc 1.95.";
 fn misuse_is_explained() {
     let programs = trybuild::TestCases::new();
     programs.compile_fail("tests/messages/*.rs");
-    let compiler = Command::new(env::var_os("RUSTC").unwrap_or_else(|| "rustc".into())).arg("--version").output().expect("a compiler");
+    let compiler = Command::new(env::var_os("RUSTC").unwrap_or_else(|| "rustc".into()))
+        .arg("--version")
+        .output()
+        .expect("a compiler");
     if compiler.stdout.starts_with(WORDED_FOR.as_bytes()) {
         programs.compile_fail("tests/messages/compiler/*.rs");
     } else {
         // Written to stderr directly: the harness hides what a test that succeeds prints.
-        let _ = writeln!(stderr(), "SKIPPED: messages/compiler: its texts are those of {WORDED_FOR}x");
+        let _ =
+            writeln!(stderr(), "SKIPPED: messages/compiler: its texts are those of {WORDED_FOR}x");
     }
 }

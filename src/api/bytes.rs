@@ -69,7 +69,12 @@ impl Coprocess {
     /// let answer = co.call_bytes_timeout("reverse", b"abc", std::time::Duration::from_millis(20))?;
     /// # Ok::<(), coprocess::Error>(())
     /// ```
-    pub fn call_bytes_timeout(&self, method: &str, args: &[u8], timeout: Duration) -> Result<Vec<u8>> {
+    pub fn call_bytes_timeout(
+        &self,
+        method: &str,
+        args: &[u8],
+        timeout: Duration,
+    ) -> Result<Vec<u8>> {
         let mut answer = Vec::new();
         self.call_bytes_until(method, args, &mut answer, Instant::now().checked_add(timeout))?;
         Ok(answer)
@@ -115,7 +120,8 @@ impl Coprocess {
     pub fn start_bytes(&self, method: &str, args: &[u8]) -> Result<Pending<Vec<u8>>> {
         let deadline = self.end().default_deadline();
         let id = self.send_call_bytes(method, args, deadline)?;
-        Ok(Pending::new(self.end().clone(), id, method.into(), deadline, None).reading(|answer| Ok(answer.bytes.to_vec())))
+        Ok(Pending::new(self.end().clone(), id, method.into(), deadline, None)
+            .reading(|answer| Ok(answer.bytes.to_vec())))
     }
 
     /// As [`call_async`](Self::call_async), with these bytes as the arguments, and for the bytes of the result.
@@ -137,13 +143,25 @@ impl Coprocess {
     /// ```
     pub fn call_bytes_async(&self, method: &str, args: &[u8]) -> Call<Vec<u8>> {
         let read = |answer: Payload<'_>| Ok(answer.bytes.to_vec());
-        Call::encoding(self, method, self.end().default_deadline(), Some(read), |message, deadline| {
-            let header = call_head(self.end(), Subject::Named(method.as_bytes()), deadline);
-            message.encode_bytes(header, args, self.end().settings.max_message).map(|()| None)
-        })
+        Call::encoding(
+            self,
+            method,
+            self.end().default_deadline(),
+            Some(read),
+            |message, deadline| {
+                let header = call_head(self.end(), Subject::Named(method.as_bytes()), deadline);
+                message.encode_bytes(header, args, self.end().settings.max_message).map(|()| None)
+            },
+        )
     }
 
-    fn call_bytes_until(&self, method: &str, args: &[u8], answer: &mut Vec<u8>, deadline: Option<Instant>) -> Result<()> {
+    fn call_bytes_until(
+        &self,
+        method: &str,
+        args: &[u8],
+        answer: &mut Vec<u8>,
+        deadline: Option<Instant>,
+    ) -> Result<()> {
         let id = self.send_call_bytes(method, args, deadline)?;
         wait_with(self.end(), id, deadline, method, |payload| {
             answer.clear();
@@ -152,7 +170,12 @@ impl Coprocess {
         })
     }
 
-    fn send_call_bytes(&self, method: &str, args: &[u8], deadline: Option<Instant>) -> Step<CallId> {
+    fn send_call_bytes(
+        &self,
+        method: &str,
+        args: &[u8],
+        deadline: Option<Instant>,
+    ) -> Step<CallId> {
         let end = self.own_end()?;
         let sent = Message::new().deliver_bytes(
             call_head(end, Subject::Named(method.as_bytes()), deadline),
@@ -185,7 +208,12 @@ impl Coprocess {
     pub fn emit_bytes(&self, event: &str, value: &[u8]) -> Result<()> {
         let end = self.own_end()?;
         let send = |message: &mut Message<'_>| end.send(message, WhenFull::Wait(None));
-        Ok(Message::new().deliver_bytes(Header::Event(Subject::Named(event.as_bytes())), value, end.settings.max_message, send)??)
+        Ok(Message::new().deliver_bytes(
+            Header::Event(Subject::Named(event.as_bytes())),
+            value,
+            end.settings.max_message,
+            send,
+        )??)
     }
 
     /// Handles an event, the value of which are the bytes that were sent. Otherwise as [`listen`](Self::listen).
@@ -204,7 +232,11 @@ impl Coprocess {
     /// co.listen_bytes("line", |line| println!("{}", line.escape_ascii()));
     /// # Ok::<(), coprocess::Error>(())
     /// ```
-    pub fn listen_bytes(&self, event: &str, handler: impl Fn(&[u8]) + Send + Sync + 'static) -> &Self {
+    pub fn listen_bytes(
+        &self,
+        event: &str,
+        handler: impl Fn(&[u8]) + Send + Sync + 'static,
+    ) -> &Self {
         self.register(|handlers| {
             handlers.listen(event, move |value| {
                 handler(value.bytes);
@@ -225,7 +257,11 @@ impl Coprocess {
     /// # Examples
     ///
     /// See [`call_bytes`](Self::call_bytes).
-    pub fn serve_bytes<R: AsRef<[u8]> + 'static>(&self, method: &str, handler: impl Fn(&[u8]) -> R + Send + Sync + 'static) -> &Self {
+    pub fn serve_bytes<R: AsRef<[u8]> + 'static>(
+        &self,
+        method: &str,
+        handler: impl Fn(&[u8]) -> R + Send + Sync + 'static,
+    ) -> &Self {
         self.serve_payload(method, move |end, call, args| end.settle_bytes(call, handler(args)))
     }
 
@@ -254,7 +290,11 @@ impl Coprocess {
         })
     }
 
-    fn serve_payload(&self, method: &str, serve: impl Fn(&Arc<End>, &Incoming<'_>, &[u8]) + Send + Sync + 'static) -> &Self {
+    fn serve_payload(
+        &self,
+        method: &str,
+        serve: impl Fn(&Arc<End>, &Incoming<'_>, &[u8]) + Send + Sync + 'static,
+    ) -> &Self {
         self.register(|handlers| {
             handlers.serve(method, move |end, call| {
                 serve(end, call, call.args.bytes);

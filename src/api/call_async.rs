@@ -85,7 +85,12 @@ impl Coprocess {
     /// # };
     /// # Ok::<(), coprocess::Error>(())
     /// ```
-    pub fn call_async_timeout<R: DeserializeOwned>(&self, method: &str, args: impl Serialize, timeout: Duration) -> Call<R> {
+    pub fn call_async_timeout<R: DeserializeOwned>(
+        &self,
+        method: &str,
+        args: impl Serialize,
+        timeout: Duration,
+    ) -> Call<R> {
         Call::new(self, method, args, Instant::now().checked_add(timeout))
     }
 }
@@ -132,7 +137,9 @@ impl<R> fmt::Debug for Call<R> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut text = f.debug_struct("Call");
         match &self.state {
-            CallState::UnsentCall(unsent) => text.field("method", &unsent.method).field("sent", &false),
+            CallState::UnsentCall(unsent) => {
+                text.field("method", &unsent.method).field("sent", &false)
+            }
             CallState::Failed(error) => text.field("failed", error),
             CallState::Sent(pending) => text.field("sent", pending),
             CallState::Done => text.field("done", &true),
@@ -142,12 +149,28 @@ impl<R> fmt::Debug for Call<R> {
 }
 
 impl<R: DeserializeOwned> Call<R> {
-    fn new(co: &Coprocess, method: &str, args: impl Serialize, deadline: Option<Instant>) -> Call<R> {
+    fn new(
+        co: &Coprocess,
+        method: &str,
+        args: impl Serialize,
+        deadline: Option<Instant>,
+    ) -> Call<R> {
         Call::encoding(co, method, deadline, None, |message, deadline| {
             let end = co.end();
             let (mut unnumbered, mut asked) = (Unnumbered::default(), None);
-            let subject = end.subject_of_call::<_, R>(method, &args, WhenFull::Queue(Quota::Own), &mut unnumbered, &mut asked)?;
-            message.encode(call_head(end, subject, deadline), &args, end.settings.max_message, method)?;
+            let subject = end.subject_of_call::<_, R>(
+                method,
+                &args,
+                WhenFull::Queue(Quota::Own),
+                &mut unnumbered,
+                &mut asked,
+            )?;
+            message.encode(
+                call_head(end, subject, deadline),
+                &args,
+                end.settings.max_message,
+                method,
+            )?;
             Ok(asked)
         })
     }
@@ -164,9 +187,14 @@ impl<R: DeserializeOwned> Call<R> {
         let mut message = Message::new();
         let encoded = end.check_own().and_then(|()| encode(&mut message, deadline));
         let state = match encoded {
-            Ok(asked) => {
-                CallState::UnsentCall(Box::new(UnsentCall { end: end.clone(), method: method.into(), message, deadline, read, asked }))
-            }
+            Ok(asked) => CallState::UnsentCall(Box::new(UnsentCall {
+                end: end.clone(),
+                method: method.into(),
+                message,
+                deadline,
+                read,
+                asked,
+            })),
             Err(error) => CallState::Failed(error),
         };
         Call { state }
@@ -181,7 +209,8 @@ impl<R: DeserializeOwned> UnsentCall<R> {
         }
         match self.end.send_call(&mut self.message, WhenFull::Queue(Quota::Tasks), |_| ()) {
             Ok(id) => {
-                let pending = Pending::new(self.end, id, self.method, self.deadline, self.asked).withdrawn_if_dropped();
+                let pending = Pending::new(self.end, id, self.method, self.deadline, self.asked)
+                    .withdrawn_if_dropped();
                 Ok(if let Some(read) = self.read { pending.reading(read) } else { pending })
             }
             Err(unsent) => Err(unsent.error),
@@ -203,7 +232,10 @@ impl<R: DeserializeOwned> Future for Call<R> {
                 Err(error) => return Poll::Ready(Err(*error)),
             },
             CallState::Failed(error) => return Poll::Ready(Err(*error)),
-            #[expect(clippy::panic, reason = "as documented: what the user of the future does wrong, and no peer can")]
+            #[expect(
+                clippy::panic,
+                reason = "as documented: what the user of the future does wrong, and no peer can"
+            )]
             CallState::Done => panic!("a call must not be polled after it was ready"),
         };
         let polled = Pin::new(&mut pending).poll(context);

@@ -103,7 +103,11 @@ impl Drop for Handle {
 
 /// The head of a call: only one that has a deadline says so.
 #[inline]
-pub(crate) fn call_head<'m>(end: &End, subject: Subject<'m>, deadline: Option<Instant>) -> Header<'m> {
+pub(crate) fn call_head<'m>(
+    end: &End,
+    subject: Subject<'m>,
+    deadline: Option<Instant>,
+) -> Header<'m> {
     Header::Call(CallId::NONE, deadline.map(|at| end.clock.number(at)), subject)
 }
 
@@ -157,7 +161,10 @@ impl WeakCoprocess {
     /// # Ok::<(), coprocess::Error>(())
     /// ```
     pub fn upgrade(&self) -> Option<Coprocess> {
-        self.handle.upgrade().filter(|handle| !handle.end.is_over()).map(|handle| Coprocess { handle })
+        self.handle
+            .upgrade()
+            .filter(|handle| !handle.end.is_over())
+            .map(|handle| Coprocess { handle })
     }
 }
 
@@ -228,11 +235,21 @@ impl Coprocess {
     /// }
     /// # Ok::<(), coprocess::Error>(())
     /// ```
-    pub fn call_timeout<R: DeserializeOwned>(&self, method: &str, args: impl Serialize, timeout: Duration) -> Result<R> {
+    pub fn call_timeout<R: DeserializeOwned>(
+        &self,
+        method: &str,
+        args: impl Serialize,
+        timeout: Duration,
+    ) -> Result<R> {
         self.call_until(method, args, Instant::now().checked_add(timeout))
     }
 
-    fn call_until<R: DeserializeOwned>(&self, method: &str, args: impl Serialize, deadline: Option<Instant>) -> Result<R> {
+    fn call_until<R: DeserializeOwned>(
+        &self,
+        method: &str,
+        args: impl Serialize,
+        deadline: Option<Instant>,
+    ) -> Result<R> {
         let (id, asked) = self.send_call::<R>(method, args, deadline)?;
         // From here on the wait looks after the entry.
         let result = wait_for_result(self.end(), id, deadline, method);
@@ -248,7 +265,13 @@ impl Coprocess {
     ) -> Step<(CallId, Option<SentTypeId>)> {
         let end = self.own_end()?;
         let (mut unnumbered, mut asked) = (Unnumbered::default(), None);
-        let subject = match end.subject_of_call::<_, R>(method, &args, WhenFull::Wait(deadline), &mut unnumbered, &mut asked) {
+        let subject = match end.subject_of_call::<_, R>(
+            method,
+            &args,
+            WhenFull::Wait(deadline),
+            &mut unnumbered,
+            &mut asked,
+        ) {
             Ok(subject) => subject,
             Err(error) => {
                 end.take_last_deliveries(deadline);
@@ -295,7 +318,11 @@ impl Coprocess {
     /// }
     /// # Ok::<(), coprocess::Error>(())
     /// ```
-    pub fn start<R: DeserializeOwned>(&self, method: &str, args: impl Serialize) -> Result<Pending<R>> {
+    pub fn start<R: DeserializeOwned>(
+        &self,
+        method: &str,
+        args: impl Serialize,
+    ) -> Result<Pending<R>> {
         let deadline = self.end().default_deadline();
         let (id, asked) = self.send_call::<R>(method, args, deadline)?;
         Ok(Pending::new(self.end().clone(), id, method.into(), deadline, asked))
@@ -326,7 +353,13 @@ impl Coprocess {
         end.ensure_driver()?;
         let deadline = end.default_deadline();
         let (mut unnumbered, mut asked) = (Unnumbered::default(), None);
-        let subject = end.subject_of_call::<_, R>(method, &args, WhenFull::Wait(deadline), &mut unnumbered, &mut asked)?;
+        let subject = end.subject_of_call::<_, R>(
+            method,
+            &args,
+            WhenFull::Wait(deadline),
+            &mut unnumbered,
+            &mut asked,
+        )?;
         let mut message = Message::new();
         let header = call_head(end, subject, deadline);
         let name: Box<str> = method.into();
@@ -353,7 +386,8 @@ impl Coprocess {
             Err(SendFailed { was_known: false, .. }) => return Ok(()),
         };
         if let Some(Notify::Callback(callback)) = early {
-            let outcome = end.in_flight.take(id).unwrap_or_else(|| Outcome::Failed(end.terminal_error()));
+            let outcome =
+                end.in_flight.take(id).unwrap_or_else(|| Outcome::Failed(end.terminal_error()));
             end.inbox().completions.push_back(Completion::Run(callback, outcome));
             if end.is_over() {
                 end.conclude_last();
@@ -439,7 +473,12 @@ impl Coprocess {
     /// co.emit_timeout("frame", 7, std::time::Duration::from_millis(5))?;
     /// # Ok::<(), coprocess::Error>(())
     /// ```
-    pub fn emit_timeout(&self, event: &str, value: impl Serialize, timeout: Duration) -> Result<()> {
+    pub fn emit_timeout(
+        &self,
+        event: &str,
+        value: impl Serialize,
+        timeout: Duration,
+    ) -> Result<()> {
         self.send_event(event, value, WhenFull::Wait(Instant::now().checked_add(timeout)))
     }
 
@@ -456,7 +495,9 @@ impl Coprocess {
         };
         let mut message = Message::new();
         let header = Header::Event(subject);
-        let sent = message.deliver(header, &value, end.settings.max_message, event, |message| end.send(message, when_full))?;
+        let sent = message.deliver(header, &value, end.settings.max_message, event, |message| {
+            end.send(message, when_full)
+        })?;
         Ok(sent.inspect_err(|error| end.count_refused(error))?)
     }
 
@@ -483,7 +524,11 @@ impl Coprocess {
     /// co.listen("temperature", |celsius: f64| println!("{celsius} °C"));
     /// # Ok::<(), coprocess::Error>(())
     /// ```
-    pub fn listen<T: DeserializeOwned + 'static>(&self, event: &str, handler: impl Fn(T) + Send + Sync + 'static) -> &Self {
+    pub fn listen<T: DeserializeOwned + 'static>(
+        &self,
+        event: &str,
+        handler: impl Fn(T) + Send + Sync + 'static,
+    ) -> &Self {
         self.register(|handlers| {
             handlers.listen(event, move |value| {
                 handler(value.read()?);
@@ -554,7 +599,9 @@ impl Coprocess {
         method: &str,
         handler: impl Fn(A) -> std::result::Result<R, E> + Send + Sync + 'static,
     ) -> &Self {
-        self.serve_raw(method, move |end, call, args| end.answer_with(call, handler(args).map_err(|e| e.to_string())))
+        self.serve_raw(method, move |end, call, args| {
+            end.answer_with(call, handler(args).map_err(|e| e.to_string()))
+        })
     }
 
     /// Serves a method whose answer comes later, from any thread, through the [`Reply`].
@@ -651,7 +698,10 @@ impl Coprocess {
         end.welcome_refused();
         end.keep_driver();
         if end.handlers_want_driver.load(Ordering::Relaxed) {
-            #[expect(clippy::expect_used, reason = "as documented: this system has no thread left")]
+            #[expect(
+                clippy::expect_used,
+                reason = "as documented: this system has no thread left"
+            )]
             end.ensure_driver().expect("the background dispatcher needs a thread");
         }
         self
@@ -819,7 +869,10 @@ impl Coprocess {
     /// # Ok::<(), coprocess::Error>(())
     /// ```
     pub fn last_output(&self) -> String {
-        self.own_end().ok().and_then(|end| end.worker()).map_or_else(String::new, |worker| worker.captured.text())
+        self.own_end()
+            .ok()
+            .and_then(|end| end.worker())
+            .map_or_else(String::new, |worker| worker.captured.text())
     }
 
     /// Whether the pair is open, as far as this end knows: neither closed nor is the other side gone.

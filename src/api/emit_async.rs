@@ -78,7 +78,12 @@ impl Coprocess {
     /// # };
     /// # Ok::<(), coprocess::Error>(())
     /// ```
-    pub fn emit_async_timeout(&self, event: &str, value: impl Serialize, timeout: Duration) -> Emission {
+    pub fn emit_async_timeout(
+        &self,
+        event: &str,
+        value: impl Serialize,
+        timeout: Duration,
+    ) -> Emission {
         self.event(event).emit_until(value, Instant::now().checked_add(timeout))
     }
 
@@ -147,8 +152,18 @@ impl Event {
     fn emit_until(&self, value: impl Serialize, until: Option<Instant>) -> Emission {
         Emission::new(self, until, |message| {
             let mut unnumbered = Unnumbered::default();
-            let subject = self.end().subject_of_event(self.name(), &value, WhenFull::Queue(Quota::Own), &mut unnumbered)?;
-            message.encode(self.header(subject), &value, self.end().settings.max_message, self.name())
+            let subject = self.end().subject_of_event(
+                self.name(),
+                &value,
+                WhenFull::Queue(Quota::Own),
+                &mut unnumbered,
+            )?;
+            message.encode(
+                self.header(subject),
+                &value,
+                self.end().settings.max_message,
+                self.name(),
+            )
         })
     }
 }
@@ -211,11 +226,19 @@ impl fmt::Debug for Emission {
 }
 
 impl Emission {
-    fn new(event: &Event, until: Option<Instant>, encode: impl FnOnce(&mut Message<'static>) -> Step<()>) -> Emission {
+    fn new(
+        event: &Event,
+        until: Option<Instant>,
+        encode: impl FnOnce(&mut Message<'static>) -> Step<()>,
+    ) -> Emission {
         let mut message = Message::new();
         let encoded = event.end().check_own().and_then(|()| encode(&mut message));
         let state = match encoded {
-            Ok(()) => EmitState::UnsentEvent(Box::new(UnsentEvent { event: event.clone(), message, until })),
+            Ok(()) => EmitState::UnsentEvent(Box::new(UnsentEvent {
+                event: event.clone(),
+                message,
+                until,
+            })),
             Err(error) => EmitState::Failed(error),
         };
         Emission { state }
@@ -289,7 +312,10 @@ impl Future for Emission {
                 Err(error) => return Poll::Ready(Err(*error)),
             },
             EmitState::Failed(error) => return Poll::Ready(Err(*error)),
-            #[expect(clippy::panic, reason = "as documented: what the user of the future does wrong, and no peer can")]
+            #[expect(
+                clippy::panic,
+                reason = "as documented: what the user of the future does wrong, and no peer can"
+            )]
             EmitState::Done => panic!("an emission must not be polled after it was ready"),
         };
         let polled = kept.poll(context);

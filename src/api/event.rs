@@ -96,7 +96,10 @@ enum Policy {
 
 impl fmt::Debug for Event {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Event").field("name", &self.name).field("backpressure", &self.policy()).finish_non_exhaustive()
+        f.debug_struct("Event")
+            .field("name", &self.name)
+            .field("backpressure", &self.policy())
+            .finish_non_exhaustive()
     }
 }
 
@@ -174,12 +177,23 @@ impl Event {
     pub fn emit(&self, value: impl Serialize) -> Result<()> {
         self.end.check_own()?;
         let mut unnumbered = Unnumbered::default();
-        let subject = match self.end.subject_of_event(&self.name, &value, self.when_full(), &mut unnumbered) {
+        let subject = match self.end.subject_of_event(
+            &self.name,
+            &value,
+            self.when_full(),
+            &mut unnumbered,
+        ) {
             Ok(subject) => subject,
             Err(error) => return Ok(self.send_failed(error)?),
         };
         let send = |message: &mut Message<'_>| self.send(message);
-        Ok(Message::new().deliver(self.header(subject), &value, self.end.settings.max_message, &self.name, send)??)
+        Ok(Message::new().deliver(
+            self.header(subject),
+            &value,
+            self.end.settings.max_message,
+            &self.name,
+            send,
+        )??)
     }
 
     /// As [`emit`](Self::emit), with these bytes as the value: see [`Coprocess::emit_bytes`].

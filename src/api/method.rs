@@ -179,7 +179,12 @@ impl<A: Serialize, R: DeserializeOwned + 'static> Method<A, R> {
     /// ADD.call_with(&co, (1, 2), |sum| println!("{sum:?}"))?;
     /// # Ok::<(), coprocess::Error>(())
     /// ```
-    pub fn call_with(&self, co: &Coprocess, args: A, callback: impl FnOnce(Result<R>) + Send + 'static) -> Result<()> {
+    pub fn call_with(
+        &self,
+        co: &Coprocess,
+        args: A,
+        callback: impl FnOnce(Result<R>) + Send + 'static,
+    ) -> Result<()> {
         co.call_with(self.name, args, callback)
     }
 }
@@ -219,7 +224,11 @@ impl<A: DeserializeOwned + 'static, R: Serialize + 'static> Method<A, R> {
     /// ADD.try_serve(&co, |(a, b)| a.checked_add(b).ok_or("the sum is too large"));
     /// # Ok::<(), coprocess::Error>(())
     /// ```
-    pub fn try_serve<E: Display>(&self, co: &Coprocess, handler: impl Fn(A) -> std::result::Result<R, E> + Send + Sync + 'static) {
+    pub fn try_serve<E: Display>(
+        &self,
+        co: &Coprocess,
+        handler: impl Fn(A) -> std::result::Result<R, E> + Send + Sync + 'static,
+    ) {
         co.try_serve(self.name, handler);
     }
 
@@ -240,7 +249,11 @@ impl<A: DeserializeOwned + 'static, R: Serialize + 'static> Method<A, R> {
     /// });
     /// # Ok::<(), coprocess::Error>(())
     /// ```
-    pub fn serve_deferred(&self, co: &Coprocess, handler: impl Fn(A, Reply<R>) + Send + Sync + 'static) {
+    pub fn serve_deferred(
+        &self,
+        co: &Coprocess,
+        handler: impl Fn(A, Reply<R>) + Send + Sync + 'static,
+    ) {
         co.serve_deferred(self.name, handler);
     }
 }

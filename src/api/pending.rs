@@ -28,7 +28,12 @@ use crate::wire::mismatch::Mismatch;
 
 /// Waits for the result of a call that was sent; see [`End::wait_for_answer`].
 #[inline]
-pub(crate) fn wait_for_result<R: DeserializeOwned>(end: &Arc<End>, id: CallId, deadline: Option<Instant>, method: &str) -> Result<R> {
+pub(crate) fn wait_for_result<R: DeserializeOwned>(
+    end: &Arc<End>,
+    id: CallId,
+    deadline: Option<Instant>,
+    method: &str,
+) -> Result<R> {
     wait_with(end, id, deadline, method, |payload| payload.read())
 }
 
@@ -76,7 +81,11 @@ pub(crate) fn decode_outcome<R: DeserializeOwned>(outcome: Outcome, method: &str
     read_outcome(outcome, method, |payload| payload.read())
 }
 
-fn read_outcome<R>(outcome: Outcome, method: &str, read: impl FnOnce(Payload<'_>) -> std::result::Result<R, DecodeError>) -> Result<R> {
+fn read_outcome<R>(
+    outcome: Outcome,
+    method: &str,
+    read: impl FnOnce(Payload<'_>) -> std::result::Result<R, DecodeError>,
+) -> Result<R> {
     match outcome {
         Outcome::Answer { words, from, to } => {
             let result = read_answer(&words, from..to, method, read);
@@ -151,8 +160,24 @@ impl<R: DeserializeOwned> Pending<R> {
     }
 
     /// `asked`: whose answer tells its kinds.
-    pub(crate) fn new(end: Arc<End>, id: CallId, method: Box<str>, deadline: Option<Instant>, asked: Option<SentTypeId>) -> Pending<R> {
-        Pending { end, id: Some(id), method, deadline, timed: false, was_polled: false, dropped: GivenUp::Forgotten, read: None, asked }
+    pub(crate) fn new(
+        end: Arc<End>,
+        id: CallId,
+        method: Box<str>,
+        deadline: Option<Instant>,
+        asked: Option<SentTypeId>,
+    ) -> Pending<R> {
+        Pending {
+            end,
+            id: Some(id),
+            method,
+            deadline,
+            timed: false,
+            was_polled: false,
+            dropped: GivenUp::Forgotten,
+            read: None,
+            asked,
+        }
     }
 
     /// What reads the result.
@@ -253,7 +278,8 @@ impl<R: DeserializeOwned> Pending<R> {
         self.end.check_own()?;
         if timeout.is_zero() {
             // The wait looks at the clock after each message.
-            self.end.dispatch_arrived(|| self.end.in_flight.is_ready(id) || has_passed(self.deadline));
+            self.end
+                .dispatch_arrived(|| self.end.in_flight.is_ready(id) || has_passed(self.deadline));
         }
         let deadline = earlier(self.deadline, Instant::now().checked_add(timeout));
         let mut desk = Desk::new();
@@ -265,7 +291,9 @@ impl<R: DeserializeOwned> Pending<R> {
                 self.end.answered(self.asked, &result);
                 result.map(Some)
             }
-            Err(error) if matches!(*error, Error::Timeout) && !has_passed(self.deadline) => Ok(None),
+            Err(error) if matches!(*error, Error::Timeout) && !has_passed(self.deadline) => {
+                Ok(None)
+            }
             Err(error) => {
                 self.id = None;
                 self.end.give_up(id, GivenUp::Forgotten);
@@ -326,7 +354,10 @@ impl<R: DeserializeOwned> Future for Pending<R> {
     /// If polled again after it was ready.
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<R>> {
         let this = self.get_mut();
-        #[expect(clippy::expect_used, reason = "as documented: what the user of the future does wrong, and no peer can")]
+        #[expect(
+            clippy::expect_used,
+            reason = "as documented: what the user of the future does wrong, and no peer can"
+        )]
         let id = this.id.expect("a pending call must not be polled after it was ready");
         let end = &this.end;
         if let Err(error) = end.check_own() {

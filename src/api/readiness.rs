@@ -126,7 +126,10 @@ impl Coprocess {
             std::thread::Builder::new()
                 .name("coprocess-ready".to_owned())
                 .spawn(move || thread_end.raise_when_ready(&thread_signal))
-                .map_err(|source| Error::Os { action: "start the thread that watches for an event loop", source })?;
+                .map_err(|source| Error::Os {
+                    action: "start the thread that watches for an event loop",
+                    source,
+                })?;
             Ok(signal)
         })?;
         let readiness = Readiness { signal, end: Arc::downgrade(end) };

@@ -191,7 +191,8 @@ impl<R> Reply<R> {
         if given_up {
             self.end.cancels.take_effect(*id);
         }
-        let wanted = (self.end.served_later.remove(*id) || self.end.check_open().is_err()) && !given_up;
+        let wanted =
+            (self.end.served_later.remove(*id) || self.end.check_open().is_err()) && !given_up;
         if !wanted {
             self.call = None;
         }
@@ -287,20 +288,28 @@ impl<R: Serialize> Reply<R> {
     pub(crate) fn poll_unwanted(&self, context: &Context<'_>) -> Poll<()> {
         let Some((id, _)) = &self.call else { return Poll::Ready(()) };
         // In this order: whoever ends the end wakes those who are there by then.
-        let wanted = self.end.served_later.tell(*id, context.waker()) && !self.end.is_over() && !has_passed(self.deadline);
+        let wanted = self.end.served_later.tell(*id, context.waker())
+            && !self.end.is_over()
+            && !has_passed(self.deadline);
         if wanted { Poll::Pending } else { Poll::Ready(()) }
     }
 
     /// Ready once the answer can be sent without keeping too many.
     pub(crate) fn poll_room(&self, context: &Context<'_>) -> Poll<()> {
-        if self.end.is_over() { Poll::Ready(()) } else { self.end.outbox.poll_below_watermark(context) }
+        if self.end.is_over() {
+            Poll::Ready(())
+        } else {
+            self.end.outbox.poll_below_watermark(context)
+        }
     }
 
     /// Answers without waiting for room, whatever the thread.
     pub(crate) fn complete(mut self, outcome: std::result::Result<R, String>) {
         // If this fails: Encode and TooLarge were reported to the caller; everything else means that there is no caller any more.
         let _ = match outcome {
-            Ok(result) => match catch_unwind(AssertUnwindSafe(|| self.answer(result, WhenFull::Queue(Quota::TaskAnswers)))) {
+            Ok(result) => match catch_unwind(AssertUnwindSafe(|| {
+                self.answer(result, WhenFull::Queue(Quota::TaskAnswers))
+            })) {
                 Ok(answered) => answered,
                 // The result, while it was encoded or when it was dropped. The panic hook has reported it.
                 Err(panic) => {
@@ -321,7 +330,11 @@ impl<R> Drop for Reply<R> {
             return;
         }
         let unanswered = self.call.is_some();
-        if unanswered && std::thread::panicking() && self.end.lead.is_mine() && self.run == self.end.handlers_running.running() {
+        if unanswered
+            && std::thread::panicking()
+            && self.end.lead.is_mine()
+            && self.run == self.end.handlers_running.running()
+        {
             self.leave();
             // Its own handler panicked: the dispatcher tells the caller.
             if self.close() {

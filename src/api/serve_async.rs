@@ -80,7 +80,12 @@ impl Coprocess {
     ///     spawn_blocking(move || parent.run()).await.expect("it does not panic")
     /// }
     /// ```
-    pub fn serve_async<A, R, F>(&self, runtime: &Handle, method: &str, handler: impl Fn(A) -> F + Send + Sync + 'static) -> &Self
+    pub fn serve_async<A, R, F>(
+        &self,
+        runtime: &Handle,
+        method: &str,
+        handler: impl Fn(A) -> F + Send + Sync + 'static,
+    ) -> &Self
     where
         A: DeserializeOwned + 'static,
         R: Serialize + Send + 'static,
@@ -109,7 +114,12 @@ impl Coprocess {
     /// });
     /// # }
     /// ```
-    pub fn try_serve_async<A, R, E, F>(&self, runtime: &Handle, method: &str, handler: impl Fn(A) -> F + Send + Sync + 'static) -> &Self
+    pub fn try_serve_async<A, R, E, F>(
+        &self,
+        runtime: &Handle,
+        method: &str,
+        handler: impl Fn(A) -> F + Send + Sync + 'static,
+    ) -> &Self
     where
         A: DeserializeOwned + 'static,
         R: Serialize + Send + 'static,
@@ -127,10 +137,17 @@ impl Coprocess {
 type Outcome<R> = std::result::Result<R, String>;
 
 /// Spawns the task that answers a call with what becomes of `future`.
-fn answer<R: Serialize + Send + 'static>(runtime: &Handle, mut reply: Reply<R>, future: impl Future<Output = Outcome<R>> + Send + 'static) {
+fn answer<R: Serialize + Send + 'static>(
+    runtime: &Handle,
+    mut reply: Reply<R>,
+    future: impl Future<Output = Outcome<R>> + Send + 'static,
+) {
     // Also where the caller cannot say that it has given up: it is stopped, or has no room.
     reply.wake_at_deadline();
-    drop(runtime.spawn(Answering { reply: Some(reply), state: AnswerState::Running(Box::pin(future)) }));
+    drop(
+        runtime
+            .spawn(Answering { reply: Some(reply), state: AnswerState::Running(Box::pin(future)) }),
+    );
 }
 
 /// Runs the future of a handler and answers its call.
@@ -190,7 +207,9 @@ impl<R: Serialize> Future for Answering<R> {
         if reply.poll_room(context).is_pending() {
             return Poll::Pending;
         }
-        if let (Some(reply), AnswerState::Answered(outcome)) = (this.reply.take(), std::mem::replace(&mut this.state, AnswerState::Done)) {
+        if let (Some(reply), AnswerState::Answered(outcome)) =
+            (this.reply.take(), std::mem::replace(&mut this.state, AnswerState::Done))
+        {
             reply.complete(outcome);
         }
         Poll::Ready(())

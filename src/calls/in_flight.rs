@@ -162,7 +162,13 @@ impl InFlight {
     pub(crate) fn new(limit: u32) -> (InFlight, Claimer) {
         let limit = limit.clamp(1, MAX_IN_FLIGHT);
         let chunks = [const { OnceLock::new() }; CHUNKS];
-        let in_flight = InFlight { chunks, capacity: AtomicU32::new(0), limit, hint: AtomicU32::new(0), tasks: AtomicUsize::new(0) };
+        let in_flight = InFlight {
+            chunks,
+            capacity: AtomicU32::new(0),
+            limit,
+            hint: AtomicU32::new(0),
+            tasks: AtomicUsize::new(0),
+        };
         in_flight.grow(0);
         (in_flight, Claimer { cursor: 0 })
     }
@@ -225,14 +231,16 @@ impl InFlight {
             // Samples from all over the table: if 64 in a row are taken, the table is far more than half full.
             for _ in 0..capacity.min(64) {
                 claimer.cursor = claimer.cursor.wrapping_add(STRIDE);
-                if let Some(id) = self.try_claim(claimer.cursor.checked_rem(capacity).unwrap_or(0)) {
+                if let Some(id) = self.try_claim(claimer.cursor.checked_rem(capacity).unwrap_or(0))
+                {
                     return Ok(id);
                 }
             }
             if !self.grow(capacity) {
                 // As large as it may be: searched all round, from where the last search has ended.
                 let start = claimer.cursor.checked_rem(capacity).unwrap_or(0);
-                let found = (start..capacity).chain(0..start).find_map(|entry| self.try_claim(entry));
+                let found =
+                    (start..capacity).chain(0..start).find_map(|entry| self.try_claim(entry));
                 let id = found.ok_or(Error::TooManyCalls { limit: self.limit as usize })?;
                 claimer.cursor = id.entry;
                 return Ok(id);
@@ -244,13 +252,15 @@ impl InFlight {
     fn find(&self, id: CallId) -> Option<&Entry> {
         let entry = self.entry(id.entry)?;
         // Acquire: pairs with the Release in `complete`.
-        (entry.status.load(Ordering::Acquire) & !(READY | NOTICED) == busy(id.serial)).then_some(entry)
+        (entry.status.load(Ordering::Acquire) & !(READY | NOTICED) == busy(id.serial))
+            .then_some(entry)
     }
 
     /// Whether the outcome of `id` is there.
     #[inline]
     pub(crate) fn is_ready(&self, id: CallId) -> bool {
-        self.entry(id.entry).is_some_and(|e| e.status.load(Ordering::Acquire) & !NOTICED == busy(id.serial) | READY)
+        self.entry(id.entry)
+            .is_some_and(|e| e.status.load(Ordering::Acquire) & !NOTICED == busy(id.serial) | READY)
     }
 
     /// Frees the entry of a call whose answer its own waiter has received itself. If no notice was asked
@@ -338,7 +348,11 @@ impl InFlight {
             waiting => {
                 *state = SlotState::Done(outcome);
                 // Release: pairs with the Acquire in `is_ready`. An exchange: see `release`.
-                if entry.status.compare_exchange(before, before | READY, Ordering::Release, Ordering::Relaxed).is_err() {
+                if entry
+                    .status
+                    .compare_exchange(before, before | READY, Ordering::Release, Ordering::Relaxed)
+                    .is_err()
+                {
                     return Completion::Unknown;
                 }
                 drop(state);
@@ -425,14 +439,18 @@ mod tests {
     #[test]
     fn entries_are_found_whatever_the_index() {
         let (in_flight, mut claimer) = InFlight::new(MAX_IN_FLIGHT);
-        let ids: Vec<CallId> = (0..100_000).map(|_| in_flight.claim(&mut claimer).expect("room")).collect();
+        let ids: Vec<CallId> =
+            (0..100_000).map(|_| in_flight.claim(&mut claimer).expect("room")).collect();
         let mut seen: Vec<u32> = ids.iter().map(|id| id.entry).collect();
         seen.sort_unstable();
         seen.dedup();
         assert_eq!(seen.len(), ids.len(), "no entry is handed out twice");
         for id in &ids {
             assert!(matches!(in_flight.complete(*id, Outcome::NotFound), Completion::Done));
-            assert!(matches!(in_flight.complete(*id, Outcome::NotFound), Completion::Unknown), "a second answer is unknown");
+            assert!(
+                matches!(in_flight.complete(*id, Outcome::NotFound), Completion::Unknown),
+                "a second answer is unknown"
+            );
             assert!(matches!(in_flight.take(*id), Some(Outcome::NotFound)));
         }
         let capacity = in_flight.capacity.load(Ordering::Relaxed);
@@ -440,7 +458,11 @@ mod tests {
             let id = in_flight.claim(&mut claimer).expect("room");
             in_flight.release(id);
         }
-        assert_eq!(in_flight.capacity.load(Ordering::Relaxed), capacity, "a series of calls does not let the table grow");
+        assert_eq!(
+            in_flight.capacity.load(Ordering::Relaxed),
+            capacity,
+            "a series of calls does not let the table grow"
+        );
     }
 
     #[test]
@@ -458,10 +480,14 @@ mod tests {
     fn exactly_as_many_calls_as_may_be_are_in_flight() {
         for limit in [1, 2, 63, 64, 65, 191, 192, 193, 1000, 20_000] {
             let (in_flight, mut claimer) = InFlight::new(limit);
-            let ids: Vec<CallId> = (0..limit).map(|_| in_flight.claim(&mut claimer).expect("room")).collect();
+            let ids: Vec<CallId> =
+                (0..limit).map(|_| in_flight.claim(&mut claimer).expect("room")).collect();
             for id in ids.iter().step_by(1 + limit as usize / 9) {
                 let refused = in_flight.claim(&mut claimer).map_err(|error| *error);
-                assert!(matches!(refused, Err(Error::TooManyCalls { limit: told }) if told == limit as usize), "{refused:?}");
+                assert!(
+                    matches!(refused, Err(Error::TooManyCalls { limit: told }) if told == limit as usize),
+                    "{refused:?}"
+                );
                 // Without the hint, which tells where it is.
                 assert_eq!(in_flight.forget(*id), Forgotten::Unanswered);
                 in_flight.hint.store(id.entry.wrapping_add(1) % limit, Ordering::Relaxed);
@@ -483,7 +509,10 @@ mod tests {
             CallId { entry: 0, serial: MAX_SERIAL + 1 },
             CallId { entry: 0, serial: u64::MAX },
         ] {
-            assert!(matches!(in_flight.complete(id, Outcome::NotFound), Completion::Unknown), "{id:?}");
+            assert!(
+                matches!(in_flight.complete(id, Outcome::NotFound), Completion::Unknown),
+                "{id:?}"
+            );
         }
     }
 }

@@ -45,7 +45,12 @@ const NEVER: u64 = u64::MAX;
 
 impl Timers {
     pub(crate) fn new() -> Timers {
-        Timers { deadlines: Mutex::default(), earliest: AtomicU64::new(NEVER), slept_until: AtomicU64::new(NEVER), start: Instant::now() }
+        Timers {
+            deadlines: Mutex::default(),
+            earliest: AtomicU64::new(NEVER),
+            slept_until: AtomicU64::new(NEVER),
+            start: Instant::now(),
+        }
     }
 
     /// The earliest deadline.
@@ -123,6 +128,7 @@ impl Timers {
     }
 
     fn publish(&self, all: &BTreeSet<(Instant, Due)>) {
-        self.earliest.store(all.first().map_or(NEVER, |(at, _)| self.nanos(*at)), Ordering::Relaxed);
+        self.earliest
+            .store(all.first().map_or(NEVER, |(at, _)| self.nanos(*at)), Ordering::Relaxed);
     }
 }

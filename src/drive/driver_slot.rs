@@ -54,7 +54,12 @@ impl DriverSlot {
 
     /// Takes the seat for a thread of the library once no thread in `run` wants it, nor anybody else for whom this one is to `stand_by`. Returns false
     /// if it is over.
-    pub(crate) fn claim_in_background(&self, who: Occupant, over: impl Fn() -> bool, stand_by: impl Fn() -> bool) -> bool {
+    pub(crate) fn claim_in_background(
+        &self,
+        who: Occupant,
+        over: impl Fn() -> bool,
+        stand_by: impl Fn() -> bool,
+    ) -> bool {
         let mut holder = lock(&self.holder);
         // Relaxed: ordered by the fence, which pairs with the one in `call_up`.
         self.standing_by.fetch_add(1, Ordering::Relaxed);

@@ -29,7 +29,9 @@ use std::time::Instant;
 use coprocess_ring::{Sleeper, Watch};
 
 use crate::sync::parker::Parker;
-use crate::sync::{Arc, AtomicU32, AtomicUsize, Mutex, Ordering, Spin, fence, lock, thread_token, yield_now};
+use crate::sync::{
+    Arc, AtomicU32, AtomicUsize, Mutex, Ordering, Spin, fence, lock, thread_token, yield_now,
+};
 
 const HOLDER: u32 = 3;
 
@@ -113,7 +115,12 @@ impl Lead {
                 _ => return false,
             };
             // Acquire: what the last leader did; pairs with the Release in `leave` and `park`.
-            match self.state.compare_exchange_weak(state, taken, Ordering::Acquire, Ordering::Relaxed) {
+            match self.state.compare_exchange_weak(
+                state,
+                taken,
+                Ordering::Acquire,
+                Ordering::Relaxed,
+            ) {
                 Ok(_) => break,
                 Err(now) => state = now,
             }
@@ -152,7 +159,12 @@ impl Lead {
                 _ => state & !HOLDER | FREE,
             };
             // Release: pairs with the Acquire in `try_enter`.
-            match self.state.compare_exchange_weak(state, left, Ordering::Release, Ordering::Relaxed) {
+            match self.state.compare_exchange_weak(
+                state,
+                left,
+                Ordering::Release,
+                Ordering::Relaxed,
+            ) {
                 Ok(_) => break,
                 Err(now) => state = now,
             }
@@ -200,7 +212,12 @@ impl Lead {
         loop {
             // Taken by a guest: it will find us in the queue, and no dozing driver, when it leaves.
             debug_assert!(matches!(state & HOLDER, PARKED | TAKEN));
-            match self.state.compare_exchange_weak(state, state & !HOLDER | HELD, Ordering::Acquire, Ordering::Relaxed) {
+            match self.state.compare_exchange_weak(
+                state,
+                state & !HOLDER | HELD,
+                Ordering::Acquire,
+                Ordering::Relaxed,
+            ) {
                 Ok(_) => break,
                 Err(now) => state = now,
             }
@@ -234,7 +251,13 @@ impl Lead {
     }
 
     /// Waits until the lead is ours or `done` says that it is not needed any more. Whoever makes `done` true notifies `parker`.
-    pub(crate) fn wait_turn(&self, watch: &Watch, parker: &Arc<Parker>, deadline: Option<Instant>, done: impl FnMut() -> bool) -> LeadWait {
+    pub(crate) fn wait_turn(
+        &self,
+        watch: &Watch,
+        parker: &Arc<Parker>,
+        deadline: Option<Instant>,
+        done: impl FnMut() -> bool,
+    ) -> LeadWait {
         self.wait_turn_unless(watch, parker, deadline, done, || false)
     }
 
@@ -279,7 +302,12 @@ impl Lead {
     }
 
     /// The lead often changes hands within a call's time, much less than it takes to go to sleep and be woken.
-    fn wait_for_notice(&self, parker: &Parker, deadline: Option<Instant>, awake: &mut impl FnMut() -> bool) -> bool {
+    fn wait_for_notice(
+        &self,
+        parker: &Parker,
+        deadline: Option<Instant>,
+        awake: &mut impl FnMut() -> bool,
+    ) -> bool {
         // A strategy that never sleeps spins for as long as it takes: that is no reason not to ask.
         let mut looks = 0_u32;
         let mut is_awake = || {

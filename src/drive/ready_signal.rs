@@ -57,7 +57,10 @@ impl ReadySlot {
 
     /// Returns another handle to the signal of this end, and `false`. If there is none, has `open` make
     /// it, and returns it with `true`.
-    pub(crate) fn get_or_open<E>(&self, open: impl FnOnce() -> Result<Arc<ReadySignal>, E>) -> Result<(Arc<ReadySignal>, bool), E> {
+    pub(crate) fn get_or_open<E>(
+        &self,
+        open: impl FnOnce() -> Result<Arc<ReadySignal>, E>,
+    ) -> Result<(Arc<ReadySignal>, bool), E> {
         let mut slot = lock(&self.signal);
         if let Some(signal) = slot.upgrade()
             && signal.add_handle()

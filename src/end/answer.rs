@@ -28,9 +28,17 @@ impl End {
         when_full: impl Fn() -> WhenFull,
     ) -> Result<()> {
         let kinds = if asks { Kinds::of_result(result) } else { None };
-        let header = if let Some(kinds) = &kinds { Header::DescribedAnswer(id, kinds) } else { Header::Answer(id) };
+        let header = if let Some(kinds) = &kinds {
+            Header::DescribedAnswer(id, kinds)
+        } else {
+            Header::Answer(id)
+        };
         let mut message = Message::new();
-        let sent = message.deliver(header, result, self.settings.max_message, method, |message| self.send(message, when_full())).flatten();
+        let sent = message
+            .deliver(header, result, self.settings.max_message, method, |message| {
+                self.send(message, when_full())
+            })
+            .flatten();
         match sent {
             Ok(()) => Ok(()),
             Err(error) => self.answer_failed(id, method, *error, when_full()),
@@ -38,20 +46,42 @@ impl End {
     }
 
     #[cold]
-    pub(crate) fn answer_failed(self: &Arc<Self>, id: CallId, method: &str, error: Error, when_full: WhenFull) -> Result<()> {
+    pub(crate) fn answer_failed(
+        self: &Arc<Self>,
+        id: CallId,
+        method: &str,
+        error: Error,
+        when_full: WhenFull,
+    ) -> Result<()> {
         if matches!(error, Error::Encode { .. } | Error::TooLarge { .. }) {
             // The caller must hear of it, and so must the one who answers.
-            self.refuse(id, method, Failure::Remote(&format!("its result cannot be sent: {error}")), when_full)?;
+            self.refuse(
+                id,
+                method,
+                Failure::Remote(&format!("its result cannot be sent: {error}")),
+                when_full,
+            )?;
         }
         Err(error)
     }
 
     /// Sends the failure of a call.
-    pub(crate) fn refuse(self: &Arc<Self>, id: CallId, method: &str, failure: Failure<'_>, when_full: WhenFull) -> Result<()> {
+    pub(crate) fn refuse(
+        self: &Arc<Self>,
+        id: CallId,
+        method: &str,
+        failure: Failure<'_>,
+        when_full: WhenFull,
+    ) -> Result<()> {
         // A message may be as long as its caller pleases; the bound holds for this answer, too.
         let failure = match failure {
-            Failure::Remote(message) => Failure::Remote(clip(message, self.settings.max_message.saturating_sub(64).min(64 * 1024))),
-            Failure::Mistyped(types) => Failure::Mistyped(clip(types, self.settings.max_message.saturating_sub(64))),
+            Failure::Remote(message) => Failure::Remote(clip(
+                message,
+                self.settings.max_message.saturating_sub(64).min(64 * 1024),
+            )),
+            Failure::Mistyped(types) => {
+                Failure::Mistyped(clip(types, self.settings.max_message.saturating_sub(64)))
+            }
             other => other,
         };
         let mut message = Message::new();
@@ -67,31 +97,51 @@ impl End {
     /// As [`refuse`](Self::refuse), where nobody is left to be told if it does not arrive: the caller's end is over.
     pub(crate) fn fail(self: &Arc<Self>, id: CallId, method: &str, failure: Failure<'_>) {
         let sent = self.refuse(id, method, failure, self.answers_when_full());
-        debug_assert!(sent.is_ok() || self.check_open().is_err(), "an answer fails only if the pair is over: {sent:?}");
+        debug_assert!(
+            sent.is_ok() || self.check_open().is_err(),
+            "an answer fails only if the pair is over: {sent:?}"
+        );
     }
 
     /// Answers a call from within its handler.
     #[inline]
-    pub(crate) fn answer_with<R: Serialize>(self: &Arc<Self>, call: &Incoming<'_>, outcome: std::result::Result<R, String>) {
+    pub(crate) fn answer_with<R: Serialize>(
+        self: &Arc<Self>,
+        call: &Incoming<'_>,
+        outcome: std::result::Result<R, String>,
+    ) {
         // If this fails: Encode and TooLarge were reported to the caller; everything else means that there is no caller any more.
         match outcome {
             Ok(result) => {
-                let _ = self.answer(call.id, call.method, call.asks, &result, || self.answers_when_full());
+                let _ = self
+                    .answer(call.id, call.method, call.asks, &result, || self.answers_when_full());
                 if needs_drop::<R>() {
                     // The call is answered: a panic from here on must not answer it again.
                     self.catch_user_panic(|| drop(result));
                 }
             }
-            Err(message) => drop(self.refuse(call.id, call.method, Failure::Remote(&message), self.answers_when_full())),
+            Err(message) => drop(self.refuse(
+                call.id,
+                call.method,
+                Failure::Remote(&message),
+                self.answers_when_full(),
+            )),
         }
     }
 
     /// The arguments of a call did not decode.
-    pub(crate) fn refuse_arguments(self: &Arc<Self>, id: CallId, method: &str, error: &DecodeError) {
+    pub(crate) fn refuse_arguments(
+        self: &Arc<Self>,
+        id: CallId,
+        method: &str,
+        error: &DecodeError,
+    ) {
         match error.mismatch() {
             Some(mismatch) => self.fail(id, method, Failure::Mistyped(&mismatch.to_text())),
             None => {
-                let text = format!("its arguments do not decode: {error}; do both ends use the same types?");
+                let text = format!(
+                    "its arguments do not decode: {error}; do both ends use the same types?"
+                );
                 self.fail(id, method, Failure::Remote(&text));
             }
         }

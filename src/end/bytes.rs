@@ -14,7 +14,9 @@ impl End {
         let (id, method) = (call.id, call.method);
         let when_full = self.answers_when_full();
         let send = |message: &mut Message<'_>| self.send(message, when_full);
-        let sent = Message::new().deliver_bytes(Header::Answer(id), result.as_ref(), self.settings.max_message, send).flatten();
+        let sent = Message::new()
+            .deliver_bytes(Header::Answer(id), result.as_ref(), self.settings.max_message, send)
+            .flatten();
         if let Err(error) = sent {
             // If it was too large, its caller is told; everything else means that there is no caller any more.
             let _ = self.answer_failed(id, method, *error, when_full);

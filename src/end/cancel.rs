@@ -64,7 +64,9 @@ impl End {
             GivenUp::Withdrawn => Header::Withdraw(id),
         };
         let mut message = Message::new();
-        let sent = message.encode(header, &(), usize::MAX, "").and_then(|()| self.send(&mut message, WhenFull::Queue(Quota::Own)));
+        let sent = message
+            .encode(header, &(), usize::MAX, "")
+            .and_then(|()| self.send(&mut message, WhenFull::Queue(Quota::Own)));
         if sent.is_ok() {
             self.outbox.urge();
             Counters::add(&self.served_later.counters.sent);

@@ -106,7 +106,11 @@ impl<'a> Crossing<'a> {
             return;
         }
         let mut list = lock(&LIST.get().sleeping);
-        list.push(Sleeping { thread: thread_token(), end: self.end.clone(), parker: self.parker.clone() });
+        list.push(Sleeping {
+            thread: thread_token(),
+            end: self.end.clone(),
+            parker: self.parker.clone(),
+        });
         tell_others(&list);
     }
 
@@ -180,14 +184,8 @@ impl Patience {
         let last = LAST.take().filter(|last| last.led == led && last.depth == depth);
         // Relaxed, as below: a hint.
         let answered = LIST.get().answered.load(Ordering::Relaxed);
-        last.filter(|last| now.saturating_duration_since(last.used) < Patience::SOON).unwrap_or(Patience {
-            led,
-            depth,
-            start: now,
-            quiet: now,
-            answered,
-            used: now,
-        })
+        last.filter(|last| now.saturating_duration_since(last.used) < Patience::SOON)
+            .unwrap_or(Patience { led, depth, start: now, quiet: now, answered, used: now })
     }
 
     /// Tells other threads on cycles that this one has its answer.

@@ -58,12 +58,16 @@ impl End {
     /// these come and go, a thread that sleeps beside them would have to be woken for each that leaves something behind, in vain.
     fn stands_by(&self) -> bool {
         let stays = self.driver_stays.load(Ordering::Relaxed);
-        self.ready_slot.is_watched() || !stays && self.poll_bias.succeed() && !self.in_flight.wakes_tasks()
+        self.ready_slot.is_watched()
+            || !stays && self.poll_bias.succeed() && !self.in_flight.wakes_tasks()
     }
 
     fn start_driver(self: &Arc<Self>) -> Result<()> {
         // Relaxed: a hint; the swap decides.
-        if self.driver_started.load(Ordering::Relaxed) || self.is_over() || self.driver_started.swap(true, Ordering::Relaxed) {
+        if self.driver_started.load(Ordering::Relaxed)
+            || self.is_over()
+            || self.driver_started.swap(true, Ordering::Relaxed)
+        {
             return Ok(());
         }
         let end = self.clone();
@@ -78,18 +82,30 @@ impl End {
         Ok(())
     }
 
-    #[expect(clippy::arithmetic_side_effects, reason = "some milliseconds from now the clock does not end")]
+    #[expect(
+        clippy::arithmetic_side_effects,
+        reason = "some milliseconds from now the clock does not end"
+    )]
     fn drive_in_background(self: Arc<Self>) {
         let burst = if self.worker().is_some() { BURST } else { BURST_IN_PROGRAM };
         let latest = Instant::now() + burst * BURSTS;
         while let Some(last) = self.registry.last_registration() {
-            let Some(left) = (last + burst).min(latest).checked_duration_since(Instant::now()) else { break };
+            let Some(left) = (last + burst).min(latest).checked_duration_since(Instant::now())
+            else {
+                break;
+            };
             std::thread::sleep(left);
         }
-        while self.driver_slot.claim_in_background(Occupant::Background, || self.is_over(), || self.stands_by()) {
+        while self.driver_slot.claim_in_background(
+            Occupant::Background,
+            || self.is_over(),
+            || self.stands_by(),
+        ) {
             let _slot = SlotGuard(&self);
             // The user's code is contained where it is called; what it captured may panic where it is dropped. The lead is free again then.
-            match catch_unwind(AssertUnwindSafe(|| self.drive(|| self.driver_slot.is_wanted() || self.stands_by()))) {
+            match catch_unwind(AssertUnwindSafe(|| {
+                self.drive(|| self.driver_slot.is_wanted() || self.stands_by())
+            })) {
                 Ok(Ok(())) | Err(_) => {}
                 // The end is over, and everybody who waits was told why.
                 Ok(Err(_)) => return,

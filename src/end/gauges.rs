@@ -13,7 +13,11 @@ use crate::wire::message::Message;
 
 impl End {
     /// Sends a value of a gauge, or keeps it until the former value was handled. Does not wait.
-    pub(crate) fn emit_gauge(self: &Arc<Self>, gauge: &Gauge, message: &mut Message<'_>) -> Step<()> {
+    pub(crate) fn emit_gauge(
+        self: &Arc<Self>,
+        gauge: &Gauge,
+        message: &mut Message<'_>,
+    ) -> Step<()> {
         let mut has_dispatcher = false;
         loop {
             self.check_open()?;
@@ -51,7 +55,9 @@ impl End {
     /// Receives the receipt for a value of a gauge.
     #[cold]
     pub(crate) fn take_receipt(self: &Arc<Self>, number: u32) -> Step<()> {
-        let Some(gauge) = self.gauges.by_number(number) else { return Err(self.protocol_violation().into()) };
+        let Some(gauge) = self.gauges.by_number(number) else {
+            return Err(self.protocol_violation().into());
+        };
         match gauge.receipt() {
             Ok(held) => {
                 self.send_held(&gauge, held);
@@ -67,7 +73,10 @@ impl End {
         let mut message = Message::new();
         message.encode(Header::Receipt(number), &(), usize::MAX, "")?;
         let sent = self.send(&mut message, WhenFull::Queue(Quota::Answers));
-        debug_assert!(sent.is_ok() || self.check_open().is_err(), "a receipt fails only if the pair is over: {sent:?}");
+        debug_assert!(
+            sent.is_ok() || self.check_open().is_err(),
+            "a receipt fails only if the pair is over: {sent:?}"
+        );
         Ok(())
     }
 

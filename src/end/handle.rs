@@ -45,7 +45,9 @@ impl End {
     ) -> Step<()> {
         let said = self.said(subject)?;
         let (table, handlers) = handlers.of(&self.registry);
-        let Some((listener, is_beside)) = said.handler(table, &handlers.events, |listener| listener.id) else {
+        let Some((listener, is_beside)) =
+            said.handler(table, &handlers.events, |listener| listener.id)
+        else {
             drop(transit);
             std::str::from_utf8(said.name()).map_err(|_| self.protocol_violation())?;
             self.count_unheard();
@@ -70,12 +72,17 @@ impl End {
         listener: &Listener,
         value: Payload<'_>,
     ) -> std::thread::Result<std::result::Result<(), DecodeError>> {
-        self.run_handler(Some(transit), None, || catch_unwind(AssertUnwindSafe(|| (listener.listen)(value))))
+        self.run_handler(Some(transit), None, || {
+            catch_unwind(AssertUnwindSafe(|| (listener.listen)(value)))
+        })
     }
 
     /// Counts an event that was not handled, or not to its end. Returns why, if its types are to blame.
     #[cold]
-    fn count_unhandled(&self, heard: std::thread::Result<std::result::Result<(), DecodeError>>) -> Option<DecodeError> {
+    fn count_unhandled(
+        &self,
+        heard: std::thread::Result<std::result::Result<(), DecodeError>>,
+    ) -> Option<DecodeError> {
         match heard {
             Ok(Ok(())) => {}
             Ok(Err(error)) if error.mismatch().is_some() => {
@@ -94,7 +101,13 @@ impl End {
 
     /// Dispatches an event whose value is to be read beside kinds.
     #[cold]
-    fn dispatch_event_beside(self: &Arc<Self>, transit: InTransit<'_>, said: Said<'_>, listener: &Listener, value: &[u8]) {
+    fn dispatch_event_beside(
+        self: &Arc<Self>,
+        transit: InTransit<'_>,
+        said: Said<'_>,
+        listener: &Listener,
+        value: &[u8],
+    ) {
         if said.is_refused_by(listener.id) {
             drop(transit);
             return self.count_mistyped();
@@ -115,7 +128,9 @@ impl End {
         match said {
             Said::Name(_) => {}
             Said::Kinds(name, kinds) => self.refuse_unnumbered(name, kinds, handler, mismatch),
-            Said::PeerType(number, peer_type) => self.refuse_event(number, peer_type, handler, mismatch),
+            Said::PeerType(number, peer_type) => {
+                self.refuse_event(number, peer_type, handler, mismatch)
+            }
         }
     }
 
@@ -131,25 +146,36 @@ impl End {
     ) -> Step<()> {
         let said = self.said(subject)?;
         let (table, handlers) = handlers.of(&self.registry);
-        let Some((server, is_beside)) = said.handler(table, &handlers.methods, |server| server.id) else {
+        let Some((server, is_beside)) = said.handler(table, &handlers.methods, |server| server.id)
+        else {
             let method = std::str::from_utf8(said.name()).map_err(|_| self.protocol_violation())?;
             self.fail(id, method, Failure::NotFound);
             return Ok(());
         };
         if self.handlers_running.is_at_bound() {
-            self.fail(id, &server.name, Failure::Remote(&format!("handlers call each other more than {MAX_DEPTH} deep")));
+            self.fail(
+                id,
+                &server.name,
+                Failure::Remote(&format!("handlers call each other more than {MAX_DEPTH} deep")),
+            );
             return Ok(());
         }
         let beside = if is_beside { said.beside() } else { None };
-        let call = Incoming { id, method: &server.name, args: Payload { bytes: args, beside: beside.as_ref() }, asks: subject.asks() };
+        let call = Incoming {
+            id,
+            method: &server.name,
+            args: Payload { bytes: args, beside: beside.as_ref() },
+            asks: subject.asks(),
+        };
         // The answer to a call that its handler has not answered is in transit before the handler is over.
-        let (served, has_dropped_reply, answering) = self.run_handler(Some(transit), deadline, || {
-            let replies = self.handlers_running.watch_replies();
-            let served = catch_unwind(AssertUnwindSafe(|| (server.serve)(self, &call)));
-            let has_dropped_reply = replies.end();
-            let is_unanswered = !matches!(served, Ok(Ok(()))) || has_dropped_reply;
-            (served, has_dropped_reply, is_unanswered.then(|| self.transit.begin()))
-        });
+        let (served, has_dropped_reply, answering) =
+            self.run_handler(Some(transit), deadline, || {
+                let replies = self.handlers_running.watch_replies();
+                let served = catch_unwind(AssertUnwindSafe(|| (server.serve)(self, &call)));
+                let has_dropped_reply = replies.end();
+                let is_unanswered = !matches!(served, Ok(Ok(()))) || has_dropped_reply;
+                (served, has_dropped_reply, is_unanswered.then(|| self.transit.begin()))
+            });
         match served {
             Err(panic) => {
                 self.fail(id, &server.name, Failure::Remote(&panic_message(&*panic)));
@@ -158,7 +184,9 @@ impl End {
             }
             Ok(Err(error)) => self.refuse_arguments(id, &server.name, &error),
             // The handler has caught the panic that dropped its reply.
-            Ok(Ok(())) if has_dropped_reply => self.fail(id, &server.name, Failure::Remote(DROPPED)),
+            Ok(Ok(())) if has_dropped_reply => {
+                self.fail(id, &server.name, Failure::Remote(DROPPED))
+            }
             Ok(Ok(())) if is_beside => said.fits(beside, server.id),
             Ok(Ok(())) => {}
         }
@@ -168,7 +196,12 @@ impl End {
     /// Runs a handler, or a callback, which the guard of the message is held for until then. `deadline`: of
     /// the call that it serves.
     #[inline]
-    pub(crate) fn run_handler<T>(&self, transit: Option<InTransit<'_>>, deadline: Option<Instant>, handler: impl FnOnce() -> T) -> T {
+    pub(crate) fn run_handler<T>(
+        &self,
+        transit: Option<InTransit<'_>>,
+        deadline: Option<Instant>,
+        handler: impl FnOnce() -> T,
+    ) -> T {
         let running = self.handlers_running.enter();
         // After the depth: a thread that sees nothing in transit sees that a handler runs.
         drop(transit);
@@ -208,7 +241,12 @@ impl<'a> Said<'a> {
 
     /// PollBias up the handler, and whether it is to read the value beside kinds.
     #[inline]
-    fn handler<T>(self, table: u64, handlers: &Table<T>, id: impl Fn(&T) -> u64) -> Option<(&T, bool)> {
+    fn handler<T>(
+        self,
+        table: u64,
+        handlers: &Table<T>,
+        id: impl Fn(&T) -> u64,
+    ) -> Option<(&T, bool)> {
         if let Said::PeerType(_, peer_type) = self
             && let Some(place) = peer_type.place(table)
         {
@@ -218,7 +256,12 @@ impl<'a> Said<'a> {
     }
 
     #[inline(never)]
-    fn look_up<T>(self, table: u64, handlers: &Table<T>, id: impl Fn(&T) -> u64) -> Option<(&T, bool)> {
+    fn look_up<T>(
+        self,
+        table: u64,
+        handlers: &Table<T>,
+        id: impl Fn(&T) -> u64,
+    ) -> Option<(&T, bool)> {
         let (place, handler) = handlers.get(self.name())?;
         let is_beside = match self {
             Said::Name(_) => false,

@@ -102,7 +102,11 @@ impl End {
             return Ok(None);
         }
         let asks = asked.is_some();
-        let sent_type = if name.len() <= MAX_INTRODUCED_NAME { self.sent_types.get_or_add(name, types) } else { None };
+        let sent_type = if name.len() <= MAX_INTRODUCED_NAME {
+            self.sent_types.get_or_add(name, types)
+        } else {
+            None
+        };
         let number = match sent_type {
             Some((id, sent_type)) => match sent_type.known(&kinds) {
                 Known::Number(number) => Some(number),
@@ -149,9 +153,12 @@ impl End {
         let sent_bytes = message.bytes();
         // It is not kept for later: what comes behind it in the queue may be given up, or unheard.
         let may_wait = matches!(when_full, WhenFull::Wait(_));
-        let sent = match self.send(&mut message, if may_wait { when_full } else { WhenFull::Fail }) {
+        let sent = match self.send(&mut message, if may_wait { when_full } else { WhenFull::Fail })
+        {
             // The value alone may have room at once where this never has, with the value or without.
-            Err(error) if matches!(*error, Error::TooLarge { .. }) => self.send(&mut message, WhenFull::Queue(Quota::Own)),
+            Err(error) if matches!(*error, Error::TooLarge { .. }) => {
+                self.send(&mut message, WhenFull::Queue(Quota::Own))
+            }
             sent => sent,
         };
         match sent {
@@ -170,9 +177,19 @@ impl End {
 
     /// Lets the other end know that events with a number are not handled.
     #[cold]
-    pub(crate) fn refuse_event(self: &Arc<Self>, number: u32, peer_type: &PeerType, handler: u64, mismatch: &Mismatch) {
+    pub(crate) fn refuse_event(
+        self: &Arc<Self>,
+        number: u32,
+        peer_type: &PeerType,
+        handler: u64,
+        mismatch: &Mismatch,
+    ) {
         if let Some(turn) = self.peer_types.refuse(peer_type, handler) {
-            self.send_urgent(Header::Refuse(Refused::Number(number), turn, mismatch.place.to_bits()));
+            self.send_urgent(Header::Refuse(
+                Refused::Number(number),
+                turn,
+                mismatch.place.to_bits(),
+            ));
         }
         // Another handler may have come meanwhile, without a look at this one.
         if self.listener_of(&peer_type.name) != handler {
@@ -182,12 +199,22 @@ impl End {
 
     /// As [`refuse_event`](Self::refuse_event), for one that has its name and kinds with it.
     #[cold]
-    pub(crate) fn refuse_unnumbered(self: &Arc<Self>, name: &[u8], kinds: &[u8], handler: u64, mismatch: &Mismatch) {
+    pub(crate) fn refuse_unnumbered(
+        self: &Arc<Self>,
+        name: &[u8],
+        kinds: &[u8],
+        handler: u64,
+        mismatch: &Mismatch,
+    ) {
         // It is that of a handler.
         let Ok(name) = std::str::from_utf8(name) else { return };
         let hash = unnumbered(name.as_bytes(), kinds);
         if let Some(turn) = self.peer_types.refuse_unnumbered(hash, name, handler) {
-            self.send_urgent(Header::Refuse(Refused::Unnumbered(hash), turn, mismatch.place.to_bits()));
+            self.send_urgent(Header::Refuse(
+                Refused::Unnumbered(hash),
+                turn,
+                mismatch.place.to_bits(),
+            ));
         }
         if self.listener_of(name) != handler {
             self.welcome_refused();

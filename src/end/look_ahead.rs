@@ -36,7 +36,9 @@ impl End {
                 Header::Cancel(id) => early.note(id, GivenUp::Forgotten),
                 Header::Withdraw(id) => early.note(id, GivenUp::Withdrawn),
                 // A number that was never introduced is found when the message is received.
-                Header::Refuse(refused, turn, place) => drop(self.sent_types.refuse(refused, turn, Some(place))),
+                Header::Refuse(refused, turn, place) => {
+                    drop(self.sent_types.refuse(refused, turn, Some(place)))
+                }
                 Header::Welcome(refused, turn) => drop(self.sent_types.refuse(refused, turn, None)),
                 _ => {}
             })

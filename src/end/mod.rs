@@ -4,7 +4,9 @@ use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering, fence};
 use std::sync::{Arc, OnceLock};
 use std::time::Instant;
 
-use coprocess_ring::{ChannelError, Misbehaved, Receiver, Region, Sender, Side, Sleeper, Spin, Watch};
+use coprocess_ring::{
+    ChannelError, Misbehaved, Receiver, Region, Sender, Side, Sleeper, Spin, Watch,
+};
 
 use crate::calls::cancels::Cancels;
 use crate::calls::in_flight::{InFlight, Outcome};
@@ -139,7 +141,11 @@ impl End {
             peer,
             watch: Watch::new(region, side),
             outbox: Outbox::new(Sender::new(region, side), claimer),
-            inbox: SpinMutex::new(Inbox::new(Receiver::new(region, side, settings.max_message.saturating_add(TYPES_ROOM)))),
+            inbox: SpinMutex::new(Inbox::new(Receiver::new(
+                region,
+                side,
+                settings.max_message.saturating_add(TYPES_ROOM),
+            ))),
             in_flight,
             registry: Registry::default(),
             sent_types: SentTypes::default(),
@@ -221,9 +227,10 @@ impl End {
             Some(Ending::Closed) => Error::Closed,
             Some(Ending::Gone(reason)) => Error::Disconnected(*reason),
             Some(Ending::Misbehaved(how)) => Error::Misbehaved(*how),
-            Some(Ending::Os(errno)) => {
-                Error::Os { action: "wait for the other side, or wake it", source: std::io::Error::from_raw_os_error(*errno) }
-            }
+            Some(Ending::Os(errno)) => Error::Os {
+                action: "wait for the other side, or wake it",
+                source: std::io::Error::from_raw_os_error(*errno),
+            },
             None => Error::Disconnected(self.reason()),
         }
     }
@@ -243,14 +250,22 @@ impl End {
         // The other end's orderly close, unless the kernel has told more before.
         self.gone.get().copied().unwrap_or_else(|| {
             // A worker whose lifeline this process has closed closes its end in turn, perhaps before the watcher has found out.
-            if self.worker().is_some_and(|worker| worker.has_lost_descriptors()) { Reason::DescriptorsClosed } else { Reason::Closed }
+            if self.worker().is_some_and(|worker| worker.has_lost_descriptors()) {
+                Reason::DescriptorsClosed
+            } else {
+                Reason::Closed
+            }
         })
     }
 
     /// Fails if there is nobody to send to.
     #[inline]
     pub(crate) fn check_open(&self) -> Step<()> {
-        if self.ended.get().is_some() || self.is_gone() { Err(self.terminal_error().into()) } else { Ok(()) }
+        if self.ended.get().is_some() || self.is_gone() {
+            Err(self.terminal_error().into())
+        } else {
+            Ok(())
+        }
     }
 
     /// How `run` returns once the end is over.
@@ -307,7 +322,8 @@ impl End {
             return;
         }
         // A worker that has closed its own descriptors exits, and the parent learns that: nothing of it is in good order.
-        let exits = self.worker().is_none() && matches!(ending, Ending::Gone(Reason::DescriptorsClosed));
+        let exits =
+            self.worker().is_none() && matches!(ending, Ending::Gone(Reason::DescriptorsClosed));
         if !exits {
             // The other side: nothing will follow, and nothing will be received. A wake-up that fails leaves it to the watcher of
             // the other side's process to notice.
@@ -322,7 +338,10 @@ impl End {
         }
         self.wake_all();
         self.conclude_last();
-        self.in_flight.abandon(|completion| self.conclude(completion), || Outcome::Failed(self.terminal_error()));
+        self.in_flight.abandon(
+            |completion| self.conclude(completion),
+            || Outcome::Failed(self.terminal_error()),
+        );
         self.abandon_pending_emits();
         self.abandon_served_later();
         self.registry.close();
@@ -351,8 +370,13 @@ impl End {
         // Also against a hostile other side that rewrites the bells: until nobody is on the way to sleep any more. Nobody starts anew, since
         // everybody looks at the state before.
         let mut backoff = Backoff::default();
-        while self.waiting_for_data.load(Ordering::Relaxed) > 0 || self.waiting_for_space.load(Ordering::Relaxed) > 0 {
-            let woken = self.watch.wake_local(Sleeper::Waiter).and_then(|_| self.watch.wake_local_for_space());
+        while self.waiting_for_data.load(Ordering::Relaxed) > 0
+            || self.waiting_for_space.load(Ordering::Relaxed) > 0
+        {
+            let woken = self
+                .watch
+                .wake_local(Sleeper::Waiter)
+                .and_then(|_| self.watch.wake_local_for_space());
             if woken.is_err() {
                 break;
             }
@@ -370,7 +394,9 @@ impl End {
         self.lead.wake_driver(&self.watch);
         self.outbox.notify();
         let mut backoff = Backoff::default();
-        while self.attention.load(Ordering::Relaxed) && self.waiting_for_data.load(Ordering::Relaxed) > 0 {
+        while self.attention.load(Ordering::Relaxed)
+            && self.waiting_for_data.load(Ordering::Relaxed) > 0
+        {
             if self.watch.wake_local(Sleeper::Waiter).is_err() {
                 break;
             }

@@ -35,7 +35,9 @@ impl End {
     pub(crate) fn poll(self: &Arc<Self>) -> Result<usize> {
         let _lowered = self.lower_readiness();
         // Another thread may dispatch.
-        let Some(leader) = self.try_lead() else { return if self.is_over() { Err(self.terminal_error()) } else { Ok(0) } };
+        let Some(leader) = self.try_lead() else {
+            return if self.is_over() { Err(self.terminal_error()) } else { Ok(0) };
+        };
         // What comes while this runs is left for the next time.
         let there = self.inbox().at_most();
         match self.dispatch(&leader, &mut Desk::new(), there, None)? {
@@ -55,7 +57,11 @@ impl End {
         let there = self.inbox().at_most();
         for _ in 0..there {
             // If it fails, the end is over, as whatever is done next finds.
-            if done() || !self.dispatch(&leader, &mut desk, 1, None).is_ok_and(|dispatched| dispatched.taken > 0) {
+            if done()
+                || !self
+                    .dispatch(&leader, &mut desk, 1, None)
+                    .is_ok_and(|dispatched| dispatched.taken > 0)
+            {
                 break;
             }
         }
@@ -74,12 +80,20 @@ impl End {
         let finished = || {
             // In this order: what has left the inbox is in transit, then in its handler, then, perhaps, its answer is in transit.
             let in_transit = || self.transit.is_busy();
-            let idle = || !self.has_something() && !in_transit() && self.handlers_running.is_idle() && !in_transit();
+            let idle = || {
+                !self.has_something()
+                    && !in_transit()
+                    && self.handlers_running.is_idle()
+                    && !in_transit()
+            };
             self.is_over() || idle() || self.inbox().dispatched().saturating_sub(before) > there
         };
         loop {
             let soon = Instant::now().checked_add(GLANCE);
-            match self.lead.wait_turn(&self.watch, &this_parker(), earlier(deadline, soon), || self.is_over()) {
+            match self
+                .lead
+                .wait_turn(&self.watch, &this_parker(), earlier(deadline, soon), || self.is_over())
+            {
                 LeadWait::Lead => {
                     let leader = self.leading();
                     let there = self.inbox().at_most();
@@ -99,7 +113,11 @@ impl End {
     pub(crate) fn drain(self: &Arc<Self>, leader: &LeaderGuard<'_>, deadline: Option<Instant>) {
         let mut desk = Desk::new();
         // An error means that the end is over.
-        while !has_passed(deadline) && self.dispatch(leader, &mut desk, PASS, deadline).is_ok_and(|dispatched| dispatched.taken > 0) {}
+        while !has_passed(deadline)
+            && self
+                .dispatch(leader, &mut desk, PASS, deadline)
+                .is_ok_and(|dispatched| dispatched.taken > 0)
+        {}
     }
 
     /// Dispatches at most `limit` messages, until `deadline`. Returns how many.
@@ -145,7 +163,10 @@ impl End {
                 }
                 if self.outbox.is_above_watermark() {
                     self.wait_below_watermark(&leader, None, || false)?;
-                } else if matches!(self.receive_one(&leader, None, SpinFor::Answer(None), &mut desk)?, Received::Nothing) {
+                } else if matches!(
+                    self.receive_one(&leader, None, SpinFor::Answer(None), &mut desk)?,
+                    Received::Nothing
+                ) {
                     self.sleep_for_message(&leader, None, || false)?;
                 }
             }
@@ -180,8 +201,19 @@ impl End {
     }
 
     /// Waits for messages as the driver: gives the lead to whoever comes meanwhile.
-    fn park(self: &Arc<Self>, leader: &LeaderGuard<'_>, parker: &Arc<Parker>, desk: &mut Desk, give_up: &impl Fn() -> bool) -> Result<()> {
-        match self.receive_one(leader, None, SpinFor::Driver(&|| self.lead.is_wanted() || give_up()), desk)? {
+    fn park(
+        self: &Arc<Self>,
+        leader: &LeaderGuard<'_>,
+        parker: &Arc<Parker>,
+        desk: &mut Desk,
+        give_up: &impl Fn() -> bool,
+    ) -> Result<()> {
+        match self.receive_one(
+            leader,
+            None,
+            SpinFor::Driver(&|| self.lead.is_wanted() || give_up()),
+            desk,
+        )? {
             // Somebody else may lead: what is there to do is done by whoever comes.
             Received::Interrupted if self.lead.is_wanted() => {}
             Received::Nothing => {}

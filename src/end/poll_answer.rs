@@ -22,9 +22,17 @@ const PASS: u32 = 64;
 impl End {
     /// PollBias for the answer to a call on the thread that polls its future: takes answers as long as they come first, and spins for them as a call
     /// would. Whatever else comes is left to a thread that dispatches, and so is all that is behind it.
-    pub(crate) fn look_for_answer(self: &Arc<Self>, id: CallId, desk: &mut Desk) -> Step<Option<Arrived>> {
+    pub(crate) fn look_for_answer(
+        self: &Arc<Self>,
+        id: CallId,
+        desk: &mut Desk,
+    ) -> Step<Option<Arrived>> {
         // Received by another thread already: there is no telling how quickly it came.
-        if self.in_flight.is_ready(id) || self.is_over() || self.lead.is_mine() || !self.poll_bias.is_worth_it() {
+        if self.in_flight.is_ready(id)
+            || self.is_over()
+            || self.lead.is_mine()
+            || !self.poll_bias.is_worth_it()
+        {
             return Ok(None);
         }
         let leader = self.try_lead().or_else(|| self.take_a_turn(id));
@@ -42,7 +50,8 @@ impl End {
             let (bytes, transit) = {
                 let mut inbox = self.inbox();
                 let next = inbox.next();
-                let over = || self.watch.has_come(next) || self.is_interrupted() || self.inbox_is_wanted();
+                let over =
+                    || self.watch.has_come(next) || self.is_interrupted() || self.inbox_is_wanted();
                 // The clock is not looked at for what is there already.
                 if inbox.is_first() && !over() {
                     // With the inbox in hand: to take it again once the message is there would only make it late.
@@ -64,7 +73,10 @@ impl End {
                 }
             };
             let completion = match split(&desk.buffer, bytes) {
-                Some((Header::Answer(answered) | Header::DescribedAnswer(answered, _), payload)) => {
+                Some((
+                    Header::Answer(answered) | Header::DescribedAnswer(answered, _),
+                    payload,
+                )) => {
                     let from = bytes.wrapping_sub(payload.len());
                     if answered == id {
                         drop(transit);
@@ -109,7 +121,9 @@ impl End {
         let parker = this_parker();
         self.in_flight.notify(id, Notify::Thread(parker.clone())).ok()?;
         let until = Instant::now().checked_add(LOOK);
-        let turn = self.lead.wait_turn(&self.watch, &parker, until, || self.in_flight.is_ready(id) || self.is_over());
+        let turn = self.lead.wait_turn(&self.watch, &parker, until, || {
+            self.in_flight.is_ready(id) || self.is_over()
+        });
         (turn == LeadWait::Lead).then(|| self.leading())
     }
 }

@@ -59,7 +59,8 @@ impl End {
                 match ready {
                     Ok(true) => {
                         raised.raise();
-                        raised.wait_until_lowered(|| self.is_over() || self.driver_slot.is_wanted());
+                        raised
+                            .wait_until_lowered(|| self.is_over() || self.driver_slot.is_wanted());
                     }
                     Ok(false) => {}
                     // The end is over, and everybody who waits was told why.
@@ -74,7 +75,12 @@ impl End {
     }
 
     /// Sleeps on the bell, as the driver, until there is something to do for a thread that polls, or until `give_up`. The lead is ours.
-    fn watch_until_ready(self: &Arc<Self>, leader: &LeaderGuard<'_>, parker: &Arc<Parker>, give_up: &impl Fn() -> bool) -> Result<bool> {
+    fn watch_until_ready(
+        self: &Arc<Self>,
+        leader: &LeaderGuard<'_>,
+        parker: &Arc<Parker>,
+        give_up: &impl Fn() -> bool,
+    ) -> Result<bool> {
         while !give_up() {
             self.take_interrupt();
             let due = self.timers.sleep_until();

@@ -45,8 +45,11 @@ impl End {
                 // With the inbox in hand: to lock it again once the message is there would make the
                 // message late.
                 let next = inbox.next();
-                let interrupted = || self.is_interrupted() || self.inbox_is_wanted() || spin.is_over();
-                let ended = self.spin_for_data.spin(spin.until(&self.timers), || self.watch.has_come(next) || interrupted());
+                let interrupted =
+                    || self.is_interrupted() || self.inbox_is_wanted() || spin.is_over();
+                let ended = self
+                    .spin_for_data
+                    .spin(spin.until(&self.timers), || self.watch.has_come(next) || interrupted());
                 if self.watch.has_come(next) {
                     popped = inbox.pop(&mut desk.buffer, self.handlers_running.is_at_bound());
                     if matches!(popped, Ok(None)) {
@@ -81,15 +84,22 @@ impl End {
             }
             Header::Answer(id) => {
                 let words = std::mem::take(&mut desk.buffer);
-                let completion = self.in_flight.complete(id, Outcome::Answer { words, from, to: bytes });
+                let completion =
+                    self.in_flight.complete(id, Outcome::Answer { words, from, to: bytes });
                 Ok(self.conclude_in_transit(transit, completion))
             }
-            Header::Event(_) if self.handlers_running.is_at_bound() => self.defer(transit, bytes, desk),
-            Header::Event(subject) => self.dispatch_event(transit, subject, payload, &mut desk.handlers).map(|()| Received::Dispatched),
-            Header::Call(..) if self.is_urged() => self.receive_other(leader, transit, mine, bytes, desk),
-            Header::Call(id, None, subject) => {
-                self.dispatch_call(transit, id, None, subject, payload, &mut desk.handlers).map(|()| Received::Dispatched)
+            Header::Event(_) if self.handlers_running.is_at_bound() => {
+                self.defer(transit, bytes, desk)
             }
+            Header::Event(subject) => self
+                .dispatch_event(transit, subject, payload, &mut desk.handlers)
+                .map(|()| Received::Dispatched),
+            Header::Call(..) if self.is_urged() => {
+                self.receive_other(leader, transit, mine, bytes, desk)
+            }
+            Header::Call(id, None, subject) => self
+                .dispatch_call(transit, id, None, subject, payload, &mut desk.handlers)
+                .map(|()| Received::Dispatched),
             _ => self.receive_other(leader, transit, mine, bytes, desk),
         }
     }
@@ -110,7 +120,9 @@ impl End {
             return Err(self.protocol_violation().into());
         };
         match header {
-            Header::Failure(id, failure) if Some(id) == mine => return Ok(Received::Failure(Box::new(Outcome::from(failure)))),
+            Header::Failure(id, failure) if Some(id) == mine => {
+                return Ok(Received::Failure(Box::new(Outcome::from(failure))));
+            }
             Header::Failure(id, failure) => {
                 let completion = self.in_flight.complete(id, Outcome::from(failure));
                 return Ok(self.conclude_in_transit(transit, completion));
@@ -121,11 +133,16 @@ impl End {
                     return Ok(Received::Answer(from..bytes));
                 }
                 let words = std::mem::take(&mut desk.buffer);
-                let completion = self.in_flight.complete(id, Outcome::Answer { words, from, to: bytes });
+                let completion =
+                    self.in_flight.complete(id, Outcome::Answer { words, from, to: bytes });
                 return Ok(self.conclude_in_transit(transit, completion));
             }
-            Header::Event(_) | Header::Gauge(..) if self.handlers_running.is_at_bound() => return self.defer(transit, bytes, desk),
-            Header::Event(subject) => self.dispatch_event(transit, subject, payload, &mut desk.handlers)?,
+            Header::Event(_) | Header::Gauge(..) if self.handlers_running.is_at_bound() => {
+                return self.defer(transit, bytes, desk);
+            }
+            Header::Event(subject) => {
+                self.dispatch_event(transit, subject, payload, &mut desk.handlers)?
+            }
             Header::Gauge(number, subject) => {
                 self.dispatch_event(transit, subject, payload, &mut desk.handlers)?;
                 self.send_receipt(number)?;
@@ -157,7 +174,14 @@ impl End {
                 if has_passed(deadline) {
                     self.skip();
                 } else if !(self.is_urged() && self.skip_if_withdrawn(id)) {
-                    self.dispatch_call(transit, id, deadline, subject, payload, &mut desk.handlers)?;
+                    self.dispatch_call(
+                        transit,
+                        id,
+                        deadline,
+                        subject,
+                        payload,
+                        &mut desk.handlers,
+                    )?;
                 }
             }
             // The most frequent message is dispatched where it is received.

@@ -40,7 +40,11 @@ impl End {
     ///
     /// Nothing was sent in the sense that the receiver will ever see it.
     #[inline]
-    pub(crate) fn send(self: &Arc<Self>, message: &mut Message<'_>, when_full: WhenFull) -> Step<()> {
+    pub(crate) fn send(
+        self: &Arc<Self>,
+        message: &mut Message<'_>,
+        when_full: WhenFull,
+    ) -> Step<()> {
         self.send_prepared(message, when_full, |_, _| Ok(()))
     }
 
@@ -70,7 +74,10 @@ impl End {
         });
         match sent {
             Ok(()) => Ok(id),
-            Err(error) => Err(SendFailed { was_known: id == CallId::NONE || self.in_flight.forget(id) != Forgotten::Unknown, error }),
+            Err(error) => Err(SendFailed {
+                was_known: id == CallId::NONE || self.in_flight.forget(id) != Forgotten::Unknown,
+                error,
+            }),
         }
     }
 
@@ -126,10 +133,13 @@ impl End {
                 let turn = self.wait_for_turn(message, deadline)?;
                 let prepared = {
                     let mut out = self.outbox.lock();
-                    let prepared = self.check_open().and_then(|()| prepare(&mut out.claimer, message));
+                    let prepared =
+                        self.check_open().and_then(|()| prepare(&mut out.claimer, message));
                     prepared.inspect(|()| out.count_wait())
                 };
-                let sent = prepared.and_then(|()| self.send_in_turn(&turn, message, false, deadline, None, |sent| sent));
+                let sent = prepared.and_then(|()| {
+                    self.send_in_turn(&turn, message, false, deadline, None, |sent| sent)
+                });
                 self.pass_on(turn);
                 sent
             }
@@ -165,7 +175,8 @@ impl End {
             WhenFull::Wait(deadline) => {
                 let turn = out.take_turn();
                 drop(out);
-                let sent = self.send_in_turn(&turn, message, false, deadline, Some(space), |sent| sent);
+                let sent =
+                    self.send_in_turn(&turn, message, false, deadline, Some(space), |sent| sent);
                 self.pass_on(turn);
                 sent
             }
@@ -178,7 +189,11 @@ impl End {
     /// # Errors
     ///
     /// As [`send`](Self::send).
-    pub(crate) fn send_event(self: &Arc<Self>, message: &mut Message<'_>, id: PendingEmitId) -> Step<bool> {
+    pub(crate) fn send_event(
+        self: &Arc<Self>,
+        message: &mut Message<'_>,
+        id: PendingEmitId,
+    ) -> Step<bool> {
         match self.send(message, WhenFull::Fail) {
             // A message that is too large to be sent at once is sent in parts.
             Err(error) if matches!(*error, Error::Full | Error::TooLarge { .. }) => {}
@@ -208,7 +223,11 @@ impl End {
 
     /// Waits for the turn to send, which the caller [passes on](Self::pass_on).
     #[cold]
-    fn wait_for_turn(self: &Arc<Self>, message: &Message<'_>, deadline: Option<Instant>) -> Step<Turn> {
+    fn wait_for_turn(
+        self: &Arc<Self>,
+        message: &Message<'_>,
+        deadline: Option<Instant>,
+    ) -> Step<Turn> {
         let is_event = message.is_event();
         let mut ticket = None;
         let mut out = self.outbox.lock();
@@ -250,7 +269,9 @@ impl End {
     /// Hands the queue to a thread of its own: the caller, which dispatches or runs tasks, must go on.
     fn send_queued_in_background(self: &Arc<Self>, turn: Turn) {
         let (end, theirs) = (self.clone(), turn.for_thread());
-        let started = std::thread::Builder::new().name("coprocess-send".to_owned()).spawn(move || end.send_queued(theirs, true));
+        let started = std::thread::Builder::new()
+            .name("coprocess-send".to_owned())
+            .spawn(move || end.send_queued(theirs, true));
         if started.is_err() {
             // Without a thread: here, although this thread then does nothing else.
             self.send_queued(turn, false);
@@ -317,17 +338,22 @@ impl End {
                 let deadline = self.pending_emits.deadline(id);
                 // Settled before any other thread has the lock: a task that finds the pair over asks
                 // under the lock whether its event was sent.
-                let waker = self.send_in_turn(turn, &message, false, deadline, None, |sent| self.pending_emits.complete(id, sent));
+                let waker = self.send_in_turn(turn, &message, false, deadline, None, |sent| {
+                    self.pending_emits.complete(id, sent)
+                });
                 if let Some(waker) = waker {
                     self.catch_user_panic(|| waker.wake());
                 }
             }
             None => {
-                let sent = self.send_in_turn(turn, &message, quota == Quota::Own, None, None, |sent| sent);
+                let sent =
+                    self.send_in_turn(turn, &message, quota == Quota::Own, None, None, |sent| sent);
                 if sent.is_err() && self.check_open().is_ok() {
                     // Only where no thread could be started: the thread that dispatches cannot wait, and an
                     // answer must not be lost.
-                    let _ = self.channel_failed(ChannelError::Wakeup(std::io::ErrorKind::OutOfMemory.into()));
+                    let _ = self.channel_failed(ChannelError::Wakeup(
+                        std::io::ErrorKind::OutOfMemory.into(),
+                    ));
                 }
                 if quota == Quota::Own {
                     self.outbox.lock().sent_own(message.is_urgent());
@@ -374,11 +400,19 @@ impl End {
                 None => Ok(()),
                 Some(space) => {
                     let may_be_unheard = message.is_event() && !is_own;
-                    let unheard_at = if may_be_unheard { self.outbox.lock().unheard_at(&self.watch) } else { None };
-                    match self.wait_for_space(space, earlier(deadline, unheard_at), || self.outbox.notify()) {
+                    let unheard_at = if may_be_unheard {
+                        self.outbox.lock().unheard_at(&self.watch)
+                    } else {
+                        None
+                    };
+                    match self.wait_for_space(space, earlier(deadline, unheard_at), || {
+                        self.outbox.notify()
+                    }) {
                         Err(Error::Timeout) if may_be_unheard && !has_passed(deadline) => {
                             // The peer may have taken something meanwhile, or registered a handler.
-                            if !has_passed(unheard_at.and(self.outbox.lock().unheard_at(&self.watch))) {
+                            if !has_passed(
+                                unheard_at.and(self.outbox.lock().unheard_at(&self.watch)),
+                            ) {
                                 continue;
                             }
                             Err(message.unheard(&self.sent_types))
@@ -413,7 +447,12 @@ impl End {
 
     /// Waits until the queued answers take less than `bytes` of memory, until `deadline`, or until `over`
     /// returns `true`.
-    pub(crate) fn wait_until_unread_below(&self, bytes: usize, deadline: Option<Instant>, over: impl Fn() -> bool) {
+    pub(crate) fn wait_until_unread_below(
+        &self,
+        bytes: usize,
+        deadline: Option<Instant>,
+        over: impl Fn() -> bool,
+    ) {
         let mut out = self.outbox.lock();
         while self.outbox.unread() >= bytes && !over() && !has_passed(deadline) {
             out = self.outbox.wait(out, deadline);
@@ -422,9 +461,14 @@ impl End {
 
     /// Waits until all answers and own messages that were queued are sent, until `deadline`, or until
     /// `over` returns `true`.
-    pub(crate) fn wait_until_none_is_queued(&self, deadline: Option<Instant>, over: impl Fn() -> bool) {
+    pub(crate) fn wait_until_none_is_queued(
+        &self,
+        deadline: Option<Instant>,
+        over: impl Fn() -> bool,
+    ) {
         let mut out = self.outbox.lock();
-        while (out.has_queued_own() || self.outbox.unread() > 0) && !over() && !has_passed(deadline) {
+        while (out.has_queued_own() || self.outbox.unread() > 0) && !over() && !has_passed(deadline)
+        {
             out = self.outbox.wait(out, deadline);
         }
     }

@@ -21,7 +21,12 @@ impl End {
 
     /// Waits until there is room, moving what has arrived out of the way of the other side, which may be waiting for room, too. `crowded` is
     /// called while the bound of that is reached.
-    pub(crate) fn wait_for_space(&self, space: Space, deadline: Option<Instant>, is_full: impl Fn()) -> Result<()> {
+    pub(crate) fn wait_for_space(
+        &self,
+        space: Space,
+        deadline: Option<Instant>,
+        is_full: impl Fn(),
+    ) -> Result<()> {
         loop {
             if self.watch.has_space(space) {
                 return Ok(());

@@ -21,9 +21,11 @@ impl Message<'_> {
     pub(crate) fn unheard(&self, sent_types: &SentTypes) -> Box<Error> {
         // The name is never among what was not copied.
         let event = match split(self.words(), self.bytes) {
-            Some((Header::Event(Subject::Named(name) | Subject::Described { name, .. }) | Header::Introduce { name, .. }, _)) => {
-                String::from_utf8_lossy(name).into_owned()
-            }
+            Some((
+                Header::Event(Subject::Named(name) | Subject::Described { name, .. })
+                | Header::Introduce { name, .. },
+                _,
+            )) => String::from_utf8_lossy(name).into_owned(),
             Some((Header::Event(Subject::Known(number)), _)) => sent_types.name(number.number()),
             _ => String::new(),
         };
@@ -39,7 +41,9 @@ impl End {
         let header = Header::Event(Subject::Named(LISTENING.as_bytes()));
         // A courtesy: if the pair is over, the other end needs no notice. This thread must not wait:
         // the other end may be waiting for the handler.
-        let sent = message.encode(header, &(), usize::MAX, LISTENING).and_then(|()| self.send(&mut message, WhenFull::Queue(Quota::Own)));
+        let sent = message
+            .encode(header, &(), usize::MAX, LISTENING)
+            .and_then(|()| self.send(&mut message, WhenFull::Queue(Quota::Own)));
         drop(sent);
     }
 

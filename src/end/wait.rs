@@ -52,7 +52,12 @@ impl End {
     ///
     /// Until the answer arrives, the deadline passes, or the pair is over.
     #[inline]
-    pub(crate) fn wait_for_answer(self: &Arc<Self>, id: CallId, deadline: Option<Instant>, desk: &mut Desk) -> Step<Arrived> {
+    pub(crate) fn wait_for_answer(
+        self: &Arc<Self>,
+        id: CallId,
+        deadline: Option<Instant>,
+        desk: &mut Desk,
+    ) -> Step<Arrived> {
         let outcome = self.wait_and_keep(id, deadline, desk);
         if outcome.is_err() {
             self.give_up(id, GivenUp::Forgotten);
@@ -62,7 +67,12 @@ impl End {
 
     /// As [`wait_for_answer`](Self::wait_for_answer), but the call stays in flight if this fails.
     #[inline]
-    pub(crate) fn wait_and_keep(self: &Arc<Self>, id: CallId, deadline: Option<Instant>, desk: &mut Desk) -> Step<Arrived> {
+    pub(crate) fn wait_and_keep(
+        self: &Arc<Self>,
+        id: CallId,
+        deadline: Option<Instant>,
+        desk: &mut Desk,
+    ) -> Step<Arrived> {
         match self.try_lead() {
             Some(leader) => self.lead_until_answer(&leader, id, deadline, desk),
             None => self.queue_for_answer(id, deadline, desk),
@@ -84,40 +94,43 @@ impl End {
             {
                 return Ok(Arrived::Elsewhere(outcome));
             }
-            let is_nothing = match self.receive_one(leader, Some(id), SpinFor::Answer(deadline), desk)? {
-                Received::Answer(at) => {
-                    self.in_flight.release(id);
-                    return Ok(Arrived::Here(at));
-                }
-                Received::Failure(outcome) => {
-                    self.in_flight.release(id);
-                    return Ok(Arrived::Elsewhere(*outcome));
-                }
-                Received::Dispatched | Received::Noted => {
-                    // A handler may have taken its time, or closed this end.
-                    if self.is_over() {
-                        return self.take(id, || self.terminal_error());
+            let is_nothing =
+                match self.receive_one(leader, Some(id), SpinFor::Answer(deadline), desk)? {
+                    Received::Answer(at) => {
+                        self.in_flight.release(id);
+                        return Ok(Arrived::Here(at));
                     }
-                    self.expect_end_if_gone();
-                    self.expire();
-                    if has_passed(deadline) {
-                        return self.take(id, || Error::Timeout);
+                    Received::Failure(outcome) => {
+                        self.in_flight.release(id);
+                        return Ok(Arrived::Elsewhere(*outcome));
                     }
-                    continue;
-                }
-                Received::AboveWatermark => {
-                    if self.is_over() {
-                        return self.take(id, || self.terminal_error());
+                    Received::Dispatched | Received::Noted => {
+                        // A handler may have taken its time, or closed this end.
+                        if self.is_over() {
+                            return self.take(id, || self.terminal_error());
+                        }
+                        self.expect_end_if_gone();
+                        self.expire();
+                        if has_passed(deadline) {
+                            return self.take(id, || Error::Timeout);
+                        }
+                        continue;
                     }
-                    self.wait_below_watermark(leader, deadline, || self.in_flight.is_ready(id))?;
-                    if has_passed(deadline) {
-                        return self.take(id, || Error::Timeout);
+                    Received::AboveWatermark => {
+                        if self.is_over() {
+                            return self.take(id, || self.terminal_error());
+                        }
+                        self.wait_below_watermark(leader, deadline, || {
+                            self.in_flight.is_ready(id)
+                        })?;
+                        if has_passed(deadline) {
+                            return self.take(id, || Error::Timeout);
+                        }
+                        continue;
                     }
-                    continue;
-                }
-                Received::Nothing => true,
-                Received::Interrupted => false,
-            };
+                    Received::Nothing => true,
+                    Received::Interrupted => false,
+                };
             // Another thread that had the inbox may have found the answer: everywhere here.
             if self.is_over() {
                 return self.take(id, || self.terminal_error());
@@ -180,7 +193,12 @@ impl End {
 
     /// Waits while another thread leads.
     #[cold]
-    fn queue_for_answer(self: &Arc<Self>, id: CallId, deadline: Option<Instant>, desk: &mut Desk) -> Step<Arrived> {
+    fn queue_for_answer(
+        self: &Arc<Self>,
+        id: CallId,
+        deadline: Option<Instant>,
+        desk: &mut Desk,
+    ) -> Step<Arrived> {
         let parker = this_parker();
         // If the outcome is there already there is nothing to be told, and the loop finds it.
         let _ = self.in_flight.notify(id, Notify::Thread(parker.clone()));
@@ -199,7 +217,9 @@ impl End {
                     patience.into_iter().for_each(Patience::keep);
                     return self.lead_until_answer(&self.leading(), id, deadline, desk);
                 }
-                LeadWait::Done if !over() && !self.is_gone() => self.wait_on_a_cycle(&crossing, &parker, deadline, over, &mut patience),
+                LeadWait::Done if !over() && !self.is_gone() => {
+                    self.wait_on_a_cycle(&crossing, &parker, deadline, over, &mut patience)
+                }
                 turn => break turn,
             }
             if has_passed(deadline) {
@@ -278,7 +298,8 @@ impl End {
                 let dispatched = led.dispatch(&leader, &mut Desk::new(), 1, None);
                 crossing.enter();
                 // Else there is a part of a message only, or that end has too many answers to send.
-                if dispatched.is_ok_and(|dispatched| dispatched.taken > 0) && !has_passed(deadline) {
+                if dispatched.is_ok_and(|dispatched| dispatched.taken > 0) && !has_passed(deadline)
+                {
                     continue;
                 }
             }
@@ -291,7 +312,8 @@ impl End {
                 (inbox.next(), inbox.is_full())
             };
             let has_come = || !full && self.watch.has_come(next);
-            if !self.spin_for_data.spin(until, || has_come() || parker.is_notified()) || !has_come() {
+            if !self.spin_for_data.spin(until, || has_come() || parker.is_notified()) || !has_come()
+            {
                 parker.wait(until);
             }
         }
@@ -307,7 +329,11 @@ impl End {
 
     /// Lets everything that was sent before the other side was gone be handled, by this thread or by the one that leads. Gives up if that one is
     /// in a handler for long.
-    pub(crate) fn last_deliveries(self: &Arc<Self>, deadline: Option<Instant>, done: impl Fn() -> bool) {
+    pub(crate) fn last_deliveries(
+        self: &Arc<Self>,
+        deadline: Option<Instant>,
+        done: impl Fn() -> bool,
+    ) {
         if self.lead.is_mine() {
             return;
         }
@@ -315,13 +341,17 @@ impl End {
         loop {
             let before = self.inbox().progress();
             let soon = Instant::now().checked_add(LONG_HANDLER);
-            match self.lead.wait_turn(&self.watch, &parker, earlier(deadline, soon), || done() || self.is_over()) {
+            match self.lead.wait_turn(&self.watch, &parker, earlier(deadline, soon), || {
+                done() || self.is_over()
+            }) {
                 LeadWait::Lead => {
                     self.drain(&self.leading(), deadline);
                     return;
                 }
                 LeadWait::Done => return,
-                LeadWait::TimedOut if has_passed(deadline) || self.inbox().progress() == before => return,
+                LeadWait::TimedOut if has_passed(deadline) || self.inbox().progress() == before => {
+                    return;
+                }
                 LeadWait::TimedOut => {}
             }
         }
@@ -354,7 +384,9 @@ impl End {
                 let from = bytes.wrapping_sub(payload.len());
                 keep(self.in_flight.complete(id, Outcome::Answer { words, from, to: bytes }));
             }
-            Some((Header::Failure(id, failure), _)) => keep(self.in_flight.complete(id, Outcome::from(failure))),
+            Some((Header::Failure(id, failure), _)) => {
+                keep(self.in_flight.complete(id, Outcome::from(failure)))
+            }
             _ => {}
         });
         inbox.completions.extend(completions);
@@ -370,7 +402,11 @@ impl End {
     ) -> Result<()> {
         self.salvage_answers()?;
         let over = || self.is_interrupted() || done() || self.inbox().is_full();
-        self.wait_until_unread_below(HIGH_WATERMARK_BYTES, earlier(deadline, self.timers.earliest()), over);
+        self.wait_until_unread_below(
+            HIGH_WATERMARK_BYTES,
+            earlier(deadline, self.timers.earliest()),
+            over,
+        );
         self.take_interrupt();
         self.expire();
         Ok(())

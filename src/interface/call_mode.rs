@@ -23,7 +23,11 @@ pub trait CallMode {
 /// All forms of a method of a client are this call: so what is wrong with a type is said once, and not by each form.
 #[doc(hidden)]
 #[inline]
-pub fn call<T: CallMode, A: Serialize, R: DeserializeOwned>(mode: &T, method: &str, args: A) -> T::Returns<R> {
+pub fn call<T: CallMode, A: Serialize, R: DeserializeOwned>(
+    mode: &T,
+    method: &str,
+    args: A,
+) -> T::Returns<R> {
     mode.call(method, args)
 }
 

@@ -76,7 +76,9 @@ impl Description {
     fn compare(&self, theirs: &str) -> std::result::Result<(), InterfaceError> {
         let mut found = vec![None; self.methods.len()];
         for (name, rest) in theirs.lines().filter_map(|line| line.split_once(' ')) {
-            if let Some((_, place)) = self.methods.iter().zip(&mut found).find(|(method, _)| method.name == name) {
+            if let Some((_, place)) =
+                self.methods.iter().zip(&mut found).find(|(method, _)| method.name == name)
+            {
                 place.get_or_insert(rest);
             }
         }
@@ -84,7 +86,13 @@ impl Description {
             match theirs {
                 None => return Err(InterfaceError::Missing { method: name, ours: signature }),
                 Some(theirs) if theirs == signature => {}
-                Some(theirs) => return Err(InterfaceError::Differs { method: name, ours: signature, theirs: repeated(theirs) }),
+                Some(theirs) => {
+                    return Err(InterfaceError::Differs {
+                        method: name,
+                        ours: signature,
+                        theirs: repeated(theirs),
+                    });
+                }
             }
         }
         Ok(())
@@ -104,7 +112,10 @@ pub fn check(co: &Coprocess, ours: &'static Description) -> Result<()> {
 
 /// As [`check`], for a task.
 #[doc(hidden)]
-pub fn check_async(co: &Coprocess, ours: &'static Description) -> impl Future<Output = Result<()>> + Send + use<> {
+pub fn check_async(
+    co: &Coprocess,
+    ours: &'static Description,
+) -> impl Future<Output = Result<()>> + Send + use<> {
     let co = co.clone();
     async move { ours.judge(co.call_async(&ours.question(), ()).await) }
 }

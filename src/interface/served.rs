@@ -51,7 +51,11 @@ impl Served {
     }
 
     /// Adds an event, as [`Coprocess::listen`] does.
-    pub fn event<T: DeserializeOwned + 'static>(&mut self, name: &str, handler: impl Fn(T) + Send + Sync + 'static) {
+    pub fn event<T: DeserializeOwned + 'static>(
+        &mut self,
+        name: &str,
+        handler: impl Fn(T) + Send + Sync + 'static,
+    ) {
         self.handlers.listen(name, move |value| {
             handler(value.read()?);
             Ok(())

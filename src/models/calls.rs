@@ -27,7 +27,9 @@ fn answered(looks: bool) {
     let id = in_flight.claim(&mut claimer).expect("room");
     let receiver = {
         let in_flight = in_flight.clone();
-        thread::spawn(move || assert!(matches!(in_flight.complete(id, said("yes")), Completion::Done)))
+        thread::spawn(move || {
+            assert!(matches!(in_flight.complete(id, said("yes")), Completion::Done))
+        })
     };
     let parker = Parker::new();
     let asked = in_flight.notify(id, Notify::Thread(parker.clone()));
@@ -46,7 +48,9 @@ fn an_answer_wakes_who_waits_for_it() {
 
 #[test]
 fn waiting_for_an_answer_that_is_there_is_caught() {
-    caught("models::calls::waiting_for_an_answer_that_is_there_is_caught", DEADLOCK, || answered(false));
+    caught("models::calls::waiting_for_an_answer_that_is_there_is_caught", DEADLOCK, || {
+        answered(false)
+    });
 }
 
 /// A hostile side answers twice: once to the waiter itself, which frees the entry and calls anew, and once to a thread that stores answers.
@@ -104,7 +108,11 @@ fn a_second_answer_by_hand() {
 
 #[test]
 fn storing_the_status_of_a_second_answer_is_caught() {
-    caught("models::calls::storing_the_status_of_a_second_answer_is_caught", "was taken from it", || second_answer_by_hand(false));
+    caught(
+        "models::calls::storing_the_status_of_a_second_answer_is_caught",
+        "was taken from it",
+        || second_answer_by_hand(false),
+    );
 }
 
 /// A deadline passes while the answer comes: either the callback gets it, or it is forgotten, and never both.
@@ -117,7 +125,9 @@ fn a_call_is_completed_or_forgotten() {
         assert!(in_flight.notify(id, Notify::Callback(Box::new(|_| {}))).is_ok());
         let receiver = {
             let in_flight = in_flight.clone();
-            thread::spawn(move || matches!(in_flight.complete(id, said("yes")), Completion::Run(..)))
+            thread::spawn(move || {
+                matches!(in_flight.complete(id, said("yes")), Completion::Run(..))
+            })
         };
         let forgotten = in_flight.forget(id) != Forgotten::Unknown;
         assert_ne!(receiver.join().unwrap(), forgotten);
@@ -212,7 +222,9 @@ fn a_parker_by_hand() {
 
 #[test]
 fn notifying_without_the_sleepers_lock_is_caught() {
-    caught("models::calls::notifying_without_the_sleepers_lock_is_caught", DEADLOCK, || parker_by_hand(false));
+    caught("models::calls::notifying_without_the_sleepers_lock_is_caught", DEADLOCK, || {
+        parker_by_hand(false)
+    });
 }
 
 /// What a lock is for.
@@ -302,10 +314,14 @@ fn who_spins_with_the_inbox_lets_others_have_it() {
 
 #[test]
 fn spinning_without_a_look_at_who_wants_it_is_caught() {
-    caught("models::calls::spinning_without_a_look_at_who_wants_it_is_caught", NO_PROGRESS, || inbox(Leader::DoesNotLook));
+    caught("models::calls::spinning_without_a_look_at_who_wants_it_is_caught", NO_PROGRESS, || {
+        inbox(Leader::DoesNotLook)
+    });
 }
 
 #[test]
 fn taking_the_inbox_again_at_once_is_caught() {
-    caught("models::calls::taking_the_inbox_again_at_once_is_caught", NO_PROGRESS, || inbox(Leader::TakesItAgain));
+    caught("models::calls::taking_the_inbox_again_at_once_is_caught", NO_PROGRESS, || {
+        inbox(Leader::TakesItAgain)
+    });
 }

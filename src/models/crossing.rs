@@ -52,7 +52,8 @@ impl World {
         let answered = || self.answered[me].load(Ordering::SeqCst);
         // One that nothing waits with: what is told is lost.
         let nowhere = Parker::new();
-        let crossing = Crossing::new(end, if variant == Variant::Untold { &nowhere } else { parker });
+        let crossing =
+            Crossing::new(end, if variant == Variant::Untold { &nowhere } else { parker });
         loop {
             let done = || answered() || crossing.led().is_some();
             let on_a_cycle = || {
@@ -87,7 +88,8 @@ fn crossed(variant: Variant) {
         let end = &world.ends[me];
         assert_eq!(end.lead.wait_turn(&end.watch, &world.parkers[me], None, || false), Turn::Lead);
     };
-    let leave = |world: &World, me: usize| world.ends[me].lead.leave(&world.ends[me].watch, || false);
+    let leave =
+        |world: &World, me: usize| world.ends[me].lead.leave(&world.ends[me].watch, || false);
     let second = {
         let world = world.clone();
         thread::spawn(move || {
@@ -111,11 +113,15 @@ fn both_learn_that_their_waits_cross() {
 /// The model bites: a thread that does not enter the list is not found.
 #[test]
 fn sleeping_without_entering_is_caught() {
-    caught("models::crossing::sleeping_without_entering_is_caught", DEADLOCK, || crossed(Variant::NotInTheList));
+    caught("models::crossing::sleeping_without_entering_is_caught", DEADLOCK, || {
+        crossed(Variant::NotInTheList)
+    });
 }
 
 /// Nor does a thread find a cycle by itself that another one completes while it sleeps.
 #[test]
 fn telling_no_other_thread_is_caught() {
-    caught("models::crossing::telling_no_other_thread_is_caught", DEADLOCK, || crossed(Variant::Untold));
+    caught("models::crossing::telling_no_other_thread_is_caught", DEADLOCK, || {
+        crossed(Variant::Untold)
+    });
 }

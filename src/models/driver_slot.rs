@@ -17,7 +17,11 @@ struct End {
 
 impl End {
     fn new() -> Arc<End> {
-        Arc::new(End { driver_slot: DriverSlot::default(), tasks: AtomicUsize::new(0), over: AtomicBool::new(false) })
+        Arc::new(End {
+            driver_slot: DriverSlot::default(),
+            tasks: AtomicUsize::new(0),
+            over: AtomicBool::new(false),
+        })
     }
 
     fn is_over(&self) -> bool {
@@ -35,7 +39,11 @@ impl End {
 
     /// The background dispatcher: has the seat as long as it is needed, and answers one task at a time.
     fn drive_in_background(&self, task: &Parker) {
-        while self.driver_slot.claim_in_background(Occupant::Background, || self.is_over(), || self.stands_by()) {
+        while self.driver_slot.claim_in_background(
+            Occupant::Background,
+            || self.is_over(),
+            || self.stands_by(),
+        ) {
             while !self.is_over() && !self.driver_slot.is_wanted() && !self.stands_by() {
                 self.tasks.fetch_sub(1, Ordering::Relaxed);
                 task.notify();
@@ -74,7 +82,9 @@ fn who_stands_by_is_called_up() {
 
 #[test]
 fn calling_up_before_there_is_a_reason_is_caught() {
-    caught("models::driver_slot::calling_up_before_there_is_a_reason_is_caught", DEADLOCK, || tasks(true));
+    caught("models::driver_slot::calling_up_before_there_is_a_reason_is_caught", DEADLOCK, || {
+        tasks(true)
+    });
 }
 
 /// Two tasks at once, on threads of their own.
@@ -113,7 +123,11 @@ fn run(evicts: bool) {
     let background = {
         let (end, bell, back) = (end.clone(), bell.clone(), back.clone());
         thread::spawn(move || {
-            while end.driver_slot.claim_in_background(Occupant::Background, || end.is_over(), || false) {
+            while end.driver_slot.claim_in_background(
+                Occupant::Background,
+                || end.is_over(),
+                || false,
+            ) {
                 back.notify();
                 while !end.is_over() && !end.driver_slot.is_wanted() {
                     bell.wait(None);
@@ -143,5 +157,7 @@ fn a_thread_in_run_takes_precedence() {
 
 #[test]
 fn wanting_the_seat_without_saying_so_is_caught() {
-    caught("models::driver_slot::wanting_the_seat_without_saying_so_is_caught", DEADLOCK, || run(false));
+    caught("models::driver_slot::wanting_the_seat_without_saying_so_is_caught", DEADLOCK, || {
+        run(false)
+    });
 }

@@ -63,7 +63,9 @@ impl End {
     /// Waits for the message to `me`, as a call does.
     fn call(&self, me: usize, parkers: &[Arc<Parker>]) {
         let done = || self.answered[me].load(Ordering::SeqCst);
-        if !self.lead.try_enter(&self.watch) && self.lead.wait_turn(&self.watch, &parkers[me], None, done) != LeadWait::Lead {
+        if !self.lead.try_enter(&self.watch)
+            && self.lead.wait_turn(&self.watch, &parkers[me], None, done) != LeadWait::Lead
+        {
             assert!(done());
             return;
         }
@@ -83,7 +85,8 @@ impl End {
     fn drive(&self, messages: usize, parkers: &[Arc<Parker>]) {
         let parker = Parker::new();
         assert_eq!(self.lead.wait_turn(&self.watch, &parker, None, || false), LeadWait::Lead);
-        let over = || self.handled.load(Ordering::SeqCst) >= messages || self.over.load(Ordering::SeqCst);
+        let over =
+            || self.handled.load(Ordering::SeqCst) >= messages || self.over.load(Ordering::SeqCst);
         loop {
             while self.receive(parkers) {}
             if over() {
@@ -214,7 +217,9 @@ fn closed_while_a_guest_leaves(looks_for_the_end: bool) {
             while !end.watch.is_closed() {
                 end.watch.arm(Sleeper::Driver);
                 if !end.watch.is_closed() {
-                    end.lead.park(&end.watch, None, &parker, || end.watch.is_closed()).expect("a futex");
+                    end.lead
+                        .park(&end.watch, None, &parker, || end.watch.is_closed())
+                        .expect("a futex");
                 }
                 end.watch.disarm();
             }
@@ -223,7 +228,9 @@ fn closed_while_a_guest_leaves(looks_for_the_end: bool) {
     };
     let peer = thread::spawn(move || sender.close().expect("a futex"));
     if end.lead.try_enter(&end.watch) {
-        end.lead.leave(&end.watch, || end.has_something() || looks_for_the_end && end.watch.is_closed());
+        end.lead.leave(&end.watch, || {
+            end.has_something() || looks_for_the_end && end.watch.is_closed()
+        });
     }
     driver.join().unwrap();
     peer.join().unwrap();
@@ -236,7 +243,9 @@ fn the_resident_learns_of_a_close_while_a_guest_leaves() {
 
 #[test]
 fn leaving_without_a_look_for_the_end_is_caught() {
-    caught("models::lead::leaving_without_a_look_for_the_end_is_caught", DEADLOCK, || closed_while_a_guest_leaves(false));
+    caught("models::lead::leaving_without_a_look_for_the_end_is_caught", DEADLOCK, || {
+        closed_while_a_guest_leaves(false)
+    });
 }
 
 /// The models bite: a driver that does not look at its state once more after it has announced its sleep is not told that it is over.

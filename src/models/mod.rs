@@ -28,8 +28,14 @@ pub(crate) fn caught(test: &str, how: &str, model: impl Fn() + Sync + Send + 'st
         return check(model);
     }
     let program = std::env::current_exe().expect("a program");
-    let output =
-        std::process::Command::new(program).args([test, "--exact", "--nocapture"]).env("BROKEN_MODEL", "1").output().expect("it runs");
+    let output = std::process::Command::new(program)
+        .args([test, "--exact", "--nocapture"])
+        .env("BROKEN_MODEL", "1")
+        .output()
+        .expect("it runs");
     let text = String::from_utf8_lossy(&output.stderr);
-    assert!(!output.status.success() && text.contains(how), "the broken variant was not caught: {text}");
+    assert!(
+        !output.status.success() && text.contains(how),
+        "the broken variant was not caught: {text}"
+    );
 }

@@ -29,7 +29,8 @@ pub(crate) fn report_through(lifeline: BorrowedFd<'_>) -> std::io::Result<()> {
     LIFELINE.store(lifeline.as_raw_fd(), Ordering::Relaxed);
     PROCESS.store(std::process::id(), Ordering::Relaxed);
     // SA_RESETHAND: after one run of the handler, the signal ends the process as by default.
-    let action = SigAction::new(SigHandler::SigAction(aborting), SaFlags::SA_RESETHAND, SigSet::empty());
+    let action =
+        SigAction::new(SigHandler::SigAction(aborting), SaFlags::SA_RESETHAND, SigSet::empty());
     // SAFETY: the handler calls only what a thread that aborts may call: see `aborting`.
     let before = unsafe { sigaction(Signal::SIGABRT, &action) }?;
     if !matches!(before.handler(), SigHandler::SigDfl) {
@@ -47,12 +48,16 @@ pub(crate) fn was_reported(lifeline: BorrowedFd<'_>) -> bool {
     let mut buffer = [IoSliceMut::new(&mut said)];
     // Without room for descriptors: the kernel closes any that come along. A hostile worker can
     // only misreport its own death.
-    let received = recvmsg::<()>(lifeline.as_raw_fd(), &mut buffer, None, MsgFlags::MSG_DONTWAIT).map(|received| received.bytes);
+    let received = recvmsg::<()>(lifeline.as_raw_fd(), &mut buffer, None, MsgFlags::MSG_DONTWAIT)
+        .map(|received| received.bytes);
     received == Ok(LAST_WORD.len()) && said == LAST_WORD
 }
 
 unsafe extern "C" {
-    fn _Unwind_Backtrace(trace: extern "C" fn(*mut c_void, *mut c_void) -> c_int, argument: *mut c_void) -> c_int;
+    fn _Unwind_Backtrace(
+        trace: extern "C" fn(*mut c_void, *mut c_void) -> c_int,
+        argument: *mut c_void,
+    ) -> c_int;
     fn _Unwind_GetIP(context: *mut c_void) -> usize;
     fn _Unwind_FindEnclosingFunction(address: *mut c_void) -> *mut c_void;
 }
@@ -65,7 +70,8 @@ extern "C" fn aborting(signal: c_int, info: *mut libc::siginfo_t, _: *mut c_void
     // SAFETY: the kernel passes a valid description of the signal.
     let info = unsafe { &*info };
     // SAFETY: the description of a signal that was sent to a thread names the sending process.
-    let is_own = info.si_code == libc::SI_TKILL && unsafe { info.si_pid() }.cast_unsigned() == std::process::id();
+    let is_own = info.si_code == libc::SI_TKILL
+        && unsafe { info.si_pid() }.cast_unsigned() == std::process::id();
     let is_worker = PROCESS.load(Ordering::Relaxed) == std::process::id();
     // The alternate stack is too small for the unwinder. What aborts there is a stack overflow,
     // which is no want of memory.

@@ -26,8 +26,15 @@ pub(crate) fn open(pid: u32) -> io::Result<OwnedFd> {
 /// Sends a signal to the process. Succeeds if the process has ended.
 pub(crate) fn signal(pidfd: BorrowedFd<'_>, signal: Signal) -> io::Result<()> {
     // SAFETY: takes a descriptor, two integers and a null pointer, and touches no memory of ours.
-    let sent =
-        unsafe { libc::syscall(libc::SYS_pidfd_send_signal, pidfd.as_raw_fd(), signal as i32, std::ptr::null::<libc::siginfo_t>(), 0) };
+    let sent = unsafe {
+        libc::syscall(
+            libc::SYS_pidfd_send_signal,
+            pidfd.as_raw_fd(),
+            signal as i32,
+            std::ptr::null::<libc::siginfo_t>(),
+            0,
+        )
+    };
     if sent == 0 {
         return Ok(());
     }
@@ -39,7 +46,8 @@ pub(crate) fn signal(pidfd: BorrowedFd<'_>, signal: Signal) -> io::Result<()> {
 
 /// Reaps the process, and returns its exit status, or `None` if the process has not ended.
 pub(crate) fn reap(pidfd: BorrowedFd<'_>) -> io::Result<Option<ExitStatus>> {
-    let id = libc::id_t::try_from(pidfd.as_raw_fd()).map_err(|_| io::Error::from_raw_os_error(libc::EBADF))?;
+    let id = libc::id_t::try_from(pidfd.as_raw_fd())
+        .map_err(|_| io::Error::from_raw_os_error(libc::EBADF))?;
     let info = wait_id(libc::P_PIDFD, id, libc::WNOHANG)?;
     // SAFETY: waitid fills this field in, or leaves the zero.
     if unsafe { info.si_pid() } == 0 {

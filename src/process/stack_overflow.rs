@@ -61,8 +61,16 @@ pub(crate) fn prepare_thread(name: &'static str) {
     let size = SIGNAL_STACK;
     // Never unmapped: the library's threads that run handlers are few and live long.
     // SAFETY: maps new memory, at an address that the kernel chooses.
-    let memory =
-        unsafe { libc::mmap(ptr::null_mut(), size, libc::PROT_READ | libc::PROT_WRITE, libc::MAP_PRIVATE | libc::MAP_ANONYMOUS, -1, 0) };
+    let memory = unsafe {
+        libc::mmap(
+            ptr::null_mut(),
+            size,
+            libc::PROT_READ | libc::PROT_WRITE,
+            libc::MAP_PRIVATE | libc::MAP_ANONYMOUS,
+            -1,
+            0,
+        )
+    };
     if memory == libc::MAP_FAILED {
         return;
     }
@@ -92,7 +100,8 @@ fn guard_pages() -> Option<Range<usize>> {
     let guarded = unsafe { libc::pthread_attr_getguardsize(&attributes, &mut guard) } == 0;
     // SAFETY: `attributes` was initialized above, and is not used again.
     unsafe { libc::pthread_attr_destroy(&mut attributes) };
-    (known && guarded).then(|| lowest.addr().saturating_sub(guard)..lowest.addr().saturating_add(guard))
+    (known && guarded)
+        .then(|| lowest.addr().saturating_sub(guard)..lowest.addr().saturating_add(guard))
 }
 
 /// Reports an overflow, and ends the process by SIGABRT, as the standard library does.
@@ -115,7 +124,11 @@ extern "C" fn overflowed(signal: i32, info: *mut libc::siginfo_t, _: *mut c_void
         }
         return;
     }
-    for text in ["\nthread '", name, "' has overflowed its stack\nfatal runtime error: stack overflow, aborting\n"] {
+    for text in [
+        "\nthread '",
+        name,
+        "' has overflowed its stack\nfatal runtime error: stack overflow, aborting\n",
+    ] {
         // SAFETY: reads the bytes of `text`. If the stream refuses them, nothing else can be done.
         unsafe { libc::write(libc::STDERR_FILENO, text.as_ptr().cast(), text.len()) };
     }

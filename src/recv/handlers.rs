@@ -62,7 +62,11 @@ impl<E> Clone for Server<E> {
 
 impl<E> Handlers<E> {
     /// Adds or replaces the handler of an event.
-    pub(crate) fn listen(&mut self, event: &str, listen: impl Fn(Payload<'_>) -> Result<(), DecodeError> + Send + Sync + 'static) {
+    pub(crate) fn listen(
+        &mut self,
+        event: &str,
+        listen: impl Fn(Payload<'_>) -> Result<(), DecodeError> + Send + Sync + 'static,
+    ) {
         self.events.insert(event, Listener { id: next_id(), listen: Arc::new(listen) });
     }
 
@@ -72,7 +76,8 @@ impl<E> Handlers<E> {
         method: &str,
         serve: impl Fn(&Arc<E>, &Incoming<'_>) -> Result<(), DecodeError> + Send + Sync + 'static,
     ) {
-        self.methods.insert(method, Server { id: next_id(), name: method.into(), serve: Arc::new(serve) });
+        self.methods
+            .insert(method, Server { id: next_id(), name: method.into(), serve: Arc::new(serve) });
     }
 
     /// Adds or replaces all handlers of another table.

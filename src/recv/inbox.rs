@@ -91,7 +91,11 @@ impl Inbox {
     /// Takes the next message into `buffer` and returns its length in bytes, if there is one. At the bound of nesting events that were
     /// deferred stay where they are.
     #[inline]
-    pub(crate) fn pop(&mut self, buffer: &mut Vec<u64>, at_bound: bool) -> Result<Option<usize>, ChannelError> {
+    pub(crate) fn pop(
+        &mut self,
+        buffer: &mut Vec<u64>,
+        at_bound: bool,
+    ) -> Result<Option<usize>, ChannelError> {
         if (!self.backlog.is_empty() || !self.served_later.is_empty())
             && let Some(bytes) = self.unstow(buffer, at_bound)
         {
@@ -111,7 +115,10 @@ impl Inbox {
         }
         let Some(bytes) = self.receiver.receive(buffer)? else { return Ok(Popped::Nothing) };
         self.count(bytes);
-        if matches!(split(buffer, bytes), Some((Header::Answer(_) | Header::DescribedAnswer(..) | Header::Failure(..), _))) {
+        if matches!(
+            split(buffer, bytes),
+            Some((Header::Answer(_) | Header::DescribedAnswer(..) | Header::Failure(..), _))
+        ) {
             return Ok(Popped::Answer(bytes));
         }
         let mut words = std::mem::take(buffer);
@@ -175,7 +182,9 @@ impl Inbox {
         }
         self.looked_at = self.looked_at.saturating_add(LOOKS.wrapping_sub(looks));
         self.looked_at >= self.backlog.len()
-            && self.receiver.look_ahead(looks, URGENT_WORDS, |words| see(words, URGENT_WORDS.wrapping_mul(8)))
+            && self
+                .receiver
+                .look_ahead(looks, URGENT_WORDS, |words| see(words, URGENT_WORDS.wrapping_mul(8)))
     }
 
     /// Puts an event back, for when handlers are less deeply nested.
@@ -227,7 +236,11 @@ impl Inbox {
     }
 
     /// Takes answers that have arrived, leaving calls and events in their order.
-    pub(crate) fn take_answers(&mut self, ahead: Ahead, mut take: impl FnMut(Vec<u64>, usize)) -> Result<(), ChannelError> {
+    pub(crate) fn take_answers(
+        &mut self,
+        ahead: Ahead,
+        mut take: impl FnMut(Vec<u64>, usize),
+    ) -> Result<(), ChannelError> {
         let last = ahead == Ahead::Last;
         if last {
             self.expect_end();
@@ -242,14 +255,18 @@ impl Inbox {
             let was_full = self.is_full();
             // Those behind change their places.
             self.looked_at = self.looked_at.min(self.sifted);
-            let until = if ahead == Ahead::OfCalls { self.before_events() } else { self.backlog.len() };
+            let until =
+                if ahead == Ahead::OfCalls { self.before_events() } else { self.backlog.len() };
             if until > self.sifted {
                 let behind = self.backlog.split_off(until);
                 // Each is looked at once: what a side has sent that fills the backlog must not be gone through by everybody who waits.
                 for stowed in self.backlog.split_off(self.sifted) {
                     if matches!(
                         split(&stowed.words, stowed.bytes),
-                        Some((Header::Answer(_) | Header::DescribedAnswer(..) | Header::Failure(..), _))
+                        Some((
+                            Header::Answer(_) | Header::DescribedAnswer(..) | Header::Failure(..),
+                            _
+                        ))
                     ) {
                         self.backlog_bytes = self.backlog_bytes.saturating_sub(stowed.cost());
                         take(stowed.words, stowed.bytes);
@@ -258,13 +275,18 @@ impl Inbox {
                     }
                 }
                 // Those behind have changed their places.
-                self.eventless = if ahead == Ahead::OfCalls { self.backlog.len() } else { self.eventless.min(self.sifted) };
+                self.eventless = if ahead == Ahead::OfCalls {
+                    self.backlog.len()
+                } else {
+                    self.eventless.min(self.sifted)
+                };
                 self.sifted = self.backlog.len();
                 self.backlog.extend(behind);
             }
             // There may be more in the ring, if it was left there for want of room: what was there when this began, and not what a side that
             // sends nothing but answers adds all the time.
-            let all = self.receiver.position().wrapping_sub(start) >= (self.receiver.slots() as u64).wrapping_mul(2);
+            let all = self.receiver.position().wrapping_sub(start)
+                >= (self.receiver.slots() as u64).wrapping_mul(2);
             if !was_full || self.is_full() || all {
                 return Ok(());
             }
@@ -277,7 +299,10 @@ impl Inbox {
             return 0;
         }
         while let Some(stowed) = self.backlog.get(self.eventless)
-            && !matches!(split(&stowed.words, stowed.bytes), Some((Header::Event(_) | Header::Gauge(..), _)))
+            && !matches!(
+                split(&stowed.words, stowed.bytes),
+                Some((Header::Event(_) | Header::Gauge(..), _))
+            )
         {
             self.eventless = self.eventless.saturating_add(1);
         }
@@ -291,12 +316,17 @@ impl Inbox {
 
     /// How many messages were taken to be dispatched.
     pub(crate) fn dispatched(&self) -> u64 {
-        self.messages.wrapping_sub(self.backlog.len() as u64).wrapping_sub(self.served_later.len() as u64)
+        self.messages
+            .wrapping_sub(self.backlog.len() as u64)
+            .wrapping_sub(self.served_later.len() as u64)
     }
 
     /// How many messages can have arrived, at most.
     pub(crate) fn at_most(&self) -> usize {
-        self.backlog.len().saturating_add(self.served_later.len()).saturating_add(self.receiver.slots())
+        self.backlog
+            .len()
+            .saturating_add(self.served_later.len())
+            .saturating_add(self.receiver.slots())
     }
 
     /// Whether there is something to take, or an error to find by taking it.

@@ -126,7 +126,9 @@ impl<L, S> Default for Registry<L, S> {
 impl<L, S> fmt::Debug for Registry<L, S> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         // In a child of fork(2) it may be locked for ever.
-        let Ok(current) = self.current.try_lock() else { return f.debug_struct("Registry").finish_non_exhaustive() };
+        let Ok(current) = self.current.try_lock() else {
+            return f.debug_struct("Registry").finish_non_exhaustive();
+        };
         f.debug_struct("Registry")
             .field("events", &current.handlers.events.names())
             .field("methods", &current.handlers.methods.names())
@@ -202,7 +204,11 @@ impl<L: Clone, S: Clone> Registry<L, S> {
 
     /// Returns what `look` finds at the handler of an event. `look` runs under the lock.
     pub(crate) fn listener<T>(&self, event: &str, look: impl FnOnce(&L) -> T) -> Option<T> {
-        lock(&self.current).handlers.events.get(event.as_bytes()).map(|(_, listener)| look(listener))
+        lock(&self.current)
+            .handlers
+            .events
+            .get(event.as_bytes())
+            .map(|(_, listener)| look(listener))
     }
 
     /// When the last handler was registered.
@@ -210,7 +216,11 @@ impl<L: Clone, S: Clone> Registry<L, S> {
         lock(&self.current).changed
     }
 
-    fn change(&self, mut current: std::sync::MutexGuard<'_, Current<L, S>>, change: impl FnOnce(&mut Handlers<L, S>)) {
+    fn change(
+        &self,
+        mut current: std::sync::MutexGuard<'_, Current<L, S>>,
+        change: impl FnOnce(&mut Handlers<L, S>),
+    ) {
         let mut handlers = (*current.handlers).clone();
         change(&mut handlers);
         let old = std::mem::replace(&mut current.handlers, Arc::new(handlers));

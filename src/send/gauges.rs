@@ -74,7 +74,10 @@ pub(crate) struct NotAwaited;
 
 impl fmt::Debug for Gauge {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Gauge").field("name", &self.name).field("number", &self.number).finish_non_exhaustive()
+        f.debug_struct("Gauge")
+            .field("name", &self.name)
+            .field("number", &self.number)
+            .finish_non_exhaustive()
     }
 }
 
@@ -88,7 +91,11 @@ impl Gauges {
         let flow = if table.closing { Flow::Closing } else { Flow::Idle };
         // More than four thousand million names do not fit into memory.
         let number = u32::try_from(table.by_number.len()).unwrap_or(u32::MAX).saturating_add(1);
-        let gauge = Arc::new(Gauge { name: name.clone(), number, state: Mutex::new(GaugeState { flow, ..GaugeState::default() }) });
+        let gauge = Arc::new(Gauge {
+            name: name.clone(),
+            number,
+            state: Mutex::new(GaugeState { flow, ..GaugeState::default() }),
+        });
         table.by_number.push(gauge.clone());
         table.by_name.insert(name.clone(), gauge.clone());
         gauge
@@ -101,7 +108,11 @@ impl Gauges {
     /// From now on values are sent at once. Returns the gauges, unless that was so before.
     pub(crate) fn close(&self) -> Vec<Arc<Gauge>> {
         let mut table = lock(&self.table);
-        if std::mem::replace(&mut table.closing, true) { Vec::new() } else { table.by_number.clone() }
+        if std::mem::replace(&mut table.closing, true) {
+            Vec::new()
+        } else {
+            table.by_number.clone()
+        }
     }
 }
 
@@ -115,7 +126,9 @@ impl Gauge {
     pub(crate) fn offer(&self, message: &Message<'_>, may_hold: bool) -> Offered {
         let mut state = lock(&self.state);
         match state.flow {
-            Flow::Sending | Flow::Awaiting if may_hold => Offered::Held { has_replaced: state.hold(message) },
+            Flow::Sending | Flow::Awaiting if may_hold => {
+                Offered::Held { has_replaced: state.hold(message) }
+            }
             Flow::Sending | Flow::Awaiting => Offered::NeedsDispatcher,
             Flow::Idle => {
                 state.flow = Flow::Sending;

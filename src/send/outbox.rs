@@ -244,7 +244,13 @@ impl Outbox {
     }
 
     /// Queues a message. `out` is the part of this outbox behind its lock.
-    pub(crate) fn queue(&self, out: &mut Out, message: Message<'static>, quota: Quota, key: Option<TaskKey>) {
+    pub(crate) fn queue(
+        &self,
+        out: &mut Out,
+        message: Message<'static>,
+        quota: Quota,
+        key: Option<TaskKey>,
+    ) {
         if quota.is_of_answers() {
             // Relaxed: see `is_above_watermark`.
             self.unread.fetch_add(message.cost(), Ordering::Relaxed);
@@ -308,7 +314,11 @@ impl Outbox {
     pub(crate) fn watermark_wakers(&self) -> Vec<Waker> {
         // SentTypes with the fence in `poll_below_watermark`.
         fence(Ordering::SeqCst);
-        if self.is_above_watermark() { Vec::new() } else { std::mem::take(&mut *lock(&self.above_watermark)) }
+        if self.is_above_watermark() {
+            Vec::new()
+        } else {
+            std::mem::take(&mut *lock(&self.above_watermark))
+        }
     }
 
     /// Does not count a message that was sent or queued: it is about types.
@@ -325,7 +335,11 @@ impl Outbox {
     }
 
     /// Waits for a change, until `deadline`. `out` is the guard of this outbox.
-    pub(crate) fn wait<'a>(&self, out: MutexGuard<'a, Out>, deadline: Option<Instant>) -> MutexGuard<'a, Out> {
+    pub(crate) fn wait<'a>(
+        &self,
+        out: MutexGuard<'a, Out>,
+        deadline: Option<Instant>,
+    ) -> MutexGuard<'a, Out> {
         match deadline {
             None => self.changed.wait(out).unwrap_or_else(PoisonError::into_inner),
             Some(at) => {
@@ -354,7 +368,15 @@ impl Outbox {
 
     pub(crate) fn counters(&self) -> Sent {
         let out = self.lock();
-        let (messages, bytes) = (out.messages.saturating_sub(out.uncounted), out.bytes.saturating_sub(out.uncounted_bytes));
-        Sent { messages, bytes, waits_for_space: out.waits_for_space, wakeups: out.sender.wakeups() }
+        let (messages, bytes) = (
+            out.messages.saturating_sub(out.uncounted),
+            out.bytes.saturating_sub(out.uncounted_bytes),
+        );
+        Sent {
+            messages,
+            bytes,
+            waits_for_space: out.waits_for_space,
+            wakeups: out.sender.wakeups(),
+        }
     }
 }

@@ -71,7 +71,13 @@ pub(crate) struct SendQueue {
 impl SendQueue {
     pub(crate) fn new() -> SendQueue {
         let turns = TurnQueue::new();
-        SendQueue { turns, wanted: FxHashSet::default(), task_bytes: 0, clear_at: CLEAR_QUEUE_BYTES, own: 0 }
+        SendQueue {
+            turns,
+            wanted: FxHashSet::default(),
+            task_bytes: 0,
+            clear_at: CLEAR_QUEUE_BYTES,
+            own: 0,
+        }
     }
 
     /// Adds a message at the end of the queue.
@@ -96,7 +102,8 @@ impl SendQueue {
         let SendQueue { turns, wanted, .. } = self;
         turns.retain_messages(|queued| queued.key.is_none_or(|key| wanted.contains(&key)));
         let of_tasks = turns.messages().filter(|queued| queued.key.is_some());
-        self.task_bytes = of_tasks.fold(0, |bytes: usize, queued| bytes.saturating_add(queued.message.cost()));
+        self.task_bytes =
+            of_tasks.fold(0, |bytes: usize, queued| bytes.saturating_add(queued.message.cost()));
         self.clear_at = CLEAR_QUEUE_BYTES.max(self.task_bytes.saturating_mul(2));
     }
 

@@ -46,11 +46,16 @@ mod tests {
 
     #[test]
     fn what_is_taken_is_a_sign_of_life() {
-        let (region, _segment) = Segment::create(Backend::Memfd, Wakeup::Futex, 4096).expect("memory");
-        let (mut sender, watch) = (Sender::new(&region, Side::Parent), Watch::new(&region, Side::Parent));
-        let (mut receiver, theirs) = (Receiver::new(&region, Side::Worker, 1024), Watch::new(&region, Side::Worker));
+        let (region, _segment) =
+            Segment::create(Backend::Memfd, Wakeup::Futex, 4096).expect("memory");
+        let (mut sender, watch) =
+            (Sender::new(&region, Side::Parent), Watch::new(&region, Side::Parent));
+        let (mut receiver, theirs) =
+            (Receiver::new(&region, Side::Worker, 1024), Watch::new(&region, Side::Worker));
         let mut standstill = Standstill::default();
-        let later = |than: Option<Instant>| while than.is_some_and(|than| Instant::now() + PATIENCE <= than) {};
+        let later = |than: Option<Instant>| {
+            while than.is_some_and(|than| Instant::now() + PATIENCE <= than) {}
+        };
         let first = standstill.ends_at(&watch);
         assert!(first.is_some());
         later(first);

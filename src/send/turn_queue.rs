@@ -134,7 +134,13 @@ mod tests {
         assert_eq!(queue.next(), Next::Message('a'));
         assert!(!queue.is_message_next());
         assert_eq!(queue.next(), Next::Thread);
-        assert!(queue.knows(one) && !queue.answer_call(two) && queue.answer_call(one) && !queue.answer_call(one), "it is called once");
+        assert!(
+            queue.knows(one)
+                && !queue.answer_call(two)
+                && queue.answer_call(one)
+                && !queue.answer_call(one),
+            "it is called once"
+        );
         assert_eq!(queue.next(), Next::Message('b'));
         queue.leave(two);
         assert_eq!((queue.next(), queue.next()), (Next::Message('c'), Next::Anything));
@@ -146,7 +152,10 @@ mod tests {
         let (one, two) = (queue.enter(), queue.enter());
         assert!(queue.knows(one) && queue.knows(two));
         assert_eq!(queue.next(), Next::Anything);
-        assert!(!queue.knows(one) && !queue.knows(two), "they take new places if they must wait again");
+        assert!(
+            !queue.knows(one) && !queue.knows(two),
+            "they take new places if they must wait again"
+        );
         let again = queue.enter();
         queue.push(7);
         assert!(queue.knows(again));

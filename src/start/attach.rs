@@ -20,7 +20,10 @@ use crate::start::watch_peer;
 ///
 /// `ready` gets the hello and the encoded arguments. It returns what the parent wants to be run, or
 /// why this process cannot run that.
-pub(super) fn attach<T>(lifeline: Lifeline, ready: impl FnOnce(&Hello, &[u8]) -> Result<T, String>) -> Result<(Arc<End>, T), ForkError> {
+pub(super) fn attach<T>(
+    lifeline: Lifeline,
+    ready: impl FnOnce(&Hello, &[u8]) -> Result<T, String>,
+) -> Result<(Arc<End>, T), ForkError> {
     // First: only the worker may speak through the socket. Another process says nothing.
     take_claim(&lifeline)?;
     if privileges::is_secure() {
@@ -39,12 +42,20 @@ pub(super) fn attach<T>(lifeline: Lifeline, ready: impl FnOnce(&Hello, &[u8]) ->
             let socket = Arc::new(lifeline.socket);
             // Before the parent learns that the worker has attached: starting the watcher can fail,
             // for want of a thread or of descriptors.
-            if let Err(source) = watch_peer::watch_parent(&end, socket.clone(), parent, lifeline.child_of) {
-                let _ = send_verdict(socket.as_fd(), Err(&format!("the worker cannot start its process watcher: {source}")));
+            if let Err(source) =
+                watch_peer::watch_parent(&end, socket.clone(), parent, lifeline.child_of)
+            {
+                let _ = send_verdict(
+                    socket.as_fd(),
+                    Err(&format!("the worker cannot start its process watcher: {source}")),
+                );
                 return Err(ForkError::setup("start the process watcher")(source));
             }
             if limits_memory && let Err(source) = out_of_memory::report_through(socket.as_fd()) {
-                let _ = send_verdict(socket.as_fd(), Err(&format!("the worker cannot handle SIGABRT: {source}")));
+                let _ = send_verdict(
+                    socket.as_fd(),
+                    Err(&format!("the worker cannot handle SIGABRT: {source}")),
+                );
                 return Err(ForkError::setup("handle SIGABRT")(source));
             }
             let told = send_verdict(socket.as_fd(), Ok(()));
@@ -66,22 +77,29 @@ fn prepare<T>(
     parent: Option<BorrowedFd<'_>>,
     ready: impl FnOnce(&Hello, &[u8]) -> Result<T, String>,
 ) -> Result<(Arc<End>, T, bool), String> {
-    let hello = Hello::receive(lifeline, parent).map_err(|e| format!("cannot read the parent's hello: {e}"))?;
+    let hello = Hello::receive(lifeline, parent)
+        .map_err(|e| format!("cannot read the parent's hello: {e}"))?;
     let (hello, segment) = hello.map_err(|unacceptable| unacceptable.to_string())?;
     // Received before all steps that can fail: the socket may not have room for the verdict until
     // the arguments are read.
     let arguments = match usize::try_from(hello.arguments) {
         Ok(0) => Vec::new(),
-        Ok(length) if hello.arguments <= hello.max_message() => arguments::receive(lifeline, parent, length)
-            .map_err(|e| format!("cannot read the arguments of the worker function: {e}"))?
-            .ok_or("the arguments of the worker function do not come")?,
+        Ok(length) if hello.arguments <= hello.max_message() => {
+            arguments::receive(lifeline, parent, length)
+                .map_err(|e| format!("cannot read the arguments of the worker function: {e}"))?
+                .ok_or("the arguments of the worker function do not come")?
+        }
         _ => return Err("the parent's hello makes no sense".to_owned()),
     };
     let region = segment.attach(hello.capacity).map_err(|error| match error {
-        SegmentError::FeatureMissing(feature) => format!("the worker was built without the feature `{feature}` of coprocess"),
+        SegmentError::FeatureMissing(feature) => {
+            format!("the worker was built without the feature `{feature}` of coprocess")
+        }
         other => other.to_string(),
     })?;
-    region.set_peer_liveness(parent, lifeline.socket.as_fd()).map_err(|e| format!("cannot copy a descriptor: {e}"))?;
+    region
+        .set_peer_liveness(parent, lifeline.socket.as_fd())
+        .map_err(|e| format!("cannot copy a descriptor: {e}"))?;
     let what = ready(&hello, &arguments)?;
     hello.terminal_signals().apply();
     let end = End::new(&region, Side::Worker, hello.parent, hello.settings());
@@ -91,7 +109,8 @@ fn prepare<T>(
 /// Takes the claim, which makes this process the worker.
 fn take_claim(lifeline: &Lifeline) -> Result<(), ForkError> {
     let taken = handshake::take_claim(lifeline.socket.as_fd(), lifeline.nonce);
-    let taken = taken.map_err(|e| ForkError::Handshake(format!("cannot read the parent's claim: {e}")))?;
+    let taken =
+        taken.map_err(|e| ForkError::Handshake(format!("cannot read the parent's claim: {e}")))?;
     taken.map_err(|unacceptable| ForkError::Handshake(unacceptable.to_string()))
 }
 

@@ -35,7 +35,11 @@ pub(crate) fn run_as_main(worker: impl FnOnce() + Send) -> ! {
                 worker();
             }
         };
-        thread::Builder::new().name(MAIN.to_owned()).stack_size(stack_size()).spawn_scoped(scope, run).is_ok()
+        thread::Builder::new()
+            .name(MAIN.to_owned())
+            .stack_size(stack_size())
+            .spawn_scoped(scope, run)
+            .is_ok()
     });
     if !ran && let Some(worker) = worker {
         // The system has no thread left. The worker runs without the name, on the current thread.

@@ -62,7 +62,10 @@ pub fn fork(worker: fn(Coprocess)) -> Result<Coprocess> {
 ///     Ok(())
 /// }
 /// ```
-pub fn fork_with<A: Serialize + DeserializeOwned>(args: A, worker: fn(Coprocess, A)) -> Result<Coprocess> {
+pub fn fork_with<A: Serialize + DeserializeOwned>(
+    args: A,
+    worker: fn(Coprocess, A),
+) -> Result<Coprocess> {
     Builder::new().fork_with(args, worker)
 }
 
@@ -478,14 +481,22 @@ impl Builder {
     /// # Examples
     ///
     /// See [`fork_with`].
-    pub fn fork_with<A: Serialize + DeserializeOwned>(mut self, args: A, worker: fn(Coprocess, A)) -> Result<Coprocess> {
+    pub fn fork_with<A: Serialize + DeserializeOwned>(
+        mut self,
+        args: A,
+        worker: fn(Coprocess, A),
+    ) -> Result<Coprocess> {
         check_fork()?;
         let function = distance(worker as *const c_void)?;
         let shim: Shim = shim::<A>;
         let shim = distance(shim as *const c_void)?;
         let bytes = encode_arguments(&args, self.max_message)?;
         let environment = std::mem::take(&mut self.environment);
-        self.launch(Program::Itself { function, arguments: Some(Arguments { shim, bytes }), environment })
+        self.launch(Program::Itself {
+            function,
+            arguments: Some(Arguments { shim, bytes }),
+            environment,
+        })
     }
 
     /// Starts a program that calls [`parent`](crate::parent), and returns once the program has
@@ -519,7 +530,10 @@ impl Builder {
     ///
     /// See [`spawn`].
     pub fn spawn(self, program: Command) -> Result<Coprocess> {
-        let failed = |cause| Error::Fork { program: program.get_program().to_string_lossy().into_owned(), cause };
+        let failed = |cause| Error::Fork {
+            program: program.get_program().to_string_lossy().into_owned(),
+            cause,
+        };
         role::check_claimed().map_err(failed)?;
         if !self.environment.is_empty() {
             return Err(failed(ForkError::EnvironmentOfSpawn));

@@ -73,7 +73,8 @@ pub fn init_before_main() {
 
 /// Attaches, runs the worker function, and dispatches until the pair has ended. Ends the process.
 fn become_worker(lifeline: Lifeline) -> ! {
-    let (end, worker) = attach(lifeline, find_function).unwrap_or_else(|error| give_up(&error.to_string()));
+    let (end, worker) =
+        attach(lifeline, find_function).unwrap_or_else(|error| give_up(&error.to_string()));
     end.handlers_want_driver.store(false, Ordering::Relaxed);
     let co = Coprocess::new(end);
     *lock(&PARENT) = Parent::Attached(co.clone());
@@ -157,7 +158,9 @@ pub fn parent() -> Result<Coprocess> {
     }
     let attached = match std::mem::replace(&mut *parent, Parent::None) {
         Parent::None | Parent::Lost(_) => return Err(Error::NotAWorker),
-        Parent::Found(lifeline) => attach(lifeline, |_, _| Ok(())).map(|(end, ())| Coprocess::new(end)),
+        Parent::Found(lifeline) => {
+            attach(lifeline, |_, _| Ok(())).map(|(end, ())| Coprocess::new(end))
+        }
         Parent::Refused(cause) => Err(cause),
         Parent::Attached(co) => Ok(co),
     };
@@ -182,9 +185,10 @@ fn copy_error(error: &ForkError) -> ForkError {
         ForkError::Handshake(why) => ForkError::Handshake(why.clone()),
         ForkError::Setup { action, source } => ForkError::Setup {
             action,
-            source: source
-                .raw_os_error()
-                .map_or_else(|| std::io::Error::new(source.kind(), source.to_string()), std::io::Error::from_raw_os_error),
+            source: source.raw_os_error().map_or_else(
+                || std::io::Error::new(source.kind(), source.to_string()),
+                std::io::Error::from_raw_os_error,
+            ),
         },
         other => ForkError::Handshake(other.to_string()),
     }

@@ -58,7 +58,9 @@ pub fn verdict(lifeline: BorrowedFd<'_>) -> io::Result<Option<Result<(), String>
 /// Whether the two are said to differ; and the text of the error.
 pub fn read<T: DeserializeOwned>(bytes: &[u8], kinds: Option<&[u8]>) -> Result<T, (bool, String)> {
     let beside = kinds.map(Beside::new);
-    Payload { bytes, beside: beside.as_ref() }.read().map_err(|error| (error.mismatch().is_some(), error.to_string()))
+    Payload { bytes, beside: beside.as_ref() }
+        .read()
+        .map_err(|error| (error.mismatch().is_some(), error.to_string()))
 }
 
 /// Returns the kinds of a value, if it can be serialized.

@@ -56,20 +56,34 @@ impl Launch {
         let deadline = Instant::now().checked_add(self.fork_timeout);
         let (lifeline, theirs) = socket_pair().map_err(ForkError::setup("make a socket pair"))?;
         let nonce = Nonce::new();
-        send_claim(lifeline.as_fd(), nonce).map_err(ForkError::setup("send through the socket pair"))?;
+        send_claim(lifeline.as_fd(), nonce)
+            .map_err(ForkError::setup("send through the socket pair"))?;
         let [stdout, stderr] = &self.outputs;
-        let (captured, streams) = Captured::new([stdout, stderr]).map_err(ForkError::setup("capture the worker's output"))?;
+        let (captured, streams) = Captured::new([stdout, stderr])
+            .map_err(ForkError::setup("capture the worker's output"))?;
         // Before the segment is made: kernel and dynamic linker work on the new process for longer
         // than the rest takes.
         let started = self.program.execute(theirs.as_fd(), nonce, streams)?;
         drop(theirs);
         let process = take_charge(started.id)?;
-        let worker =
-            Worker::new(started.child, process, lifeline, self.settings.close_timeout, self.limits, captured, watch::notify_watcher);
+        let worker = Worker::new(
+            started.child,
+            process,
+            lifeline,
+            self.settings.close_timeout,
+            self.limits,
+            captured,
+            watch::notify_watcher,
+        );
         self.attach(started.id, Unattached { worker: Arc::new(worker), attached: false }, deadline)
     }
 
-    fn attach(&self, id: u32, mut unattached: Unattached, deadline: Option<Instant>) -> std::result::Result<Coprocess, ForkError> {
+    fn attach(
+        &self,
+        id: u32,
+        mut unattached: Unattached,
+        deadline: Option<Instant>,
+    ) -> std::result::Result<Coprocess, ForkError> {
         let worker = &unattached.worker;
         // Before the worker gets the hello. The process is a child that was not reaped, so the
         // number is still that of the worker.
@@ -77,17 +91,32 @@ impl Launch {
             Some(libc::ESRCH) => status_taken(),
             _ => ForkError::setup("set the limits of the worker process")(error),
         })?;
-        let (region, segment) = Segment::create(self.backend, self.wakeup, self.capacity).map_err(no_segment)?;
+        let (region, segment) =
+            Segment::create(self.backend, self.wakeup, self.capacity).map_err(no_segment)?;
         let function = self.program.function().unwrap_or(0);
-        let hello = Hello::new(region.capacity(), &segment, &self.settings, self.terminal_signals, function)
-            .with(self.program.arguments(), self.limits.limits_memory());
+        let hello = Hello::new(
+            region.capacity(),
+            &segment,
+            &self.settings,
+            self.terminal_signals,
+            function,
+        )
+        .with(self.program.arguments(), self.limits.limits_memory());
         let attached = worker.with_descriptors(|process, lifeline| {
-            region.set_peer_liveness(Some(process), lifeline).map_err(ForkError::setup("copy the descriptor of the worker process"))?;
+            region
+                .set_peer_liveness(Some(process), lifeline)
+                .map_err(ForkError::setup("copy the descriptor of the worker process"))?;
             match hello.send(lifeline, &segment) {
                 // The worker has closed the socket, or ended, with or without having read the
                 // claim: `handshake` finds out which.
-                Err(error) if matches!(error.kind(), io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionReset) => {}
-                sent => sent.map_err(ForkError::setup("send the segment through the socket pair"))?,
+                Err(error)
+                    if matches!(
+                        error.kind(),
+                        io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionReset
+                    ) => {}
+                sent => {
+                    sent.map_err(ForkError::setup("send the segment through the socket pair"))?
+                }
             }
             self.handshake(lifeline, process, deadline)
         });
@@ -96,14 +125,17 @@ impl Launch {
             return Err(match worker.reap_briefly() {
                 Some(Some(status)) => ForkError::Ended(status),
                 Some(None) => status_taken(),
-                None => ForkError::Handshake("it ended before it attached, and a debugger keeps its exit status".to_owned()),
+                None => ForkError::Handshake(
+                    "it ended before it attached, and a debugger keeps its exit status".to_owned(),
+                ),
             });
         }
         segment.attached(&region).map_err(no_segment)?;
         let end = End::new(&region, Side::Parent, id, self.settings);
         end.set_worker(worker.clone());
         let co = Coprocess::new(end);
-        watch_peer::watch_worker(co.end(), worker).map_err(ForkError::setup("start the process watcher"))?;
+        watch_peer::watch_worker(co.end(), worker)
+            .map_err(ForkError::setup("start the process watcher"))?;
         unattached.attached = true;
         Ok(co)
     }
@@ -123,10 +155,16 @@ impl Launch {
             let timeout = deadline.map_or(PollTimeout::NONE, |at| {
                 let left = at.saturating_duration_since(Instant::now());
                 // Rounded up to the next millisecond.
-                PollTimeout::try_from(left.saturating_add(Duration::from_micros(999))).unwrap_or(PollTimeout::MAX)
+                PollTimeout::try_from(left.saturating_add(Duration::from_micros(999)))
+                    .unwrap_or(PollTimeout::MAX)
             });
-            let interest = if unsent.is_empty() { PollFlags::POLLIN } else { PollFlags::POLLIN | PollFlags::POLLOUT };
-            let mut fds = [PollFd::new(process, PollFlags::POLLIN), PollFd::new(lifeline, interest)];
+            let interest = if unsent.is_empty() {
+                PollFlags::POLLIN
+            } else {
+                PollFlags::POLLIN | PollFlags::POLLOUT
+            };
+            let mut fds =
+                [PollFd::new(process, PollFlags::POLLIN), PollFd::new(lifeline, interest)];
             let watched = if listening { &mut fds[..] } else { fds.split_at_mut(1).0 };
             match poll(watched, timeout) {
                 Ok(_) | Err(nix::Error::EINTR) => {}
@@ -136,16 +174,23 @@ impl Launch {
             let (ended, said) = (!ended.is_empty(), happened.intersects(!PollFlags::POLLOUT));
             let has_room = happened.contains(PollFlags::POLLOUT);
             if !said && has_room {
-                unsent = send_piece(lifeline, unsent).map_err(ForkError::setup("send the arguments of the worker function"))?;
+                unsent = send_piece(lifeline, unsent)
+                    .map_err(ForkError::setup("send the arguments of the worker function"))?;
             }
             if said {
                 match receive_verdict(lifeline) {
                     Ok(Some(Answer::Attached)) => return Ok(true),
-                    Ok(Some(Answer::OtherAbi(theirs))) => return Err(ForkError::AbiMismatch { ours: ABI_VERSION, theirs }),
+                    Ok(Some(Answer::OtherAbi(theirs))) => {
+                        return Err(ForkError::AbiMismatch { ours: ABI_VERSION, theirs });
+                    }
                     Ok(Some(Answer::Secure)) => return Err(ForkError::SecureExecution),
                     Ok(Some(Answer::Refused(reason))) => return Err(ForkError::Handshake(reason)),
                     Ok(None) => listening = false,
-                    Err(e) if matches!(e.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted) => {}
+                    Err(e)
+                        if matches!(
+                            e.kind(),
+                            io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted
+                        ) => {}
                     Err(e) => return Err(ForkError::setup("read the worker's answer")(e)),
                 }
             } else if ended {
@@ -196,7 +241,9 @@ fn no_segment(error: SegmentError) -> ForkError {
 /// The error if other code has taken the exit status: this program ignores SIGCHLD, or waits for
 /// any child.
 fn status_taken() -> ForkError {
-    ForkError::Handshake("it ended before it attached, and its exit status was taken by somebody else".to_owned())
+    ForkError::Handshake(
+        "it ended before it attached, and its exit status was taken by somebody else".to_owned(),
+    )
 }
 
 /// Takes charge of a child that no other code knows of yet. If that fails, kills and reaps the
@@ -218,6 +265,7 @@ fn take_charge(id: u32) -> std::result::Result<Child, ForkError> {
 
 /// Makes a socket pair, close-on-exec, at numbers above the standard streams.
 fn socket_pair() -> io::Result<(Descriptor, OwnedFd)> {
-    let (ours, theirs) = socketpair(AddressFamily::Unix, SockType::SeqPacket, None, SockFlag::SOCK_CLOEXEC)?;
+    let (ours, theirs) =
+        socketpair(AddressFamily::Unix, SockType::SeqPacket, None, SockFlag::SOCK_CLOEXEC)?;
     Ok((move_above_streams(ours).and_then(Descriptor::new)?, move_above_streams(theirs)?))
 }

@@ -15,7 +15,10 @@ pub mod fuzzing;
 mod launch;
 mod role;
 mod watch_peer;
-#[expect(unsafe_code, reason = "the address of a function in another process of the same executable")]
+#[expect(
+    unsafe_code,
+    reason = "the address of a function in another process of the same executable"
+)]
 mod worker_function;
 
 #[cfg(fuzzing)]

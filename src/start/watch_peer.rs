@@ -26,7 +26,12 @@ pub(super) fn watch_worker(end: &Arc<End>, worker: &Arc<Worker>) -> io::Result<(
 }
 
 /// Watches the parent, which has the other end of the pair.
-pub(super) fn watch_parent(end: &Arc<End>, lifeline: Arc<OwnedFd>, pidfd: Option<OwnedFd>, child_of: Option<u32>) -> io::Result<()> {
+pub(super) fn watch_parent(
+    end: &Arc<End>,
+    lifeline: Arc<OwnedFd>,
+    pidfd: Option<OwnedFd>,
+    child_of: Option<u32>,
+) -> io::Result<()> {
     let told = end.clone();
     let report = move |status| match status {
         PeerStatus::Gone(reason) => {
@@ -40,6 +45,7 @@ pub(super) fn watch_parent(end: &Arc<End>, lifeline: Arc<OwnedFd>, pidfd: Option
         }
     };
     let end = end.clone();
-    let close_grace = move || if end.watch.is_closed() { end.settings.close_timeout } else { Duration::ZERO };
+    let close_grace =
+        move || if end.watch.is_closed() { end.settings.close_timeout } else { Duration::ZERO };
     watch::watch_parent(lifeline, pidfd, child_of, Arc::new(report), close_grace)
 }

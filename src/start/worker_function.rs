@@ -28,14 +28,19 @@ pub(super) fn encode_arguments(args: &impl Serialize, max: usize) -> Result<Vec<
     let mut writer = Writer::new(&mut message, max);
     let outcome = args.serialize(&mut writer);
     writer.finish();
-    outcome.map_err(|error| Error::Encode { what: "fork_with".to_owned(), source: Box::new(error) })?;
+    outcome
+        .map_err(|error| Error::Encode { what: "fork_with".to_owned(), source: Box::new(error) })?;
     message.check_size(max)?;
     Ok(as_bytes(message.words(), message.bytes()).to_vec())
 }
 
 /// The [`Shim`] of all worker functions that take an `A`.
-pub(super) fn shim<A: DeserializeOwned>(worker: usize, bytes: &[u8]) -> std::result::Result<WorkerFunction, String> {
-    let args: A = decode(bytes).map_err(|error| format!("the arguments of the worker function do not decode: {error}"))?;
+pub(super) fn shim<A: DeserializeOwned>(
+    worker: usize,
+    bytes: &[u8],
+) -> std::result::Result<WorkerFunction, String> {
+    let args: A = decode(bytes)
+        .map_err(|error| format!("the arguments of the worker function do not decode: {error}"))?;
     let pointer = std::ptr::with_exposed_provenance::<c_void>(worker);
     // SAFETY: the parent sent the distance of this instance of the shim together with the distance
     // of a `fn(Coprocess, A)` with the same `A`.

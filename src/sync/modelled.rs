@@ -23,7 +23,13 @@ impl AtomicU64 {
     pub(crate) fn store(&self, value: u64, ordering: Ordering) {
         self.0.swap(value, ordering);
     }
-    pub(crate) fn compare_exchange(&self, current: u64, new: u64, success: Ordering, failure: Ordering) -> Result<u64, u64> {
+    pub(crate) fn compare_exchange(
+        &self,
+        current: u64,
+        new: u64,
+        success: Ordering,
+        failure: Ordering,
+    ) -> Result<u64, u64> {
         self.0.compare_exchange(current, new, success, failure)
     }
     pub(crate) fn fetch_or(&self, value: u64, ordering: Ordering) -> u64 {
@@ -43,7 +49,11 @@ pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 pub(crate) struct Spin;
 
 impl Spin {
-    pub(crate) fn spin(&self, _deadline: Option<std::time::Instant>, mut done: impl FnMut() -> bool) -> bool {
+    pub(crate) fn spin(
+        &self,
+        _deadline: Option<std::time::Instant>,
+        mut done: impl FnMut() -> bool,
+    ) -> bool {
         done()
     }
     pub(crate) fn slept(&self, _took: std::time::Duration) {}

@@ -35,7 +35,10 @@ impl<T: Default + Send + Sync> Own<T> {
         {
             return &made.value;
         }
-        let new = Box::into_raw(Box::new(Made { generation: Generation::watched(), value: T::default() }));
+        let new = Box::into_raw(Box::new(Made {
+            generation: Generation::watched(),
+            value: T::default(),
+        }));
         // Release: the thread that finds the value sees its contents. Acquire: as above. The
         // parent's value is not dropped: dropping could wait for a lock that is held for ever.
         match self.latest.compare_exchange(known, new, Ordering::AcqRel, Ordering::Acquire) {

@@ -27,7 +27,11 @@ pub(crate) struct Parker {
 
 impl Parker {
     pub(crate) fn new() -> Arc<Parker> {
-        Arc::new(Parker { state: AtomicU32::new(EMPTY), sleep: Mutex::new(()), changed: Condvar::new() })
+        Arc::new(Parker {
+            state: AtomicU32::new(EMPTY),
+            sleep: Mutex::new(()),
+            changed: Condvar::new(),
+        })
     }
 
     /// Whether a notification waits to be seen.
@@ -44,7 +48,8 @@ impl Parker {
         }
         let mut asleep = lock(&self.sleep);
         // Relaxed: only the exchange of a notification orders anything.
-        if self.state.compare_exchange(EMPTY, PARKED, Ordering::Relaxed, Ordering::Relaxed).is_err() {
+        if self.state.compare_exchange(EMPTY, PARKED, Ordering::Relaxed, Ordering::Relaxed).is_err()
+        {
             return self.take_notification();
         }
         while !self.take_notification() {
@@ -56,7 +61,11 @@ impl Parker {
                         // Acquire: as in `take_notification`; one may have come just now.
                         return self.state.swap(EMPTY, Ordering::Acquire) == NOTIFIED;
                     }
-                    asleep = self.changed.wait_timeout(asleep, left).unwrap_or_else(|p| p.into_inner()).0;
+                    asleep = self
+                        .changed
+                        .wait_timeout(asleep, left)
+                        .unwrap_or_else(|p| p.into_inner())
+                        .0;
                 }
             }
         }

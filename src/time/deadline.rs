@@ -56,7 +56,9 @@ pub fn current_deadline() -> Option<Instant> {
 pub(crate) fn of_a_call(timeout: Option<Duration>) -> Option<Instant> {
     match (timeout, CURRENT.get()) {
         (None, None) => None,
-        (timeout, inherited) => earlier(timeout.and_then(|timeout| Instant::now().checked_add(timeout)), inherited),
+        (timeout, inherited) => {
+            earlier(timeout.and_then(|timeout| Instant::now().checked_add(timeout)), inherited)
+        }
     }
 }
 
@@ -75,7 +77,11 @@ impl Serving {
     /// while a handler waits is no part of the call that the handler serves.
     #[inline]
     pub(crate) fn begin(deadline: Option<Instant>) -> Option<Serving> {
-        if deadline.is_some() || CURRENT.get().is_some() { Some(Serving::by(deadline)) } else { None }
+        if deadline.is_some() || CURRENT.get().is_some() {
+            Some(Serving::by(deadline))
+        } else {
+            None
+        }
     }
 }
 

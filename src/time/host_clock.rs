@@ -47,7 +47,8 @@ impl Clock {
         let read = || {
             let at = Instant::now();
             // An error would be a system without this clock, which `Instant` needs, too.
-            let time = clock_gettime(ClockId::CLOCK_MONOTONIC).unwrap_or(nix::sys::time::TimeSpec::new(0, 0));
+            let time = clock_gettime(ClockId::CLOCK_MONOTONIC)
+                .unwrap_or(nix::sys::time::TimeSpec::new(0, 0));
             let nanos = time.tv_sec().saturating_mul(1_000_000_000).saturating_add(time.tv_nsec());
             (at.elapsed(), Clock { at, nanos })
         };
@@ -77,7 +78,11 @@ impl Clock {
         let since = i64::try_from(number).ok()?.checked_sub(self.nanos)?;
         let distance = Duration::from_nanos(since.unsigned_abs());
         // What was before the clock began has passed as well as what was when it did.
-        if since < 0 { Some(self.at.checked_sub(distance).unwrap_or(self.at)) } else { self.at.checked_add(distance) }
+        if since < 0 {
+            Some(self.at.checked_sub(distance).unwrap_or(self.at))
+        } else {
+            self.at.checked_add(distance)
+        }
     }
 }
 
@@ -96,7 +101,9 @@ mod tests {
     #[test]
     fn numbers_are_those_of_the_hosts_clock() {
         let clock = Clock::new();
-        let host = |time: nix::sys::time::TimeSpec| Duration::from(time).as_nanos() as i128 - i128::from(offset());
+        let host = |time: nix::sys::time::TimeSpec| {
+            Duration::from(time).as_nanos() as i128 - i128::from(offset())
+        };
         let before = host(clock_gettime(ClockId::CLOCK_MONOTONIC).unwrap());
         let number = i128::from(clock.number(Instant::now()));
         let after = host(clock_gettime(ClockId::CLOCK_MONOTONIC).unwrap());
@@ -107,12 +114,23 @@ mod tests {
 
     #[test]
     fn offsets_as_the_kernel_writes_them() {
-        assert_eq!(monotonic("monotonic           0         0\nboottime            0         0\n"), Some(0));
-        assert_eq!(monotonic("monotonic      100000         5\nboottime           -7         0\n"), Some(100_000_000_000_005));
+        assert_eq!(
+            monotonic("monotonic           0         0\nboottime            0         0\n"),
+            Some(0)
+        );
+        assert_eq!(
+            monotonic("monotonic      100000         5\nboottime           -7         0\n"),
+            Some(100_000_000_000_005)
+        );
         assert_eq!(monotonic("monotonic         -20 500000000\n"), Some(-19_500_000_000));
-        for protocol_violation in
-            ["", "boottime 1 2\n", "monotonic\n", "monotonic 1\n", "monotonic x y\n", "monotonic 9223372036854775807 0\n"]
-        {
+        for protocol_violation in [
+            "",
+            "boottime 1 2\n",
+            "monotonic\n",
+            "monotonic 1\n",
+            "monotonic x y\n",
+            "monotonic 9223372036854775807 0\n",
+        ] {
             assert_eq!(monotonic(protocol_violation), None, "{protocol_violation:?}");
         }
     }

@@ -106,7 +106,10 @@ impl<'de> EnumAccess<'de> for Asking<'_, '_> {
     type Error = DecodeError;
     type Variant = NoContent;
 
-    fn variant_seed<T: DeserializeSeed<'de>>(self, seed: T) -> Result<(T::Value, NoContent), DecodeError> {
+    fn variant_seed<T: DeserializeSeed<'de>>(
+        self,
+        seed: T,
+    ) -> Result<(T::Value, NoContent), DecodeError> {
         self.ask(seed)
     }
 }
@@ -114,7 +117,10 @@ impl<'de> EnumAccess<'de> for Asking<'_, '_> {
 impl<'de> MapAccess<'de> for Asking<'_, '_> {
     type Error = DecodeError;
 
-    fn next_key_seed<K: DeserializeSeed<'de>>(&mut self, seed: K) -> Result<Option<K::Value>, DecodeError> {
+    fn next_key_seed<K: DeserializeSeed<'de>>(
+        &mut self,
+        seed: K,
+    ) -> Result<Option<K::Value>, DecodeError> {
         Asking { question: self.question, answer: self.answer }.ask(seed)
     }
 
@@ -141,7 +147,11 @@ impl<'de> VariantAccess<'de> for NoContent {
         match self {}
     }
 
-    fn struct_variant<V: Visitor<'de>>(self, _: &'static [&'static str], _: V) -> Result<V::Value, DecodeError> {
+    fn struct_variant<V: Visitor<'de>>(
+        self,
+        _: &'static [&'static str],
+        _: V,
+    ) -> Result<V::Value, DecodeError> {
         match self {}
     }
 }

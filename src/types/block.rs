@@ -248,7 +248,9 @@ struct Values<T>(PhantomData<T>);
 
 /// Whether this is what reads a block.
 pub(crate) fn reads_block<V>() -> bool {
-    type_name::<Values<()>>().strip_suffix("()>").is_some_and(|ours| type_name::<V>().starts_with(ours))
+    type_name::<Values<()>>()
+        .strip_suffix("()>")
+        .is_some_and(|ours| type_name::<V>().starts_with(ours))
 }
 
 impl<'de, T: Pod> Visitor<'de> for Values<T> {

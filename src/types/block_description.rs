@@ -24,11 +24,14 @@ impl<T: Pod> fmt::Display for Description<T> {
 
 /// Whether this says what the values of a block are.
 pub(crate) fn is_description<D: ?Sized>() -> bool {
-    type_name::<Description<()>>().strip_suffix("()>").is_some_and(|ours| type_name::<D>().starts_with(ours))
+    type_name::<Description<()>>()
+        .strip_suffix("()>")
+        .is_some_and(|ours| type_name::<D>().starts_with(ours))
 }
 
 /// What a type is called, wherever it and what it is made of come from.
 fn unqualified(name: &str) -> String {
-    let ends_path = |mark: char| !(mark.is_alphanumeric() || matches!(mark, '_' | ':' | '{' | '}' | '#'));
+    let ends_path =
+        |mark: char| !(mark.is_alphanumeric() || matches!(mark, '_' | ':' | '{' | '}' | '#'));
     name.split_inclusive(ends_path).filter_map(|path| path.rsplit("::").next()).collect()
 }

@@ -14,7 +14,10 @@ use std::fmt::{self, Display};
 use rustc_hash::FxHashMap;
 use serde::de::IntoDeserializer;
 use serde::de::value::U32Deserializer;
-use serde::de::{DeserializeSeed, Deserializer, EnumAccess, Expected, MapAccess, SeqAccess, VariantAccess, Visitor};
+use serde::de::{
+    DeserializeSeed, Deserializer, EnumAccess, Expected, MapAccess, SeqAccess, VariantAccess,
+    Visitor,
+};
 
 use crate::sync::{Mutex, lock};
 use crate::text::clip;
@@ -197,7 +200,11 @@ impl<'k, 'de> Checked<'k, 'de> {
                     let ours = format!("{:#}", visitor as &dyn Expected);
                     let ours = ours.strip_prefix("block of ").unwrap_or(&ours);
                     if clip(ours, kinds::MAX_NAME) != theirs {
-                        return self.mismatch(at, kinds::BLOCK, format_args!("block of {}", Named(ours)));
+                        return self.mismatch(
+                            at,
+                            kinds::BLOCK,
+                            format_args!("block of {}", Named(ours)),
+                        );
                     }
                 }
                 self.at = Some(rest.at());
@@ -207,7 +214,13 @@ impl<'k, 'de> Checked<'k, 'de> {
                 self.at = Some(rest.at());
                 self.check(kinds::U8, |kind| kind == kinds::U8)?;
             }
-            _ if is_block => return self.mismatch(at, kinds::BLOCK, format_args!("{:#}", visitor as &dyn Expected)),
+            _ if is_block => {
+                return self.mismatch(
+                    at,
+                    kinds::BLOCK,
+                    format_args!("{:#}", visitor as &dyn Expected),
+                );
+            }
             _ => return self.mismatch(at, kinds::BYTES, "bytes"),
         }
         Ok(())
@@ -216,7 +229,9 @@ impl<'k, 'de> Checked<'k, 'de> {
     /// Decodes the parts of a value that has a fixed number of them.
     fn tuple<V: Visitor<'de>>(&mut self, length: usize, visitor: V) -> Result<V::Value> {
         match self.next() {
-            Said::Nothing => self.unsaid(|checked| visitor.visit_seq(Parts { checked, left: length, are_named: false })),
+            Said::Nothing => self.unsaid(|checked| {
+                visitor.visit_seq(Parts { checked, left: length, are_named: false })
+            }),
             Said::Kind { kind: kinds::TUPLE, at, mut rest } => {
                 self.enter_tuple(length, at, &mut rest)?;
                 visitor.visit_seq(Parts { checked: self, left: length, are_named: false })
@@ -247,7 +262,12 @@ impl<'k, 'de> Checked<'k, 'de> {
     ///
     /// Among the names that serde lists may be aliases. So there may be more names than fields: how many
     /// there are shows once all are read.
-    fn fields<V: Visitor<'de>>(&mut self, name: &str, fields: &'static [&'static str], visitor: V) -> Result<V::Value> {
+    fn fields<V: Visitor<'de>>(
+        &mut self,
+        name: &str,
+        fields: &'static [&'static str],
+        visitor: V,
+    ) -> Result<V::Value> {
         let wanted = format_args!("{}{{{}}}", Named(name), Names(fields));
         let (at, mut rest, are_named) = match self.next() {
             Said::Kind { kind: kinds::STRUCT, at, mut rest } => {
@@ -256,7 +276,11 @@ impl<'k, 'de> Checked<'k, 'de> {
                 (at, rest, true)
             }
             Said::Kind { kind: kinds::TUPLE, at, rest } => (at, rest, false),
-            Said::Nothing => return self.unsaid(|checked| visitor.visit_seq(Parts { checked, left: fields.len(), are_named: false })),
+            Said::Nothing => {
+                return self.unsaid(|checked| {
+                    visitor.visit_seq(Parts { checked, left: fields.len(), are_named: false })
+                });
+            }
             Said::Kind { kind: kinds::UNIT, rest, .. } if fields.is_empty() => {
                 self.at = Some(rest.at());
                 return visitor.visit_seq(Parts { checked: self, left: 0, are_named: false });
@@ -270,17 +294,29 @@ impl<'k, 'de> Checked<'k, 'de> {
             return visitor.visit_map(Asking { question, answer: &mut self.answer });
         }
         let differ = |checked: &Self| {
-            if are_named { checked.mismatch(at, kinds::STRUCT, wanted) } else { checked.mismatch(at, kinds::TUPLE, Tuple(fields.len())) }
+            if are_named {
+                checked.mismatch(at, kinds::STRUCT, wanted)
+            } else {
+                checked.mismatch(at, kinds::TUPLE, Tuple(fields.len()))
+            }
         };
         let count = rest.number().unwrap_or(u32::MAX);
         let is_short = (count as usize) < fields.len();
         let names = Cursor::clone(&rest);
-        if count as usize > fields.len() || are_named && !self.check_names(at, names, count, false, is_short, Listed::new::<V>(fields)) {
+        if count as usize > fields.len()
+            || are_named
+                && !self.check_names(at, names, count, false, is_short, Listed::new::<V>(fields))
+        {
             return differ(self);
         }
         self.at = Some(rest.at());
         let (mut left, mut wants_more) = (count as usize, false);
-        let value = visitor.visit_seq(Fields { checked: self, left: &mut left, wants_more: &mut wants_more, are_named });
+        let value = visitor.visit_seq(Fields {
+            checked: self,
+            left: &mut left,
+            wants_more: &mut wants_more,
+            are_named,
+        });
         if wants_more || value.is_ok() && left > 0 {
             return differ(self);
         }
@@ -288,7 +324,15 @@ impl<'k, 'de> Checked<'k, 'de> {
     }
 
     /// Checks so many names, with their indexes if they `have_indexes`. They may be `aliases`.
-    fn check_names(&mut self, at: usize, mut said: Cursor<'k>, count: u32, have_indexes: bool, aliases: bool, listed: Listed) -> bool {
+    fn check_names(
+        &mut self,
+        at: usize,
+        mut said: Cursor<'k>,
+        count: u32,
+        have_indexes: bool,
+        aliases: bool,
+        listed: Listed,
+    ) -> bool {
         if self.question.is_some() || self.has_names.contains(&at) {
             return true;
         }
@@ -331,7 +375,11 @@ impl<'k, 'de> Checked<'k, 'de> {
     }
 
     /// Decodes the elements of a sequence, or the pairs of a map, that have so many parts each.
-    fn elements<T>(&mut self, parts: u8, visit: impl FnOnce(Elements<'_, 'k, 'de>) -> Result<T>) -> Result<T> {
+    fn elements<T>(
+        &mut self,
+        parts: u8,
+        visit: impl FnOnce(Elements<'_, 'k, 'de>) -> Result<T>,
+    ) -> Result<T> {
         let left = self.decoder.length()?;
         let start = self.at;
         let value = self.deeper(|checked| visit(Elements { checked, left, start }))?;
@@ -347,7 +395,11 @@ impl<'k, 'de> Checked<'k, 'de> {
     }
 
     /// Decodes the elements of a sequence that were sent as bytes. `at`: where that is said.
-    fn bytes<T>(&mut self, at: usize, visit: impl FnOnce(Bytes<'_, 'k, 'de>) -> Result<T>) -> Result<T> {
+    fn bytes<T>(
+        &mut self,
+        at: usize,
+        visit: impl FnOnce(Bytes<'_, 'k, 'de>) -> Result<T>,
+    ) -> Result<T> {
         let left = self.decoder.length()?;
         if left == 0 {
             // Without an element nothing is compared.
@@ -360,7 +412,9 @@ impl<'k, 'de> Checked<'k, 'de> {
         self.compared = compared;
         match value.as_ref().err().and_then(DecodeError::mismatch) {
             // Told as one of the list: where the kinds are known that it is in.
-            Some(Mismatch { wanted, .. }) => self.mismatch(at, kinds::SEQUENCE, format_args!("[{wanted}]")),
+            Some(Mismatch { wanted, .. }) => {
+                self.mismatch(at, kinds::SEQUENCE, format_args!("[{wanted}]"))
+            }
             None => value,
         }
     }
@@ -475,7 +529,8 @@ impl<'de> SeqAccess<'de> for Fields<'_, '_, 'de> {
     type Error = DecodeError;
 
     fn next_element_seed<T: DeserializeSeed<'de>>(&mut self, seed: T) -> Result<Option<T::Value>> {
-        let mut parts = Parts { checked: self.checked, left: *self.left, are_named: self.are_named };
+        let mut parts =
+            Parts { checked: self.checked, left: *self.left, are_named: self.are_named };
         let part = parts.next_element_seed(seed);
         *self.left = parts.left;
         *self.wants_more |= matches!(part, Ok(None));
@@ -562,24 +617,36 @@ impl<'de> Deserializer<'de> for &mut Checked<'_, 'de> {
         visitor.visit_unit()
     }
 
-    fn deserialize_unit_struct<V: Visitor<'de>>(self, _: &'static str, visitor: V) -> Result<V::Value> {
+    fn deserialize_unit_struct<V: Visitor<'de>>(
+        self,
+        _: &'static str,
+        visitor: V,
+    ) -> Result<V::Value> {
         self.deserialize_unit(visitor)
     }
 
-    fn deserialize_newtype_struct<V: Visitor<'de>>(self, _: &'static str, visitor: V) -> Result<V::Value> {
+    fn deserialize_newtype_struct<V: Visitor<'de>>(
+        self,
+        _: &'static str,
+        visitor: V,
+    ) -> Result<V::Value> {
         visitor.visit_newtype_struct(self)
     }
 
     fn deserialize_option<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value> {
         let said = self.next();
         match said {
-            Said::Kind { kind, at, .. } if kind != kinds::OPTION => return self.mismatch(at, kinds::OPTION, "Option<_>"),
+            Said::Kind { kind, at, .. } if kind != kinds::OPTION => {
+                return self.mismatch(at, kinds::OPTION, "Option<_>");
+            }
             _ => {}
         }
         let is_some = self.decoder.is_some()?;
         match (said, is_some) {
             (Said::Nothing, false) => visitor.visit_none(),
-            (Said::Nothing, true) => self.unsaid(|checked| checked.deeper(|inside| visitor.visit_some(inside))),
+            (Said::Nothing, true) => {
+                self.unsaid(|checked| checked.deeper(|inside| visitor.visit_some(inside)))
+            }
             (Said::Kind { rest, .. }, false) => {
                 self.skip(rest.at());
                 visitor.visit_none()
@@ -593,7 +660,9 @@ impl<'de> Deserializer<'de> for &mut Checked<'_, 'de> {
 
     fn deserialize_seq<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value> {
         match self.next() {
-            Said::Nothing => self.unsaid(|checked| checked.elements(1, |elements| visitor.visit_seq(elements))),
+            Said::Nothing => {
+                self.unsaid(|checked| checked.elements(1, |elements| visitor.visit_seq(elements)))
+            }
             Said::Kind { kind: kinds::SEQUENCE, rest, .. } => {
                 self.at = Some(rest.at());
                 self.elements(1, |elements| visitor.visit_seq(elements))
@@ -608,7 +677,8 @@ impl<'de> Deserializer<'de> for &mut Checked<'_, 'de> {
 
     fn deserialize_map<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value> {
         match self.next() {
-            Said::Nothing => self.unsaid(|checked| checked.elements(2, |sent_types| visitor.visit_map(sent_types))),
+            Said::Nothing => self
+                .unsaid(|checked| checked.elements(2, |sent_types| visitor.visit_map(sent_types))),
             Said::Kind { kind: kinds::MAP, rest, .. } => {
                 self.at = Some(rest.at());
                 self.elements(2, |sent_types| visitor.visit_map(sent_types))
@@ -621,15 +691,30 @@ impl<'de> Deserializer<'de> for &mut Checked<'_, 'de> {
         self.tuple(length, visitor)
     }
 
-    fn deserialize_tuple_struct<V: Visitor<'de>>(self, _: &'static str, length: usize, visitor: V) -> Result<V::Value> {
+    fn deserialize_tuple_struct<V: Visitor<'de>>(
+        self,
+        _: &'static str,
+        length: usize,
+        visitor: V,
+    ) -> Result<V::Value> {
         self.tuple(length, visitor)
     }
 
-    fn deserialize_struct<V: Visitor<'de>>(self, name: &'static str, fields: &'static [&'static str], visitor: V) -> Result<V::Value> {
+    fn deserialize_struct<V: Visitor<'de>>(
+        self,
+        name: &'static str,
+        fields: &'static [&'static str],
+        visitor: V,
+    ) -> Result<V::Value> {
         self.fields(name, fields, visitor)
     }
 
-    fn deserialize_enum<V: Visitor<'de>>(self, name: &'static str, variants: &'static [&'static str], visitor: V) -> Result<V::Value> {
+    fn deserialize_enum<V: Visitor<'de>>(
+        self,
+        name: &'static str,
+        variants: &'static [&'static str],
+        visitor: V,
+    ) -> Result<V::Value> {
         let said = self.next();
         if let (Said::Kind { kind: kinds::ENUM, at, .. }, Some(question)) = (said, self.question)
             && question.at == at
@@ -640,14 +725,26 @@ impl<'de> Deserializer<'de> for &mut Checked<'_, 'de> {
         match said {
             Said::Kind { kind: kinds::ENUM, at, rest } => {
                 let Some(end) = self.check_variants(at, rest, Listed::new::<V>(variants)) else {
-                    return self.mismatch(at, kinds::ENUM, format_args!("enum {}{{{}}}", Named(name), Names(variants)));
+                    return self.mismatch(
+                        at,
+                        kinds::ENUM,
+                        format_args!("enum {}{{{}}}", Named(name), Names(variants)),
+                    );
                 };
-                let value = self.deeper(|checked| visitor.visit_enum(Choice { checked, said: Some((at, rest)) }))?;
+                let value = self.deeper(|checked| {
+                    visitor.visit_enum(Choice { checked, said: Some((at, rest)) })
+                })?;
                 self.at = Some(end);
                 Ok(value)
             }
-            Said::Nothing => self.unsaid(|checked| checked.deeper(|checked| visitor.visit_enum(Choice { checked, said: None }))),
-            Said::Kind { at, .. } => self.mismatch(at, kinds::ENUM, format_args!("enum {}{{{}}}", Named(name), Names(variants))),
+            Said::Nothing => self.unsaid(|checked| {
+                checked.deeper(|checked| visitor.visit_enum(Choice { checked, said: None }))
+            }),
+            Said::Kind { at, .. } => self.mismatch(
+                at,
+                kinds::ENUM,
+                format_args!("enum {}{{{}}}", Named(name), Names(variants)),
+            ),
         }
     }
 }
@@ -679,8 +776,9 @@ impl<'c, 'k, 'de> EnumAccess<'de> for Choice<'c, 'k, 'de> {
 
     fn variant_seed<T: DeserializeSeed<'de>>(self, seed: T) -> Result<(T::Value, Self::Variant)> {
         let index = self.checked.decoder.variant()?;
-        self.checked.at =
-            self.said.and_then(|(at, said)| *self.checked.contents.entry((at, index)).or_insert_with(|| content_of(said, index)));
+        self.checked.at = self.said.and_then(|(at, said)| {
+            *self.checked.contents.entry((at, index)).or_insert_with(|| content_of(said, index))
+        });
         let index: U32Deserializer<DecodeError> = index.into_deserializer();
         Ok((seed.deserialize(index)?, self.checked))
     }
@@ -701,7 +799,11 @@ impl<'de> VariantAccess<'de> for &mut Checked<'_, 'de> {
         self.tuple(length, visitor)
     }
 
-    fn struct_variant<V: Visitor<'de>>(self, fields: &'static [&'static str], visitor: V) -> Result<V::Value> {
+    fn struct_variant<V: Visitor<'de>>(
+        self,
+        fields: &'static [&'static str],
+        visitor: V,
+    ) -> Result<V::Value> {
         self.fields("", fields, visitor)
     }
 }

@@ -72,7 +72,12 @@ fn compare(examples: &mut BTreeMap<&'static str, Vec<u8>>, name: &str, written: 
 
 /// Compares a message whose payload is a value.
 #[track_caller]
-fn message(examples: &mut BTreeMap<&'static str, Vec<u8>>, name: &str, header: Header<'_>, value: &impl Serialize) {
+fn message(
+    examples: &mut BTreeMap<&'static str, Vec<u8>>,
+    name: &str,
+    header: Header<'_>,
+    value: &impl Serialize,
+) {
     let mut message = Message::new();
     message.encode(header, value, usize::MAX, name).expect("encodes");
     let bytes = as_bytes(message.words(), message.bytes());
@@ -85,10 +90,18 @@ fn messages() {
     let mut all = examples("# The wire format", "### Calls");
     all.append(&mut examples("## A worked example", "(its end)"));
     let id = |serial| CallId { entry: 0, serial };
-    let (named, asking, known) =
-        (Subject::Named(b"listening"), Subject::Known(Number::new(0, true)), Subject::Known(Number::new(0, false)));
+    let (named, asking, known) = (
+        Subject::Named(b"listening"),
+        Subject::Known(Number::new(0, true)),
+        Subject::Known(Number::new(0, false)),
+    );
     message(&mut all, "EVENT, of the library", Header::Event(named), &());
-    message(&mut all, "INTRODUCE", Header::Introduce { number: 0, of_call: true, name: b"scale", kinds: b"K" }, &());
+    message(
+        &mut all,
+        "INTRODUCE",
+        Header::Introduce { number: 0, of_call: true, name: b"scale", kinds: b"K" },
+        &(),
+    );
     message(&mut all, "first CALL", Header::Call(id(1), None, asking), &5_u64);
     message(&mut all, "first ANSWER", Header::DescribedAnswer(id(1), b"K"), &15_u64);
     compare(&mut all, "frame word of INTRODUCE", &(17_u64 | 1 << 19).to_le_bytes());

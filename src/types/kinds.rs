@@ -145,7 +145,8 @@ impl<'k> Cursor<'k> {
         let kind = self.byte()?;
         see(at, kind);
         match kind {
-            BOOL | I8 | I16 | I32 | I64 | I128 | U8 | U16 | U32 | U64 | U128 | F32 | F64 | CHAR | STR | BYTES | UNIT | UNKNOWN => Some(()),
+            BOOL | I8 | I16 | I32 | I64 | I128 | U8 | U16 | U32 | U64 | U128 | F32 | F64 | CHAR
+            | STR | BYTES | UNIT | UNKNOWN => Some(()),
             OPTION | SEQUENCE => self.walk(left, see),
             MAP => {
                 self.walk(left, see)?;

@@ -70,7 +70,12 @@ impl Unnumbered {
     }
 
     #[inline(always)] // where there is a number, nothing else is looked at
-    pub(crate) fn subject<'a>(&'a self, number: Option<Number>, name: &'a str, asks: bool) -> Subject<'a> {
+    pub(crate) fn subject<'a>(
+        &'a self,
+        number: Option<Number>,
+        name: &'a str,
+        asks: bool,
+    ) -> Subject<'a> {
         match (number, &self.kinds) {
             (Some(number), _) => Subject::Known(number),
             (None, Some(kinds)) => Subject::Described { name: name.as_bytes(), kinds, asks },

@@ -136,7 +136,9 @@ impl Merging<'_> {
         let mut count = 0_u32;
         while one > 0 || other > 0 {
             let (mut first, mut second) = self.cursors();
-            let index = |there: u32, cursor: &mut Cursor<'_>| if there > 0 { cursor.number() } else { Some(u32::MAX) };
+            let index = |there: u32, cursor: &mut Cursor<'_>| {
+                if there > 0 { cursor.number() } else { Some(u32::MAX) }
+            };
             let (of_first, of_second) = (index(one, &mut first)?, index(other, &mut second)?);
             count = count.saturating_add(1);
             if one > 0 && (other == 0 || of_first < of_second) {

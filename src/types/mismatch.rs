@@ -15,7 +15,11 @@ impl Mismatch {
     /// Makes an error of that text.
     pub(crate) fn error_of(method: &str, text: &str) -> Error {
         let (sent, wanted) = text.split_once('\n').unwrap_or((text, ""));
-        Error::Types { name: method.to_owned(), sent: one_line(sent).into(), wanted: one_line(wanted).into() }
+        Error::Types {
+            name: method.to_owned(),
+            sent: one_line(sent).into(),
+            wanted: one_line(wanted).into(),
+        }
     }
 }
 
@@ -24,7 +28,9 @@ impl Mismatch {
 pub(crate) fn unnumbered(name: &[u8], kinds: &[u8]) -> u64 {
     // FNV-1a, with a byte between the two that is in no text.
     let bytes = name.iter().chain(&[0xff]).chain(kinds);
-    bytes.fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(*byte)).wrapping_mul(0x100_0000_01b3))
+    bytes.fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
+        (hash ^ u64::from(*byte)).wrapping_mul(0x100_0000_01b3)
+    })
 }
 
 impl Place {

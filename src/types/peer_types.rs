@@ -91,13 +91,22 @@ impl PeerTypes {
     pub(crate) fn introduce(&self, number: u32, name: &[u8], kinds: &[u8]) -> bool {
         let Ok(name) = std::str::from_utf8(name) else { return false };
         // Relaxed: one thread leads.
-        let bytes = self.bytes.load(Ordering::Relaxed).saturating_add(name.len()).saturating_add(kinds.len());
-        if number >= MAX_NUMBERS || name.len() > MAX_INTRODUCED_NAME || bytes > MAX_INTRODUCED || !is_valid(kinds) {
+        let bytes = self
+            .bytes
+            .load(Ordering::Relaxed)
+            .saturating_add(name.len())
+            .saturating_add(kinds.len());
+        if number >= MAX_NUMBERS
+            || name.len() > MAX_INTRODUCED_NAME
+            || bytes > MAX_INTRODUCED
+            || !is_valid(kinds)
+        {
             return false;
         }
         let (part, place) = PeerTypes::place(number);
         let Some(cells) = self.parts.get(part) else { return false };
-        let cells = cells.get_or_init(|| (0..FIRST_PART << part).map(|_| OnceLock::new()).collect());
+        let cells =
+            cells.get_or_init(|| (0..FIRST_PART << part).map(|_| OnceLock::new()).collect());
         self.bytes.store(bytes, Ordering::Relaxed);
         let peer_type = PeerType {
             name: name.into(),
@@ -124,13 +133,21 @@ impl PeerTypes {
     /// As [`refuse`](Self::refuse), for a name and kinds without a number. Beyond a bound nothing
     /// is new.
     #[cold]
-    pub(crate) fn refuse_unnumbered(&self, hash: u64, name: &str, handler: u64) -> Option<RefusalTurn> {
+    pub(crate) fn refuse_unnumbered(
+        &self,
+        hash: u64,
+        name: &str,
+        handler: u64,
+    ) -> Option<RefusalTurn> {
         let mut refusals = lock(&self.refusals);
         self.has_refused.store(true, Ordering::Release);
         let count = refusals.unnumbered.len();
         let is_new = match refusals.unnumbered.get_mut(&hash) {
             Some((_, by)) => std::mem::replace(by, handler) != handler,
-            None => count < MAX_REFUSED && refusals.unnumbered.insert(hash, (name.into(), handler)).is_none(),
+            None => {
+                count < MAX_REFUSED
+                    && refusals.unnumbered.insert(hash, (name.into(), handler)).is_none()
+            }
         };
         is_new.then(|| refusals.turn())
     }
@@ -138,17 +155,27 @@ impl PeerTypes {
     /// Takes the refusal of a handler back. Returns the turn to say so, if it stood.
     pub(crate) fn welcome(&self, peer_type: &PeerType, handler: u64) -> Option<RefusalTurn> {
         let mut refusals = lock(&self.refusals);
-        let stood = peer_type.refused_by.compare_exchange(handler, 0, Ordering::AcqRel, Ordering::Relaxed).is_ok();
+        let stood = peer_type
+            .refused_by
+            .compare_exchange(handler, 0, Ordering::AcqRel, Ordering::Relaxed)
+            .is_ok();
         stood.then(|| refusals.turn())
     }
 
     /// Takes back what other handlers have refused than those that there are now, and returns it.
-    pub(crate) fn welcome_unnumbered(&self, handler: impl Fn(&str) -> u64) -> Vec<(u64, RefusalTurn)> {
+    pub(crate) fn welcome_unnumbered(
+        &self,
+        handler: impl Fn(&str) -> u64,
+    ) -> Vec<(u64, RefusalTurn)> {
         if !self.has_refused.load(Ordering::Acquire) {
             return Vec::new();
         }
         let mut refusals = lock(&self.refusals);
-        let hashes: Vec<u64> = refusals.unnumbered.extract_if(|_, (name, by)| handler(name) != *by).map(|(hash, _)| hash).collect();
+        let hashes: Vec<u64> = refusals
+            .unnumbered
+            .extract_if(|_, (name, by)| handler(name) != *by)
+            .map(|(hash, _)| hash)
+            .collect();
         hashes.into_iter().map(|hash| (hash, refusals.turn())).collect()
     }
 
@@ -182,7 +209,11 @@ impl PeerType {
     #[inline]
     pub(crate) fn place(&self, table: u64) -> Option<u32> {
         // Relaxed, here and below: the thread that leads says so, and asks.
-        if self.table.load(Ordering::Relaxed) == table { Some(self.place.load(Ordering::Relaxed)) } else { None }
+        if self.table.load(Ordering::Relaxed) == table {
+            Some(self.place.load(Ordering::Relaxed))
+        } else {
+            None
+        }
     }
 
     /// Whether a handler, which was looked up in this table, has read such a value beside its
@@ -232,7 +263,9 @@ mod tests {
         assert!(!peer_types.introduce(1, b"name", b"bb"));
         assert!(!peer_types.introduce(1, &vec![b'n'; MAX_INTRODUCED_NAME + 1], b"b"));
         let name = vec![b'n'; MAX_INTRODUCED_NAME];
-        let left = (1..MAX_NUMBERS).filter(|number| number % 7 > 0 && peer_types.introduce(*number, &name, b"b")).count();
+        let left = (1..MAX_NUMBERS)
+            .filter(|number| number % 7 > 0 && peer_types.introduce(*number, &name, b"b"))
+            .count();
         assert!(left < MAX_INTRODUCED / MAX_INTRODUCED_NAME, "{left}");
     }
 

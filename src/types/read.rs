@@ -17,7 +17,10 @@ const MAX_QUESTIONS: u32 = 256;
 /// # Errors
 ///
 /// As [`decode`](crate::wire::deserializer::decode); and [`DecodeError::mismatch`] says if it is something else.
-pub(crate) fn decode_checked<T: DeserializeOwned>(bytes: &[u8], beside: &Beside<'_>) -> Result<T, DecodeError> {
+pub(crate) fn decode_checked<T: DeserializeOwned>(
+    bytes: &[u8],
+    beside: &Beside<'_>,
+) -> Result<T, DecodeError> {
     let mut questions = 0_u32;
     loop {
         let mut checked = Checked::new(bytes, beside.kinds);
@@ -63,7 +66,8 @@ pub(super) fn ask<T: DeserializeOwned>(bytes: &[u8], kinds: &[u8], at: usize) {
         let (listed, by_index) = ask(By::Index(index));
         let Some(listed) = listed else { return };
         // Another one must be another one: else the type does not tell them apart in this way.
-        let are_told_apart = by_index.is_some() && by_index != ask(By::Index(u32::from(index == 0))).1;
+        let are_told_apart =
+            by_index.is_some() && by_index != ask(By::Index(u32::from(index == 0))).1;
         let answer = match ask(By::Name(name)).1 {
             Some(by_name) if are_told_apart => by_index == Some(by_name),
             // It may read indexes only.

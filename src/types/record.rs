@@ -201,18 +201,33 @@ impl<'r, 'k> Serializer for &'r mut Recorder<'k> {
         self.part(value)
     }
 
-    fn serialize_unit_variant(self, name: &'static str, index: u32, variant: &'static str) -> Result {
+    fn serialize_unit_variant(
+        self,
+        name: &'static str,
+        index: u32,
+        variant: &'static str,
+    ) -> Result {
         self.put_variant(name, index, variant);
         self.put(kinds::UNIT)
     }
 
-    fn serialize_newtype_struct<T: Serialize + ?Sized>(self, name: &'static str, value: &T) -> Result {
+    fn serialize_newtype_struct<T: Serialize + ?Sized>(
+        self,
+        name: &'static str,
+        value: &T,
+    ) -> Result {
         self.put(kinds::NEWTYPE)?;
         kinds::put_name(self.kinds, name);
         self.part(value)
     }
 
-    fn serialize_newtype_variant<T: Serialize + ?Sized>(self, name: &'static str, index: u32, variant: &'static str, value: &T) -> Result {
+    fn serialize_newtype_variant<T: Serialize + ?Sized>(
+        self,
+        name: &'static str,
+        index: u32,
+        variant: &'static str,
+        value: &T,
+    ) -> Result {
         self.put_variant(name, index, variant);
         self.part(value)
     }
@@ -229,7 +244,12 @@ impl<'r, 'k> Serializer for &'r mut Recorder<'k> {
     fn serialize_map(self, length: Option<usize>) -> Result<Entries<'r, 'k>> {
         length.ok_or(Unrecorded)?;
         self.put(kinds::MAP)?;
-        Ok(Entries { recorder: self, keys: Alike::default(), values: Alike::default(), recorded: Vec::new() })
+        Ok(Entries {
+            recorder: self,
+            keys: Alike::default(),
+            values: Alike::default(),
+            recorded: Vec::new(),
+        })
     }
 
     fn serialize_tuple(self, length: usize) -> Result<Self> {
@@ -247,7 +267,13 @@ impl<'r, 'k> Serializer for &'r mut Recorder<'k> {
         Ok(self)
     }
 
-    fn serialize_tuple_variant(self, name: &'static str, index: u32, variant: &'static str, length: usize) -> Result<Self> {
+    fn serialize_tuple_variant(
+        self,
+        name: &'static str,
+        index: u32,
+        variant: &'static str,
+        length: usize,
+    ) -> Result<Self> {
         self.put_variant(name, index, variant);
         // The variant, and the tuple in it.
         self.left = self.left.saturating_sub(1);
@@ -260,7 +286,13 @@ impl<'r, 'k> Serializer for &'r mut Recorder<'k> {
         Ok(self)
     }
 
-    fn serialize_struct_variant(self, name: &'static str, index: u32, variant: &'static str, length: usize) -> Result<Self> {
+    fn serialize_struct_variant(
+        self,
+        name: &'static str,
+        index: u32,
+        variant: &'static str,
+        length: usize,
+    ) -> Result<Self> {
         self.put_variant(name, index, variant);
         // As above.
         self.left = self.left.saturating_sub(1);
@@ -452,7 +484,10 @@ mod tests {
     fn a_type_that_announces_another_number_of_parts_is_unknown() {
         struct Announced(usize);
         impl Serialize for Announced {
-            fn serialize<S: Serializer>(&self, serializer: S) -> std::result::Result<S::Ok, S::Error> {
+            fn serialize<S: Serializer>(
+                &self,
+                serializer: S,
+            ) -> std::result::Result<S::Ok, S::Error> {
                 let mut fields = serializer.serialize_struct("Announced", self.0)?;
                 fields.serialize_field("a", &1_u8)?;
                 fields.serialize_field("b", &2_u8)?;

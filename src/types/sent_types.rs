@@ -14,7 +14,9 @@ use rustc_hash::{FxHashMap, FxHasher};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use crate::sync::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Mutex, MutexGuard, OnceLock, Ordering, lock};
+use crate::sync::{
+    AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Mutex, MutexGuard, OnceLock, Ordering, lock,
+};
 use crate::types::beside::Beside;
 use crate::types::mismatch::unnumbered;
 use crate::types::read::decode_checked;
@@ -134,7 +136,8 @@ impl SentTypeId {
     const TABLE_SHIFT: u32 = 24;
 
     fn new(table: usize, place: usize) -> Option<SentTypeId> {
-        NonZeroU32::new((table as u32).wrapping_add(1) << SentTypeId::TABLE_SHIFT | place as u32).map(SentTypeId)
+        NonZeroU32::new((table as u32).wrapping_add(1) << SentTypeId::TABLE_SHIFT | place as u32)
+            .map(SentTypeId)
     }
 
     fn table(self) -> usize {
@@ -217,9 +220,11 @@ impl<'n> Key<'n> {
     fn new(name: &'n str, types: usize) -> Key<'n> {
         let bytes = name.as_bytes();
         let (word, tail, length) = match (bytes.first_chunk::<8>(), bytes.last_chunk::<8>()) {
-            (Some(first), Some(last)) => {
-                (u64::from_le_bytes(*first) & (u64::MAX >> 8), u64::from_le_bytes(*last), bytes.len().min(SHORT.saturating_add(1)))
-            }
+            (Some(first), Some(last)) => (
+                u64::from_le_bytes(*first) & (u64::MAX >> 8),
+                u64::from_le_bytes(*last),
+                bytes.len().min(SHORT.saturating_add(1)),
+            ),
             _ => (partial_word(bytes), 0, bytes.len()),
         };
         let word = word | (length as u64).wrapping_add(1) << 56;
@@ -264,7 +269,8 @@ impl<'n> Key<'n> {
 
     #[inline]
     fn is_of_longer(&self, sent_type: &SentType) -> bool {
-        sent_type.tail.load(Ordering::Relaxed) == self.tail && (self.name.len() <= SHORT || sent_type.name() == self.name)
+        sent_type.tail.load(Ordering::Relaxed) == self.tail
+            && (self.name.len() <= SHORT || sent_type.name() == self.name)
     }
 }
 
@@ -303,11 +309,18 @@ impl SentTypes {
     }
 
     /// Returns a pair, or the place where it is to be added; no place if there are too many.
-    fn look_up(&self, key: Key<'_>) -> Result<(SentTypeId, &SentType), Option<(SentTypeId, &SentType)>> {
+    fn look_up(
+        &self,
+        key: Key<'_>,
+    ) -> Result<(SentTypeId, &SentType), Option<(SentTypeId, &SentType)>> {
         let far = key.far_hash();
         for (table, sent_types) in (0..).map_while(|table| Some((table, self.table(table)?))) {
             for place in key.places(far, table, sent_types.len()) {
-                let (Some(sent_type), Some(id)) = (sent_types.get(place), SentTypeId::new(table, place)) else { break };
+                let (Some(sent_type), Some(id)) =
+                    (sent_types.get(place), SentTypeId::new(table, place))
+                else {
+                    break;
+                };
                 if key.is_of(sent_type) {
                     return Ok((id, sent_type));
                 }
@@ -335,7 +348,9 @@ impl SentTypes {
                     return Some((id, sent_type));
                 }
                 // Its tables are full, where it may be: another one.
-                Err(None) => drop(table?.get_or_init(|| (0..size).map(|_| SentType::default()).collect())),
+                Err(None) => {
+                    drop(table?.get_or_init(|| (0..size).map(|_| SentType::default()).collect()))
+                }
             }
         }
         None
@@ -394,7 +409,8 @@ impl SentTypes {
     /// Returns the name that a number stands for.
     pub(crate) fn name(&self, number: u32) -> String {
         let id = lock(&self.numbers).sent_types.get(number as usize).copied();
-        id.and_then(|id| self.sent_type(id)).map_or_else(String::new, |sent_type| sent_type.name().to_owned())
+        id.and_then(|id| self.sent_type(id))
+            .map_or_else(String::new, |sent_type| sent_type.name().to_owned())
     }
 
     /// Returns where the other end wants something else than kinds that have no number, if it does.
@@ -410,7 +426,10 @@ impl SentTypes {
             Refused::Unnumbered(hash) => {
                 let mut refused = lock(&self.refused);
                 // A welcome stays: what is received after it may have been said before.
-                if refused.get(&hash).map_or(refused.len() < MAX_REFUSED, |(_, before)| turn.is_after(*before)) {
+                if refused
+                    .get(&hash)
+                    .map_or(refused.len() < MAX_REFUSED, |(_, before)| turn.is_after(*before))
+                {
                     refused.insert(hash, (place, turn));
                 }
                 return true;
@@ -419,7 +438,9 @@ impl SentTypes {
         let id = lock(&self.numbers).sent_types.get(number as usize).copied();
         let Some(sent_type) = id.and_then(|id| self.sent_type(id)) else { return false };
         let Some(mut variants) = sent_type.variants() else { return false };
-        let Some(variant) = variants.iter_mut().find(|variant| variant.number == number) else { return false };
+        let Some(variant) = variants.iter_mut().find(|variant| variant.number == number) else {
+            return false;
+        };
         if variant.turn.is_some_and(|before| !turn.is_after(before)) {
             // This was looked at ahead of its turn in the ring.
             return true;
@@ -482,12 +503,16 @@ impl SentType {
         // Relaxed, all but the number: if two threads are here at once, a value more or less is
         // looked at.
         let Some(more) = self.more.get() else { return };
-        let before = more.left_then.load(Ordering::Relaxed).saturating_sub(self.left.load(Ordering::Relaxed));
+        let before = more
+            .left_then
+            .load(Ordering::Relaxed)
+            .saturating_sub(self.left.load(Ordering::Relaxed));
         let uses = more.uses.load(Ordering::Relaxed).saturating_add(before).saturating_add(1);
         let next = uses.saturating_add(1).checked_next_power_of_two().unwrap_or(u32::MAX);
         let variants = lock(&more.variants);
         let is_refused = variants.iter().any(|variant| variant.refused.is_some());
-        let left = if always || is_refused { 0 } else { next.saturating_sub(uses).saturating_sub(1) };
+        let left =
+            if always || is_refused { 0 } else { next.saturating_sub(uses).saturating_sub(1) };
         more.uses.store(uses, Ordering::Relaxed);
         more.left_then.store(left, Ordering::Relaxed);
         // None where the next value is looked at anyway: see `SentTypes::refuse`.
@@ -531,15 +556,25 @@ mod tests {
     fn a_name_is_found_with_its_types_only() {
         let sent_types = SentTypes::default();
         let names: Vec<String> = (0..10_000).map(|i| format!("{:>1$}", i, i % 30)).collect();
-        let types = [Types::<u32, u64>::number(), Types::<u32, i64>::number(), TypeOf::<u32>::number(), Types::<str, ()>::number()];
+        let types = [
+            Types::<u32, u64>::number(),
+            Types::<u32, i64>::number(),
+            TypeOf::<u32>::number(),
+            Types::<str, ()>::number(),
+        ];
         for types in types {
             for name in &names {
                 assert!(sent_types.find(Key::new(name, types)).is_none(), "{name}");
                 let (id, sent_type) = sent_types.get_or_add(name, types).expect("room");
                 sent_type.note_look(id.place() as u32, false);
-                assert!(std::ptr::eq(sent_types.find(Key::new(name, types)).expect("there"), sent_type));
+                assert!(std::ptr::eq(
+                    sent_types.find(Key::new(name, types)).expect("there"),
+                    sent_type
+                ));
                 assert!(std::ptr::eq(sent_types.sent_type(id).expect("there"), sent_type));
-                assert!(sent_type.types.load(Ordering::Relaxed) == types && sent_type.name() == name);
+                assert!(
+                    sent_type.types.load(Ordering::Relaxed) == types && sent_type.name() == name
+                );
             }
         }
         assert!(sent_types.find(Key::new("ab\0", 7)).is_none());
@@ -553,7 +588,8 @@ mod tests {
             for place in 0..length {
                 let sent_types = SentTypes::default();
                 for letter in '0'..='z' {
-                    let name: String = (0..length).map(|at| if at == place { letter } else { 'x' }).collect();
+                    let name: String =
+                        (0..length).map(|at| if at == place { letter } else { 'x' }).collect();
                     let (id, _) = sent_types.get_or_add(&name, 1).expect("room");
                     assert!(id.table() <= 1, "{name}");
                 }
@@ -596,16 +632,26 @@ mod tests {
         assert!(!sent_types.refuse(Refused::Number(5), turn(1), Some(1)), "it was not peer_type");
         sent_type.add_number(b"b", 5);
         assert!(
-            sent_types.refuse(Refused::Number(5), turn(2), Some(1)) && !sent_types.refuse(Refused::Number(MAX_NUMBERS), turn(3), Some(1))
+            sent_types.refuse(Refused::Number(5), turn(2), Some(1))
+                && !sent_types.refuse(Refused::Number(MAX_NUMBERS), turn(3), Some(1))
         );
         assert_eq!(sent_type.known(b"b"), Known::Refused(1));
         assert!(sent_types.refuse(Refused::Number(5), turn(4), None));
-        assert!(sent_types.refuse(Refused::Number(5), turn(2), Some(1)), "which was looked at before");
+        assert!(
+            sent_types.refuse(Refused::Number(5), turn(2), Some(1)),
+            "which was looked at before"
+        );
         assert_eq!((sent_type.known(b"b"), sent_type.known(b"c")), (Known::Number(5), Known::New));
         let hash = unnumbered(b"name", b"b");
         assert_eq!(sent_types.refused_unnumbered("name", b"b"), None);
         assert!(sent_types.refuse(Refused::Unnumbered(hash), turn(5), Some(7)));
-        assert_eq!((sent_types.refused_unnumbered("name", b"b"), sent_types.refused_unnumbered("nam", b"eb")), (Some(7), None));
+        assert_eq!(
+            (
+                sent_types.refused_unnumbered("name", b"b"),
+                sent_types.refused_unnumbered("nam", b"eb")
+            ),
+            (Some(7), None)
+        );
         assert!(sent_types.refuse(Refused::Unnumbered(hash), turn(6), None));
         assert!(sent_types.refuse(Refused::Unnumbered(hash), turn(5), Some(7)));
         assert_eq!(sent_types.refused_unnumbered("name", b"b"), None);

@@ -54,11 +54,19 @@ pub(crate) fn show_other(kinds: &[u8], at: usize, other: &str) -> String {
 }
 
 fn shown(kinds: &[u8], at: Option<usize>, other: Option<&str>) -> String {
-    let mut show = Show { text: String::new(), cursor: Cursor::new(kinds, 0), at, other, found: None, is_cut: false };
+    let mut show = Show {
+        text: String::new(),
+        cursor: Cursor::new(kinds, 0),
+        at,
+        other,
+        found: None,
+        is_cut: false,
+    };
     // A string has room for everything; and kinds that are none are shown as far as they are some.
     let _ = show.value(MAX_NESTING);
     let text = show.text;
-    let start = show.found.map_or(0, |found| text.floor_char_boundary(found.saturating_sub(MAX_BEFORE)));
+    let start =
+        show.found.map_or(0, |found| text.floor_char_boundary(found.saturating_sub(MAX_BEFORE)));
     let (before, rest) = (if start > 0 { "…" } else { "" }, text.get(start..).unwrap_or_default());
     let clipped = clip(rest, MAX_SHOWN);
     format!("{before}{clipped}{}", if clipped.len() < rest.len() { "…" } else { "" })

@@ -14,7 +14,10 @@ use crate::limits::MAX_KINDS;
 use crate::sync::Mutex;
 use crate::types::block::{Block, block};
 
-fn decode_checked<T: DeserializeOwned>(bytes: &[u8], kinds: &[u8]) -> Result<T, crate::wire::deserializer::DecodeError> {
+fn decode_checked<T: DeserializeOwned>(
+    bytes: &[u8],
+    kinds: &[u8],
+) -> Result<T, crate::wire::deserializer::DecodeError> {
     super::read::decode_checked(bytes, &Beside::new(kinds))
 }
 
@@ -39,7 +42,11 @@ fn fits<T: DeserializeOwned + PartialEq + Debug>(value: &(impl Serialize + ?Size
 }
 
 #[track_caller]
-fn differs<T: DeserializeOwned + Debug>(value: &(impl Serialize + ?Sized), sent: &str, wanted: &str) {
+fn differs<T: DeserializeOwned + Debug>(
+    value: &(impl Serialize + ?Sized),
+    sent: &str,
+    wanted: &str,
+) {
     assert_eq!(read::<T>(value).map(drop), Err((sent.to_owned(), wanted.to_owned())));
 }
 
@@ -122,7 +129,10 @@ fn what_reads_the_same_value_fits() {
     fits(&None::<u64>, None::<String>);
     fits(&Some(1_u32), Some(1_u64));
     fits(&Ok::<u64, String>(1), Ok::<u64, String>(1));
-    fits(&[Shape::Empty, Shape::Circle(0.5), Shape::Line(1, 2)], [Shape::Empty, Shape::Circle(0.5), Shape::Line(1, 2)]);
+    fits(
+        &[Shape::Empty, Shape::Circle(0.5), Shape::Line(1, 2)],
+        [Shape::Empty, Shape::Circle(0.5), Shape::Line(1, 2)],
+    );
     fits(&Shape::Box { width: 1, height: 2 }, Shape::Box { width: 1, height: 2 });
     fits(&NewShape::Line(1, 2), Shape::Line(1, 2));
     fits(&tree(5), tree(5));
@@ -170,13 +180,18 @@ fn what_reads_another_value_differs() {
     differs::<Meters>(&1_u64, "u64", "f64");
     differs::<u64>(&Meters(1.0), "Meters(f64)", "Meters(u64)");
     differs::<NewShape>(&Shape::Empty, "Shape::Empty", "enum NewShape{Circle, Empty, Line, Box}");
-    differs::<Shape>(&NewShape::Circle(0.5), "NewShape::Circle(f64)", "enum Shape{Empty, Circle, Line, Box}");
+    differs::<Shape>(
+        &NewShape::Circle(0.5),
+        "NewShape::Circle(f64)",
+        "enum Shape{Empty, Circle, Line, Box}",
+    );
     differs::<u32>(&Shape::Empty, "Shape::Empty", "u32");
     differs::<Shape>(&0_u32, "u32", "enum Shape{Empty, Circle, Line, Box}");
     differs::<BTreeMap<String, u64>>(&BTreeMap::from([("a", 1)]), "{string: i32}", "{string: u64}");
     differs::<BTreeMap<u64, u64>>(&BTreeMap::from([("a", 1)]), "{string: i32}", "{u64: ..}");
     differs::<Vec<(String, u64)>>(&BTreeMap::from([("a", 1_u64)]), "{string: u64}", "[_]");
-    let (sent, wanted) = ("block of u32, 4 bytes at multiples of 4", "block of f32, 4 bytes at multiples of 4");
+    let (sent, wanted) =
+        ("block of u32, 4 bytes at multiples of 4", "block of f32, 4 bytes at multiples of 4");
     differs::<Block<f32>>(&block(&[1_u32]), sent, wanted);
     differs::<()>(&0_u8, "u8", "()");
     differs::<u8>(&(), "()", "u8");
@@ -193,18 +208,29 @@ fn values_are_looked_at_as_deeply_as_they_go() {
     }
     fits(&vec![Old::Empty], vec![Shape::Empty]);
     let wanted = "[Old::Empty | Old::Circle(f64)]";
-    differs::<Vec<Shape>>(&vec![Old::Empty, Old::Circle(1.0)], "[Old::Empty | Old::Circle(f32)]", wanted);
-    differs::<Tree>(&(String::new(), vec![(1_u8,)], None::<u8>), "(string, [(u8,)], Option<_>)", "(string, [(string,)], ..)");
+    differs::<Vec<Shape>>(
+        &vec![Old::Empty, Old::Circle(1.0)],
+        "[Old::Empty | Old::Circle(f32)]",
+        wanted,
+    );
+    differs::<Tree>(
+        &(String::new(), vec![(1_u8,)], None::<u8>),
+        "(string, [(u8,)], Option<_>)",
+        "(string, [(string,)], ..)",
+    );
 }
 
 #[test]
 fn kinds_of_other_values_of_the_type_do_no_harm() {
     type Values = Vec<(Option<Shape>, BTreeMap<u8, Option<u64>>)>;
-    let shapes = || [Shape::Empty, Shape::Circle(0.5), Shape::Line(1, 2), Shape::Box { width: 1, height: 2 }];
+    let shapes = || {
+        [Shape::Empty, Shape::Circle(0.5), Shape::Line(1, 2), Shape::Box { width: 1, height: 2 }]
+    };
     let values: Vec<Values> = (0..200_u64)
         .map(|i| {
             let of = |j: u64| {
-                let map = (0..(i + j) % 4).map(|k| (k as u8, (k % 2 == i % 2).then_some(k))).collect();
+                let map =
+                    (0..(i + j) % 4).map(|k| (k as u8, (k % 2 == i % 2).then_some(k))).collect();
                 (shapes().into_iter().nth(((i / 4 + j) % 5) as usize), map)
             };
             (0..i % 30).map(of).collect()
@@ -257,17 +283,34 @@ fn what_was_not_compared_is_known() {
 #[test]
 fn what_elements_show_is_merged() {
     for (list, shown) in [
-        (vec![Shape::Line(1, 2), Shape::Empty, Shape::Line(3, 4)], "[Shape::Empty | Shape::Line(u64, u64)]"),
-        (vec![Shape::Box { width: 1, height: 2 }, Shape::Circle(0.5)], "[Shape::Circle(f64) | Shape::Box{width: u32, height: u32}]"),
+        (
+            vec![Shape::Line(1, 2), Shape::Empty, Shape::Line(3, 4)],
+            "[Shape::Empty | Shape::Line(u64, u64)]",
+        ),
+        (
+            vec![Shape::Box { width: 1, height: 2 }, Shape::Circle(0.5)],
+            "[Shape::Circle(f64) | Shape::Box{width: u32, height: u32}]",
+        ),
         (vec![], "[_]"),
     ] {
         assert_eq!(show(&kinds_of(&list)), shown);
     }
-    let maps = [BTreeMap::new(), BTreeMap::from([(None, vec![])]), BTreeMap::from([(Some(1_u8), vec![(0.5, Some('x')), (1.5, None)])])];
-    assert_eq!(show(&kinds_of(&maps)), "({_: _}, {Option<_>: [_]}, {Option<u8>: [(f64, Option<char>)]})");
+    let maps = [
+        BTreeMap::new(),
+        BTreeMap::from([(None, vec![])]),
+        BTreeMap::from([(Some(1_u8), vec![(0.5, Some('x')), (1.5, None)])]),
+    ];
+    assert_eq!(
+        show(&kinds_of(&maps)),
+        "({_: _}, {Option<_>: [_]}, {Option<u8>: [(f64, Option<char>)]})"
+    );
     assert_eq!(show(&kinds_of(&maps.to_vec())), "[{Option<u8>: [(f64, Option<char>)]}]");
     let trees = show(&kinds_of(&vec![tree(1), tree(4)]));
-    assert!(trees.starts_with("[Tree{name: string, children: [Tree{") && trees.contains("parent: Option<Tree{"), "{trees}");
+    assert!(
+        trees.starts_with("[Tree{name: string, children: [Tree{")
+            && trees.contains("parent: Option<Tree{"),
+        "{trees}"
+    );
 
     #[derive(Serialize)]
     #[serde(untagged)]
@@ -296,12 +339,17 @@ fn what_elements_show_is_merged() {
 #[test]
 fn what_differs_is_shown_of_long_types_too() {
     let long = |last: f32| (vec!["text"; 3], [[1_u64; 20]; 10], last, 5_u8);
-    let (sent, wanted) = read::<(Vec<String>, [[u64; 20]; 10], f64, u8)>(&long(0.5)).expect_err("differs");
+    let (sent, wanted) =
+        read::<(Vec<String>, [[u64; 20]; 10], f64, u8)>(&long(0.5)).expect_err("differs");
     assert!(sent.starts_with('…') && sent.ends_with("u64)), f32, u8)"), "{sent}");
     assert!(wanted.starts_with('…') && wanted.ends_with("u64)), f64, ..)"), "{wanted}");
     assert!(sent.len() < 300 && wanted.len() < 300);
     let large: Vec<u8> = kinds_of(&([0_u8; 32], Large, 5_i32));
-    assert_eq!(show(&large).rsplit_once(", ").expect("several").1, "i32)", "what is before it does not count");
+    assert_eq!(
+        show(&large).rsplit_once(", ").expect("several").1,
+        "i32)",
+        "what is before it does not count"
+    );
 }
 
 /// An array, as serde's helpers for large ones have it.
@@ -324,12 +372,19 @@ fn many_elements_are_checked_to_the_end() {
         AnotherRatherLongNameOfAColour(Option<u8>),
     }
     let colours = |count: usize| -> Vec<Colour> {
-        let colour =
-            |i| if i % 2 == 0 { Colour::ARatherLongNameOfAColourThatTakesBytes } else { Colour::AnotherRatherLongNameOfAColour(None) };
+        let colour = |i| {
+            if i % 2 == 0 {
+                Colour::ARatherLongNameOfAColourThatTakesBytes
+            } else {
+                Colour::AnotherRatherLongNameOfAColour(None)
+            }
+        };
         (0..count).map(colour).collect()
     };
     let value = (colours(100_000), Some(Point { x: 1, y: 2 }), vec![None::<Point>; 50_000], -5);
-    let wanted = read::<(Vec<Colour>, Option<Point>, Vec<Option<Point>>, u32)>(&value).expect_err("differs").1;
+    let wanted = read::<(Vec<Colour>, Option<Point>, Vec<Option<Point>>, u32)>(&value)
+        .expect_err("differs")
+        .1;
     assert!(wanted.ends_with("u32)"), "{wanted}");
 }
 
@@ -392,7 +447,10 @@ fn kinds_are_bounded() {
     }
     assert!(is_valid(&kinds_of(&deep)));
     // Through arrays, whose kinds take more than their types.
-    assert_eq!(kinds_of(&[[[(); 32]; 32]; 32]).len().min(MAX_KINDS), kinds_of(&[[[(); 32]; 32]; 32]).len());
+    assert_eq!(
+        kinds_of(&[[[(); 32]; 32]; 32]).len().min(MAX_KINDS),
+        kinds_of(&[[[(); 32]; 32]; 32]).len()
+    );
 }
 
 #[test]
@@ -459,7 +517,8 @@ fn blocks_say_what_they_are_of() {
     assert_eq!(show(&kinds_of(&block(&point))), "block of [Point; 2], 16 bytes at multiples of 4");
     // Wherever a type comes from; its fields are not compared.
     fits(&block(&point), Block::from(vec![[other::deep::Point { y: 1.0, x: 2.0 }; 2]]));
-    let (sent, wanted) = ("block of Point, 8 bytes at multiples of 4", "block of f64, 8 bytes at multiples of 8");
+    let (sent, wanted) =
+        ("block of Point, 8 bytes at multiples of 4", "block of f64, 8 bytes at multiples of 8");
     differs::<Block<f64>>(&block(&point[0]), sent, wanted);
     fits(&Signal(vec![1, 2]), Block::from(vec![1_u16, 2]));
     assert_eq!(show(&kinds_of(&Signal(vec![]))), "Signal(block of u16, 2 bytes at multiples of 2)");
@@ -494,7 +553,11 @@ fn variants_may_have_several_names() {
     }
     fits(&vec![Old::Close(None), Old::Open], vec![Aka::End(None), Aka::Start]);
     let wanted = "enum Aka{Begin, Open, Start, Close, End, Pause}";
-    differs::<Aka>(&Old::Close(Some(1)), "Old::Close(Option<u8>)", &format!("Old::Close(Option<{wanted}>)"));
+    differs::<Aka>(
+        &Old::Close(Some(1)),
+        "Old::Close(Option<u8>)",
+        &format!("Old::Close(Option<{wanted}>)"),
+    );
     #[derive(Serialize)]
     enum Turned {
         Close(Option<u8>),
@@ -552,5 +615,9 @@ fn fields_may_have_several_names() {
     differs::<Sum>(&Both { sum: 1, total: 2 }, "Both{sum: u64, total: u64}", wanted);
     differs::<Sum>(&Turned { count: 1, sum: 2 }, "Turned{count: u64, sum: u64}", wanted);
     differs::<Sum>(&One { sum: 1 }, "One{sum: u64}", wanted);
-    differs::<Sum>(&Three { sum: 1, count: 2, more: 3 }, "Three{sum: u64, count: u64, more: u64}", wanted);
+    differs::<Sum>(
+        &Three { sum: 1, count: 2, more: 3 },
+        "Three{sum: u64, count: u64, more: u64}",
+        wanted,
+    );
 }

@@ -35,7 +35,11 @@ impl Message<'static> {
             }
             Delivery::Done(sent) => Ok(sent),
             // Whoever caught the panic calls it an error.
-            Delivery::Unwound => Err(Error::Encode { what: what.to_owned(), source: "the value panicked while it was sent".into() }.into()),
+            Delivery::Unwound => Err(Error::Encode {
+                what: what.to_owned(),
+                source: "the value panicked while it was sent".into(),
+            }
+            .into()),
         }
     }
 
@@ -43,7 +47,13 @@ impl Message<'static> {
     ///
     /// User code runs in here (`Serialize`), with no lock held: it may panic, fail, or use the pair itself.
     #[inline]
-    pub(crate) fn encode(&mut self, header: Header<'_>, value: &(impl Serialize + ?Sized), max: usize, what: &str) -> Step<()> {
+    pub(crate) fn encode(
+        &mut self,
+        header: Header<'_>,
+        value: &(impl Serialize + ?Sized),
+        max: usize,
+        what: &str,
+    ) -> Step<()> {
         debug_assert_eq!(self.bytes, 0, "a message is encoded once");
         let mut writer = Writer::new(self, max);
         writer.put_header(header)?;
@@ -60,7 +70,12 @@ impl Message<'static> {
     }
 
     /// Makes this a message that ends with a copy of `payload`.
-    pub(crate) fn encode_bytes(&mut self, header: Header<'_>, payload: &[u8], max: usize) -> Step<()> {
+    pub(crate) fn encode_bytes(
+        &mut self,
+        header: Header<'_>,
+        payload: &[u8],
+        max: usize,
+    ) -> Step<()> {
         debug_assert_eq!(self.bytes, 0, "a message is encoded once");
         let mut writer = Writer::new(self, max);
         writer.put_header(header)?;
@@ -70,7 +85,12 @@ impl Message<'static> {
     }
 
     #[inline]
-    fn check(&self, outcome: std::result::Result<(), EncodeError>, max: usize, what: &str) -> Step<()> {
+    fn check(
+        &self,
+        outcome: std::result::Result<(), EncodeError>,
+        max: usize,
+        what: &str,
+    ) -> Step<()> {
         if let Err(error) = outcome {
             return Err(Error::Encode { what: what.to_owned(), source: Box::new(error) }.into());
         }

@@ -9,7 +9,10 @@ use std::fmt::Display;
 use serde::Deserialize;
 use serde::de::IntoDeserializer;
 use serde::de::value::U32Deserializer;
-use serde::de::{self, DeserializeOwned, DeserializeSeed, Deserializer, EnumAccess, MapAccess, SeqAccess, VariantAccess, Visitor};
+use serde::de::{
+    self, DeserializeOwned, DeserializeSeed, Deserializer, EnumAccess, MapAccess, SeqAccess,
+    VariantAccess, Visitor,
+};
 
 use crate::error::Error;
 use crate::text::one_line;
@@ -111,7 +114,11 @@ impl DecodeError {
 
     pub(crate) fn into_error(self, what: &str) -> Error {
         if let Some(Mismatch { sent, wanted, .. }) = self.mismatch() {
-            return Error::Types { name: what.to_owned(), sent: sent.clone(), wanted: format!("{wanted} as its result") };
+            return Error::Types {
+                name: what.to_owned(),
+                sent: sent.clone(),
+                wanted: format!("{wanted} as its result"),
+            };
         }
         Error::Decode { what: what.to_owned(), source: Box::new(self) }
     }
@@ -193,7 +200,9 @@ impl<'de> Decoder<'de> {
     #[inline]
     pub(crate) fn length(&mut self) -> Result<usize> {
         let length = self.take::<usize>()?;
-        let Some(elements) = self.elements.checked_sub(length) else { return Err(Cause::TooMany.into()) };
+        let Some(elements) = self.elements.checked_sub(length) else {
+            return Err(Cause::TooMany.into());
+        };
         self.elements = elements;
         Ok(length)
     }
@@ -256,16 +265,28 @@ impl<'de> Deserializer<'de> for &mut Decoder<'de> {
 
     #[inline]
     fn deserialize_option<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value> {
-        if self.is_some()? { self.deeper(|inside| visitor.visit_some(inside)) } else { visitor.visit_none() }
+        if self.is_some()? {
+            self.deeper(|inside| visitor.visit_some(inside))
+        } else {
+            visitor.visit_none()
+        }
     }
 
     #[inline]
-    fn deserialize_unit_struct<V: Visitor<'de>>(self, _: &'static str, visitor: V) -> Result<V::Value> {
+    fn deserialize_unit_struct<V: Visitor<'de>>(
+        self,
+        _: &'static str,
+        visitor: V,
+    ) -> Result<V::Value> {
         visitor.visit_unit()
     }
 
     #[inline]
-    fn deserialize_newtype_struct<V: Visitor<'de>>(self, _: &'static str, visitor: V) -> Result<V::Value> {
+    fn deserialize_newtype_struct<V: Visitor<'de>>(
+        self,
+        _: &'static str,
+        visitor: V,
+    ) -> Result<V::Value> {
         visitor.visit_newtype_struct(self)
     }
 
@@ -281,7 +302,12 @@ impl<'de> Deserializer<'de> for &mut Decoder<'de> {
     }
 
     #[inline]
-    fn deserialize_tuple_struct<V: Visitor<'de>>(self, _: &'static str, length: usize, visitor: V) -> Result<V::Value> {
+    fn deserialize_tuple_struct<V: Visitor<'de>>(
+        self,
+        _: &'static str,
+        length: usize,
+        visitor: V,
+    ) -> Result<V::Value> {
         self.deserialize_tuple(length, visitor)
     }
 
@@ -292,12 +318,22 @@ impl<'de> Deserializer<'de> for &mut Decoder<'de> {
     }
 
     #[inline]
-    fn deserialize_struct<V: Visitor<'de>>(self, _: &'static str, fields: &'static [&'static str], visitor: V) -> Result<V::Value> {
+    fn deserialize_struct<V: Visitor<'de>>(
+        self,
+        _: &'static str,
+        fields: &'static [&'static str],
+        visitor: V,
+    ) -> Result<V::Value> {
         self.deserialize_tuple(fields.len(), visitor)
     }
 
     #[inline]
-    fn deserialize_enum<V: Visitor<'de>>(self, _: &'static str, _: &'static [&'static str], visitor: V) -> Result<V::Value> {
+    fn deserialize_enum<V: Visitor<'de>>(
+        self,
+        _: &'static str,
+        _: &'static [&'static str],
+        visitor: V,
+    ) -> Result<V::Value> {
         self.deeper(|inside| visitor.visit_enum(inside))
     }
 }
@@ -373,7 +409,11 @@ impl<'de> VariantAccess<'de> for &mut Decoder<'de> {
     }
 
     #[inline]
-    fn struct_variant<V: Visitor<'de>>(self, fields: &'static [&'static str], visitor: V) -> Result<V::Value> {
+    fn struct_variant<V: Visitor<'de>>(
+        self,
+        fields: &'static [&'static str],
+        visitor: V,
+    ) -> Result<V::Value> {
         self.deserialize_tuple(fields.len(), visitor)
     }
 }

@@ -43,7 +43,9 @@ impl<'w, 'm, S: FnOnce(&mut Message<'_>) -> R, R> Whole<'w, 'm, S, R> {
         match std::mem::replace(self.delivery, Delivery::Unwound) {
             Delivery::Pending(send) => *self.delivery = Delivery::Done(send(&mut message)),
             // serde's serializers are used up by the first value.
-            Delivery::Done(_) | Delivery::Unwound => return Err(EncodeError::custom("one value is one value")),
+            Delivery::Done(_) | Delivery::Unwound => {
+                return Err(EncodeError::custom("one value is one value"));
+            }
         }
         Ok(())
     }
@@ -76,7 +78,11 @@ impl<'w, 'm, S: FnOnce(&mut Message<'_>) -> R, R> Serializer for Whole<'w, 'm, S
 
     #[inline]
     fn serialize_bytes(self, value: &[u8]) -> Result<(), EncodeError> {
-        if value.len() < MIN_BYTES { self.writer.serialize_bytes(value) } else { self.deliver(value) }
+        if value.len() < MIN_BYTES {
+            self.writer.serialize_bytes(value)
+        } else {
+            self.deliver(value)
+        }
     }
 
     #[inline]
@@ -85,7 +91,11 @@ impl<'w, 'm, S: FnOnce(&mut Message<'_>) -> R, R> Serializer for Whole<'w, 'm, S
     }
 
     #[inline]
-    fn serialize_newtype_struct<T: Serialize + ?Sized>(self, _: &'static str, value: &T) -> Result<(), EncodeError> {
+    fn serialize_newtype_struct<T: Serialize + ?Sized>(
+        self,
+        _: &'static str,
+        value: &T,
+    ) -> Result<(), EncodeError> {
         value.serialize(self)
     }
 

@@ -253,13 +253,17 @@ pub(crate) fn split(words: &[u64], bytes: usize) -> Option<(Header<'_>, &[u8])> 
     let message = as_bytes(words, bytes);
     let first = u64::from_le(*words.first()?);
     let length = (first >> NAME_SHIFT) as usize & MAX_NAME;
-    let (kind, flags, entry) = (first & KIND_MASK, first & FLAGS_MASK, (first >> ENTRY_SHIFT) as u32);
+    let (kind, flags, entry) =
+        (first & KIND_MASK, first & FLAGS_MASK, (first >> ENTRY_SHIFT) as u32);
     if kind == EVENT {
         if flags & ASKS != 0 {
             return None;
         }
         let (subject, value) = split_subject(flags, length, message.get(8..)?)?;
-        return Some((if entry == 0 { Header::Event(subject) } else { Header::Gauge(entry, subject) }, value));
+        return Some((
+            if entry == 0 { Header::Event(subject) } else { Header::Gauge(entry, subject) },
+            value,
+        ));
     }
     if kind == INTRODUCE && flags & !OF_CALL == 0 {
         let (name, kinds) = split_padded(message.get(8..)?, length)?;
@@ -277,7 +281,9 @@ pub(crate) fn split(words: &[u64], bytes: usize) -> Option<(Header<'_>, &[u8])> 
             let (subject, args) = split_subject(flags, length, rest.get(8..)?)?;
             Some((Header::Call(id, Some(at), subject), args))
         }
-        REFUSE | WELCOME if rest.is_empty() => Some((split_refusal(kind, flags, RefusalTurn(length as u32), id)?, rest)),
+        REFUSE | WELCOME if rest.is_empty() => {
+            Some((split_refusal(kind, flags, RefusalTurn(length as u32), id)?, rest))
+        }
         _ if length != 0 => None,
         ANSWER if flags == DESCRIBED => {
             let (kinds, result) = split_kinds(rest)?;
@@ -290,8 +296,12 @@ pub(crate) fn split(words: &[u64], bytes: usize) -> Option<(Header<'_>, &[u8])> 
         RECEIPT if rest.is_empty() && id.serial == 0 => Some((Header::Receipt(entry), rest)),
         NOT_FOUND if rest.is_empty() => Some((Header::Failure(id, Failure::NotFound), rest)),
         OVERLOADED if rest.is_empty() => Some((Header::Failure(id, Failure::Overloaded), rest)),
-        FAILED => Some((Header::Failure(id, Failure::Remote(std::str::from_utf8(rest).ok()?)), &[])),
-        MISTYPED => Some((Header::Failure(id, Failure::Mistyped(std::str::from_utf8(rest).ok()?)), &[])),
+        FAILED => {
+            Some((Header::Failure(id, Failure::Remote(std::str::from_utf8(rest).ok()?)), &[]))
+        }
+        MISTYPED => {
+            Some((Header::Failure(id, Failure::Mistyped(std::str::from_utf8(rest).ok()?)), &[]))
+        }
         _ => None,
     }
 }
@@ -377,7 +387,8 @@ pub(super) fn kinds_bytes(kinds: usize) -> usize {
 /// How many bytes of kinds follow.
 fn split_count(bytes: &[u8]) -> Option<(usize, &[u8])> {
     let (count, rest) = bytes.split_first_chunk::<8>()?;
-    let count = usize::try_from(u64::from_le_bytes(*count)).ok().filter(|count| *count <= MAX_KINDS)?;
+    let count =
+        usize::try_from(u64::from_le_bytes(*count)).ok().filter(|count| *count <= MAX_KINDS)?;
     Some((count, rest))
 }
 
@@ -385,7 +396,11 @@ fn split_count(bytes: &[u8]) -> Option<(usize, &[u8])> {
 #[inline]
 pub(crate) fn kinds_of_answer(words: &[u64], from: usize) -> Option<&[u8]> {
     // Behind a plain head there is nothing else.
-    if from <= 16 { None } else { split_kinds(as_bytes(words, usize::MAX).get(16..)?).map(|(kinds, _)| kinds) }
+    if from <= 16 {
+        None
+    } else {
+        split_kinds(as_bytes(words, usize::MAX).get(16..)?).map(|(kinds, _)| kinds)
+    }
 }
 
 #[inline]

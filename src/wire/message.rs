@@ -6,8 +6,8 @@ use coprocess_ring::{ChannelError, Progress, Sender};
 
 use crate::error::{Error, Step};
 use crate::wire::header::{
-    CALL, CALL_BY, CANCEL, CallId, ENTRY_SHIFT, EVENT, Header, INTRODUCE, KIND_MASK, OF_CALL, REFUSE, Subject, WELCOME, WITHDRAW,
-    kinds_bytes, split,
+    CALL, CALL_BY, CANCEL, CallId, ENTRY_SHIFT, EVENT, Header, INTRODUCE, KIND_MASK, OF_CALL,
+    REFUSE, Subject, WELCOME, WITHDRAW, kinds_bytes, split,
 };
 
 /// At most eight bytes as a word, from the low end.
@@ -16,7 +16,10 @@ use crate::wire::header::{
 pub(crate) fn partial_word(bytes: &[u8]) -> u64 {
     match (bytes.first_chunk::<4>(), bytes.last_chunk::<4>()) {
         // The two overlap where they are the same.
-        (Some(low), Some(high)) => u64::from(u32::from_le_bytes(*low)) | u64::from(u32::from_le_bytes(*high)) << (8 * (bytes.len() - 4)),
+        (Some(low), Some(high)) => {
+            u64::from(u32::from_le_bytes(*low))
+                | u64::from(u32::from_le_bytes(*high)) << (8 * (bytes.len() - 4))
+        }
         _ => bytes.iter().rev().fold(0, |word, byte| word << 8 | u64::from(*byte)),
     }
 }
@@ -80,8 +83,15 @@ impl Message<'static> {
 impl Message<'_> {
     /// Publishes as much of it as there is room for; see [`Sender::send`].
     #[inline]
-    pub(crate) fn publish(&self, sender: &mut Sender) -> std::result::Result<Progress, ChannelError> {
-        if self.rest.is_empty() { sender.send(self.words(), self.bytes) } else { sender.send_joined(self.words(), self.rest) }
+    pub(crate) fn publish(
+        &self,
+        sender: &mut Sender,
+    ) -> std::result::Result<Progress, ChannelError> {
+        if self.rest.is_empty() {
+            sender.send(self.words(), self.bytes)
+        } else {
+            sender.send_joined(self.words(), self.rest)
+        }
     }
 
     /// Takes it away, with a copy of what it refers to.
@@ -89,7 +99,8 @@ impl Message<'_> {
         let mut spilled = std::mem::take(&mut self.spilled);
         if !self.rest.is_empty() {
             if spilled.is_empty() {
-                spilled.extend_from_slice(self.inline.get(..self.bytes / 8).unwrap_or(&self.inline));
+                spilled
+                    .extend_from_slice(self.inline.get(..self.bytes / 8).unwrap_or(&self.inline));
             }
             self.append_rest(&mut spilled);
         }
@@ -161,7 +172,9 @@ impl Message<'_> {
 
     /// Whether a thread looks for it that does not receive what is before it.
     pub(crate) fn is_urgent(&self) -> bool {
-        self.words().first().is_some_and(|first| matches!(first & KIND_MASK, CANCEL | WITHDRAW | REFUSE | WELCOME))
+        self.words()
+            .first()
+            .is_some_and(|first| matches!(first & KIND_MASK, CANCEL | WITHDRAW | REFUSE | WELCOME))
     }
 
     /// Bytes of memory of one that is kept: many are smaller than what holds them, and the queue that they are in may be only half full.
@@ -173,7 +186,11 @@ impl Message<'_> {
     /// The words, the last one filled up with zeros.
     #[inline]
     pub(crate) fn words(&self) -> &[u64] {
-        if self.spilled.is_empty() { self.inline.get(..self.bytes.div_ceil(8)).unwrap_or(&self.inline) } else { &self.spilled }
+        if self.spilled.is_empty() {
+            self.inline.get(..self.bytes.div_ceil(8)).unwrap_or(&self.inline)
+        } else {
+            &self.spilled
+        }
     }
 
     #[inline]

@@ -17,12 +17,18 @@ pub(crate) mod message;
 #[cfg(not(loom))]
 pub(crate) mod mismatch;
 #[cfg(not(loom))]
-#[expect(clippy::arithmetic_side_effects, reason = "it counts bytes of this process's own values, in memory")]
+#[expect(
+    clippy::arithmetic_side_effects,
+    reason = "it counts bytes of this process's own values, in memory"
+)]
 pub(crate) mod serializer;
 #[cfg(not(loom))]
 pub(crate) mod write_header;
 #[cfg(not(loom))]
-#[expect(clippy::arithmetic_side_effects, reason = "it counts bytes of this process's own values, in memory")]
+#[expect(
+    clippy::arithmetic_side_effects,
+    reason = "it counts bytes of this process's own values, in memory"
+)]
 pub(crate) mod writer;
 
 #[cfg(all(test, not(loom)))]

@@ -158,7 +158,13 @@ impl ser::Serializer for &mut Writer<'_> {
     }
 
     #[inline]
-    fn serialize_newtype_variant<T: Serialize + ?Sized>(self, _: &'static str, index: u32, _: &'static str, value: &T) -> Result {
+    fn serialize_newtype_variant<T: Serialize + ?Sized>(
+        self,
+        _: &'static str,
+        index: u32,
+        _: &'static str,
+        value: &T,
+    ) -> Result {
         self.varint(index.into());
         value.serialize(self)
     }
@@ -176,12 +182,22 @@ impl ser::Serializer for &mut Writer<'_> {
     }
 
     #[inline]
-    fn serialize_tuple_struct(self, _: &'static str, _: usize) -> std::result::Result<Self, EncodeError> {
+    fn serialize_tuple_struct(
+        self,
+        _: &'static str,
+        _: usize,
+    ) -> std::result::Result<Self, EncodeError> {
         Ok(self)
     }
 
     #[inline]
-    fn serialize_tuple_variant(self, _: &'static str, index: u32, _: &'static str, _: usize) -> std::result::Result<Self, EncodeError> {
+    fn serialize_tuple_variant(
+        self,
+        _: &'static str,
+        index: u32,
+        _: &'static str,
+        _: usize,
+    ) -> std::result::Result<Self, EncodeError> {
         self.varint(index.into());
         Ok(self)
     }
@@ -197,7 +213,13 @@ impl ser::Serializer for &mut Writer<'_> {
     }
 
     #[inline]
-    fn serialize_struct_variant(self, _: &'static str, index: u32, _: &'static str, _: usize) -> std::result::Result<Self, EncodeError> {
+    fn serialize_struct_variant(
+        self,
+        _: &'static str,
+        index: u32,
+        _: &'static str,
+        _: usize,
+    ) -> std::result::Result<Self, EncodeError> {
         self.varint(index.into());
         Ok(self)
     }
@@ -316,14 +338,39 @@ mod tests {
     #[test]
     fn numbers_of_every_width_at_every_alignment_are_as_postcard_has_them() {
         for shift in 0..64 {
-            for value in [1u64 << shift, (1 << shift) - 1, u64::MAX >> shift, 0x5555_5555_5555_5555 >> shift] {
+            for value in
+                [1u64 << shift, (1 << shift) - 1, u64::MAX >> shift, 0x5555_5555_5555_5555 >> shift]
+            {
                 for before in 0..8usize {
-                    let behind = (value as i64, value as u16, value as i32, -(value as i128), u128::from(value) << shift);
-                    as_postcard(&(&[7u8; 8][..before], value, value as u32, value as i16, value as u8, value as i8, behind));
+                    let behind = (
+                        value as i64,
+                        value as u16,
+                        value as i32,
+                        -(value as i128),
+                        u128::from(value) << shift,
+                    );
+                    as_postcard(&(
+                        &[7u8; 8][..before],
+                        value,
+                        value as u32,
+                        value as i16,
+                        value as u8,
+                        value as i8,
+                        behind,
+                    ));
                 }
             }
         }
-        as_postcard(&(u64::MAX, i64::MIN, i64::MAX, i32::MIN, i16::MIN, u128::MAX, i128::MIN, i128::MAX));
+        as_postcard(&(
+            u64::MAX,
+            i64::MIN,
+            i64::MAX,
+            i32::MIN,
+            i16::MIN,
+            u128::MAX,
+            i128::MIN,
+            i128::MAX,
+        ));
     }
 
     #[derive(serde::Serialize)]
@@ -342,11 +389,33 @@ mod tests {
 
     #[test]
     fn every_kind_of_value_is_as_postcard_has_it() {
-        as_postcard(&[Shape::Unit, Shape::Newtype(300), Shape::Tuple(-1, 1.5), Shape::Struct { name: "x", size: Some(-0.0) }][..]);
-        as_postcard(&(Nothing, (), SentType('ß', true), Some(()), None::<u8>, std::num::Wrapping(-5i64)));
-        as_postcard(&BTreeMap::from([("one", vec![1u64; 3]), ("two", vec![]), ("three", vec![u64::MAX; 40])]));
+        as_postcard(
+            &[
+                Shape::Unit,
+                Shape::Newtype(300),
+                Shape::Tuple(-1, 1.5),
+                Shape::Struct { name: "x", size: Some(-0.0) },
+            ][..],
+        );
+        as_postcard(&(
+            Nothing,
+            (),
+            SentType('ß', true),
+            Some(()),
+            None::<u8>,
+            std::num::Wrapping(-5i64),
+        ));
+        as_postcard(&BTreeMap::from([
+            ("one", vec![1u64; 3]),
+            ("two", vec![]),
+            ("three", vec![u64::MAX; 40]),
+        ]));
         as_postcard(&std::net::IpAddr::from([127, 0, 0, 1]));
-        as_postcard(&(String::from("text that takes more than one slot: ").repeat(20), [f64::NAN; 30], serde_bytes::Bytes::new(&[9; 777])));
+        as_postcard(&(
+            String::from("text that takes more than one slot: ").repeat(20),
+            [f64::NAN; 30],
+            serde_bytes::Bytes::new(&[9; 777]),
+        ));
         // Formatted, since its length is not known before.
         as_postcard(&format_args!("{}-{:>200}", 1, 2));
     }
@@ -355,7 +424,10 @@ mod tests {
     fn what_postcard_refuses_is_refused() {
         struct Endless;
         impl Serialize for Endless {
-            fn serialize<S: ser::Serializer>(&self, serializer: S) -> std::result::Result<S::Ok, S::Error> {
+            fn serialize<S: ser::Serializer>(
+                &self,
+                serializer: S,
+            ) -> std::result::Result<S::Ok, S::Error> {
                 serializer.collect_seq(std::iter::from_fn(|| Some(1)).take_while(|_| true))
             }
         }
@@ -371,6 +443,9 @@ mod tests {
         let cause = |result: Result| *result.expect_err("refused").0;
         assert_eq!(cause(Endless.serialize(&mut writer)), EncodeCause::UnknownLength);
         let fickle = Fickle(std::cell::Cell::new(1));
-        assert_eq!(cause(ser::Serializer::collect_str(&mut writer, &fickle)), EncodeCause::Unsteady);
+        assert_eq!(
+            cause(ser::Serializer::collect_str(&mut writer, &fickle)),
+            EncodeCause::Unsteady
+        );
     }
 }

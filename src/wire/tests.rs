@@ -15,7 +15,10 @@ fn encode(header: Header<'_>, value: &[u8], max: usize) -> crate::Result<Message
 fn round_trip(header: Header<'_>, value: &[u8], max: usize) {
     let message = encode(header, value, max).expect("fits");
     let all: &[u8] = bytemuck::cast_slice(message.words());
-    assert!(all[message.bytes()..].iter().all(|b| *b == 0), "what fills the last word must be zero");
+    assert!(
+        all[message.bytes()..].iter().all(|b| *b == 0),
+        "what fills the last word must be zero"
+    );
     let (decoded, rest) = split(message.words(), message.bytes()).expect("splits");
     assert_eq!(decoded, header);
     assert_eq!(rest, postcard::to_stdvec(serde_bytes::Bytes::new(value)).expect("encodes"));
@@ -25,32 +28,67 @@ fn round_trip(header: Header<'_>, value: &[u8], max: usize) {
 #[test]
 fn every_length_and_alignment_is_encoded_as_postcard_does() {
     let bytes: Vec<u8> = (0..2000u32).map(|i| i as u8 | 1).collect();
-    for name in ["", "a", "abcdefg", "abcdefgh", "a rather long name of an event", &"n".repeat(200)] {
+    for name in ["", "a", "abcdefg", "abcdefgh", "a rather long name of an event", &"n".repeat(200)]
+    {
         for length in (0..300).chain([1000, 1999]) {
-            round_trip(Header::Event(Subject::Named(name.as_bytes())), &bytes[..length], usize::MAX);
             round_trip(
-                Header::Call(CallId { entry: u32::MAX, serial: 1 << 40 }, None, Subject::Named(name.as_bytes())),
+                Header::Event(Subject::Named(name.as_bytes())),
+                &bytes[..length],
+                usize::MAX,
+            );
+            round_trip(
+                Header::Call(
+                    CallId { entry: u32::MAX, serial: 1 << 40 },
+                    None,
+                    Subject::Named(name.as_bytes()),
+                ),
                 &bytes[..length],
                 4000,
             );
             round_trip(
-                Header::Call(CallId { entry: 1, serial: 2 }, Some(1 << 50), Subject::Named(name.as_bytes())),
+                Header::Call(
+                    CallId { entry: 1, serial: 2 },
+                    Some(1 << 50),
+                    Subject::Named(name.as_bytes()),
+                ),
                 &bytes[..length],
                 4000,
             );
         }
         for length in [0, 50, 500] {
-            round_trip(Header::Gauge(u32::MAX, Subject::Named(name.as_bytes())), &bytes[..length], 4000);
+            round_trip(
+                Header::Gauge(u32::MAX, Subject::Named(name.as_bytes())),
+                &bytes[..length],
+                4000,
+            );
             let id = CallId { entry: u32::MAX, serial: u64::MAX };
-            let mut message =
-                encode(Header::Call(CallId::NONE, None, Subject::Named(name.as_bytes())), &bytes[..length], 4000).expect("fits");
+            let mut message = encode(
+                Header::Call(CallId::NONE, None, Subject::Named(name.as_bytes())),
+                &bytes[..length],
+                4000,
+            )
+            .expect("fits");
             message.address(id);
-            let addressed = encode(Header::Call(id, None, Subject::Named(name.as_bytes())), &bytes[..length], 4000).expect("fits");
+            let addressed = encode(
+                Header::Call(id, None, Subject::Named(name.as_bytes())),
+                &bytes[..length],
+                4000,
+            )
+            .expect("fits");
             assert_eq!((message.words(), message.bytes()), (addressed.words(), addressed.bytes()));
-            let mut message =
-                encode(Header::Call(CallId::NONE, Some(1 << 50), Subject::Named(name.as_bytes())), &bytes[..length], 4000).expect("fits");
+            let mut message = encode(
+                Header::Call(CallId::NONE, Some(1 << 50), Subject::Named(name.as_bytes())),
+                &bytes[..length],
+                4000,
+            )
+            .expect("fits");
             message.address(id);
-            let addressed = encode(Header::Call(id, Some(1 << 50), Subject::Named(name.as_bytes())), &bytes[..length], 4000).expect("fits");
+            let addressed = encode(
+                Header::Call(id, Some(1 << 50), Subject::Named(name.as_bytes())),
+                &bytes[..length],
+                4000,
+            )
+            .expect("fits");
             assert_eq!((message.words(), message.bytes()), (addressed.words(), addressed.bytes()));
         }
     }
@@ -60,15 +98,22 @@ fn every_length_and_alignment_is_encoded_as_postcard_does() {
 #[test]
 fn failures_carry_their_text_as_it_is() {
     let id = CallId { entry: 3, serial: 9 };
-    for text in ["", "no", "fünf Bücher und mehr, als in einen Schlitz passen: ".repeat(9).as_str()] {
+    for text in ["", "no", "fünf Bücher und mehr, als in einen Schlitz passen: ".repeat(9).as_str()]
+    {
         let mut message = Message::new();
         message.encode(Header::Failure(id, Failure::Remote(text)), &(), 4000, "x").expect("fits");
-        assert_eq!(split(message.words(), message.bytes()), Some((Header::Failure(id, Failure::Remote(text)), &[][..])));
+        assert_eq!(
+            split(message.words(), message.bytes()),
+            Some((Header::Failure(id, Failure::Remote(text)), &[][..]))
+        );
     }
     for failure in [Failure::NotFound, Failure::Overloaded] {
         let mut message = Message::new();
         message.encode(Header::Failure(id, failure), &(), 4000, "x").expect("fits");
-        assert_eq!(split(message.words(), message.bytes()), Some((Header::Failure(id, failure), &[][..])));
+        assert_eq!(
+            split(message.words(), message.bytes()),
+            Some((Header::Failure(id, failure), &[][..]))
+        );
     }
     for header in [Header::Cancel(id), Header::Withdraw(id)] {
         let mut message = Message::new();
@@ -81,11 +126,18 @@ fn failures_carry_their_text_as_it_is() {
 #[test]
 fn a_call_says_by_when_it_is_to_be_answered() {
     for length in [0, 10, 1000] {
-        let mut message =
-            encode(Header::Call(CallId::NONE, Some(u64::MAX), Subject::Named(b"name")), &vec![9; length], 4000).expect("fits");
+        let mut message = encode(
+            Header::Call(CallId::NONE, Some(u64::MAX), Subject::Named(b"name")),
+            &vec![9; length],
+            4000,
+        )
+        .expect("fits");
         message.address(CallId { entry: 3, serial: 9 });
         let (header, args) = split(message.words(), message.bytes()).expect("splits");
-        assert_eq!(header, Header::Call(CallId { entry: 3, serial: 9 }, Some(u64::MAX), Subject::Named(b"name")));
+        assert_eq!(
+            header,
+            Header::Call(CallId { entry: 3, serial: 9 }, Some(u64::MAX), Subject::Named(b"name"))
+        );
         assert_eq!(decode::<serde_bytes::ByteBuf>(args).expect("decodes").len(), length);
     }
 }
@@ -114,25 +166,38 @@ fn a_large_byte_string_is_sent_from_where_it_lies() {
     let value: Vec<u8> = (0..100_000u32).map(|i| i as u8 | 1).collect();
     for length in (40_000..40_020).chain([99_999]) {
         for name in ["", "n", &"long".repeat(50)] {
-            let (header, value) = (Header::Event(Subject::Named(name.as_bytes())), &value[..length]);
+            let (header, value) =
+                (Header::Event(Subject::Named(name.as_bytes())), &value[..length]);
             let encoded = encode(header, &vec![0; length], usize::MAX).expect("fits").bytes();
             let mut message = Message::new();
-            let kept = message.deliver(header, serde_bytes::Bytes::new(value), encoded, "x", |message| {
-                assert_eq!((message.bytes(), message.bytes % 8), (encoded, 0));
-                let (words, rest) = (message.words().to_vec(), message.rest);
-                assert!(value.ends_with(rest) && rest.len() + 8 >= length);
-                let kept = message.take();
-                assert!(as_bytes(kept.words(), encoded) == [as_bytes(&words, usize::MAX), rest].concat());
-                kept
-            });
+            let kept =
+                message.deliver(header, serde_bytes::Bytes::new(value), encoded, "x", |message| {
+                    assert_eq!((message.bytes(), message.bytes % 8), (encoded, 0));
+                    let (words, rest) = (message.words().to_vec(), message.rest);
+                    assert!(value.ends_with(rest) && rest.len() + 8 >= length);
+                    let kept = message.take();
+                    assert!(
+                        as_bytes(kept.words(), encoded)
+                            == [as_bytes(&words, usize::MAX), rest].concat()
+                    );
+                    kept
+                });
             let kept = kept.expect("fits");
             assert_eq!(kept.bytes(), encoded);
             let (decoded, bytes) = split(kept.words(), kept.bytes()).expect("splits");
-            assert!(decoded == header && decode::<serde_bytes::ByteBuf>(bytes).expect("decodes") == value);
+            assert!(
+                decoded == header
+                    && decode::<serde_bytes::ByteBuf>(bytes).expect("decodes") == value
+            );
 
             let mut message = Message::new();
-            let refused = message.deliver(header, serde_bytes::Bytes::new(value), encoded - 1, "x", |_| panic!("too large to be sent"));
-            assert!(matches!(refused.map_err(|e| *e), Err(Error::TooLarge { size, max }) if (size, max) == (encoded, encoded - 1)));
+            let refused =
+                message.deliver(header, serde_bytes::Bytes::new(value), encoded - 1, "x", |_| {
+                    panic!("too large to be sent")
+                });
+            assert!(
+                matches!(refused.map_err(|e| *e), Err(Error::TooLarge { size, max }) if (size, max) == (encoded, encoded - 1))
+            );
         }
     }
 }
@@ -141,7 +206,9 @@ fn a_large_byte_string_is_sent_from_where_it_lies() {
 fn a_name_of_any_length_is_encoded_or_refused() {
     let longest = vec![b'n'; MAX_NAME];
     let message = encode(Header::Event(Subject::Named(&longest)), &[], usize::MAX).expect("fits");
-    assert!(matches!(split(message.words(), message.bytes()), Some((Header::Event(Subject::Named(name)), [0])) if name == longest));
+    assert!(
+        matches!(split(message.words(), message.bytes()), Some((Header::Event(Subject::Named(name)), [0])) if name == longest)
+    );
     match encode(Header::Event(Subject::Named(&vec![b'n'; MAX_NAME + 1])), &[], usize::MAX) {
         Err(Error::TooLarge { size, max }) => assert_eq!((size, max), (MAX_NAME + 1, MAX_NAME)),
         other => panic!("{other:?}"),
@@ -150,7 +217,8 @@ fn a_name_of_any_length_is_encoded_or_refused() {
 
 #[test]
 fn what_no_honest_end_sends_is_not_split() {
-    let header = |kind: u64, length: u64, entry: u64| kind | length << NAME_SHIFT | entry << ENTRY_SHIFT;
+    let header =
+        |kind: u64, length: u64, entry: u64| kind | length << NAME_SHIFT | entry << ENTRY_SHIFT;
     for (words, bytes) in [
         (vec![], 0),
         (vec![header(0, 0, 0), 1], 16),
@@ -214,9 +282,18 @@ fn what_no_honest_end_sends_is_not_split() {
 
 #[test]
 fn refusals_and_welcomes_come_in_turns() {
-    for refused in [Refused::Number(0), Refused::Number(u32::MAX), Refused::Unnumbered(0), Refused::Unnumbered(u64::MAX)] {
+    for refused in [
+        Refused::Number(0),
+        Refused::Number(u32::MAX),
+        Refused::Unnumbered(0),
+        Refused::Unnumbered(u64::MAX),
+    ] {
         for turn in [0, 1, 1 << 23, u32::MAX].map(RefusalTurn::new) {
-            for header in [Header::Refuse(refused, turn, u32::MAX), Header::Refuse(refused, turn, 0), Header::Welcome(refused, turn)] {
+            for header in [
+                Header::Refuse(refused, turn, u32::MAX),
+                Header::Refuse(refused, turn, 0),
+                Header::Welcome(refused, turn),
+            ] {
                 let mut message = Message::new();
                 message.encode_bytes(header, &[], 16).expect("fits");
                 assert!(message.is_urgent() && message.words().len() == URGENT_WORDS);
@@ -233,10 +310,28 @@ fn refusals_and_welcomes_come_in_turns() {
 #[test]
 fn frequent_messages_are_what_they_are_among_all() {
     let mut found = [0_u32; 256];
-    for (kind, length) in (0..256_u64).flat_map(|kind| [0, 1, 8, 9, 1000].map(|length| (kind, length))) {
-        for (entry, bytes) in [0, 1].into_iter().flat_map(|entry| [8, 16, 17, 24, 32, 100].map(|bytes| (entry, bytes))) {
-            let words =
-                [kind | length << NAME_SHIFT | entry << ENTRY_SHIFT, u64::from_le_bytes(*b"a name, "), 7, 8, 9, 0, 0, 0, 0, 0, 0, 0, 0];
+    for (kind, length) in
+        (0..256_u64).flat_map(|kind| [0, 1, 8, 9, 1000].map(|length| (kind, length)))
+    {
+        for (entry, bytes) in [0, 1]
+            .into_iter()
+            .flat_map(|entry| [8, 16, 17, 24, 32, 100].map(|bytes| (entry, bytes)))
+        {
+            let words = [
+                kind | length << NAME_SHIFT | entry << ENTRY_SHIFT,
+                u64::from_le_bytes(*b"a name, "),
+                7,
+                8,
+                9,
+                0,
+                0,
+                0,
+                0,
+                0,
+                0,
+                0,
+                0,
+            ];
             let (frequent, any) = (split_frequent(&words, bytes), split(&words, bytes));
             let is_frequent = match any {
                 Some((Header::Event(subject) | Header::Call(_, None, subject), _)) => {

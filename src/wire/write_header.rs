@@ -3,8 +3,9 @@
 use crate::error::{Error, Step};
 use crate::limits::MAX_NAME;
 use crate::wire::header::{
-    ANSWER, ASKS, CALL, CALL_BY, CANCEL, CallId, DESCRIBED, ENTRY_SHIFT, EVENT, FAILED, Failure, Header, INTRODUCE, MISTYPED, NAME_SHIFT,
-    NOT_FOUND, OF_CALL, OVERLOADED, RECEIPT, REFUSE, Refused, Subject, WELCOME, WITHDRAW, kinds_bytes,
+    ANSWER, ASKS, CALL, CALL_BY, CANCEL, CallId, DESCRIBED, ENTRY_SHIFT, EVENT, FAILED, Failure,
+    Header, INTRODUCE, MISTYPED, NAME_SHIFT, NOT_FOUND, OF_CALL, OVERLOADED, RECEIPT, REFUSE,
+    Refused, Subject, WELCOME, WITHDRAW, kinds_bytes,
 };
 use crate::wire::message::partial_word;
 use crate::wire::writer::Writer;
@@ -15,7 +16,9 @@ impl Writer<'_> {
         let plain = |kind, id: CallId| (kind, id);
         let (kind, id) = match header {
             Header::Event(subject) => return self.put_subject(EVENT, 0, None, None, subject),
-            Header::Gauge(gauge, subject) => return self.put_subject(EVENT, gauge, None, None, subject),
+            Header::Gauge(gauge, subject) => {
+                return self.put_subject(EVENT, gauge, None, None, subject);
+            }
             Header::Call(id, at, subject) => {
                 let kind = if at.is_some() { CALL_BY } else { CALL };
                 return self.put_subject(kind, id.entry, Some(id.serial), at, subject);
@@ -47,8 +50,12 @@ impl Writer<'_> {
             Header::Refuse(Refused::Unnumbered(hash), turn, place) => {
                 plain(REFUSE | DESCRIBED | turn.bits(), CallId { entry: place, serial: hash })
             }
-            Header::Welcome(Refused::Number(number), turn) => plain(WELCOME | turn.bits(), CallId { entry: number, serial: 0 }),
-            Header::Welcome(Refused::Unnumbered(hash), turn) => plain(WELCOME | DESCRIBED | turn.bits(), CallId { entry: 0, serial: hash }),
+            Header::Welcome(Refused::Number(number), turn) => {
+                plain(WELCOME | turn.bits(), CallId { entry: number, serial: 0 })
+            }
+            Header::Welcome(Refused::Unnumbered(hash), turn) => {
+                plain(WELCOME | DESCRIBED | turn.bits(), CallId { entry: 0, serial: hash })
+            }
         };
         self.put_plain(kind, id);
         Ok(())
@@ -70,9 +77,18 @@ impl Writer<'_> {
     }
 
     #[inline(always)] // as `put_header`
-    fn put_subject(&mut self, kind: u64, entry: u32, serial: Option<u64>, at: Option<u64>, subject: Subject<'_>) -> Step<()> {
+    fn put_subject(
+        &mut self,
+        kind: u64,
+        entry: u32,
+        serial: Option<u64>,
+        at: Option<u64>,
+        subject: Subject<'_>,
+    ) -> Step<()> {
         match subject {
-            Subject::Known(number) => self.put(kind | u64::from(number.to_raw()) | u64::from(entry) << ENTRY_SHIFT),
+            Subject::Known(number) => {
+                self.put(kind | u64::from(number.to_raw()) | u64::from(entry) << ENTRY_SHIFT)
+            }
             _ => return self.put_name(kind, entry, serial, at, subject),
         }
         if let Some(serial) = serial {
@@ -86,13 +102,26 @@ impl Writer<'_> {
 
     #[cold]
     #[inline(never)]
-    fn put_name(&mut self, kind: u64, entry: u32, serial: Option<u64>, at: Option<u64>, subject: Subject<'_>) -> Step<()> {
+    fn put_name(
+        &mut self,
+        kind: u64,
+        entry: u32,
+        serial: Option<u64>,
+        at: Option<u64>,
+        subject: Subject<'_>,
+    ) -> Step<()> {
         let (name, described) = match subject {
             Subject::Named(name) => (name, None),
-            Subject::Described { name, kinds, asks } => (name, Some((kinds, if asks { ASKS } else { 0 }))),
+            Subject::Described { name, kinds, asks } => {
+                (name, Some((kinds, if asks { ASKS } else { 0 })))
+            }
             Subject::Known(_) => (&[][..], None),
         };
-        self.put_first(kind | described.map_or(0, |(_, asks)| DESCRIBED | asks), name.len(), entry)?;
+        self.put_first(
+            kind | described.map_or(0, |(_, asks)| DESCRIBED | asks),
+            name.len(),
+            entry,
+        )?;
         serial.into_iter().for_each(|serial| self.put(serial));
         at.into_iter().for_each(|at| self.put(at));
         if let Some((kinds, _)) = described {

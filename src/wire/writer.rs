@@ -17,11 +17,15 @@ pub(crate) enum EncodeCause {
     /// What an implementation of `Serialize` says, or serde itself.
     #[error("{0}")]
     Custom(Box<str>),
-    #[error("the length of a sequence or map must be known before its elements; collect them first")]
+    #[error(
+        "the length of a sequence or map must be known before its elements; collect them first"
+    )]
     UnknownLength,
     #[error("the `Display` of a value fails, or is another one each time")]
     Unsteady,
-    #[error("its field `{0}` is left out, by serde's `skip_serializing_if`, which messages cannot tell from the next one")]
+    #[error(
+        "its field `{0}` is left out, by serde's `skip_serializing_if`, which messages cannot tell from the next one"
+    )]
     Skipped(&'static str),
 }
 
@@ -126,7 +130,9 @@ impl<'a> Writer<'a> {
         let (first, aligned) = block.split_at(8 - self.pending_bytes as usize);
         let (words, rest) = aligned.as_chunks::<8>();
         if self.may_spill(1 + words.len()) {
-            self.message.spilled.push(self.pending | partial_word(first) << (8 * self.pending_bytes));
+            self.message
+                .spilled
+                .push(self.pending | partial_word(first) << (8 * self.pending_bytes));
             // An ordinary copy, once compiled.
             self.message.spilled.extend(words.iter().map(|word| u64::from_le_bytes(*word)));
         }

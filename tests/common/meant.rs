@@ -22,7 +22,8 @@ pub(crate) fn quiet() {
 pub(crate) const MEANT: &str = "this panic is meant";
 
 fn is_meant(panic: &(dyn Any + Send)) -> bool {
-    panic.downcast_ref::<&str>().is_some_and(|text| *text == MEANT) || panic.downcast_ref::<String>().is_some_and(|text| text == MEANT)
+    panic.downcast_ref::<&str>().is_some_and(|text| *text == MEANT)
+        || panic.downcast_ref::<String>().is_some_and(|text| text == MEANT)
 }
 
 /// The panic that is meant comes out of `code`.
@@ -46,7 +47,11 @@ pub(crate) fn alive(worker: &Coprocess) {
 }
 
 /// Does something of each size to workers with small and large rings, which go on afterwards.
-pub(crate) fn each<const N: usize>(worker: impl Fn(usize) -> Coprocess, sizes: [u64; N], body: impl Fn(&Coprocess, u64)) {
+pub(crate) fn each<const N: usize>(
+    worker: impl Fn(usize) -> Coprocess,
+    sizes: [u64; N],
+    body: impl Fn(&Coprocess, u64),
+) {
     quiet();
     for capacity in [SMALL_RING, 256 * 1024] {
         let worker = worker(capacity);

@@ -34,13 +34,18 @@ pub(crate) const SMALL_RING: usize = 4096;
 
 /// Runs `body` in a thread of its own and fails if it has not returned within `limit`.
 #[track_caller]
-pub(crate) fn within<T: Send + 'static>(limit: Duration, body: impl FnOnce() -> T + Send + 'static) -> T {
+pub(crate) fn within<T: Send + 'static>(
+    limit: Duration,
+    body: impl FnOnce() -> T + Send + 'static,
+) -> T {
     let (done, result) = mpsc::channel();
     let name = thread::current().name().unwrap_or("test").to_owned();
     let runner = thread::Builder::new().name(name).spawn(move || done.send(body())).unwrap();
     match result.recv_timeout(limit) {
         Ok(value) => value,
-        Err(RecvTimeoutError::Timeout) => panic!("the test is not over after {limit:?}:\n{}", doings(process::id())),
+        Err(RecvTimeoutError::Timeout) => {
+            panic!("the test is not over after {limit:?}:\n{}", doings(process::id()))
+        }
         Err(RecvTimeoutError::Disconnected) => match runner.join() {
             Err(panic) => panic::resume_unwind(panic),
             Ok(_) => unreachable!("the body sends unless it panics"),
@@ -127,7 +132,10 @@ macro_rules! alone {
 pub(crate) use alone;
 
 /// Listens to `event` and returns its values as a channel.
-pub(crate) fn inbox<T: DeserializeOwned + Send + 'static>(end: &Coprocess, event: &str) -> Receiver<T> {
+pub(crate) fn inbox<T: DeserializeOwned + Send + 'static>(
+    end: &Coprocess,
+    event: &str,
+) -> Receiver<T> {
     let (sender, receiver) = mpsc::channel();
     end.listen(event, move |value: T| drop(sender.send(value)));
     receiver
@@ -180,7 +188,9 @@ pub(crate) fn pattern(seed: usize, size: usize) -> Vec<u8> {
     // Not computed each time: a debug build would spend most of a test on it. The length is a prime number, so that the
     // repetition falls on no boundary of the ring.
     static TABLE: OnceLock<Vec<u8>> = OnceLock::new();
-    let table = TABLE.get_or_init(|| (0..65_521_u32).map(|at| (at.wrapping_mul(0x9e37_79b9) >> 24) as u8).collect());
+    let table = TABLE.get_or_init(|| {
+        (0..65_521_u32).map(|at| (at.wrapping_mul(0x9e37_79b9) >> 24) as u8).collect()
+    });
     let mut bytes = Vec::with_capacity(size);
     let mut from = seed.wrapping_mul(101) % table.len();
     while bytes.len() < size {
@@ -205,7 +215,10 @@ const ROLE: &str = "COPROCESS_TEST_ROLE";
 /// This test binary as a worker program: it runs the test function `worker_program` and nothing else.
 pub(crate) fn program(role: &str) -> Command {
     let mut command = Command::new(env::current_exe().unwrap());
-    command.args(["worker_program", "--exact", "--nocapture"]).env(ROLE, role).stdout(Stdio::null());
+    command
+        .args(["worker_program", "--exact", "--nocapture"])
+        .env(ROLE, role)
+        .stdout(Stdio::null());
     command
 }
 
@@ -299,7 +312,11 @@ pub(crate) fn descriptors(pid: u32) -> Vec<String> {
 
 /// How many mappings of anonymous shared files a process has.
 pub(crate) fn memfd_mappings(pid: u32) -> usize {
-    fs::read_to_string(format!("/proc/{pid}/maps")).unwrap().lines().filter(|line| is_shared_memory(line)).count()
+    fs::read_to_string(format!("/proc/{pid}/maps"))
+        .unwrap()
+        .lines()
+        .filter(|line| is_shared_memory(line))
+        .count()
 }
 
 /// The children of a process, zombies included.
@@ -323,13 +340,20 @@ fn stat(pid: u32) -> Option<(char, u32)> {
 /// What the threads of a process do, and those of all processes below it: for whoever has to say why something is not over.
 pub(crate) fn doings(pid: u32) -> String {
     let task = |task: PathBuf| {
-        let read = |name: &str| fs::read_to_string(task.join(name)).unwrap_or_default().trim().to_owned();
+        let read =
+            |name: &str| fs::read_to_string(task.join(name)).unwrap_or_default().trim().to_owned();
         let stat = read("stat");
-        let fields: Vec<&str> = stat.rsplit_once(')').map_or("", |(_, fields)| fields).split_whitespace().collect();
+        let fields: Vec<&str> =
+            stat.rsplit_once(')').map_or("", |(_, fields)| fields).split_whitespace().collect();
         let field = |at: usize| *fields.get(at).unwrap_or(&"?");
         let id = task.file_name().unwrap_or_default().to_string_lossy().into_owned();
         let (comm, wchan) = (read("comm"), read("wchan"));
-        format!("  {id} {comm}: {}, has run {}+{} ticks, in {wchan}\n", field(0), field(11), field(12))
+        format!(
+            "  {id} {comm}: {}, has run {}+{} ticks, in {wchan}\n",
+            field(0),
+            field(11),
+            field(12)
+        )
     };
     let tasks = fs::read_dir(format!("/proc/{pid}/task")).into_iter().flatten();
     let tasks: String = tasks.filter_map(|entry| Some(task(entry.ok()?.path()))).collect();
@@ -368,7 +392,9 @@ pub(crate) fn state(pid: u32) -> Option<char> {
 /// Whether every thread of a process sleeps: none runs, and none would if it got a processor.
 pub(crate) fn all_sleep(pid: u32) -> bool {
     let tasks = fs::read_dir(format!("/proc/{pid}/task")).unwrap();
-    tasks.filter_map(|task| task.ok()?.file_name().to_str()?.parse().ok()).all(|task| state(task) == Some('S'))
+    tasks
+        .filter_map(|task| task.ok()?.file_name().to_str()?.parse().ok())
+        .all(|task| state(task) == Some('S'))
 }
 
 /// Whether a process runs no more. An orphan may stay a zombie: whose duty it is to reap it is not ours to choose.

@@ -22,7 +22,11 @@ pub(crate) struct Random(Cell<u64>);
 
 /// The seed to use, which is printed: with it, and with luck, a failure can be had again.
 pub(crate) fn seed(test: &str) -> u64 {
-    let now = || SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |age| age.as_nanos() as u64 & 0xffff_ffff);
+    let now = || {
+        SystemTime::now()
+            .duration_since(UNIX_EPOCH)
+            .map_or(0, |age| age.as_nanos() as u64 & 0xffff_ffff)
+    };
     let seed = number("COPROCESS_SEED").unwrap_or_else(now);
     eprintln!("{test}: COPROCESS_SEED={seed}");
     seed

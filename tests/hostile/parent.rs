@@ -65,7 +65,11 @@ impl fmt::Display for Seen {
         for (how, count) in &self.ended {
             write!(f, "{how} {count}, ")?;
         }
-        write!(f, "started in {:.1?}, late by {:.1?}, closed in {:.1?}, ", self.started_in, self.late, self.closed_in)?;
+        write!(
+            f,
+            "started in {:.1?}, late by {:.1?}, closed in {:.1?}, ",
+            self.started_in, self.late, self.closed_in
+        )?;
         write!(f, "{} KiB more", self.grown_kib)
     }
 }
@@ -90,11 +94,17 @@ fn how<T>(outcome: &Result<T>) -> String {
         Err(error @ Error::Remote { .. }) => {
             // Whatever its text is, this takes it apart.
             let panic = error.remote_panic().map(|panic| (panic.place(), panic.backtrace()));
-            assert!(!error.to_string().contains(char::is_control), "{error:?} is not for a terminal: {panic:?}");
+            assert!(
+                !error.to_string().contains(char::is_control),
+                "{error:?} is not for a terminal: {panic:?}"
+            );
             "remote".to_owned()
         }
         Err(error @ Error::Types { .. }) => {
-            assert!(!error.to_string().contains(char::is_control), "{error:?} is not for a terminal");
+            assert!(
+                !error.to_string().contains(char::is_control),
+                "{error:?} is not for a terminal"
+            );
             assert!(error.to_string().len() < 1 << 14, "too much to read");
             "types".to_owned()
         }
@@ -133,7 +143,13 @@ pub(crate) struct Parent {
 
 impl Default for Parent {
     fn default() -> Parent {
-        Parent { ring_capacity: 4096, time: Duration::from_millis(120), runs: false, fork: LIMIT / 4, wants: None }
+        Parent {
+            ring_capacity: 4096,
+            time: Duration::from_millis(120),
+            runs: false,
+            fork: LIMIT / 4,
+            wants: None,
+        }
     }
 }
 
@@ -147,7 +163,11 @@ struct Dealings {
 
 impl Dealings {
     /// Does something again and again that has to end within `limit`, or when the pair is closed if there is none, until the pair is over.
-    fn again_and_again<T>(&self, limit: Option<Duration>, mut operation: impl FnMut(u64) -> Result<T>) {
+    fn again_and_again<T>(
+        &self,
+        limit: Option<Duration>,
+        mut operation: impl FnMut(u64) -> Result<T>,
+    ) {
         for number in 0.. {
             let start = Instant::now();
             let outcome = operation(number);
@@ -171,7 +191,11 @@ impl Dealings {
 }
 
 /// Starts a thread whose name says what it does, for those who look at it from outside.
-fn named<'scope>(scope: &'scope Scope<'scope, '_>, name: &str, body: impl FnOnce() + Send + 'scope) -> ScopedJoinHandle<'scope, ()> {
+fn named<'scope>(
+    scope: &'scope Scope<'scope, '_>,
+    name: &str,
+    body: impl FnOnce() + Send + 'scope,
+) -> ScopedJoinHandle<'scope, ()> {
     thread::Builder::new().name(name.to_owned()).spawn_scoped(scope, body).unwrap()
 }
 
@@ -193,7 +217,12 @@ impl Watchdog {
         let watch = move || {
             // Longer than all that has a limit, and not as long as the test has.
             if is_over.recv_timeout(LIMIT / 2) == Err(RecvTimeoutError::Timeout) {
-                eprintln!("{role} is not over after {:?}\n{}seen: {}", LIMIT / 2, doings(process::id()), locked(&seen));
+                eprintln!(
+                    "{role} is not over after {:?}\n{}seen: {}",
+                    LIMIT / 2,
+                    doings(process::id()),
+                    locked(&seen)
+                );
                 process::abort();
             }
         };
@@ -248,7 +277,11 @@ impl Parent {
     }
 
     pub(crate) fn builder(&self) -> Builder {
-        Builder::new().ring_capacity(self.ring_capacity).max_message(1 << 20).fork_timeout(self.fork).close_timeout(CLOSE)
+        Builder::new()
+            .ring_capacity(self.ring_capacity)
+            .max_message(1 << 20)
+            .fork_timeout(self.fork)
+            .close_timeout(CLOSE)
     }
 
     fn deal(&self, end: Coprocess, seen: &Arc<Mutex<Seen>>) {
@@ -260,12 +293,26 @@ impl Parent {
             let end = &dealings.end;
             let dealings = &dealings;
             let mut threads = vec![
-                named(scope, "calls", || dealings.again_and_again(Some(DEADLINE), |n| end.call_timeout::<u64>("echo", n, DEADLINE))),
-                named(scope, "large calls", || {
-                    dealings.again_and_again(Some(DEADLINE), |_| end.call_timeout::<ByteBuf>("echo", &middling, DEADLINE))
+                named(scope, "calls", || {
+                    dealings.again_and_again(Some(DEADLINE), |n| {
+                        end.call_timeout::<u64>("echo", n, DEADLINE)
+                    })
                 }),
-                named(scope, "emits", || dealings.again_and_again(Some(DEADLINE), |n| end.emit_timeout("event", (n, "text"), DEADLINE))),
-                named(scope, "large emits", || dealings.again_and_again(Some(DEADLINE), |_| end.emit_timeout("large", &large, DEADLINE))),
+                named(scope, "large calls", || {
+                    dealings.again_and_again(Some(DEADLINE), |_| {
+                        end.call_timeout::<ByteBuf>("echo", &middling, DEADLINE)
+                    })
+                }),
+                named(scope, "emits", || {
+                    dealings.again_and_again(Some(DEADLINE), |n| {
+                        end.emit_timeout("event", (n, "text"), DEADLINE)
+                    })
+                }),
+                named(scope, "large emits", || {
+                    dealings.again_and_again(Some(DEADLINE), |_| {
+                        end.emit_timeout("large", &large, DEADLINE)
+                    })
+                }),
                 named(scope, "tries", || {
                     dealings.again_and_again(Some(Duration::ZERO), |n| {
                         thread::yield_now();
@@ -284,13 +331,17 @@ impl Parent {
                         // A call's own deadline holds from the start: the wait for room for it, and the wait for its answer.
                         let started = Instant::now();
                         match end.call_timeout::<String>("echo", format!("number {n}"), DEADLINE) {
-                            Err(Error::Timeout) if started.elapsed() < DEADLINE => panic!("before its deadline"),
+                            Err(Error::Timeout) if started.elapsed() < DEADLINE => {
+                                panic!("before its deadline")
+                            }
                             other => other,
                         }
                     });
                 }),
                 // Without deadlines: these end with the pair.
-                named(scope, "calls for ever", || dealings.again_and_again(None, |n| end.call::<u64>("echo", n))),
+                named(scope, "calls for ever", || {
+                    dealings.again_and_again(None, |n| end.call::<u64>("echo", n))
+                }),
                 named(scope, "callbacks", || {
                     let told = told.clone();
                     dealings.again_and_again(None, |n| {
@@ -308,7 +359,9 @@ impl Parent {
                 }),
             ];
             if self.runs {
-                threads.push(named(scope, "runs", || dealings.again_and_again(None, |_| end.run().and(Err::<(), _>(Error::Closed)))));
+                threads.push(named(scope, "runs", || {
+                    dealings.again_and_again(None, |_| end.run().and(Err::<(), _>(Error::Closed)))
+                }));
             }
             let until = Instant::now() + self.time;
             let is_missing = || self.wants.is_some_and(|wants| !locked(seen).has(wants));
@@ -328,7 +381,11 @@ impl Parent {
         drop(dealings.end);
         let patience = Instant::now() + AT_ONCE;
         while told.load(Ordering::Relaxed) != tellable.load(Ordering::Relaxed) {
-            assert!(Instant::now() < patience, "{told:?} of {tellable:?} callbacks were called\n{}", doings(process::id()));
+            assert!(
+                Instant::now() < patience,
+                "{told:?} of {tellable:?} callbacks were called\n{}",
+                doings(process::id())
+            );
             thread::sleep(Duration::from_millis(1));
         }
     }
@@ -343,7 +400,9 @@ fn register(end: &Coprocess) {
         .listen("map", |map: HashMap<String, Vec<Option<u32>>>| drop(map))
         .serve("echo", |bytes: ByteBuf| bytes)
         .serve("nested", move |n: u64| {
-            let answer = weak.upgrade().map(|end| end.call_timeout::<u64>("echo", n, Duration::from_millis(2)));
+            let answer = weak
+                .upgrade()
+                .map(|end| end.call_timeout::<u64>("echo", n, Duration::from_millis(2)));
             answer.and_then(Result::ok)
         })
         .serve_deferred("later", |_: u64, reply: Reply<u64>| drop(reply));

@@ -49,13 +49,18 @@ pub(crate) fn honest_worker() -> ! {
             eprint!("{error}");
             // The socket, too, is closed, unless it is none of the library's.
             let mine = !matches!(error, Error::NotAWorker);
-            assert!(descriptors(std::process::id()).len() < before + usize::from(!mine), "descriptors are left over");
+            assert!(
+                descriptors(std::process::id()).len() < before + usize::from(!mine),
+                "descriptors are left over"
+            );
             std::process::exit(REFUSED)
         }
     };
     parent.serve("echo", |bytes: ByteBuf| bytes).listen("text", |text: String| drop(text));
     let works: [Work; 3] = [
-        |parent| parent.call_timeout::<ByteBuf>("echo", ByteBuf::from(vec![7; 500]), DEADLINE).map(drop),
+        |parent| {
+            parent.call_timeout::<ByteBuf>("echo", ByteBuf::from(vec![7; 500]), DEADLINE).map(drop)
+        },
         |parent| parent.emit_timeout("event", "text", DEADLINE),
         |parent| parent.emit_timeout("large", ByteBuf::from(vec![7; 50_000]), DEADLINE),
     ];
@@ -69,8 +74,15 @@ pub(crate) fn honest_worker() -> ! {
                 assert!(took < DEADLINE + AT_ONCE, "{outcome:?} took {took:?}");
                 match outcome {
                     Err(Error::Disconnected(_) | Error::Misbehaved(_) | Error::Closed) => return,
-                    Ok(()) | Err(Error::Timeout | Error::Full | Error::Decode { .. } | Error::Remote { .. }) => {}
-                    Err(Error::MethodNotFound { .. } | Error::TooLarge { .. } | Error::Unheard { .. }) => {}
+                    Ok(())
+                    | Err(
+                        Error::Timeout | Error::Full | Error::Decode { .. } | Error::Remote { .. },
+                    ) => {}
+                    Err(
+                        Error::MethodNotFound { .. }
+                        | Error::TooLarge { .. }
+                        | Error::Unheard { .. },
+                    ) => {}
                     Err(other) => panic!("nothing that a parent does may lead to this: {other:?}"),
                 }
             }
@@ -94,14 +106,20 @@ struct Ward {
 impl Ward {
     /// One that is a worker's, if the claim is in order.
     fn new(claim: Option<&[u8]>) -> Ward {
-        let (ours, theirs) = socketpair(AddressFamily::Unix, SockType::SeqPacket, None, SockFlag::SOCK_CLOEXEC).unwrap();
+        let (ours, theirs) =
+            socketpair(AddressFamily::Unix, SockType::SeqPacket, None, SockFlag::SOCK_CLOEXEC)
+                .unwrap();
         let fd = theirs.as_raw_fd();
         let mut command = program("honest");
-        command.env("COPROCESS_LIFELINE", format!("program:{fd}:{NONCE:016x}:1:0:0:0")).stderr(Stdio::piped());
+        command
+            .env("COPROCESS_LIFELINE", format!("program:{fd}:{NONCE:016x}:1:0:0:0"))
+            .stderr(Stdio::piped());
         let inherit = move || {
             // SAFETY: the child has a copy of it, at this number.
             let theirs = unsafe { std::os::fd::BorrowedFd::borrow_raw(fd) };
-            fcntl(theirs, FcntlArg::F_SETFD(FdFlag::empty())).map(drop).map_err(std::io::Error::from)
+            fcntl(theirs, FcntlArg::F_SETFD(FdFlag::empty()))
+                .map(drop)
+                .map_err(std::io::Error::from)
         };
         // SAFETY: one system call between fork and exec.
         unsafe { std::os::unix::process::CommandExt::pre_exec(&mut command, inherit) };
@@ -136,15 +154,21 @@ impl Ward {
         let mut said = String::new();
         self.child.stderr.take().unwrap().read_to_string(&mut said).unwrap();
         let code = status.code().unwrap_or_else(|| panic!("{status}: {said}"));
-        assert!([0, REFUSED, DISCONNECTED, MISBEHAVED, ORPHANED].contains(&code), "{status}: {said}");
+        assert!(
+            [0, REFUSED, DISCONNECTED, MISBEHAVED, ORPHANED].contains(&code),
+            "{status}: {said}"
+        );
         assert!(self.peak_kib < MEMORY_KIB, "{} KiB", self.peak_kib);
         (code, said)
     }
 
     /// Takes note of the most memory it had.
     fn look(&mut self) {
-        let status = fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap_or_default();
-        let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:")?.split_whitespace().next()?.parse().ok());
+        let status =
+            fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap_or_default();
+        let peak = status
+            .lines()
+            .find_map(|line| line.strip_prefix("VmHWM:")?.split_whitespace().next()?.parse().ok());
         self.peak_kib = self.peak_kib.max(peak.unwrap_or(0));
     }
 }
@@ -163,7 +187,8 @@ fn hello() -> Hello {
 
 /// A segment like an honest parent's, but for its seals and its size.
 fn segment(bytes: usize, seals: SealFlag) -> OwnedFd {
-    let file = memfd_create(c"hostile", MFdFlags::MFD_CLOEXEC | MFdFlags::MFD_ALLOW_SEALING).unwrap();
+    let file =
+        memfd_create(c"hostile", MFdFlags::MFD_CLOEXEC | MFdFlags::MFD_ALLOW_SEALING).unwrap();
     nix::unistd::ftruncate(&file, bytes as libc::off_t).unwrap();
     if bytes >= 32 {
         let mut header = Vec::new();
@@ -237,7 +262,14 @@ fn claims_that_are_none_are_refused() {
             let (code, said) = ward.end();
             assert!(code == REFUSED && said.contains("not a worker"), "{said}");
             let null = File::open("/dev/null").unwrap();
-            for claim in [&b"x"[..], &MAGIC.to_le_bytes(), &claim(NONCE)[..15], &claim(NONCE + 1), &[0xa5; 16], &[0xa5; 10_000]] {
+            for claim in [
+                &b"x"[..],
+                &MAGIC.to_le_bytes(),
+                &claim(NONCE)[..15],
+                &claim(NONCE + 1),
+                &[0xa5; 16],
+                &[0xa5; 10_000],
+            ] {
                 let ward = Ward::new(Some(claim));
                 ward.say(&hello().bytes(), &[null.as_raw_fd()]);
                 let (code, said) = ward.end();
@@ -252,8 +284,17 @@ fn segments_that_are_none_are_refused() {
     within(LIMIT, || {
         alone!({
             let hello = hello().bytes();
-            for seals in [SealFlag::empty(), SealFlag::F_SEAL_SHRINK, SealFlag::F_SEAL_GROW, SealFlag::F_SEAL_SEAL] {
-                is_refused(&hello, &[segment(BYTES, seals).as_raw_fd()], "not sealed against a change of size");
+            for seals in [
+                SealFlag::empty(),
+                SealFlag::F_SEAL_SHRINK,
+                SealFlag::F_SEAL_GROW,
+                SealFlag::F_SEAL_SEAL,
+            ] {
+                is_refused(
+                    &hello,
+                    &[segment(BYTES, seals).as_raw_fd()],
+                    "not sealed against a change of size",
+                );
             }
             for bytes in [0, 32, 4096, BYTES - 4096, BYTES - 1, BYTES + 1, 2 * BYTES] {
                 is_refused(&hello, &[segment(bytes, good_seals()).as_raw_fd()], "size");
@@ -268,7 +309,12 @@ fn segments_that_are_none_are_refused() {
             let path = crate::common::fresh_path("not-a-segment");
             let file = File::create_new(&path).unwrap();
             file.set_len(BYTES as u64).unwrap();
-            let others = [File::open("/dev/zero").unwrap(), File::open("/").unwrap(), File::open("/proc/self/exe").unwrap(), file];
+            let others = [
+                File::open("/dev/zero").unwrap(),
+                File::open("/").unwrap(),
+                File::open("/proc/self/exe").unwrap(),
+                file,
+            ];
             fs::remove_file(path).unwrap();
             for fd in others.iter().map(AsFd::as_fd).chain([reader.as_fd(), writer.as_fd()]) {
                 is_refused(&hello, &[fd.as_raw_fd()], "read the seals of the segment");
@@ -369,10 +415,14 @@ fn floods_that_no_parent_sends() {
                     }
                     for _ in 0..5 {
                         for_a_while(|| match what {
-                            "calls" => drop(writer.message(&Envelope::call(7, "echo", b"\x03abc").encode())),
+                            "calls" => drop(
+                                writer.message(&Envelope::call(7, "echo", b"\x03abc").encode()),
+                            ),
                             "fragments" => drop(writer.frame(&[1; 15], 120, MORE)),
                             "aborts" => drop(writer.frame(&[], 0, ABORT)),
-                            _ => drop(writer.message(&Envelope::event("text", b"\x03abc").encode())),
+                            _ => {
+                                drop(writer.message(&Envelope::event("text", b"\x03abc").encode()))
+                            }
                         });
                         ward.look();
                     }
@@ -391,10 +441,19 @@ fn a_socket_full_of_descriptors() {
             let code = attack(&hello(), |ward, memory| {
                 // One that has not attached would be refused.
                 begun(memory);
-                while ward.lifeline.as_ref().unwrap().send(b"take this", &[null.as_raw_fd(); 200]).is_ok() {}
+                while ward
+                    .lifeline
+                    .as_ref()
+                    .unwrap()
+                    .send(b"take this", &[null.as_raw_fd(); 200])
+                    .is_ok()
+                {}
                 thread::sleep(Duration::from_millis(30));
                 let held = descriptors(ward.child.id());
-                assert!(!held.iter().any(|open| open.contains("/dev/null") && held.len() > 20), "{held:?}");
+                assert!(
+                    !held.iter().any(|open| open.contains("/dev/null") && held.len() > 20),
+                    "{held:?}"
+                );
             });
             assert_eq!(code, DISCONNECTED);
         });

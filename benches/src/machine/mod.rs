@@ -26,7 +26,8 @@ impl Host {
     /// The kernel does not tell.
     pub fn look() -> Result<Host> {
         let usable = sched_getaffinity(Pid::from_raw(0))?;
-        let cpus = (0..CpuSet::count()).filter(|&cpu| usable.is_set(cpu).unwrap_or(false)).collect();
+        let cpus =
+            (0..CpuSet::count()).filter(|&cpu| usable.is_set(cpu).unwrap_or(false)).collect();
         Ok(Host { cpus })
     }
 
@@ -79,8 +80,10 @@ impl Host {
     /// Describes the machine, for the head of a report: names and values.
     pub fn describe(&self) -> [(&'static str, String); 4] {
         let info = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
-        let model =
-            info.lines().find_map(|line| line.strip_prefix("model name")?.split_once(": ")).map_or("unknown model", |(_, model)| model);
+        let model = info
+            .lines()
+            .find_map(|line| line.strip_prefix("model name")?.split_once(": "))
+            .map_or("unknown model", |(_, model)| model);
         let kernel = fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
         let pinning = match self.pinned() {
             Some((near, far)) if siblings(near, far) => {
@@ -91,10 +94,19 @@ impl Host {
                 .to_owned(),
         };
         [
-            ("machine", format!("{model}, {} usable CPU(s), {}", self.cpus.len(), std::env::consts::ARCH)),
+            (
+                "machine",
+                format!("{model}, {} usable CPU(s), {}", self.cpus.len(), std::env::consts::ARCH),
+            ),
             ("kernel", format!("Linux {}", kernel.trim())),
             ("pinning", pinning),
-            ("clock", format!("{:.0} ns for a reading, which is in every percentile", clock_reading().as_secs_f64() * 1e9)),
+            (
+                "clock",
+                format!(
+                    "{:.0} ns for a reading, which is in every percentile",
+                    clock_reading().as_secs_f64() * 1e9
+                ),
+            ),
         ]
     }
 }
@@ -114,12 +126,17 @@ fn set_affinity(id: u32, cpus: &[usize]) -> Result<()> {
     for &cpu in cpus {
         set.set(cpu)?;
     }
-    sched_setaffinity(Pid::from_raw(id.cast_signed()), &set)
-        .map_err(|error| -> Error { format!("cannot pin process {id} to CPUs {cpus:?}: {error}").into() })
+    sched_setaffinity(Pid::from_raw(id.cast_signed()), &set).map_err(|error| -> Error {
+        format!("cannot pin process {id} to CPUs {cpus:?}: {error}").into()
+    })
 }
 
 fn siblings(one: usize, other: usize) -> bool {
-    let core = |cpu: usize| fs::read_to_string(format!("/sys/devices/system/cpu/cpu{cpu}/topology/thread_siblings_list"));
+    let core = |cpu: usize| {
+        fs::read_to_string(format!(
+            "/sys/devices/system/cpu/cpu{cpu}/topology/thread_siblings_list"
+        ))
+    };
     matches!((core(one), core(other)), (Ok(one), Ok(other)) if one == other)
 }
 

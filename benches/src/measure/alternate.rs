@@ -15,16 +15,26 @@ use crate::measure::table::{Row, Table, histogram};
 /// # Errors
 ///
 /// A subject failed, or a peer does not go to sleep.
-pub(crate) fn alternate(plan: &Plan, title: &str, peers: &[u32], operations: u64, mut subjects: Vec<Subject<'_>>) -> Result<Table> {
+pub(crate) fn alternate(
+    plan: &Plan,
+    title: &str,
+    peers: &[u32],
+    operations: u64,
+    mut subjects: Vec<Subject<'_>>,
+) -> Result<Table> {
     let before = Usage::of(peers)?;
-    let mut rows = subjects.iter().map(|subject| Ok(Row::new(subject, histogram()?))).collect::<Result<Vec<_>>>()?;
+    let mut rows = subjects
+        .iter()
+        .map(|subject| Ok(Row::new(subject, histogram()?)))
+        .collect::<Result<Vec<_>>>()?;
     for subject in &mut subjects {
         subject.run(1, Timing::Whole)?; // the first operation has more to do
     }
     for round in 0..plan.rounds {
         progress(&format!("{title}: round {} of {}", round + 1, plan.rounds));
         settle(peers)?;
-        let mut sums = rows.iter().map(|_| Ok((Duration::ZERO, histogram()?))).collect::<Result<Vec<_>>>()?;
+        let mut sums =
+            rows.iter().map(|_| Ok((Duration::ZERO, histogram()?))).collect::<Result<Vec<_>>>()?;
         for _ in 0..operations {
             for (subject, (elapsed, each)) in subjects.iter_mut().zip(&mut sums) {
                 *elapsed += subject.run(1, Timing::Each(each))?.elapsed;

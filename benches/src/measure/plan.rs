@@ -19,15 +19,30 @@ pub struct Plan {
 
 impl Plan {
     /// Measures figures to be shown.
-    pub const FULL: Plan = Plan { rounds: 15, slice: Duration::from_millis(40), limit: Duration::from_secs(300), quick: false };
+    pub const FULL: Plan = Plan {
+        rounds: 15,
+        slice: Duration::from_millis(40),
+        limit: Duration::from_secs(300),
+        quick: false,
+    };
     /// Takes a few seconds a regime.
-    pub const QUICK: Plan = Plan { rounds: 3, slice: Duration::from_millis(10), limit: Duration::from_secs(60), quick: true };
+    pub const QUICK: Plan = Plan {
+        rounds: 3,
+        slice: Duration::from_millis(10),
+        limit: Duration::from_secs(60),
+        quick: true,
+    };
 
     /// Describes the plan and the build, for the head of a report: names and values.
     pub fn describe(&self) -> [(&'static str, String); 2] {
-        let build = if cfg!(debug_assertions) { "UNOPTIMISED, the figures mean nothing" } else { "optimised" };
+        let build = if cfg!(debug_assertions) {
+            "UNOPTIMISED, the figures mean nothing"
+        } else {
+            "optimised"
+        };
         let rough = if self.quick { "; QUICK, the figures are rough" } else { "" };
-        let rounds = format!("{} of {:?} for each row, taking turns{rough}", self.rounds, self.slice);
+        let rounds =
+            format!("{} of {:?} for each row, taking turns{rough}", self.rounds, self.slice);
         [("build", build.to_owned()), ("rounds", rounds)]
     }
 }

@@ -34,7 +34,8 @@ impl Outcome {
         if !host.two_cpus() {
             for verdict in &mut self.verdicts {
                 (verdict.must, verdict.aim) = (None, None);
-                verdict.detail = format!("not judged, the targets are for two CPUs; {}", verdict.detail);
+                verdict.detail =
+                    format!("not judged, the targets are for two CPUs; {}", verdict.detail);
             }
         }
         self

@@ -36,8 +36,18 @@ impl<'a> Subject<'a> {
     ///
     /// `name` identifies the row. `note` says what the subject does not do that coprocess does
     /// (decode, dispatch, correlate), and is empty for coprocess itself.
-    pub fn new(name: impl Into<String>, note: impl Into<String>, run: impl FnMut(u64, Timing<'_>) -> Result<Sample> + 'a) -> Self {
-        Subject { name: name.into(), note: note.into(), limit: u64::MAX, payload: None, run: Box::new(run) }
+    pub fn new(
+        name: impl Into<String>,
+        note: impl Into<String>,
+        run: impl FnMut(u64, Timing<'_>) -> Result<Sample> + 'a,
+    ) -> Self {
+        Subject {
+            name: name.into(),
+            note: note.into(),
+            limit: u64::MAX,
+            payload: None,
+            run: Box::new(run),
+        }
     }
 
     /// Bounds the operations of one run, for slow ones. A run performs at least one operation.
@@ -63,9 +73,18 @@ impl<'a> Subject<'a> {
 
     /// Wraps what runs the operations; name, note, limit and payload stay.
     #[must_use]
-    pub fn wrapped(self, mut wrap: impl FnMut(&mut Run<'a>, u64, Timing<'_>) -> Result<Sample> + 'a) -> Self {
+    pub fn wrapped(
+        self,
+        mut wrap: impl FnMut(&mut Run<'a>, u64, Timing<'_>) -> Result<Sample> + 'a,
+    ) -> Self {
         let Subject { name, note, limit, payload, mut run } = self;
-        Subject { name, note, limit, payload, run: Box::new(move |count, timing| wrap(&mut *run, count, timing)) }
+        Subject {
+            name,
+            note,
+            limit,
+            payload,
+            run: Box::new(move |count, timing| wrap(&mut *run, count, timing)),
+        }
     }
 
     /// Runs the subject while `peer` is on the CPU of this process instead of the other CPU.
@@ -117,7 +136,11 @@ impl<'a> Subject<'a> {
 
 impl fmt::Debug for Subject<'_> {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.debug_struct("Subject").field("name", &self.name).field("note", &self.note).finish_non_exhaustive()
+        formatter
+            .debug_struct("Subject")
+            .field("name", &self.name)
+            .field("note", &self.note)
+            .finish_non_exhaustive()
     }
 }
 

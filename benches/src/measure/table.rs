@@ -25,7 +25,10 @@ impl Table {
     /// Names the rows that all rows are compared with. A name without a row is left out of the
     /// report.
     #[must_use]
-    pub fn compared_with<S: Into<String>>(mut self, baselines: impl IntoIterator<Item = S>) -> Self {
+    pub fn compared_with<S: Into<String>>(
+        mut self,
+        baselines: impl IntoIterator<Item = S>,
+    ) -> Self {
         self.baselines = baselines.into_iter().map(Into::into).collect();
         self
     }
@@ -65,7 +68,9 @@ impl Table {
     pub fn fastest<'n>(&self, names: &[&'n str]) -> Result<&'n str> {
         let rows = names.iter().filter_map(|name| Some((*name, self.row(name)?.mean())));
         let fastest = rows.min_by(|(_, one), (_, other)| one.total_cmp(other));
-        fastest.map(|(name, _)| name).ok_or_else(|| format!("no row is called any of {names:?}").into())
+        fastest
+            .map(|(name, _)| name)
+            .ok_or_else(|| format!("no row is called any of {names:?}").into())
     }
 
     pub(crate) fn expect(&self, name: &str) -> Result<&Row> {
@@ -120,7 +125,14 @@ pub struct Percentiles {
 impl Percentiles {
     fn of(each: &Histogram<u64>) -> Self {
         let at = |quantile| each.value_at_quantile(quantile);
-        Percentiles { operations: each.len(), p50: at(0.5), p90: at(0.9), p99: at(0.99), p99_9: at(0.999), max: each.max() }
+        Percentiles {
+            operations: each.len(),
+            p50: at(0.5),
+            p90: at(0.9),
+            p99: at(0.99),
+            p99_9: at(0.999),
+            max: each.max(),
+        }
     }
 }
 
@@ -135,9 +147,19 @@ impl Row {
         }
     }
 
-    pub(crate) fn add(&mut self, operations: u64, whole: &Sample, each: &Histogram<u64>) -> Result<()> {
+    pub(crate) fn add(
+        &mut self,
+        operations: u64,
+        whole: &Sample,
+        each: &Histogram<u64>,
+    ) -> Result<()> {
         let nanos = whole.elapsed.as_nanos().try_into()?;
-        self.rounds.push(Round { operations, nanos, waits: whole.waits, each: Percentiles::of(each) });
+        self.rounds.push(Round {
+            operations,
+            nanos,
+            waits: whole.waits,
+            each: Percentiles::of(each),
+        });
         self.each.add(each)?;
         Ok(())
     }
@@ -175,7 +197,8 @@ impl Row {
 
     /// Returns sleeps and wake-ups per million operations, where they are counted.
     pub fn waits_per_million(&self) -> Option<(f64, f64)> {
-        let counted: Vec<_> = self.rounds.iter().filter_map(|round| Some((round.operations, round.waits?))).collect();
+        let counted: Vec<_> =
+            self.rounds.iter().filter_map(|round| Some((round.operations, round.waits?))).collect();
         let operations: u64 = counted.iter().map(|(operations, _)| operations).sum();
         let per_million = |count: u64| count as f64 * 1e6 / operations as f64;
         let sleeps = counted.iter().map(|(_, waits)| waits.sleeps).sum();
@@ -185,10 +208,15 @@ impl Row {
 }
 
 fn distribution(each: &Histogram<u64>) -> Vec<(f64, u64)> {
-    each.iter_quantiles(10).map(|step| (step.quantile_iterated_to(), step.value_iterated_to())).collect()
+    each.iter_quantiles(10)
+        .map(|step| (step.quantile_iterated_to(), step.value_iterated_to()))
+        .collect()
 }
 
-fn serialize_distribution<S: Serializer>(each: &Histogram<u64>, serializer: S) -> std::result::Result<S::Ok, S::Error> {
+fn serialize_distribution<S: Serializer>(
+    each: &Histogram<u64>,
+    serializer: S,
+) -> std::result::Result<S::Ok, S::Error> {
     distribution(each).serialize(serializer)
 }
 

@@ -15,7 +15,12 @@ use crate::measure::table::{Row, Table, histogram};
 /// # Errors
 ///
 /// A subject failed, two have the same name, or a peer does not go to sleep.
-pub fn take_turns(plan: &Plan, title: &str, peers: &[u32], mut subjects: Vec<Subject<'_>>) -> Result<Table> {
+pub fn take_turns(
+    plan: &Plan,
+    title: &str,
+    peers: &[u32],
+    mut subjects: Vec<Subject<'_>>,
+) -> Result<Table> {
     let before = Usage::of(peers)?;
     let mut counts = Vec::new();
     let mut rows: Vec<Row> = Vec::new();
@@ -30,7 +35,12 @@ pub fn take_turns(plan: &Plan, title: &str, peers: &[u32], mut subjects: Vec<Sub
     }
     let start = Instant::now();
     for round in 0..plan.rounds {
-        progress(&format!("{title}: round {} of {}{}", round + 1, plan.rounds, time_left(start, round, plan.rounds)));
+        progress(&format!(
+            "{title}: round {} of {}{}",
+            round + 1,
+            plan.rounds,
+            time_left(start, round, plan.rounds)
+        ));
         for ((subject, &count), row) in subjects.iter_mut().zip(&counts).zip(&mut rows) {
             settle(peers)?;
             subject.run(count.div_ceil(10), Timing::Whole)?; // wakes the peer and warms the caches

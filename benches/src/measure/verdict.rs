@@ -83,7 +83,11 @@ impl Verdict {
     pub fn of_times(what: impl Into<String>, table: &Table, a: &str, b: &str) -> Result<Self> {
         let (least, most) = table.time_ratio_range(a, b)?;
         let [mine, its] = [table.expect(a)?, table.expect(b)?].map(|row| units::time(row.mean()));
-        let detail = format!("{a} {mine}, {b} {its}; {} to {} in single rounds", units::plain(least), units::plain(most));
+        let detail = format!(
+            "{a} {mine}, {b} {its}; {} to {} in single rounds",
+            units::plain(least),
+            units::plain(most)
+        );
         Ok(Verdict::new(what, table.time_ratio(a, b)?, "x").detail(detail))
     }
 
@@ -138,12 +142,20 @@ mod tests {
 
     #[test]
     fn what_must_hold_counts_before_what_should() {
-        let standing = |measured| Verdict::new("", measured, "x").must(Bound::AtMost(2.0)).aim(Bound::AtMost(1.5)).standing();
+        let standing = |measured| {
+            Verdict::new("", measured, "x")
+                .must(Bound::AtMost(2.0))
+                .aim(Bound::AtMost(1.5))
+                .standing()
+        };
         assert_eq!([1.5, 1.6, 2.0, 2.1, f64::NAN].map(standing), {
             use Standing::{AimMet, Met, Missed};
             [AimMet, Met, Met, Missed, Missed]
         });
-        assert_eq!(Verdict::new("", 0.0, "x").must(Bound::AtLeast(1.0)).standing(), Standing::Missed);
+        assert_eq!(
+            Verdict::new("", 0.0, "x").must(Bound::AtLeast(1.0)).standing(),
+            Standing::Missed
+        );
         assert_eq!(Verdict::new("", 0.0, "x").standing(), Standing::Shown);
     }
 }

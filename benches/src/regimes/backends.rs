@@ -10,7 +10,11 @@ use crate::subjects::first_sign;
 use crate::subjects::pair::Pair;
 
 /// Compares the backends.
-pub const REGIME: Regime = Regime { name: "backends", about: "memfd or named memory, futex or event, beside each other", run };
+pub const REGIME: Regime = Regime {
+    name: "backends",
+    about: "memfd or named memory, futex or event, beside each other",
+    run,
+};
 
 /// Lists the backends. The default comes first, and the others are compared with it.
 const KINDS: [(&str, Backend, Wakeup); 4] = [
@@ -28,8 +32,12 @@ fn builder((_, backend, wakeup): (&str, Backend, Wakeup)) -> Builder {
 }
 
 fn run(plan: &Plan, host: &Host) -> Result<Outcome> {
-    let starts = KINDS.iter().map(|kind| first_sign::answer_of(format!("fork, {}", kind.0), builder(*kind))).collect();
-    let starts = alternate(plan, "from fork to the first answer", &[], STARTS, starts)?.compared_with(["fork, memfd, futex"]);
+    let starts = KINDS
+        .iter()
+        .map(|kind| first_sign::answer_of(format!("fork, {}", kind.0), builder(*kind)))
+        .collect();
+    let starts = alternate(plan, "from fork to the first answer", &[], STARTS, starts)?
+        .compared_with(["fork, memfd, futex"]);
     let tables = vec![
         calls(plan, host, "calls, both sides busy", WaitStrategy::Adaptive)?,
         calls(plan, host, "calls, both sides sleep at once", WaitStrategy::Block)?,
@@ -43,7 +51,11 @@ fn calls(plan: &Plan, host: &Host, title: &str, strategy: WaitStrategy) -> Resul
     let pairs = pairs.into_iter().collect::<Result<Vec<_>>>()?;
     let peers: Vec<u32> = pairs.iter().map(Pair::peer_id).collect();
     host.pin(&peers)?;
-    let subjects = KINDS.iter().zip(&pairs).map(|((name, ..), pair)| pair.call_u64().named(format!("call, {name}"))).collect();
+    let subjects = KINDS
+        .iter()
+        .zip(&pairs)
+        .map(|((name, ..), pair)| pair.call_u64().named(format!("call, {name}")))
+        .collect();
     let table = take_turns(plan, title, &peers, subjects)?.compared_with(["call, memfd, futex"]);
     for pair in pairs {
         pair.finish()?;

@@ -10,7 +10,8 @@ use crate::subjects::memcpy::memcpy;
 use crate::{Result, units};
 
 /// Measures large values.
-pub const REGIME: Regime = Regime { name: "bulk", about: "large values, beside one memcpy and a UNIX socket", run };
+pub const REGIME: Regime =
+    Regime { name: "bulk", about: "large values, beside one memcpy and a UNIX socket", run };
 
 /// Counts the values before one confirmation, in the rows that do not confirm each value.
 const BATCH: u32 = 8;
@@ -34,7 +35,8 @@ fn run(plan: &Plan, host: &Host) -> Result<Outcome> {
         .into_iter()
         .collect::<Result<Vec<_>>>()?;
     let mut peers = vec![pair.peer_id()];
-    peers.extend(sockets.iter().flat_map(|(single, batched)| [single.peer_id(), batched.peer_id()]));
+    peers
+        .extend(sockets.iter().flat_map(|(single, batched)| [single.peer_id(), batched.peer_id()]));
     host.pin(&peers)?;
 
     let mut subjects = Vec::new();
@@ -58,7 +60,10 @@ fn run(plan: &Plan, host: &Host) -> Result<Outcome> {
         let over_memcpy = compare(&table, size, MEMCPY, MEMCPY)?;
         let over_socket = compare(&table, size, SOCKET, &batches(SOCKET))?;
         verdicts.extend(if has_targets {
-            [over_memcpy.must(Bound::AtLeast(0.3)).aim(Bound::AtLeast(0.6)), over_socket.must(Bound::AtLeast(2.0)).aim(Bound::AtLeast(4.0))]
+            [
+                over_memcpy.must(Bound::AtLeast(0.3)).aim(Bound::AtLeast(0.6)),
+                over_socket.must(Bound::AtLeast(2.0)).aim(Bound::AtLeast(4.0)),
+            ]
         } else {
             [over_memcpy, over_socket]
         });
@@ -74,10 +79,16 @@ fn run_floats(plan: &Plan, host: &Host) -> Result<(Table, Verdict)> {
     let pair = FloatsPair::start(FLOATS)?;
     let peers = vec![pair.peer_id()];
     host.pin(&peers)?;
-    let subjects = vec![pair.as_block(AS_BLOCK).limit(256), pair.one_at_a_time(ONE_AT_A_TIME).limit(64)];
+    let subjects =
+        vec![pair.as_block(AS_BLOCK).limit(256), pair.one_at_a_time(ONE_AT_A_TIME).limit(64)];
     let table = take_turns(plan, "calls with 1 Mi floats", &peers, subjects)?;
     pair.finish()?;
-    let verdict = Verdict::of_times("a call with 1 Mi floats: as plain serde has them over as a block", &table, ONE_AT_A_TIME, AS_BLOCK)?;
+    let verdict = Verdict::of_times(
+        "a call with 1 Mi floats: as plain serde has them over as a block",
+        &table,
+        ONE_AT_A_TIME,
+        AS_BLOCK,
+    )?;
     Ok((table, verdict.must(Bound::AtLeast(10.0))))
 }
 
@@ -93,8 +104,12 @@ fn batches(mechanism: &str) -> String {
 /// one at a time count, the harder case: nothing overlaps with a confirmation.
 fn compare(table: &Table, size: usize, other: &str, other_in_batches: &str) -> Result<Verdict> {
     let ratio = table.time_ratio(&row(other_in_batches, size), &row(&batches(EMIT), size))?;
-    let what = format!("{} values emitted and confirmed: bytes per second over {other}", units::bytes(size));
+    let what = format!(
+        "{} values emitted and confirmed: bytes per second over {other}",
+        units::bytes(size)
+    );
     let verdict = Verdict::of_times(what, table, &row(other, size), &row(EMIT, size))?;
-    let detail = format!("{}; {BATCH} to a confirmation: {} x", verdict.detail, units::plain(ratio));
+    let detail =
+        format!("{}; {BATCH} to a confirmation: {} x", verdict.detail, units::plain(ratio));
     Ok(verdict.detail(detail))
 }

@@ -7,7 +7,8 @@ use crate::subjects::{eventfd::Events, floor::Floor, futex::Futex, pair::Pair, p
 use crate::{Result, units};
 
 /// Measures round trips.
-pub const REGIME: Regime = Regime { name: "latency", about: "one round trip at a time, both sides busy", run };
+pub const REGIME: Regime =
+    Regime { name: "latency", about: "one round trip at a time, both sides busy", run };
 
 /// Lists payloads in bytes, and how many times as much as a number each may cost.
 const SIZES: [(usize, f64); 4] = [(64, 1.3), (256, 2.0), (1024, 4.0), (4096, 8.0)];
@@ -20,12 +21,26 @@ fn run(plan: &Plan, host: &Host) -> Result<Outcome> {
     let seqpacket = socket::seqpacket()?;
     let events = Events::start()?;
     let futex = Futex::start()?;
-    let peers = [floor.peer_id(), pair.peer_id(), pipe.peer_id(), stream.peer_id(), seqpacket.peer_id(), events.peer_id(), futex.peer_id()];
+    let peers = [
+        floor.peer_id(),
+        pair.peer_id(),
+        pipe.peer_id(),
+        stream.peer_id(),
+        seqpacket.peer_id(),
+        events.peer_id(),
+        futex.peer_id(),
+    ];
     host.pin(&peers)?;
 
     // Another way to call (a handle that has resolved its name, say) is one more subject here.
     let mut subjects = vec![floor.round_trip(), pair.call_u64()];
-    subjects.extend([pipe.round_trip(8), stream.round_trip(8), seqpacket.round_trip(8), events.round_trip(), futex.round_trip()]);
+    subjects.extend([
+        pipe.round_trip(8),
+        stream.round_trip(8),
+        seqpacket.round_trip(8),
+        events.round_trip(),
+        futex.round_trip(),
+    ]);
     if host.two_cpus() {
         // The scheduler's best case for mechanisms that sleep: no other CPU has to be woken.
         subjects.push(pipe.round_trip(8).on_one_cpu(host, pipe.peer_id()));
@@ -45,7 +60,8 @@ fn run(plan: &Plan, host: &Host) -> Result<Outcome> {
     let sizes = take_turns(plan, "round trips by payload", &peers, subjects)?;
     pair.finish()?;
 
-    let over_floor = Verdict::of_times("call u64 → u64, over the floor", &trips, "call, u64", "floor")?;
+    let over_floor =
+        Verdict::of_times("call u64 → u64, over the floor", &trips, "call, u64", "floor")?;
     let mut verdicts = vec![over_floor.must(Bound::AtMost(2.0)).aim(Bound::AtMost(1.5))];
     for (size, bound) in SIZES {
         let size = units::bytes(size);

@@ -11,5 +11,12 @@ pub mod waiting;
 use crate::measure::Regime;
 
 /// Lists all of them, in the order of the report.
-pub const ALL: [Regime; 7] =
-    [latency::REGIME, stream::REGIME, bulk::REGIME, waiting::REGIME, scaling::REGIME, life::REGIME, backends::REGIME];
+pub const ALL: [Regime; 7] = [
+    latency::REGIME,
+    stream::REGIME,
+    bulk::REGIME,
+    waiting::REGIME,
+    scaling::REGIME,
+    life::REGIME,
+    backends::REGIME,
+];

@@ -5,14 +5,20 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::machine::{self, Host};
-use crate::measure::{Bound, Outcome, Plan, Regime, Subject, Table, Timing, Verdict, alternate, median, take_turns};
+use crate::measure::{
+    Bound, Outcome, Plan, Regime, Subject, Table, Timing, Verdict, alternate, median, take_turns,
+};
 use crate::subjects::waits::with_waits;
 use crate::subjects::working_pair::WorkingPair;
 use crate::subjects::working_pipe::WorkingPipe;
 use crate::{Result, units};
 
 /// Measures while the other side sleeps, shares the processor, or computes.
-pub const REGIME: Regime = Regime { name: "waiting", about: "the other side sleeps, shares the CPU, or computes; beside a pipe", run };
+pub const REGIME: Regime = Regime {
+    name: "waiting",
+    about: "the other side sleeps, shares the CPU, or computes; beside a pipe",
+    run,
+};
 
 /// Is how long both sides pause before a first call. The side that is called has slept longer,
 /// because the other mechanism had its turn before.
@@ -66,15 +72,21 @@ fn measure(plan: &Plan, host: &Host, cpus: Cpus, outcome: &mut Outcome) -> Resul
         host.pin(&peers)?;
     }
 
-    let first_calls =
-        vec![after_pause(PIPE, NOTE, || pipe.exchange(Duration::ZERO)), after_pause(CALL, "", || pair.exchange(Duration::ZERO))];
+    let first_calls = vec![
+        after_pause(PIPE, NOTE, || pipe.exchange(Duration::ZERO)),
+        after_pause(CALL, "", || pair.exchange(Duration::ZERO)),
+    ];
     let title = format!("first calls, {}", cpus.name());
-    let first_calls = alternate(plan, &title, &peers, FIRST_CALLS, first_calls)?.compared_with([first(PIPE)]);
+    let first_calls =
+        alternate(plan, &title, &peers, FIRST_CALLS, first_calls)?.compared_with([first(PIPE)]);
 
     let mut subjects = Vec::new();
     for micros in [0].into_iter().chain(WORK) {
         subjects.push(working(PIPE, NOTE, micros, |time| pipe.exchange(time)));
-        subjects.push(with_waits(vec![pair.co()], working(CALL, "", micros, |time| pair.exchange(time))));
+        subjects.push(with_waits(
+            vec![pair.co()],
+            working(CALL, "", micros, |time| pair.exchange(time)),
+        ));
     }
     let title = format!("calls less the work, {}", cpus.name());
     let calls = take_turns(plan, &title, &peers, subjects)?.compared_with([busy(PIPE, 0)]);
@@ -97,7 +109,12 @@ fn first(mechanism: &str) -> String {
 }
 
 /// Makes exchanges whose other side computes for `micros`, which do not count.
-fn working<'a>(mechanism: &str, note: &str, micros: u64, exchange: impl Fn(Duration) -> Result<()> + 'a) -> Subject<'a> {
+fn working<'a>(
+    mechanism: &str,
+    note: &str,
+    micros: u64,
+    exchange: impl Fn(Duration) -> Result<()> + 'a,
+) -> Subject<'a> {
     let work = Duration::from_micros(micros);
     Subject::new(busy(mechanism, micros), note, move |count, mut timing| {
         let start = Instant::now();
@@ -122,12 +139,18 @@ fn working<'a>(mechanism: &str, note: &str, micros: u64, exchange: impl Fn(Durat
 }
 
 /// Makes exchanges that each follow a pause of both sides.
-fn after_pause<'a>(mechanism: &str, note: &str, exchange: impl Fn() -> Result<()> + 'a) -> Subject<'a> {
+fn after_pause<'a>(
+    mechanism: &str,
+    note: &str,
+    exchange: impl Fn() -> Result<()> + 'a,
+) -> Subject<'a> {
     let pause = |_| {
         thread::sleep(PAUSE);
         Ok(())
     };
-    Subject::new(first(mechanism), note, move |count, timing| Ok(timing.laps_after(count, pause, |_| exchange())?.into()))
+    Subject::new(first(mechanism), note, move |count, timing| {
+        Ok(timing.laps_after(count, pause, |_| exchange())?.into())
+    })
 }
 
 /// Judges first calls by medians: they are few, and one call that the machine interrupts for a
@@ -137,21 +160,36 @@ fn first_call(table: &Table, cpus: Cpus) -> Verdict {
         let rounds = table.row(&name).map_or(&[][..], |row| &row.rounds);
         rounds.iter().map(|round| round.each.p50 as f64)
     };
-    let ratios: Vec<f64> = medians(first(CALL)).zip(medians(first(PIPE))).map(|(call, pipe)| call / pipe).collect();
+    let ratios: Vec<f64> =
+        medians(first(CALL)).zip(medians(first(PIPE))).map(|(call, pipe)| call / pipe).collect();
     let time = |name| units::time(median(medians(first(name))));
     let least = ratios.iter().copied().fold(f64::INFINITY, f64::min);
     let most = ratios.iter().copied().fold(0.0, f64::max);
-    let detail =
-        format!("medians: call {}, pipe {}; {} to {} in single rounds", time(CALL), time(PIPE), units::plain(least), units::plain(most));
-    Verdict::new(format!("first call after both slept 2 ms, {}, over a pipe", cpus.name()), median(ratios), "x")
-        .must(Bound::AtMost(1.1))
-        .aim(Bound::AtMost(1.0))
-        .detail(detail)
+    let detail = format!(
+        "medians: call {}, pipe {}; {} to {} in single rounds",
+        time(CALL),
+        time(PIPE),
+        units::plain(least),
+        units::plain(most)
+    );
+    Verdict::new(
+        format!("first call after both slept 2 ms, {}, over a pipe", cpus.name()),
+        median(ratios),
+        "x",
+    )
+    .must(Bound::AtMost(1.1))
+    .aim(Bound::AtMost(1.0))
+    .detail(detail)
 }
 
 fn verdicts(table: &Table, cpus: Cpus) -> Result<Vec<Verdict>> {
     let compare = |what: &str, micros| {
-        Verdict::of_times(format!("{what}, {}, over a pipe", cpus.name()), table, &busy(CALL, micros), &busy(PIPE, micros))
+        Verdict::of_times(
+            format!("{what}, {}, over a pipe", cpus.name()),
+            table,
+            &busy(CALL, micros),
+            &busy(PIPE, micros),
+        )
     };
     let steady = compare("call, one after the other", 0)?;
     let mut verdicts = vec![match cpus {
@@ -159,7 +197,8 @@ fn verdicts(table: &Table, cpus: Cpus) -> Result<Vec<Verdict>> {
         Cpus::Two => steady,
     }];
     for micros in WORK {
-        let added = compare(&format!("added latency of a handler that computes {micros} µs"), micros)?;
+        let added =
+            compare(&format!("added latency of a handler that computes {micros} µs"), micros)?;
         verdicts.push(added.must(Bound::AtMost(1.0)));
     }
     Ok(verdicts)

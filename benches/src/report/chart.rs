@@ -64,7 +64,10 @@ pub(crate) fn write(directory: &Path, regime: &Regime, outcome: &Outcome) -> Res
 }
 
 fn file_stem(regime: &str, title: &str) -> String {
-    let words: Vec<_> = title.split(|letter: char| !letter.is_ascii_alphanumeric()).filter(|word| !word.is_empty()).collect();
+    let words: Vec<_> = title
+        .split(|letter: char| !letter.is_ascii_alphanumeric())
+        .filter(|word| !word.is_empty())
+        .collect();
     format!("{regime}-{}", words.join("-").to_lowercase())
 }
 
@@ -79,7 +82,11 @@ fn percentiles(table: &Table) -> Chart<'_> {
     Chart {
         caption: format!("{}: time of single operations", table.title),
         lines: table.rows.iter().map(|row| (row.name.as_str(), line(row))).collect(),
-        x: Axis { name: "percentile: share of operations that are no slower", base: 10.0, label: percentile },
+        x: Axis {
+            name: "percentile: share of operations that are no slower",
+            base: 10.0,
+            label: percentile,
+        },
         y: Axis { name: "time of an operation", base: 10.0, label: units::time },
     }
 }
@@ -87,7 +94,8 @@ fn percentiles(table: &Table) -> Chart<'_> {
 /// Charts the rows of each mechanism over their payloads: times of small ones, rates of bulk data.
 fn sizes(table: &Table) -> Chart<'_> {
     let mut lines: Vec<(&str, Vec<(f64, f64)>)> = Vec::new();
-    let payloads: Vec<_> = table.rows.iter().filter_map(|row| Some((row.payload.as_ref()?, row.mean()))).collect();
+    let payloads: Vec<_> =
+        table.rows.iter().filter_map(|row| Some((row.payload.as_ref()?, row.mean()))).collect();
     let bulk = payloads.iter().all(|(payload, _)| payload.bytes >= BULK);
     for (payload, mean) in payloads {
         let bytes = payload.bytes as f64;
@@ -145,7 +153,11 @@ impl Chart<'_> {
             let beside = TextStyle::from((FONT, 14)).pos(Pos::new(HPos::Left, VPos::Center));
             for (place, (name, points)) in self.lines.iter().enumerate() {
                 // Thinner once the colours begin again.
-                let style = COLOURS[place % COLOURS.len()].stroke_width(if place < COLOURS.len() { 3 } else { 1 });
+                let style = COLOURS[place % COLOURS.len()].stroke_width(if place < COLOURS.len() {
+                    3
+                } else {
+                    1
+                });
                 chart.draw_series(LineSeries::new(points.iter().copied(), style))?;
                 let y = 52 + 22 * i32::try_from(place)?;
                 right.draw(&PathElement::new([(0, y), (22, y)], style))?;
@@ -160,7 +172,8 @@ impl Chart<'_> {
 /// Returns the range of the values with some room on both sides: a logarithm needs more than zero,
 /// an axis more than a point.
 fn range(values: impl Iterator<Item = f64>) -> Range<f64> {
-    let (least, most) = values.fold((f64::INFINITY, 0.0), |(least, most), value| (value.min(least), value.max(most)));
+    let (least, most) = values
+        .fold((f64::INFINITY, 0.0), |(least, most), value| (value.min(least), value.max(most)));
     f64::max(least, f64::MIN_POSITIVE) / 1.2..most * 1.2
 }
 
@@ -177,6 +190,9 @@ mod tests {
 
     #[test]
     fn as_many_nines_as_there_are() {
-        assert_eq!([1.0, 10.0, 100.0, 1e3, 1e5].map(percentile), ["0 %", "90 %", "99 %", "99.9 %", "99.999 %"]);
+        assert_eq!(
+            [1.0, 10.0, 100.0, 1e3, 1e5].map(percentile),
+            ["0 %", "90 %", "99 %", "99.9 %", "99.999 %"]
+        );
     }
 }

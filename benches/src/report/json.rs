@@ -24,7 +24,12 @@ struct Record<'a> {
 /// # Errors
 ///
 /// The file cannot be written.
-pub(crate) fn write(file: &Path, description: &[(&'static str, String)], regime: &Regime, outcome: &Outcome) -> Result<()> {
+pub(crate) fn write(
+    file: &Path,
+    description: &[(&'static str, String)],
+    regime: &Regime,
+    outcome: &Outcome,
+) -> Result<()> {
     let record = Record {
         regime: regime.name,
         about: regime.about,
@@ -32,7 +37,8 @@ pub(crate) fn write(file: &Path, description: &[(&'static str, String)], regime:
         tables: &outcome.tables,
         verdicts: &outcome.verdicts,
     };
-    let mut writer = BufWriter::new(File::create(file).map_err(|error| format!("{}: {error}", file.display()))?);
+    let mut writer =
+        BufWriter::new(File::create(file).map_err(|error| format!("{}: {error}", file.display()))?);
     serde_json::to_writer(&mut writer, &record)?;
     writer.flush()?;
     Ok(())

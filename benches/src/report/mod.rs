@@ -24,7 +24,8 @@ const BULK: usize = 64 << 10;
 
 /// Describes the machine, the build and the plan, a line each.
 pub(crate) fn header(description: &[(&'static str, String)]) -> String {
-    let lines: String = description.iter().map(|(name, value)| format!("{name:<8} {value}\n")).collect();
+    let lines: String =
+        description.iter().map(|(name, value)| format!("{name:<8} {value}\n")).collect();
     format!("```text\n{lines}```\n")
 }
 
@@ -39,7 +40,11 @@ pub(crate) fn tables(regime: &Regime, outcome: &Outcome) -> String {
 
 /// Formats the figures of a whole run: the targets, then what each regime measured with its charts,
 /// which are given as links.
-pub(crate) fn document(description: &[(&'static str, String)], outcomes: &[(&Regime, Outcome)], charts: &[Vec<String>]) -> String {
+pub(crate) fn document(
+    description: &[(&'static str, String)],
+    outcomes: &[(&Regime, Outcome)],
+    charts: &[Vec<String>],
+) -> String {
     let mut text = format!(
         "# Figures\n\nWritten whole by `cargo bench --manifest-path benches/peers/Cargo.toml -- --write docs/figures.md`.\n\
          [Performance](performance.md) says how these figures are measured. Figures of another machine,\n\
@@ -80,14 +85,21 @@ pub(crate) fn verdicts<'v>(verdicts: impl IntoIterator<Item = &'v Verdict>) -> S
         ("detail", Align::Left),
     ];
     let columns = columns.map(|(head, align)| (head.to_owned(), align));
-    if lines.is_empty() { String::new() } else { format!("\n{}", markdown::table(&columns, &lines)) }
+    if lines.is_empty() {
+        String::new()
+    } else {
+        format!("\n{}", markdown::table(&columns, &lines))
+    }
 }
 
 /// Formats a line for each row of a table.
 fn rows(table: &Table) -> String {
     let baselines: Vec<&Row> = table.baselines.iter().filter_map(|name| table.row(name)).collect();
     let mut columns = vec![(table.title.clone(), Align::Left)];
-    columns.extend(["mean", "least", "most", "p50", "p99", "p99.9", "GB/s"].map(|head| (head.to_owned(), Align::Right)));
+    columns.extend(
+        ["mean", "least", "most", "p50", "p99", "p99.9", "GB/s"]
+            .map(|head| (head.to_owned(), Align::Right)),
+    );
     columns.extend(baselines.iter().map(|baseline| (format!("/ {}", baseline.name), Align::Right)));
     columns.extend(["sleeps/M", "wake-ups/M"].map(|head| (head.to_owned(), Align::Right)));
     columns.push(("note".to_owned(), Align::Left));
@@ -98,14 +110,20 @@ fn rows(table: &Table) -> String {
 fn line(row: &Row, baselines: &[&Row]) -> Vec<String> {
     let each = row.percentiles();
     let (least, most) = row.range();
-    let single = |nanos| if each.operations == 0 { String::new() } else { units::time(nanos as f64) };
-    let mut line = vec![row.name.clone(), units::time(row.mean()), units::time(least), units::time(most)];
+    let single =
+        |nanos| if each.operations == 0 { String::new() } else { units::time(nanos as f64) };
+    let mut line =
+        vec![row.name.clone(), units::time(row.mean()), units::time(least), units::time(most)];
     line.extend([each.p50, each.p99, each.p99_9].map(single));
     let bulk = row.payload.as_ref().filter(|payload| payload.bytes >= BULK);
-    line.push(bulk.map_or(String::new(), |payload| units::plain(payload.bytes as f64 / row.mean())));
+    line.push(
+        bulk.map_or(String::new(), |payload| units::plain(payload.bytes as f64 / row.mean())),
+    );
     line.extend(baselines.iter().map(|baseline| units::plain(row.over(baseline))));
     let (sleeps, wakeups) = row.waits_per_million().unzip();
-    line.extend([sleeps, wakeups].map(|count| count.map_or(String::new(), |count| format!("{count:.1}"))));
+    line.extend(
+        [sleeps, wakeups].map(|count| count.map_or(String::new(), |count| format!("{count:.1}"))),
+    );
     line.push(row.note.clone());
     line
 }
@@ -113,7 +131,8 @@ fn line(row: &Row, baselines: &[&Row]) -> Vec<String> {
 /// Says what a reader must know of the circumstances of a table.
 fn remarks(table: &Table) -> Vec<String> {
     let verdict = if table.others > QUIET { ": MEASURE AGAIN." } else { "." };
-    let mut remarks = vec![format!("Other programs kept {:.2} CPUs busy meanwhile{verdict}", table.others)];
+    let mut remarks =
+        vec![format!("Other programs kept {:.2} CPUs busy meanwhile{verdict}", table.others)];
     if let Some(first) = table.baselines.first().and_then(|name| table.row(name)) {
         let (least, most) = first.range();
         if most > 2.0 * least {

@@ -29,7 +29,8 @@ pub fn run_with(regimes: &[Regime], extra_peers: &[(&str, Serve)]) -> ExitCode {
     coprocess::init();
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let known = [subjects::PEERS, extra_peers].concat();
-    let outcome = peer::serve(&arguments, &known).unwrap_or_else(|| measure(&Command::parse(), regimes));
+    let outcome =
+        peer::serve(&arguments, &known).unwrap_or_else(|| measure(&Command::parse(), regimes));
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
@@ -63,7 +64,8 @@ fn measure(command: &Command, regimes: &[Regime]) -> Result<()> {
         // A regime before this one may have pinned this thread, and a new process inherits that.
         host.release(0)?;
         let watchdog = Watchdog::new(regime.name, plan.limit);
-        let outcome = (regime.run)(&plan, &host).map_err(|error| format!("{}: {error}", regime.name))?;
+        let outcome =
+            (regime.run)(&plan, &host).map_err(|error| format!("{}: {error}", regime.name))?;
         drop(watchdog);
         print!("{}{}", report::tables(regime, &outcome), report::verdicts(&outcome.verdicts));
         json::write(&out.join(format!("{}.json", regime.name)), &description, regime, &outcome)?;
@@ -74,9 +76,12 @@ fn measure(command: &Command, regimes: &[Regime]) -> Result<()> {
     if let Some((file, charts)) = command.document() {
         fs::create_dir_all(&charts)?;
         let link = |name| format!("charts/{name}");
-        let draw = |(regime, outcome): &(&Regime, Outcome)| Ok(chart::write(&charts, regime, outcome)?.into_iter().map(link).collect());
+        let draw = |(regime, outcome): &(&Regime, Outcome)| {
+            Ok(chart::write(&charts, regime, outcome)?.into_iter().map(link).collect())
+        };
         let links = outcomes.iter().map(draw).collect::<Result<Vec<_>>>()?;
-        fs::write(&file, report::document(&description, &outcomes, &links)).map_err(|error| format!("{}: {error}", file.display()))?;
+        fs::write(&file, report::document(&description, &outcomes, &links))
+            .map_err(|error| format!("{}: {error}", file.display()))?;
         println!("Written: {}", file.display());
     }
     Ok(())
@@ -84,7 +89,9 @@ fn measure(command: &Command, regimes: &[Regime]) -> Result<()> {
 
 /// Ends this process unless it is dropped in time: a bench that hangs must not hang the program
 /// that started it.
-struct Watchdog(#[allow(dead_code, reason = "the end of the channel is what it is for")] mpsc::Sender<()>);
+struct Watchdog(
+    #[allow(dead_code, reason = "the end of the channel is what it is for")] mpsc::Sender<()>,
+);
 
 impl Watchdog {
     fn new(name: &'static str, limit: Duration) -> Watchdog {

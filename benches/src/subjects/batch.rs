@@ -8,7 +8,12 @@ use crate::measure::Timing;
 /// Performs at least `count` operations, `batch` of them in each call of `send`, and returns the
 /// share of the time that `count` operations took. All operations of a batch are taken to cost the
 /// same.
-pub(crate) fn in_batches(mut timing: Timing<'_>, count: u64, batch: u32, mut send: impl FnMut() -> Result<()>) -> Result<Duration> {
+pub(crate) fn in_batches(
+    mut timing: Timing<'_>,
+    count: u64,
+    batch: u32,
+    mut send: impl FnMut() -> Result<()>,
+) -> Result<Duration> {
     let batches = count.div_ceil(batch.into());
     let mut total = Duration::ZERO;
     for _ in 0..batches {

@@ -19,10 +19,13 @@ fn worker(co: Coprocess) {
     let received = Arc::new(AtomicU64::new(0));
     let counter = Arc::clone(&received);
     serve_waits(&co);
-    co.serve("received", move |()| received.load(Relaxed)).listen("value", move |value: ByteBuf| {
-        // Not fetch_add: only this handler writes the counter.
-        counter.store(counter.load(Relaxed) + black_box(&value).len() as u64, Relaxed);
-    });
+    co.serve("received", move |()| received.load(Relaxed)).listen(
+        "value",
+        move |value: ByteBuf| {
+            // Not fetch_add: only this handler writes the counter.
+            counter.store(counter.load(Relaxed) + black_box(&value).len() as u64, Relaxed);
+        },
+    );
 }
 
 pub(crate) struct BulkPair {
@@ -51,7 +54,9 @@ impl BulkPair {
                 expected += u64::from(batch) * size as u64;
                 match self.co.call::<u64>("received", ())? {
                     received if received == expected => Ok(()),
-                    received => Err(format!("{expected} bytes were sent, {received} were received").into()),
+                    received => {
+                        Err(format!("{expected} bytes were sent, {received} were received").into())
+                    }
                 }
             };
             Ok(in_batches(timing, count, batch, send)?.into())

@@ -27,7 +27,12 @@ impl BulkSocket {
     pub(crate) fn start(size: usize, batch: u32) -> Result<BulkSocket> {
         let (socket, theirs) = UnixStream::pair()?;
         let args = [size.to_string(), batch.to_string()];
-        let peer = Peer::start(PEER, &args.each_ref().map(String::as_str), OwnedFd::from(theirs), Stdio::null())?;
+        let peer = Peer::start(
+            PEER,
+            &args.each_ref().map(String::as_str),
+            OwnedFd::from(theirs),
+            Stdio::null(),
+        )?;
         Ok(BulkSocket { socket, size, batch, peer })
     }
 
@@ -38,21 +43,27 @@ impl BulkSocket {
     /// Sends values and waits for the confirmation of each batch.
     pub(crate) fn send(&self, name: String) -> Subject<'_> {
         let value = vec![0xa5_u8; self.size];
-        Subject::new(name, "no name, no length: both sides know what comes", move |count, timing| {
-            let send = || {
-                for _ in 0..self.batch {
-                    (&self.socket).write_all(&value)?;
-                }
-                Ok((&self.socket).read_exact(&mut [0])?)
-            };
-            Ok(in_batches(timing, count, self.batch, send)?.into())
-        })
+        Subject::new(
+            name,
+            "no name, no length: both sides know what comes",
+            move |count, timing| {
+                let send = || {
+                    for _ in 0..self.batch {
+                        (&self.socket).write_all(&value)?;
+                    }
+                    Ok((&self.socket).read_exact(&mut [0])?)
+                };
+                Ok(in_batches(timing, count, self.batch, send)?.into())
+            },
+        )
     }
 }
 
 /// Runs in the second process: reads and confirms until the other side hangs up.
 pub(crate) fn serve(args: &[String]) -> Result<()> {
-    let [size, batch] = args else { return Err("bulk-socket: takes a size and a number of values".into()) };
+    let [size, batch] = args else {
+        return Err("bulk-socket: takes a size and a number of values".into());
+    };
     let (mut socket, _) = input_and_output()?;
     let mut buffer = vec![0_u8; size.parse()?];
     let batch: u32 = batch.parse()?;

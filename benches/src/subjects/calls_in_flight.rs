@@ -15,7 +15,9 @@ fn worker(co: Coprocess) {
     let held: Arc<Mutex<Vec<Reply<()>>>> = Arc::default();
     let replies = Arc::clone(&held);
     co.serve("echo", |value: u64| value)
-        .serve_deferred("hold", move |(), reply| replies.lock().unwrap_or_else(PoisonError::into_inner).push(reply))
+        .serve_deferred("hold", move |(), reply| {
+            replies.lock().unwrap_or_else(PoisonError::into_inner).push(reply)
+        })
         .try_serve("release", move |()| {
             let replies = mem::take(&mut *held.lock().unwrap_or_else(PoisonError::into_inner));
             replies.into_iter().try_for_each(|reply| reply.send(()))

@@ -78,22 +78,23 @@ impl Exchange {
     pub fn stream(&self, size: usize) -> Subject<'_> {
         let mut record = vec![0xa5; size.max(8)];
         let name = format!("{}, {} writes", self.kind, units::bytes(size));
-        let subject = Subject::new(name, "no codec, no name, one sum at the end", move |count, timing| {
-            let start = Instant::now();
-            self.command(SWALLOW, count, record.len())?;
-            timing.laps(count, |turn| {
-                record[..8].copy_from_slice(&turn.to_ne_bytes());
-                (&self.requests).write_all(&record)?;
-                Ok(())
-            })?;
-            let mut sum = [0; 8];
-            (&self.responses).read_exact(&mut sum)?;
-            let elapsed = start.elapsed();
-            if u64::from_ne_bytes(sum) != (0..count).sum::<u64>() {
-                return Err("records are lost".into());
-            }
-            Ok(elapsed.into())
-        });
+        let subject =
+            Subject::new(name, "no codec, no name, one sum at the end", move |count, timing| {
+                let start = Instant::now();
+                self.command(SWALLOW, count, record.len())?;
+                timing.laps(count, |turn| {
+                    record[..8].copy_from_slice(&turn.to_ne_bytes());
+                    (&self.requests).write_all(&record)?;
+                    Ok(())
+                })?;
+                let mut sum = [0; 8];
+                (&self.responses).read_exact(&mut sum)?;
+                let elapsed = start.elapsed();
+                if u64::from_ne_bytes(sum) != (0..count).sum::<u64>() {
+                    return Err("records are lost".into());
+                }
+                Ok(elapsed.into())
+            });
         subject.payload(self.kind, size)
     }
 
@@ -111,7 +112,9 @@ pub(crate) fn serve(_: &[String]) -> Result<()> {
     let (mut requests, mut responses) = input_and_output()?;
     let mut command = [0; COMMAND];
     while read_or_end(&mut requests, &mut command)? {
-        let word = |place: usize| command[8 * place..].first_chunk().map_or(0, |word| u64::from_ne_bytes(*word));
+        let word = |place: usize| {
+            command[8 * place..].first_chunk().map_or(0, |word| u64::from_ne_bytes(*word))
+        };
         let (what, count, size) = (word(0), word(1), usize::try_from(word(2))?);
         if what == ECHO {
             let mut bytes = vec![0; size];

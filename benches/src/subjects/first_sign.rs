@@ -50,7 +50,11 @@ pub(crate) fn byte(name: &str) -> Subject<'static> {
         let mut total = Duration::ZERO;
         for _ in 0..count {
             let start = Instant::now();
-            let mut child = Command::new("/proc/self/exe").args(arguments(PEER)).stdin(Stdio::null()).stdout(Stdio::piped()).spawn()?;
+            let mut child = Command::new("/proc/self/exe")
+                .args(arguments(PEER))
+                .stdin(Stdio::null())
+                .stdout(Stdio::piped())
+                .spawn()?;
             let read = child.stdout.take().map_or(Ok(()), |mut output| output.read_exact(&mut [0]));
             let elapsed = start.elapsed();
             total += elapsed;

@@ -28,7 +28,10 @@ pub(crate) struct FloatsPair {
 
 impl FloatsPair {
     pub(crate) fn start(count: usize) -> Result<FloatsPair> {
-        Ok(FloatsPair { co: coprocess::fork(worker)?, numbers: (0..count).map(|n| n as f32).collect() })
+        Ok(FloatsPair {
+            co: coprocess::fork(worker)?,
+            numbers: (0..count).map(|n| n as f32).collect(),
+        })
     }
 
     pub(crate) fn peer_id(&self) -> u32 {
@@ -45,12 +48,21 @@ impl FloatsPair {
         self.calls(name, "block", |pair| block(&pair.numbers))
     }
 
-    fn calls<'a, V: Serialize>(&'a self, name: &str, method: &'static str, value: impl Fn(&'a FloatsPair) -> V + 'a) -> Subject<'a> {
+    fn calls<'a, V: Serialize>(
+        &'a self,
+        name: &str,
+        method: &'static str,
+        value: impl Fn(&'a FloatsPair) -> V + 'a,
+    ) -> Subject<'a> {
         let expected = ends(&self.numbers);
         let subject = Subject::new(name, "", move |count, timing| {
-            let elapsed = timing.laps(count, |_| match self.co.call::<(usize, Option<f32>)>(method, value(self))? {
-                arrived if arrived == expected => Ok(()),
-                arrived => Err(format!("{expected:?} was sent, {arrived:?} was received").into()),
+            let elapsed = timing.laps(count, |_| {
+                match self.co.call::<(usize, Option<f32>)>(method, value(self))? {
+                    arrived if arrived == expected => Ok(()),
+                    arrived => {
+                        Err(format!("{expected:?} was sent, {arrived:?} was received").into())
+                    }
+                }
             })?;
             Ok(elapsed.into())
         });

@@ -113,21 +113,30 @@ impl Floor {
     /// Sends eight bytes there and back.
     pub fn round_trip(&self) -> Subject<'_> {
         let board = &*self.shared;
-        Subject::new("floor", "one cache line each way: no codec, no name, never sleeps", move |count, timing| {
-            let mut end = End { outgoing: &board.requests, incoming: &board.responses, spin: self.spin, count: self.sent.get() };
-            self.sent.set(end.count + count + 1);
-            (&self.control).write_all(&(count + 1).to_ne_bytes())?;
-            let mut exchange = |value: u64| {
-                end.send(value);
-                if end.receive()? != value {
-                    return Err("messages are mixed up".into());
-                }
-                end.count += 1;
-                Ok(())
-            };
-            exchange(0)?; // waits until the peer is awake
-            Ok(timing.laps(count, exchange)?.into())
-        })
+        Subject::new(
+            "floor",
+            "one cache line each way: no codec, no name, never sleeps",
+            move |count, timing| {
+                let mut end = End {
+                    outgoing: &board.requests,
+                    incoming: &board.responses,
+                    spin: self.spin,
+                    count: self.sent.get(),
+                };
+                self.sent.set(end.count + count + 1);
+                (&self.control).write_all(&(count + 1).to_ne_bytes())?;
+                let mut exchange = |value: u64| {
+                    end.send(value);
+                    if end.receive()? != value {
+                        return Err("messages are mixed up".into());
+                    }
+                    end.count += 1;
+                    Ok(())
+                };
+                exchange(0)?; // waits until the peer is awake
+                Ok(timing.laps(count, exchange)?.into())
+            },
+        )
     }
 }
 
@@ -136,7 +145,12 @@ impl Floor {
 pub(crate) fn serve(arguments: &[String]) -> Result<()> {
     let [spin] = arguments else { return Err("floor: spin or not?".into()) };
     let board = Shared::<Board>::inherited()?;
-    let mut end = End { outgoing: &board.responses, incoming: &board.requests, spin: spin.parse()?, count: 0 };
+    let mut end = End {
+        outgoing: &board.responses,
+        incoming: &board.requests,
+        spin: spin.parse()?,
+        count: 0,
+    };
     let (mut commands, _) = input_and_output()?;
     let mut command = [0; 8];
     while read_or_end(&mut commands, &mut command)? {

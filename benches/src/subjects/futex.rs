@@ -41,13 +41,17 @@ impl Word {
     fn publish(&self, value: u32) -> io::Result<()> {
         self.0.store(value, Release);
         // SAFETY: the word is valid, and the kernel uses its address only.
-        let woken = unsafe { libc::syscall(libc::SYS_futex, &raw const self.0, libc::FUTEX_WAKE, 1) };
+        let woken =
+            unsafe { libc::syscall(libc::SYS_futex, &raw const self.0, libc::FUTEX_WAKE, 1) };
         if woken < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
     }
 
     /// Sleeps while the word is `old`, and returns the new value.
     fn wait(&self, old: u32, patience: Option<Duration>) -> io::Result<u32> {
-        let timeout = patience.map(|patience| libc::timespec { tv_sec: patience.as_secs().cast_signed(), tv_nsec: 0 });
+        let timeout = patience.map(|patience| libc::timespec {
+            tv_sec: patience.as_secs().cast_signed(),
+            tv_nsec: 0,
+        });
         let timeout = timeout.as_ref().map_or(std::ptr::null(), std::ptr::from_ref);
         loop {
             let value = self.0.load(Acquire);
@@ -56,7 +60,9 @@ impl Word {
             }
             // SAFETY: the word is valid. The kernel reads only the word and the timeout, which is
             // null or lives until the call returns.
-            let waited = unsafe { libc::syscall(libc::SYS_futex, &raw const self.0, libc::FUTEX_WAIT, old, timeout) };
+            let waited = unsafe {
+                libc::syscall(libc::SYS_futex, &raw const self.0, libc::FUTEX_WAIT, old, timeout)
+            };
             if waited < 0 {
                 let error = io::Error::last_os_error();
                 if !matches!(error.raw_os_error(), Some(libc::EAGAIN | libc::EINTR)) {
@@ -104,10 +110,14 @@ impl Futex {
             }
             Ok(())
         };
-        Subject::new("futex", "a word: no bytes of one's own, always sleeps", move |count, timing| {
-            exchange(0)?;
-            Ok(timing.laps(count, exchange)?.into())
-        })
+        Subject::new(
+            "futex",
+            "a word: no bytes of one's own, always sleeps",
+            move |count, timing| {
+                exchange(0)?;
+                Ok(timing.laps(count, exchange)?.into())
+            },
+        )
     }
 }
 

@@ -64,7 +64,11 @@ impl Household {
         let mut household = Household { head, input, children: Vec::new() };
         household.children = output.map_or(Ok(Vec::new()), read_children)?;
         if household.children.len() != children {
-            return Err(format!("{} of {children} processes were started", household.children.len()).into());
+            return Err(format!(
+                "{} of {children} processes were started",
+                household.children.len()
+            )
+            .into());
         }
         Ok(household)
     }
@@ -100,7 +104,9 @@ impl Drop for Household {
 
 /// Runs in the second process, the head of a household.
 pub(crate) fn serve(args: &[String]) -> Result<()> {
-    let [kind, children] = args else { return Err("household: takes a kind and a number of children".into()) };
+    let [kind, children] = args else {
+        return Err("household: takes a kind and a number of children".into());
+    };
     let children = children.parse()?;
     if kind == Kind::Pairs.name() {
         let pairs = (0..children).map(|_| start_pair()).collect::<Result<Vec<_>>>()?;
@@ -109,7 +115,8 @@ pub(crate) fn serve(args: &[String]) -> Result<()> {
             close(pair)?;
         }
     } else {
-        let mut strangers = (0..children).map(|_| start_stranger()).collect::<io::Result<Vec<_>>>()?;
+        let mut strangers =
+            (0..children).map(|_| start_stranger()).collect::<io::Result<Vec<_>>>()?;
         wait_as_head_of(strangers.iter().map(Child::id))?;
         for stranger in &mut strangers {
             drop(stranger.stdin.take());
@@ -130,8 +137,11 @@ fn wait_as_head_of(children: impl Iterator<Item = u32>) -> Result<()> {
 
 /// Starts a process of this program that says that it runs, then sleeps.
 fn start_stranger() -> io::Result<Child> {
-    let mut child =
-        Command::new("/proc/self/exe").args(arguments(first_sign::PEER)).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn()?;
+    let mut child = Command::new("/proc/self/exe")
+        .args(arguments(first_sign::PEER))
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()?;
     if let Some(output) = &mut child.stdout {
         output.read_exact(&mut [0])?;
     }

@@ -34,15 +34,15 @@ fn worker(co: Coprocess) {
     let handled = Arc::new(AtomicU64::new(0));
     let counter = Arc::clone(&handled);
     serve_waits(&co);
-    co.serve("echo", |value: u64| value).serve("bytes", |bytes: ByteBuf| bytes).serve("handled", move |()| handled.load(Relaxed)).listen(
-        "reading",
-        move |reading: Reading| {
+    co.serve("echo", |value: u64| value)
+        .serve("bytes", |bytes: ByteBuf| bytes)
+        .serve("handled", move |()| handled.load(Relaxed))
+        .listen("reading", move |reading: Reading| {
             black_box(&reading);
             // Not fetch_add: only this handler writes the counter, and a locked instruction would
             // cost as much as a message.
             counter.store(counter.load(Relaxed) + 1, Relaxed);
-        },
-    );
+        });
 }
 
 /// Blocks until a started call is answered, and compares the answer with the value that was sent.
@@ -103,15 +103,16 @@ impl Pair {
     /// Sends `size` bytes there and back: "call, 64 B".
     pub fn call_bytes(&self, size: usize) -> Subject<'_> {
         let bytes = vec![0xa5; size];
-        let subject = self.subject(format!("call, {}", units::bytes(size)), move |count, timing| {
-            timing.laps(count, |_| {
-                let answer: ByteBuf = self.co.call("bytes", Bytes::new(&bytes))?;
-                if answer.len() != size {
-                    return Err("the answer has another length".into());
-                }
-                Ok(())
-            })
-        });
+        let subject =
+            self.subject(format!("call, {}", units::bytes(size)), move |count, timing| {
+                timing.laps(count, |_| {
+                    let answer: ByteBuf = self.co.call("bytes", Bytes::new(&bytes))?;
+                    if answer.len() != size {
+                        return Err("the answer has another length".into());
+                    }
+                    Ok(())
+                })
+            });
         subject.payload("call", size)
     }
 
@@ -139,26 +140,41 @@ impl Pair {
     /// Emits a batch of events: "emit, 32 B". The call after them is answered after the last event
     /// was handled.
     pub fn emit(&self) -> Subject<'_> {
-        self.subject(format!("emit, {}", units::bytes(size_of::<Reading>())), move |count, timing| {
-            let start = Instant::now();
-            timing.laps(count, |turn| {
-                let reading = Reading { at_nanos: EPOCH + turn, value: turn as f64, mean: 0.5, peak: 1.5 };
-                self.co.emit("reading", reading)?;
-                Ok(())
-            })?;
-            let sent = self.emitted.get() + count;
-            self.emitted.set(sent);
-            let handled: u64 = self.co.call("handled", ())?;
-            if handled != sent {
-                return Err(format!("{sent} events were sent, {handled} were handled").into());
-            }
-            Ok(start.elapsed())
-        })
+        self.subject(
+            format!("emit, {}", units::bytes(size_of::<Reading>())),
+            move |count, timing| {
+                let start = Instant::now();
+                timing.laps(count, |turn| {
+                    let reading = Reading {
+                        at_nanos: EPOCH + turn,
+                        value: turn as f64,
+                        mean: 0.5,
+                        peak: 1.5,
+                    };
+                    self.co.emit("reading", reading)?;
+                    Ok(())
+                })?;
+                let sent = self.emitted.get() + count;
+                self.emitted.set(sent);
+                let handled: u64 = self.co.call("handled", ())?;
+                if handled != sent {
+                    return Err(format!("{sent} events were sent, {handled} were handled").into());
+                }
+                Ok(start.elapsed())
+            },
+        )
     }
 
     /// Makes a subject of this pair that counts how often the two ends go to the kernel meanwhile.
-    fn subject<'a>(&'a self, name: impl Into<String>, mut work: impl FnMut(u64, Timing<'_>) -> Result<Duration> + 'a) -> Subject<'a> {
-        with_waits(vec![&self.co], Subject::new(name, "", move |count, timing| Ok(work(count, timing)?.into())))
+    fn subject<'a>(
+        &'a self,
+        name: impl Into<String>,
+        mut work: impl FnMut(u64, Timing<'_>) -> Result<Duration> + 'a,
+    ) -> Subject<'a> {
+        with_waits(
+            vec![&self.co],
+            Subject::new(name, "", move |count, timing| Ok(work(count, timing)?.into())),
+        )
     }
 
     /// Closes the pair, and checks that the worker ends with status 0.

@@ -26,6 +26,7 @@ pub fn seqpacket() -> Result<Exchange> {
 }
 
 fn start(kind: &'static str, socket: SockType) -> Result<Exchange> {
-    let (ours, theirs): (OwnedFd, OwnedFd) = socketpair(AddressFamily::Unix, socket, None, SockFlag::SOCK_CLOEXEC)?;
+    let (ours, theirs): (OwnedFd, OwnedFd) =
+        socketpair(AddressFamily::Unix, socket, None, SockFlag::SOCK_CLOEXEC)?;
     Exchange::start(kind, ours.try_clone()?, ours, theirs.try_clone()?, theirs)
 }

@@ -99,7 +99,8 @@ impl Steady {
     /// Returns what both processes did so far. This takes one call, too short for either side to go
     /// to sleep.
     pub(crate) fn visits(&self) -> Result<Visits> {
-        let (sleeps, wakeups, given_up, taken): (u64, u64, u64, u64) = self.co.call("visits", ())?;
+        let (sleeps, wakeups, given_up, taken): (u64, u64, u64, u64) =
+            self.co.call("visits", ())?;
         let ours = Visits::of(&self.co)?;
         Ok(Visits {
             sleeps: ours.sleeps + sleeps,

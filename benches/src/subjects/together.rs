@@ -17,7 +17,12 @@ pub(crate) type Operation<'a> = Box<dyn Fn() -> Result<()> + Send + Sync + 'a>;
 ///
 /// The time of an operation is the time from the first start to the last end, divided by all
 /// operations. Percentiles are what single threads see.
-pub(crate) fn together<'a>(name: &str, note: &str, host: &'a Host, operations: Vec<Operation<'a>>) -> Subject<'a> {
+pub(crate) fn together<'a>(
+    name: &str,
+    note: &str,
+    host: &'a Host,
+    operations: Vec<Operation<'a>>,
+) -> Subject<'a> {
     Subject::new(name, note, move |count, mut timing| {
         let threads = operations.len() as u64;
         let share = count.div_ceil(threads);
@@ -29,7 +34,10 @@ pub(crate) fn together<'a>(name: &str, note: &str, host: &'a Host, operations: V
         let turns = thread::scope(|scope| {
             let spawn = |operation| {
                 let (barrier, each) = (&barrier, each.clone());
-                scope.spawn(move || take_part(host, barrier, share, each, operation).map_err(|error| error.to_string()))
+                scope.spawn(move || {
+                    take_part(host, barrier, share, each, operation)
+                        .map_err(|error| error.to_string())
+                })
             };
             let threads: Vec<_> = operations.iter().map(spawn).collect();
             threads
@@ -57,7 +65,13 @@ struct Turn {
     each: Option<Histogram<u64>>,
 }
 
-fn take_part(host: &Host, barrier: &Barrier, share: u64, mut each: Option<Histogram<u64>>, operation: &Operation<'_>) -> Result<Turn> {
+fn take_part(
+    host: &Host,
+    barrier: &Barrier,
+    share: u64,
+    mut each: Option<Histogram<u64>>,
+    operation: &Operation<'_>,
+) -> Result<Turn> {
     // Even if this fails, the other threads must not wait for this one at the barrier.
     let released = host.release(0);
     barrier.wait();

@@ -8,7 +8,9 @@ use crate::measure::{Sample, Subject, Waits};
 /// Lets the worker report the counts of its end.
 pub(crate) fn serve_waits(co: &Coprocess) {
     let this = co.downgrade();
-    co.serve("waits", move |()| this.upgrade().map_or((0, 0), |co| (co.stats().sleeps, co.stats().wakeups_sent)));
+    co.serve("waits", move |()| {
+        this.upgrade().map_or((0, 0), |co| (co.stats().sleeps, co.stats().wakeups_sent))
+    });
 }
 
 /// Counts the waits of `pairs` while the subject runs.
@@ -17,7 +19,8 @@ pub(crate) fn with_waits<'a>(pairs: Vec<&'a Coprocess>, subject: Subject<'a>) ->
         let before = sum(&pairs)?;
         let Sample { elapsed, .. } = run(count, timing)?;
         let after = sum(&pairs)?;
-        let waits = Waits { sleeps: after.sleeps - before.sleeps, wakeups: after.wakeups - before.wakeups };
+        let waits =
+            Waits { sleeps: after.sleeps - before.sleeps, wakeups: after.wakeups - before.wakeups };
         Ok(Sample { elapsed, waits: Some(waits) })
     })
 }

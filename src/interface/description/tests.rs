@@ -25,7 +25,9 @@ fn what_differs_is_named() {
     let missing = InterfaceError::Missing { method: "tick", ours: "event(u64)" };
     assert_eq!(OURS.compare(&OURS.answer().replace("tick", "tock")), Err(missing));
     let ours = "fn(Number, Number) -> Number";
-    let differs = |theirs: &str| Err(InterfaceError::Differs { method: "add", ours, theirs: theirs.to_owned() });
+    let differs = |theirs: &str| {
+        Err(InterfaceError::Differs { method: "add", ours, theirs: theirs.to_owned() })
+    };
     // As it is written, whatever it is.
     let renamed = OURS.answer().replace("Number", "i64");
     assert_eq!(OURS.compare(&renamed), differs("fn(i64, i64) -> i64"));
@@ -38,9 +40,15 @@ fn what_differs_is_named() {
 #[test]
 fn nonsense_is_repeated_in_one_short_line() {
     assert!(matches!(OURS.compare(""), Err(InterfaceError::Missing { method: "add", .. })));
-    assert!(matches!(OURS.compare(&"\n\0 \u{202e}".repeat(10_000)), Err(InterfaceError::Missing { .. })));
+    assert!(matches!(
+        OURS.compare(&"\n\0 \u{202e}".repeat(10_000)),
+        Err(InterfaceError::Missing { .. })
+    ));
     let protocol_violation = "\x1b[2J\t\u{202e}".repeat(10_000);
-    for theirs in [format!("add {protocol_violation}"), format!("add fn(Number, Number) -> Number {protocol_violation}")] {
+    for theirs in [
+        format!("add {protocol_violation}"),
+        format!("add fn(Number, Number) -> Number {protocol_violation}"),
+    ] {
         let text = OURS.compare(&theirs).unwrap_err().to_string();
         assert!(text.len() < 4000, "{} bytes", text.len());
         assert!(!text.contains(['\x1b', '\n', '\t', '\u{202e}']), "{text}");

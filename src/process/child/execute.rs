@@ -58,16 +58,29 @@ impl Program {
     }
 
     /// Executes the program. `streams` take the place of its standard streams.
-    pub(crate) fn execute(&mut self, lifeline: BorrowedFd<'_>, nonce: Nonce, streams: Streams) -> Result<Started, ForkError> {
+    pub(crate) fn execute(
+        &mut self,
+        lifeline: BorrowedFd<'_>,
+        nonce: Nonce,
+        streams: Streams,
+    ) -> Result<Started, ForkError> {
         match self {
             Program::Itself { environment, .. } => {
                 // Reserves the number that the lifeline gets in the new process.
-                let place = copy_above_streams(lifeline).map_err(ForkError::setup("reserve a descriptor for the worker"))?;
-                let mark = Mark::of_function(place.as_raw_fd(), nonce, executable::path()).map_err(ForkError::Exec)?.to_string();
+                let place = copy_above_streams(lifeline)
+                    .map_err(ForkError::setup("reserve a descriptor for the worker"))?;
+                let mark = Mark::of_function(place.as_raw_fd(), nonce, executable::path())
+                    .map_err(ForkError::Exec)?
+                    .to_string();
                 // Of several values for one variable, the last counts.
-                let mut variables: BTreeMap<_, _> = environment.iter().map(|(key, value)| (key.as_os_str(), value.as_os_str())).collect();
+                let mut variables: BTreeMap<_, _> = environment
+                    .iter()
+                    .map(|(key, value)| (key.as_os_str(), value.as_os_str()))
+                    .collect();
                 variables.insert(OsStr::new(mark::VARIABLE), OsStr::new(&mark));
-                let id = execute_itself(lifeline.as_raw_fd(), place.as_raw_fd(), &streams, &variables).map_err(ForkError::Exec)?;
+                let id =
+                    execute_itself(lifeline.as_raw_fd(), place.as_raw_fd(), &streams, &variables)
+                        .map_err(ForkError::Exec)?;
                 Ok(Started { id, child: None })
             }
             Program::Other { command, chain_length } => {
@@ -79,7 +92,8 @@ impl Program {
                     command.stderr(stderr);
                 }
                 let mark = Mark::of_program(fd, nonce, *chain_length);
-                let child = execute_other(fd, command.env(mark::VARIABLE, mark.to_string())).map_err(ForkError::Exec)?;
+                let child = execute_other(fd, command.env(mark::VARIABLE, mark.to_string()))
+                    .map_err(ForkError::Exec)?;
                 Ok(Started { id: child.id(), child: Some(child) })
             }
         }
@@ -97,11 +111,17 @@ pub(crate) struct Started {
 ///
 /// Calls `posix_spawn`, for which the kernel need not copy this process, however much memory it
 /// has.
-fn execute_itself(lifeline: RawFd, place: RawFd, streams: &Streams, variables: &BTreeMap<&OsStr, &OsStr>) -> io::Result<u32> {
+fn execute_itself(
+    lifeline: RawFd,
+    place: RawFd,
+    streams: &Streams,
+    variables: &BTreeMap<&OsStr, &OsStr>,
+) -> io::Result<u32> {
     let name = own_name().unwrap_or_else(|| SELF_EXE.into());
     let arguments = [CString::new(name.into_vec())?];
     let own = std::env::vars_os().filter(|(key, _)| !variables.contains_key(key.as_os_str()));
-    let mut environment = own.map(|(key, value)| variable(&key, &value)).collect::<Result<Vec<_>, _>>()?;
+    let mut environment =
+        own.map(|(key, value)| variable(&key, &value)).collect::<Result<Vec<_>, _>>()?;
     for (key, value) in variables {
         environment.push(variable(key, value)?);
     }
@@ -129,7 +149,10 @@ pub(crate) fn own_name() -> Option<OsString> {
     // always does.
     std::env::args_os().next().or_else(|| {
         let line = std::fs::read("/proc/self/cmdline").ok()?;
-        line.split(|byte| *byte == 0).next().filter(|name| !name.is_empty()).map(|name| OsString::from_vec(name.to_vec()))
+        line.split(|byte| *byte == 0)
+            .next()
+            .filter(|name| !name.is_empty())
+            .map(|name| OsString::from_vec(name.to_vec()))
     })
 }
 

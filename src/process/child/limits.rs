@@ -153,7 +153,8 @@ impl Limits {
 
     /// Sets the limits on a child that was not reaped yet.
     pub(crate) fn set(&self, child: u32) -> io::Result<()> {
-        let child = libc::pid_t::try_from(child).map_err(|_| io::Error::from_raw_os_error(libc::ESRCH))?;
+        let child =
+            libc::pid_t::try_from(child).map_err(|_| io::Error::from_raw_os_error(libc::ESRCH))?;
         let plain = [
             (libc::RLIMIT_AS, self.memory),
             (libc::RLIMIT_NOFILE, self.open_files),
@@ -170,7 +171,11 @@ impl Limits {
             let seconds = time.as_secs().saturating_add(u64::from(time.subsec_nanos() > 0)).max(1);
             // One second above the soft limit, unless the present hard limit equals the soft one:
             // raising that would take privileges.
-            let hard = if hard_limit(child, libc::RLIMIT_CPU)? == number(seconds) { seconds } else { seconds.saturating_add(1) };
+            let hard = if hard_limit(child, libc::RLIMIT_CPU)? == number(seconds) {
+                seconds
+            } else {
+                seconds.saturating_add(1)
+            };
             set_one(child, libc::RLIMIT_CPU, seconds, hard)?;
         }
         Ok(())

@@ -7,7 +7,10 @@ pub(crate) mod execute;
 mod limits;
 pub(crate) mod output;
 mod process;
-#[expect(clippy::arithmetic_side_effects, reason = "the clock tells of far more than the six centuries that a timeout can be")]
+#[expect(
+    clippy::arithmetic_side_effects,
+    reason = "the clock tells of far more than the six centuries that a timeout can be"
+)]
 mod worker;
 
 pub use limits::Limits;

@@ -54,7 +54,9 @@ impl Child {
         let notice = match pidfd::open(id).and_then(move_above_streams) {
             Ok(pidfd) => EndNotice::Process(Descriptor::new(pidfd)?),
             Err(error) => match error.raw_os_error() {
-                Some(libc::ESRCH | libc::EMFILE | libc::ENFILE | libc::ENOMEM) => return Err(error),
+                Some(libc::ESRCH | libc::EMFILE | libc::ENFILE | libc::ENOMEM) => {
+                    return Err(error);
+                }
                 // The system call is unknown, or refused with any other error.
                 _ => EndNotice::Thread(notify_at_end(id)?),
             },
@@ -66,7 +68,9 @@ impl Child {
     /// closed it.
     pub(crate) fn notice(&self) -> Option<BorrowedFd<'_>> {
         match &self.notice {
-            EndNotice::Process(notice) | EndNotice::Thread(notice) => notice.is_intact().then(|| notice.as_fd()),
+            EndNotice::Process(notice) | EndNotice::Thread(notice) => {
+                notice.is_intact().then(|| notice.as_fd())
+            }
             EndNotice::Lost => None,
         }
     }
@@ -120,7 +124,8 @@ impl Child {
     pub(crate) fn reap(&self) -> io::Result<Option<ExitStatus>> {
         if let Some(pidfd) = self.pidfd() {
             match pidfd::reap(pidfd) {
-                Err(error) if !matches!(error.raw_os_error(), Some(libc::ECHILD | libc::EINTR)) => {}
+                Err(error) if !matches!(error.raw_os_error(), Some(libc::ECHILD | libc::EINTR)) => {
+                }
                 reaped => return reaped,
             }
         }

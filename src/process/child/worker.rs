@@ -80,9 +80,10 @@ impl Life {
     /// has closed it.
     fn descriptors(&self) -> [Option<BorrowedFd<'_>>; 2] {
         match self {
-            Life::Alive { process, lifeline, .. } => {
-                [process.notice(), lifeline.as_ref().filter(|lifeline| lifeline.is_intact()).map(AsFd::as_fd)]
-            }
+            Life::Alive { process, lifeline, .. } => [
+                process.notice(),
+                lifeline.as_ref().filter(|lifeline| lifeline.is_intact()).map(AsFd::as_fd),
+            ],
             Life::Ended { .. } => [None, None],
         }
     }
@@ -113,10 +114,19 @@ impl Worker {
         captured: Captured,
         notify_watcher: fn(),
     ) -> Worker {
-        let life = Life::Alive { phase: ClosePhase::Running, process, lifeline: Some(lifeline), command };
+        let life =
+            Life::Alive { phase: ClosePhase::Running, process, lifeline: Some(lifeline), command };
         let close_timeout = close_timeout.min(LONGEST_CLOSE_TIMEOUT);
         let ran_out_of_memory = AtomicBool::new(false);
-        Worker { life: Mutex::new(life), ended: Condvar::new(), close_timeout, limits, captured, ran_out_of_memory, notify_watcher }
+        Worker {
+            life: Mutex::new(life),
+            ended: Condvar::new(),
+            close_timeout,
+            limits,
+            captured,
+            ran_out_of_memory,
+            notify_watcher,
+        }
     }
 
     /// Calls `f` with the descriptors of the process and the lifeline. Returns `None` if the worker
@@ -125,18 +135,26 @@ impl Worker {
     /// # Errors
     ///
     /// `EBADF` if the program has closed one of them.
-    pub(crate) fn with_descriptors<T>(&self, f: impl FnOnce(BorrowedFd<'_>, BorrowedFd<'_>) -> T) -> io::Result<Option<T>> {
+    pub(crate) fn with_descriptors<T>(
+        &self,
+        f: impl FnOnce(BorrowedFd<'_>, BorrowedFd<'_>) -> T,
+    ) -> io::Result<Option<T>> {
         let life = lock(&self.life);
         if let Life::Ended { .. } = &*life {
             return Ok(None);
         }
-        let [Some(process), Some(lifeline)] = life.descriptors() else { return Err(io::Error::from_raw_os_error(libc::EBADF)) };
+        let [Some(process), Some(lifeline)] = life.descriptors() else {
+            return Err(io::Error::from_raw_os_error(libc::EBADF));
+        };
         Ok(Some(f(process, lifeline)))
     }
 
     /// Calls `f` with those descriptors, of the process and the lifeline, that the program has not
     /// closed.
-    pub(crate) fn look_at_descriptors<T>(&self, f: impl FnOnce([Option<BorrowedFd<'_>>; 2]) -> T) -> T {
+    pub(crate) fn look_at_descriptors<T>(
+        &self,
+        f: impl FnOnce([Option<BorrowedFd<'_>>; 2]) -> T,
+    ) -> T {
         f(lock(&self.life).descriptors())
     }
 
@@ -170,7 +188,10 @@ impl Worker {
     /// Gives the worker `close_timeout` to end by itself, and again after SIGTERM.
     pub(crate) fn begin_close(&self) {
         if let Life::Alive { phase: phase @ ClosePhase::Running, .. } = &mut *lock(&self.life) {
-            *phase = ClosePhase::Closing { next: Instant::now() + self.close_timeout, terminated: false };
+            *phase = ClosePhase::Closing {
+                next: Instant::now() + self.close_timeout,
+                terminated: false,
+            };
         } else {
             return;
         }
@@ -203,7 +224,10 @@ impl Worker {
     /// `leave` gets the descriptors of the process and the lifeline before they are closed, each
     /// unless the program has closed it. Afterwards, the caller lets waiting threads go, with
     /// [`tell_ended`](Self::tell_ended).
-    pub(crate) fn reap(&self, leave: impl FnOnce([Option<BorrowedFd<'_>>; 2])) -> Option<Option<ExitStatus>> {
+    pub(crate) fn reap(
+        &self,
+        leave: impl FnOnce([Option<BorrowedFd<'_>>; 2]),
+    ) -> Option<Option<ExitStatus>> {
         let mut life = lock(&self.life);
         let status = match &*life {
             Life::Ended { status, .. } => return Some(*status),
@@ -216,7 +240,8 @@ impl Worker {
                     Err(_) => None,
                 };
                 let [process, lifeline] = life.descriptors();
-                if self.limits.limits_memory() && lifeline.is_some_and(out_of_memory::was_reported) {
+                if self.limits.limits_memory() && lifeline.is_some_and(out_of_memory::was_reported)
+                {
                     // Relaxed: this thread reads the flag later.
                     self.ran_out_of_memory.store(true, Ordering::Relaxed);
                 }
@@ -281,9 +306,9 @@ impl Worker {
     pub(crate) fn kill(&self) -> Result<()> {
         match &*lock(&self.life) {
             Life::Ended { .. } => Ok(()),
-            Life::Alive { process, .. } => {
-                process.signal(Signal::SIGKILL).map_err(|source| Error::Os { action: "kill the worker", source })
-            }
+            Life::Alive { process, .. } => process
+                .signal(Signal::SIGKILL)
+                .map_err(|source| Error::Os { action: "kill the worker", source }),
         }
     }
 }

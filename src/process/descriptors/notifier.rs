@@ -41,7 +41,9 @@ impl NotifyReceiver {
     /// Takes all notifications out, so that this end is readable only after the next.
     pub(crate) fn drain(&self) {
         let mut bytes = [0; 1];
-        while recv(self.as_fd().as_raw_fd(), &mut bytes, MsgFlags::MSG_DONTWAIT).is_ok_and(|count| count > 0) {}
+        while recv(self.as_fd().as_raw_fd(), &mut bytes, MsgFlags::MSG_DONTWAIT)
+            .is_ok_and(|count| count > 0)
+        {}
     }
 
     /// Returns the descriptor to poll.
@@ -68,6 +70,10 @@ impl Notifier {
         let flags = MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_NOSIGNAL;
         // EAGAIN: the socket is full of notifications that the thread has not taken yet. `send`
         // rather than `write`: a file that is no socket refuses `send`.
-        self.is_intact() && matches!(send(self.0.as_fd().as_raw_fd(), &[1], flags), Ok(_) | Err(nix::Error::EAGAIN))
+        self.is_intact()
+            && matches!(
+                send(self.0.as_fd().as_raw_fd(), &[1], flags),
+                Ok(_) | Err(nix::Error::EAGAIN)
+            )
     }
 }

@@ -65,14 +65,24 @@ impl Poller {
     /// - the timeout has passed,
     /// - a signal arrives,
     /// - the program closes the notifier.
-    pub(crate) fn wait(&self, events: &mut [EpollEvent], timeout: Option<Duration>) -> Result<usize, PollerLost> {
+    pub(crate) fn wait(
+        &self,
+        events: &mut [EpollEvent],
+        timeout: Option<Duration>,
+    ) -> Result<usize, PollerLost> {
         if !self.is_intact() {
             return Err(PollerLost);
         }
-        let mut fds = [self.receiver.as_fd(), self.epoll.as_fd()].map(|fd| PollFd::new(fd, PollFlags::POLLIN));
+        let mut fds = [self.receiver.as_fd(), self.epoll.as_fd()]
+            .map(|fd| PollFd::new(fd, PollFlags::POLLIN));
         // `poll`, unlike epoll, keeps what it polls open. So the receiver can report that the
         // program has closed the notifier.
-        let polled = poll(&mut fds, timeout.map_or(PollTimeout::NONE, |time| PollTimeout::try_from(time).unwrap_or(PollTimeout::MAX)));
+        let polled = poll(
+            &mut fds,
+            timeout.map_or(PollTimeout::NONE, |time| {
+                PollTimeout::try_from(time).unwrap_or(PollTimeout::MAX)
+            }),
+        );
         let at_once = match polled {
             Ok(_) => true,
             // The caller looks at its deadlines after a signal, too.
@@ -83,7 +93,9 @@ impl Poller {
             Err(_) => return Err(PollerLost),
         };
         let broken = PollFlags::POLLHUP | PollFlags::POLLNVAL | PollFlags::POLLERR;
-        if fds.iter().any(|fd| fd.revents().is_some_and(|happened| happened.intersects(broken))) || !self.is_intact() {
+        if fds.iter().any(|fd| fd.revents().is_some_and(|happened| happened.intersects(broken)))
+            || !self.is_intact()
+        {
             return Err(PollerLost);
         }
         let timeout = match timeout {

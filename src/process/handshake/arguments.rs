@@ -42,14 +42,23 @@ pub(crate) fn send_piece<'a>(lifeline: BorrowedFd<'_>, bytes: &'a [u8]) -> io::R
 /// # Blocking
 ///
 /// Until all bytes have arrived, or as [`Lifeline::wait`] says.
-pub(crate) fn receive(lifeline: &Lifeline, parent: Option<BorrowedFd<'_>>, length: usize) -> io::Result<Option<Vec<u8>>> {
+pub(crate) fn receive(
+    lifeline: &Lifeline,
+    parent: Option<BorrowedFd<'_>>,
+    length: usize,
+) -> io::Result<Option<Vec<u8>>> {
     let mut bytes = Vec::new();
     let mut piece = vec![0; PIECE];
     while bytes.len() < length {
         lifeline.wait(parent)?;
         let mut buffer = [IoSliceMut::new(&mut piece)];
         // Without room for descriptors: the kernel closes any that come along.
-        let (count, flags) = match recvmsg::<()>(lifeline.socket.as_raw_fd(), &mut buffer, None, MsgFlags::MSG_DONTWAIT) {
+        let (count, flags) = match recvmsg::<()>(
+            lifeline.socket.as_raw_fd(),
+            &mut buffer,
+            None,
+            MsgFlags::MSG_DONTWAIT,
+        ) {
             Ok(received) => (received.bytes, received.flags),
             Err(nix::Error::EINTR) => continue,
             // Nothing has arrived, so the wait has ended since the parent is gone.
@@ -77,7 +86,9 @@ mod tests {
     use crate::process::handshake::claim::Nonce;
 
     fn sockets() -> (OwnedFd, Lifeline) {
-        let (ours, socket) = socketpair(AddressFamily::Unix, SockType::SeqPacket, None, SockFlag::SOCK_CLOEXEC).unwrap();
+        let (ours, socket) =
+            socketpair(AddressFamily::Unix, SockType::SeqPacket, None, SockFlag::SOCK_CLOEXEC)
+                .unwrap();
         (ours, Lifeline { socket, nonce: Nonce::new(), child_of: None })
     }
 
@@ -102,11 +113,20 @@ mod tests {
     /// piece.
     #[test]
     fn what_was_not_announced_is_refused() {
-        for (pieces, announced) in [(&[3_usize, 2][..], 4), (&[PIECE + 1], 2 * PIECE), (&[1], 2), (&[], 1), (&[0], 1)] {
+        for (pieces, announced) in
+            [(&[3_usize, 2][..], 4), (&[PIECE + 1], 2 * PIECE), (&[1], 2), (&[], 1), (&[0], 1)]
+        {
             let (ours, theirs) = sockets();
             for length in pieces {
                 let piece = vec![7; *length];
-                sendmsg::<()>(ours.as_raw_fd(), &[IoSlice::new(&piece)], &[], MsgFlags::empty(), None).unwrap();
+                sendmsg::<()>(
+                    ours.as_raw_fd(),
+                    &[IoSlice::new(&piece)],
+                    &[],
+                    MsgFlags::empty(),
+                    None,
+                )
+                .unwrap();
             }
             drop(ours);
             assert_eq!(receive(&theirs, None, announced).unwrap(), None, "{pieces:?}");
@@ -118,7 +138,14 @@ mod tests {
         let (ours, theirs) = sockets();
         let (mut end, passed) = std::io::pipe().unwrap();
         let fds = [passed.as_raw_fd(); 100];
-        sendmsg::<()>(ours.as_raw_fd(), &[IoSlice::new(b"abc")], &[ControlMessage::ScmRights(&fds)], MsgFlags::empty(), None).unwrap();
+        sendmsg::<()>(
+            ours.as_raw_fd(),
+            &[IoSlice::new(b"abc")],
+            &[ControlMessage::ScmRights(&fds)],
+            MsgFlags::empty(),
+            None,
+        )
+        .unwrap();
         drop(passed);
         assert_eq!(receive(&theirs, None, 3).unwrap(), Some(b"abc".to_vec()));
         // A process that another test starts has a copy of each descriptor until it runs its

@@ -81,7 +81,13 @@ fn encode(nonce: Nonce) -> [u8; 16] {
 
 /// Sends the claim. The process that takes the claim is the worker.
 pub(crate) fn send_claim(socket: BorrowedFd<'_>, nonce: Nonce) -> io::Result<()> {
-    sendmsg::<()>(socket.as_raw_fd(), &[IoSlice::new(&encode(nonce))], &[], MsgFlags::MSG_NOSIGNAL, None)?;
+    sendmsg::<()>(
+        socket.as_raw_fd(),
+        &[IoSlice::new(&encode(nonce))],
+        &[],
+        MsgFlags::MSG_NOSIGNAL,
+        None,
+    )?;
     Ok(())
 }
 
@@ -124,7 +130,10 @@ pub(crate) fn despite_reset<T>(mut receive: impl FnMut() -> nix::Result<T>) -> n
 }
 
 /// Takes the claim, which makes this process the worker.
-pub(crate) fn take_claim(socket: BorrowedFd<'_>, nonce: Nonce) -> io::Result<Result<(), Unacceptable>> {
+pub(crate) fn take_claim(
+    socket: BorrowedFd<'_>,
+    nonce: Nonce,
+) -> io::Result<Result<(), Unacceptable>> {
     Ok(match receive_claim(socket, nonce, MsgFlags::empty())? {
         Claim::Ours => Ok(()),
         Claim::Taken => Err(Unacceptable::Taken),

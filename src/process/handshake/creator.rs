@@ -19,7 +19,9 @@ pub(crate) enum Creator {
 impl Creator {
     /// Asks the system. The caller reads `parent`, the number of this process's parent, beforehand.
     pub(crate) fn of(socket: BorrowedFd<'_>, parent: u32) -> Creator {
-        let Ok(peer) = getsockopt(&socket, sockopt::PeerCredentials) else { return Creator::Unknown };
+        let Ok(peer) = getsockopt(&socket, sockopt::PeerCredentials) else {
+            return Creator::Unknown;
+        };
         match peer.pid().cast_unsigned() {
             // The creator is in an outer process id namespace.
             0 => Creator::Unknown,

@@ -70,7 +70,13 @@ impl SegmentHandle {
 
 impl Hello {
     /// Makes the hello of a worker without arguments and without a limit on memory.
-    pub(crate) fn new(capacity: usize, segment: &Segment, settings: &Settings, terminal_signals: TerminalSignals, function: u64) -> Hello {
+    pub(crate) fn new(
+        capacity: usize,
+        segment: &Segment,
+        settings: &Settings,
+        terminal_signals: TerminalSignals,
+        function: u64,
+    ) -> Hello {
         let strategy = match settings.strategy {
             WaitStrategy::Spin => 1,
             WaitStrategy::Block => 2,
@@ -107,7 +113,8 @@ impl Hello {
 
     /// Sets the arguments of the worker function, and whether the worker has a limit on memory.
     pub(crate) fn with(self, arguments: Option<&Arguments>, limits_memory: bool) -> Hello {
-        let (shim, length) = arguments.map_or((0, 0), |arguments| (arguments.shim, arguments.bytes.len() as u64));
+        let (shim, length) =
+            arguments.map_or((0, 0), |arguments| (arguments.shim, arguments.bytes.len() as u64));
         Hello { shim, arguments: length, limits_memory: u32::from(limits_memory), ..self }
     }
 
@@ -131,15 +138,20 @@ impl Hello {
     /// - the other end of the socket is closed,
     /// - the parent ends, as far as its descriptor `parent` or its number tells. Another process
     ///   may keep a copy of the parent's end of the socket.
-    pub(crate) fn receive(lifeline: &Lifeline, parent: Option<BorrowedFd<'_>>) -> io::Result<Result<(Hello, SegmentHandle), Unacceptable>> {
+    pub(crate) fn receive(
+        lifeline: &Lifeline,
+        parent: Option<BorrowedFd<'_>>,
+    ) -> io::Result<Result<(Hello, SegmentHandle), Unacceptable>> {
         let socket = lifeline.socket.as_fd();
         lifeline.wait(parent)?;
         let mut hello = Hello::zeroed();
         let mut space = nix::cmsg_space!([RawFd; MOST_DESCRIPTORS]);
         let mut name = [0; MAX_NAME];
-        let mut buffer = [IoSliceMut::new(bytemuck::bytes_of_mut(&mut hello)), IoSliceMut::new(&mut name)];
+        let mut buffer =
+            [IoSliceMut::new(bytemuck::bytes_of_mut(&mut hello)), IoSliceMut::new(&mut name)];
         let flags = MsgFlags::MSG_CMSG_CLOEXEC | MsgFlags::MSG_DONTWAIT;
-        let received = match recvmsg::<()>(socket.as_raw_fd(), &mut buffer, Some(&mut space), flags) {
+        let received = match recvmsg::<()>(socket.as_raw_fd(), &mut buffer, Some(&mut space), flags)
+        {
             Ok(received) => received,
             Err(nix::Error::EAGAIN) => return Ok(Err(Unacceptable::Gone)),
             Err(error) => return Err(error.into()),
@@ -167,7 +179,9 @@ impl Hello {
         }
         let name = bytes.checked_sub(size_of::<Hello>()).and_then(|length| name.get(..length));
         Ok(match (name, descriptors.pop(), descriptors.is_empty()) {
-            (Some(name), file, true) if is_whole => Ok((hello, SegmentHandle { kind: hello.kind, name: name.to_vec(), file })),
+            (Some(name), file, true) if is_whole => {
+                Ok((hello, SegmentHandle { kind: hello.kind, name: name.to_vec(), file }))
+            }
             _ => Err(Unacceptable::Nonsense),
         })
     }
@@ -199,7 +213,8 @@ impl Hello {
                 2 => WaitStrategy::Block,
                 _ => WaitStrategy::Adaptive,
             },
-            call_timeout: (self.call_timeout != NO_TIMEOUT).then(|| Duration::from_nanos(self.call_timeout)),
+            call_timeout: (self.call_timeout != NO_TIMEOUT)
+                .then(|| Duration::from_nanos(self.call_timeout)),
             close_timeout: Duration::from_nanos(self.close_timeout),
             max_calls_in_flight: self.max_calls_in_flight,
             max_calls_served: self.max_calls_served,

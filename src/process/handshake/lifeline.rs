@@ -60,7 +60,8 @@ impl Lifeline {
         let by_number = parent.is_none() && self.child_of.is_some();
         let interval = PollTimeout::try_from(PARENT_POLL_INTERVAL).unwrap_or(PollTimeout::MAX);
         let timeout = if by_number { interval } else { PollTimeout::NONE };
-        let mut fds = [socket, parent.unwrap_or(socket)].map(|fd| PollFd::new(fd, PollFlags::POLLIN));
+        let mut fds =
+            [socket, parent.unwrap_or(socket)].map(|fd| PollFd::new(fd, PollFlags::POLLIN));
         loop {
             match poll(&mut fds, timeout) {
                 Ok(0) if self.child_of == Some(parent_id()) => {}
@@ -82,6 +83,7 @@ impl Lifeline {
 /// namespace. Root of the host may be among them.
 fn is_overflow_user(user: u32) -> bool {
     let read = |path| fs::read_to_string(path).unwrap_or_default();
-    let are_all_known = read("/proc/self/uid_map").split_ascii_whitespace().eq(["0", "0", "4294967295"]);
+    let are_all_known =
+        read("/proc/self/uid_map").split_ascii_whitespace().eq(["0", "0", "4294967295"]);
     !are_all_known && read("/proc/sys/kernel/overflowuid").trim().parse() == Ok(user)
 }

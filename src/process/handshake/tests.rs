@@ -8,7 +8,9 @@ use std::time::Duration;
 
 use coprocess_ring::{Backend, Region, Segment, WaitStrategy, Wakeup};
 use nix::poll::{PollFd, PollFlags, poll};
-use nix::sys::socket::{AddressFamily, ControlMessage, MsgFlags, SockFlag, SockType, sendmsg, socketpair};
+use nix::sys::socket::{
+    AddressFamily, ControlMessage, MsgFlags, SockFlag, SockType, sendmsg, socketpair,
+};
 
 use crate::process::handshake::claim::Unacceptable;
 use crate::process::handshake::hello::SegmentHandle;
@@ -22,12 +24,16 @@ const NONCE: Nonce = Nonce::from_bytes([7; 8]);
 
 /// Makes a socket pair: the parent's end, and the worker's.
 fn sockets() -> (OwnedFd, Lifeline) {
-    let (ours, socket) = socketpair(AddressFamily::Unix, SockType::SeqPacket, None, SockFlag::SOCK_CLOEXEC).unwrap();
+    let (ours, socket) =
+        socketpair(AddressFamily::Unix, SockType::SeqPacket, None, SockFlag::SOCK_CLOEXEC).unwrap();
     (ours, Lifeline { socket, nonce: NONCE, child_of: None })
 }
 
 /// Takes the claim, and receives the hello, as a worker does.
-fn receive(theirs: &Lifeline, parent: Option<BorrowedFd<'_>>) -> io::Result<Result<(Hello, SegmentHandle), Unacceptable>> {
+fn receive(
+    theirs: &Lifeline,
+    parent: Option<BorrowedFd<'_>>,
+) -> io::Result<Result<(Hello, SegmentHandle), Unacceptable>> {
     match take_claim(theirs.socket.as_fd(), theirs.nonce)? {
         Ok(()) => Hello::receive(theirs, parent),
         Err(unacceptable) => Ok(Err(unacceptable)),
@@ -61,7 +67,10 @@ fn a_hello_may_come_late() {
         hello(&region, &segment).send(ours.as_fd(), &segment).unwrap();
     });
     let (received, segment) = receive(&theirs, None).unwrap().unwrap();
-    assert_eq!((received.capacity, received.function, received.settings().max_message), (4096, 7, 1000));
+    assert_eq!(
+        (received.capacity, received.function, received.settings().max_message),
+        (4096, 7, 1000)
+    );
     assert_eq!(received.terminal_signals(), TerminalSignals::EndWorker);
     segment.attach(4096).unwrap();
     sender.join().unwrap();
@@ -73,13 +82,21 @@ fn no_descriptor_of_a_bad_hello_stays_open() {
     let (region, segment) = segment();
     let good = hello(&region, &segment);
     let good = bytemuck::bytes_of(&good);
-    for (said, count) in [(&[][..], 1), (&b"protocol_violation"[..], 1), (&good[..20], 1), (good, 2), (good, 3), (good, 200)] {
+    for (said, count) in [
+        (&[][..], 1),
+        (&b"protocol_violation"[..], 1),
+        (&good[..20], 1),
+        (good, 2),
+        (good, 3),
+        (good, 200),
+    ] {
         let (ours, theirs) = sockets();
         let (mut end, passed) = std::io::pipe().unwrap();
         let fds = vec![passed.as_raw_fd(); count];
         let rights = [ControlMessage::ScmRights(&fds)];
         send_claim(ours.as_fd(), NONCE).unwrap();
-        sendmsg::<()>(ours.as_raw_fd(), &[IoSlice::new(said)], &rights, MsgFlags::empty(), None).unwrap();
+        sendmsg::<()>(ours.as_raw_fd(), &[IoSlice::new(said)], &rights, MsgFlags::empty(), None)
+            .unwrap();
         drop(passed);
         assert!(receive(&theirs, None).unwrap().is_err(), "{said:?} with {count} descriptors");
         // The pipe hangs up only once no copy of its other end is open; the sockets are still open.

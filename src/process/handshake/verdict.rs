@@ -67,7 +67,8 @@ pub(crate) fn receive_verdict(socket: BorrowedFd<'_>) -> io::Result<Option<Answe
     // A worker may refuse, and end, without having read the hello.
     let bytes = despite_reset(|| {
         let mut buffer = [IoSliceMut::new(bytemuck::bytes_of_mut(&mut verdict))];
-        recvmsg::<()>(socket.as_raw_fd(), &mut buffer, None, MsgFlags::MSG_DONTWAIT).map(|received| received.bytes)
+        recvmsg::<()>(socket.as_raw_fd(), &mut buffer, None, MsgFlags::MSG_DONTWAIT)
+            .map(|received| received.bytes)
     })?;
     if bytes == 0 {
         return Ok(None);

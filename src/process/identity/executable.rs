@@ -46,11 +46,16 @@ pub(crate) fn learn() {
 
 /// PollBias at one object, and fills in `found` if the object is the executable. Returns nonzero to
 /// end the search.
-unsafe extern "C" fn look(info: *mut libc::dl_phdr_info, _: libc::size_t, found: *mut c_void) -> c_int {
+unsafe extern "C" fn look(
+    info: *mut libc::dl_phdr_info,
+    _: libc::size_t,
+    found: *mut c_void,
+) -> c_int {
     // SAFETY: the C library passes a description that is valid during the call.
     let info = unsafe { &*info };
     // SAFETY: these are the program headers of an object that stays loaded during the call.
-    let headers = unsafe { std::slice::from_raw_parts(info.dlpi_phdr, usize::from(info.dlpi_phnum)) };
+    let headers =
+        unsafe { std::slice::from_raw_parts(info.dlpi_phdr, usize::from(info.dlpi_phnum)) };
     let base = usize::try_from(info.dlpi_addr).unwrap_or(0);
     let loaded = headers.iter().filter(|header| header.p_type == libc::PT_LOAD).map(|header| {
         let from = base.wrapping_add(usize::try_from(header.p_vaddr).unwrap_or(0));
@@ -63,7 +68,10 @@ unsafe extern "C" fn look(info: *mut libc::dl_phdr_info, _: libc::size_t, found:
     }
     // SAFETY: `learn` passes its `executable`, which nothing else uses meanwhile.
     let found = unsafe { &mut *found.cast::<Executable>() };
-    *found = Executable { base, code: loaded.filter(|(_, is_code)| *is_code).map(|(range, _)| range).collect() };
+    *found = Executable {
+        base,
+        code: loaded.filter(|(_, is_code)| *is_code).map(|(range, _)| range).collect(),
+    };
     1
 }
 
@@ -75,7 +83,9 @@ fn entry_point() -> usize {
 
 /// Returns `true` if the executable has code at this address. Before [`learn`], always `false`.
 pub(crate) fn has_code_at(address: usize) -> bool {
-    EXECUTABLE.get().is_some_and(|executable| executable.code.iter().any(|range| range.contains(&address)))
+    EXECUTABLE
+        .get()
+        .is_some_and(|executable| executable.code.iter().any(|range| range.contains(&address)))
 }
 
 /// Returns the address that distances within the executable count from.
@@ -128,7 +138,9 @@ fn examine() -> io::Result<SelfExe> {
     // A host answers `readlink` with the name of its guest, and leaves all else to the kernel.
     let link = fs::read_link(SELF_EXE)?;
     let maps = fs::read("/proc/self/maps")?;
-    let Some((inode, name)) = file_mapped_at(&maps, entry_point()) else { return Ok(SelfExe::Executable) };
+    let Some((inode, name)) = file_mapped_at(&maps, entry_point()) else {
+        return Ok(SelfExe::Executable);
+    };
     // The kernel makes both names in one way, also for a file that was removed or is out of reach
     // by its name. In the table of mappings, the kernel escapes newlines.
     let linked: Vec<u8> = link.as_os_str().as_bytes().iter().flat_map(escaped).copied().collect();
@@ -137,7 +149,8 @@ fn examine() -> io::Result<SelfExe> {
     }
     // A guest's file is executed by its name only if that file is still the mapped one. Compared by
     // inode alone: some filesystems number devices differently in the table of mappings.
-    let is_host = fs::metadata(SELF_EXE)?.ino() != inode && fs::metadata(&link).is_ok_and(|named| named.ino() == inode);
+    let is_host = fs::metadata(SELF_EXE)?.ino() != inode
+        && fs::metadata(&link).is_ok_and(|named| named.ino() == inode);
     Ok(if is_host { SelfExe::Host { guest: link } } else { SelfExe::Executable })
 }
 

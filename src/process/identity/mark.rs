@@ -104,7 +104,14 @@ impl Mark {
     ///
     /// The system's error for the file.
     pub(crate) fn of_function(fd: RawFd, nonce: Nonce, executable: &Path) -> io::Result<Mark> {
-        Ok(Mark { role: Role::Function, fd, nonce, chain_length: 1, library: function::of_library(), executable: FileId::of(executable)? })
+        Ok(Mark {
+            role: Role::Function,
+            fd,
+            nonce,
+            chain_length: 1,
+            library: function::of_library(),
+            executable: FileId::of(executable)?,
+        })
     }
 
     /// Makes the mark of a worker program. Any program may be the worker, behind any wrapper.
@@ -132,7 +139,8 @@ impl Mark {
         let nonce = Nonce::from_hex(parts.next()?)?;
         let chain_length = parts.next()?.parse().ok()?;
         let library = u64::from_str_radix(parts.next()?, 16).ok()?;
-        let executable = FileId { device: parts.next()?.parse().ok()?, inode: parts.next()?.parse().ok()? };
+        let executable =
+            FileId { device: parts.next()?.parse().ok()?, inode: parts.next()?.parse().ok()? };
         Some(Mark { role, fd, nonce, chain_length, library, executable })
     }
 
@@ -148,7 +156,11 @@ impl Mark {
                 // Another program, which a worker has started before its `init`, or executed in its
                 // place.
                 Ok(false) => return StartedAs::NoWorker { chain_length: 0 },
-                Err(_) => return StartedAs::Lost("it cannot find out which executable it is: /proc must be mounted"),
+                Err(_) => {
+                    return StartedAs::Lost(
+                        "it cannot find out which executable it is: /proc must be mounted",
+                    );
+                }
             }
             executable::learn();
             // The worker of another copy of this library in this executable. The `init` of that
@@ -174,15 +186,19 @@ impl Mark {
         let is_socket = matches!(getsockopt(&socket, sockopt::SockType), Ok(SockType::SeqPacket));
         match self.role {
             Role::Function => {
-                let creator = if is_socket { Creator::of(socket, parent) } else { Creator::Unknown };
+                let creator =
+                    if is_socket { Creator::of(socket, parent) } else { Creator::Unknown };
                 // A child of the creator is no helper: the mark is younger than the creator.
-                if creator != Creator::Parent && (self.is_of_parent() || creator.lives_elsewhere()) {
+                if creator != Creator::Parent && (self.is_of_parent() || creator.lives_elsewhere())
+                {
                     // The processes that a helper starts are no workers, either.
                     remove_variable();
                     return StartedAs::NoWorker { chain_length: 0 };
                 }
                 if !is_socket {
-                    return StartedAs::Lost("the parent's socket was closed before init() was called: it must be the first line of main()");
+                    return StartedAs::Lost(
+                        "the parent's socket was closed before init() was called: it must be the first line of main()",
+                    );
                 }
                 if let Creator::Other(_) = creator {
                     return StartedAs::Lost("the parent is gone");
@@ -190,8 +206,14 @@ impl Mark {
                 match peek_claim(socket, self.nonce) {
                     Claim::Ours => {}
                     Claim::Gone => return StartedAs::Lost("the parent is gone"),
-                    Claim::Taken => return StartedAs::Lost("another process has become the worker already"),
-                    Claim::Other { .. } => return StartedAs::Lost("the parent's socket does not confirm that it is one"),
+                    Claim::Taken => {
+                        return StartedAs::Lost("another process has become the worker already");
+                    }
+                    Claim::Other { .. } => {
+                        return StartedAs::Lost(
+                            "the parent's socket does not confirm that it is one",
+                        );
+                    }
                 }
             }
             // A mark that was only inherited, or whose claim another process has taken.
@@ -208,8 +230,13 @@ impl Mark {
         let socket = unsafe { OwnedFd::from_raw_fd(self.fd) };
         // The parent itself executes the process of a worker function, whatever the system tells of
         // the socket. The number of a parent in an outer process id namespace is always zero.
-        let is_child = self.role == Role::Function || Creator::of(socket.as_fd(), parent) == Creator::Parent;
-        let lifeline = Lifeline { socket, nonce: self.nonce, child_of: (is_child && parent != 0).then_some(parent) };
+        let is_child =
+            self.role == Role::Function || Creator::of(socket.as_fd(), parent) == Creator::Parent;
+        let lifeline = Lifeline {
+            socket,
+            nonce: self.nonce,
+            child_of: (is_child && parent != 0).then_some(parent),
+        };
         match self.role {
             Role::Function => StartedAs::Function(lifeline),
             Role::Program => StartedAs::Program(lifeline),
@@ -224,9 +251,13 @@ impl Mark {
         // The parent's number as /proc shows it, which may belong to another namespace than
         // `parent_id`.
         let Ok(status) = fs::read_to_string("/proc/self/status") else { return false };
-        let Some(parent) = status.lines().find_map(|line| line.strip_prefix("PPid:")) else { return false };
+        let Some(parent) = status.lines().find_map(|line| line.strip_prefix("PPid:")) else {
+            return false;
+        };
         // The kernel shows the environment that the process was executed with.
-        let Ok(environment) = fs::read(format!("/proc/{}/environ", parent.trim())) else { return false };
+        let Ok(environment) = fs::read(format!("/proc/{}/environ", parent.trim())) else {
+            return false;
+        };
         let variable = format!("{VARIABLE}={self}");
         environment.split(|byte| *byte == 0).any(|theirs| theirs == variable.as_bytes())
     }
@@ -240,7 +271,11 @@ impl fmt::Display for Mark {
             Role::Program => "program",
         };
         let FileId { device, inode } = self.executable;
-        write!(f, "{role}:{}:{}:{}:{:x}:{device}:{inode}", self.fd, self.nonce, self.chain_length, self.library)
+        write!(
+            f,
+            "{role}:{}:{}:{}:{:x}:{device}:{inode}",
+            self.fd, self.nonce, self.chain_length, self.library
+        )
     }
 }
 
@@ -258,16 +293,25 @@ mod tests {
 
     #[test]
     fn a_mark_is_what_the_variable_says() {
-        for mark in [Mark::of_function(7, Nonce::new(), Path::new(SELF_EXE)).unwrap(), Mark::of_program(7, Nonce::new(), 3)] {
+        for mark in [
+            Mark::of_function(7, Nonce::new(), Path::new(SELF_EXE)).unwrap(),
+            Mark::of_program(7, Nonce::new(), 3),
+        ] {
             assert_eq!(Mark::parse(&mark.to_string()), Some(mark));
         }
     }
 
     #[test]
     fn what_is_no_mark_is_none() {
-        for value in
-            ["", "function", "function:7", "function:-1:0:0:0:0:0", "other:7:0:0:0:0:0", "program:7:x:0:0:0:0", "function:7:0:0:0:0:"]
-        {
+        for value in [
+            "",
+            "function",
+            "function:7",
+            "function:-1:0:0:0:0:0",
+            "other:7:0:0:0:0:0",
+            "program:7:x:0:0:0:0",
+            "function:7:0:0:0:0:",
+        ] {
             assert_eq!(Mark::parse(value), None, "{value:?}");
         }
     }

@@ -41,7 +41,8 @@ fn file_gives_rights() -> bool {
     let (user, group) = (getuid(), getgid());
     let gives_ids = |file: fs::Metadata| {
         let mode = file.permissions().mode();
-        mode & libc::S_ISUID != 0 && file.uid() != user.as_raw() || mode & libc::S_ISGID != 0 && file.gid() != group.as_raw()
+        mode & libc::S_ISUID != 0 && file.uid() != user.as_raw()
+            || mode & libc::S_ISGID != 0 && file.gid() != group.as_raw()
     };
     if fs::metadata(SELF_EXE).is_ok_and(gives_ids) {
         return true;
@@ -52,6 +53,13 @@ fn file_gives_rights() -> bool {
     }
     // SAFETY: both names are C strings. With a size of zero, the kernel writes nothing through the
     // null pointer.
-    let size = unsafe { libc::getxattr(c"/proc/self/exe".as_ptr(), c"security.capability".as_ptr(), std::ptr::null_mut(), 0) };
+    let size = unsafe {
+        libc::getxattr(
+            c"/proc/self/exe".as_ptr(),
+            c"security.capability".as_ptr(),
+            std::ptr::null_mut(),
+            0,
+        )
+    };
     size > 0
 }

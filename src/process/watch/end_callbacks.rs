@@ -143,7 +143,11 @@ impl Endings {
     pub(crate) fn wait_until_told(&self) {
         let mut registered = lock(&self.shared.registered);
         while registered.calling > 0 {
-            registered = self.shared.called.wait(registered).unwrap_or_else(|poisoned| poisoned.into_inner());
+            registered = self
+                .shared
+                .called
+                .wait(registered)
+                .unwrap_or_else(|poisoned| poisoned.into_inner());
         }
     }
 
@@ -193,7 +197,8 @@ impl UncalledCallbacks {
         let theirs = self.clone();
         let call = move || {
             let callbacks = std::mem::take(&mut *lock(&theirs.callbacks));
-            DueCallbacks { shared: &theirs.endings.shared, callbacks, reason: theirs.reason }.call();
+            DueCallbacks { shared: &theirs.endings.shared, callbacks, reason: theirs.reason }
+                .call();
         };
         let started = std::thread::Builder::new().name("coprocess-end".to_owned()).spawn(call);
         started.is_err().then_some(self)

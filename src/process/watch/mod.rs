@@ -3,7 +3,10 @@
 mod end_callbacks;
 mod watched;
 #[expect(unsafe_code, reason = "ending the process at once")]
-#[expect(clippy::arithmetic_side_effects, reason = "the clock tells of far more than the six centuries that a timeout can be")]
+#[expect(
+    clippy::arithmetic_side_effects,
+    reason = "the clock tells of far more than the six centuries that a timeout can be"
+)]
 mod watcher;
 
 pub(crate) use end_callbacks::{Ended, Endings};

@@ -62,9 +62,15 @@ impl Watched {
         add: impl FnOnce(Option<BorrowedFd<'_>>, Option<BorrowedFd<'_>>) -> io::Result<()>,
     ) -> io::Result<()> {
         let added = match self {
-            Watched::Worker { worker, .. } => worker.with_descriptors(|process, lifeline| add(Some(process), Some(lifeline))),
-            Watched::Leftover { worker, .. } => worker.with_descriptors(|process, _| add(Some(process), None)),
-            Watched::Parent { lifeline, pidfd, .. } => Ok(Some(add(pidfd.as_ref().map(AsFd::as_fd), Some(lifeline.as_fd())))),
+            Watched::Worker { worker, .. } => {
+                worker.with_descriptors(|process, lifeline| add(Some(process), Some(lifeline)))
+            }
+            Watched::Leftover { worker, .. } => {
+                worker.with_descriptors(|process, _| add(Some(process), None))
+            }
+            Watched::Parent { lifeline, pidfd, .. } => {
+                Ok(Some(add(pidfd.as_ref().map(AsFd::as_fd), Some(lifeline.as_fd()))))
+            }
         };
         added.and_then(|added| added.unwrap_or(Ok(())))
     }

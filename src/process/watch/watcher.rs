@@ -98,7 +98,14 @@ pub(crate) fn watch_parent(
     close_grace: impl Fn() -> Duration + Send + Sync + 'static,
 ) -> io::Result<()> {
     let number = child_of.filter(|_| pidfd.is_none());
-    watch(Watched::Parent { report, close_grace: Box::new(close_grace), lifeline, pidfd, number, deadline: None })
+    watch(Watched::Parent {
+        report,
+        close_grace: Box::new(close_grace),
+        lifeline,
+        pidfd,
+        number,
+        deadline: None,
+    })
 }
 
 /// Makes the watcher check the deadlines of closing workers.
@@ -123,7 +130,9 @@ fn watch(watched: Watched) -> io::Result<()> {
             // process.
             std::mem::forget(inherited);
         }
-        let Some(lost) = current.take_if(|watcher| !watcher.poller.is_intact()) else { break current };
+        let Some(lost) = current.take_if(|watcher| !watcher.poller.is_intact()) else {
+            break current;
+        };
         drop(current);
         lost.take_over();
     };
@@ -138,7 +147,9 @@ fn watch(watched: Watched) -> io::Result<()> {
                 pairs: Mutex::default(),
             });
             let thread = watcher.clone();
-            std::thread::Builder::new().name("coprocess-watch".to_owned()).spawn(move || thread.run())?;
+            std::thread::Builder::new()
+                .name("coprocess-watch".to_owned())
+                .spawn(move || thread.run())?;
             *current = Some(watcher.clone());
             watcher
         }
@@ -187,9 +198,12 @@ impl Watcher {
         let mut next: Option<Instant> = None;
         loop {
             // Rounded up, so that the thread does not wake just before the deadline.
-            let timeout = next.map(|at| at.saturating_duration_since(Instant::now()) + Duration::from_millis(1));
+            let timeout = next
+                .map(|at| at.saturating_duration_since(Instant::now()) + Duration::from_millis(1));
             let mut events = [EpollEvent::empty(); 16];
-            let Ok(count) = self.poller.wait(&mut events, timeout) else { return self.run_without_descriptors() };
+            let Ok(count) = self.poller.wait(&mut events, timeout) else {
+                return self.run_without_descriptors();
+            };
             for event in events.iter().take(count) {
                 match event.data() {
                     NOTIFIED => self.poller.drain_notifications(),
@@ -210,7 +224,9 @@ impl Watcher {
         // If the watcher's thread can still be notified, it finds out, and ends.
         self.poller.notify();
         let successor = self.clone();
-        let started = std::thread::Builder::new().name("coprocess-watch".to_owned()).spawn(move || successor.run_without_descriptors());
+        let started = std::thread::Builder::new()
+            .name("coprocess-watch".to_owned())
+            .spawn(move || successor.run_without_descriptors());
         if started.is_err() {
             // The system has no thread, so the current thread ends the pairs.
             self.run_without_descriptors();
@@ -315,7 +331,9 @@ impl Watcher {
         }
         if let Watched::Worker { must_poll, .. } | Watched::Leftover { must_poll, .. } = watched {
             *must_poll = true;
-            worker.look_at_descriptors(|[process, _]| process.into_iter().for_each(|process| self.poller.remove(process)));
+            worker.look_at_descriptors(|[process, _]| {
+                process.into_iter().for_each(|process| self.poller.remove(process))
+            });
         }
     }
 
@@ -392,12 +410,16 @@ impl Watcher {
                     polled.push((*key, worker.clone()));
                     now + POLL_INTERVAL
                 }),
-                Watched::Parent { report, number: Some(number), deadline: deadline @ None, .. } if parent_id() != *number => {
+                Watched::Parent {
+                    report, number: Some(number), deadline: deadline @ None, ..
+                } if parent_id() != *number => {
                     *deadline = Some(now + ORPHAN_GRACE);
                     orphaned.push(report.clone());
                     *deadline
                 }
-                Watched::Parent { number: Some(_), deadline: None, .. } => Some(now + PARENT_POLL_INTERVAL),
+                Watched::Parent { number: Some(_), deadline: None, .. } => {
+                    Some(now + PARENT_POLL_INTERVAL)
+                }
                 Watched::Parent { deadline, .. } => {
                     if deadline.is_some_and(|at| now >= at) {
                         // The worker is stuck in code of the user's, and no process is left that
@@ -423,7 +445,8 @@ impl Watcher {
         for (key, worker) in polled {
             self.reap(key, &worker);
         }
-        let uncalled: Vec<_> = uncalled.into_iter().filter_map(UncalledCallbacks::call_on_new_thread).collect();
+        let uncalled: Vec<_> =
+            uncalled.into_iter().filter_map(UncalledCallbacks::call_on_new_thread).collect();
         let mut pairs = lock(&self.pairs);
         pairs.uncalled.extend(uncalled);
         let again = (!pairs.uncalled.is_empty()).then(|| now + POLL_INTERVAL);

@@ -32,8 +32,10 @@ fn leaf() -> Box<Tree> {
 }
 
 fn everything() -> Vec<u8> {
-    let forest =
-        Tree::Forest { trees: vec![Tree::Text("some text".to_owned())], names: BTreeMap::from([(7, Tree::SentType(leaf(), None))]) };
+    let forest = Tree::Forest {
+        trees: vec![Tree::Text("some text".to_owned())],
+        names: BTreeMap::from([(7, Tree::SentType(leaf(), None))]),
+    };
     let value = Everything {
         small: (1, -1, 300, -300, true, 'ß'),
         large: (1 << 31, i32::MIN, u64::MAX, i64::MIN, u128::MAX, i128::MIN),
@@ -109,7 +111,9 @@ fn an_error_within_a_value_does_not_use_levels_up() {
     /// Takes what it can get.
     struct Lenient;
     impl<'de> Deserialize<'de> for Lenient {
-        fn deserialize<D: Deserializer<'de>>(deserializer: D) -> std::result::Result<Lenient, D::Error> {
+        fn deserialize<D: Deserializer<'de>>(
+            deserializer: D,
+        ) -> std::result::Result<Lenient, D::Error> {
             drop(Option::<u128>::deserialize(deserializer));
             Ok(Lenient)
         }
@@ -142,8 +146,14 @@ fn announced_lengths_are_bounded() {
         assert_eq!(cause(decode::<Vec<Skipped>>(&bytes)), Cause::TooMany);
         assert_eq!(cause(decode::<HashMap<(), ()>>(&bytes)), Cause::TooMany);
         assert_eq!(cause(decode::<HashMap<u64, u64>>(&bytes)), Cause::TooMany);
-        assert_eq!(cause(decode::<String>(&bytes)), Cause::Malformed(postcard::Error::DeserializeUnexpectedEnd));
-        assert_eq!(cause(decode::<serde_bytes::ByteBuf>(&bytes)), Cause::Malformed(postcard::Error::DeserializeUnexpectedEnd));
+        assert_eq!(
+            cause(decode::<String>(&bytes)),
+            Cause::Malformed(postcard::Error::DeserializeUnexpectedEnd)
+        );
+        assert_eq!(
+            cause(decode::<serde_bytes::ByteBuf>(&bytes)),
+            Cause::Malformed(postcard::Error::DeserializeUnexpectedEnd)
+        );
     }
     // In all, not each.
     let many = [length(1000), length(1000).repeat(1000)].concat();
@@ -157,5 +167,9 @@ fn honest_elements_are_never_too_many() {
     let flat = vec![0_u8; 1 << 20];
     let nested = vec![vec![vec![0_u8]; 3]; 1 << 18];
     assert!(decode::<Vec<u8>>(&postcard::to_stdvec(&flat).expect("encodes")).is_ok());
-    assert_eq!(decode::<Vec<Vec<Vec<u8>>>>(&postcard::to_stdvec(&nested).expect("encodes")).expect("decodes"), nested);
+    assert_eq!(
+        decode::<Vec<Vec<Vec<u8>>>>(&postcard::to_stdvec(&nested).expect("encodes"))
+            .expect("decodes"),
+        nested
+    );
 }

@@ -110,7 +110,9 @@ fn a_worker_program_with_capabilities() {
     let parent = scratch.copy(SPAWNS);
     let said = run(Command::new(parent).arg(&program).uid(NOBODY).gid(NOBODY));
     // The parent says it; so does the worker, unless it is killed before.
-    let of_parent = said.out.lines().find(|line| line.starts_with("cannot start the worker") && line.contains("file capabilities"));
+    let of_parent = said.out.lines().find(|line| {
+        line.starts_with("cannot start the worker") && line.contains("file capabilities")
+    });
     assert!(of_parent.is_some() && !said.out.contains("Ok("), "{said}");
     let said = run(Command::new(SPAWNS).arg(WORKER_PROGRAM));
     assert_eq!(said.out, "Ok(1)\n", "{said}");
@@ -125,7 +127,10 @@ fn a_program_with_capabilities_that_starts_itself() {
     assert_eq!(count(&said.out, "main runs"), 2, "{said}");
     assert_eq!(count(&said.out, "file capabilities"), 3, "{said}");
     assert_eq!(count(&said.out, "again: "), 2, "{said}");
-    assert!(said.out.contains("has not called coprocess::parent() yet, or that has failed"), "{said}");
+    assert!(
+        said.out.contains("has not called coprocess::parent() yet, or that has failed"),
+        "{said}"
+    );
     let said = run(Command::new(scratch.copy(INSISTS)).uid(NOBODY).gid(NOBODY));
     assert_eq!(count(&said.out, "main runs"), 2, "{said}");
     assert!(said.out.contains("Ok(1)"), "{said}");
@@ -225,7 +230,10 @@ fn a_program_that_another_user_starts_before_init() {
     }
     let scratch = Scratch::new("another-user");
     let program = scratch.copy(BEFORE_INIT);
-    let said = run(Command::new(&program).arg("helps itself").env("HELPER", &program).env("HELPER_USER", NOBODY.to_string()));
+    let said = run(Command::new(&program)
+        .arg("helps itself")
+        .env("HELPER", &program)
+        .env("HELPER_USER", NOBODY.to_string()));
     assert!(said.err.contains("helper: exit status: 0 main runs; Ok(1);"), "{said}");
     assert!(said.out.ends_with("main runs\nOk(1)\n"), "{said}");
 }
@@ -233,7 +241,11 @@ fn a_program_that_another_user_starts_before_init() {
 /// Its numbers, and those of its parent, are others there.
 #[test]
 fn a_program_that_is_started_before_init_in_a_namespace() {
-    if !Command::new("unshare").args(["--pid", "--fork", "true"]).output().is_ok_and(|output| output.status.success()) {
+    if !Command::new("unshare")
+        .args(["--pid", "--fork", "true"])
+        .output()
+        .is_ok_and(|output| output.status.success())
+    {
         return skipped("namespaces cannot be made here");
     }
     let helper = format!("unshare --pid --fork {BEFORE_INIT}");
@@ -246,7 +258,8 @@ fn a_program_that_is_started_before_init_in_a_namespace() {
 #[test]
 fn a_worker_whose_parent_dies_before_init() {
     let scratch = Scratch::new("orphaned");
-    let said = run(Command::new(BEFORE_INIT).arg("is orphaned").env("STARTED", scratch.path("started")));
+    let said =
+        run(Command::new(BEFORE_INIT).arg("is orphaned").env("STARTED", scratch.path("started")));
     assert_eq!(count(&said.out, "main runs"), 1, "{said}");
     assert!(said.err.contains("coprocess: the worker ends: the parent is gone"), "{said}");
 }
@@ -265,10 +278,16 @@ fn the_mark_of_another_copy_of_the_library() {
 #[cfg(target_env = "gnu")]
 fn where_the_system_does_not_tell_who_made_a_socket() {
     let scratch = Scratch::new("credentials");
-    let Some(preload) = compile(&scratch, "credentials.so", CREDENTIALS, &["-shared", "-fPIC"]) else { return };
+    let Some(preload) = compile(&scratch, "credentials.so", CREDENTIALS, &["-shared", "-fPIC"])
+    else {
+        return;
+    };
     runs_once(Command::new(FORKS).env("LD_PRELOAD", &preload), "Ok(1)");
     // Helpers are told by the mark of their parents there.
-    let said = run(Command::new(BEFORE_INIT).arg("helps itself").env("HELPER", BEFORE_INIT).env("LD_PRELOAD", &preload));
+    let said = run(Command::new(BEFORE_INIT)
+        .arg("helps itself")
+        .env("HELPER", BEFORE_INIT)
+        .env("LD_PRELOAD", &preload));
     assert!(said.err.contains("helper: exit status: 0 main runs; Ok(1);"), "{said}");
     assert!(said.out.ends_with("main runs\nOk(1)\n"), "{said}");
 }
@@ -315,7 +334,10 @@ fn a_plug_in() {
     fs::write(&input, "the host's own input\n").unwrap();
     let said = run(Command::new(&host).arg(&plugin).stdin(fs::File::open(&input).unwrap()));
     assert_eq!(count(&said.out, "main runs"), 1, "{said}");
-    assert!(said.out.contains("plug-in: ") && said.out.contains("not in the program's own executable"), "{said}");
+    assert!(
+        said.out.contains("plug-in: ") && said.out.contains("not in the program's own executable"),
+        "{said}"
+    );
     assert!(said.out.ends_with("the host's own input\n"), "{said}");
 }
 
@@ -345,8 +367,10 @@ int main(int count, char **arguments) {
 #[cfg(target_env = "gnu")]
 fn a_program_that_the_dynamic_linker_starts() {
     let linker = fs::read_to_string("/proc/self/maps").unwrap();
-    let linker =
-        linker.lines().find_map(|line| line.find("/ld-linux").map(|_| &line[line.find('/').unwrap()..])).expect("a dynamic linker");
+    let linker = linker
+        .lines()
+        .find_map(|line| line.find("/ld-linux").map(|_| &line[line.find('/').unwrap()..]))
+        .expect("a dynamic linker");
     runs_once(Command::new(linker).arg(FORKS), "was started through");
 }
 
@@ -368,14 +392,21 @@ fn a_program_that_starts_itself() {
 fn a_program_that_starts_itself_through_a_wrapper_that_closes_descriptors() {
     let said = run(Command::new(INSISTS).env("WRAPPER", WRAPS));
     assert_eq!(count(&said.out, "main runs"), 4, "{said}");
-    assert!(said.out.contains("has not called coprocess::parent() yet, or that has failed"), "{said}");
+    assert!(
+        said.out.contains("has not called coprocess::parent() yet, or that has failed"),
+        "{said}"
+    );
 }
 
 #[test]
 fn a_worker_that_closes_the_socket_before_init() {
     let said = run(Command::new(BEFORE_INIT).arg("closes"));
     assert_eq!(count(&said.out, "main runs"), 1, "{said}");
-    assert!(said.err.contains("coprocess: the worker ends: the parent's socket was closed before init()"), "{said}");
+    assert!(
+        said.err
+            .contains("coprocess: the worker ends: the parent's socket was closed before init()"),
+        "{said}"
+    );
     assert!(said.out.contains("exited with code 1 before it attached"), "{said}");
 }
 
@@ -392,6 +423,9 @@ fn a_worker_that_cannot_write_its_last_line() {
 fn a_worker_that_forgets_init() {
     let said = run(Command::new(BEFORE_INIT).arg("forgets"));
     assert_eq!(count(&said.out, "main runs"), 2, "{said}");
-    assert!(said.err.contains("coprocess::init() has not run: it must be the first line of main()"), "{said}");
+    assert!(
+        said.err.contains("coprocess::init() has not run: it must be the first line of main()"),
+        "{said}"
+    );
     assert!(said.out.contains("exited with code 1 before it attached"), "{said}");
 }

@@ -24,7 +24,9 @@ const FLOOD: Duration = Duration::from_secs(12);
 fn flood(writer: &mut Writer, what: &str) {
     let until = Instant::now() + FLOOD;
     let event = Envelope::event("slow", b"").encode();
-    let answer = Envelope { kind: ANSWER, entry: 9, serial: 9, name: Vec::new(), value: Vec::new() }.encode();
+    let answer =
+        Envelope { kind: ANSWER, entry: 9, serial: 9, name: Vec::new(), value: Vec::new() }
+            .encode();
     while Instant::now() < until {
         match what {
             "events" => writer.message(&event),
@@ -48,7 +50,10 @@ pub(crate) fn goes_on(closes: bool, what: &str) -> ! {
 }
 
 /// Leaves a process behind that has the segment and the socket, and goes on where the worker has ended.
-#[expect(unsafe_code, reason = "a copy of this process that keeps the mapping, as no executed program could")]
+#[expect(
+    unsafe_code,
+    reason = "a copy of this process that keeps the mapping, as no executed program could"
+)]
 pub(crate) fn leaves_an_heir(what: &str) -> ! {
     let mut captive = Captive::attached();
     captive.call();
@@ -125,7 +130,10 @@ fn all_waits_end(role: &str) {
 
 #[track_caller]
 fn assert_ended<T: std::fmt::Debug>(outcome: &Result<T, Error>) {
-    assert_matches!(outcome, Err(Error::Misbehaved(_) | Error::Disconnected(Reason::Closed | Reason::Exited(7))));
+    assert_matches!(
+        outcome,
+        Err(Error::Misbehaved(_) | Error::Disconnected(Reason::Closed | Reason::Exited(7)))
+    );
 }
 
 #[test]
@@ -158,7 +166,10 @@ fn of_a_worker_that_goes_on_while_a_handler_takes_long() {
         let (begun, over) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicBool::new(false)));
         let (begins, ends) = (begun.clone(), over.clone());
         let base = reset_peak();
-        let end = Parent { ring_capacity: 64 << 10, ..Parent::default() }.builder().spawn(program(role)).unwrap();
+        let end = Parent { ring_capacity: 64 << 10, ..Parent::default() }
+            .builder()
+            .spawn(program(role))
+            .unwrap();
         end.listen("slow", move |()| {
             begins.store(true, SeqCst);
             while !ends.load(SeqCst) {
@@ -175,7 +186,10 @@ fn of_a_worker_that_goes_on_while_a_handler_takes_long() {
             let emitted = end.emit_timeout("y", vec![u64::MAX; 10_000], deadline);
             let late = start.elapsed().saturating_sub(2 * deadline);
             assert!(late < AT_ONCE, "{called:?} and {emitted:?} came {late:?} too late");
-            assert_matches!(called, Err(Error::Timeout | Error::Misbehaved(_) | Error::Disconnected(_)));
+            assert_matches!(
+                called,
+                Err(Error::Timeout | Error::Misbehaved(_) | Error::Disconnected(_))
+            );
         }
         let grown = peak_kib().saturating_sub(base);
         assert!(grown < MEMORY_KIB, "{role}: {grown} KiB more");

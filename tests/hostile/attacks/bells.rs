@@ -6,7 +6,12 @@ use super::survives;
 use crate::kit::memory::{CONTROL, DATA_BELL, ROOM_BELL};
 use crate::kit::{Captive, for_ever};
 
-const BELLS: [usize; 4] = [CONTROL[0] + DATA_BELL, CONTROL[0] + ROOM_BELL, CONTROL[1] + DATA_BELL, CONTROL[1] + ROOM_BELL];
+const BELLS: [usize; 4] = [
+    CONTROL[0] + DATA_BELL,
+    CONTROL[0] + ROOM_BELL,
+    CONTROL[1] + DATA_BELL,
+    CONTROL[1] + ROOM_BELL,
+];
 
 /// Says that it sleeps, and wakes whoever sleeps, all the time.
 pub(crate) fn rings_for_ever() -> ! {

@@ -18,7 +18,12 @@ use crate::parent::Parent;
 
 fn punch(file: &File) -> Result<(), Errno> {
     let size = file.metadata().expect("stat").len();
-    fallocate(file, FallocateFlags::FALLOC_FL_PUNCH_HOLE | FallocateFlags::FALLOC_FL_KEEP_SIZE, 0, size as libc::off_t)
+    fallocate(
+        file,
+        FallocateFlags::FALLOC_FL_PUNCH_HOLE | FallocateFlags::FALLOC_FL_KEEP_SIZE,
+        0,
+        size as libc::off_t,
+    )
 }
 
 /// What happens to the size, whenever it is tried.
@@ -71,12 +76,21 @@ pub(crate) fn tries_everything() -> ! {
     if file.write_at(&[1], 0).is_ok() {
         done.push("wrote to the file".to_owned());
     }
-    for seal in [SealFlag::F_SEAL_WRITE, SealFlag::F_SEAL_FUTURE_WRITE, SealFlag::F_SEAL_SHRINK, SealFlag::empty()] {
+    for seal in [
+        SealFlag::F_SEAL_WRITE,
+        SealFlag::F_SEAL_FUTURE_WRITE,
+        SealFlag::F_SEAL_SHRINK,
+        SealFlag::empty(),
+    ] {
         if fcntl(&file, FcntlArg::F_ADD_SEALS(seal)).is_ok() {
             done.push(format!("added {seal:?}"));
         }
     }
-    let again = File::options().write(true).read(true).open(format!("/proc/self/fd/{}", file.as_raw_fd())).expect("open it anew");
+    let again = File::options()
+        .write(true)
+        .read(true)
+        .open(format!("/proc/self/fd/{}", file.as_raw_fd()))
+        .expect("open it anew");
     if punch(&again).is_ok() || again.set_len(0).is_ok() {
         done.push("changed it by another descriptor".to_owned());
     }
@@ -85,7 +99,8 @@ pub(crate) fn tries_everything() -> ! {
         done.push(format!("{} bytes of {} are there", size.blocks() * 512, size.len()));
     }
     let report = done.join(", ");
-    let value = [&[report.len() as u8 & 0x7f][..], &report.as_bytes()[..report.len().min(0x7f)]].concat();
+    let value =
+        [&[report.len() as u8 & 0x7f][..], &report.as_bytes()[..report.len().min(0x7f)]].concat();
     Writer::new(memory, 1).message(&Envelope::event("report", &value).encode());
     if memory.grow(&file) {
         std::process::abort();
@@ -123,7 +138,11 @@ pub(crate) fn punches_for_ever() -> ! {
 #[test]
 fn neither_size_nor_seals_nor_memory_can_be_changed() {
     within(LIMIT, || {
-        let worker = Parent::default().builder().ring_capacity(64 << 10).spawn(program("tries everything")).unwrap();
+        let worker = Parent::default()
+            .builder()
+            .ring_capacity(64 << 10)
+            .spawn(program("tries everything"))
+            .unwrap();
         let report = inbox::<String>(&worker, "report");
         worker.emit("go", ()).unwrap();
         let done = report.recv_timeout(AT_ONCE).expect("a report");
@@ -136,12 +155,19 @@ fn neither_size_nor_seals_nor_memory_can_be_changed() {
 #[test]
 fn a_worker_that_seals_it_first_is_refused() {
     survives!("seals first", Parent::default(), |seen| {
-        assert!(seen.ended.keys().any(|how| how.contains("another process has sealed it")), "{seen}");
+        assert!(
+            seen.ended.keys().any(|how| how.contains("another process has sealed it")),
+            "{seen}"
+        );
     });
 }
 
 /// A hole that is punched in the last moment is filled like all others; what was written there is gone, for both.
 #[test]
 fn holes_punched_all_the_time() {
-    survives!("punches for ever", Parent { ring_capacity: 64 << 10, time: Duration::from_millis(200), ..Parent::default() }, |_| {});
+    survives!(
+        "punches for ever",
+        Parent { ring_capacity: 64 << 10, time: Duration::from_millis(200), ..Parent::default() },
+        |_| {}
+    );
 }

@@ -16,10 +16,18 @@ pub(crate) fn floods(what: &str) -> ! {
     let urgent = captive.memory.half(CONTROL[1] + URGENT);
     for serial in 1.. {
         match what {
-            "calls" => writer.message(&Envelope::call(serial, "echo", b"\x0chello, hello").encode()),
-            "large calls" => writer.message(&Envelope::call(serial, "echo", &[&[0xa0, 0x1f][..], &[7; 4000]].concat()).encode()),
-            "calls of nothing" => writer.message(&Envelope::call(serial, "nothing of the kind", b"").encode()),
-            "calls that call" => writer.message(&Envelope::call(serial, "nested", b"\x07").encode()),
+            "calls" => {
+                writer.message(&Envelope::call(serial, "echo", b"\x0chello, hello").encode())
+            }
+            "large calls" => writer.message(
+                &Envelope::call(serial, "echo", &[&[0xa0, 0x1f][..], &[7; 4000]].concat()).encode(),
+            ),
+            "calls of nothing" => {
+                writer.message(&Envelope::call(serial, "nothing of the kind", b"").encode())
+            }
+            "calls that call" => {
+                writer.message(&Envelope::call(serial, "nested", b"\x07").encode())
+            }
             // Each time the parent looks through what it has not looked through.
             "urgent calls" => {
                 urgent.store(serial as u32, Relaxed);
@@ -47,7 +55,13 @@ pub(crate) fn floods(what: &str) -> ! {
             "empty events" => writer.message(&Envelope::event("", b"").encode()),
             "answers" => {
                 let kind = if serial % 2 == 0 { ANSWER } else { FAILED };
-                let answer = Envelope { kind, entry: serial as u32, serial: serial % 7, name: Vec::new(), value: b"\x05hello".to_vec() };
+                let answer = Envelope {
+                    kind,
+                    entry: serial as u32,
+                    serial: serial % 7,
+                    name: Vec::new(),
+                    value: b"\x05hello".to_vec(),
+                };
                 writer.message(&answer.encode())
             }
             "fragments" => writer.frame(&[serial; 30], 240, MORE),

@@ -44,7 +44,10 @@ pub(crate) fn answers(how: &str) -> ! {
                 say(&[0xa5; 128]);
             }
         }
-        "closes" => drop(nix::sys::socket::shutdown(lifeline.socket.as_raw_fd(), nix::sys::socket::Shutdown::Both)),
+        "closes" => drop(nix::sys::socket::shutdown(
+            lifeline.socket.as_raw_fd(),
+            nix::sys::socket::Shutdown::Both,
+        )),
         "exits" => std::process::exit(0),
         "dies" => std::process::abort(),
         "garbage with descriptors" => say_with(&[0xa5; 128]),
@@ -82,7 +85,9 @@ pub(crate) fn afterwards(how: &str) -> ! {
             });
         }
         "shuts it down" => {
-            UnixDatagram::from(captive.lifeline.socket.try_clone().expect("copy it")).shutdown(Shutdown::Both).expect("shut it down")
+            UnixDatagram::from(captive.lifeline.socket.try_clone().expect("copy it"))
+                .shutdown(Shutdown::Both)
+                .expect("shut it down")
         }
         "ignores SIGTERM" => {
             let mut set = SigSet::empty();
@@ -147,7 +152,11 @@ afterwards! {
 #[test]
 fn a_lifeline_shut_down_by_a_living_worker() {
     fn parent() -> Parent {
-        Parent { time: Duration::from_millis(1500), wants: Some("disconnected (Closed)"), ..Parent::default() }
+        Parent {
+            time: Duration::from_millis(1500),
+            wants: Some("disconnected (Closed)"),
+            ..Parent::default()
+        }
     }
     survives!("afterwards/shuts it down", parent(), |seen| {
         assert!(seen.has("disconnected (Closed)"), "{seen}");

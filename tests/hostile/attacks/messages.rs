@@ -3,8 +3,8 @@
 use super::survives;
 use crate::kit::random::Numbers;
 use crate::kit::wire::{
-    ANSWER, ASKS, CALL, CALL_BY, CANCEL, DESCRIBED, EVENT, Envelope, FAILED, MISTYPED, NOT_FOUND, NUMBERED, OVERLOADED, REFUSE, WELCOME,
-    WITHDRAW,
+    ANSWER, ASKS, CALL, CALL_BY, CANCEL, DESCRIBED, EVENT, Envelope, FAILED, MISTYPED, NOT_FOUND,
+    NUMBERED, OVERLOADED, REFUSE, WELCOME, WITHDRAW,
 };
 use crate::kit::{Captive, for_ever};
 use crate::parent::Parent;
@@ -31,8 +31,27 @@ pub(crate) fn answers(how: &str) -> ! {
         let writer = &mut captive.writer;
         match how {
             "never made" => {
-                for entry in [call.entry, call.entry + 1, 63, 64, 65, 1 << 20, u32::MAX - 64, u32::MAX, numbers.next() as u32] {
-                    for serial in [0, 1, call.serial + 1, 1 << 61, 1 << 62, u64::MAX - 1, u64::MAX, numbers.next()] {
+                for entry in [
+                    call.entry,
+                    call.entry + 1,
+                    63,
+                    64,
+                    65,
+                    1 << 20,
+                    u32::MAX - 64,
+                    u32::MAX,
+                    numbers.next() as u32,
+                ] {
+                    for serial in [
+                        0,
+                        1,
+                        call.serial + 1,
+                        1 << 61,
+                        1 << 62,
+                        u64::MAX - 1,
+                        u64::MAX,
+                        numbers.next(),
+                    ] {
                         writer.message(&Envelope { entry, serial, ..right.clone() }.encode());
                     }
                 }
@@ -46,7 +65,9 @@ pub(crate) fn answers(how: &str) -> ! {
             }
             "to somebody else" => {
                 if let Some(before) = old.pop() {
-                    writer.message(&Envelope { value: before.value.clone(), ..right.clone() }.encode());
+                    writer.message(
+                        &Envelope { value: before.value.clone(), ..right.clone() }.encode(),
+                    );
                     writer.message(&Envelope { value: right.value.clone(), ..before }.encode());
                 } else {
                     old.push(right);
@@ -68,12 +89,28 @@ pub(crate) fn answers(how: &str) -> ! {
                 writer.message(&Envelope { kind, value, ..right }.encode());
             }
             "with other types" => {
-                let texts = [&b"i32\nu64"[..], b"", b"\n", b"no line", b"\x1b[2J\n\r\x07\n\n", &[b't'; 2000]];
-                writer.message(&Envelope { kind: MISTYPED, value: texts[numbers.below(texts.len())].to_vec(), ..right }.encode());
+                let texts = [
+                    &b"i32\nu64"[..],
+                    b"",
+                    b"\n",
+                    b"no line",
+                    b"\x1b[2J\n\r\x07\n\n",
+                    &[b't'; 2000],
+                ];
+                writer.message(
+                    &Envelope {
+                        kind: MISTYPED,
+                        value: texts[numbers.below(texts.len())].to_vec(),
+                        ..right
+                    }
+                    .encode(),
+                );
             }
             "with kinds" => {
                 let kinds = match numbers.below(4) {
-                    0 => (0..numbers.below(60)).map(|_| b"bhHjKfsyu?o[{(SNEB\x01\x81"[numbers.below(20)]).collect(),
+                    0 => (0..numbers.below(60))
+                        .map(|_| b"bhHjKfsyu?o[{(SNEB\x01\x81"[numbers.below(20)])
+                        .collect(),
                     1 => (0..numbers.below(60)).map(|_| numbers.next() as u8).collect(),
                     2 => vec![b'o'; numbers.below(16 * 1024)],
                     _ => b"B\x05\x1b[2J\n".to_vec(),
@@ -89,8 +126,14 @@ pub(crate) fn answers(how: &str) -> ! {
                 writer.message(&Envelope { value, ..right }.encode());
             }
             "with cancellations" => {
-                let serial = if numbers.below(2) == 0 { right.serial } else { numbers.below(1 << 40) as u64 };
-                writer.message(&Envelope { kind: CANCEL, serial, value: Vec::new(), ..right }.encode());
+                let serial = if numbers.below(2) == 0 {
+                    right.serial
+                } else {
+                    numbers.below(1 << 40) as u64
+                };
+                writer.message(
+                    &Envelope { kind: CANCEL, serial, value: Vec::new(), ..right }.encode(),
+                );
             }
             other => unreachable!("{other}"),
         };
@@ -130,7 +173,8 @@ pub(crate) fn malformed(what: &str) -> ! {
         bytes[1..4].copy_from_slice(&length.to_le_bytes()[..3]);
         bytes
     };
-    let introduction = |number, name: &[u8], kinds: &[u8]| Envelope::introduction(number, name, kinds).encode();
+    let introduction =
+        |number, name: &[u8], kinds: &[u8]| Envelope::introduction(number, name, kinds).encode();
     // With so many bytes of kinds announced.
     let kinds = |envelope: &Envelope, length: u64| {
         let mut bytes = Envelope { kind: envelope.kind | DESCRIBED, ..envelope.clone() }.encode();
@@ -145,9 +189,13 @@ pub(crate) fn malformed(what: &str) -> ! {
         "kind 0" => kind(0),
         "kind 15" => kind(15),
         "a cancellation without its number" => kind(CANCEL)[..8].to_vec(),
-        "a cancellation, and more" => Envelope { kind: CANCEL, ..Envelope::call(1, "", b"more") }.encode(),
+        "a cancellation, and more" => {
+            Envelope { kind: CANCEL, ..Envelope::call(1, "", b"more") }.encode()
+        }
         "a cancellation with a name" => with_name(1, CANCEL),
-        "a withdrawal, and more" => Envelope { kind: WITHDRAW, ..Envelope::call(1, "", b"more") }.encode(),
+        "a withdrawal, and more" => {
+            Envelope { kind: WITHDRAW, ..Envelope::call(1, "", b"more") }.encode()
+        }
         "a withdrawal with a name" => with_name(1, WITHDRAW),
         "a call without its time" => kind(CALL_BY),
         "kind 255" => kind(255),
@@ -163,22 +211,38 @@ pub(crate) fn malformed(what: &str) -> ! {
             captive.writer.message(&Envelope::receipt(1).encode());
         },
         "a name that is no text" => Envelope { name: vec![0xff; 9], ..event }.encode(),
-        "a method that is no text" => Envelope { name: vec![0xff; 9], ..Envelope::call(1, "", b"") }.encode(),
-        "not found, and more" => Envelope { kind: NOT_FOUND, ..Envelope::call(1, "", b"more") }.encode(),
-        "overloaded, and more" => Envelope { kind: OVERLOADED, ..Envelope::call(1, "", b"more") }.encode(),
-        "a failure that is no text" => Envelope { kind: FAILED, value: vec![0xff; 9], ..Envelope::call(1, "", b"") }.encode(),
-        "types that are no text" => Envelope { kind: MISTYPED, value: vec![0xff; 9], ..Envelope::call(1, "", b"") }.encode(),
+        "a method that is no text" => {
+            Envelope { name: vec![0xff; 9], ..Envelope::call(1, "", b"") }.encode()
+        }
+        "not found, and more" => {
+            Envelope { kind: NOT_FOUND, ..Envelope::call(1, "", b"more") }.encode()
+        }
+        "overloaded, and more" => {
+            Envelope { kind: OVERLOADED, ..Envelope::call(1, "", b"more") }.encode()
+        }
+        "a failure that is no text" => {
+            Envelope { kind: FAILED, value: vec![0xff; 9], ..Envelope::call(1, "", b"") }.encode()
+        }
+        "types that are no text" => {
+            Envelope { kind: MISTYPED, value: vec![0xff; 9], ..Envelope::call(1, "", b"") }.encode()
+        }
         "an unknown flag" => Envelope { kind: EVENT | 128, ..event }.encode(),
         "an event that asks" => Envelope { kind: EVENT | ASKS, ..event }.encode(),
-        "a call that asks for what it does not tell" => Envelope { kind: CALL | ASKS, ..Envelope::call(1, "text", b"") }.encode(),
+        "a call that asks for what it does not tell" => {
+            Envelope { kind: CALL | ASKS, ..Envelope::call(1, "text", b"") }.encode()
+        }
         "an event with a number that is not introduced" => with_name(3, EVENT | NUMBERED),
         "a call with a number that is not introduced" => with_name(3, CALL | NUMBERED),
         "a number and kinds" => with_name(0, EVENT | NUMBERED | DESCRIBED),
         "an introduction without kinds" => introduction(7, b"text", b""),
         "an introduction of what are no kinds" => introduction(7, b"text", b"(\x02s"),
         "an introduction of kinds of two values" => introduction(7, b"text", b"ss"),
-        "an introduction of kinds that are nested too deeply" => introduction(7, b"text", &[vec![b'o'; 128], vec![b's']].concat()),
-        "an introduction of too many kinds" => introduction(7, b"text", &[&b"(\x80\x80\x01"[..], &[b's'; 16 * 1024]].concat()),
+        "an introduction of kinds that are nested too deeply" => {
+            introduction(7, b"text", &[vec![b'o'; 128], vec![b's']].concat())
+        }
+        "an introduction of too many kinds" => {
+            introduction(7, b"text", &[&b"(\x80\x80\x01"[..], &[b's'; 16 * 1024]].concat())
+        }
         "an introduction of a name that is no text" => introduction(7, &[0xff; 9], b"s"),
         "an introduction of too large a number" => introduction(64 * 1024, b"text", b"s"),
         "an introduction of the largest number" => introduction(u32::MAX, b"text", b"s"),
@@ -194,13 +258,25 @@ pub(crate) fn malformed(what: &str) -> ! {
         }
         "kinds beyond the end" => kinds(&Envelope::event("text", b""), 9),
         "kinds without their length" => with_name(0, CALL | DESCRIBED)[..16].to_vec(),
-        "more kinds than there may be" => kinds(&Envelope::event("text", &[b's'; 20_000]), 16 * 1024 + 1),
+        "more kinds than there may be" => {
+            kinds(&Envelope::event("text", &[b's'; 20_000]), 16 * 1024 + 1)
+        }
         "as many kinds as a number can say" => kinds(&Envelope::event("text", b"s"), u64::MAX),
-        "an answer with kinds beyond its end" => kinds(&Envelope { kind: ANSWER, ..Envelope::call(1, "", b"s") }, 9),
-        "a refusal of what was not introduced" => Envelope { kind: REFUSE, entry: 60_000, ..Envelope::call(0, "", b"") }.encode(),
-        "a refusal, and more" => Envelope { kind: REFUSE, ..Envelope::call(0, "", b"more") }.encode(),
-        "a welcome of what was not introduced" => Envelope { kind: WELCOME, entry: 60_000, ..Envelope::call(0, "", b"") }.encode(),
-        "a welcome with a serial" => Envelope { kind: WELCOME, ..Envelope::call(1, "", b"") }.encode(),
+        "an answer with kinds beyond its end" => {
+            kinds(&Envelope { kind: ANSWER, ..Envelope::call(1, "", b"s") }, 9)
+        }
+        "a refusal of what was not introduced" => {
+            Envelope { kind: REFUSE, entry: 60_000, ..Envelope::call(0, "", b"") }.encode()
+        }
+        "a refusal, and more" => {
+            Envelope { kind: REFUSE, ..Envelope::call(0, "", b"more") }.encode()
+        }
+        "a welcome of what was not introduced" => {
+            Envelope { kind: WELCOME, entry: 60_000, ..Envelope::call(0, "", b"") }.encode()
+        }
+        "a welcome with a serial" => {
+            Envelope { kind: WELCOME, ..Envelope::call(1, "", b"") }.encode()
+        }
         other => unreachable!("{other}"),
     };
     captive.writer.message(&message);

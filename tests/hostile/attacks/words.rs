@@ -6,7 +6,9 @@ use std::time::{Duration, Instant};
 
 use super::survives;
 use crate::common::{LIMIT, alone, within};
-use crate::kit::memory::{CLOSED, CONTROL, DATA_BELL, Memory, REGISTERED, ROOM_BELL, SLOT, UNDECODABLE, UNHEARD, URGENT};
+use crate::kit::memory::{
+    CLOSED, CONTROL, DATA_BELL, Memory, REGISTERED, ROOM_BELL, SLOT, UNDECODABLE, UNHEARD, URGENT,
+};
 use crate::kit::random::{Numbers, rounds, seed};
 use crate::kit::wire::{ABORT, Envelope, JUMP, MORE, SERIAL_SHIFT};
 use crate::kit::{Captive, for_ever};
@@ -18,13 +20,16 @@ pub(crate) fn sabotage(kind: &str, memory: Memory, own: usize, numbers: &mut Num
     match kind {
         "anywhere" => memory.word(numbers.below(memory.bytes())).store(numbers.word(), Relaxed),
         "controls" => {
-            let at = control + [0, DATA_BELL, ROOM_BELL, CLOSED, URGENT, REGISTERED, UNHEARD, UNDECODABLE][numbers.below(8)];
+            let at = control
+                + [0, DATA_BELL, ROOM_BELL, CLOSED, URGENT, REGISTERED, UNHEARD, UNDECODABLE]
+                    [numbers.below(8)];
             memory.word(at).store(numbers.word(), Relaxed);
         }
         "frames" => {
             // One that could be: it is near the serials of now.
             let slot = memory.slot(own, numbers.next());
-            let serial = (memory.word(slot).load(Relaxed) >> SERIAL_SHIFT).wrapping_add_signed(numbers.below(80) as i64 - 40);
+            let serial = (memory.word(slot).load(Relaxed) >> SERIAL_SHIFT)
+                .wrapping_add_signed(numbers.below(80) as i64 - 40);
             let marks = [0, 0, MORE, JUMP, ABORT, MORE | ABORT, MORE | JUMP][numbers.below(7)];
             let bytes = [numbers.below(200), numbers.below(0x1_0000)][numbers.below(2)] as u64;
             memory.word(slot).store(bytes | marks | serial << SERIAL_SHIFT, Relaxed);
@@ -34,13 +39,22 @@ pub(crate) fn sabotage(kind: &str, memory: Memory, own: usize, numbers: &mut Num
             memory.word(slot + 8 + numbers.below(SLOT - 8)).store(numbers.word(), Relaxed);
         }
         "bits" => {
-            let places = [control, control + DATA_BELL, control + ROOM_BELL, memory.slot(own, numbers.next())];
+            let places = [
+                control,
+                control + DATA_BELL,
+                control + ROOM_BELL,
+                memory.slot(own, numbers.next()),
+            ];
             memory.word(places[numbers.below(4)]).fetch_xor(1 << numbers.below(64), Relaxed);
         }
         "head" => {
             let by = numbers.below(3 * memory.slots() as usize) as i64 - memory.slots() as i64;
             let head = memory.word(CONTROL[1 - own]);
-            let to = if numbers.below(4) == 0 { numbers.word() } else { head.load(Relaxed).wrapping_add_signed(by) };
+            let to = if numbers.below(4) == 0 {
+                numbers.word()
+            } else {
+                head.load(Relaxed).wrapping_add_signed(by)
+            };
             head.store(to, Relaxed);
         }
         "old slots" => {
@@ -79,7 +93,12 @@ fn rounds_of(kind: &str) {
     for round in 0..rounds() {
         let seed = seed().wrapping_add(round);
         let ring_capacity = [4096, 4096, 256 << 10][round as usize % 3];
-        let parent = Parent { ring_capacity, runs: round % 2 == 1, time: Duration::from_millis(60), ..Parent::default() };
+        let parent = Parent {
+            ring_capacity,
+            runs: round % 2 == 1,
+            time: Duration::from_millis(60),
+            ..Parent::default()
+        };
         let seen = parent.meets(&format!("sabotage/{kind}/{seed}"));
         report(&format!("{kind}, seed {seed}"), &seen);
     }

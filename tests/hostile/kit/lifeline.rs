@@ -45,30 +45,47 @@ impl Lifeline {
         });
         // What this process was executed with: the library has removed it since.
         let environment = std::fs::read("/proc/self/environ").expect("its environment");
-        let value = environment.split(|byte| *byte == 0).find_map(|variable| variable.strip_prefix(b"COPROCESS_LIFELINE="));
+        let value = environment
+            .split(|byte| *byte == 0)
+            .find_map(|variable| variable.strip_prefix(b"COPROCESS_LIFELINE="));
         let value = String::from_utf8(value.expect("started as a worker").to_vec()).expect("text");
-        let fd: RawFd = value.split(':').nth(1).and_then(|fd| fd.parse().ok()).expect("a descriptor");
+        let fd: RawFd =
+            value.split(':').nth(1).and_then(|fd| fd.parse().ok()).expect("a descriptor");
         // SAFETY: nothing closes it in this process. A copy, since the library has taken the original, if only to forget it.
-        let socket = unsafe { BorrowedFd::borrow_raw(fd) }.try_clone_to_owned().expect("it is open");
+        let socket =
+            unsafe { BorrowedFd::borrow_raw(fd) }.try_clone_to_owned().expect("it is open");
         Lifeline { socket }
     }
 
     /// Takes the claim, and waits for the hello.
     pub(crate) fn hello(&self) -> Given {
         let mut claim = [0; 16];
-        recvmsg::<()>(self.socket.as_raw_fd(), &mut [IoSliceMut::new(&mut claim)], None, MsgFlags::empty()).expect("a claim");
+        recvmsg::<()>(
+            self.socket.as_raw_fd(),
+            &mut [IoSliceMut::new(&mut claim)],
+            None,
+            MsgFlags::empty(),
+        )
+        .expect("a claim");
         assert_eq!(claim[..8], MAGIC.to_le_bytes());
         let mut hello = [0; 72];
         let mut space = nix::cmsg_space!([RawFd; 1]);
         let mut buffer = [IoSliceMut::new(&mut hello)];
-        let received = recvmsg::<()>(self.socket.as_raw_fd(), &mut buffer, Some(&mut space), MsgFlags::empty()).expect("a hello");
+        let received = recvmsg::<()>(
+            self.socket.as_raw_fd(),
+            &mut buffer,
+            Some(&mut space),
+            MsgFlags::empty(),
+        )
+        .expect("a hello");
         let fd = received.cmsgs().expect("complete").find_map(|message| match message {
             ControlMessageOwned::ScmRights(fds) => fds.first().copied(),
             _ => None,
         });
         // SAFETY: the kernel has just made it for us.
         let segment = unsafe { OwnedFd::from_raw_fd(fd.expect("the segment")) };
-        let number = |at: usize| u64::from_le_bytes(hello[at..at + 8].try_into().expect("eight bytes"));
+        let number =
+            |at: usize| u64::from_le_bytes(hello[at..at + 8].try_into().expect("eight bytes"));
         assert_eq!(number(0), MAGIC);
         Given { segment, capacity: number(16) as usize }
     }
@@ -108,7 +125,14 @@ impl Hello {
         bytes.extend(self.magic.to_le_bytes());
         bytes.extend(self.abi.to_le_bytes());
         bytes.extend(0_u32.to_le_bytes());
-        for number in [self.capacity, self.max_message, self.call_timeout, 0, u64::from(std::process::id()), self.close_timeout] {
+        for number in [
+            self.capacity,
+            self.max_message,
+            self.call_timeout,
+            0,
+            u64::from(std::process::id()),
+            self.close_timeout,
+        ] {
             bytes.extend(number.to_le_bytes());
         }
         // The limits on calls.

@@ -47,7 +47,16 @@ impl Memory {
     pub(crate) fn map(file: &OwnedFd, capacity: usize) -> Result<Memory, Errno> {
         let length = NonZeroUsize::new(SLOTS + 2 * capacity).expect("not empty");
         // SAFETY: a new mapping at an address of the kernel's choice.
-        let base = unsafe { mmap(None, length, ProtFlags::PROT_READ | ProtFlags::PROT_WRITE, MapFlags::MAP_SHARED, file, 0) }?;
+        let base = unsafe {
+            mmap(
+                None,
+                length,
+                ProtFlags::PROT_READ | ProtFlags::PROT_WRITE,
+                MapFlags::MAP_SHARED,
+                file,
+                0,
+            )
+        }?;
         Ok(Memory { base: base.cast(), capacity })
     }
 
@@ -85,7 +94,14 @@ impl Memory {
     /// Wakes whoever sleeps on a half word, in whatever process.
     pub(crate) fn wake(&self, at: usize) {
         // SAFETY: the address is used as a key only.
-        let woken = unsafe { libc::syscall(libc::SYS_futex, self.half(at).as_ptr(), libc::FUTEX_WAKE, libc::c_int::MAX) };
+        let woken = unsafe {
+            libc::syscall(
+                libc::SYS_futex,
+                self.half(at).as_ptr(),
+                libc::FUTEX_WAKE,
+                libc::c_int::MAX,
+            )
+        };
         assert!(woken >= 0, "futex: {}", Errno::last());
     }
 
@@ -106,7 +122,15 @@ impl Memory {
     pub(crate) fn grow(&self, file: &File) -> bool {
         let before = file.metadata().expect("stat").len();
         // SAFETY: it may move, and this value is not used afterwards: its caller ends.
-        let _ = unsafe { mremap(self.base.cast(), self.bytes(), 2 * self.bytes(), MRemapFlags::MREMAP_MAYMOVE, None) };
+        let _ = unsafe {
+            mremap(
+                self.base.cast(),
+                self.bytes(),
+                2 * self.bytes(),
+                MRemapFlags::MREMAP_MAYMOVE,
+                None,
+            )
+        };
         file.metadata().expect("stat").len() != before
     }
 }

@@ -45,8 +45,10 @@ impl Captive {
     /// The next call of the parent.
     pub(crate) fn call(&mut self) -> Envelope {
         loop {
-            let message = self.reader.wait(Instant::now() + crate::common::LIMIT).expect("the parent calls");
-            if let Some(call) = Envelope::decode(&message).filter(|envelope| envelope.kind == CALL) {
+            let message =
+                self.reader.wait(Instant::now() + crate::common::LIMIT).expect("the parent calls");
+            if let Some(call) = Envelope::decode(&message).filter(|envelope| envelope.kind == CALL)
+            {
                 return call;
             }
         }

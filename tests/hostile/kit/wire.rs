@@ -35,7 +35,10 @@ impl Writer {
     pub(crate) fn frame(&mut self, words: &[u64], bytes: u64, marks: u64) -> bool {
         let count = ((words.len() * 8 + 8).div_ceil(SLOT)) as u64;
         let deadline = Instant::now() + PATIENCE;
-        while !self.reckless && self.tail.wrapping_sub(self.memory.word(CONTROL[self.ring]).load(Acquire)) + count >= self.memory.slots() {
+        while !self.reckless
+            && self.tail.wrapping_sub(self.memory.word(CONTROL[self.ring]).load(Acquire)) + count
+                >= self.memory.slots()
+        {
             if Instant::now() > deadline {
                 return false;
             }
@@ -47,7 +50,9 @@ impl Writer {
             self.memory.word(slot + at * 8 % SLOT).store(*word, Relaxed);
         }
         self.memory.word(self.memory.slot(self.ring, self.tail + count)).store(0, Relaxed);
-        self.memory.word(self.memory.slot(self.ring, self.tail)).store(bytes | marks | self.serial << SERIAL_SHIFT, Release);
+        self.memory
+            .word(self.memory.slot(self.ring, self.tail))
+            .store(bytes | marks | self.serial << SERIAL_SHIFT, Release);
         self.tail += count;
         self.serial += 1;
         self.memory.ring_bell(CONTROL[self.ring] + DATA_BELL);
@@ -114,7 +119,8 @@ impl Reader {
                 0 => {
                     let words = std::mem::take(&mut self.partial);
                     let unused = (8 - bytes % 8) % 8;
-                    let mut message: Vec<u8> = words.iter().flat_map(|word| word.to_le_bytes()).collect();
+                    let mut message: Vec<u8> =
+                        words.iter().flat_map(|word| word.to_le_bytes()).collect();
                     message.truncate(message.len() - unused);
                     return Some(message);
                 }
@@ -139,7 +145,10 @@ impl Reader {
 }
 
 fn words(bytes: &[u8]) -> Vec<u64> {
-    bytes.chunks(8).map(|chunk| chunk.iter().rev().fold(0, |word, byte| word << 8 | u64::from(*byte))).collect()
+    bytes
+        .chunks(8)
+        .map(|chunk| chunk.iter().rev().fold(0, |word, byte| word << 8 | u64::from(*byte)))
+        .collect()
 }
 
 /// What a message says. `entry` and `serial` name a call. Of a message that has a number in place of the name, the number is the name, in decimal.
@@ -179,7 +188,13 @@ impl Envelope {
     }
 
     pub(crate) fn call(serial: u64, name: &str, args: &[u8]) -> Envelope {
-        Envelope { kind: CALL, entry: serial as u32 % 1000, serial, name: name.into(), value: args.into() }
+        Envelope {
+            kind: CALL,
+            entry: serial as u32 % 1000,
+            serial,
+            name: name.into(),
+            value: args.into(),
+        }
     }
 
     /// The answer to a call, with its arguments as the result.
@@ -189,7 +204,13 @@ impl Envelope {
 
     /// What a number stands for from here on.
     pub(crate) fn introduction(number: u32, name: &[u8], kinds: &[u8]) -> Envelope {
-        Envelope { kind: INTRODUCE, entry: number, serial: 0, name: name.into(), value: kinds.into() }
+        Envelope {
+            kind: INTRODUCE,
+            entry: number,
+            serial: 0,
+            name: name.into(),
+            value: kinds.into(),
+        }
     }
 
     /// For an event of the gauge with this number.
@@ -198,7 +219,8 @@ impl Envelope {
     }
 
     pub(crate) fn encode(&self) -> Vec<u8> {
-        let head = u64::from(self.kind) | (self.name.len() as u64) << 8 | u64::from(self.entry) << 32;
+        let head =
+            u64::from(self.kind) | (self.name.len() as u64) << 8 | u64::from(self.entry) << 32;
         let mut bytes = head.to_le_bytes().to_vec();
         if !matches!(self.kind & 0xf, EVENT | INTRODUCE) {
             bytes.extend(self.serial.to_le_bytes());
@@ -233,7 +255,8 @@ impl Envelope {
             at = at.checked_add(length.checked_next_multiple_of(8)?)?;
             Some(bytes.to_vec())
         };
-        let name = if flags & NUMBERED == 0 { padded(length)? } else { length.to_string().into_bytes() };
+        let name =
+            if flags & NUMBERED == 0 { padded(length)? } else { length.to_string().into_bytes() };
         padded(kinds)?;
         let value = bytes.get(at..)?.to_vec();
         Some(Envelope { kind, entry: (head >> 32) as u32, serial, name, value })

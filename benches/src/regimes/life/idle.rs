@@ -24,12 +24,21 @@ pub(super) fn measure(plan: &Plan) -> Result<Vec<Verdict>> {
     if before.threads != after.threads {
         return Err(format!("{} threads have become {}", before.threads, after.threads).into());
     }
-    let detail = format!("{} threads of two processes, both ends with handlers, over {time:?}", after.threads);
+    let detail = format!(
+        "{} threads of two processes, both ends with handlers, over {time:?}",
+        after.threads
+    );
     Ok(vec![
-        Verdict::new("wake-ups of an idle pair", (after.switches - before.switches) as f64, "switches")
+        Verdict::new(
+            "wake-ups of an idle pair",
+            (after.switches - before.switches) as f64,
+            "switches",
+        )
+        .must(Bound::AtMost(0.0))
+        .detail(detail.clone()),
+        Verdict::new("CPU of an idle pair", (after.nanos - before.nanos) as f64, "ns")
             .must(Bound::AtMost(0.0))
-            .detail(detail.clone()),
-        Verdict::new("CPU of an idle pair", (after.nanos - before.nanos) as f64, "ns").must(Bound::AtMost(0.0)).detail(detail),
+            .detail(detail),
     ])
 }
 
@@ -49,10 +58,16 @@ impl Activity {
             for task in fs::read_dir(format!("/proc/{process}/task"))? {
                 let task = task?.path();
                 let status = fs::read_to_string(task.join("status"))?;
-                let switches = status.lines().filter_map(|line| line.split_once("voluntary_ctxt_switches:")?.1.trim().parse::<u64>().ok());
+                let switches = status.lines().filter_map(|line| {
+                    line.split_once("voluntary_ctxt_switches:")?.1.trim().parse::<u64>().ok()
+                });
                 sum.switches += switches.sum::<u64>();
                 let schedule = fs::read_to_string(task.join("schedstat"))?;
-                sum.nanos += schedule.split_whitespace().next().ok_or("the kernel does not say how long a thread ran")?.parse::<u64>()?;
+                sum.nanos += schedule
+                    .split_whitespace()
+                    .next()
+                    .ok_or("the kernel does not say how long a thread ran")?
+                    .parse::<u64>()?;
                 sum.threads += 1;
             }
         }

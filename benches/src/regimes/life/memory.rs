@@ -27,7 +27,9 @@ pub(super) fn measure(plan: &Plan) -> Result<Vec<Verdict>> {
     }
     progress("");
     Ok(vec![
-        verdict("memory of a pair with default settings", &first).must(Bound::AtMost(1024.0)).aim(Bound::AtMost(700.0)),
+        verdict("memory of a pair with default settings", &first)
+            .must(Bound::AtMost(1024.0))
+            .aim(Bound::AtMost(700.0)),
         verdict("memory of each further pair", &further),
     ])
 }
@@ -59,7 +61,8 @@ impl Memory {
             let path = format!("/proc/{process}/smaps_rollup");
             let rollup = fs::read_to_string(&path).map_err(|error| format!("{path}: {error}"))?;
             let field = |name: &str| -> Result<f64> {
-                let value = rollup.lines().find_map(|line| line.strip_prefix(name)?.strip_suffix("kB"));
+                let value =
+                    rollup.lines().find_map(|line| line.strip_prefix(name)?.strip_suffix("kB"));
                 Ok(value.ok_or_else(|| format!("{path} has no {name}"))?.trim().parse()?)
             };
             sum.anonymous += field("Pss_Anon:")?;
@@ -74,7 +77,11 @@ impl Memory {
     }
 
     fn divided_by(self, number: f64) -> Memory {
-        Memory { anonymous: self.anonymous / number, file: self.file / number, shared: self.shared / number }
+        Memory {
+            anonymous: self.anonymous / number,
+            file: self.file / number,
+            shared: self.shared / number,
+        }
     }
 }
 
@@ -82,7 +89,11 @@ impl Sub for Memory {
     type Output = Memory;
 
     fn sub(self, other: Memory) -> Memory {
-        Memory { anonymous: self.anonymous - other.anonymous, file: self.file - other.file, shared: self.shared - other.shared }
+        Memory {
+            anonymous: self.anonymous - other.anonymous,
+            file: self.file - other.file,
+            shared: self.shared - other.shared,
+        }
     }
 }
 

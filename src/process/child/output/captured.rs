@@ -58,7 +58,12 @@ impl Captured {
             fcntl(&ours, FcntlArg::F_SETFL(OFlag::O_NONBLOCK))?;
             lock(&captured.tail).set_capacity(stream, most);
             let ours = Descriptor::new(ours)?;
-            captured.sources.push(Arc::new(Source::new(stream, ours, lines, captured.tail.clone())));
+            captured.sources.push(Arc::new(Source::new(
+                stream,
+                ours,
+                lines,
+                captured.tail.clone(),
+            )));
         }
         if !captured.sources.is_empty() {
             Reader::watch(&captured.sources)?;

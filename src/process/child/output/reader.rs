@@ -48,9 +48,15 @@ impl Reader {
         let reader = match &*current {
             Some(reader) => reader.clone(),
             None => {
-                let reader = Arc::new(Reader { process: std::process::id(), poller: Poller::new()?, sources: Mutex::default() });
+                let reader = Arc::new(Reader {
+                    process: std::process::id(),
+                    poller: Poller::new()?,
+                    sources: Mutex::default(),
+                });
                 let thread = reader.clone();
-                std::thread::Builder::new().name("coprocess-output".to_owned()).spawn(move || thread.run())?;
+                std::thread::Builder::new()
+                    .name("coprocess-output".to_owned())
+                    .spawn(move || thread.run())?;
                 *current = Some(reader.clone());
                 reader
             }

@@ -44,8 +44,18 @@ pub(crate) struct Pipe {
 
 impl Source {
     /// Makes the stream of this number, zero for standard output and one for standard error.
-    pub(crate) fn new(stream: usize, end: Descriptor, lines: Option<Callback>, tail: Arc<Mutex<Tail>>) -> Source {
-        let pipe = Mutex::new(Pipe { end: Some(end), is_finished: false, lines, undelivered: VecDeque::new() });
+    pub(crate) fn new(
+        stream: usize,
+        end: Descriptor,
+        lines: Option<Callback>,
+        tail: Arc<Mutex<Tail>>,
+    ) -> Source {
+        let pipe = Mutex::new(Pipe {
+            end: Some(end),
+            is_finished: false,
+            lines,
+            undelivered: VecDeque::new(),
+        });
         Source { stream, tail, pipe }
     }
 
@@ -83,10 +93,13 @@ impl Source {
         loop {
             let mut pipe = lock(&self.pipe);
             let Some(callback) = pipe.lines.clone() else { return pipe.is_finished };
-            let newline = pipe.undelivered.iter().take(LONGEST_LINE + 1).position(|byte| *byte == b'\n');
+            let newline =
+                pipe.undelivered.iter().take(LONGEST_LINE + 1).position(|byte| *byte == b'\n');
             let length = match newline {
                 Some(length) => length,
-                None if pipe.undelivered.len() > LONGEST_LINE => whole_characters(&pipe.undelivered),
+                None if pipe.undelivered.len() > LONGEST_LINE => {
+                    whole_characters(&pipe.undelivered)
+                }
                 None if !pipe.is_finished => return false,
                 None if pipe.undelivered.is_empty() => {
                     pipe.lines = None;

@@ -24,7 +24,10 @@ impl Tail {
 
     /// Appends bytes of a stream, and discards the oldest ones of that stream.
     pub(crate) fn add(&mut self, stream: usize, new: &[u8]) {
-        let (Some(kept), Some(&capacity)) = (self.bytes.get_mut(stream), self.capacity.get(stream)) else { return };
+        let (Some(kept), Some(&capacity)) = (self.bytes.get_mut(stream), self.capacity.get(stream))
+        else {
+            return;
+        };
         let last = new.get(new.len().saturating_sub(capacity)..).unwrap_or_default();
         let excess = kept.len().saturating_add(last.len()).saturating_sub(capacity);
         self.is_cut |= excess > 0 || last.len() < new.len();
@@ -55,7 +58,9 @@ impl Tail {
             // Both neighbours are runs of the other stream: they become one.
             if let (Some((_, next)), true) = (self.runs.get(place).copied(), place > 0) {
                 self.runs.remove(place);
-                if let Some((_, before)) = place.checked_sub(1).and_then(|place| self.runs.get_mut(place)) {
+                if let Some((_, before)) =
+                    place.checked_sub(1).and_then(|place| self.runs.get_mut(place))
+                {
                     *before = before.saturating_add(next);
                 }
             }
@@ -72,7 +77,11 @@ impl Tail {
             }
         }
         // Skips the rest of a character whose first bytes were discarded.
-        let broken = if self.is_cut { bytes.iter().take(3).take_while(|byte| (**byte & 0xc0) == 0x80).count() } else { 0 };
+        let broken = if self.is_cut {
+            bytes.iter().take(3).take_while(|byte| (**byte & 0xc0) == 0x80).count()
+        } else {
+            0
+        };
         String::from_utf8_lossy(bytes.get(broken..).unwrap_or_default()).into_owned()
     }
 }

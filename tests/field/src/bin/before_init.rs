@@ -44,7 +44,9 @@ fn main() {
     let how = std::env::var("HOW").unwrap_or_default();
     match how.as_str() {
         // SAFETY: closes what others have opened: this is what the test is about.
-        "closes" => assert_eq!(unsafe { libc::syscall(libc::SYS_close_range, 3, libc::c_uint::MAX, 0) }, 0),
+        "closes" => {
+            assert_eq!(unsafe { libc::syscall(libc::SYS_close_range, 3, libc::c_uint::MAX, 0) }, 0)
+        }
         "helps itself" => {
             let helper = std::env::var("HELPER").expect("another program, with its arguments");
             let mut helper = helper.split(' ');
@@ -55,7 +57,11 @@ fn main() {
             }
             let output = command.output().expect("the helper");
             // To the standard error: the helper's own lines, and how it ended.
-            eprintln!("helper: {} {}", output.status, String::from_utf8_lossy(&output.stdout).replace('\n', "; "));
+            eprintln!(
+                "helper: {} {}",
+                output.status,
+                String::from_utf8_lossy(&output.stdout).replace('\n', "; ")
+            );
         }
         "is orphaned" => {
             let parent = parent_id();

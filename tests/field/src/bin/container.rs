@@ -8,11 +8,13 @@ use std::process::{Command, Stdio};
 fn main() {
     // Outside, where it may say which users the namespace has.
     let script = "read go; for map in uid_map gid_map; do echo '0 100000 65536' > /proc/$PPID/$map || exit 1; done";
-    let mut outside = Command::new("sh").args(["-c", script]).stdin(Stdio::piped()).spawn().expect("a shell");
+    let mut outside =
+        Command::new("sh").args(["-c", script]).stdin(Stdio::piped()).spawn().expect("a shell");
     // SAFETY: takes a number.
     let apart = unsafe { libc::unshare(libc::CLONE_NEWUSER) };
     assert_eq!(apart, 0, "{}", std::io::Error::last_os_error());
-    std::io::Write::write_all(&mut outside.stdin.take().expect("its input"), b"\n").expect("it reads");
+    std::io::Write::write_all(&mut outside.stdin.take().expect("its input"), b"\n")
+        .expect("it reads");
     assert!(outside.wait().expect("its end").success());
     // SAFETY: takes numbers.
     let group = unsafe { libc::setresgid(0, 0, 0) };

@@ -17,7 +17,8 @@ fn main() {
             if let Err(again) = coprocess::parent() {
                 println!("again: {again}");
             }
-            let count: u32 = std::env::var("COUNT").map_or(0, |count| count.parse().expect("a number"));
+            let count: u32 =
+                std::env::var("COUNT").map_or(0, |count| count.parse().expect("a number"));
             if count > 20 {
                 return;
             }

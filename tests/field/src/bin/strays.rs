@@ -21,14 +21,17 @@ fn main() {
             co.serve("one", |(): ()| 1);
         });
         let outcome = co.and_then(|co| co.call::<i32>("one", ()));
-        let marked = std::env::vars_os().any(|(name, _)| name.to_string_lossy().starts_with("COPROCESS"));
+        let marked =
+            std::env::vars_os().any(|(name, _)| name.to_string_lossy().starts_with("COPROCESS"));
         std::fs::write(file, format!("{outcome:?} {marked}")).expect("write");
         return;
     }
     let mut first = None;
     match how.as_str() {
         // SAFETY: takes numbers.
-        "adopted" => assert_eq!(unsafe { libc::prctl(libc::PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) }, 0),
+        "adopted" => {
+            assert_eq!(unsafe { libc::prctl(libc::PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) }, 0)
+        }
         "namespace" => {
             // This process can start no threads any more once its children are in another namespace.
             first = Some(coprocess::fork(|_| ()).expect("a first worker"));
@@ -43,7 +46,10 @@ fn main() {
     let co = coprocess::fork(|co| {
         co.serve("adopted", |file: String| {
             let mut shell = Command::new("sh");
-            shell.args(["-c", "\"$0\" daemon \"$1\" &"]).arg(std::env::current_exe().expect("its name")).arg(file);
+            shell
+                .args(["-c", "\"$0\" daemon \"$1\" &"])
+                .arg(std::env::current_exe().expect("its name"))
+                .arg(file);
             shell.status().expect("a shell").success()
         });
         co.serve("child", |file: String| daemon(&file).status().expect("the daemon").success());
@@ -54,7 +60,10 @@ fn main() {
             assert_eq!(std::process::id(), 1);
             assert!(weak.upgrade().is_some());
             let mut shell = Command::new("sh");
-            shell.args(["-c", "\"$0\" daemon \"$1\" &"]).arg(std::env::current_exe().expect("its name")).arg(file);
+            shell
+                .args(["-c", "\"$0\" daemon \"$1\" &"])
+                .arg(std::env::current_exe().expect("its name"))
+                .arg(file);
             shell.status().expect("a shell").success()
         });
     });

@@ -73,7 +73,9 @@ pub(crate) fn skipped(what: &str) {
 pub(crate) fn set_attribute(path: &Path, name: &CStr, value: &[u8]) -> std::io::Result<()> {
     let path = std::ffi::CString::new(path.as_os_str().as_bytes()).unwrap();
     // SAFETY: both are C strings, and the value is as long as is said.
-    let set = unsafe { libc::setxattr(path.as_ptr(), name.as_ptr(), value.as_ptr().cast(), value.len(), 0) };
+    let set = unsafe {
+        libc::setxattr(path.as_ptr(), name.as_ptr(), value.as_ptr().cast(), value.len(), 0)
+    };
     if set == 0 { Ok(()) } else { Err(std::io::Error::last_os_error()) }
 }
 
@@ -81,7 +83,10 @@ pub(crate) fn set_attribute(path: &Path, name: &CStr, value: &[u8]) -> std::io::
 pub(crate) fn library(name: &str) -> PathBuf {
     let programs = Path::new(env!("CARGO_BIN_EXE_forks")).parent().unwrap();
     let file = format!("lib{name}.so");
-    [programs.join(&file), programs.join("deps").join(&file)].into_iter().find(|path| path.exists()).expect("the plug-in was built")
+    [programs.join(&file), programs.join("deps").join(&file)]
+        .into_iter()
+        .find(|path| path.exists())
+        .expect("the plug-in was built")
 }
 
 /// A folder that is removed with this, and that every user may read.
@@ -90,7 +95,11 @@ pub(crate) struct Scratch(PathBuf);
 
 impl Scratch {
     pub(crate) fn new(name: &str) -> Scratch {
-        let path = std::env::temp_dir().join(format!("coprocess-{}-{}", std::process::id(), name.replace(' ', "-")));
+        let path = std::env::temp_dir().join(format!(
+            "coprocess-{}-{}",
+            std::process::id(),
+            name.replace(' ', "-")
+        ));
         fs::create_dir(&path).unwrap();
         fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
         Scratch(path)
