@@ -183,7 +183,6 @@ mod start;
 mod stats;
 mod sync;
 mod text;
-#[cfg(not(loom))]
 mod time;
 #[cfg(not(loom))]
 mod types;

@@ -2,7 +2,7 @@
 
 use std::fmt::Display;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use crate::api::call_async::Call;
 use crate::api::coprocess::{Coprocess, call_head};
@@ -12,6 +12,7 @@ use crate::end::send::SendFailed;
 use crate::error::{Result, Step};
 use crate::recv::handlers::Incoming;
 use crate::send::outbox::WhenFull;
+use crate::time::deadline::Deadline;
 use crate::types::payload::Payload;
 use crate::wire::header::{CallId, Header, Subject};
 use crate::wire::message::Message;
@@ -76,7 +77,7 @@ impl Coprocess {
         timeout: Duration,
     ) -> Result<Vec<u8>> {
         let mut answer = Vec::new();
-        self.call_bytes_until(method, args, &mut answer, Instant::now().checked_add(timeout))?;
+        self.call_bytes_until(method, args, &mut answer, Deadline::after(timeout))?;
         Ok(answer)
     }
 
@@ -160,7 +161,7 @@ impl Coprocess {
         method: &str,
         args: &[u8],
         answer: &mut Vec<u8>,
-        deadline: Option<Instant>,
+        deadline: Deadline,
     ) -> Result<()> {
         let id = self.send_call_bytes(method, args, deadline)?;
         wait_with(self.end(), id, deadline, method, |payload| {
@@ -170,12 +171,7 @@ impl Coprocess {
         })
     }
 
-    fn send_call_bytes(
-        &self,
-        method: &str,
-        args: &[u8],
-        deadline: Option<Instant>,
-    ) -> Step<CallId> {
+    fn send_call_bytes(&self, method: &str, args: &[u8], deadline: Deadline) -> Step<CallId> {
         let end = self.own_end()?;
         let sent = Message::new().deliver_bytes(
             call_head(end, Subject::Named(method.as_bytes()), deadline),
@@ -207,7 +203,7 @@ impl Coprocess {
     /// ```
     pub fn emit_bytes(&self, event: &str, value: &[u8]) -> Result<()> {
         let end = self.own_end()?;
-        let send = |message: &mut Message<'_>| end.send(message, WhenFull::Wait(None));
+        let send = |message: &mut Message<'_>| end.send(message, WhenFull::Wait(Deadline::NEVER));
         Ok(Message::new().deliver_bytes(
             Header::Event(Subject::Named(event.as_bytes())),
             value,

@@ -5,7 +5,7 @@ use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -16,7 +16,7 @@ use crate::end::End;
 use crate::error::{Error, Result, Step};
 use crate::send::outbox::WhenFull;
 use crate::send::send_queue::Quota;
-use crate::time::deadline::has_passed;
+use crate::time::deadline::Deadline;
 use crate::types::looked_at::Unnumbered;
 use crate::types::sent_types::SentTypeId;
 use crate::wire::message::Message;
@@ -91,7 +91,7 @@ impl Coprocess {
         args: impl Serialize,
         timeout: Duration,
     ) -> Call<R> {
-        Call::new(self, method, args, Instant::now().checked_add(timeout))
+        Call::new(self, method, args, Deadline::after(timeout))
     }
 }
 
@@ -128,7 +128,7 @@ struct UnsentCall<R> {
     end: Arc<End>,
     method: Box<str>,
     message: Message<'static>,
-    deadline: Option<Instant>,
+    deadline: Deadline,
     read: Option<Read<R>>,
     asked: Option<SentTypeId>,
 }
@@ -149,12 +149,7 @@ impl<R> fmt::Debug for Call<R> {
 }
 
 impl<R: DeserializeOwned> Call<R> {
-    fn new(
-        co: &Coprocess,
-        method: &str,
-        args: impl Serialize,
-        deadline: Option<Instant>,
-    ) -> Call<R> {
+    fn new(co: &Coprocess, method: &str, args: impl Serialize, deadline: Deadline) -> Call<R> {
         Call::encoding(co, method, deadline, None, |message, deadline| {
             let end = co.end();
             let (mut unnumbered, mut asked) = (Unnumbered::default(), None);
@@ -179,9 +174,9 @@ impl<R: DeserializeOwned> Call<R> {
     pub(crate) fn encoding(
         co: &Coprocess,
         method: &str,
-        deadline: Option<Instant>,
+        deadline: Deadline,
         read: Option<Read<R>>,
-        encode: impl FnOnce(&mut Message<'static>, Option<Instant>) -> Step<Option<SentTypeId>>,
+        encode: impl FnOnce(&mut Message<'static>, Deadline) -> Step<Option<SentTypeId>>,
     ) -> Call<R> {
         let end = co.end();
         let mut message = Message::new();
@@ -204,7 +199,7 @@ impl<R: DeserializeOwned> Call<R> {
 impl<R: DeserializeOwned> UnsentCall<R> {
     fn send(mut self) -> Step<Pending<R>> {
         self.end.check_own()?;
-        if has_passed(self.deadline) {
+        if self.deadline.has_passed() {
             return Err(Error::Timeout.into());
         }
         match self.end.send_call(&mut self.message, WhenFull::Queue(Quota::Tasks), |_| ()) {

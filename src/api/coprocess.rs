@@ -4,7 +4,7 @@ use std::fmt::Display;
 use std::process::ExitStatus;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Weak};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -22,6 +22,7 @@ use crate::process::Ended;
 use crate::recv::handlers::{Handlers, Incoming};
 use crate::send::outbox::WhenFull;
 use crate::stats::Stats;
+use crate::time::deadline::Deadline;
 use crate::types::looked_at::Unnumbered;
 use crate::types::sent_types::SentTypeId;
 use crate::wire::header::{CallId, Header, Subject};
@@ -103,12 +104,8 @@ impl Drop for Handle {
 
 /// The head of a call: only one that has a deadline says so.
 #[inline]
-pub(crate) fn call_head<'m>(
-    end: &End,
-    subject: Subject<'m>,
-    deadline: Option<Instant>,
-) -> Header<'m> {
-    Header::Call(CallId::NONE, deadline.map(|at| end.clock.number(at)), subject)
+pub(crate) fn call_head<'m>(end: &End, subject: Subject<'m>, deadline: Deadline) -> Header<'m> {
+    Header::Call(CallId::NONE, deadline.instant().map(|at| end.clock.number(at)), subject)
 }
 
 /// A call that was sent and that nobody looks after yet: it is forgotten if its arguments panic, at the end of their encoding or when they
@@ -241,14 +238,14 @@ impl Coprocess {
         args: impl Serialize,
         timeout: Duration,
     ) -> Result<R> {
-        self.call_until(method, args, Instant::now().checked_add(timeout))
+        self.call_until(method, args, Deadline::after(timeout))
     }
 
     fn call_until<R: DeserializeOwned>(
         &self,
         method: &str,
         args: impl Serialize,
-        deadline: Option<Instant>,
+        deadline: Deadline,
     ) -> Result<R> {
         let (id, asked) = self.send_call::<R>(method, args, deadline)?;
         // From here on the wait looks after the entry.
@@ -261,7 +258,7 @@ impl Coprocess {
         &self,
         method: &str,
         args: impl Serialize,
-        deadline: Option<Instant>,
+        deadline: Deadline,
     ) -> Step<(CallId, Option<SentTypeId>)> {
         let end = self.own_end()?;
         let (mut unnumbered, mut asked) = (Unnumbered::default(), None);
@@ -398,7 +395,7 @@ impl Coprocess {
         } else if end.is_over() && end.in_flight.is_known(id) {
             // The end came to its end after the callback was registered, and perhaps before it was looked for.
             end.complete(id, Outcome::Failed(end.terminal_error()));
-        } else if let Some(at) = deadline {
+        } else if let Some(at) = deadline.instant() {
             end.time(at, Due::Call(id));
         }
         Ok(())
@@ -434,7 +431,7 @@ impl Coprocess {
     /// # Ok::<(), coprocess::Error>(())
     /// ```
     pub fn emit(&self, event: &str, value: impl Serialize) -> Result<()> {
-        self.send_event(event, value, WhenFull::Wait(None))
+        self.send_event(event, value, WhenFull::Wait(Deadline::NEVER))
     }
 
     /// As [`emit`](Self::emit), but never waits.
@@ -479,7 +476,7 @@ impl Coprocess {
         value: impl Serialize,
         timeout: Duration,
     ) -> Result<()> {
-        self.send_event(event, value, WhenFull::Wait(Instant::now().checked_add(timeout)))
+        self.send_event(event, value, WhenFull::Wait(Deadline::after(timeout)))
     }
 
     #[inline]
@@ -773,7 +770,7 @@ impl Coprocess {
     /// ```
     pub fn close(&self) -> Result<Option<ExitStatus>> {
         let end = self.own_end()?;
-        let deadline = Instant::now().checked_add(end.settings.close_timeout);
+        let deadline = Deadline::after(end.settings.close_timeout);
         end.finish_arrived(deadline);
         end.flush_gauges();
         // Answers that still wait for room were sent, as far as their handlers know.

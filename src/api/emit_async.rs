@@ -5,7 +5,7 @@ use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use serde::Serialize;
 
@@ -17,7 +17,7 @@ use crate::end::End;
 use crate::error::{Error, Result, Step};
 use crate::send::outbox::WhenFull;
 use crate::send::send_queue::{Quota, TaskKey};
-use crate::time::deadline::has_passed;
+use crate::time::deadline::Deadline;
 use crate::types::looked_at::Unnumbered;
 use crate::wire::header::Subject;
 use crate::wire::message::Message;
@@ -84,7 +84,7 @@ impl Coprocess {
         value: impl Serialize,
         timeout: Duration,
     ) -> Emission {
-        self.event(event).emit_until(value, Instant::now().checked_add(timeout))
+        self.event(event).emit_until(value, Deadline::after(timeout))
     }
 
     /// As [`emit_async`](Self::emit_async), with these bytes as the value: see [`emit_bytes`](Self::emit_bytes).
@@ -130,7 +130,7 @@ impl Event {
     /// # Ok::<(), coprocess::Error>(())
     /// ```
     pub fn emit_async(&self, value: impl Serialize) -> Emission {
-        self.emit_until(value, None)
+        self.emit_until(value, Deadline::NEVER)
     }
 
     /// As [`emit_async`](Self::emit_async), with these bytes as the value: see [`Coprocess::emit_bytes`].
@@ -143,13 +143,13 @@ impl Event {
     ///
     /// See [`emit_async`](Self::emit_async).
     pub fn emit_bytes_async(&self, value: &[u8]) -> Emission {
-        Emission::new(self, None, |message| {
+        Emission::new(self, Deadline::NEVER, |message| {
             let header = self.header(Subject::Named(self.name().as_bytes()));
             message.encode_bytes(header, value, self.end().settings.max_message)
         })
     }
 
-    fn emit_until(&self, value: impl Serialize, until: Option<Instant>) -> Emission {
+    fn emit_until(&self, value: impl Serialize, until: Deadline) -> Emission {
         Emission::new(self, until, |message| {
             let mut unnumbered = Unnumbered::default();
             let subject = self.end().subject_of_event(
@@ -200,14 +200,14 @@ enum EmitState {
 struct UnsentEvent {
     event: Event,
     message: Message<'static>,
-    until: Option<Instant>,
+    until: Deadline,
 }
 
 /// Taken back when this is dropped.
 struct Kept {
     end: Arc<End>,
     id: PendingEmitId,
-    until: Option<Instant>,
+    until: Deadline,
     /// Whether the deadline was handed to the timers.
     timed: bool,
 }
@@ -228,7 +228,7 @@ impl fmt::Debug for Emission {
 impl Emission {
     fn new(
         event: &Event,
-        until: Option<Instant>,
+        until: Deadline,
         encode: impl FnOnce(&mut Message<'static>) -> Step<()>,
     ) -> Emission {
         let mut message = Message::new();
@@ -250,12 +250,12 @@ impl UnsentEvent {
     fn send(mut self) -> Step<Option<Kept>> {
         let end = self.event.end();
         end.check_own()?;
-        if has_passed(self.until) {
+        if self.until.has_passed() {
             return Err(Error::Timeout.into());
         }
         let id = end.pending_emits.issue(self.until);
         let is_kept = self.event.send_for_task(&mut self.message, id);
-        if !matches!(is_kept, Ok(true)) && self.until.is_some() {
+        if !matches!(is_kept, Ok(true)) && self.until != Deadline::NEVER {
             end.pending_emits.remove(id);
         }
         Ok(is_kept?.then(|| Kept { end: end.clone(), id, until: self.until, timed: false }))
@@ -275,7 +275,7 @@ impl Kept {
             end.outbox.take_back(TaskKey::Event(id));
             return Poll::Ready(end.pending_emits.remove(id).unwrap_or(Err(error)));
         }
-        if let (Some(at), false) = (self.until, self.timed) {
+        if let (Some(at), false) = (self.until.instant(), self.timed) {
             self.timed = true;
             end.ensure_driver()?;
             end.time(at, Due::Event(id));
@@ -289,7 +289,7 @@ impl Drop for Kept {
         if self.end.is_foreign() {
             return;
         }
-        if let (Some(at), true) = (self.until, self.timed) {
+        if let (Some(at), true) = (self.until.instant(), self.timed) {
             self.end.timers.remove(at, Due::Event(self.id));
         }
         self.end.outbox.take_back(TaskKey::Event(self.id));

@@ -13,6 +13,7 @@ use crate::send::gauges::Gauge;
 use crate::send::outbox::WhenFull;
 use crate::send::send_queue::Quota;
 use crate::stats::Counters;
+use crate::time::deadline::Deadline;
 use crate::types::looked_at::Unnumbered;
 use crate::wire::header::{Header, Subject};
 use crate::wire::message::Message;
@@ -245,7 +246,7 @@ impl Event {
     /// How long what is sent for the event waits for room.
     fn when_full(&self) -> WhenFull {
         match self.policy {
-            Policy::Wait => WhenFull::Wait(None),
+            Policy::Wait => WhenFull::Wait(Deadline::NEVER),
             Policy::Fail | Policy::DropNewest => WhenFull::Fail,
             Policy::KeepLatest(_) => WhenFull::Queue(Quota::Own),
         }

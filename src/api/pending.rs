@@ -6,7 +6,7 @@ use std::ops::Range;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use serde::de::DeserializeOwned;
 
@@ -17,7 +17,7 @@ use crate::end::End;
 use crate::end::desk::Desk;
 use crate::end::wait::Arrived;
 use crate::error::{Error, Result};
-use crate::time::deadline::{earlier, has_passed};
+use crate::time::deadline::Deadline;
 use crate::types::beside::Beside;
 use crate::types::payload::Payload;
 use crate::types::sent_types::SentTypeId;
@@ -31,7 +31,7 @@ use crate::wire::mismatch::Mismatch;
 pub(crate) fn wait_for_result<R: DeserializeOwned>(
     end: &Arc<End>,
     id: CallId,
-    deadline: Option<Instant>,
+    deadline: Deadline,
     method: &str,
 ) -> Result<R> {
     wait_with(end, id, deadline, method, |payload| payload.read())
@@ -42,7 +42,7 @@ pub(crate) fn wait_for_result<R: DeserializeOwned>(
 pub(crate) fn wait_with<R>(
     end: &Arc<End>,
     id: CallId,
-    deadline: Option<Instant>,
+    deadline: Deadline,
     method: &str,
     read: impl FnOnce(Payload<'_>) -> std::result::Result<R, DecodeError>,
 ) -> Result<R> {
@@ -126,7 +126,7 @@ pub struct Pending<R> {
     /// `None` once the result was taken.
     id: Option<CallId>,
     method: Box<str>,
-    deadline: Option<Instant>,
+    deadline: Deadline,
     /// Whether the deadline was handed to the timers.
     timed: bool,
     /// Whether the future was polled.
@@ -164,7 +164,7 @@ impl<R: DeserializeOwned> Pending<R> {
         end: Arc<End>,
         id: CallId,
         method: Box<str>,
-        deadline: Option<Instant>,
+        deadline: Deadline,
         asked: Option<SentTypeId>,
     ) -> Pending<R> {
         Pending {
@@ -230,7 +230,7 @@ impl<R: DeserializeOwned> Pending<R> {
     /// # Ok::<(), coprocess::Error>(())
     /// ```
     pub fn wait_timeout(self, timeout: Duration) -> Result<R> {
-        let deadline = earlier(self.deadline, Instant::now().checked_add(timeout));
+        let deadline = self.deadline.earlier(Deadline::after(timeout));
         self.wait_until(deadline)
     }
 
@@ -279,9 +279,9 @@ impl<R: DeserializeOwned> Pending<R> {
         if timeout.is_zero() {
             // The wait looks at the clock after each message.
             self.end
-                .dispatch_arrived(|| self.end.in_flight.is_ready(id) || has_passed(self.deadline));
+                .dispatch_arrived(|| self.end.in_flight.is_ready(id) || self.deadline.has_passed());
         }
-        let deadline = earlier(self.deadline, Instant::now().checked_add(timeout));
+        let deadline = self.deadline.earlier(Deadline::after(timeout));
         let mut desk = Desk::new();
         let waited = self.end.wait_and_keep(id, deadline, &mut desk);
         match waited {
@@ -291,7 +291,7 @@ impl<R: DeserializeOwned> Pending<R> {
                 self.end.answered(self.asked, &result);
                 result.map(Some)
             }
-            Err(error) if matches!(*error, Error::Timeout) && !has_passed(self.deadline) => {
+            Err(error) if matches!(*error, Error::Timeout) && !self.deadline.has_passed() => {
                 Ok(None)
             }
             Err(error) => {
@@ -303,7 +303,7 @@ impl<R: DeserializeOwned> Pending<R> {
     }
 
     #[inline]
-    fn wait_until(mut self, deadline: Option<Instant>) -> Result<R> {
+    fn wait_until(mut self, deadline: Deadline) -> Result<R> {
         // It is there until the result is taken, and taking the result by `wait` consumes self; a future that is done may not be waited for.
         let Some(id) = self.id.take() else { return Err(Error::Closed) };
         self.end.check_own()?;
@@ -335,7 +335,7 @@ impl<R: DeserializeOwned> Pending<R> {
         if self.end.is_foreign() {
             return true;
         }
-        if self.end.in_flight.is_ready(id) || self.end.is_over() || has_passed(self.deadline) {
+        if self.end.in_flight.is_ready(id) || self.end.is_over() || self.deadline.has_passed() {
             return true;
         }
         // Without anybody who dispatches it would never be; without a thread for that, look here.
@@ -392,7 +392,7 @@ impl<R: DeserializeOwned> Future for Pending<R> {
             Err(_) => Some(end.in_flight.take(id).ok_or_else(|| end.terminal_error())),
         };
         let Some(outcome) = finished else {
-            if let (Some(at), false) = (this.deadline, this.timed) {
+            if let (Some(at), false) = (this.deadline.instant(), this.timed) {
                 this.timed = true;
                 end.time(at, Due::Call(id));
             }

@@ -27,7 +27,7 @@ use crate::send::send_queue::Quota;
 use crate::stats::Counters;
 #[cfg(feature = "tokio")]
 use crate::sync::user_panic::forget_panic;
-use crate::time::deadline::{current_deadline, has_passed};
+use crate::time::deadline::{Deadline, current_deadline};
 use crate::wire::header::{CallId, Failure};
 
 /// The answer that a call still waits for, by [`Coprocess::serve_deferred`](crate::Coprocess::serve_deferred).
@@ -60,7 +60,7 @@ pub struct Reply<R> {
     counted: bool,
     /// The run of the handler that it was made for.
     run: u64,
-    deadline: Option<Instant>,
+    deadline: Deadline,
     /// Whether it is no longer among those that can be cancelled: it is about to be answered.
     closed: bool,
     /// Whether the deadline is among those of the end.
@@ -97,7 +97,7 @@ impl<R> Reply<R> {
             asks,
             counted,
             run,
-            deadline: current_deadline(),
+            deadline: current_deadline().into(),
             closed: false,
             #[cfg(feature = "tokio")]
             timed: false,
@@ -145,7 +145,7 @@ impl<R> Reply<R> {
             && !self.is_given_up(*id)
             && self.end.check_open().is_ok()
             && self.end.served_later.is_open(*id)
-            && !has_passed(self.deadline)
+            && !self.deadline.has_passed()
     }
 
     /// Whether a cancel has arrived that was not received yet.
@@ -172,7 +172,7 @@ impl<R> Reply<R> {
     /// # Ok::<(), coprocess::Error>(())
     /// ```
     pub fn deadline(&self) -> Option<Instant> {
-        self.deadline
+        self.deadline.instant()
     }
 
     /// The call is about to be answered. Returns whether anybody waits for that.
@@ -183,7 +183,7 @@ impl<R> Reply<R> {
         }
         self.closed = true;
         #[cfg(feature = "tokio")]
-        if let (true, Some(at)) = (self.timed, self.deadline) {
+        if let (true, Some(at)) = (self.timed, self.deadline.instant()) {
             self.end.timers.remove(at, Due::Served(*id));
         }
         // In the order of `is_wanted`.
@@ -278,7 +278,7 @@ impl<R: Serialize> Reply<R> {
 impl<R: Serialize> Reply<R> {
     /// Has the task woken when the caller's deadline has passed.
     pub(crate) fn wake_at_deadline(&mut self) {
-        if let (Some((id, _)), Some(at)) = (&self.call, self.deadline) {
+        if let (Some((id, _)), Some(at)) = (&self.call, self.deadline.instant()) {
             self.timed = true;
             self.end.time(at, Due::Served(*id));
         }
@@ -290,7 +290,7 @@ impl<R: Serialize> Reply<R> {
         // In this order: whoever ends the end wakes those who are there by then.
         let wanted = self.end.served_later.tell(*id, context.waker())
             && !self.end.is_over()
-            && !has_passed(self.deadline);
+            && !self.deadline.has_passed();
         if wanted { Poll::Pending } else { Poll::Ready(()) }
     }
 

@@ -192,7 +192,7 @@ impl<R: Serialize> Future for Answering<R> {
             return Poll::Ready(());
         }
         if let AnswerState::Running(future) = &mut this.state {
-            let _serving = Serving::by(reply.deadline());
+            let _serving = Serving::by(reply.deadline().into());
             match catch_unwind(AssertUnwindSafe(|| future.as_mut().poll(context))) {
                 Ok(Poll::Pending) => return Poll::Pending,
                 Ok(Poll::Ready(outcome)) => this.state = AnswerState::Answered(outcome),

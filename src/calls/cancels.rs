@@ -58,7 +58,7 @@ impl Early {
     fn publish(&self, settled: &AtomicU32) {
         let at =
             if self.calls.is_empty() { self.looked_at } else { self.looked_at.wrapping_sub(1) };
-        // Release: a thread that finds no cancel sees where the last one has gone. SentTypes with the
+        // Release: a thread that finds no cancel sees where the last one has gone. Pairs with the
         // Acquire in `are_settled`.
         settled.store(at, Ordering::Release);
     }

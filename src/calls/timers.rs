@@ -7,6 +7,8 @@ use std::time::{Duration, Instant};
 
 use crate::calls::ids::PendingEmitId;
 use crate::sync::lock;
+use crate::time::deadline::Deadline;
+use crate::time::now;
 use crate::wire::header::CallId;
 
 /// What has a deadline.
@@ -49,18 +51,18 @@ impl Timers {
             deadlines: Mutex::default(),
             earliest: AtomicU64::new(NEVER),
             slept_until: AtomicU64::new(NEVER),
-            start: Instant::now(),
+            start: now(),
         }
     }
 
     /// The earliest deadline.
-    pub(crate) fn earliest(&self) -> Option<Instant> {
+    pub(crate) fn earliest(&self) -> Deadline {
         // Relaxed: whoever adds an earlier deadline disturbs those who sleep by an older one.
         self.moment(self.earliest.load(Ordering::Relaxed))
     }
 
     /// The earliest deadline, for the resident, which is about to sleep until then.
-    pub(crate) fn sleep_until(&self) -> Option<Instant> {
+    pub(crate) fn sleep_until(&self) -> Deadline {
         // Relaxed: read by whoever has been lent the lead, which is what the resident does next.
         // One look: what another thread takes back meanwhile must not let the two differ.
         let earliest = self.earliest.load(Ordering::Relaxed);
@@ -75,8 +77,12 @@ impl Timers {
     }
 
     #[inline]
-    fn moment(&self, nanos: u64) -> Option<Instant> {
-        if nanos == NEVER { None } else { self.start.checked_add(Duration::from_nanos(nanos)) }
+    fn moment(&self, nanos: u64) -> Deadline {
+        if nanos == NEVER {
+            Deadline::NEVER
+        } else {
+            self.start.checked_add(Duration::from_nanos(nanos)).into()
+        }
     }
 
     pub(crate) fn nanos(&self, at: Instant) -> u64 {
@@ -113,13 +119,12 @@ impl Timers {
     /// Takes one whose deadline has passed.
     pub(crate) fn expired(&self) -> Option<Due> {
         // Nothing is due: no lock, no clock.
-        let earliest = self.earliest()?;
-        if Instant::now() < earliest {
+        if !self.earliest().has_passed() {
             return None;
         }
         let mut deadlines = lock(&self.deadlines);
         let (at, _) = *deadlines.all.first()?;
-        if Instant::now() < at {
+        if now() < at {
             return None;
         }
         let (_, due) = deadlines.all.pop_first()?;

@@ -32,6 +32,7 @@ use crate::sync::parker::Parker;
 use crate::sync::{
     Arc, AtomicU32, AtomicUsize, Mutex, Ordering, Spin, fence, lock, thread_token, yield_now,
 };
+use crate::time::deadline::Deadline;
 
 const HOLDER: u32 = 3;
 
@@ -189,7 +190,7 @@ impl Lead {
     pub(crate) fn park(
         &self,
         watch: &Watch,
-        deadline: Option<Instant>,
+        deadline: Deadline,
         parker: &Arc<Parker>,
         interrupted: impl Fn() -> bool,
     ) -> std::io::Result<()> {
@@ -204,7 +205,8 @@ impl Lead {
         if before & QUEUE != 0 {
             self.nominate();
         }
-        let slept = if interrupted() { Ok(true) } else { watch.sleep(Sleeper::Driver, deadline) };
+        let slept =
+            if interrupted() { Ok(true) } else { watch.sleep(Sleeper::Driver, deadline.instant()) };
         // Relaxed: `wake_driver` may see it late, and wakes in vain.
         self.asleep.store(0, Ordering::Relaxed);
         // Relaxed: a guess, verified by the exchange below.
@@ -225,14 +227,14 @@ impl Lead {
         if state & HOLDER == PARKED {
             self.leader.store(thread_token(), Ordering::Relaxed);
         } else {
-            while self.wait_turn(watch, parker, None, || false) != LeadWait::Lead {}
+            while self.wait_turn(watch, parker, Deadline::NEVER, || false) != LeadWait::Lead {}
         }
         slept.map(|_| ())
     }
 
     /// Wakes the driver if it sleeps. Also against a hostile other side that rewrites the bell: see the loop.
     pub(crate) fn wake_driver(&self, watch: &Watch) {
-        // SentTypes with the fence in `park`: the caller has changed what makes the driver stay awake.
+        // Pairs with the fence in `park`: the caller has changed what makes the driver stay awake.
         fence(Ordering::SeqCst);
         // It is asleep until it says otherwise. If the kernel finds nobody, it is on its way there or back: try again until either shows.
         while self.asleep.load(Ordering::Relaxed) != 0 {
@@ -255,7 +257,7 @@ impl Lead {
         &self,
         watch: &Watch,
         parker: &Arc<Parker>,
-        deadline: Option<Instant>,
+        deadline: Deadline,
         done: impl FnMut() -> bool,
     ) -> LeadWait {
         self.wait_turn_unless(watch, parker, deadline, done, || false)
@@ -267,7 +269,7 @@ impl Lead {
         &self,
         watch: &Watch,
         parker: &Arc<Parker>,
-        deadline: Option<Instant>,
+        deadline: Deadline,
         mut done: impl FnMut() -> bool,
         mut awake: impl FnMut() -> bool,
     ) -> LeadWait {
@@ -305,7 +307,7 @@ impl Lead {
     fn wait_for_notice(
         &self,
         parker: &Parker,
-        deadline: Option<Instant>,
+        deadline: Deadline,
         awake: &mut impl FnMut() -> bool,
     ) -> bool {
         // A strategy that never sleeps spins for as long as it takes: that is no reason not to ask.
@@ -314,14 +316,14 @@ impl Lead {
             looks = looks.saturating_add(1);
             looks == LOOKS && awake()
         };
-        if self.spin.spin(deadline, || parker.is_notified() || is_awake()) {
-            return !parker.is_notified() || parker.wait(deadline);
+        if self.spin.spin(deadline.instant(), || parker.is_notified() || is_awake()) {
+            return !parker.is_notified() || parker.wait(deadline.instant());
         }
         if awake() {
             return true;
         }
         let start = Instant::now();
-        let notified = parker.wait(deadline);
+        let notified = parker.wait(deadline.instant());
         self.spin.slept(start.elapsed());
         notified
     }

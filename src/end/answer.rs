@@ -11,6 +11,7 @@ use crate::recv::handlers::Incoming;
 use crate::send::outbox::WhenFull;
 use crate::send::send_queue::Quota;
 use crate::text::clip;
+use crate::time::deadline::Deadline;
 use crate::types::looked_at::Kinds;
 use crate::wire::deserializer::DecodeError;
 use crate::wire::header::{CallId, Failure, Header};
@@ -91,7 +92,11 @@ impl End {
 
     /// A thread that dispatches must go on; any other that answers waits for room, as a sender does.
     pub(crate) fn answers_when_full(&self) -> WhenFull {
-        if self.lead.is_mine() { WhenFull::Queue(Quota::Answers) } else { WhenFull::Wait(None) }
+        if self.lead.is_mine() {
+            WhenFull::Queue(Quota::Answers)
+        } else {
+            WhenFull::Wait(Deadline::NEVER)
+        }
     }
 
     /// As [`refuse`](Self::refuse), where nobody is left to be told if it does not arrive: the caller's end is over.

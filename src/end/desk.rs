@@ -1,13 +1,12 @@
 //! What a thread that dispatches works with.
 
 use std::ops::Range;
-use std::time::Instant;
 
 use crate::calls::in_flight::Outcome;
 use crate::calls::timers::Timers;
 use crate::end::End;
 use crate::recv::handlers::Snapshot;
-use crate::time::deadline::earlier;
+use crate::time::deadline::Deadline;
 use crate::wire::message::{keep_spare, take_spare};
 
 pub(crate) struct Desk {
@@ -56,7 +55,7 @@ pub(crate) enum SpinFor<'a> {
     /// Does not spin.
     Nothing,
     /// This thread waits for an answer, until then.
-    Answer(Option<Instant>),
+    Answer(Deadline),
     /// This thread is the driver, and goes if this returns `true`.
     Driver(&'a dyn Fn() -> bool),
 }
@@ -68,9 +67,9 @@ impl SpinFor<'_> {
     }
 
     #[inline]
-    pub(crate) fn until(self, timers: &Timers) -> Option<Instant> {
+    pub(crate) fn until(self, timers: &Timers) -> Deadline {
         match self {
-            SpinFor::Answer(deadline) => earlier(deadline, timers.earliest()),
+            SpinFor::Answer(deadline) => deadline.earlier(timers.earliest()),
             SpinFor::Driver(_) | SpinFor::Nothing => timers.earliest(),
         }
     }

@@ -2,7 +2,6 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
-use std::time::Instant;
 
 use crate::end::End;
 use crate::error::Step;
@@ -12,7 +11,7 @@ use crate::recv::handlers::{Incoming, Listener, Snapshot};
 use crate::recv::registry::Table;
 use crate::stats::Counters;
 use crate::sync::user_panic::{catch_user_panic, forget_panic};
-use crate::time::deadline::Serving;
+use crate::time::deadline::{Deadline, Serving};
 use crate::types::beside::Beside;
 use crate::types::payload::Payload;
 use crate::types::peer_types::PeerType;
@@ -72,7 +71,7 @@ impl End {
         listener: &Listener,
         value: Payload<'_>,
     ) -> std::thread::Result<std::result::Result<(), DecodeError>> {
-        self.run_handler(Some(transit), None, || {
+        self.run_handler(Some(transit), Deadline::NEVER, || {
             catch_unwind(AssertUnwindSafe(|| (listener.listen)(value)))
         })
     }
@@ -139,7 +138,7 @@ impl End {
         self: &Arc<Self>,
         transit: InTransit<'_>,
         id: CallId,
-        deadline: Option<Instant>,
+        deadline: Deadline,
         subject: Subject<'_>,
         args: &[u8],
         handlers: &mut Snapshot<End>,
@@ -199,7 +198,7 @@ impl End {
     pub(crate) fn run_handler<T>(
         &self,
         transit: Option<InTransit<'_>>,
-        deadline: Option<Instant>,
+        deadline: Deadline,
         handler: impl FnOnce() -> T,
     ) -> T {
         let running = self.handlers_running.enter();

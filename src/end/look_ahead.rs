@@ -37,9 +37,11 @@ impl End {
                 Header::Withdraw(id) => early.note(id, GivenUp::Withdrawn),
                 // A number that was never introduced is found when the message is received.
                 Header::Refuse(refused, turn, place) => {
-                    drop(self.sent_types.refuse(refused, turn, Some(place)))
+                    let _ = self.sent_types.refuse(refused, turn, Some(place));
                 }
-                Header::Welcome(refused, turn) => drop(self.sent_types.refuse(refused, turn, None)),
+                Header::Welcome(refused, turn) => {
+                    let _ = self.sent_types.refuse(refused, turn, None);
+                }
                 _ => {}
             })
         });

@@ -2,7 +2,6 @@
 
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering, fence};
 use std::sync::{Arc, OnceLock};
-use std::time::Instant;
 
 use coprocess_ring::{
     ChannelError, Misbehaved, Receiver, Region, Sender, Side, Sleeper, Spin, Watch,
@@ -32,7 +31,7 @@ use crate::stats::{Counters, Stats};
 use crate::sync::Backoff;
 use crate::sync::forked::Generation;
 use crate::sync::spin_mutex::{SpinGuard, SpinMutex};
-use crate::time::deadline::of_a_call;
+use crate::time::deadline::Deadline;
 use crate::time::host_clock::Clock;
 use crate::types::peer_types::PeerTypes;
 use crate::types::sent_types::SentTypes;
@@ -389,7 +388,7 @@ impl End {
     pub(crate) fn interrupt(&self) {
         // Release: pairs with the Acquire in `take_interrupt`.
         self.attention.store(true, Ordering::Release);
-        // SentTypes with the fence in `SleepGuard::new`.
+        // Pairs with the fence in `SleepGuard::new`.
         fence(Ordering::SeqCst);
         self.lead.wake_driver(&self.watch);
         self.outbox.notify();
@@ -452,8 +451,8 @@ impl End {
 
     /// By when a call that says nothing of its own is to be answered.
     #[inline]
-    pub(crate) fn default_deadline(&self) -> Option<Instant> {
-        of_a_call(self.settings.call_timeout)
+    pub(crate) fn default_deadline(&self) -> Deadline {
+        Deadline::of_a_call(self.settings.call_timeout)
     }
 
     /// Counts an event that was not sent, if that was for want of room.

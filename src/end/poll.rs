@@ -13,7 +13,7 @@ use crate::end::wait::this_parker;
 use crate::error::Result;
 use crate::stats::Counters;
 use crate::sync::parker::Parker;
-use crate::time::deadline::{earlier, has_passed};
+use crate::time::deadline::Deadline;
 
 /// Between two looks of a thread that closes at whether another one has handled what has arrived.
 const GLANCE: Duration = Duration::from_millis(1);
@@ -40,7 +40,7 @@ impl End {
         };
         // What comes while this runs is left for the next time.
         let there = self.inbox().at_most();
-        match self.dispatch(&leader, &mut Desk::new(), there, None)? {
+        match self.dispatch(&leader, &mut Desk::new(), there, Deadline::NEVER)? {
             Dispatched { counted: 0, .. } if self.is_over() => Err(self.terminal_error()),
             Dispatched { counted, .. } => Ok(counted),
         }
@@ -59,7 +59,7 @@ impl End {
             // If it fails, the end is over, as whatever is done next finds.
             if done()
                 || !self
-                    .dispatch(&leader, &mut desk, 1, None)
+                    .dispatch(&leader, &mut desk, 1, Deadline::NEVER)
                     .is_ok_and(|dispatched| dispatched.taken > 0)
             {
                 break;
@@ -68,7 +68,7 @@ impl End {
     }
 
     /// Dispatches what has arrived, or waits, at most until `deadline`, until another thread that is at it has done so.
-    pub(crate) fn finish_arrived(self: &Arc<Self>, deadline: Option<Instant>) {
+    pub(crate) fn finish_arrived(self: &Arc<Self>, deadline: Deadline) {
         if self.lead.is_mine() || self.is_over() {
             return;
         }
@@ -89,10 +89,10 @@ impl End {
             self.is_over() || idle() || self.inbox().dispatched().saturating_sub(before) > there
         };
         loop {
-            let soon = Instant::now().checked_add(GLANCE);
+            let soon = Deadline::after(GLANCE);
             match self
                 .lead
-                .wait_turn(&self.watch, &this_parker(), earlier(deadline, soon), || self.is_over())
+                .wait_turn(&self.watch, &this_parker(), deadline.earlier(soon), || self.is_over())
             {
                 LeadWait::Lead => {
                     let leader = self.leading();
@@ -103,17 +103,17 @@ impl End {
                 }
                 LeadWait::Done => return,
                 // The driver would have given the lead away by now, and with it the table of handlers that it used.
-                LeadWait::TimedOut if finished() || has_passed(deadline) => return,
+                LeadWait::TimedOut if finished() || deadline.has_passed() => return,
                 LeadWait::TimedOut => {}
             }
         }
     }
 
     /// Dispatches everything that the other side has sent before it was gone.
-    pub(crate) fn drain(self: &Arc<Self>, leader: &LeaderGuard<'_>, deadline: Option<Instant>) {
+    pub(crate) fn drain(self: &Arc<Self>, leader: &LeaderGuard<'_>, deadline: Deadline) {
         let mut desk = Desk::new();
         // An error means that the end is over.
-        while !has_passed(deadline)
+        while !deadline.has_passed()
             && self
                 .dispatch(leader, &mut desk, PASS, deadline)
                 .is_ok_and(|dispatched| dispatched.taken > 0)
@@ -126,12 +126,12 @@ impl End {
         leader: &LeaderGuard<'_>,
         desk: &mut Desk,
         limit: usize,
-        deadline: Option<Instant>,
+        deadline: Deadline,
     ) -> Result<Dispatched> {
         let (mut taken, mut noted) = (0_usize, 0_usize);
         self.take_interrupt();
         self.expect_end_if_gone();
-        while taken < limit && !self.is_over() && !has_passed(deadline) {
+        while taken < limit && !self.is_over() && !deadline.has_passed() {
             match self.receive_one(leader, None, SpinFor::Nothing, desk)? {
                 Received::Dispatched => {}
                 Received::Noted => noted = noted.saturating_add(1),
@@ -158,16 +158,18 @@ impl End {
             // From inside a handler: this thread leads already, and goes on to.
             let mut desk = Desk::new();
             while !self.is_over() {
-                if self.dispatch(&leader, &mut desk, PASS, None)?.taken > 0 || self.is_over() {
+                if self.dispatch(&leader, &mut desk, PASS, Deadline::NEVER)?.taken > 0
+                    || self.is_over()
+                {
                     continue;
                 }
                 if self.outbox.is_above_watermark() {
-                    self.wait_below_watermark(&leader, None, || false)?;
+                    self.wait_below_watermark(&leader, Deadline::NEVER, || false)?;
                 } else if matches!(
-                    self.receive_one(&leader, None, SpinFor::Answer(None), &mut desk)?,
+                    self.receive_one(&leader, None, SpinFor::Answer(Deadline::NEVER), &mut desk)?,
                     Received::Nothing
                 ) {
-                    self.sleep_for_message(&leader, None, || false)?;
+                    self.sleep_for_message(&leader, Deadline::NEVER, || false)?;
                 }
             }
             return self.verdict();
@@ -182,17 +184,20 @@ impl End {
     /// PollBias after the ring until the end is over or `give_up` says so. The seat is ours.
     pub(crate) fn drive(self: &Arc<Self>, give_up: impl Fn() -> bool) -> Result<()> {
         let parker = Parker::new();
-        if self.lead.wait_turn(&self.watch, &parker, None, || self.is_over()) != LeadWait::Lead {
+        if self.lead.wait_turn(&self.watch, &parker, Deadline::NEVER, || self.is_over())
+            != LeadWait::Lead
+        {
             return Ok(());
         }
         let leader = self.leading();
         let mut desk = Desk::new();
         while !self.is_over() && !give_up() {
-            if self.dispatch(&leader, &mut desk, PASS, None)?.taken > 0 || self.is_over() {
+            if self.dispatch(&leader, &mut desk, PASS, Deadline::NEVER)?.taken > 0 || self.is_over()
+            {
                 continue;
             }
             if self.outbox.is_above_watermark() {
-                self.wait_below_watermark(&leader, None, &give_up)?;
+                self.wait_below_watermark(&leader, Deadline::NEVER, &give_up)?;
             } else {
                 self.park(&leader, &parker, &mut desk, &give_up)?;
             }

@@ -1,7 +1,7 @@
 //! TODO end::poll_answer
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use crate::calls::in_flight::{Completion, Notify, Outcome};
 use crate::drive::lead::LeadWait;
@@ -11,6 +11,7 @@ use crate::end::leader::LeaderGuard;
 use crate::end::wait::{Arrived, this_parker};
 use crate::error::Step;
 use crate::recv::inbox::Popped;
+use crate::time::deadline::Deadline;
 use crate::wire::header::{CallId, Header, split};
 
 /// The longest that a poll looks for the answer: what a task may take between two of its awaits.
@@ -55,8 +56,8 @@ impl End {
                 // The clock is not looked at for what is there already.
                 if inbox.is_first() && !over() {
                     // With the inbox in hand: to take it again once the message is there would only make it late.
-                    until = until.or_else(|| Instant::now().checked_add(LOOK));
-                    self.spin_for_data.spin(until, over);
+                    let until = *until.get_or_insert_with(|| Deadline::after(LOOK));
+                    self.spin_for_data.spin(until.instant(), over);
                 }
                 match inbox.pop_answer(&mut desk.buffer) {
                     // Under the lock, as where messages are dispatched.
@@ -120,7 +121,7 @@ impl End {
     fn take_a_turn(&self, id: CallId) -> Option<LeaderGuard<'_>> {
         let parker = this_parker();
         self.in_flight.notify(id, Notify::Thread(parker.clone())).ok()?;
-        let until = Instant::now().checked_add(LOOK);
+        let until = Deadline::after(LOOK);
         let turn = self.lead.wait_turn(&self.watch, &parker, until, || {
             self.in_flight.is_ready(id) || self.is_over()
         });

@@ -13,7 +13,7 @@ use crate::end::poll::SlotGuard;
 use crate::error::Result;
 use crate::stats::Counters;
 use crate::sync::parker::Parker;
-use crate::time::deadline::has_passed;
+use crate::time::deadline::Deadline;
 
 impl End {
     /// For a thread that is about to dispatch in `poll`: lowers the descriptor, if there is one. Call [`Lowered`]'s drop afterwards.
@@ -52,7 +52,9 @@ impl End {
         while self.driver_slot.claim_in_background(Occupant::Watcher, gone, || false) {
             let _slot = SlotGuard(&self);
             while !give_up() {
-                if self.lead.wait_turn(&self.watch, &parker, None, gone) != LeadWait::Lead {
+                if self.lead.wait_turn(&self.watch, &parker, Deadline::NEVER, gone)
+                    != LeadWait::Lead
+                {
                     break;
                 }
                 let ready = self.watch_until_ready(&self.leading(), &parker, &give_up);
@@ -86,10 +88,10 @@ impl End {
             let due = self.timers.sleep_until();
             if self.outbox.is_above_watermark() && !self.is_gone() && !self.inbox().is_full() {
                 // Until then a poll would take nothing.
-                self.wait_below_watermark(leader, None, give_up)?;
+                self.wait_below_watermark(leader, Deadline::NEVER, give_up)?;
                 continue;
             }
-            if self.has_something() || self.is_gone() || has_passed(due) {
+            if self.has_something() || self.is_gone() || due.has_passed() {
                 return Ok(true);
             }
             self.watch.arm(Sleeper::Driver);

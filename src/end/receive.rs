@@ -12,7 +12,7 @@ use crate::end::leader::LeaderGuard;
 use crate::end::transit::InTransit;
 use crate::error::{Error, Step};
 use crate::stats::Counters;
-use crate::time::deadline::has_passed;
+use crate::time::deadline::Deadline;
 use crate::wire::header::{CallId, Header, split, split_frequent};
 
 impl End {
@@ -47,9 +47,9 @@ impl End {
                 let next = inbox.next();
                 let interrupted =
                     || self.is_interrupted() || self.inbox_is_wanted() || spin.is_over();
-                let ended = self
-                    .spin_for_data
-                    .spin(spin.until(&self.timers), || self.watch.has_come(next) || interrupted());
+                let ended = self.spin_for_data.spin(spin.until(&self.timers).instant(), || {
+                    self.watch.has_come(next) || interrupted()
+                });
                 if self.watch.has_come(next) {
                     popped = inbox.pop(&mut desk.buffer, self.handlers_running.is_at_bound());
                     if matches!(popped, Ok(None)) {
@@ -98,7 +98,7 @@ impl End {
                 self.receive_other(leader, transit, mine, bytes, desk)
             }
             Header::Call(id, None, subject) => self
-                .dispatch_call(transit, id, None, subject, payload, &mut desk.handlers)
+                .dispatch_call(transit, id, Deadline::NEVER, subject, payload, &mut desk.handlers)
                 .map(|()| Received::Dispatched),
             _ => self.receive_other(leader, transit, mine, bytes, desk),
         }
@@ -170,8 +170,8 @@ impl End {
                 self.cancelled(id);
             }
             Header::Call(id, at, subject) => {
-                let deadline = at.and_then(|at| self.clock.moment(at));
-                if has_passed(deadline) {
+                let deadline = Deadline::from(at.and_then(|at| self.clock.moment(at)));
+                if deadline.has_passed() {
                     self.skip();
                 } else if !(self.is_urged() && self.skip_if_withdrawn(id)) {
                     self.dispatch_call(
@@ -212,7 +212,9 @@ impl End {
     fn conclude_in_transit(&self, transit: InTransit<'_>, completion: Completion) -> Received {
         if let Completion::Run(callback, outcome) = completion {
             // The callback is seen to run before the answer is not in transit any more.
-            self.run_handler(Some(transit), None, || self.catch_user_panic(|| callback(outcome)));
+            self.run_handler(Some(transit), Deadline::NEVER, || {
+                self.catch_user_panic(|| callback(outcome))
+            });
         } else {
             drop(transit);
             self.conclude(completion);
@@ -234,7 +236,9 @@ impl End {
                 self.in_flight.woken();
             }
             Completion::Run(callback, outcome) if self.lead.is_mine() => {
-                self.run_handler(None, None, || self.catch_user_panic(|| callback(outcome)));
+                self.run_handler(None, Deadline::NEVER, || {
+                    self.catch_user_panic(|| callback(outcome))
+                });
             }
             Completion::Run(callback, outcome) => self.catch_user_panic(|| callback(outcome)),
             Completion::Unknown => Counters::add(&self.counters.answers_dropped),

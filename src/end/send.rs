@@ -4,7 +4,6 @@
 //! sends the queued messages, for as long as there are some.
 
 use std::sync::{Arc, MutexGuard};
-use std::time::Instant;
 
 use coprocess_ring::{ChannelError, Misbehaved, Progress, Space};
 
@@ -15,7 +14,7 @@ use crate::error::{Error, Step};
 use crate::send::outbox::{Out, Turn, WhenFull};
 use crate::send::send_queue::{Queued, Quota, TaskKey};
 use crate::send::turn_queue::Next;
-use crate::time::deadline::{earlier, has_passed};
+use crate::time::deadline::Deadline;
 use crate::wire::header::CallId;
 use crate::wire::message::Message;
 
@@ -223,11 +222,7 @@ impl End {
 
     /// Waits for the turn to send, which the caller [passes on](Self::pass_on).
     #[cold]
-    fn wait_for_turn(
-        self: &Arc<Self>,
-        message: &Message<'_>,
-        deadline: Option<Instant>,
-    ) -> Step<Turn> {
+    fn wait_for_turn(self: &Arc<Self>, message: &Message<'_>, deadline: Deadline) -> Step<Turn> {
         let is_event = message.is_event();
         let mut ticket = None;
         let mut out = self.outbox.lock();
@@ -235,12 +230,12 @@ impl End {
             if let Some(turn) = out.try_take_turn(ticket) {
                 return Ok(turn);
             }
-            let unheard_at = if is_event { out.unheard_at(&self.watch) } else { None };
+            let unheard_at = if is_event { out.unheard_at(&self.watch) } else { Deadline::NEVER };
             let ended = match self.check_open() {
                 Err(error) => Some(error),
                 Ok(()) if self.must_not_wait_here() => Some(Error::Full.into()),
-                Ok(()) if has_passed(deadline) => Some(Error::Timeout.into()),
-                Ok(()) if has_passed(unheard_at) => Some(message.unheard(&self.sent_types)),
+                Ok(()) if deadline.has_passed() => Some(Error::Timeout.into()),
+                Ok(()) if unheard_at.has_passed() => Some(message.unheard(&self.sent_types)),
                 Ok(()) => None,
             };
             if let Some(error) = ended {
@@ -248,7 +243,7 @@ impl End {
                 return Err(error);
             }
             ticket = Some(out.queue_up(ticket));
-            out = self.outbox.wait(out, earlier(deadline, unheard_at));
+            out = self.outbox.wait(out, deadline.earlier(unheard_at));
         }
     }
 
@@ -301,7 +296,7 @@ impl End {
                     // than to send the message.
                     out.lend_turn();
                     while out.is_lent() {
-                        out = self.outbox.wait(out, None);
+                        out = self.outbox.wait(out, Deadline::NEVER);
                     }
                 }
                 Next::Anything => break,
@@ -327,7 +322,8 @@ impl End {
                 if !self.in_flight.is_unanswered(id) {
                     return;
                 }
-                let sent = self.send_in_turn(turn, &message, false, None, None, |sent| sent);
+                let sent =
+                    self.send_in_turn(turn, &message, false, Deadline::NEVER, None, |sent| sent);
                 if let Err(error) = sent
                     && self.check_open().is_ok()
                 {
@@ -346,8 +342,14 @@ impl End {
                 }
             }
             None => {
-                let sent =
-                    self.send_in_turn(turn, &message, quota == Quota::Own, None, None, |sent| sent);
+                let sent = self.send_in_turn(
+                    turn,
+                    &message,
+                    quota == Quota::Own,
+                    Deadline::NEVER,
+                    None,
+                    |sent| sent,
+                );
                 if sent.is_err() && self.check_open().is_ok() {
                     // Only where no thread could be started: the thread that dispatches cannot wait, and an
                     // answer must not be lost.
@@ -391,7 +393,7 @@ impl End {
         _turn: &Turn,
         message: &Message<'_>,
         is_own: bool,
-        deadline: Option<Instant>,
+        deadline: Deadline,
         mut space: Option<Space>,
         done: impl FnOnce(Step<()>) -> T,
     ) -> T {
@@ -403,16 +405,14 @@ impl End {
                     let unheard_at = if may_be_unheard {
                         self.outbox.lock().unheard_at(&self.watch)
                     } else {
-                        None
+                        Deadline::NEVER
                     };
-                    match self.wait_for_space(space, earlier(deadline, unheard_at), || {
+                    match self.wait_for_space(space, deadline.earlier(unheard_at), || {
                         self.outbox.notify()
                     }) {
-                        Err(Error::Timeout) if may_be_unheard && !has_passed(deadline) => {
+                        Err(Error::Timeout) if may_be_unheard && !deadline.has_passed() => {
                             // The peer may have taken something meanwhile, or registered a handler.
-                            if !has_passed(
-                                unheard_at.and(self.outbox.lock().unheard_at(&self.watch)),
-                            ) {
+                            if !self.outbox.lock().unheard_at(&self.watch).has_passed() {
                                 continue;
                             }
                             Err(message.unheard(&self.sent_types))
@@ -450,24 +450,22 @@ impl End {
     pub(crate) fn wait_until_unread_below(
         &self,
         bytes: usize,
-        deadline: Option<Instant>,
+        deadline: Deadline,
         over: impl Fn() -> bool,
     ) {
         let mut out = self.outbox.lock();
-        while self.outbox.unread() >= bytes && !over() && !has_passed(deadline) {
+        while self.outbox.unread() >= bytes && !over() && !deadline.has_passed() {
             out = self.outbox.wait(out, deadline);
         }
     }
 
     /// Waits until all answers and own messages that were queued are sent, until `deadline`, or until
     /// `over` returns `true`.
-    pub(crate) fn wait_until_none_is_queued(
-        &self,
-        deadline: Option<Instant>,
-        over: impl Fn() -> bool,
-    ) {
+    pub(crate) fn wait_until_none_is_queued(&self, deadline: Deadline, over: impl Fn() -> bool) {
         let mut out = self.outbox.lock();
-        while (out.has_queued_own() || self.outbox.unread() > 0) && !over() && !has_passed(deadline)
+        while (out.has_queued_own() || self.outbox.unread() > 0)
+            && !over()
+            && !deadline.has_passed()
         {
             out = self.outbox.wait(out, deadline);
         }

@@ -10,7 +10,7 @@ use coprocess_ring::Space;
 use crate::end::End;
 use crate::error::{Error, Result};
 use crate::stats::Counters;
-use crate::time::deadline::has_passed;
+use crate::time::deadline::Deadline;
 
 impl End {
     /// Whether this thread is in a handler of this end and nothing more fits into the backlog: if it waited for room, and the other end did
@@ -24,7 +24,7 @@ impl End {
     pub(crate) fn wait_for_space(
         &self,
         space: Space,
-        deadline: Option<Instant>,
+        deadline: Deadline,
         is_full: impl Fn(),
     ) -> Result<()> {
         loop {
@@ -48,7 +48,7 @@ impl End {
                     }
                 }
             }
-            if has_passed(deadline) {
+            if deadline.has_passed() {
                 return Err(Error::Timeout);
             }
             if !emptied && !full {
@@ -56,7 +56,7 @@ impl End {
                 continue;
             }
             let ready = || self.watch.has_space(space) || self.is_over() || self.is_gone();
-            if self.spin_for_space.spin(deadline, ready) {
+            if self.spin_for_space.spin(deadline.instant(), ready) {
                 continue;
             }
             let start = Instant::now();
@@ -67,7 +67,7 @@ impl End {
                     Ok(true)
                 } else {
                     Counters::add(&self.counters.sleeps);
-                    self.watch.sleep_for_space(deadline)
+                    self.watch.sleep_for_space(deadline.instant())
                 };
                 self.watch.disarm_for_space();
                 slept

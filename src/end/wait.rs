@@ -20,7 +20,7 @@ use crate::limits::HIGH_WATERMARK_BYTES;
 use crate::recv::inbox::Ahead;
 use crate::stats::Counters;
 use crate::sync::parker::Parker;
-use crate::time::deadline::{earlier, has_passed};
+use crate::time::deadline::Deadline;
 use crate::wire::header::{CallId, Header, split};
 
 /// When the other side is gone, how long a call waits for a thread that handles what was sent before, and does not get on.
@@ -55,7 +55,7 @@ impl End {
     pub(crate) fn wait_for_answer(
         self: &Arc<Self>,
         id: CallId,
-        deadline: Option<Instant>,
+        deadline: Deadline,
         desk: &mut Desk,
     ) -> Step<Arrived> {
         let outcome = self.wait_and_keep(id, deadline, desk);
@@ -70,7 +70,7 @@ impl End {
     pub(crate) fn wait_and_keep(
         self: &Arc<Self>,
         id: CallId,
-        deadline: Option<Instant>,
+        deadline: Deadline,
         desk: &mut Desk,
     ) -> Step<Arrived> {
         match self.try_lead() {
@@ -84,7 +84,7 @@ impl End {
         self: &Arc<Self>,
         leader: &LeaderGuard<'_>,
         id: CallId,
-        deadline: Option<Instant>,
+        deadline: Deadline,
         desk: &mut Desk,
     ) -> Step<Arrived> {
         loop {
@@ -111,7 +111,7 @@ impl End {
                         }
                         self.expect_end_if_gone();
                         self.expire();
-                        if has_passed(deadline) {
+                        if deadline.has_passed() {
                             return self.take(id, || Error::Timeout);
                         }
                         continue;
@@ -123,7 +123,7 @@ impl End {
                         self.wait_below_watermark(leader, deadline, || {
                             self.in_flight.is_ready(id)
                         })?;
-                        if has_passed(deadline) {
+                        if deadline.has_passed() {
                             return self.take(id, || Error::Timeout);
                         }
                         continue;
@@ -144,14 +144,14 @@ impl End {
                     return self.take(id, || self.terminal_error());
                 }
             }
-            if is_nothing && !has_passed(deadline) {
+            if is_nothing && !deadline.has_passed() {
                 self.sleep_for_message(leader, deadline, || self.in_flight.is_ready(id))?;
             }
             self.take_interrupt();
             self.expire();
             // A message that has come just in time is taken, but a peer that sends nothing but parts of
             // messages cannot keep this thread.
-            if has_passed(deadline) && (!is_nothing || !self.has_something()) {
+            if deadline.has_passed() && (!is_nothing || !self.has_something()) {
                 return self.take(id, || Error::Timeout);
             }
         }
@@ -169,7 +169,7 @@ impl End {
     pub(crate) fn sleep_for_message(
         self: &Arc<Self>,
         _leader: &LeaderGuard<'_>,
-        deadline: Option<Instant>,
+        deadline: Deadline,
         done: impl Fn() -> bool,
     ) -> Step<()> {
         let start = Instant::now();
@@ -181,7 +181,8 @@ impl End {
                 Ok(true)
             } else {
                 Counters::add(&self.counters.sleeps);
-                self.watch.sleep(Sleeper::Waiter, earlier(deadline, self.timers.earliest()))
+                self.watch
+                    .sleep(Sleeper::Waiter, deadline.earlier(self.timers.earliest()).instant())
             };
             self.watch.disarm();
             slept
@@ -196,7 +197,7 @@ impl End {
     fn queue_for_answer(
         self: &Arc<Self>,
         id: CallId,
-        deadline: Option<Instant>,
+        deadline: Deadline,
         desk: &mut Desk,
     ) -> Step<Arrived> {
         let parker = this_parker();
@@ -222,7 +223,7 @@ impl End {
                 }
                 turn => break turn,
             }
-            if has_passed(deadline) {
+            if deadline.has_passed() {
                 break LeadWait::TimedOut;
             }
         };
@@ -253,7 +254,7 @@ impl End {
                 if !in_transit || self.is_over() {
                     return Err(self.terminal_error().into());
                 }
-                if has_passed(deadline) {
+                if deadline.has_passed() {
                     return Err(Error::Timeout.into());
                 }
                 std::thread::yield_now();
@@ -270,7 +271,7 @@ impl End {
         self: &Arc<Self>,
         crossing: &Crossing<'_>,
         parker: &Parker,
-        deadline: Option<Instant>,
+        deadline: Deadline,
         done: impl Fn() -> bool,
         patience: &mut Option<Patience>,
     ) {
@@ -295,33 +296,34 @@ impl End {
                 crossing.leave();
                 // One message, also where this wait has no time left: other threads may wait for it without end.
                 // If it fails, that end is over, which is for the handler of that end to find.
-                let dispatched = led.dispatch(&leader, &mut Desk::new(), 1, None);
+                let dispatched = led.dispatch(&leader, &mut Desk::new(), 1, Deadline::NEVER);
                 crossing.enter();
                 // Else there is a part of a message only, or that end has too many answers to send.
-                if dispatched.is_ok_and(|dispatched| dispatched.taken > 0) && !has_passed(deadline)
+                if dispatched.is_ok_and(|dispatched| dispatched.taken > 0) && !deadline.has_passed()
                 {
                     continue;
                 }
             }
-            if has_passed(deadline) {
+            if deadline.has_passed() {
                 return;
             }
-            let until = earlier(deadline, Instant::now().checked_add(pause(start.elapsed())));
+            let until = deadline.earlier(Deadline::after(pause(start.elapsed())));
             let (next, full) = {
                 let inbox = self.inbox();
                 (inbox.next(), inbox.is_full())
             };
             let has_come = || !full && self.watch.has_come(next);
-            if !self.spin_for_data.spin(until, || has_come() || parker.is_notified()) || !has_come()
+            if !self.spin_for_data.spin(until.instant(), || has_come() || parker.is_notified())
+                || !has_come()
             {
-                parker.wait(until);
+                parker.wait(until.instant());
             }
         }
     }
 
     /// After a call that could not be sent, as if it had been in flight: what the other side has sent before it was gone comes before the error.
     #[cold]
-    pub(crate) fn take_last_deliveries(self: &Arc<Self>, deadline: Option<Instant>) {
+    pub(crate) fn take_last_deliveries(self: &Arc<Self>, deadline: Deadline) {
         if self.is_gone() && !self.is_over() {
             self.last_deliveries(deadline, || false);
         }
@@ -329,19 +331,15 @@ impl End {
 
     /// Lets everything that was sent before the other side was gone be handled, by this thread or by the one that leads. Gives up if that one is
     /// in a handler for long.
-    pub(crate) fn last_deliveries(
-        self: &Arc<Self>,
-        deadline: Option<Instant>,
-        done: impl Fn() -> bool,
-    ) {
+    pub(crate) fn last_deliveries(self: &Arc<Self>, deadline: Deadline, done: impl Fn() -> bool) {
         if self.lead.is_mine() {
             return;
         }
         let parker = this_parker();
         loop {
             let before = self.inbox().progress();
-            let soon = Instant::now().checked_add(LONG_HANDLER);
-            match self.lead.wait_turn(&self.watch, &parker, earlier(deadline, soon), || {
+            let soon = Deadline::after(LONG_HANDLER);
+            match self.lead.wait_turn(&self.watch, &parker, deadline.earlier(soon), || {
                 done() || self.is_over()
             }) {
                 LeadWait::Lead => {
@@ -349,7 +347,9 @@ impl End {
                     return;
                 }
                 LeadWait::Done => return,
-                LeadWait::TimedOut if has_passed(deadline) || self.inbox().progress() == before => {
+                LeadWait::TimedOut
+                    if deadline.has_passed() || self.inbox().progress() == before =>
+                {
                     return;
                 }
                 LeadWait::TimedOut => {}
@@ -397,14 +397,14 @@ impl End {
     pub(crate) fn wait_below_watermark(
         self: &Arc<Self>,
         _leader: &LeaderGuard<'_>,
-        deadline: Option<Instant>,
+        deadline: Deadline,
         done: impl Fn() -> bool,
     ) -> Result<()> {
         self.salvage_answers()?;
         let over = || self.is_interrupted() || done() || self.inbox().is_full();
         self.wait_until_unread_below(
             HIGH_WATERMARK_BYTES,
-            earlier(deadline, self.timers.earliest()),
+            deadline.earlier(self.timers.earliest()),
             over,
         );
         self.take_interrupt();

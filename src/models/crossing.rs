@@ -1,11 +1,12 @@
 //! Waits that cross: the threads on a cycle learn of it, whichever completes it.
 
 use super::{DEADLOCK, caught, check};
-use crate::drive::lead::{Lead, Turn};
+use crate::drive::lead::{Lead, LeadWait};
 use crate::end::End;
 use crate::end::crossing::Crossing;
 use crate::sync::parker::Parker;
 use crate::sync::{Spin, next_execution};
+use crate::time::deadline::Deadline;
 use coprocess_ring::{Region, Side, Watch};
 use loom::sync::Arc;
 use loom::sync::atomic::{AtomicBool, Ordering};
@@ -62,7 +63,9 @@ impl World {
                 }
                 crossing.led().is_some()
             };
-            if end.lead.wait_turn_unless(&end.watch, parker, None, done, on_a_cycle) == Turn::Lead {
+            if end.lead.wait_turn_unless(&end.watch, parker, Deadline::NEVER, done, on_a_cycle)
+                == LeadWait::Lead
+            {
                 crossing.leave();
                 end.lead.leave(&end.watch, || false);
                 return;
@@ -86,7 +89,10 @@ fn crossed(variant: Variant) {
     // The other thread may have it for a moment.
     let lead = |world: &World, me: usize| {
         let end = &world.ends[me];
-        assert_eq!(end.lead.wait_turn(&end.watch, &world.parkers[me], None, || false), Turn::Lead);
+        assert_eq!(
+            end.lead.wait_turn(&end.watch, &world.parkers[me], Deadline::NEVER, || false),
+            LeadWait::Lead
+        );
     };
     let leave =
         |world: &World, me: usize| world.ends[me].lead.leave(&world.ends[me].watch, || false);

@@ -6,6 +6,7 @@ use super::{DEADLOCK, caught, check};
 use crate::drive::lead::{Lead, LeadWait};
 use crate::sync::Spin;
 use crate::sync::parker::Parker;
+use crate::time::deadline::Deadline;
 use coprocess_ring::{Progress, Receiver, Region, Sender, Side, Sleeper, Watch};
 use loom::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use loom::sync::{Arc, Mutex};
@@ -64,7 +65,8 @@ impl End {
     fn call(&self, me: usize, parkers: &[Arc<Parker>]) {
         let done = || self.answered[me].load(Ordering::SeqCst);
         if !self.lead.try_enter(&self.watch)
-            && self.lead.wait_turn(&self.watch, &parkers[me], None, done) != LeadWait::Lead
+            && self.lead.wait_turn(&self.watch, &parkers[me], Deadline::NEVER, done)
+                != LeadWait::Lead
         {
             assert!(done());
             return;
@@ -84,7 +86,10 @@ impl End {
     /// PollBias after the ring until `messages` were handled, as the driver does.
     fn drive(&self, messages: usize, parkers: &[Arc<Parker>]) {
         let parker = Parker::new();
-        assert_eq!(self.lead.wait_turn(&self.watch, &parker, None, || false), LeadWait::Lead);
+        assert_eq!(
+            self.lead.wait_turn(&self.watch, &parker, Deadline::NEVER, || false),
+            LeadWait::Lead
+        );
         let over =
             || self.handled.load(Ordering::SeqCst) >= messages || self.over.load(Ordering::SeqCst);
         loop {
@@ -97,7 +102,7 @@ impl End {
                 self.watch.disarm();
                 continue;
             }
-            self.lead.park(&self.watch, None, &parker, over).expect("a futex");
+            self.lead.park(&self.watch, Deadline::NEVER, &parker, over).expect("a futex");
             self.watch.disarm();
         }
         self.lead.leave(&self.watch, || self.has_something());
@@ -213,12 +218,15 @@ fn closed_while_a_guest_leaves(looks_for_the_end: bool) {
         let end = end.clone();
         thread::spawn(move || {
             let parker = Parker::new();
-            assert_eq!(end.lead.wait_turn(&end.watch, &parker, None, || false), LeadWait::Lead);
+            assert_eq!(
+                end.lead.wait_turn(&end.watch, &parker, Deadline::NEVER, || false),
+                LeadWait::Lead
+            );
             while !end.watch.is_closed() {
                 end.watch.arm(Sleeper::Driver);
                 if !end.watch.is_closed() {
                     end.lead
-                        .park(&end.watch, None, &parker, || end.watch.is_closed())
+                        .park(&end.watch, Deadline::NEVER, &parker, || end.watch.is_closed())
                         .expect("a futex");
                 }
                 end.watch.disarm();
@@ -260,7 +268,7 @@ fn sleeping_without_a_second_look_is_caught() {
                 assert!(end.lead.try_enter(&end.watch));
                 end.watch.arm(Sleeper::Driver);
                 if !end.over.load(Ordering::SeqCst) {
-                    end.lead.park(&end.watch, None, &parker, || false).expect("a futex");
+                    end.lead.park(&end.watch, Deadline::NEVER, &parker, || false).expect("a futex");
                 }
             })
         };

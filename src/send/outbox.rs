@@ -9,7 +9,6 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 #[cfg(feature = "tokio")]
 use std::task::{Context, Poll, Waker};
-use std::time::Instant;
 
 use coprocess_ring::{ChannelError, Progress, Sender, Watch};
 
@@ -20,6 +19,7 @@ use crate::send::send_queue::{Queued, Quota, SendQueue, TaskKey};
 use crate::send::standstill::Standstill;
 use crate::send::turn_queue::{Next, Ticket};
 use crate::sync::lock;
+use crate::time::deadline::Deadline;
 use crate::wire::message::Message;
 
 /// What becomes of a message for which there is no space now.
@@ -28,7 +28,7 @@ pub(crate) enum WhenFull {
     /// The message is not sent.
     Fail,
     /// The sender waits for space, until this moment or for ever.
-    Wait(Option<Instant>),
+    Wait(Deadline),
     /// The message is queued, and sent in its turn. The sender goes on.
     Queue(Quota),
 }
@@ -173,7 +173,7 @@ impl Out {
     }
 
     /// Returns when the wait of an event ends since the peer has no handler; see [`Standstill::ends_at`].
-    pub(crate) fn unheard_at(&mut self, watch: &Watch) -> Option<Instant> {
+    pub(crate) fn unheard_at(&mut self, watch: &Watch) -> Deadline {
         self.standstill.ends_at(watch)
     }
 
@@ -299,7 +299,7 @@ impl Outbox {
         if self.is_above_watermark() {
             lock(&self.above_watermark).push(context.waker().clone());
             // Fence: a thread that sends an answer looks at the crowd afterwards; one of the two sees the
-            // other. SentTypes with the fence in `watermark_wakers`.
+            // other. Pairs with the fence in `watermark_wakers`.
             fence(Ordering::SeqCst);
             if self.is_above_watermark() {
                 return Poll::Pending;
@@ -312,7 +312,7 @@ impl Outbox {
     /// the program's: not under a lock.
     #[cfg(feature = "tokio")]
     pub(crate) fn watermark_wakers(&self) -> Vec<Waker> {
-        // SentTypes with the fence in `poll_below_watermark`.
+        // Pairs with the fence in `poll_below_watermark`.
         fence(Ordering::SeqCst);
         if self.is_above_watermark() {
             Vec::new()
@@ -338,12 +338,11 @@ impl Outbox {
     pub(crate) fn wait<'a>(
         &self,
         out: MutexGuard<'a, Out>,
-        deadline: Option<Instant>,
+        deadline: Deadline,
     ) -> MutexGuard<'a, Out> {
-        match deadline {
+        match deadline.left() {
             None => self.changed.wait(out).unwrap_or_else(PoisonError::into_inner),
-            Some(at) => {
-                let left = at.saturating_duration_since(Instant::now());
+            Some(left) => {
                 self.changed.wait_timeout(out, left).unwrap_or_else(PoisonError::into_inner).0
             }
         }

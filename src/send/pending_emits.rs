@@ -3,18 +3,18 @@
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Poll, Waker};
-use std::time::Instant;
 
 use rustc_hash::FxHashMap;
 
 use crate::calls::ids::PendingEmitId;
 use crate::error::{Error, Step};
 use crate::sync::lock;
+use crate::time::deadline::Deadline;
 
 /// An event that is not sent.
 #[derive(Debug)]
 enum PendingEmit {
-    Unsent { until: Option<Instant>, waker: Option<Waker> },
+    Unsent { until: Deadline, waker: Option<Waker> },
     Failed(Box<Error>),
 }
 
@@ -36,10 +36,10 @@ impl PendingEmit {
 
 impl PendingEmits {
     /// One that is about to be sent. If it has a deadline, it is to be [removed](Self::remove) again, should it not be kept.
-    pub(crate) fn issue(&self, until: Option<Instant>) -> PendingEmitId {
+    pub(crate) fn issue(&self, until: Deadline) -> PendingEmitId {
         // Relaxed: only that they differ.
         let id = PendingEmitId(self.issued.fetch_add(1, Ordering::Relaxed));
-        if until.is_some() {
+        if until != Deadline::NEVER {
             lock(&self.kept).insert(id, PendingEmit::Unsent { until, waker: None });
         }
         id
@@ -47,13 +47,15 @@ impl PendingEmits {
 
     /// It is kept from now on.
     pub(crate) fn keep(&self, id: PendingEmitId) {
-        lock(&self.kept).entry(id).or_insert(PendingEmit::Unsent { until: None, waker: None });
+        lock(&self.kept)
+            .entry(id)
+            .or_insert(PendingEmit::Unsent { until: Deadline::NEVER, waker: None });
     }
 
-    pub(crate) fn deadline(&self, id: PendingEmitId) -> Option<Instant> {
-        match lock(&self.kept).get(&id)? {
-            PendingEmit::Unsent { until, .. } => *until,
-            PendingEmit::Failed(_) => None,
+    pub(crate) fn deadline(&self, id: PendingEmitId) -> Deadline {
+        match lock(&self.kept).get(&id) {
+            Some(PendingEmit::Unsent { until, .. }) => *until,
+            Some(PendingEmit::Failed(_)) | None => Deadline::NEVER,
         }
     }
 

@@ -12,6 +12,8 @@ use std::time::Instant;
 use coprocess_ring::Watch;
 
 use crate::limits::PATIENCE;
+use crate::time::deadline::Deadline;
+use crate::time::now;
 
 /// What is known of the other end by those that wait for room.
 #[derive(Debug, Default)]
@@ -24,17 +26,17 @@ impl Standstill {
     /// Returns when the wait of an event ends for want of a handler on the other end. `None`: it
     /// does not.
     #[cold]
-    pub(crate) fn ends_at(&mut self, watch: &Watch) -> Option<Instant> {
+    pub(crate) fn ends_at(&mut self, watch: &Watch) -> Deadline {
         if watch.peer_report().has_registered {
-            return None;
+            return Deadline::NEVER;
         }
         let taken = watch.taken();
         let since = match self.since {
             Some((since, before)) if before == taken => since,
-            _ => Instant::now(),
+            _ => now(),
         };
         self.since = Some((since, taken));
-        since.checked_add(PATIENCE)
+        since.checked_add(PATIENCE).into()
     }
 }
 
@@ -43,6 +45,7 @@ mod tests {
     use coprocess_ring::{Backend, Receiver, Segment, Sender, Side, Wakeup};
 
     use super::*;
+    use crate::time::VirtualClock;
 
     #[test]
     fn what_is_taken_is_a_sign_of_life() {
@@ -53,12 +56,11 @@ mod tests {
         let (mut receiver, theirs) =
             (Receiver::new(&region, Side::Worker, 1024), Watch::new(&region, Side::Worker));
         let mut standstill = Standstill::default();
-        let later = |than: Option<Instant>| {
-            while than.is_some_and(|than| Instant::now() + PATIENCE <= than) {}
-        };
+        let clock = VirtualClock::stop();
         let first = standstill.ends_at(&watch);
-        assert!(first.is_some());
-        later(first);
+        assert_eq!(first, Deadline::after(PATIENCE));
+        clock.advance(PATIENCE);
+        assert!(first.has_passed());
         for _ in 0..20 {
             sender.send(&[1], 8).expect("room");
         }
@@ -67,9 +69,9 @@ mod tests {
         // The receiver says from time to time how far it has got.
         while receiver.receive(&mut message).expect("honest").is_some() {}
         let second = standstill.ends_at(&watch);
-        assert!(second > first, "{second:?} {first:?}");
+        assert_eq!(second, Deadline::after(PATIENCE));
         assert_eq!(standstill.ends_at(&watch), second);
         theirs.report_registered();
-        assert_eq!(standstill.ends_at(&watch), None);
+        assert_eq!(standstill.ends_at(&watch), Deadline::NEVER);
     }
 }

@@ -123,7 +123,7 @@ mod tests {
             Some(100_000_000_000_005)
         );
         assert_eq!(monotonic("monotonic         -20 500000000\n"), Some(-19_500_000_000));
-        for protocol_violation in [
+        for invalid in [
             "",
             "boottime 1 2\n",
             "monotonic\n",
@@ -131,7 +131,7 @@ mod tests {
             "monotonic x y\n",
             "monotonic 9223372036854775807 0\n",
         ] {
-            assert_eq!(monotonic(protocol_violation), None, "{protocol_violation:?}");
+            assert_eq!(monotonic(invalid), None, "{invalid:?}");
         }
     }
 

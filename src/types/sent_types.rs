@@ -349,7 +349,7 @@ impl SentTypes {
                 }
                 // Its tables are full, where it may be: another one.
                 Err(None) => {
-                    drop(table?.get_or_init(|| (0..size).map(|_| SentType::default()).collect()))
+                    table?.get_or_init(|| (0..size).map(|_| SentType::default()).collect());
                 }
             }
         }

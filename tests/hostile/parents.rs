@@ -421,7 +421,8 @@ fn floods_that_no_parent_sends() {
                             "fragments" => drop(writer.frame(&[1; 15], 120, MORE)),
                             "aborts" => drop(writer.frame(&[], 0, ABORT)),
                             _ => {
-                                drop(writer.message(&Envelope::event("text", b"\x03abc").encode()))
+                                let event = Envelope::event("text", b"\x03abc").encode();
+                                let _ = writer.message(&event);
                             }
                         });
                         ward.look();

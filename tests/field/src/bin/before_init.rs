@@ -43,9 +43,10 @@ fn die_beside_a_child(started: &str) -> ! {
 fn main() {
     let how = std::env::var("HOW").unwrap_or_default();
     match how.as_str() {
-        // SAFETY: closes what others have opened: this is what the test is about.
         "closes" => {
-            assert_eq!(unsafe { libc::syscall(libc::SYS_close_range, 3, libc::c_uint::MAX, 0) }, 0)
+            // SAFETY: closes what others have opened: this is what the test is about.
+            let closed = unsafe { libc::syscall(libc::SYS_close_range, 3, libc::c_uint::MAX, 0) };
+            assert_eq!(closed, 0);
         }
         "helps itself" => {
             let helper = std::env::var("HELPER").expect("another program, with its arguments");

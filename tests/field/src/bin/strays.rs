@@ -28,9 +28,10 @@ fn main() {
     }
     let mut first = None;
     match how.as_str() {
-        // SAFETY: takes numbers.
         "adopted" => {
-            assert_eq!(unsafe { libc::prctl(libc::PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) }, 0)
+            // SAFETY: takes numbers.
+            let adopts = unsafe { libc::prctl(libc::PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) };
+            assert_eq!(adopts, 0);
         }
         "namespace" => {
             // This process can start no threads any more once its children are in another namespace.
