@@ -694,7 +694,7 @@ impl Coprocess {
         }
         end.welcome_refused();
         end.keep_driver();
-        if end.handlers_want_driver.load(Ordering::Relaxed) {
+        if end.driver.handlers_want_it.load(Ordering::Relaxed) {
             #[expect(
                 clippy::expect_used,
                 reason = "as documented: this system has no thread left"

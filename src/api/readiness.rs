@@ -91,7 +91,7 @@ impl Drop for Readiness {
         let Some(end) = self.end.upgrade().filter(|end| !end.is_foreign()) else { return };
         if end.ready_slot.drop_handle(&self.signal) {
             end.evict();
-            end.driver_slot.notify_all();
+            end.driver.slot.notify_all();
         }
     }
 }
@@ -136,7 +136,7 @@ impl Coprocess {
         if is_new {
             end.evict();
             if !end.lead.is_mine() {
-                end.driver_slot.wait_for_background();
+                end.driver.slot.wait_for_background();
             }
         }
         Ok(readiness)

@@ -82,15 +82,15 @@ impl<R> Reply<R> {
         let limit = end.settings.max_calls_served;
         let counted = limit < u32::MAX;
         // Relaxed: a number, and only the thread that dispatches adds to it.
-        if counted && end.served.fetch_add(1, Ordering::Relaxed) >= limit {
-            end.served.fetch_sub(1, Ordering::Relaxed);
+        if counted && end.peer_calls.unanswered.fetch_add(1, Ordering::Relaxed) >= limit {
+            end.peer_calls.unanswered.fetch_sub(1, Ordering::Relaxed);
             Counters::add(&end.counters.calls_refused);
             // If this fails, nobody waits for it.
             let _ = end.refuse(id, method, Failure::Overloaded, end.answers_when_full());
             return None;
         }
-        let run = end.handlers_running.running();
-        end.served_later.insert(id);
+        let run = end.handler_stack.running();
+        end.peer_calls.served_later.insert(id);
         Some(Reply {
             end: end.clone(),
             call: Some((id, method.into())),
@@ -109,7 +109,7 @@ impl<R> Reply<R> {
     fn leave(&mut self) {
         if std::mem::take(&mut self.counted) {
             // Relaxed: a number.
-            self.end.served.fetch_sub(1, Ordering::Relaxed);
+            self.end.peer_calls.unanswered.fetch_sub(1, Ordering::Relaxed);
         }
     }
 
@@ -144,7 +144,7 @@ impl<R> Reply<R> {
         !self.end.is_foreign()
             && !self.is_given_up(*id)
             && self.end.check_open().is_ok()
-            && self.end.served_later.is_open(*id)
+            && self.end.peer_calls.served_later.is_open(*id)
             && !self.deadline.has_passed()
     }
 
@@ -189,10 +189,11 @@ impl<R> Reply<R> {
         // In the order of `is_wanted`.
         let given_up = self.is_given_up(*id);
         if given_up {
-            self.end.cancels.take_effect(*id);
+            self.end.peer_calls.cancels.take_effect(*id);
         }
-        let wanted =
-            (self.end.served_later.remove(*id) || self.end.check_open().is_err()) && !given_up;
+        let wanted = (self.end.peer_calls.served_later.remove(*id)
+            || self.end.check_open().is_err())
+            && !given_up;
         if !wanted {
             self.call = None;
         }
@@ -288,7 +289,7 @@ impl<R: Serialize> Reply<R> {
     pub(crate) fn poll_unwanted(&self, context: &Context<'_>) -> Poll<()> {
         let Some((id, _)) = &self.call else { return Poll::Ready(()) };
         // In this order: whoever ends the end wakes those who are there by then.
-        let wanted = self.end.served_later.tell(*id, context.waker())
+        let wanted = self.end.peer_calls.served_later.tell(*id, context.waker())
             && !self.end.is_over()
             && !self.deadline.has_passed();
         if wanted { Poll::Pending } else { Poll::Ready(()) }
@@ -333,12 +334,12 @@ impl<R> Drop for Reply<R> {
         if unanswered
             && std::thread::panicking()
             && self.end.lead.is_mine()
-            && self.run == self.end.handlers_running.running()
+            && self.run == self.end.handler_stack.running()
         {
             self.leave();
             // Its own handler panicked: the dispatcher tells the caller.
             if self.close() {
-                self.end.handlers_running.note_dropped_reply();
+                self.end.handler_stack.note_dropped_reply();
             }
             return;
         }

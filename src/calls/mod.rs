@@ -6,6 +6,8 @@ pub(crate) mod cancels;
 pub(crate) mod ids;
 pub(crate) mod in_flight;
 #[cfg(not(loom))]
+pub(crate) mod peer_calls;
+#[cfg(not(loom))]
 pub(crate) mod served_later;
 #[cfg(not(loom))]
 pub(crate) mod timers;

@@ -14,19 +14,19 @@ use crate::wire::message::Message;
 impl End {
     /// The other end has given up a call.
     pub(crate) fn cancelled(&self, id: CallId) {
-        Counters::add(&self.served_later.counters.received);
+        Counters::add(&self.peer_calls.served_later.counters.received);
         let was_open = self.unwanted(id);
         // Not before: whoever asks whether the call is given up finds one or the other.
-        let had_effect = self.cancels.received(id);
+        let had_effect = self.peer_calls.cancels.received(id);
         if !was_open && !had_effect {
             // It was answered at once, or meanwhile; or its deadline has passed here, too; or it never was.
-            Counters::add(&self.served_later.counters.ignored);
+            Counters::add(&self.peer_calls.served_later.counters.ignored);
         }
     }
 
     /// Nobody waits for the answer to a call of the other end. Returns whether it was to be answered.
     pub(crate) fn unwanted(&self, id: CallId) -> bool {
-        let call = self.served_later.give_up(id);
+        let call = self.peer_calls.served_later.give_up(id);
         let was_open = call.is_some();
         if let Some(Some(waker)) = call {
             self.catch_user_panic(|| waker.wake());
@@ -36,7 +36,7 @@ impl End {
 
     /// The end is over, and nobody waits any more.
     pub(crate) fn abandon_served_later(&self) {
-        for waker in self.served_later.abandon() {
+        for waker in self.peer_calls.served_later.abandon() {
             self.catch_user_panic(|| waker.wake());
         }
     }
@@ -69,7 +69,7 @@ impl End {
             .and_then(|()| self.send(&mut message, WhenFull::Queue(Quota::Own)));
         if sent.is_ok() {
             self.outbox.urge();
-            Counters::add(&self.served_later.counters.sent);
+            Counters::add(&self.peer_calls.served_later.counters.sent);
         }
     }
 }

@@ -2,10 +2,10 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use crate::drive::driver_slot::Occupant;
+use crate::drive::driver_slot::{DriverSlot, Occupant};
 use crate::end::End;
 use crate::end::poll::SlotGuard;
 use crate::error::{Error, Result};
@@ -21,6 +21,31 @@ const BURST_IN_PROGRAM: Duration = Duration::from_millis(100);
 /// However long a program goes on registering, what has arrived is not held up for longer than this many bursts.
 const BURSTS: u32 = 10;
 
+/// The thread that receives while no thread of the program does.
+#[derive(Debug)]
+pub(crate) struct Driver {
+    /// The place of the driver: a thread in `run` takes precedence.
+    pub(crate) slot: DriverSlot,
+    /// Whether the thread was started.
+    pub(crate) started: AtomicBool,
+    /// Whether there is a reason for the thread besides tasks that wait for answers.
+    stays: AtomicBool,
+    /// Whether handlers alone are a reason for the thread. They are not while the function of a
+    /// forked worker has not returned.
+    pub(crate) handlers_want_it: AtomicBool,
+}
+
+impl Default for Driver {
+    fn default() -> Driver {
+        Driver {
+            slot: DriverSlot::default(),
+            started: AtomicBool::new(false),
+            stays: AtomicBool::new(false),
+            handlers_want_it: AtomicBool::new(true),
+        }
+    }
+}
+
 impl End {
     /// Makes sure that somebody dispatches even if no thread of the program waits in this end.
     ///
@@ -35,9 +60,9 @@ impl End {
     /// If there is somebody who dispatches in the background: lets him stay, whatever for.
     pub(crate) fn keep_driver(&self) {
         // Relaxed: followed by a fence.
-        if !self.driver_stays.load(Ordering::Relaxed) {
-            self.driver_stays.store(true, Ordering::Relaxed);
-            self.driver_slot.call_up();
+        if !self.driver.stays.load(Ordering::Relaxed) {
+            self.driver.stays.store(true, Ordering::Relaxed);
+            self.driver.slot.call_up();
         }
     }
 
@@ -48,8 +73,8 @@ impl End {
     /// As [`ensure_driver`](Self::ensure_driver).
     pub(crate) fn ensure_driver_for_task(self: &Arc<Self>) -> Result<()> {
         // Relaxed: once it stays, it stays.
-        if !self.driver_stays.load(Ordering::Relaxed) {
-            self.driver_slot.call_up();
+        if !self.driver.stays.load(Ordering::Relaxed) {
+            self.driver.slot.call_up();
         }
         self.start_driver()
     }
@@ -57,16 +82,16 @@ impl End {
     /// Whether the background dispatcher is to leave the ring to others: to an event loop, or to tasks, as long as each finds its answer itself. While
     /// these come and go, a thread that sleeps beside them would have to be woken for each that leaves something behind, in vain.
     fn stands_by(&self) -> bool {
-        let stays = self.driver_stays.load(Ordering::Relaxed);
+        let stays = self.driver.stays.load(Ordering::Relaxed);
         self.ready_slot.is_watched()
             || !stays && self.poll_bias.succeed() && !self.in_flight.wakes_tasks()
     }
 
     fn start_driver(self: &Arc<Self>) -> Result<()> {
         // Relaxed: a hint; the swap decides.
-        if self.driver_started.load(Ordering::Relaxed)
+        if self.driver.started.load(Ordering::Relaxed)
             || self.is_over()
-            || self.driver_started.swap(true, Ordering::Relaxed)
+            || self.driver.started.swap(true, Ordering::Relaxed)
         {
             return Ok(());
         }
@@ -76,7 +101,7 @@ impl End {
             end.drive_in_background();
         });
         if let Err(source) = started {
-            self.driver_started.store(false, Ordering::Relaxed);
+            self.driver.started.store(false, Ordering::Relaxed);
             return Err(Error::Os { action: "start the background dispatcher's thread", source });
         }
         Ok(())
@@ -96,7 +121,7 @@ impl End {
             };
             std::thread::sleep(left);
         }
-        while self.driver_slot.claim_in_background(
+        while self.driver.slot.claim_in_background(
             Occupant::Background,
             || self.is_over(),
             || self.stands_by(),
@@ -104,7 +129,7 @@ impl End {
             let _slot = SlotGuard(&self);
             // The user's code is contained where it is called; what it captured may panic where it is dropped. The lead is free again then.
             match catch_unwind(AssertUnwindSafe(|| {
-                self.drive(|| self.driver_slot.is_wanted() || self.stands_by())
+                self.drive(|| self.driver.slot.is_wanted() || self.stands_by())
             })) {
                 Ok(Ok(())) | Err(_) => {}
                 // The end is over, and everybody who waits was told why.

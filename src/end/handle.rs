@@ -26,7 +26,7 @@ impl End {
     #[inline]
     fn said<'a>(&'a self, subject: Subject<'a>) -> Step<Said<'a>> {
         match subject {
-            Subject::Known(number) => match self.peer_types.get(number.number()) {
+            Subject::Known(number) => match self.types.peer.get(number.number()) {
                 Some(peer_type) => Ok(Said::PeerType(number.number(), peer_type)),
                 None => Err(self.protocol_violation().into()),
             },
@@ -151,7 +151,7 @@ impl End {
             self.fail(id, method, Failure::NotFound);
             return Ok(());
         };
-        if self.handlers_running.is_at_bound() {
+        if self.handler_stack.is_at_bound() {
             self.fail(
                 id,
                 &server.name,
@@ -169,7 +169,7 @@ impl End {
         // The answer to a call that its handler has not answered is in transit before the handler is over.
         let (served, has_dropped_reply, answering) =
             self.run_handler(Some(transit), deadline, || {
-                let replies = self.handlers_running.watch_replies();
+                let replies = self.handler_stack.watch_replies();
                 let served = catch_unwind(AssertUnwindSafe(|| (server.serve)(self, &call)));
                 let has_dropped_reply = replies.end();
                 let is_unanswered = !matches!(served, Ok(Ok(()))) || has_dropped_reply;
@@ -201,7 +201,7 @@ impl End {
         deadline: Deadline,
         handler: impl FnOnce() -> T,
     ) -> T {
-        let running = self.handlers_running.enter();
+        let running = self.handler_stack.enter();
         // After the depth: a thread that sees nothing in transit sees that a handler runs.
         drop(transit);
         let serving = Serving::begin(deadline);

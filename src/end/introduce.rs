@@ -53,7 +53,7 @@ impl End {
             self.look_ahead();
         }
         let types = TypeOf::<T>::number();
-        let number = match self.sent_types.number(name, types) {
+        let number = match self.types.sent.number(name, types) {
             Some(number) => Some(number),
             None => self.look_at(name, types, value, when_full, unnumbered, None)?,
         };
@@ -77,7 +77,7 @@ impl End {
         asked: &mut Option<SentTypeId>,
     ) -> Step<Subject<'a>> {
         let types = Types::<A, R>::number();
-        let number = match self.sent_types.number(name, types) {
+        let number = match self.types.sent.number(name, types) {
             Some(number) => Some(number),
             None => self.look_at(name, types, args, when_full, unnumbered, Some(asked))?,
         };
@@ -103,7 +103,7 @@ impl End {
         }
         let asks = asked.is_some();
         let sent_type = if name.len() <= MAX_INTRODUCED_NAME {
-            self.sent_types.get_or_add(name, types)
+            self.types.sent.get_or_add(name, types)
         } else {
             None
         };
@@ -117,7 +117,7 @@ impl End {
             None => None,
         };
         let (Some((id, sent_type)), Some(number)) = (sent_type, number) else {
-            if let (false, Some(place)) = (asks, self.sent_types.refused_unnumbered(name, &kinds)) {
+            if let (false, Some(place)) = (asks, self.types.sent.refused_unnumbered(name, &kinds)) {
                 return Err(refused(name, &kinds, place));
             }
             without.set_kinds(kinds);
@@ -146,7 +146,7 @@ impl End {
             return Err(Error::TooLarge { size, max }.into());
         }
         let bytes = name.len().saturating_add(kinds.len());
-        let Some(number) = self.sent_types.take_number(id, bytes) else { return Ok(None) };
+        let Some(number) = self.types.sent.take_number(id, bytes) else { return Ok(None) };
         let mut message = Message::new();
         let header = Header::Introduce { number, of_call, name: name.as_bytes(), kinds };
         message.encode_bytes(header, &[], usize::MAX)?;
@@ -168,7 +168,7 @@ impl End {
                 Ok(Some(number))
             }
             Err(error) => {
-                self.sent_types.give_back(number, bytes);
+                self.types.sent.give_back(number, bytes);
                 // Without room for this, the value has its kinds with it: it may wait, or not, as it does without.
                 if !may_wait && matches!(*error, Error::Full) { Ok(None) } else { Err(error) }
             }
@@ -184,7 +184,7 @@ impl End {
         handler: u64,
         mismatch: &Mismatch,
     ) {
-        if let Some(turn) = self.peer_types.refuse(peer_type, handler) {
+        if let Some(turn) = self.types.peer.refuse(peer_type, handler) {
             self.send_urgent(Header::Refuse(
                 Refused::Number(number),
                 turn,
@@ -209,7 +209,7 @@ impl End {
         // It is that of a handler.
         let Ok(name) = std::str::from_utf8(name) else { return };
         let hash = unnumbered(name.as_bytes(), kinds);
-        if let Some(turn) = self.peer_types.refuse_unnumbered(hash, name, handler) {
+        if let Some(turn) = self.types.peer.refuse_unnumbered(hash, name, handler) {
             self.send_urgent(Header::Refuse(
                 Refused::Unnumbered(hash),
                 turn,
@@ -228,14 +228,14 @@ impl End {
 
     /// Lets the other end send again what former handlers have not taken. To be called when there are others.
     pub(crate) fn welcome_refused(self: &Arc<Self>) {
-        self.peer_types.refused(|number, peer_type, handler| {
+        self.types.peer.refused(|number, peer_type, handler| {
             if self.listener_of(&peer_type.name) != handler
-                && let Some(turn) = self.peer_types.welcome(peer_type, handler)
+                && let Some(turn) = self.types.peer.welcome(peer_type, handler)
             {
                 self.send_urgent(Header::Welcome(Refused::Number(number), turn));
             }
         });
-        for (hash, turn) in self.peer_types.welcome_unnumbered(|name| self.listener_of(name)) {
+        for (hash, turn) in self.types.peer.welcome_unnumbered(|name| self.listener_of(name)) {
             self.send_urgent(Header::Welcome(Refused::Unnumbered(hash), turn));
         }
     }
@@ -262,11 +262,11 @@ impl End {
 
     #[cold]
     fn settle_answer(&self, asked: Option<SentTypeId>, error: Option<&Error>) {
-        match (asked.and_then(|id| self.sent_types.sent_type(id)), error) {
+        match (asked.and_then(|id| self.types.sent.sent_type(id)), error) {
             (Some(sent_type), None) => sent_type.set_answered(true),
             (Some(sent_type), Some(Error::Types { .. })) => sent_type.set_answered(false),
             // The value that was sent had not been looked at: the next one is.
-            (None, Some(Error::Types { name, .. })) => self.sent_types.look_again(name),
+            (None, Some(Error::Types { name, .. })) => self.types.sent.look_again(name),
             // Nothing is known of the result.
             (_, Some(_)) | (None, None) => {}
         }

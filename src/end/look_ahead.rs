@@ -10,14 +10,14 @@ impl End {
     /// received yet.
     #[inline]
     pub(crate) fn is_urged(&self) -> bool {
-        !self.cancels.are_settled(self.watch.urged())
+        !self.peer_calls.cancels.are_settled(self.watch.urged())
     }
 
     /// Returns how a call of the peer was given up, if its cancel has arrived and was not received.
     #[cold]
     pub(crate) fn given_up(&self, id: CallId) -> Option<GivenUp> {
         self.look_ahead();
-        self.cancels.how(id)
+        self.peer_calls.cancels.how(id)
     }
 
     /// PollBias at the urgent messages that have arrived: cancels, and refusals of types.
@@ -26,21 +26,21 @@ impl End {
         // Read before the messages that it counts: a message that comes meanwhile is looked at the
         // next time.
         let urgent = self.watch.urged();
-        if self.cancels.has_looked(urgent) {
+        if self.peer_calls.cancels.has_looked(urgent) {
             return;
         }
         // The inbox is locked before the cancels, here and everywhere.
         let mut inbox = self.inbox();
-        self.cancels.look(urgent, |early| {
+        self.peer_calls.cancels.look(urgent, |early| {
             inbox.look_ahead(|header| match header {
                 Header::Cancel(id) => early.note(id, GivenUp::Forgotten),
                 Header::Withdraw(id) => early.note(id, GivenUp::Withdrawn),
                 // A number that was never introduced is found when the message is received.
                 Header::Refuse(refused, turn, place) => {
-                    let _ = self.sent_types.refuse(refused, turn, Some(place));
+                    let _ = self.types.sent.refuse(refused, turn, Some(place));
                 }
                 Header::Welcome(refused, turn) => {
-                    let _ = self.sent_types.refuse(refused, turn, None);
+                    let _ = self.types.sent.refuse(refused, turn, None);
                 }
                 _ => {}
             })

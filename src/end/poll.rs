@@ -83,7 +83,7 @@ impl End {
             let idle = || {
                 !self.has_something()
                     && !in_transit()
-                    && self.handlers_running.is_idle()
+                    && self.handler_stack.is_idle()
                     && !in_transit()
             };
             self.is_over() || idle() || self.inbox().dispatched().saturating_sub(before) > there
@@ -174,7 +174,7 @@ impl End {
             }
             return self.verdict();
         }
-        if self.driver_slot.claim(|| self.is_over(), || self.evict()) {
+        if self.driver.slot.claim(|| self.is_over(), || self.evict()) {
             let _slot = SlotGuard(self);
             self.drive(|| false)?;
         }
@@ -237,7 +237,7 @@ impl End {
         // A timer that was added since is one of the disturbances.
         let parked = self.lead.park(&self.watch, until, parker, interrupted);
         self.watch.disarm();
-        self.spin_for_data.slept(start.elapsed());
+        self.spins.data.slept(start.elapsed());
         parked.map_err(|e| self.channel_failed(e.into()))
     }
 }
@@ -247,6 +247,6 @@ pub(crate) struct SlotGuard<'a>(pub(crate) &'a End);
 
 impl Drop for SlotGuard<'_> {
     fn drop(&mut self) {
-        self.0.driver_slot.release();
+        self.0.driver.slot.release();
     }
 }

@@ -57,7 +57,7 @@ impl End {
                 if inbox.is_first() && !over() {
                     // With the inbox in hand: to take it again once the message is there would only make it late.
                     let until = *until.get_or_insert_with(|| Deadline::after(LOOK));
-                    self.spin_for_data.spin(until.instant(), over);
+                    self.spins.data.spin(until.instant(), over);
                 }
                 match inbox.pop_answer(&mut desk.buffer) {
                     // Under the lock, as where messages are dispatched.

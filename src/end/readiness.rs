@@ -47,9 +47,9 @@ impl End {
     /// Raises the descriptor whenever there is something to dispatch, as long as somebody watches it.
     pub(crate) fn raise_when_ready(self: Arc<Self>, raised: &ReadySignal) {
         let gone = || self.is_over() || !raised.has_handles();
-        let give_up = || gone() || self.driver_slot.is_wanted();
+        let give_up = || gone() || self.driver.slot.is_wanted();
         let parker = Parker::new();
-        while self.driver_slot.claim_in_background(Occupant::Watcher, gone, || false) {
+        while self.driver.slot.claim_in_background(Occupant::Watcher, gone, || false) {
             let _slot = SlotGuard(&self);
             while !give_up() {
                 if self.lead.wait_turn(&self.watch, &parker, Deadline::NEVER, gone)
@@ -62,7 +62,7 @@ impl End {
                     Ok(true) => {
                         raised.raise();
                         raised
-                            .wait_until_lowered(|| self.is_over() || self.driver_slot.is_wanted());
+                            .wait_until_lowered(|| self.is_over() || self.driver.slot.is_wanted());
                     }
                     Ok(false) => {}
                     // The end is over, and everybody who waits was told why.

@@ -40,18 +40,18 @@ impl End {
                 drop(inbox);
                 return Ok(self.conclude_in_transit(transit, completion));
             }
-            let mut popped = inbox.pop(&mut desk.buffer, self.handlers_running.is_at_bound());
+            let mut popped = inbox.pop(&mut desk.buffer, self.handler_stack.is_at_bound());
             if matches!(popped, Ok(None)) && !matches!(spin, SpinFor::Nothing) {
                 // With the inbox in hand: to lock it again once the message is there would make the
                 // message late.
                 let next = inbox.next();
                 let interrupted =
                     || self.is_interrupted() || self.inbox_is_wanted() || spin.is_over();
-                let ended = self.spin_for_data.spin(spin.until(&self.timers).instant(), || {
+                let ended = self.spins.data.spin(spin.until(&self.timers).instant(), || {
                     self.watch.has_come(next) || interrupted()
                 });
                 if self.watch.has_come(next) {
-                    popped = inbox.pop(&mut desk.buffer, self.handlers_running.is_at_bound());
+                    popped = inbox.pop(&mut desk.buffer, self.handler_stack.is_at_bound());
                     if matches!(popped, Ok(None)) {
                         // A part of a message: not the moment to go to sleep.
                         return Ok(Received::Interrupted);
@@ -88,7 +88,7 @@ impl End {
                     self.in_flight.complete(id, Outcome::Answer { words, from, to: bytes });
                 Ok(self.conclude_in_transit(transit, completion))
             }
-            Header::Event(_) if self.handlers_running.is_at_bound() => {
+            Header::Event(_) if self.handler_stack.is_at_bound() => {
                 self.defer(transit, bytes, desk)
             }
             Header::Event(subject) => self
@@ -137,7 +137,7 @@ impl End {
                     self.in_flight.complete(id, Outcome::Answer { words, from, to: bytes });
                 return Ok(self.conclude_in_transit(transit, completion));
             }
-            Header::Event(_) | Header::Gauge(..) if self.handlers_running.is_at_bound() => {
+            Header::Event(_) | Header::Gauge(..) if self.handler_stack.is_at_bound() => {
                 return self.defer(transit, bytes, desk);
             }
             Header::Event(subject) => {
@@ -151,17 +151,17 @@ impl End {
             // waits for that value.
             Header::Receipt(number) => self.take_receipt(number)?,
             Header::Introduce { number, name, kinds, .. } => {
-                let is_honest = self.peer_types.introduce(number, name, kinds);
+                let is_honest = self.types.peer.introduce(number, name, kinds);
                 drop(transit);
                 return self.noted(is_honest, bytes);
             }
             Header::Refuse(refused, turn, place) => {
-                let is_honest = self.sent_types.refuse(refused, turn, Some(place));
+                let is_honest = self.types.sent.refuse(refused, turn, Some(place));
                 drop(transit);
                 return self.noted(is_honest, bytes);
             }
             Header::Welcome(refused, turn) => {
-                let is_honest = self.sent_types.refuse(refused, turn, None);
+                let is_honest = self.types.sent.refuse(refused, turn, None);
                 drop(transit);
                 return self.noted(is_honest, bytes);
             }

@@ -235,7 +235,7 @@ impl End {
                 Err(error) => Some(error),
                 Ok(()) if self.must_not_wait_here() => Some(Error::Full.into()),
                 Ok(()) if deadline.has_passed() => Some(Error::Timeout.into()),
-                Ok(()) if unheard_at.has_passed() => Some(message.unheard(&self.sent_types)),
+                Ok(()) if unheard_at.has_passed() => Some(message.unheard(&self.types.sent)),
                 Ok(()) => None,
             };
             if let Some(error) = ended {
@@ -415,7 +415,7 @@ impl End {
                             if !self.outbox.lock().unheard_at(&self.watch).has_passed() {
                                 continue;
                             }
-                            Err(message.unheard(&self.sent_types))
+                            Err(message.unheard(&self.types.sent))
                         }
                         waited => waited.map_err(Box::new),
                     }

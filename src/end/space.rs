@@ -56,12 +56,12 @@ impl End {
                 continue;
             }
             let ready = || self.watch.has_space(space) || self.is_over() || self.is_gone();
-            if self.spin_for_space.spin(deadline.instant(), ready) {
+            if self.spins.space.spin(deadline.instant(), ready) {
                 continue;
             }
             let start = Instant::now();
             let slept = {
-                let _sleeping = self.sleeping_for_space();
+                let _sleeping = self.state.sleeping_for_space();
                 self.watch.arm_for_space();
                 let slept = if ready() {
                     Ok(true)
@@ -73,7 +73,7 @@ impl End {
                 slept
             };
             slept.map_err(|e| self.channel_failed(e.into()))?;
-            self.spin_for_space.slept(start.elapsed());
+            self.spins.space.slept(start.elapsed());
         }
     }
 }

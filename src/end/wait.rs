@@ -138,7 +138,7 @@ impl End {
             if self.is_gone() {
                 self.inbox().expect_end();
                 if !self.has_something() {
-                    if !self.handlers_running.is_at_bound() {
+                    if !self.handler_stack.is_at_bound() {
                         self.drained();
                     }
                     return self.take(id, || self.terminal_error());
@@ -174,7 +174,7 @@ impl End {
     ) -> Step<()> {
         let start = Instant::now();
         let slept = {
-            let _sleeping = self.sleeping_for_data();
+            let _sleeping = self.state.sleeping_for_data();
             self.watch.arm(Sleeper::Waiter);
             // Whoever had the inbox may have made it so: `done` comes after it was ours.
             let slept = if self.has_something() || self.is_interrupted() || done() {
@@ -188,7 +188,7 @@ impl End {
             slept
         };
         slept.map_err(|e| self.channel_failed(e.into()))?;
-        self.spin_for_data.slept(start.elapsed());
+        self.spins.data.slept(start.elapsed());
         Ok(())
     }
 
@@ -286,7 +286,7 @@ impl End {
             if done() || self.is_gone() {
                 return;
             }
-            let depth = led.handlers_running.depth();
+            let depth = led.handler_stack.depth();
             let patience = patience.get_or_insert_with(|| Patience::of(&led, depth));
             if patience.is_over()
                 && led.has_something()
@@ -313,7 +313,7 @@ impl End {
                 (inbox.next(), inbox.is_full())
             };
             let has_come = || !full && self.watch.has_come(next);
-            if !self.spin_for_data.spin(until.instant(), || has_come() || parker.is_notified())
+            if !self.spins.data.spin(until.instant(), || has_come() || parker.is_notified())
                 || !has_come()
             {
                 parker.wait(until.instant());

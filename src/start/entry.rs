@@ -75,7 +75,7 @@ pub fn init_before_main() {
 fn become_worker(lifeline: Lifeline) -> ! {
     let (end, worker) =
         attach(lifeline, find_function).unwrap_or_else(|error| give_up(&error.to_string()));
-    end.handlers_want_driver.store(false, Ordering::Relaxed);
+    end.driver.handlers_want_it.store(false, Ordering::Relaxed);
     let co = Coprocess::new(end);
     *lock(&PARENT) = Parent::Attached(co.clone());
     role::set_claimed();

@@ -70,6 +70,6 @@ pub fn kinds_of<T: Serialize>(value: &T) -> Option<Vec<u8>> {
 
 fn alone(end: Arc<End>) -> Coprocess {
     // As if the background thread were there.
-    end.driver_started.store(true, Ordering::Relaxed);
+    end.driver.started.store(true, Ordering::Relaxed);
     Coprocess::new(end)
 }
