@@ -258,10 +258,10 @@ impl Coprocess {
         )??)
     }
 
-    /// Registers a handler that gets the bytes of an event's value. Otherwise as
-    /// [`listen`](Self::listen).
+    /// Registers a handler that gets the bytes of an event's value.
     ///
-    /// No types are compared: the handler gets the bytes of a value of any type.
+    /// Otherwise as [`listen`](Self::listen). No types are compared: the handler gets the bytes of
+    /// a value of any type.
     ///
     /// # Panics
     ///
@@ -288,10 +288,10 @@ impl Coprocess {
         })
     }
 
-    /// Registers a handler that takes and returns bytes. Otherwise as [`serve`](Self::serve).
+    /// Registers a handler that takes and returns bytes.
     ///
-    /// No types are compared: the handler gets the bytes of arguments of any types. A caller that
-    /// wants a type decodes the result as that type.
+    /// Otherwise as [`serve`](Self::serve). No types are compared: the handler gets the bytes of
+    /// arguments of any types. A caller that wants a type decodes the result as that type.
     ///
     /// # Panics
     ///
@@ -308,11 +308,10 @@ impl Coprocess {
         self.serve_payload(method, move |end, call, args| end.settle_bytes(call, handler(args)))
     }
 
-    /// Registers a handler of bytes that can fail, as decoding can. Otherwise as
-    /// [`serve_bytes`](Self::serve_bytes).
+    /// Registers a handler of bytes that can fail, as decoding can.
     ///
-    /// If the handler returns an error, the caller gets [`Error::Remote`](crate::Error::Remote)
-    /// with the error's text.
+    /// Otherwise as [`serve_bytes`](Self::serve_bytes). If the handler returns an error, the caller
+    /// gets [`Error::Remote`](crate::Error::Remote) with the error's text.
     ///
     /// # Panics
     ///

@@ -43,8 +43,8 @@ impl Coprocess {
     /// handler runs inside of a poll.
     ///
     /// The first poll spins for the answer: for some microseconds, as long as calls are usually
-    /// answered as quickly as that, and for about 50 microseconds at most. After that, a thread of
-    /// the library waits.
+    /// answered as quickly as that, and for about 50 microseconds at most. After that, the driver
+    /// waits.
     ///
     /// The future ends as [`call`](Self::call) does.
     ///
@@ -68,7 +68,7 @@ impl Coprocess {
     /// The future returns:
     ///
     /// - The errors of [`call`](Self::call).
-    /// - [`Error::Os`](crate::Error::Os): the system refuses the thread that waits.
+    /// - [`Error::Os`](crate::Error::Os): the system refuses the driver's thread.
     ///
     /// # Cancel safety
     ///
@@ -271,9 +271,11 @@ impl<R: DeserializeOwned> UnsentCall<R> {
 impl<R: DeserializeOwned> Future for Call<R> {
     type Output = Result<R>;
 
+    /// Returns the result once the call has ended. The first poll sends the call.
+    ///
     /// # Panics
     ///
-    /// If polled again after it was ready.
+    /// If the future is polled again after it was ready.
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Result<R>> {
         let mut pending = match std::mem::replace(&mut self.state, CallState::Done) {
             CallState::Sent(pending) => pending,

@@ -76,9 +76,10 @@ use crate::wire::message::Message;
 ///
 /// - While a thread waits in `call`, [`run`](Self::run) or [`poll`](Self::poll), that thread
 ///   dispatches.
-/// - The driver dispatches once it is needed: by a callback, by an awaited call whose answer does
-///   not come at once, by a gauge that keeps a value, or by the deadline of an awaited event that
-///   is kept.
+/// - Once something needs the driver, the driver dispatches.
+///
+/// These need the driver: a callback; an awaited call whose answer does not come at once; a gauge
+/// that keeps a value; the deadline of an awaited event that is kept.
 ///
 /// # In a child of fork(2)
 ///
@@ -106,8 +107,9 @@ use crate::wire::message::Message;
 /// - The peer closes its end, or dies: [`Error::Disconnected`], once everything that the peer had
 ///   sent was received.
 /// - The peer breaks the protocol: [`Error::Misbehaved`].
+/// - The system refuses what waiting takes: [`Error::Os`].
 ///
-/// After each of the last three, the pair is *over*.
+/// After each of the last four, the pair is *over*.
 ///
 /// For a future or a callback, some thread must be free to notice this. No thread is in two cases:
 /// if a handler blocks on a future of its own pair (see [`call_async`](Self::call_async)), and if
@@ -131,8 +133,9 @@ pub struct Coprocess {
     handle: Arc<Handle>,
 }
 
-/// Closes the end when the last clone of a handle is dropped. The library's threads share the end
-/// itself, but not this.
+/// Closes the end when the last clone of a handle is dropped.
+///
+/// All clones of a handle share it. The library's threads share the end itself, but not this.
 #[derive(Debug)]
 struct Handle {
     end: Arc<End>,
@@ -199,7 +202,7 @@ pub struct WeakCoprocess {
 }
 
 impl WeakCoprocess {
-    /// Returns a full handle. Returns `None` if the last handle was dropped, or the pair is over.
+    /// Returns a full handle, unless the last one was dropped or the pair is over.
     ///
     /// # Examples
     ///
@@ -251,19 +254,21 @@ impl Coprocess {
     /// Blocks until one of these happens:
     ///
     /// - The answer arrives.
-    /// - The deadline passes. It is set by [`Builder::call_timeout`](crate::Builder::call_timeout).
-    ///   In a handler, [`current_deadline`](crate::current_deadline) holds, too: the earlier one
-    ///   counts.
+    /// - The deadline passes. [`Builder::call_timeout`](crate::Builder::call_timeout) sets it. In a
+    ///   handler, the deadline of the call that is served holds, too: the earlier one counts. See
+    ///   [`current_deadline`](crate::current_deadline).
     /// - The pair is over: see [What ends a wait](Self#what-ends-a-wait).
     ///
     /// # Errors
     ///
-    /// - [`Error::MethodNotFound`], [`Error::Overloaded`], [`Error::Remote`]: the peer did not take
-    ///   the call, or its handler failed.
+    /// - [`Error::MethodNotFound`]: the peer serves no such method.
+    /// - [`Error::Overloaded`]: the peer serves as many calls as its
+    ///   [`Builder::max_calls_served`](crate::Builder::max_calls_served) allows.
+    /// - [`Error::Remote`]: the handler returned an error, panicked, or dropped its [`Reply`].
     /// - [`Error::Types`]: the handler takes other arguments, and did not run. Or its result is of
     ///   another type than `R`, and the handler did run.
     /// - [`Error::Decode`]: the result is not an `R`.
-    /// - [`Error::Timeout`]: the deadline passed. If the answer comes later, it is dropped.
+    /// - [`Error::Timeout`]: the deadline passed. If the answer comes later, the answer is dropped.
     /// - [`Error::Encode`], [`Error::TooLarge`]: nothing was sent.
     /// - [`Error::TooManyCalls`]: as many calls are in flight as
     ///   [`Builder::max_calls_in_flight`](crate::Builder::max_calls_in_flight) allows. Nothing was
@@ -560,8 +565,8 @@ impl Coprocess {
     /// - As [`emit`](Self::emit).
     /// - [`Error::Full`]: the ring has no space now, or another thread is sending. Nothing was
     ///   sent. [`Stats::events_refused`](crate::Stats::events_refused) counts the event.
-    /// - [`Error::TooLarge`] also if the ring does not take the event at once: it takes about three
-    ///   quarters of its capacity. [`emit`](Self::emit) sends such an event in parts.
+    /// - [`Error::TooLarge`] also if the event takes more than some three quarters of the ring: the
+    ///   ring does not take such an event at once. [`emit`](Self::emit) sends it in parts.
     ///
     /// # Examples
     ///
@@ -628,15 +633,19 @@ impl Coprocess {
 
     // ---- handlers ----
 
-    /// Registers the handler of an event. A second handler of the same event replaces the first.
+    /// Registers the handler of an event.
+    ///
+    /// A second handler of an event replaces the first.
     ///
     /// The first registration at an end sends the event `"listening"` to the peer. If the ring is
     /// full, that event is kept, and is sent ahead of everything that is sent later.
     ///
-    /// If the handler panics, the panic ends there. If a value is not a `T`, the value is dropped.
-    /// [`stats`](Self::stats) counts both. The sender of a value of another type gets
-    /// [`Error::Types`] when it emits such a value again. The sender also sees how many values were
-    /// dropped: [`Stats::events_mistyped_by_peer`], [`Stats::events_undecodable_by_peer`].
+    /// If the handler panics, the panic is caught. If a value is not a `T`, the value is dropped.
+    /// [`stats`](Self::stats) counts both.
+    ///
+    /// If the peer emits a value of another type, the peer gets [`Error::Types`] when it emits such
+    /// a value again. The peer also sees how many values were dropped:
+    /// [`Stats::events_mistyped_by_peer`], [`Stats::events_undecodable_by_peer`].
     ///
     /// # Blocking
     ///
@@ -667,7 +676,7 @@ impl Coprocess {
         })
     }
 
-    /// Removes the handler of an event. Returns `true` if there was one.
+    /// Removes the handler of an event, and returns `true` if there was one.
     ///
     /// After the last handler was removed, this end still counts as an end with handlers: events of
     /// the peer wait for space, and do not fail with [`Error::Unheard`].
@@ -686,13 +695,14 @@ impl Coprocess {
         self.own_end().is_ok_and(|end| end.registry.unlisten(event))
     }
 
-    /// Registers the handler of a method. What the handler returns is the answer.
+    /// Registers the handler of a method: what the handler returns is the answer.
     ///
-    /// A second handler of the same method replaces the first. If the handler panics, the caller
-    /// gets [`Error::Remote`]. If the arguments are not an `A`, the caller gets [`Error::Types`].
+    /// A second handler of a method replaces the first. If the handler panics, the caller
+    /// gets [`Error::Remote`]. If the arguments are not an `A`, the caller gets [`Error::Types`],
+    /// and the handler does not run.
     ///
-    /// Registers as [`listen`](Self::listen) does: without blocking, and with the event
-    /// `"listening"`.
+    /// The registration is as that of [`listen`](Self::listen): it does not block, and the first
+    /// one at an end sends the event `"listening"`.
     ///
     /// # Panics
     ///
@@ -715,9 +725,10 @@ impl Coprocess {
         self.serve_raw(method, move |end, call, args| end.answer_with(call, Ok(handler(args))))
     }
 
-    /// Registers a handler that can fail. Otherwise as [`serve`](Self::serve).
+    /// Registers a handler that can fail.
     ///
-    /// If the handler returns an error, the caller gets [`Error::Remote`] with the error's text.
+    /// Otherwise as [`serve`](Self::serve). If the handler returns an error, the caller gets
+    /// [`Error::Remote`] with the error's text.
     ///
     /// # Panics
     ///
@@ -741,12 +752,12 @@ impl Coprocess {
         })
     }
 
-    /// Registers a handler that answers later, from any thread, through a [`Reply`]. Otherwise as
-    /// [`serve`](Self::serve).
+    /// Registers a handler that answers later, from any thread, through a [`Reply`].
     ///
-    /// Use this if the work takes long: once the handler has returned, the next message is
-    /// received. [`Builder::max_calls_served`](crate::Builder::max_calls_served) bounds how many
-    /// calls are served at once.
+    /// Otherwise as [`serve`](Self::serve). Use this if the work takes long: once the handler has
+    /// returned, the next message is received.
+    /// [`Builder::max_calls_served`](crate::Builder::max_calls_served) bounds how many calls are
+    /// served at once.
     ///
     /// # Panics
     ///
@@ -846,7 +857,7 @@ impl Coprocess {
                 clippy::expect_used,
                 reason = "as documented: this system has no thread left"
             )]
-            end.ensure_driver().expect("the background dispatcher needs a thread");
+            end.ensure_driver().expect("the driver needs a thread");
         }
         self
     }
@@ -931,7 +942,8 @@ impl Coprocess {
     ///
     /// - What has arrived is handled, and the answers that wait for space are sent: both for at
     ///   most one [`Builder::close_timeout`](crate::Builder::close_timeout).
-    /// - On the parent's end, the worker has exited, if need be by a signal.
+    /// - On the parent's end, the worker has exited: by SIGTERM after another `close_timeout`, and
+    ///   by SIGKILL after a third, if need be.
     ///
     /// # Errors
     ///
@@ -1042,11 +1054,10 @@ impl Coprocess {
         }
     }
 
-    /// Waits until the pair is over, in any runtime. Returns the reason that
-    /// [`on_end`](Self::on_end) tells.
+    /// Waits until the pair is over, in any runtime.
     ///
-    /// The future borrows the handle, and so keeps the pair open. Wait for a worker that is
-    /// expected to end, or close another handle.
+    /// Returns the reason that [`on_end`](Self::on_end) tells. The future borrows the handle, and
+    /// so keeps the pair open. Wait for a worker that is expected to end, or close another handle.
     ///
     /// In a child of fork(2), the future is ready at once, with [`Reason::Unknown`].
     ///

@@ -90,7 +90,7 @@ impl Coprocess {
     ///
     /// - The errors of [`emit_async`](Self::emit_async).
     /// - [`Error::Timeout`]: nothing was sent.
-    /// - [`Error::Os`]: the system refuses the thread that waits.
+    /// - [`Error::Os`]: the system refuses the driver's thread.
     ///
     /// # Cancel safety
     ///
@@ -359,9 +359,11 @@ impl Drop for Kept {
 impl Future for Emission {
     type Output = Result<()>;
 
+    /// Returns `Ok` once the event is in the ring. The first poll sends the event.
+    ///
     /// # Panics
     ///
-    /// If polled again after it was ready.
+    /// If the future is polled again after it was ready.
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Result<()>> {
         let mut kept = match std::mem::replace(&mut self.state, EmitState::Done) {
             EmitState::Kept(kept) => kept,

@@ -60,10 +60,10 @@ pub enum Backpressure {
     /// - Never more than one value is on the way, whichever handles of this end emit it. So a slow
     ///   reader is behind by at most one value.
     /// - If a reader handles each value before the next is emitted, the reader sees all values.
-    /// - The last value arrives, too, also if nothing is emitted after it. It is sent by a thread
-    ///   that dispatches at this end, or by a thread of the library. At the latest,
-    ///   [`Coprocess::close`] sends it, without waiting until the former value was handled.
-    /// - To emit never blocks.
+    /// - The last value arrives even if nothing is emitted after it. A thread that dispatches at
+    ///   this end sends it, or a thread of the library. At the latest, [`Coprocess::close`] sends
+    ///   it, without waiting until the former value was handled.
+    /// - Emitting never blocks.
     /// - A value may be sent later than it was emitted. So other events and calls may overtake it.
     ///
     /// Once a value has to be kept and no other thread dispatches, the driver does, as for futures

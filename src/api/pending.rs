@@ -115,9 +115,9 @@ fn read_outcome<R>(
 ///
 /// # Cancel safety
 ///
-/// Dropping a `Pending` does not withdraw the call; the answer is forgotten. The peer is told as
-/// soon as the ring has space for that. The call is served nevertheless, and its handler can
-/// [ask](crate::Reply::is_wanted).
+/// Dropping a `Pending` discards the answer, and does not take back the call. The peer is told as
+/// soon as the ring has space for that. The call is served nevertheless. Its handler can ask
+/// [`Reply::is_wanted`](crate::Reply::is_wanted), and a future of `serve_async` is dropped.
 ///
 /// If [`Builder::call_timeout`](crate::Builder::call_timeout) passes before the call's turn has
 /// come, the call is not served.
@@ -263,11 +263,11 @@ impl<R: DeserializeOwned> Pending<R> {
         self.wait_until(deadline)
     }
 
-    /// Blocks until the result arrives, for at most `timeout`. Returns `None` if `timeout` passes
-    /// first: the call goes on.
+    /// Blocks until the result arrives, for at most `timeout`, and does not give the call up.
     ///
-    /// After `None`, the handle is as good as before: wait again, await it, or drop it. Any other
-    /// outcome is the result of the call, and takes it.
+    /// Returns `None` if `timeout` passes first: the call goes on. After `None`, the handle is as
+    /// good as before: wait again, await it, or drop it. Any other outcome is the result of the
+    /// call, and takes it.
     ///
     /// `Duration::ZERO` takes a result that has arrived. What has arrived before the result is
     /// dispatched first, unless another thread dispatches, or this is called in a handler of the
@@ -391,9 +391,11 @@ impl<R: DeserializeOwned> Pending<R> {
 impl<R: DeserializeOwned> Future for Pending<R> {
     type Output = Result<R>;
 
+    /// Returns the result once the call has ended.
+    ///
     /// # Panics
     ///
-    /// If polled again after it was ready.
+    /// If the future is polled again after it was ready.
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<R>> {
         let this = self.get_mut();
         #[expect(

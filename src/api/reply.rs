@@ -301,7 +301,7 @@ impl<R: Serialize> Reply<R> {
     }
 }
 
-/// For the task that answers.
+/// What the task of an `async` handler does with its reply.
 #[cfg(feature = "tokio")]
 impl<R: Serialize> Reply<R> {
     /// Has the task woken when the caller's deadline has passed.
@@ -312,8 +312,8 @@ impl<R: Serialize> Reply<R> {
         }
     }
 
-    /// Ready once the caller has given up, its deadline has passed, or the pair is over. Has the
-    /// task woken for that.
+    /// Returns `Ready` once the caller has given up, its deadline has passed, or the pair is over.
+    /// Has the task woken for that.
     pub(crate) fn poll_unwanted(&self, context: &Context<'_>) -> Poll<()> {
         let Some((id, _)) = &self.call else { return Poll::Ready(()) };
         // In this order: the thread that ends the pair wakes the tasks that are registered by then.
@@ -323,7 +323,7 @@ impl<R: Serialize> Reply<R> {
         if wanted { Poll::Pending } else { Poll::Ready(()) }
     }
 
-    /// Ready once the answer can be sent without too many answers being kept.
+    /// Returns `Ready` once the answer can be sent without too many answers being kept.
     pub(crate) fn poll_room(&self, context: &Context<'_>) -> Poll<()> {
         if self.end.is_over() {
             Poll::Ready(())

@@ -27,8 +27,9 @@ impl Coprocess {
     /// Inside of a future, [`current_deadline`](crate::current_deadline) is the deadline of the
     /// call. Calls that the future makes have that deadline, too.
     ///
-    /// If a future panics, the caller gets [`Error::Remote`](crate::Error::Remote). If the runtime
-    /// shuts down, the caller gets that error, too.
+    /// If the handler or its future panics, the caller gets
+    /// [`Error::Remote`](crate::Error::Remote). If the runtime shuts down, the caller gets that
+    /// error, too.
     ///
     /// If the ring is full, answers are kept, and sent in their turn. So no thread of the runtime
     /// waits for space. Once more than 64 MiB of answers are kept, the futures wait, each with the
@@ -130,11 +131,10 @@ impl Coprocess {
         })
     }
 
-    /// Registers an `async` handler that can fail. Otherwise as [`serve_async`](Self::serve_async).
-    /// Feature `tokio`.
+    /// Registers an `async` handler that can fail. Feature `tokio`.
     ///
-    /// If the handler's future returns an error, the caller gets
-    /// [`Error::Remote`](crate::Error::Remote) with the error's text.
+    /// Otherwise as [`serve_async`](Self::serve_async). If the handler's future returns an error,
+    /// the caller gets [`Error::Remote`](crate::Error::Remote) with the error's text.
     ///
     /// # Panics
     ///
@@ -195,7 +195,7 @@ struct Answering<R: Serialize> {
 
 enum AnswerState<R> {
     Running(Pin<Box<dyn Future<Output = Outcome<R>> + Send>>),
-    /// The answer is sent once fewer answers wait for space.
+    /// The outcome, to be sent once fewer answers wait for space.
     Answered(Outcome<R>),
     Done,
 }
@@ -204,7 +204,7 @@ enum AnswerState<R> {
 impl<R: Serialize> Unpin for Answering<R> {}
 
 impl<R: Serialize> Drop for Answering<R> {
-    /// The runtime shuts down.
+    /// Fails the call if the runtime shuts down before the answer.
     fn drop(&mut self) {
         if let Some(reply) = self.reply.take() {
             reply.complete(Err(DROPPED.to_owned()));
