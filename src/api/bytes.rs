@@ -17,21 +17,32 @@ use crate::types::payload::Payload;
 use crate::wire::header::{CallId, Header, Subject};
 use crate::wire::message::Message;
 
-/// Bytes as they are: for programs that bring their own codec.
+/// Bytes as they are, for programs with a codec of their own.
 ///
-/// The methods whose names end in `_bytes` send and receive the payload of a message as it is: no length, no encoding. A handler sees it
-/// in a private buffer, which the other side cannot change, and which begins at a multiple of eight bytes, so that [`bytemuck`](crate::bytemuck) can look at it
-/// as numbers. What one end sends by one of these the other end usually receives by another.
+/// The methods whose names end in `_bytes` send and receive the payload of a message as it is:
+/// without a length and without an encoding. If one end sends by such a method, its peer usually
+/// receives by another.
 ///
-/// Both kinds can be mixed, since the payload of [`call`](Self::call) and [`emit`](Self::emit) are bytes, too: postcard's. `serve_bytes` and
-/// `listen_bytes` see just those, and what `call_bytes` and `emit_bytes` send to a typed handler must be those: else it is what does not decode as the handler's
-/// type, or what does by chance. No types are compared if one end sends or takes bytes.
+/// A handler gets the payload in a private buffer, which the peer cannot change. The buffer begins
+/// at a multiple of eight bytes, so that [`bytemuck`](crate::bytemuck) can read it as numbers.
+///
+/// Methods of bytes and methods of types can be mixed, since [`call`](Self::call) and
+/// [`emit`](Self::emit) send bytes, too: those of postcard. `serve_bytes` and `listen_bytes` get
+/// just these bytes. If a handler takes a type, `call_bytes` and `emit_bytes` must send the bytes
+/// of that type. Otherwise the handler's end cannot decode them, or decodes them by chance as
+/// another value.
+///
+/// If one end sends or takes bytes, no types are compared.
 impl Coprocess {
-    /// Calls a method with these bytes as its arguments, and returns the bytes of its result.
+    /// Calls a method with `args` as the bytes of its arguments, and returns the bytes of its
+    /// result.
     ///
-    /// No types are compared: bytes have none. A handler that takes a type decodes them as that type.
+    /// Bytes have no type, so no types are compared. A handler that takes a type decodes the bytes
+    /// as that type.
     ///
-    /// Ends as [`call`](Self::call) does.
+    /// # Blocking
+    ///
+    /// As [`call`](Self::call).
     ///
     /// # Errors
     ///
@@ -56,7 +67,14 @@ impl Coprocess {
         Ok(answer)
     }
 
-    /// As [`call_bytes`](Self::call_bytes), with a deadline of its own for the whole operation.
+    /// Calls a method as [`call_bytes`](Self::call_bytes) does, and waits for at most `timeout`.
+    ///
+    /// The deadline covers the whole operation, and replaces every other: see
+    /// [`call_timeout`](Self::call_timeout).
+    ///
+    /// # Blocking
+    ///
+    /// As [`call_timeout`](Self::call_timeout).
     ///
     /// # Errors
     ///
@@ -67,7 +85,8 @@ impl Coprocess {
     /// ```no_run
     /// # coprocess::init();
     /// # let co = coprocess::fork(|_| {})?;
-    /// let answer = co.call_bytes_timeout("reverse", b"abc", std::time::Duration::from_millis(20))?;
+    /// # use std::time::Duration;
+    /// let answer = co.call_bytes_timeout("reverse", b"abc", Duration::from_millis(20))?;
     /// # Ok::<(), coprocess::Error>(())
     /// ```
     pub fn call_bytes_timeout(
@@ -81,11 +100,17 @@ impl Coprocess {
         Ok(answer)
     }
 
-    /// As [`call_bytes`](Self::call_bytes), into a buffer: its former content is replaced, its memory is reused.
+    /// Calls a method as [`call_bytes`](Self::call_bytes) does, and writes the result to a buffer.
+    ///
+    /// The result replaces the content of `answer`. The memory of `answer` is used again.
+    ///
+    /// # Blocking
+    ///
+    /// As [`call`](Self::call).
     ///
     /// # Errors
     ///
-    /// As [`call_bytes`](Self::call_bytes); then the buffer is as it was.
+    /// As [`call_bytes`](Self::call_bytes). If this method fails, `answer` is unchanged.
     ///
     /// # Examples
     ///
@@ -103,7 +128,14 @@ impl Coprocess {
         self.call_bytes_until(method, args, answer, self.end().default_deadline())
     }
 
-    /// Sends a call with these bytes and returns at once; wait for the bytes of the result later, or await them: as [`start`](Self::start).
+    /// Sends a call with `args` as the bytes of its arguments, and returns a handle to the result's
+    /// bytes.
+    ///
+    /// Wait for the result later, or await it, as after [`start`](Self::start).
+    ///
+    /// # Blocking
+    ///
+    /// As [`start`](Self::start): until the call is sent.
     ///
     /// # Errors
     ///
@@ -125,11 +157,16 @@ impl Coprocess {
             .reading(|answer| Ok(answer.bytes.to_vec())))
     }
 
-    /// As [`call_async`](Self::call_async), with these bytes as the arguments, and for the bytes of the result.
+    /// Calls a method as [`call_async`](Self::call_async) does, with bytes for arguments and
+    /// result.
     ///
     /// # Errors
     ///
     /// As [`call_async`](Self::call_async), without the errors of encoding and decoding.
+    ///
+    /// # Cancel safety
+    ///
+    /// As [`call_async`](Self::call_async).
     ///
     /// # Examples
     ///
@@ -185,9 +222,14 @@ impl Coprocess {
         })
     }
 
-    /// Sends an event with these bytes as its value; waits for room as [`emit`](Self::emit) does.
+    /// Sends an event with `value` as the bytes of its value.
     ///
-    /// No types are compared: bytes have none. A handler that takes a type decodes them as that type.
+    /// Bytes have no type, so no types are compared. A handler that takes a type decodes the bytes
+    /// as that type.
+    ///
+    /// # Blocking
+    ///
+    /// As [`emit`](Self::emit).
     ///
     /// # Errors
     ///
@@ -212,9 +254,10 @@ impl Coprocess {
         )??)
     }
 
-    /// Handles an event, the value of which are the bytes that were sent. Otherwise as [`listen`](Self::listen).
+    /// Registers a handler that gets the bytes of an event's value.
     ///
-    /// No types are compared: the handler gets the bytes of a value of any type.
+    /// Otherwise as [`listen`](Self::listen). No types are compared: the handler gets the bytes of
+    /// a value of any type.
     ///
     /// # Panics
     ///
@@ -241,10 +284,10 @@ impl Coprocess {
         })
     }
 
-    /// Serves a method with bytes for arguments and bytes for a result. Otherwise as [`serve`](Self::serve).
+    /// Registers a handler that takes and returns bytes.
     ///
-    /// No types are compared: the handler gets the bytes of arguments of any types. A caller that wants
-    /// a type decodes the result as that type.
+    /// Otherwise as [`serve`](Self::serve). No types are compared: the handler gets the bytes of
+    /// arguments of any types. A caller that wants a type decodes the result as that type.
     ///
     /// # Panics
     ///
@@ -261,7 +304,10 @@ impl Coprocess {
         self.serve_payload(method, move |end, call, args| end.settle_bytes(call, handler(args)))
     }
 
-    /// As [`serve_bytes`](Self::serve_bytes), for handlers that can fail, as decoding can: the error's text becomes [`Error::Remote`](crate::Error::Remote) for the caller.
+    /// Registers a handler of bytes that can fail, as decoding can.
+    ///
+    /// Otherwise as [`serve_bytes`](Self::serve_bytes). If the handler returns an error, the caller
+    /// gets [`Error::Remote`](crate::Error::Remote) with the error's text.
     ///
     /// # Panics
     ///

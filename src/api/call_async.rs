@@ -1,4 +1,5 @@
-//! Calls for tasks: sent without waiting, and looked for by the thread that polls before it is left to others.
+//! Calls for tasks. To send such a call never blocks. The thread that first polls the call looks
+//! for the answer itself, before it leaves the answer to other threads.
 
 use std::fmt;
 use std::future::Future;
@@ -22,28 +23,61 @@ use crate::types::sent_types::SentTypeId;
 use crate::wire::message::Message;
 
 impl Coprocess {
-    /// Calls a method of the other end, for a task: await the result.
+    /// Calls a method of the peer, for a task: await the result.
     ///
-    /// The arguments are encoded here; the call is sent when the future is first polled, and that never waits: where the ring is full, the call is kept and sent
-    /// in its turn. Such calls take memory until the other end catches up, so bound how many are in flight. To have several under way, poll them together, as tasks or joined; or use
-    /// [`start`](Self::start), whose [`Pending`] is a future, too, where its thread may wait for room. What fails, fails when it is awaited.
+    /// The future needs no particular runtime, and borrows nothing.
     ///
-    /// The future needs no particular runtime, and borrows nothing. Dropping it cancels the call: the other end is told, if the ring has room for
-    /// that, and the answer is dropped. It ends as [`call`](Self::call) does; a deadline is [`Builder::call_timeout`](crate::Builder::call_timeout) and,
-    /// in a handler, [`current_deadline`](crate::current_deadline), which count from here.
+    /// - The arguments are encoded here. The deadline counts from here: see [`call`](Self::call).
+    /// - The first poll sends the call. If the ring is full, the call is kept, and sent in its
+    ///   turn.
+    /// - If anything fails, the error comes when the future is awaited.
     ///
-    /// The first poll looks for the answer itself: for some microseconds, as long as calls are usually answered as quickly as that, and for
-    /// about 50 at most; then a thread of the library waits. No handler runs inside of a poll.
+    /// Calls that are kept take memory until the peer catches up, so bound how many are in flight.
+    /// To have several calls under way, poll them together, as tasks or joined. Where the thread
+    /// may wait for space, [`start`](Self::start) does, too: its [`Pending`] is a future.
+    ///
+    /// # Blocking
+    ///
+    /// Neither this method nor a poll blocks, with one exception: if the ring is full and the
+    /// system refuses the thread that sends, the thread that polls sends the call, and waits. No
+    /// handler runs inside of a poll.
+    ///
+    /// The first poll spins for the answer: for some microseconds, as long as calls are usually
+    /// answered as quickly as that, and for about 50 microseconds at most. After that, the driver
+    /// waits.
+    ///
+    /// The future ends as [`call`](Self::call) does.
     ///
     /// # In a handler
     ///
-    /// A handler must not block on a call of its own pair, by the `block_on` of a runtime: the answer is received on the handler's thread, once it has returned.
-    /// Neither does the call's deadline end it, nor the end of the other side, which are noticed there, too; only [`close`](Self::close) does. [`call`](Self::call) receives while it waits; or answer later, by `serve_async`, whose futures
-    /// may await calls, or by [`serve_deferred`](Self::serve_deferred). The same goes for callbacks of [`call_with`](Self::call_with).
+    /// A handler must not block on a call of its own pair, such as by the `block_on` of a runtime.
+    /// The answer is received on the handler's thread, once the handler has returned. That thread
+    /// would also notice the call's deadline and the end of the peer, so neither ends the wait.
+    /// Only [`close`](Self::close) does.
+    ///
+    /// There are three ways out:
+    ///
+    /// - [`call`](Self::call) receives while it waits.
+    /// - `serve_async` answers later: its futures may await calls.
+    /// - [`serve_deferred`](Self::serve_deferred) answers later, too.
+    ///
+    /// All this holds for callbacks of [`call_with`](Self::call_with), too.
     ///
     /// # Errors
     ///
-    /// As [`call`](Self::call), and [`Error::Os`](crate::Error::Os) if the system refuses the thread that waits.
+    /// The future returns:
+    ///
+    /// - The errors of [`call`](Self::call).
+    /// - [`Error::Os`](crate::Error::Os): the system refuses the driver's thread.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future cancels the call, and drops the answer:
+    ///
+    /// - Before the first poll, or while the call is kept: the call is not sent.
+    /// - Later: the peer is told as soon as the ring has space for that. If the handler has not
+    ///   begun, the call is not served. If the handler has begun, it can ask:
+    ///   [`Reply::is_wanted`](crate::Reply::is_wanted).
     ///
     /// # Examples
     ///
@@ -60,13 +94,21 @@ impl Coprocess {
         Call::new(self, method, args, self.end().default_deadline())
     }
 
-    /// As [`call_async`](Self::call_async), with a deadline of its own for the whole operation, as that of [`call_timeout`](Self::call_timeout). No timer of a
-    /// runtime is needed.
+    /// Calls a method as [`call_async`](Self::call_async) does, and waits for at most `timeout`.
     ///
-    /// The deadline is noticed by whoever dispatches. Where a [`Readiness`](crate::Readiness) exists that is the event loop, if no thread waits in a call: at the deadline
-    /// the descriptor becomes readable, and the future ends once [`poll`](Self::poll) is called; with its answer, if that has come by then.
+    /// The deadline covers the whole operation, and replaces every other, as that of
+    /// [`call_timeout`](Self::call_timeout). No timer of a runtime is needed.
+    ///
+    /// The thread that dispatches notices the deadline. If a [`Readiness`](crate::Readiness) exists
+    /// and no thread waits in a call, that thread is the event loop's: at the deadline the
+    /// descriptor becomes readable, and the future ends once [`poll`](Self::poll) is called. If the
+    /// answer has come by then, the future returns the answer.
     ///
     /// # Errors
+    ///
+    /// As [`call_async`](Self::call_async).
+    ///
+    /// # Cancel safety
     ///
     /// As [`call_async`](Self::call_async).
     ///
@@ -95,9 +137,16 @@ impl Coprocess {
     }
 }
 
-/// A call to be awaited, by [`Coprocess::call_async`]. It is sent when it is first polled; dropping it afterwards cancels it.
+/// The future of a call, by [`Coprocess::call_async`].
 ///
-/// It does not keep the pair open: if the last handle is dropped, the result is [`Error::Closed`](crate::Error::Closed).
+/// The first poll sends the call.
+///
+/// A `Call` does not keep the pair open: if the last handle is dropped, the result is
+/// [`Error::Closed`](crate::Error::Closed).
+///
+/// # Cancel safety
+///
+/// Dropping a `Call` cancels the call: see [`Coprocess::call_async`].
 ///
 /// # Examples
 ///
@@ -120,7 +169,7 @@ enum CallState<R> {
     UnsentCall(Box<UnsentCall<R>>),
     Failed(Box<Error>),
     Sent(Pending<R>),
-    /// It was ready.
+    /// The future was ready.
     Done,
 }
 
@@ -170,7 +219,8 @@ impl<R: DeserializeOwned> Call<R> {
         })
     }
 
-    /// One whose message `encode` makes, and says whose answer is to tell its kinds. `read`: what reads the result, if it is not to be decoded.
+    /// Makes a call whose message `encode` writes. `encode` also returns the entry whose answer is
+    /// to tell its kinds. `read` reads a result that is not to be decoded.
     pub(crate) fn encoding(
         co: &Coprocess,
         method: &str,
@@ -216,9 +266,11 @@ impl<R: DeserializeOwned> UnsentCall<R> {
 impl<R: DeserializeOwned> Future for Call<R> {
     type Output = Result<R>;
 
+    /// Returns the result once the call has ended. The first poll sends the call.
+    ///
     /// # Panics
     ///
-    /// If polled again after it was ready.
+    /// If the future is polled again after it was ready.
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Result<R>> {
         let mut pending = match std::mem::replace(&mut self.state, CallState::Done) {
             CallState::Sent(pending) => pending,

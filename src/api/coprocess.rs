@@ -1,4 +1,4 @@
-//! The handle: what programs hold.
+//! The handles of a pair: [`Coprocess`], and [`WeakCoprocess`], which does not keep the pair open.
 
 use std::fmt::Display;
 use std::process::ExitStatus;
@@ -28,44 +28,93 @@ use crate::types::sent_types::SentTypeId;
 use crate::wire::header::{CallId, Header, Subject};
 use crate::wire::message::Message;
 
-/// One end of a pair of processes: a handle, cheap to clone, usable from any thread.
+/// One end of a pair of processes that are connected.
 ///
-/// Both ends, the parent's and the worker's, have the same methods. The pair is closed by [`close`](Self::close), or when the last handle of
-/// the parent is dropped.
+/// A `Coprocess` is a handle: cheap to clone, and usable from any thread. Both ends, the parent's
+/// and the worker's, have the same methods. The process at the other end is the *peer*.
 ///
-/// # Who runs handlers
+/// The pair is closed by [`close`](Self::close), or when the parent drops its last handle.
 ///
-/// Handlers of one end never run at the same time as each other, except nested: while a handler waits in a `call` of its own, what
-/// arrives is dispatched on its thread. Messages are received in the order they were sent, and a handler has returned, or waits, before
-/// the next message is received. So a handler must not wait for another thread that waits for the same pair. Nor may it block on a future of the same pair ([`call_async`](Self::call_async)): `call` receives
-/// while it waits, a runtime does not. Where work takes long, answer later, from another thread, with [`serve_deferred`](Self::serve_deferred).
+/// # Which thread runs handlers
 ///
-/// Handlers of several pairs may call across, each through a pair whose handler calls through
-/// another one of them. Threads that would wait for each other receive for each other: each takes the
-/// answers that it waits for, and dispatches, nested, for the pair whose handler it is in. A handler
-/// that passes calls on keeps its pair waiting, though, and nests: to relay, use
-/// [`serve_deferred`](Self::serve_deferred) and [`call_with`](Self::call_with), as shown there.
-/// Waits by other means, such as a mutex or a channel, are not seen: two handlers that wait for each
-/// other by those wait for ever. A handler also waits for ever if it holds a mutex while it calls,
-/// through any pair, and a handler nested in it takes the same mutex: hold none across a call. A
-/// handler must not [run](Self::run) another pair: its own pair would wait for the end of that one.
+/// A thread *dispatches* if it receives messages and runs their handlers and callbacks. If threads
+/// of the program wait in [`call`](Self::call), [`run`](Self::run) or [`poll`](Self::poll), one of
+/// them dispatches. If none waits, a thread of the library dispatches: the *driver*.
 ///
-/// In the worker of [`fork`](crate::fork) nothing is dispatched before the worker function has returned, except while a thread waits in
-/// `call`, [`run`](Self::run) or [`poll`](Self::poll), and once something needs a thread of the library: a callback, an awaited call whose answer does not come at once, a gauge's value
-/// or an awaited event's deadline that is kept. Elsewhere a thread of the library dispatches when no thread of the program does.
+/// Handlers of one end never run at the same time, except nested: while a handler waits in a
+/// `call`, its thread dispatches what arrives. Messages are received in the order in which the peer
+/// sent them. Before the next message is received, the handler has returned, or waits.
+///
+/// So a handler must avoid these:
+///
+/// - **Waiting for another thread that waits for the same pair.** If work takes long, answer later,
+///   from another thread, with [`serve_deferred`](Self::serve_deferred).
+/// - **Blocking on a future of the same pair**, such as that of [`call_async`](Self::call_async).
+///   `call` receives while it waits; a runtime does not.
+/// - **Holding a mutex across a call**, through any pair. If a handler that is nested in the call
+///   takes the same mutex, both handlers wait for ever.
+/// - **[Running](Self::run) another pair.** The handler's own pair would wait for the end of the
+///   other pair.
+///
+/// # Handlers that call through several pairs
+///
+/// Handlers of several pairs may call across: each through a pair whose handler calls through
+/// another of these pairs. Threads that would wait for each other receive for each other. Each
+/// thread takes the answers that it waits for. Each also dispatches, nested, for the pair whose
+/// handler it is in.
+///
+/// A handler that passes calls on keeps its pair waiting, though, and nests. To relay calls, use
+/// [`serve_deferred`](Self::serve_deferred) with [`call_with`](Self::call_with): the documentation
+/// of `serve_deferred` has an example.
+///
+/// The library does not see other waits, such as those for a mutex or a channel. Two handlers that
+/// wait for each other by such means wait for ever.
+///
+/// # In the worker of `fork`
+///
+/// In the worker of [`fork`](crate::fork), no thread dispatches before the worker function has
+/// returned, with two exceptions:
+///
+/// - While a thread waits in `call`, [`run`](Self::run) or [`poll`](Self::poll), that thread
+///   dispatches.
+/// - Once something needs the driver, the driver dispatches.
+///
+/// These need the driver: a callback; an awaited call whose answer does not come at once; a gauge
+/// that keeps a value; the deadline of an awaited event that is kept.
 ///
 /// # In a child of fork(2)
 ///
-/// A process that is forked without being executed anew, by this program or a library of it, has copies of the handles and cannot use them: everything
-/// that can fail returns [`Error::Forked`], nothing is registered, and dropping a copy does nothing. The pair goes on undisturbed. The child can start pairs of its own.
-/// It must not return into a handler or callback that it was forked in; and as long as it lives and has executed no other program, it holds copies of the pair's descriptors.
-/// All this is known of children that the C library's `fork` has made.
+/// If a process forks without executing a program, the child has copies of the handles. The child
+/// cannot use the copies:
+///
+/// - Everything that can fail returns [`Error::Forked`].
+/// - Nothing is registered.
+/// - Dropping a copy does nothing.
+///
+/// It does not matter whether the program or one of its libraries forks. The pair goes on
+/// undisturbed, and the child can start pairs of its own. All this holds for children that the C
+/// library's `fork` makes.
+///
+/// The child must not return into a handler or callback that it was forked in. As long as the child
+/// lives and has executed no other program, the child holds copies of the pair's descriptors.
 ///
 /// # What ends a wait
 ///
-/// Its answer; its deadline; [`close`](Self::close) of this end ([`Error::Closed`]); the end of the other side, closed or dead
-/// ([`Error::Disconnected`], after what it had sent was received); and its misbehaviour ([`Error::Misbehaved`]). For futures and callbacks somebody must be free
-/// to notice: not a handler that blocks on such a future ([`call_async`](Self::call_async)), nor an event loop that has a [`Readiness`](crate::Readiness) and does not poll.
+/// Every wait ends with the first of these:
+///
+/// - The answer arrives, or the ring has space: what the wait was for.
+/// - The deadline passes: [`Error::Timeout`].
+/// - This end is closed by [`close`](Self::close): [`Error::Closed`].
+/// - The peer closes its end, or dies: [`Error::Disconnected`], once everything that the peer had
+///   sent was received.
+/// - The peer breaks the protocol: [`Error::Misbehaved`].
+/// - The system refuses what waiting takes: [`Error::Os`].
+///
+/// After each of the last four, the pair is *over*.
+///
+/// For a future or a callback, some thread must be free to notice this. No thread is in two cases:
+/// if a handler blocks on a future of its own pair (see [`call_async`](Self::call_async)), and if
+/// an event loop has a [`Readiness`](crate::Readiness) and does not poll.
 ///
 /// # Examples
 ///
@@ -85,7 +134,9 @@ pub struct Coprocess {
     handle: Arc<Handle>,
 }
 
-/// What all clones of a handle share; the end itself is also held by the library's threads.
+/// Closes the end when the last clone of a handle is dropped.
+///
+/// All clones of a handle share it. The library's threads share the end itself, but not this.
 #[derive(Debug)]
 struct Handle {
     end: Arc<End>,
@@ -93,23 +144,25 @@ struct Handle {
 
 impl Drop for Handle {
     fn drop(&mut self) {
-        // In a child of fork(2) this is but a copy.
+        // In a child of fork(2), this handle is a copy: the pair goes on without it.
         if !self.end.is_foreign() {
             self.end.flush_gauges();
-            // Without waiting: the process watcher sees to it that the worker ends.
+            // This does not wait: the process watcher makes sure that the worker ends.
             self.end.close();
         }
     }
 }
 
-/// The head of a call: only one that has a deadline says so.
+/// Returns the header of a call. Only a call with a deadline has a deadline in its header.
 #[inline]
 pub(crate) fn call_head<'m>(end: &End, subject: Subject<'m>, deadline: Deadline) -> Header<'m> {
     Header::Call(CallId::NONE, deadline.instant().map(|at| end.clock.number(at)), subject)
 }
 
-/// A call that was sent and that nobody looks after yet: it is forgotten if its arguments panic, at the end of their encoding or when they
-/// are dropped.
+/// Forgets a call that was sent, unless a wait or a handle takes the call over.
+///
+/// The arguments may panic at the end of their encoding, or when they are dropped. Then no caller
+/// waits for the answer.
 struct Unclaimed<'a> {
     end: &'a Arc<End>,
     id: Option<CallId>,
@@ -125,8 +178,8 @@ impl Drop for Unclaimed<'_> {
 
 /// A handle that does not keep the pair open.
 ///
-/// Handlers of a pair that need the pair itself capture this one: a [`Coprocess`] captured by a handler of its own pair keeps
-/// the pair open until it is closed or the other side ends.
+/// A handler that needs its own pair captures a weak handle. If a handler captures a [`Coprocess`]
+/// of its own pair, the pair stays open until it is closed or the peer is gone.
 ///
 /// # Examples
 ///
@@ -146,7 +199,7 @@ pub struct WeakCoprocess {
 }
 
 impl WeakCoprocess {
-    /// A full handle, unless the last one was dropped or the pair is over.
+    /// Returns a full handle, unless the last one was dropped or the pair is over.
     ///
     /// # Examples
     ///
@@ -174,7 +227,11 @@ impl Coprocess {
         &self.handle.end
     }
 
-    /// The end, unless this process is a fork of the one that it belongs to.
+    /// Returns the end.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Forked`] if this process is a fork of the process that the end belongs to.
     #[inline]
     pub(crate) fn own_end(&self) -> Step<&Arc<End>> {
         let end = self.end();
@@ -182,22 +239,39 @@ impl Coprocess {
         Ok(end)
     }
 
-    // ---- calls -------------------------------------------------------------------------------------------------------------------
+    // ---- calls ----
 
-    /// Calls a method of the other end and waits for its result.
+    /// Calls a method of the peer and blocks until the result arrives.
     ///
-    /// Arguments: `()` for none, a value for one, a tuple for several. While this waits it dispatches what arrives.
+    /// The arguments are `()` for none, the value itself for one, and a tuple for several. While
+    /// the caller waits, its thread dispatches what arrives.
     ///
-    /// Ends with the answer, after [`Builder::call_timeout`](crate::Builder::call_timeout) if one was set, or with the pair.
+    /// # Blocking
+    ///
+    /// Blocks until one of these happens:
+    ///
+    /// - The answer arrives.
+    /// - The deadline passes. [`Builder::call_timeout`](crate::Builder::call_timeout) sets it. In a
+    ///   handler, the deadline of the call that is served holds, too: the earlier one counts. See
+    ///   [`current_deadline`](crate::current_deadline).
+    /// - The pair is over: see [What ends a wait](Self#what-ends-a-wait).
     ///
     /// # Errors
     ///
-    /// [`Error::Types`]: the handler takes other arguments, and did not run; or its result is of
-    /// another type than `R`, and the handler did run.
-    /// [`Error::MethodNotFound`], [`Error::Overloaded`] and [`Error::Remote`] come from the other end. [`Error::Timeout`]: the answer, if it comes, is dropped.
-    /// [`Error::Encode`], [`Error::TooLarge`]: nothing was sent. [`Error::Decode`]: the result is not an `R`. [`Error::TooManyCalls`]: as many as
-    /// [`Builder::max_calls_in_flight`](crate::Builder::max_calls_in_flight) allows are in flight. [`Error::Full`]: both ends flood each other from handlers. [`Error::Closed`], [`Error::Disconnected`], [`Error::Misbehaved`]: the
-    /// pair is over.
+    /// - [`Error::MethodNotFound`]: the peer serves no such method.
+    /// - [`Error::Overloaded`]: the peer serves as many calls as its
+    ///   [`Builder::max_calls_served`](crate::Builder::max_calls_served) allows.
+    /// - [`Error::Remote`]: the handler returned an error, panicked, or dropped its [`Reply`].
+    /// - [`Error::Types`]: the handler takes other arguments, and did not run. Or its result is of
+    ///   another type than `R`, and the handler did run.
+    /// - [`Error::Decode`]: the result is not an `R`.
+    /// - [`Error::Timeout`]: the deadline passed. If the answer comes later, the answer is dropped.
+    /// - [`Error::Encode`], [`Error::TooLarge`]: nothing was sent.
+    /// - [`Error::TooManyCalls`]: as many calls are in flight as
+    ///   [`Builder::max_calls_in_flight`](crate::Builder::max_calls_in_flight) allows. Nothing was
+    ///   sent.
+    /// - [`Error::Full`]: both ends flood each other from handlers. Nothing was sent.
+    /// - [`Error::Closed`], [`Error::Disconnected`], [`Error::Misbehaved`]: the pair is over.
     ///
     /// # Examples
     ///
@@ -211,10 +285,20 @@ impl Coprocess {
         self.call_until(method, args, self.end().default_deadline())
     }
 
-    /// As [`call`](Self::call), with a deadline of its own for the whole operation, waiting for room included.
+    /// Calls a method as [`call`](Self::call) does, and waits for at most `timeout`.
     ///
-    /// It takes the place of any other: of [`Builder::call_timeout`](crate::Builder::call_timeout) and, **in a handler, of what is left of the deadline of the call
-    /// that is served**, which it may exceed; [`current_deadline`](crate::current_deadline) says what that is. `Duration::MAX` is no deadline.
+    /// The deadline covers the whole operation, the wait for space in the ring included. It
+    /// replaces every other deadline:
+    ///
+    /// - that of [`Builder::call_timeout`](crate::Builder::call_timeout);
+    /// - **in a handler, that of the call which the handler serves.** So `timeout` may exceed what
+    ///   is left of that deadline; [`current_deadline`](crate::current_deadline) says what is left.
+    ///
+    /// `Duration::MAX` means no deadline.
+    ///
+    /// # Blocking
+    ///
+    /// As [`call`](Self::call), until `timeout` has passed.
     ///
     /// # Errors
     ///
@@ -248,7 +332,7 @@ impl Coprocess {
         deadline: Deadline,
     ) -> Result<R> {
         let (id, asked) = self.send_call::<R>(method, args, deadline)?;
-        // From here on the wait looks after the entry.
+        // From here on, the wait owns the call's entry.
         let result = wait_for_result(self.end(), id, deadline, method);
         self.end().answered(asked, &result);
         result
@@ -296,21 +380,32 @@ impl Coprocess {
         }
     }
 
-    /// Sends a call, waiting for room in the ring if there is none, and returns; wait for the result later, or await it.
+    /// Sends a call and returns a handle, to wait for the result later or to await it.
     ///
-    /// [`Builder::call_timeout`](crate::Builder::call_timeout) counts from here.
+    /// The deadline is that of [`call`](Self::call), and counts from here.
+    ///
+    /// # Blocking
+    ///
+    /// If the ring is full, blocks until one of these happens:
+    ///
+    /// - The call is in the ring.
+    /// - The deadline passes.
+    /// - The pair is over: see [What ends a wait](Self#what-ends-a-wait).
     ///
     /// # Errors
     ///
-    /// As [`call`](Self::call), as far as sending goes.
+    /// As [`call`](Self::call), as far as sending goes. The [`Pending`] reports what fails later.
     ///
     /// # Examples
     ///
     /// ```no_run
     /// # coprocess::init();
     /// # let co = coprocess::fork(|_| {})?;
-    /// let pending: Vec<_> = (0..100).map(|n| co.start::<u64>("square", n)).collect::<Result<_, _>>()?;
-    /// for square in pending {
+    /// let mut squares = Vec::new();
+    /// for n in 0..100 {
+    ///     squares.push(co.start::<u64>("square", n)?);
+    /// }
+    /// for square in squares {
     ///     println!("{}", square.wait()?);
     /// }
     /// # Ok::<(), coprocess::Error>(())
@@ -325,12 +420,22 @@ impl Coprocess {
         Ok(Pending::new(self.end().clone(), id, method.into(), deadline, asked))
     }
 
-    /// Sends a call; `callback` gets the result, on whichever thread dispatches it, or an error when the pair ends, on the thread that ends
-    /// it: then it may run at the same time as a handler.
+    /// Sends a call, and has the result handed to `callback`.
+    ///
+    /// The thread that dispatches the answer runs the callback. If the pair ends first, the
+    /// callback gets an error, on the thread that ends the pair. Then the callback may run at the
+    /// same time as a handler.
+    ///
+    /// # Blocking
+    ///
+    /// As [`start`](Self::start): until the call is sent.
     ///
     /// # Errors
     ///
-    /// As [`start`](Self::start); the callback is not called then. [`Error::Os`] if the system refuses the background thread.
+    /// If this method fails, the callback is never called.
+    ///
+    /// - As [`start`](Self::start).
+    /// - [`Error::Os`]: the system refuses the driver's thread.
     ///
     /// # Examples
     ///
@@ -360,7 +465,7 @@ impl Coprocess {
         let mut message = Message::new();
         let header = call_head(end, subject, deadline);
         let name: Box<str> = method.into();
-        // If a hostile end has answered a call that it cannot know of yet.
+        // Set if a hostile peer has answered a call that the peer cannot know of yet.
         let mut early = None;
         let of_end = Arc::downgrade(end);
         let callback = Notify::Callback(Box::new(move |outcome| {
@@ -372,14 +477,14 @@ impl Coprocess {
         }));
         let sent = message.deliver(header, &args, end.settings.max_message, method, |message| {
             end.send_call(message, WhenFull::Wait(deadline), |id| {
-                // Before it is sent, so that the answer finds it.
+                // Before the call is sent, so that the answer finds the callback.
                 early = end.in_flight.notify(id, callback).err();
             })
         })?;
         let id = match sent {
             Ok(id) => id,
             Err(SendFailed { error, was_known: true }) => return Err(*error),
-            // The end came to its end meanwhile, and the callback has the error.
+            // The pair ended meanwhile, and the callback has the error.
             Err(SendFailed { was_known: false, .. }) => return Ok(()),
         };
         if let Some(Notify::Callback(callback)) = early {
@@ -389,11 +494,12 @@ impl Coprocess {
             if end.is_over() {
                 end.conclude_last();
             } else {
-                // Whoever dispatches calls it.
+                // The thread that dispatches runs the callback.
                 end.interrupt();
             }
         } else if end.is_over() && end.in_flight.is_known(id) {
-            // The end came to its end after the callback was registered, and perhaps before it was looked for.
+            // The pair ended after the callback was registered, and perhaps before the end looked
+            // for callbacks.
             end.complete(id, Outcome::Failed(end.terminal_error()));
         } else if let Some(at) = deadline.instant() {
             end.time(at, Due::Call(id));
@@ -401,26 +507,37 @@ impl Coprocess {
         Ok(())
     }
 
-    // ---- events ------------------------------------------------------------------------------------------------------------------
+    // ---- events ----
 
-    /// Sends an event: one way, no answer. Waits for room in the ring if there is none.
+    /// Sends an event: one way, without an answer.
     ///
-    /// Ends when the event is in the ring, or with the pair. If the other end has registered no
-    /// handler at all, and takes nothing, the wait ends after 5 seconds. Never runs handlers.
+    /// `Ok` means that the event is on its way. The peer drops an event in these cases, and
+    /// [`stats`](Self::stats) counts each:
     ///
-    /// `Ok` says that the event is on its way. The other end drops an event for which it has no
-    /// handler, one of another type than its handler takes, and one that it cannot decode.
-    /// [`Stats::events_unheard_by_peer`], [`Stats::events_mistyped_by_peer`] and
-    /// [`Stats::events_undecodable_by_peer`] count them.
+    /// - The peer has no handler for the event: [`Stats::events_unheard_by_peer`].
+    /// - The value is of another type than the handler takes: [`Stats::events_mistyped_by_peer`].
+    /// - The peer cannot decode the value: [`Stats::events_undecodable_by_peer`].
+    ///
+    /// # Blocking
+    ///
+    /// If the ring is full, blocks until one of these happens. Meanwhile this thread runs no
+    /// handlers.
+    ///
+    /// - The event is in the ring.
+    /// - The peer has taken nothing for 5 seconds, and has registered no handler at all.
+    /// - The pair is over: see [What ends a wait](Self#what-ends-a-wait).
     ///
     /// # Errors
     ///
-    /// [`Error::Types`]: the other end takes another type. It has found that by an earlier event of
-    /// this name, type and content (an empty list shows less than a full one). Nothing was sent.
-    /// [`Error::Encode`], [`Error::TooLarge`]: nothing was sent. [`Error::Unheard`]: the ring is
-    /// full, and the other end has registered no handler; nothing was sent.
-    /// [`Error::Closed`], [`Error::Disconnected`], [`Error::Misbehaved`]: the pair is over.
-    /// [`Error::Full`]: only inside a handler, when both ends flood each other and 64 MiB wait to be handled here.
+    /// - [`Error::Types`]: the peer takes another type. The peer has found that by an earlier event
+    ///   of this name, type and content. (An empty list shows less than a full one.) Nothing was
+    ///   sent.
+    /// - [`Error::Encode`], [`Error::TooLarge`]: nothing was sent.
+    /// - [`Error::Unheard`]: the ring is full, and the peer has registered no handler. Nothing was
+    ///   sent.
+    /// - [`Error::Full`]: only in a handler, if both ends flood each other and 64 MiB wait to be
+    ///   handled at this end.
+    /// - [`Error::Closed`], [`Error::Disconnected`], [`Error::Misbehaved`]: the pair is over.
     ///
     /// # Examples
     ///
@@ -434,13 +551,19 @@ impl Coprocess {
         self.send_event(event, value, WhenFull::Wait(Deadline::NEVER))
     }
 
-    /// As [`emit`](Self::emit), but never waits.
+    /// Sends an event as [`emit`](Self::emit) does, if the ring has space now.
+    ///
+    /// # Blocking
+    ///
+    /// Does not block.
     ///
     /// # Errors
     ///
-    /// As [`emit`](Self::emit), and [`Error::Full`] if there is no room now, or another thread is in the midst of sending; nothing was sent. It is counted in
-    /// [`Stats::events_refused`](crate::Stats::events_refused). [`Error::TooLarge`] also for an event that the ring, some three quarters of it, does not take at once:
-    /// [`emit`](Self::emit) sends it in parts.
+    /// - As [`emit`](Self::emit).
+    /// - [`Error::Full`]: the ring has no space now, or another thread is sending. Nothing was
+    ///   sent. [`Stats::events_refused`](crate::Stats::events_refused) counts the event.
+    /// - [`Error::TooLarge`] also if the event takes more than some three quarters of the ring: the
+    ///   ring does not take such an event at once. [`emit`](Self::emit) sends it in parts.
     ///
     /// # Examples
     ///
@@ -448,7 +571,7 @@ impl Coprocess {
     /// # coprocess::init();
     /// # let co = coprocess::fork(|_| {})?;
     /// if let Err(coprocess::Error::Full) = co.try_emit("frame", 7) {
-    ///     // The other end is behind: skip this one.
+    ///     // The peer is behind: skip this one.
     /// }
     /// # Ok::<(), coprocess::Error>(())
     /// ```
@@ -456,11 +579,18 @@ impl Coprocess {
         self.send_event(event, value, WhenFull::Fail)
     }
 
-    /// As [`emit`](Self::emit), with a deadline for the whole operation.
+    /// Sends an event as [`emit`](Self::emit) does, and waits for at most `timeout`.
+    ///
+    /// The deadline covers the whole operation.
+    ///
+    /// # Blocking
+    ///
+    /// As [`emit`](Self::emit), until `timeout` has passed.
     ///
     /// # Errors
     ///
-    /// As [`emit`](Self::emit), and [`Error::Timeout`]: nothing was sent.
+    /// - As [`emit`](Self::emit).
+    /// - [`Error::Timeout`]: nothing was sent.
     ///
     /// # Examples
     ///
@@ -498,20 +628,29 @@ impl Coprocess {
         Ok(sent.inspect_err(|error| end.count_refused(error))?)
     }
 
-    // ---- handlers ----------------------------------------------------------------------------------------------------------------
+    // ---- handlers ----
 
-    /// Handles an event. A second handler for the same event replaces the first.
+    /// Registers the handler of an event.
     ///
-    /// The first registration on an end sends the event `"listening"` to the other. This does not wait
-    /// for room: where there is none, the event is kept, and is sent ahead of all that is sent later.
+    /// A second handler of an event replaces the first.
     ///
-    /// A panic in the handler stays there; a value that is not a `T` is dropped. Both are counted in [`stats`](Self::stats).
-    /// The emitter of a value of another type gets [`Error::Types`] when it emits such a value again.
-    /// It sees how many values were dropped: [`Stats::events_mistyped_by_peer`], [`Stats::events_undecodable_by_peer`].
+    /// The first registration at an end sends the event `"listening"` to the peer. If the ring is
+    /// full, that event is kept, and is sent ahead of everything that is sent later.
+    ///
+    /// If the handler panics, the panic is caught. If a value is not a `T`, the value is dropped.
+    /// [`stats`](Self::stats) counts both.
+    ///
+    /// If the peer emits a value of another type, the peer gets [`Error::Types`] when it emits such
+    /// a value again. The peer also sees how many values were dropped:
+    /// [`Stats::events_mistyped_by_peer`], [`Stats::events_undecodable_by_peer`].
+    ///
+    /// # Blocking
+    ///
+    /// Does not block: the event `"listening"` does not wait for space.
     ///
     /// # Panics
     ///
-    /// If the system refuses the background thread, as [`std::thread::spawn`] does.
+    /// If the system refuses the driver's thread, as [`std::thread::spawn`] does.
     ///
     /// # Examples
     ///
@@ -534,10 +673,10 @@ impl Coprocess {
         })
     }
 
-    /// Removes the handler of an event. Returns whether there was one.
+    /// Removes the handler of an event, and returns `true` if there was one.
     ///
-    /// An end that has removed all its handlers still counts as one that has registered some: the
-    /// other end's events wait for room, and do not fail with [`Error::Unheard`].
+    /// After the last handler was removed, this end still counts as an end with handlers: events of
+    /// the peer wait for space, and do not fail with [`Error::Unheard`].
     ///
     /// # Examples
     ///
@@ -553,9 +692,14 @@ impl Coprocess {
         self.own_end().is_ok_and(|end| end.registry.unlisten(event))
     }
 
-    /// Serves a method: the handler's result is the answer. A second handler for the same method replaces the first.
+    /// Registers the handler of a method: what the handler returns is the answer.
     ///
-    /// A panic in the handler becomes [`Error::Remote`] for the caller, arguments that are not an `A` [`Error::Types`].
+    /// A second handler of a method replaces the first. If the handler panics, the caller
+    /// gets [`Error::Remote`]. If the arguments are not an `A`, the caller gets [`Error::Types`],
+    /// and the handler does not run.
+    ///
+    /// The registration is as that of [`listen`](Self::listen): it does not block, and the first
+    /// one at an end sends the event `"listening"`.
     ///
     /// # Panics
     ///
@@ -566,7 +710,8 @@ impl Coprocess {
     /// ```no_run
     /// # coprocess::init();
     /// # let co = coprocess::fork(|_| {})?;
-    /// co.serve("add", |(a, b): (i64, i64)| a + b).serve("now", |(): ()| std::time::SystemTime::now());
+    /// co.serve("add", |(a, b): (i64, i64)| a + b)
+    ///     .serve("now", |(): ()| std::time::SystemTime::now());
     /// # Ok::<(), coprocess::Error>(())
     /// ```
     pub fn serve<A: DeserializeOwned + 'static, R: Serialize + 'static>(
@@ -577,7 +722,10 @@ impl Coprocess {
         self.serve_raw(method, move |end, call, args| end.answer_with(call, Ok(handler(args))))
     }
 
-    /// As [`serve`](Self::serve), for handlers that can fail: the error's text becomes [`Error::Remote`] for the caller.
+    /// Registers a handler that can fail.
+    ///
+    /// Otherwise as [`serve`](Self::serve). If the handler returns an error, the caller gets
+    /// [`Error::Remote`] with the error's text.
     ///
     /// # Panics
     ///
@@ -601,7 +749,12 @@ impl Coprocess {
         })
     }
 
-    /// Serves a method whose answer comes later, from any thread, through the [`Reply`].
+    /// Registers a handler that answers later, from any thread, through a [`Reply`].
+    ///
+    /// Otherwise as [`serve`](Self::serve). Use this if the work takes long: once the handler has
+    /// returned, the next message is received.
+    /// [`Builder::max_calls_served`](crate::Builder::max_calls_served) bounds how many calls are
+    /// served at once.
     ///
     /// # Panics
     ///
@@ -681,8 +834,10 @@ impl Coprocess {
         })
     }
 
+    /// Registers handlers, lets the peer know of the first, and makes sure that some thread
+    /// dispatches.
     pub(crate) fn register(&self, change: impl FnOnce(&mut Handlers<End>)) -> &Self {
-        // There is nobody to handle anything in a child of fork(2).
+        // In a child of fork(2), no handler can ever run.
         let Ok(end) = self.own_end() else { return self };
         if end.worker().is_none() {
             // This process is a worker, and its parent wants to know where a handler panics.
@@ -699,18 +854,29 @@ impl Coprocess {
                 clippy::expect_used,
                 reason = "as documented: this system has no thread left"
             )]
-            end.ensure_driver().expect("the background dispatcher needs a thread");
+            end.ensure_driver().expect("the driver needs a thread");
         }
         self
     }
 
-    // ---- driving and life --------------------------------------------------------------------------------------------------------
+    // ---- driving and life ----
 
-    /// Dispatches on this thread until the other end closes or dies, or this end is closed.
+    /// Dispatches on this thread until the pair is over.
+    ///
+    /// # Blocking
+    ///
+    /// Blocks until one of these happens:
+    ///
+    /// - The peer closes its end, or dies.
+    /// - This end is closed.
+    /// - The peer breaks the protocol.
     ///
     /// # Errors
     ///
-    /// [`Error::Disconnected`] if the other side died, [`Error::Misbehaved`] if it broke the protocol. An orderly close by either end is `Ok`.
+    /// If one of the two ends closes the pair in good order, `run` returns `Ok`.
+    ///
+    /// - [`Error::Disconnected`]: the peer died.
+    /// - [`Error::Misbehaved`]: the peer broke the protocol.
     ///
     /// # Examples
     ///
@@ -726,11 +892,17 @@ impl Coprocess {
         self.own_end()?.run()
     }
 
-    /// Dispatches what has arrived, without waiting. Returns how many messages that were: zero, too, while another thread dispatches.
+    /// Dispatches what has arrived, and returns the number of messages.
+    ///
+    /// If another thread dispatches, `poll` returns 0.
+    ///
+    /// # Blocking
+    ///
+    /// Does not wait for messages. Runs handlers and callbacks, and so takes as long as these do.
     ///
     /// # Errors
     ///
-    /// When the pair is over and nothing is left to dispatch: why it is over.
+    /// If the pair is over and nothing is left to dispatch: why the pair is over.
     ///
     /// # Examples
     ///
@@ -746,18 +918,33 @@ impl Coprocess {
 
     /// Closes the pair in good order.
     ///
-    /// What has arrived is handled first, for at most [`Builder::close_timeout`](crate::Builder::close_timeout), unless this is called from
-    /// inside a handler. What was sent before is delivered to the other end. Calls still
-    /// in flight get [`Error::Closed`] here, and [`Error::Disconnected`] on the other end. Handlers are dropped.
+    /// - What has arrived is handled first, unless `close` is called in a handler.
+    /// - What was sent before is delivered to the peer.
+    /// - Calls that are still in flight fail: with [`Error::Closed`] at this end, and with
+    ///   [`Error::Disconnected`] at the peer's.
+    /// - Handlers are dropped.
     ///
-    /// On the parent's end this waits for the worker's exit; after [`Builder::close_timeout`](crate::Builder::close_timeout) the worker
-    /// gets SIGTERM, after another SIGKILL. The worker's exit status is returned; `None` if somebody else has taken it (this program waits for any
-    /// child, or ignores SIGCHLD). On the worker's end it returns `None` at once.
-    /// Closing again, or after the other side died, is no error.
+    /// On the parent's end, `close` then waits for the worker's exit, and returns its exit status.
+    /// After [`Builder::close_timeout`](crate::Builder::close_timeout) the worker gets SIGTERM;
+    /// after another, SIGKILL. The status is `None` if it was taken before: this program waits for
+    /// any child, or ignores SIGCHLD.
+    ///
+    /// On the worker's end, `close` waits for no process, and returns `None`.
+    ///
+    /// Closing again, or after the peer died, is no error.
+    ///
+    /// # Blocking
+    ///
+    /// Blocks until all of this is done:
+    ///
+    /// - What has arrived is handled, and the answers that wait for space are sent: both for at
+    ///   most one [`Builder::close_timeout`](crate::Builder::close_timeout).
+    /// - On the parent's end, the worker has exited: by SIGTERM after another `close_timeout`, and
+    ///   by SIGKILL after a third, if need be.
     ///
     /// # Errors
     ///
-    /// [`Error::Timeout`] if the worker cannot even be killed.
+    /// [`Error::Timeout`] if the worker does not even end by SIGKILL.
     ///
     /// # Examples
     ///
@@ -773,7 +960,7 @@ impl Coprocess {
         let deadline = Deadline::after(end.settings.close_timeout);
         end.finish_arrived(deadline);
         end.flush_gauges();
-        // Answers that still wait for room were sent, as far as their handlers know.
+        // As far as their handlers know, answers that still wait for space were sent.
         end.wait_until_none_is_queued(deadline, || end.is_over() || end.is_gone());
         end.close();
         match end.worker() {
@@ -782,11 +969,21 @@ impl Coprocess {
         }
     }
 
-    /// Kills the worker: SIGKILL. Whoever waits for it gets [`Error::Disconnected`].
+    /// Kills the worker by SIGKILL.
+    ///
+    /// Each thread and task that waits for the worker gets [`Error::Disconnected`].
+    ///
+    /// # Blocking
+    ///
+    /// Does not block. To wait for the end of the process, use [`close`](Self::close),
+    /// [`on_end`](Self::on_end) or [`ended`](Self::ended).
     ///
     /// # Errors
     ///
-    /// [`Error::NotTheParent`] on the worker's end; [`Error::Os`] if the system refuses. A worker that has ended already is no error.
+    /// If the worker has ended before, `kill` returns `Ok`.
+    ///
+    /// - [`Error::NotTheParent`]: this is the worker's end.
+    /// - [`Error::Os`]: the system refuses to send the signal.
     ///
     /// # Examples
     ///
@@ -802,19 +999,42 @@ impl Coprocess {
 
     /// Calls `callback` once, when the pair is over.
     ///
-    /// On the parent's end that is when the worker's *process* has ended and was reaped, whatever was the reason: it exited, was killed, this end was closed, or the last
-    /// handle was dropped. The callback gets how it ended: [`Reason::Exited`], [`Killed`](Reason::Killed), [`LimitExceeded`](Reason::LimitExceeded), or
-    /// [`Unknown`](Reason::Unknown). After a `close` in good order that is `Exited(0)`; a worker that misbehaved and had to be killed was `Killed`.
-    /// Its [`last_output`](Self::last_output) is complete by then.
+    /// A callback does not keep the pair open, unless it captures a handle of the pair: capture a
+    /// [weak](Self::downgrade) handle.
     ///
-    /// On the worker's end it is when the pair is over: [`Closed`](Reason::Closed) by either end, [`ParentDied`](Reason::ParentDied), or `Unknown` if the parent
-    /// broke the protocol. A close of the parent's is found by a thread that dispatches or waits in the pair. The process of [`fork`](crate::fork) exits only when callbacks have
-    /// returned, but is ended all the same when its time is up, as [`init`](crate::init) says.
+    /// # On the parent's end
     ///
-    /// Each of several callbacks is called, in the order of registration. They run on a thread of the library, one for each pair that ends, or on the thread that finds the
-    /// worker's end over; after the end, on the thread that registers, at once. A panic is contained. In a child of fork(2) no callback is ever called.
+    /// The callback is called when the worker's *process* has ended and was reaped, for whatever
+    /// reason: the process exited or was killed, this end was closed, or the last handle was
+    /// dropped. By then, [`last_output`](Self::last_output) is complete.
     ///
-    /// A callback does not keep the pair open, unless it captures a handle of it: use [`downgrade`](Self::downgrade).
+    /// The callback gets how the process ended:
+    ///
+    /// - [`Reason::Exited`], [`Killed`](Reason::Killed), [`LimitExceeded`](Reason::LimitExceeded)
+    ///   or [`Unknown`](Reason::Unknown).
+    /// - After a `close` in good order: `Exited(0)`.
+    /// - If the worker misbehaved and had to be killed: `Killed`.
+    ///
+    /// # On the worker's end
+    ///
+    /// The callback is called when the pair is over. The callback gets the reason:
+    ///
+    /// - [`Closed`](Reason::Closed): one of the two ends was closed. If the parent has closed its
+    ///   end, a thread that dispatches or waits in the pair finds that.
+    /// - [`ParentDied`](Reason::ParentDied).
+    /// - [`Unknown`](Reason::Unknown): the parent broke the protocol.
+    ///
+    /// The process of [`fork`](crate::fork) exits only when all callbacks have returned. When its
+    /// time is up, as [`init`](crate::init) says, the process is ended all the same.
+    ///
+    /// # Which thread runs the callback
+    ///
+    /// Several callbacks are called in the order of their registration. They run on a thread of the
+    /// library, one for each pair that ends. On the worker's end, they may run on the thread that
+    /// finds the pair over. If the pair is over already, `on_end` calls the callback at once, on
+    /// this thread.
+    ///
+    /// A panic in a callback is caught. In a child of fork(2), no callback is ever called.
     ///
     /// # Examples
     ///
@@ -831,13 +1051,16 @@ impl Coprocess {
         }
     }
 
-    /// Waits until the pair is over, as [`on_end`](Self::on_end) tells it, in any runtime. In a child of fork(2) it is [`Reason::Unknown`] at once.
+    /// Waits until the pair is over, in any runtime.
     ///
-    /// The future borrows the handle, and so keeps the pair open: wait for a worker that is expected to end, or close another handle.
+    /// Returns the reason that [`on_end`](Self::on_end) tells. The future borrows the handle, and
+    /// so keeps the pair open. Wait for a worker that is expected to end, or close another handle.
+    ///
+    /// In a child of fork(2), the future is ready at once, with [`Reason::Unknown`].
     ///
     /// # Cancel safety
     ///
-    /// To drop the future does nothing else; any number of tasks can wait.
+    /// Dropping the future has no other effect. Any number of tasks can wait.
     ///
     /// # Examples
     ///
@@ -850,17 +1073,24 @@ impl Coprocess {
         Ended::new(&self.end().endings).await
     }
 
-    /// The last text that the worker has printed, of the streams that [`Output::Tail`](crate::Output::Tail) or [`Output::Lines`](crate::Output::Lines) keeps:
-    /// both together in the order in which they were read, with U+FFFD in place of what is not UTF-8. Empty if neither is kept, and on the worker's end.
+    /// Returns the last text that the worker has printed.
     ///
-    /// Once this end knows of the end of the worker's process, by [`on_end`](Self::on_end), [`close`](Self::close), or an [`Error::Disconnected`] that has its
-    /// exit status or signal, all that the worker had written is in it.
+    /// The text is of the streams that [`Output::Tail`](crate::Output::Tail) or
+    /// [`Output::Lines`](crate::Output::Lines) keeps: both together, in the order in which they
+    /// were read. U+FFFD stands in place of what is not UTF-8. The text is empty if neither stream
+    /// is kept, and on the worker's end.
+    ///
+    /// Once this end knows of the end of the worker's process, the text holds everything that the
+    /// worker had written. This end knows by [`on_end`](Self::on_end), by [`close`](Self::close),
+    /// or by an [`Error::Disconnected`] with an exit status or signal.
     ///
     /// # Examples
     ///
     /// ```no_run
     /// # coprocess::init();
-    /// let co = coprocess::Builder::new().stderr(coprocess::Output::Tail(4096)).fork(|_| panic!("no luck"))?;
+    /// use coprocess::{Builder, Output};
+    ///
+    /// let co = Builder::new().stderr(Output::Tail(4096)).fork(|_| panic!("no luck"))?;
     /// co.close()?;
     /// assert!(co.last_output().contains("no luck"));
     /// # Ok::<(), coprocess::Error>(())
@@ -872,7 +1102,8 @@ impl Coprocess {
             .map_or_else(String::new, |worker| worker.captured.text())
     }
 
-    /// Whether the pair is open, as far as this end knows: neither closed nor is the other side gone.
+    /// Returns `true` if the pair is open, as far as this end knows: this end is not closed, and
+    /// the peer is not gone.
     ///
     /// # Examples
     ///
@@ -886,7 +1117,7 @@ impl Coprocess {
         self.own_end().is_ok_and(|end| end.check_open().is_ok())
     }
 
-    /// The process id of the other side.
+    /// Returns the process id of the peer.
     ///
     /// # Examples
     ///
@@ -900,7 +1131,7 @@ impl Coprocess {
         self.end().peer
     }
 
-    /// Counters of this end since its start.
+    /// Returns the counters of this end since its start.
     ///
     /// # Examples
     ///
@@ -914,7 +1145,7 @@ impl Coprocess {
         self.own_end().map_or_else(|_| Stats::default(), |end| end.stats())
     }
 
-    /// A handle that does not keep the pair open.
+    /// Returns a handle that does not keep the pair open.
     ///
     /// # Examples
     ///

@@ -1,4 +1,5 @@
-//! Events for tasks: sent at once where there is room, and otherwise kept in their turn while the task waits.
+//! Events for tasks. If the ring has space, such an event is sent at once. Otherwise the event is
+//! kept, and sent in its turn, while the task waits.
 
 use std::fmt;
 use std::future::Future;
@@ -23,23 +24,39 @@ use crate::wire::header::Subject;
 use crate::wire::message::Message;
 
 impl Coprocess {
-    /// Sends an event, for a task: await it, and the task waits for room where [`emit`](Self::emit) would have its thread wait.
+    /// Sends an event, for a task: await it.
     ///
-    /// The value is encoded here, and sent when the future is first polled. Where the ring is full, the event is kept, in its turn among all that this end sends,
-    /// and a thread of the library sends it; the future is ready once it is in the ring. So a task that awaits each event has no more than one kept, and
-    /// the slower end sets the pace; many tasks have one each. Should the system refuse that thread, the one that polls sends, and waits.
+    /// If the ring is full, the task waits, where [`emit`](Self::emit) would block the thread. The
+    /// future needs no particular runtime, and borrows nothing.
     ///
-    /// If the other end has registered no handler at all, and takes nothing, the future ends after
-    /// 5 seconds, as [`emit`](Self::emit) does. But an event that is kept behind a call, an answer
-    /// or the value of a gauge waits for as long as these wait for room.
+    /// - The value is encoded here.
+    /// - The first poll sends the event. If the ring is full, the event is kept, in its turn among
+    ///   all that this end sends. A thread of the library sends it.
+    /// - The future is ready once the event is in the ring, or the pair is over.
     ///
-    /// The future needs no particular runtime, and borrows nothing. If it is dropped before that, the event is not sent, unless that has begun. It ends, too, with the pair.
+    /// So a task that awaits each event has at most one event kept, and the slower end sets the
+    /// pace. Many tasks have one each.
     ///
-    /// A handler must not block on it, by the `block_on` of a runtime: [`emit`](Self::emit) knows what may not wait there.
+    /// If the peer has registered no handler at all, and takes nothing, the future ends after 5
+    /// seconds, as [`emit`](Self::emit) does. But an event may be kept behind a call, an answer or
+    /// the value of a gauge. Then it waits for as long as these wait for space.
+    ///
+    /// # Blocking
+    ///
+    /// Neither this method nor a poll blocks, with one exception: if the system refuses the
+    /// library's thread, the thread that polls sends the event, and waits.
+    ///
+    /// A handler must not block on the future, such as by the `block_on` of a runtime. Use
+    /// [`emit`](Self::emit) there: it knows what may not wait in a handler.
     ///
     /// # Errors
     ///
-    /// As [`emit`](Self::emit), when it is awaited.
+    /// The future returns the errors of [`emit`](Self::emit).
+    ///
+    /// # Cancel safety
+    ///
+    /// If the future is dropped before it is ready, the event is not sent, unless its sending has
+    /// begun.
     ///
     /// # Examples
     ///
@@ -58,14 +75,26 @@ impl Coprocess {
         self.event(event).emit_async(value)
     }
 
-    /// As [`emit_async`](Self::emit_async), with a deadline for the whole operation, which counts from here. No timer of a runtime is needed.
+    /// Sends an event as [`emit_async`](Self::emit_async) does, and waits for at most `timeout`.
     ///
-    /// As that of [`call_async_timeout`](Self::call_async_timeout) it is noticed by whoever dispatches: where the event is kept, by a thread of the library if no other does,
-    /// in a worker function, too, that has not returned yet.
+    /// The deadline covers the whole operation, and counts from here. No timer of a runtime is
+    /// needed.
+    ///
+    /// The thread that dispatches notices the deadline, as that of
+    /// [`call_async_timeout`](Self::call_async_timeout). If the event is kept and no other thread
+    /// dispatches, the driver does: also in a worker function that has not returned yet.
     ///
     /// # Errors
     ///
-    /// As [`emit_async`](Self::emit_async), and [`Error::Timeout`]: nothing was sent. [`Error::Os`] if the system refuses the thread that waits.
+    /// The future returns:
+    ///
+    /// - The errors of [`emit_async`](Self::emit_async).
+    /// - [`Error::Timeout`]: nothing was sent.
+    /// - [`Error::Os`]: the system refuses the driver's thread.
+    ///
+    /// # Cancel safety
+    ///
+    /// As [`emit_async`](Self::emit_async).
     ///
     /// # Examples
     ///
@@ -87,11 +116,18 @@ impl Coprocess {
         self.event(event).emit_until(value, Deadline::after(timeout))
     }
 
-    /// As [`emit_async`](Self::emit_async), with these bytes as the value: see [`emit_bytes`](Self::emit_bytes).
+    /// Sends an event as [`emit_async`](Self::emit_async) does, with `value` as the bytes of its
+    /// value.
+    ///
+    /// See [`emit_bytes`](Self::emit_bytes).
     ///
     /// # Errors
     ///
     /// As [`emit_async`](Self::emit_async), without the errors of encoding.
+    ///
+    /// # Cancel safety
+    ///
+    /// As [`emit_async`](Self::emit_async).
     ///
     /// # Examples
     ///
@@ -110,12 +146,18 @@ impl Coprocess {
 }
 
 impl Event {
-    /// As [`emit`](Self::emit), for a task: it does when it is first polled what [`backpressure`](Self::backpressure) says, and where that is to wait, the
-    /// task waits, and not its thread: see [`Coprocess::emit_async`].
+    /// Sends the event, for a task: await it.
+    ///
+    /// The first poll does what [`backpressure`](Self::backpressure) says. If that is to wait, the
+    /// task waits, and its thread goes on: see [`Coprocess::emit_async`].
     ///
     /// # Errors
     ///
-    /// As [`emit`](Self::emit), when it is awaited.
+    /// The future returns the errors of [`emit`](Self::emit).
+    ///
+    /// # Cancel safety
+    ///
+    /// As [`Coprocess::emit_async`].
     ///
     /// # Examples
     ///
@@ -133,11 +175,18 @@ impl Event {
         self.emit_until(value, Deadline::NEVER)
     }
 
-    /// As [`emit_async`](Self::emit_async), with these bytes as the value: see [`Coprocess::emit_bytes`].
+    /// Sends the event as [`emit_async`](Self::emit_async) does, with `value` as the bytes of its
+    /// value.
+    ///
+    /// See [`Coprocess::emit_bytes`].
     ///
     /// # Errors
     ///
     /// As [`emit_async`](Self::emit_async), without the errors of encoding.
+    ///
+    /// # Cancel safety
+    ///
+    /// As [`Coprocess::emit_async`].
     ///
     /// # Examples
     ///
@@ -168,9 +217,17 @@ impl Event {
     }
 }
 
-/// An event to be awaited, by [`Coprocess::emit_async`] and [`Event::emit_async`]. It is sent when it is first polled.
+/// The future of an event, by [`Coprocess::emit_async`] and [`Event::emit_async`].
 ///
-/// It does not keep the pair open: if the last handle is dropped, the result is [`Error::Closed`](crate::Error::Closed).
+/// The first poll sends the event.
+///
+/// An `Emission` does not keep the pair open: if the last handle is dropped, the result is
+/// [`Error::Closed`](crate::Error::Closed).
+///
+/// # Cancel safety
+///
+/// If an `Emission` is dropped before it is ready, the event is not sent, unless its sending has
+/// begun.
 ///
 /// # Examples
 ///
@@ -193,7 +250,7 @@ enum EmitState {
     UnsentEvent(Box<UnsentEvent>),
     Failed(Box<Error>),
     Kept(Kept),
-    /// It was ready.
+    /// The future was ready.
     Done,
 }
 
@@ -203,12 +260,12 @@ struct UnsentEvent {
     until: Deadline,
 }
 
-/// Taken back when this is dropped.
+/// An event that is kept until the ring has space. Dropping it takes the event back.
 struct Kept {
     end: Arc<End>,
     id: PendingEmitId,
     until: Deadline,
-    /// Whether the deadline was handed to the timers.
+    /// Whether the timers have the deadline.
     timed: bool,
 }
 
@@ -246,7 +303,7 @@ impl Emission {
 }
 
 impl UnsentEvent {
-    /// Returns what there is to wait for, if it may not be sent yet.
+    /// Sends the event. If the event may not be sent yet, returns what to wait for.
     fn send(mut self) -> Step<Option<Kept>> {
         let end = self.event.end();
         end.check_own()?;
@@ -269,9 +326,11 @@ impl Kept {
         if let Poll::Ready(sent) = end.pending_emits.poll(id, context.waker().clone()) {
             return Poll::Ready(sent);
         }
-        // The waker is in place: whatever ends the pair from here on finds it. What ended it before is seen here.
+        // The waker is in place: what ends the pair from here on finds it. What ended the pair
+        // before is seen here.
         if let Err(error) = end.check_open() {
-            // It may have been sent just before that: whoever sends says so before the lock is free that this takes.
+            // The event may have been sent just before that. The thread that sends says so before
+            // it frees the lock that this call takes.
             end.outbox.take_back(TaskKey::Event(id));
             return Poll::Ready(end.pending_emits.remove(id).unwrap_or(Err(error)));
         }
@@ -300,9 +359,11 @@ impl Drop for Kept {
 impl Future for Emission {
     type Output = Result<()>;
 
+    /// Returns `Ok` once the event is in the ring. The first poll sends the event.
+    ///
     /// # Panics
     ///
-    /// If polled again after it was ready.
+    /// If the future is polled again after it was ready.
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Result<()>> {
         let mut kept = match std::mem::replace(&mut self.state, EmitState::Done) {
             EmitState::Kept(kept) => kept,

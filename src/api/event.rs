@@ -1,4 +1,4 @@
-//! A handle for one event: its name, and what becomes of a value that cannot be sent at once.
+//! The handle of one event: its name, and what becomes of a value that cannot be sent at once.
 
 use std::fmt;
 use std::sync::Arc;
@@ -18,7 +18,7 @@ use crate::types::looked_at::Unnumbered;
 use crate::wire::header::{Header, Subject};
 use crate::wire::message::Message;
 
-/// What becomes of an event while the other end is behind, by [`Event::backpressure`].
+/// What becomes of an event while the peer is behind: the choice of [`Event::backpressure`].
 ///
 /// # Examples
 ///
@@ -36,35 +36,45 @@ use crate::wire::message::Message;
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Backpressure {
-    /// The emitter waits for room, as in [`Coprocess::emit`]: nothing is lost, and the slower end sets the pace.
+    /// The sender waits for space, as in [`Coprocess::emit`]. Nothing is lost, and the slower end
+    /// sets the pace.
     #[default]
     Wait,
-    /// The emitter gets [`Error::Full`], as in [`Coprocess::try_emit`], and decides. It is counted in [`Stats::events_refused`](crate::Stats::events_refused).
+    /// The sender gets [`Error::Full`], as in [`Coprocess::try_emit`], and decides.
     ///
-    /// There is no room, either, while another thread is in the midst of sending. A value that the ring does not take at once is [`Error::TooLarge`].
+    /// [`Stats::events_refused`](crate::Stats::events_refused) counts the value. While another
+    /// thread is sending, the ring has no space, either. If the ring does not take a value at once,
+    /// that is [`Error::TooLarge`].
     Fail,
-    /// A value for which there is no room now is dropped, and counted in [`Stats::events_dropped`](crate::Stats::events_dropped).
+    /// A value for which the ring has no space now is dropped.
     ///
-    /// There is no room, either, while another thread is in the midst of sending. A value that the ring does not take at once is [`Error::TooLarge`].
+    /// [`Stats::events_dropped`](crate::Stats::events_dropped) counts the value. While another
+    /// thread is sending, the ring has no space, either. If the ring does not take a value at once,
+    /// that is [`Error::TooLarge`].
     DropNewest,
-    /// A gauge, where only the present value matters: the other end gets the next one when it has handled the former, and then the latest. One
-    /// that was replaced meanwhile is counted in [`Stats::events_replaced`](crate::Stats::events_replaced).
+    /// The event is a gauge: only its present value matters. Once the peer has handled a value, the
+    /// peer gets the latest one.
     ///
-    /// There is never more than one value on the way, whichever handles of this end emit it, so that a slow reader is behind by no more than
-    /// one. A reader that has handled each before the next is emitted sees all. The last value arrives also if nothing is emitted after it: it
-    /// is sent by whichever thread dispatches here, or by one of the library, and at the latest by [`Coprocess::close`], which does not wait
-    /// until the former was handled.
+    /// A value that a later one replaces is not sent.
+    /// [`Stats::events_replaced`](crate::Stats::events_replaced) counts it.
     ///
-    /// To emit never waits. Since a value may be sent later than it was emitted, other events and calls may overtake it.
+    /// - Never more than one value is on the way, whichever handles of this end emit it. So a slow
+    ///   reader is behind by at most one value.
+    /// - If a reader handles each value before the next is emitted, the reader sees all values.
+    /// - The last value arrives even if nothing is emitted after it. A thread that dispatches at
+    ///   this end sends it, or a thread of the library. At the latest, [`Coprocess::close`] sends
+    ///   it, without waiting until the former value was handled.
+    /// - Emitting never blocks.
+    /// - A value may be sent later than it was emitted. So other events and calls may overtake it.
     ///
-    /// Once a value has to be kept, the library's thread dispatches here when no other does, as it does for futures and callbacks; in a
-    /// worker function, too, that has not returned yet.
+    /// Once a value has to be kept and no other thread dispatches, the driver does, as for futures
+    /// and callbacks: also in a worker function that has not returned yet.
     KeepLatest,
 }
 
-/// A handle for one event of this end, by [`Coprocess::event`]: cheap to clone, usable from any thread.
+/// The handle of one event at this end, by [`Coprocess::event`].
 ///
-/// It does not keep the pair open.
+/// An `Event` is cheap to clone, and usable from any thread. It does not keep the pair open.
 ///
 /// # Examples
 ///
@@ -86,7 +96,7 @@ pub struct Event {
     policy: Policy,
 }
 
-/// As [`Backpressure`], with what it takes.
+/// The [`Backpressure`], with what it needs.
 #[derive(Clone)]
 enum Policy {
     Wait,
@@ -105,8 +115,10 @@ impl fmt::Debug for Event {
 }
 
 impl Coprocess {
-    /// A handle for an event, with a choice of what becomes of values while the other end is behind. Without one, it waits as
-    /// [`emit`](Self::emit) does.
+    /// Returns a handle of an event.
+    ///
+    /// With [`Event::backpressure`], the handle says what becomes of values while the peer is
+    /// behind. By default it waits, as [`emit`](Self::emit) does.
     ///
     /// # Examples
     ///
@@ -117,10 +129,10 @@ impl Coprocess {
 }
 
 impl Event {
-    /// Chooses what becomes of a value that cannot be sent at once. Default: [`Backpressure::Wait`].
+    /// Sets what becomes of a value that cannot be sent at once. Default: [`Backpressure::Wait`].
     ///
-    /// All handles of one end that keep the latest value of one event are one gauge. It lives as long as the pair: its name should be one of
-    /// few.
+    /// All handles of one end that keep the latest value of one event share one gauge. A gauge
+    /// lives as long as the pair, so use few names for gauges.
     ///
     /// # Examples
     ///
@@ -131,14 +143,14 @@ impl Event {
             Backpressure::Wait => Policy::Wait,
             Backpressure::Fail => Policy::Fail,
             Backpressure::DropNewest => Policy::DropNewest,
-            // In a child of fork(2) nothing can be emitted, and the table may be locked for ever.
+            // In a child of fork(2), nothing can be emitted, and the table may be locked for ever.
             Backpressure::KeepLatest if self.end.is_foreign() => Policy::Fail,
             Backpressure::KeepLatest => Policy::KeepLatest(self.end.gauges.get(&self.name)),
         };
         self
     }
 
-    /// The name of the event.
+    /// Returns the name of the event.
     ///
     /// # Examples
     ///
@@ -165,12 +177,19 @@ impl Event {
         }
     }
 
-    /// Sends the event, or does with it what [`backpressure`](Self::backpressure) says.
+    /// Sends the event, or does with the value what [`backpressure`](Self::backpressure) says.
+    ///
+    /// # Blocking
+    ///
+    /// With [`Backpressure::Wait`], as [`Coprocess::emit`]. Otherwise does not block.
     ///
     /// # Errors
     ///
-    /// As [`Coprocess::emit`]. [`Error::Full`] besides, with [`Backpressure::Fail`]; and with [`Backpressure::KeepLatest`] [`Error::Os`]
-    /// if the system refuses the background thread.
+    /// - As [`Coprocess::emit`].
+    /// - [`Error::Full`], with [`Backpressure::Fail`]: the ring has no space now.
+    /// - [`Error::TooLarge`], with [`Backpressure::Fail`] and [`Backpressure::DropNewest`], also if
+    ///   the ring does not take the value at once.
+    /// - [`Error::Os`], with [`Backpressure::KeepLatest`]: the system refuses the driver's thread.
     ///
     /// # Examples
     ///
@@ -197,7 +216,13 @@ impl Event {
         )??)
     }
 
-    /// As [`emit`](Self::emit), with these bytes as the value: see [`Coprocess::emit_bytes`].
+    /// Sends the event as [`emit`](Self::emit) does, with `value` as the bytes of its value.
+    ///
+    /// See [`Coprocess::emit_bytes`].
+    ///
+    /// # Blocking
+    ///
+    /// As [`emit`](Self::emit).
     ///
     /// # Errors
     ///
@@ -226,7 +251,8 @@ impl Event {
         }
     }
 
-    /// Sends a message, for a task. Returns whether it is kept, and the task is to wait until it is sent.
+    /// Sends a message for a task. Returns `true` if the message is kept, and the task has to wait
+    /// until it is sent.
     pub(crate) fn send_for_task(&self, message: &mut Message<'_>, id: PendingEmitId) -> Step<bool> {
         if matches!(self.policy, Policy::Wait) {
             return self.end.send_event(message, id);
@@ -243,7 +269,7 @@ impl Event {
         }
     }
 
-    /// How long what is sent for the event waits for room.
+    /// Returns what becomes of a message for the event while the ring has no space.
     fn when_full(&self) -> WhenFull {
         match self.policy {
             Policy::Wait => WhenFull::Wait(Deadline::NEVER),

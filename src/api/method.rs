@@ -16,14 +16,18 @@ use crate::error::Result;
 /// A method with its types: the arguments `A`, and the result `R`.
 ///
 /// Both ends use one constant. So a literal takes the declared type, and a wrong type does not
-/// compile. With a name alone, each end says for itself what it sends or takes: the `5` of
-/// `co.call::<u64>("scale", 5)` is an `i32`, and where the other end takes a `u64` the call is
-/// [`Error::Types`](crate::Error::Types). So it is if the other end was built with another type of
-/// the constant.
+/// compile.
 ///
-/// Several arguments are a tuple. On the wire the method is what its name is: one end may use the
-/// constant, and the other one the name. Each operation behaves as the one of [`Coprocess`] of the same
-/// name: its errors, panics and waits are described there.
+/// With a name alone, each end says for itself what it sends or takes. The `5` of
+/// `co.call::<u64>("scale", 5)` is an `i32`: if the peer takes a `u64`, the call fails with
+/// [`Error::Types`](crate::Error::Types). A call by a constant fails with that error, too, if the
+/// peer was built with another type of the constant.
+///
+/// Several arguments are a tuple. On the wire, a method is its name: one end may use the constant,
+/// and the peer the name.
+///
+/// Each operation behaves as the operation of [`Coprocess`] that has its name: its waits, errors
+/// and panics are described there.
 ///
 /// # Examples
 ///
@@ -84,7 +88,11 @@ impl<A, R> Method<A, R> {
 }
 
 impl<A: Serialize, R: DeserializeOwned> Method<A, R> {
-    /// Calls the method of the other end, and blocks until its result arrives: [`Coprocess::call`].
+    /// Calls the method of the peer, and blocks until the result arrives: [`Coprocess::call`].
+    ///
+    /// # Blocking
+    ///
+    /// As [`Coprocess::call`].
     ///
     /// # Errors
     ///
@@ -104,7 +112,11 @@ impl<A: Serialize, R: DeserializeOwned> Method<A, R> {
         co.call(self.name, args)
     }
 
-    /// Calls the method with a deadline of its own: [`Coprocess::call_timeout`].
+    /// Calls the method, and waits for at most `timeout`: [`Coprocess::call_timeout`].
+    ///
+    /// # Blocking
+    ///
+    /// As [`Coprocess::call_timeout`].
     ///
     /// # Errors
     ///
@@ -125,6 +137,10 @@ impl<A: Serialize, R: DeserializeOwned> Method<A, R> {
 
     /// Sends a call, and returns a handle to its result: [`Coprocess::start`].
     ///
+    /// # Blocking
+    ///
+    /// As [`Coprocess::start`].
+    ///
     /// # Errors
     ///
     /// As [`Coprocess::start`].
@@ -143,7 +159,11 @@ impl<A: Serialize, R: DeserializeOwned> Method<A, R> {
         co.start(self.name, args)
     }
 
-    /// Calls the method in any async runtime: [`Coprocess::call_async`].
+    /// Calls the method, for a task, in any runtime: [`Coprocess::call_async`].
+    ///
+    /// # Errors
+    ///
+    /// As [`Coprocess::call_async`].
     ///
     /// # Cancel safety
     ///
@@ -165,6 +185,10 @@ impl<A: Serialize, R: DeserializeOwned> Method<A, R> {
 
 impl<A: Serialize, R: DeserializeOwned + 'static> Method<A, R> {
     /// Sends a call, and has its result handed to a callback: [`Coprocess::call_with`].
+    ///
+    /// # Blocking
+    ///
+    /// As [`Coprocess::call_with`].
     ///
     /// # Errors
     ///
@@ -190,7 +214,7 @@ impl<A: Serialize, R: DeserializeOwned + 'static> Method<A, R> {
 }
 
 impl<A: DeserializeOwned + 'static, R: Serialize + 'static> Method<A, R> {
-    /// Serves the method at this end: [`Coprocess::serve`].
+    /// Registers the handler of the method at this end: [`Coprocess::serve`].
     ///
     /// # Panics
     ///
@@ -209,7 +233,7 @@ impl<A: DeserializeOwned + 'static, R: Serialize + 'static> Method<A, R> {
         co.serve(self.name, handler);
     }
 
-    /// Serves the method by a handler that may fail: [`Coprocess::try_serve`].
+    /// Registers a handler that can fail: [`Coprocess::try_serve`].
     ///
     /// # Panics
     ///
@@ -232,7 +256,7 @@ impl<A: DeserializeOwned + 'static, R: Serialize + 'static> Method<A, R> {
         co.try_serve(self.name, handler);
     }
 
-    /// Serves the method by a handler that answers later: [`Coprocess::serve_deferred`].
+    /// Registers a handler that answers later: [`Coprocess::serve_deferred`].
     ///
     /// # Panics
     ///
@@ -258,7 +282,7 @@ impl<A: DeserializeOwned + 'static, R: Serialize + 'static> Method<A, R> {
     }
 }
 
-// Not derived: that would ask the same of `A` and `R`.
+// Not derived: a derived implementation would ask `A` and `R` to implement the trait, too.
 impl<A, R> Clone for Method<A, R> {
     fn clone(&self) -> Method<A, R> {
         *self

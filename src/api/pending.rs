@@ -1,4 +1,4 @@
-//! A call on the caller's side: its entry in the table, its result, and the handle for waiting later.
+//! A call, at the caller's end: the wait for its result, and the handle for waiting later.
 
 use std::fmt;
 use std::future::Future;
@@ -26,7 +26,7 @@ use crate::wire::header::{CallId, as_bytes, kinds_of_answer};
 use crate::wire::message::keep_spare;
 use crate::wire::mismatch::Mismatch;
 
-/// Waits for the result of a call that was sent; see [`End::wait_for_answer`].
+/// Waits for the result of a call that was sent: see [`End::wait_for_answer`].
 #[inline]
 pub(crate) fn wait_for_result<R: DeserializeOwned>(
     end: &Arc<End>,
@@ -37,7 +37,7 @@ pub(crate) fn wait_for_result<R: DeserializeOwned>(
     wait_with(end, id, deadline, method, |payload| payload.read())
 }
 
-/// As [`wait_for_result`], with a reading of its own of what the answer says.
+/// Waits as [`wait_for_result`] does. `read` reads the answer, which is not to be decoded.
 #[inline]
 pub(crate) fn wait_with<R>(
     end: &Arc<End>,
@@ -76,7 +76,7 @@ fn read_answer<R>(
     read(Payload { bytes, beside: beside.as_ref() }).map_err(|e| e.into_error(method))
 }
 
-/// The result of a call, from what came for it.
+/// Returns the result of a call, from the outcome.
 pub(crate) fn decode_outcome<R: DeserializeOwned>(outcome: Outcome, method: &str) -> Result<R> {
     read_outcome(outcome, method, |payload| payload.read())
 }
@@ -100,15 +100,27 @@ fn read_outcome<R>(
     }
 }
 
-/// A call that was sent and whose result was not taken yet, by [`Coprocess::start`](crate::Coprocess::start).
+/// A call that was sent, and whose result was not taken yet, by
+/// [`Coprocess::start`](crate::Coprocess::start).
 ///
-/// Wait for it with [`wait`](Self::wait), or for a time with [`wait_for`](Self::wait_for), or await it: it is a future that needs no particular runtime. Dropping it forgets the answer, and the other end is told once the ring has room for
-/// that: the call is served nevertheless, and its handler can [ask](crate::Reply::is_wanted). If [`Builder::call_timeout`](crate::Builder::call_timeout) passes before it is the
-/// call's turn, it is not served.
+/// There are three ways to the result: [`wait`](Self::wait); [`wait_for`](Self::wait_for), which
+/// waits for some time and can be repeated; and `await`. A `Pending` is a future that needs no
+/// particular runtime.
 ///
-/// As a future it must not be blocked on in a handler of the same pair, where [`wait`](Self::wait) is right: see [`call_async`](crate::Coprocess::call_async).
+/// A handler must not block on the future of a call of its own pair; [`wait`](Self::wait) is right
+/// there. See [`call_async`](crate::Coprocess::call_async).
 ///
-/// It does not keep the pair open: if the last handle is dropped, the result is [`Error::Closed`].
+/// A `Pending` does not keep the pair open: if the last handle is dropped, the result is
+/// [`Error::Closed`].
+///
+/// # Cancel safety
+///
+/// Dropping a `Pending` discards the answer, and does not take back the call. The peer is told as
+/// soon as the ring has space for that. The call is served nevertheless. Its handler can ask
+/// [`Reply::is_wanted`](crate::Reply::is_wanted), and a future of `serve_async` is dropped.
+///
+/// If [`Builder::call_timeout`](crate::Builder::call_timeout) passes before the call's turn has
+/// come, the call is not served.
 ///
 /// # Examples
 ///
@@ -127,19 +139,19 @@ pub struct Pending<R> {
     id: Option<CallId>,
     method: Box<str>,
     deadline: Deadline,
-    /// Whether the deadline was handed to the timers.
+    /// Whether the timers have the deadline.
     timed: bool,
     /// Whether the future was polled.
     was_polled: bool,
-    /// What it means to drop it.
+    /// How the call is given up if this is dropped.
     dropped: GivenUp,
-    /// What reads the result, if it is not to be decoded.
+    /// Reads the result, if it is not to be decoded.
     read: Option<Read<R>>,
-    /// Whose answer tells its kinds.
+    /// The entry whose answer tells its kinds.
     asked: Option<SentTypeId>,
 }
 
-/// What reads a result that is not to be decoded.
+/// A function that reads a result which is not to be decoded.
 pub(crate) type Read<R> = fn(Payload<'_>) -> std::result::Result<R, DecodeError>;
 
 impl<R> fmt::Debug for Pending<R> {
@@ -153,13 +165,13 @@ impl<R> fmt::Debug for Pending<R> {
 }
 
 impl<R: DeserializeOwned> Pending<R> {
-    /// One whose call is withdrawn if it is dropped.
+    /// Returns the call, which is then withdrawn if it is dropped.
     pub(crate) fn withdrawn_if_dropped(mut self) -> Pending<R> {
         self.dropped = GivenUp::Withdrawn;
         self
     }
 
-    /// `asked`: whose answer tells its kinds.
+    /// Makes the handle of a call that was sent. `asked` is the entry whose answer tells its kinds.
     pub(crate) fn new(
         end: Arc<End>,
         id: CallId,
@@ -180,20 +192,26 @@ impl<R: DeserializeOwned> Pending<R> {
         }
     }
 
-    /// What reads the result.
+    /// Returns the function that reads the result.
     fn reader(&self) -> Read<R> {
         self.read.unwrap_or(|payload| payload.read())
     }
 
-    /// Has the result read in another way.
+    /// Returns the call, whose result is then read by `read`.
     pub(crate) fn reading(mut self, read: Read<R>) -> Pending<R> {
         self.read = Some(read);
         self
     }
 
-    /// Waits for the result.
+    /// Blocks until the result arrives.
     ///
-    /// Ends as [`Coprocess::call`](crate::Coprocess::call) does.
+    /// While the caller waits, its thread dispatches what arrives.
+    ///
+    /// # Blocking
+    ///
+    /// As [`Coprocess::call`](crate::Coprocess::call). The deadline of
+    /// [`Builder::call_timeout`](crate::Builder::call_timeout) counts from
+    /// [`start`](crate::Coprocess::start).
     ///
     /// # Errors
     ///
@@ -213,20 +231,31 @@ impl<R: DeserializeOwned> Pending<R> {
         self.wait_until(deadline)
     }
 
-    /// Waits for the result for at most `timeout`; the call's own deadline, if it has one, holds besides. `Duration::MAX` adds none.
+    /// Blocks until the result arrives, for at most `timeout`, and then gives the call up.
     ///
-    /// This gives the call up if the time is over. [`wait_for`](Self::wait_for) does not.
+    /// The call's own deadline, if there is one, holds as well. `Duration::MAX` adds no deadline.
+    /// To keep the call in flight instead, use [`wait_for`](Self::wait_for).
+    ///
+    /// # Blocking
+    ///
+    /// As [`wait`](Self::wait), until `timeout` has passed.
     ///
     /// # Errors
     ///
-    /// As [`wait`](Self::wait); after [`Error::Timeout`] the answer is forgotten.
+    /// As [`wait`](Self::wait). After [`Error::Timeout`], the answer is forgotten.
     ///
     /// # Examples
     ///
     /// ```no_run
     /// # coprocess::init();
     /// # let co = coprocess::fork(|_| {})?;
-    /// let square = co.start::<u64>("square", 3_u64)?.wait_timeout(std::time::Duration::from_millis(10));
+    /// use std::time::Duration;
+    ///
+    /// let square = co.start::<u64>("square", 3_u64)?;
+    /// match square.wait_timeout(Duration::from_millis(10)) {
+    ///     Err(coprocess::Error::Timeout) => println!("too slow"),
+    ///     result => println!("{}", result?),
+    /// }
     /// # Ok::<(), coprocess::Error>(())
     /// ```
     pub fn wait_timeout(self, timeout: Duration) -> Result<R> {
@@ -234,22 +263,27 @@ impl<R: DeserializeOwned> Pending<R> {
         self.wait_until(deadline)
     }
 
-    /// Waits for the result for at most `timeout`, and returns `None` if that passes first: the call goes on.
+    /// Blocks until the result arrives, for at most `timeout`, and does not give the call up.
     ///
-    /// After `None` the handle is as good as before: wait again, await it, or drop it. Any other
-    /// outcome is the result of the call, which is taken by this. `Duration::ZERO` takes a result
-    /// that has arrived; what has arrived before it is dispatched first, unless another thread
-    /// dispatches, or this is called in a handler of the pair. `Duration::MAX` is no limit.
+    /// Returns `None` if `timeout` passes first: the call goes on. After `None`, the handle is as
+    /// good as before: wait again, await it, or drop it. Any other outcome is the result of the
+    /// call, and takes it.
+    ///
+    /// `Duration::ZERO` takes a result that has arrived. What has arrived before the result is
+    /// dispatched first, unless another thread dispatches, or this is called in a handler of the
+    /// pair. `Duration::MAX` is no limit.
     ///
     /// # Blocking
     ///
-    /// Ends as [`wait`](Self::wait) does, or after `timeout`. While this waits it dispatches what
-    /// arrives, as [`Coprocess::call`](crate::Coprocess::call) does; a handler may make it late.
+    /// As [`wait`](Self::wait), until `timeout` has passed. While the caller waits, its thread
+    /// dispatches what arrives, as [`Coprocess::call`](crate::Coprocess::call) does. A handler may
+    /// make the caller late.
     ///
     /// # Errors
     ///
-    /// As [`wait`](Self::wait). [`Error::Timeout`] means that the call's own deadline has passed,
-    /// and that its answer is forgotten. After the result was taken: [`Error::Closed`].
+    /// - As [`wait`](Self::wait).
+    /// - [`Error::Timeout`]: the call's own deadline has passed, and the answer is forgotten.
+    /// - [`Error::Closed`] also if the result was taken before.
     ///
     /// # Examples
     ///
@@ -304,19 +338,26 @@ impl<R: DeserializeOwned> Pending<R> {
 
     #[inline]
     fn wait_until(mut self, deadline: Deadline) -> Result<R> {
-        // It is there until the result is taken, and taking the result by `wait` consumes self; a future that is done may not be waited for.
+        // The id is there until the result is taken, and taking the result by `wait` consumes self.
+        // A future that is done may not be waited for.
         let Some(id) = self.id.take() else { return Err(Error::Closed) };
         self.end.check_own()?;
         let read = self.read;
         let result = wait_with(&self.end, id, deadline, &self.method, |payload| {
-            // Not by a pointer, where there is none.
+            // A call of the usual reader by its name, not by a pointer, can be inlined.
             read.map_or_else(|| payload.read(), |read| read(payload))
         });
         self.end.answered(self.asked, &result);
         result
     }
 
-    /// Whether the result is there, or the deadline has passed, so that [`wait`](Self::wait) would return at once.
+    /// Returns `true` if [`wait`](Self::wait) would return at once: the result is there, or the
+    /// deadline has passed, or the pair is over.
+    ///
+    /// # Blocking
+    ///
+    /// Does not block. If the system refuses the driver's thread, `is_ready` dispatches what has
+    /// arrived, as [`poll`](crate::Coprocess::poll) does.
     ///
     /// # Examples
     ///
@@ -338,7 +379,8 @@ impl<R: DeserializeOwned> Pending<R> {
         if self.end.in_flight.is_ready(id) || self.end.is_over() || self.deadline.has_passed() {
             return true;
         }
-        // Without anybody who dispatches it would never be; without a thread for that, look here.
+        // If no thread dispatched, the result would never be there. If there is no thread for that,
+        // look here.
         if self.end.ensure_driver().is_err() {
             let _ = self.end.poll();
         }
@@ -349,9 +391,11 @@ impl<R: DeserializeOwned> Pending<R> {
 impl<R: DeserializeOwned> Future for Pending<R> {
     type Output = Result<R>;
 
+    /// Returns the result once the call has ended.
+    ///
     /// # Panics
     ///
-    /// If polled again after it was ready.
+    /// If the future is polled again after it was ready.
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<R>> {
         let this = self.get_mut();
         #[expect(
@@ -383,7 +427,8 @@ impl<R: DeserializeOwned> Future for Pending<R> {
         }
         this.was_polled = true;
         let finished = match end.in_flight.notify(id, Notify::Task(cx.waker().clone())) {
-            // The waker is in place: whatever ends the call from here on finds it. What ended it before is seen here.
+            // The waker is in place: what ends the call from here on finds it. What ended the call
+            // before is seen here.
             Ok(()) if end.is_over() => Some(Err(end.terminal_error())),
             Ok(()) => match end.ensure_driver_for_task() {
                 Ok(()) => None,

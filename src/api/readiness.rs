@@ -1,8 +1,12 @@
 //! A descriptor for event loops: readable while there is something to dispatch.
 //!
-//! While it exists, a thread of the library has the seat of the driver, but dispatches nothing. It sleeps on the ring's bell, as any driver does; when a
-//! message comes it *raises* the descriptor, and then sleeps until `poll` has lowered it, away from the bell. So the other side makes no system call for messages that
-//! come meanwhile, and nobody makes any where there is no such descriptor.
+//! While the descriptor exists, a thread of the library has the driver slot, but dispatches
+//! nothing. That thread sleeps on the ring's doorbell, as any driver does. When a message comes,
+//! the thread *raises* the descriptor. Then it sleeps away from the doorbell, until `poll` has
+//! lowered the descriptor.
+//!
+//! So the peer makes no system call for messages that come meanwhile. Where there is no such
+//! descriptor, no thread makes a system call for it.
 
 use std::fmt;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
@@ -16,15 +20,30 @@ use crate::end::End;
 use crate::error::{Error, Result};
 use crate::process::Descriptor;
 
-/// A descriptor that is readable while [`Coprocess::poll`] has something to do, by [`Coprocess::readiness`].
+/// A descriptor that is readable while [`Coprocess::poll`] has something to do, by
+/// [`Coprocess::readiness`].
 ///
-/// It is for `epoll` and whatever is built on it. Wait until it is readable, then call [`poll`](Coprocess::poll), which takes care of the
-/// descriptor: do not read from it. It stays readable while something is left to dispatch, and for ever once the pair is over, when `poll` returns why. It may be readable although
-/// another thread has dispatched everything meanwhile.
+/// It is for `epoll`, and for event loops that are built on `epoll`. Wait until it is readable,
+/// then call [`poll`](Coprocess::poll). `poll` also resets the descriptor: do not read from it.
 ///
-/// As long as it exists, the library's own thread dispatches nothing for this end: handlers run inside of `poll`, on the thread of the event loop (and, as ever, where a
-/// thread waits in a call), and that is also where futures are woken, callbacks run and deadlines of both are noticed: the descriptor becomes readable for these, too, but as long as nobody
-/// does any of this, none of them ends. So an event loop that has one must poll. Dropping it gives all that back to the library. It does not keep the pair open.
+/// - The descriptor stays readable while something is left to dispatch.
+/// - Once the pair is over, the descriptor is readable for ever, and `poll` returns why.
+/// - If another thread has dispatched everything meanwhile, the descriptor may be readable all the
+///   same.
+///
+/// A `Readiness` does not keep the pair open.
+///
+/// # An event loop that has one must poll
+///
+/// As long as a `Readiness` exists, the driver dispatches nothing for this end. Handlers run inside
+/// of `poll`, on the thread of the event loop. As ever, they also run where a thread waits in a
+/// call.
+///
+/// The same threads wake futures, run callbacks, and notice the deadlines of both. The descriptor
+/// becomes readable for these, too. But as long as no thread polls or waits in a call, no future
+/// and no callback ends.
+///
+/// Dropping the last `Readiness` of an end hands all this back to the driver.
 ///
 /// # Examples
 ///
@@ -54,10 +73,13 @@ use crate::process::Descriptor;
 /// # async fn handle(co: coprocess::Coprocess) -> Result<(), Box<dyn std::error::Error>> {
 /// use tokio::io::{Interest, unix::AsyncFd};
 ///
-/// // SAFETY: the descriptor is open as long as the value, and always the same. (In a tokio before 1.54: `AsyncFd::with_interest`.)
-/// let readiness = unsafe { AsyncFd::register_with_interest(co.readiness()?, Interest::READABLE)? };
+/// let readiness = co.readiness()?;
+/// // SAFETY: the descriptor is open as long as the value, and always has the same number.
+/// // (In a tokio before 1.54: `AsyncFd::with_interest`.)
+/// let readiness = unsafe { AsyncFd::register_with_interest(readiness, Interest::READABLE)? };
 /// loop {
-///     readiness.readable().await?.clear_ready(); // before the poll: what comes during it makes it ready again
+///     // Before the poll: what comes during the poll makes the descriptor ready again.
+///     readiness.readable().await?.clear_ready();
 ///     co.poll()?;
 /// }
 /// # }
@@ -87,7 +109,8 @@ impl AsRawFd for Readiness {
 
 impl Drop for Readiness {
     fn drop(&mut self) {
-        // Without the end there is no thread any more. In a child of fork(2) this is but a copy.
+        // Without the end, there is no thread any more. In a child of fork(2), this handle is a
+        // copy.
         let Some(end) = self.end.upgrade().filter(|end| !end.is_foreign()) else { return };
         if end.ready_slot.drop_handle(&self.signal) {
             end.evict();
@@ -97,15 +120,23 @@ impl Drop for Readiness {
 }
 
 impl Coprocess {
-    /// A descriptor that is readable while [`poll`](Self::poll) has something to do, for an event loop that should run the handlers of this end; see
-    /// [`Readiness`].
+    /// Returns a descriptor that is readable while [`poll`](Self::poll) has something to do.
     ///
-    /// Nobody pays for it while none exists. This waits for the thread of the library that dispatched so far to return from the handler that
-    /// it may be in, unless this is that handler; a thread in [`run`](Self::run) goes on, and the descriptor stays silent until that has returned. Several at once are the same descriptor, twice.
+    /// Use it for an event loop that should run the handlers of this end: see [`Readiness`]. While
+    /// no `Readiness` exists, no thread pays for it. Several of one end are one descriptor.
+    ///
+    /// If a thread is in [`run`](Self::run), that thread goes on to dispatch, and the descriptor
+    /// stays silent until `run` has returned.
+    ///
+    /// # Blocking
+    ///
+    /// Blocks until the driver has returned from the handler that it may be in. In that handler,
+    /// does not block.
     ///
     /// # Errors
     ///
-    /// [`Error::Os`] if the system refuses the descriptor or a thread. If the pair is over: why.
+    /// - [`Error::Os`]: the system refuses the descriptor or a thread.
+    /// - If the pair is over: why the pair is over.
     ///
     /// # Examples
     ///

@@ -1,4 +1,4 @@
-//! Answering a call later.
+//! The answer to a call that is served later.
 
 use std::fmt;
 use std::fmt::Display;
@@ -30,11 +30,12 @@ use crate::sync::user_panic::forget_panic;
 use crate::time::deadline::{Deadline, current_deadline};
 use crate::wire::header::{CallId, Failure};
 
-/// The answer that a call still waits for, by [`Coprocess::serve_deferred`](crate::Coprocess::serve_deferred).
+/// The answer that a call still waits for, by
+/// [`Coprocess::serve_deferred`](crate::Coprocess::serve_deferred).
 ///
-/// It can go to any thread. Dropped unanswered, the caller gets [`Error::Remote`](crate::Error::Remote).
-/// If a panic drops it in a worker, the error has the message and the place of that panic:
-/// [`Error::remote_panic`](crate::Error::remote_panic).
+/// A `Reply` can go to any thread. If it is dropped unanswered, the caller gets
+/// [`Error::Remote`](crate::Error::Remote). If a panic in a worker drops it, the error has the
+/// message and the place of that panic: [`Error::remote_panic`](crate::Error::remote_panic).
 ///
 /// # Examples
 ///
@@ -56,14 +57,14 @@ pub struct Reply<R> {
     call: Option<(CallId, Box<str>)>,
     /// Whether the answer is to tell the kinds of the result.
     asks: bool,
-    /// Whether it counts as a call that is being served.
+    /// Whether the call counts as one that is being served.
     counted: bool,
-    /// The run of the handler that it was made for.
+    /// The number of the run of the handler that the reply was made for.
     run: u64,
     deadline: Deadline,
-    /// Whether it is no longer among those that can be cancelled: it is about to be answered.
+    /// Whether the call was taken from those that can be cancelled: it is about to be answered.
     closed: bool,
-    /// Whether the deadline is among those of the end.
+    /// Whether the end's timers have the deadline.
     #[cfg(feature = "tokio")]
     timed: bool,
     result: PhantomData<fn(R)>,
@@ -76,7 +77,8 @@ impl<R> fmt::Debug for Reply<R> {
 }
 
 impl<R> Reply<R> {
-    /// The reply to a call that has come, unless as many as may be were not answered yet: then this one is refused.
+    /// Returns the reply to a call that has come. At the bound of calls that are not answered,
+    /// refuses the call and returns `None`.
     pub(crate) fn admit(end: &Arc<End>, call: &Incoming<'_>) -> Option<Reply<R>> {
         let Incoming { id, method, asks, .. } = *call;
         let limit = end.settings.max_calls_served;
@@ -85,7 +87,7 @@ impl<R> Reply<R> {
         if counted && end.peer_calls.unanswered.fetch_add(1, Ordering::Relaxed) >= limit {
             end.peer_calls.unanswered.fetch_sub(1, Ordering::Relaxed);
             Counters::add(&end.counters.calls_refused);
-            // If this fails, nobody waits for it.
+            // If this fails, the pair is over, and no caller waits for it.
             let _ = end.refuse(id, method, Failure::Overloaded, end.answers_when_full());
             return None;
         }
@@ -105,7 +107,8 @@ impl<R> Reply<R> {
         })
     }
 
-    /// Makes room for another call. Before the answer: whoever has it may call again.
+    /// Makes place for another call. Goes before the answer: a caller that has its answer may call
+    /// again.
     fn leave(&mut self) {
         if std::mem::take(&mut self.counted) {
             // Relaxed: a number.
@@ -113,14 +116,19 @@ impl<R> Reply<R> {
         }
     }
 
-    /// Whether the caller still waits for the answer, as far as this end knows: it has not given up, its [`deadline`](Self::deadline) has not passed,
-    /// and the pair is open.
+    /// Returns `true` if the caller still waits for the answer, as far as this end knows.
     ///
-    /// A caller that gives up says so as soon as its ring has room for that. It can be asked in the handler itself, and while another one keeps the thread that
-    /// dispatches from receiving anything. What is asked here is worth an answer as long as it is true. If it is not,
-    /// an answer does no harm: one to a call that was cancelled is not even sent.
+    /// That is: the caller has not given up, its [`deadline`](Self::deadline) has not passed, and
+    /// the pair is open. When a caller gives up, its end says so as soon as its ring has space.
     ///
-    /// A call whose deadline has passed before it was its turn, or whose future was dropped by then, is not served at all.
+    /// A handler can ask this itself. The method sees a cancel even while another handler keeps the
+    /// thread that dispatches from receiving anything.
+    ///
+    /// As long as this is `true`, the work is worth going on with. If it is `false`, an answer does
+    /// no harm: the answer to a call that was cancelled is not even sent.
+    ///
+    /// If the deadline has passed before the call's turn has come, or its future was dropped by
+    /// then, the call is not served at all.
     ///
     /// # Examples
     ///
@@ -140,7 +148,8 @@ impl<R> Reply<R> {
     /// ```
     pub fn is_wanted(&self) -> bool {
         let Some((id, _)) = &self.call else { return false };
-        // In this order: a cancel is news until the call is not open any more.
+        // In this order: a cancel can be found ahead of its turn until the call is not open any
+        // more.
         !self.end.is_foreign()
             && !self.is_given_up(*id)
             && self.end.check_open().is_ok()
@@ -148,14 +157,16 @@ impl<R> Reply<R> {
             && !self.deadline.has_passed()
     }
 
-    /// Whether a cancel has arrived that was not received yet.
+    /// Returns `true` if a cancel has arrived that was not received yet.
     fn is_given_up(&self, id: CallId) -> bool {
         self.end.is_urged() && self.end.given_up(id).is_some()
     }
 
-    /// By when the caller wants the answer; `None` if it has not said so.
+    /// Returns the time by which the caller wants the answer, or `None` if the caller has set no
+    /// deadline.
     ///
-    /// As [`current_deadline`] says it in the handler; this one can be asked anywhere.
+    /// In the handler, [`current_deadline`] returns this time, too. This method works on any
+    /// thread.
     ///
     /// # Examples
     ///
@@ -164,8 +175,9 @@ impl<R> Reply<R> {
     /// # let co = coprocess::fork(|_| {})?;
     /// co.serve_deferred("wait", |(): (), reply: coprocess::Reply<()>| {
     ///     std::thread::spawn(move || {
-    ///         let left = reply.deadline().map(|at| at.saturating_duration_since(std::time::Instant::now()));
-    ///         println!("{left:?} left");
+    ///         if let Some(at) = reply.deadline() {
+    ///             println!("{:?} left", at.saturating_duration_since(std::time::Instant::now()));
+    ///         }
     ///         reply.send(())
     ///     });
     /// });
@@ -175,7 +187,8 @@ impl<R> Reply<R> {
         self.deadline.instant()
     }
 
-    /// The call is about to be answered. Returns whether anybody waits for that.
+    /// Takes the call from those that can be cancelled: it is about to be answered. Returns `true`
+    /// if the caller waits for the answer.
     fn close(&mut self) -> bool {
         let Some((id, _)) = &self.call else { return false };
         if self.closed {
@@ -200,11 +213,17 @@ impl<R> Reply<R> {
         wanted
     }
 
-    /// Sends an error instead of a result: the caller gets [`Error::Remote`](crate::Error::Remote) with this text.
+    /// Sends an error in place of a result: the caller gets [`Error::Remote`](crate::Error::Remote)
+    /// with this text.
+    ///
+    /// # Blocking
+    ///
+    /// As [`send`](Self::send).
     ///
     /// # Errors
     ///
-    /// As [`send`](Self::send).
+    /// As [`send`](Self::send). If the caller has given up, nothing is sent, and `fail` returns
+    /// `Ok`.
     ///
     /// # Examples
     ///
@@ -223,7 +242,7 @@ impl<R> Reply<R> {
 
     fn refuse(&mut self, message: &str, when_full: WhenFull) -> Result<()> {
         self.end.check_own()?;
-        // Also if nobody waits any more: this was the last of it.
+        // Also if the caller has given up: this was the last of the call.
         self.leave();
         if !self.close() {
             return Ok(());
@@ -236,13 +255,22 @@ impl<R> Reply<R> {
 }
 
 impl<R: Serialize> Reply<R> {
-    /// Sends the result. Waits for room in the ring; ends when the answer is in it, or with the pair. If the caller has given up, nothing is sent, which is no
-    /// error.
+    /// Sends the result to the caller.
+    ///
+    /// If the caller has given up, nothing is sent, and `send` returns `Ok`.
+    ///
+    /// # Blocking
+    ///
+    /// If the ring is full, blocks until the answer is in the ring, or the pair is over.
+    ///
+    /// On a thread that runs a handler of this pair, `send` does not block: the answer is kept, and
+    /// sent in its turn.
     ///
     /// # Errors
     ///
-    /// [`Error::Encode`](crate::Error::Encode) or [`Error::TooLarge`](crate::Error::TooLarge): the caller gets an error instead.
-    /// Everything else means that the pair is over.
+    /// - [`Error::Encode`](crate::Error::Encode), [`Error::TooLarge`](crate::Error::TooLarge): the
+    ///   caller gets an error in place of the result.
+    /// - Every other error means that the pair is over.
     ///
     /// # Examples
     ///
@@ -274,7 +302,7 @@ impl<R: Serialize> Reply<R> {
     }
 }
 
-/// For the task that answers.
+/// What the task of an `async` handler does with its reply.
 #[cfg(feature = "tokio")]
 impl<R: Serialize> Reply<R> {
     /// Has the task woken when the caller's deadline has passed.
@@ -285,17 +313,18 @@ impl<R: Serialize> Reply<R> {
         }
     }
 
-    /// Ready once nobody waits for the answer. The task is woken for that.
+    /// Returns `Ready` once the caller has given up, its deadline has passed, or the pair is over.
+    /// Has the task woken for that.
     pub(crate) fn poll_unwanted(&self, context: &Context<'_>) -> Poll<()> {
         let Some((id, _)) = &self.call else { return Poll::Ready(()) };
-        // In this order: whoever ends the end wakes those who are there by then.
-        let wanted = self.end.peer_calls.served_later.tell(*id, context.waker())
+        // In this order: the thread that ends the pair wakes the tasks that are registered by then.
+        let wanted = self.end.served_later.tell(*id, context.waker())
             && !self.end.is_over()
             && !self.deadline.has_passed();
         if wanted { Poll::Pending } else { Poll::Ready(()) }
     }
 
-    /// Ready once the answer can be sent without keeping too many.
+    /// Returns `Ready` once the answer can be sent without too many answers being kept.
     pub(crate) fn poll_room(&self, context: &Context<'_>) -> Poll<()> {
         if self.end.is_over() {
             Poll::Ready(())
@@ -304,15 +333,17 @@ impl<R: Serialize> Reply<R> {
         }
     }
 
-    /// Answers without waiting for room, whatever the thread.
+    /// Answers without waiting for space, on any thread.
     pub(crate) fn complete(mut self, outcome: std::result::Result<R, String>) {
-        // If this fails: Encode and TooLarge were reported to the caller; everything else means that there is no caller any more.
+        // If this fails: `Encode` and `TooLarge` were reported to the caller; every other error
+        // means that there is no caller any more.
         let _ = match outcome {
             Ok(result) => match catch_unwind(AssertUnwindSafe(|| {
                 self.answer(result, WhenFull::Queue(Quota::TaskAnswers))
             })) {
                 Ok(answered) => answered,
-                // The result, while it was encoded or when it was dropped. The panic hook has reported it.
+                // The result panicked while it was encoded, or when it was dropped. The panic hook
+                // has reported that.
                 Err(panic) => {
                     let message = panic_message(&*panic);
                     forget_panic(panic);
@@ -327,7 +358,7 @@ impl<R: Serialize> Reply<R> {
 impl<R> Drop for Reply<R> {
     fn drop(&mut self) {
         if self.end.is_foreign() {
-            // Nothing of the end is here.
+            // In a child of fork(2), the end is not there.
             return;
         }
         let unanswered = self.call.is_some();
@@ -337,7 +368,7 @@ impl<R> Drop for Reply<R> {
             && self.run == self.end.handler_stack.running()
         {
             self.leave();
-            // Its own handler panicked: the dispatcher tells the caller.
+            // Its own handler panicked: the thread that dispatches tells the caller.
             if self.close() {
                 self.end.handler_stack.note_dropped_reply();
             }

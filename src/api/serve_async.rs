@@ -1,4 +1,5 @@
-//! Handlers that are `async`: tasks of a tokio runtime, which end early if nobody waits for what they do.
+//! Handlers that are `async`: tasks of a tokio runtime. Such a task ends early if no caller waits
+//! for its answer.
 
 use std::fmt::Display;
 use std::future::Future;
@@ -17,25 +18,51 @@ use crate::sync::user_panic::forget_panic;
 use crate::time::deadline::Serving;
 
 impl Coprocess {
-    /// Serves a method by an `async` handler, whose future is spawned on `runtime`; calls are answered in the order in which their futures are done. Feature `tokio`.
+    /// Registers an `async` handler, whose futures are spawned on `runtime`. Feature `tokio`.
     ///
-    /// The handler itself is called where handlers are called, one at a time and in the order of the calls; its futures run at the same time as each
-    /// other, and as other handlers. When a caller gives up by dropping its future or [`Pending`](crate::Pending), which this end hears of as soon as there is room in the
-    /// ring, when its deadline has passed, or when the pair is over, the future is dropped at its next `await`, or before it is first polled. Inside of it [`current_deadline`](crate::current_deadline) is the call's, and the calls that it makes have it, too.
+    /// The handler itself is called where handlers are called: one at a time, and in the order of
+    /// the calls. Its futures run at the same time as each other, and as other handlers. Calls are
+    /// answered in the order in which their futures are done.
     ///
-    /// A panic becomes [`Error::Remote`](crate::Error::Remote) for the caller; so does a runtime that shuts down. Answers for which the ring has no room are kept
-    /// and sent in their turn, so no thread of the runtime waits for it; beyond 64 MiB of them the futures wait, each with the answer that it has.
+    /// Inside of a future, [`current_deadline`](crate::current_deadline) is the deadline of the
+    /// call. Calls that the future makes have that deadline, too.
     ///
-    /// How many calls are served at once is up to the caller, unless [`Builder::max_calls_served`](crate::Builder::max_calls_served) bounds it: set it where the other
-    /// end is not trusted. A permit of a semaphore, acquired in the future, bounds what they do, not how many there are.
+    /// If the handler or its future panics, the caller gets
+    /// [`Error::Remote`](crate::Error::Remote). If the runtime shuts down, the caller gets that
+    /// error, too.
+    ///
+    /// If the ring is full, answers are kept, and sent in their turn. So no thread of the runtime
+    /// waits for space. Once more than 64 MiB of answers are kept, the futures wait, each with the
+    /// answer that it has.
+    ///
+    /// # Cancellation
+    ///
+    /// The future is dropped at its next `await`, or before it is first polled, if one of these
+    /// happens:
+    ///
+    /// - The caller gives up: it drops its future or [`Pending`](crate::Pending). This end learns
+    ///   of that as soon as the ring has space.
+    /// - The caller's deadline passes.
+    /// - The pair is over.
+    ///
+    /// # How many calls are served at once
+    ///
+    /// The caller decides how many calls are served at once, unless
+    /// [`Builder::max_calls_served`](crate::Builder::max_calls_served) bounds their number. If the
+    /// peer is not trusted, set that bound. If a future acquires a permit of a semaphore, the
+    /// permit bounds what the futures do, not how many there are.
     ///
     /// # The runtime
     ///
-    /// Something must drive it for as long as calls are to be answered. One of several threads does so itself, until it is dropped. Of a `current_thread` runtime the futures
-    /// run only while a thread is in its `block_on`: if none is, calls are taken, and not answered.
+    /// Some thread must drive the runtime for as long as calls are to be answered:
     ///
-    /// In a worker of [`fork`](crate::fork) nothing is dispatched until its function has returned: so the function must not wait, as one that is `#[tokio::main]` would, and
-    /// the runtime must outlive it.
+    /// - A runtime of several threads drives itself, until it is dropped.
+    /// - The futures of a `current_thread` runtime run only while a thread is in its `block_on`. If
+    ///   no thread is, calls are taken, and not answered.
+    ///
+    /// In a worker of [`fork`](crate::fork), no thread dispatches until the worker function has
+    /// returned. So the function must not wait, as a function that is `#[tokio::main]` would. The
+    /// runtime must outlive the function.
     ///
     /// # Panics
     ///
@@ -53,9 +80,13 @@ impl Coprocess {
     ///
     /// # async fn read(path: String) -> String { path }
     /// fn worker(parent: coprocess::Coprocess) {
-    ///     static RUNTIME: LazyLock<Runtime> =
-    ///         LazyLock::new(|| Builder::new_multi_thread().worker_threads(1).enable_all().build().expect("a runtime"));
-    ///     parent.serve_async(RUNTIME.handle(), "length", |path: String| async move { read(path).await.len() });
+    ///     static RUNTIME: LazyLock<Runtime> = LazyLock::new(|| {
+    ///         let mut builder = Builder::new_multi_thread();
+    ///         builder.worker_threads(1).enable_all().build().expect("a runtime")
+    ///     });
+    ///     parent.serve_async(RUNTIME.handle(), "length", |path: String| async move {
+    ///         read(path).await.len()
+    ///     });
     /// }
     ///
     /// # fn main() -> coprocess::Result<()> {
@@ -75,8 +106,10 @@ impl Coprocess {
     /// #[tokio::main]
     /// async fn main() -> coprocess::Result<()> {
     ///     let parent = coprocess::parent()?;
-    ///     parent.serve_async(&Handle::current(), "length", |path: String| async move { read(path).await.len() });
-    ///     // A thread of the library would dispatch, too. This one also tells the end: the parent has closed.
+    ///     parent.serve_async(&Handle::current(), "length", |path: String| async move {
+    ///         read(path).await.len()
+    ///     });
+    ///     // The driver would dispatch, too. `run` also returns once the parent has closed.
     ///     spawn_blocking(move || parent.run()).await.expect("it does not panic")
     /// }
     /// ```
@@ -98,8 +131,10 @@ impl Coprocess {
         })
     }
 
-    /// As [`serve_async`](Self::serve_async), for handlers that can fail: the error's text becomes [`Error::Remote`](crate::Error::Remote) for the
-    /// caller. Feature `tokio`.
+    /// Registers an `async` handler that can fail. Feature `tokio`.
+    ///
+    /// Otherwise as [`serve_async`](Self::serve_async). If the handler's future returns an error,
+    /// the caller gets [`Error::Remote`](crate::Error::Remote) with the error's text.
     ///
     /// # Panics
     ///
@@ -136,13 +171,14 @@ impl Coprocess {
 
 type Outcome<R> = std::result::Result<R, String>;
 
-/// Spawns the task that answers a call with what becomes of `future`.
+/// Spawns the task that answers a call with the outcome of `future`.
 fn answer<R: Serialize + Send + 'static>(
     runtime: &Handle,
     mut reply: Reply<R>,
     future: impl Future<Output = Outcome<R>> + Send + 'static,
 ) {
-    // Also where the caller cannot say that it has given up: it is stopped, or has no room.
+    // Needed if the caller cannot say that it has given up: its process is stopped, or its ring is
+    // full.
     reply.wake_at_deadline();
     drop(
         runtime
@@ -159,16 +195,16 @@ struct Answering<R: Serialize> {
 
 enum AnswerState<R> {
     Running(Pin<Box<dyn Future<Output = Outcome<R>> + Send>>),
-    /// To be sent once fewer answers wait for room.
+    /// The outcome, to be sent once fewer answers wait for space.
     Answered(Outcome<R>),
     Done,
 }
 
-// Nothing in it is pinned but what is in its own box.
+// Only the future is pinned, and the future has a box of its own.
 impl<R: Serialize> Unpin for Answering<R> {}
 
 impl<R: Serialize> Drop for Answering<R> {
-    /// The runtime shuts down.
+    /// Fails the call if the runtime shuts down before the answer.
     fn drop(&mut self) {
         if let Some(reply) = self.reply.take() {
             reply.complete(Err(DROPPED.to_owned()));
@@ -183,10 +219,10 @@ impl<R: Serialize> Future for Answering<R> {
         let this = &mut *self;
         let Some(reply) = &this.reply else { return Poll::Ready(()) };
         if reply.poll_unwanted(context).is_ready() {
-            // Nobody waits: what is left undone stays so.
+            // No caller waits: what is left undone stays undone.
             this.state = AnswerState::Done;
             if let Some(reply) = this.reply.take() {
-                // By no means waiting for room on this thread, which the drop of a reply may.
+                // Must not wait for space on this thread, as the drop of a reply may.
                 reply.complete(Err(DROPPED.to_owned()));
             }
             return Poll::Ready(());
@@ -197,7 +233,7 @@ impl<R: Serialize> Future for Answering<R> {
                 Ok(Poll::Pending) => return Poll::Pending,
                 Ok(Poll::Ready(outcome)) => this.state = AnswerState::Answered(outcome),
                 Err(panic) => {
-                    // The panic hook has reported it.
+                    // The panic hook has reported the panic.
                     let message = panic_message(&*panic);
                     forget_panic(panic);
                     this.state = AnswerState::Answered(Err(message));

@@ -14,11 +14,12 @@ use crate::error::Result;
 /// An event with the type of its value, `T`.
 ///
 /// Both ends use one constant. So a literal takes the declared type, and a wrong type does not
-/// compile: see [`Method`](crate::Method), which is the same for calls. If the other end takes another
-/// type, it does not handle the event, and the next one is [`Error::Types`](crate::Error::Types).
+/// compile: see [`Method`](crate::Method), which does for calls what `Topic` does for events. If
+/// the peer takes another type, the peer does not handle the event, and the next one fails with
+/// [`Error::Types`](crate::Error::Types).
 ///
-/// Each operation behaves as the one of [`Coprocess`] of the same name: its errors, panics and waits
-/// are described there.
+/// Each operation behaves as the operation of [`Coprocess`] that has its name: its waits, errors
+/// and panics are described there.
 ///
 /// # Examples
 ///
@@ -81,6 +82,10 @@ impl<T> Topic<T> {
 impl<T: Serialize> Topic<T> {
     /// Sends the event: [`Coprocess::emit`].
     ///
+    /// # Blocking
+    ///
+    /// As [`Coprocess::emit`].
+    ///
     /// # Errors
     ///
     /// As [`Coprocess::emit`].
@@ -101,6 +106,10 @@ impl<T: Serialize> Topic<T> {
 
     /// Sends the event, and leaves the value where it is: [`Coprocess::emit`].
     ///
+    /// # Blocking
+    ///
+    /// As [`Coprocess::emit`].
+    ///
     /// # Errors
     ///
     /// As [`Coprocess::emit`].
@@ -120,7 +129,11 @@ impl<T: Serialize> Topic<T> {
         co.emit(self.name, value)
     }
 
-    /// Sends the event if there is room for it now: [`Coprocess::try_emit`].
+    /// Sends the event if the ring has space now: [`Coprocess::try_emit`].
+    ///
+    /// # Blocking
+    ///
+    /// Does not block.
     ///
     /// # Errors
     ///
@@ -142,7 +155,11 @@ impl<T: Serialize> Topic<T> {
         co.try_emit(self.name, value)
     }
 
-    /// Sends the event, and waits for room until a deadline: [`Coprocess::emit_timeout`].
+    /// Sends the event, and waits for space for at most `timeout`: [`Coprocess::emit_timeout`].
+    ///
+    /// # Blocking
+    ///
+    /// As [`Coprocess::emit_timeout`].
     ///
     /// # Errors
     ///
@@ -161,7 +178,11 @@ impl<T: Serialize> Topic<T> {
         co.emit_timeout(self.name, value, timeout)
     }
 
-    /// Sends the event in any async runtime: [`Coprocess::emit_async`].
+    /// Sends the event, for a task, in any runtime: [`Coprocess::emit_async`].
+    ///
+    /// # Errors
+    ///
+    /// As [`Coprocess::emit_async`].
     ///
     /// # Cancel safety
     ///
@@ -182,7 +203,7 @@ impl<T: Serialize> Topic<T> {
 }
 
 impl<T: DeserializeOwned + 'static> Topic<T> {
-    /// Handles the event at this end: [`Coprocess::listen`].
+    /// Registers the handler of the event at this end: [`Coprocess::listen`].
     ///
     /// # Panics
     ///
@@ -202,7 +223,7 @@ impl<T: DeserializeOwned + 'static> Topic<T> {
     }
 }
 
-// Not derived: that would ask the same of `T`.
+// Not derived: a derived implementation would ask `T` to implement the trait, too.
 impl<T> Clone for Topic<T> {
     fn clone(&self) -> Topic<T> {
         *self

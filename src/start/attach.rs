@@ -80,7 +80,7 @@ fn prepare<T>(
     let hello = Hello::receive(lifeline, parent)
         .map_err(|e| format!("cannot read the parent's hello: {e}"))?;
     let (hello, segment) = hello.map_err(|unacceptable| unacceptable.to_string())?;
-    // Received before all steps that can fail: the socket may not have room for the verdict until
+    // Received before all steps that can fail: the socket may not have space for the verdict until
     // the arguments are read.
     let arguments = match usize::try_from(hello.arguments) {
         Ok(0) => Vec::new(),

@@ -284,7 +284,7 @@ impl Builder {
     /// with [`Error::TooManyCalls`], and nothing is sent.
     ///
     /// A call is in flight from just before it is sent until its result is taken. So a call that
-    /// was answered counts as long as its [`InFlight`](crate::InFlight) has not been waited for. A
+    /// was answered counts as long as its [`Pending`](crate::Pending) has not been waited for. A
     /// call that was forgotten does not count. A call that a handler makes counts, too.
     ///
     /// # Examples
@@ -503,8 +503,8 @@ impl Builder {
     /// attached.
     ///
     /// The [`Command`] may name a wrapper that executes the worker program in its place, such as
-    /// `nice`. A wrapper that waits for the program and goes on, such as `sh -c 'worker; …'`, hides
-    /// the program's end: write `exec worker` there.
+    /// `nice`. A wrapper that waits for the program and goes on, such as `sh -c 'worker; …'`,
+    /// hides the program's end: write `exec worker` there.
     ///
     /// The standard streams are those of the [`Command`], unless [`stdout`](Self::stdout) or
     /// [`stderr`](Self::stderr) replaces them. A piped stream of the [`Command`] has no reader: use

@@ -30,7 +30,7 @@ const PANICKED: i32 = 101;
 ///
 /// In a worker of [`fork`](crate::fork) `init` does not return. The process ends with status
 ///
-/// - 0 once the other end has closed,
+/// - 0 once the peer has closed its end,
 /// - 101 if the worker function panicked,
 /// - 1 if the pair ended otherwise, or the worker could not attach.
 ///

@@ -1,4 +1,6 @@
-//! Doors for the fuzz targets, compiled under `--cfg fuzzing` only: what the other side can reach, without a process behind it.
+//! Opens what a peer can reach to the fuzz targets, without a process behind the peer.
+//!
+//! Compiled under `--cfg fuzzing` only.
 
 use std::io;
 use std::os::fd::{BorrowedFd, OwnedFd};
@@ -19,7 +21,7 @@ use crate::types::looked_at::Kinds;
 use crate::types::payload::Payload;
 use crate::{process, start};
 
-/// One end of a pair over `region`, that nobody watches over and nobody dispatches for in the background.
+/// Returns one end of a pair over `region`, with neither a process watcher nor a driver.
 pub fn end(region: &Region, side: Side, max_message: usize) -> Coprocess {
     let settings = Settings {
         max_message,
@@ -33,7 +35,7 @@ pub fn end(region: &Region, side: Side, max_message: usize) -> Coprocess {
     alone(End::new(region, side, std::process::id(), settings))
 }
 
-/// What a worker does with the hello of its parent.
+/// Receives the hello of a parent and attaches, as a worker does.
 ///
 /// # Errors
 ///
@@ -42,7 +44,8 @@ pub fn attach(lifeline: OwnedFd) -> Result<Coprocess, String> {
     start::attach_unwatched(lifeline).map(alone)
 }
 
-/// What a parent makes of the verdict of its worker: whether it has attached, or why not; `None` if it closed the socket.
+/// Reads the verdict of a worker as its parent does: whether the worker has attached, or why not.
+/// Returns `None` if the worker closed the socket.
 ///
 /// # Errors
 ///
@@ -51,7 +54,7 @@ pub fn verdict(lifeline: BorrowedFd<'_>) -> io::Result<Option<Result<(), String>
     process::read_verdict(lifeline)
 }
 
-/// Decodes a value beside the kinds that the other side has told, or without any.
+/// Decodes a value beside the kinds that the peer has told, or without any.
 ///
 /// # Errors
 ///
@@ -69,7 +72,7 @@ pub fn kinds_of<T: Serialize>(value: &T) -> Option<Vec<u8>> {
 }
 
 fn alone(end: Arc<End>) -> Coprocess {
-    // As if the background thread were there.
+    // As if the driver's thread were there.
     end.driver.started.store(true, Ordering::Relaxed);
     Coprocess::new(end)
 }

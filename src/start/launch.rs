@@ -242,7 +242,8 @@ fn no_segment(error: SegmentError) -> ForkError {
 /// any child.
 fn status_taken() -> ForkError {
     ForkError::Handshake(
-        "it ended before it attached, and its exit status was taken by somebody else".to_owned(),
+        "it ended before it attached, and other code of this program took its exit status"
+            .to_owned(),
     )
 }
 

@@ -9,7 +9,7 @@ use crate::end::End;
 use crate::process::Worker;
 use crate::process::watch::{self, PeerStatus};
 
-/// Watches the worker, which has the other end of the pair.
+/// Watches the worker, the peer of this end.
 pub(super) fn watch_worker(end: &Arc<End>, worker: &Arc<Worker>) -> io::Result<()> {
     let end = end.clone();
     let report = move |status| match status {
@@ -25,7 +25,7 @@ pub(super) fn watch_worker(end: &Arc<End>, worker: &Arc<Worker>) -> io::Result<(
     watch::watch_worker(worker, Arc::new(report))
 }
 
-/// Watches the parent, which has the other end of the pair.
+/// Watches the parent, the peer of this end.
 pub(super) fn watch_parent(
     end: &Arc<End>,
     lifeline: Arc<OwnedFd>,
