@@ -357,7 +357,7 @@ impl Peer {
                 self.calls.push(parsed.id);
             }
             Some(parsed) if matches!(parsed.kind, CANCEL | WITHDRAW) => {
-                drop(self.given_up.insert(parsed.id))
+                let _ = self.given_up.insert(parsed.id);
             }
             _ => {}
         }
@@ -671,14 +671,14 @@ fn fuzz(steps: Vec<Step>) {
                 drop(calls.swap_remove(usize::from(i) % calls.len()))
             }
             Step::IsReady(i) if !calls.is_empty() => {
-                drop(calls[usize::from(i) % calls.len()].is_ready())
+                let _ = calls[usize::from(i) % calls.len()].is_ready();
             }
             Step::Wait(_) | Step::Forget(_) | Step::IsReady(_) => {}
             Step::Emit(value) => drop(co.try_emit("event", vec![value; value.into()])),
             Step::EmitLatest(value) => drop(latest.emit(value)),
             Step::Unlisten(i) => drop(co.unlisten(EVENTS[usize::from(i) % EVENTS.len()])),
             Step::Listen(i) => {
-                drop(co.listen(EVENTS[usize::from(i) % EVENTS.len()], |_: (u8, String)| {}))
+                co.listen(EVENTS[usize::from(i) % EVENTS.len()], |_: (u8, String)| {});
             }
             Step::Poll => while matches!(co.poll(), Ok(1..)) {},
             Step::PeerCloses => {

@@ -214,7 +214,7 @@ impl Coprocess {
             call_head(end, Subject::Named(method.as_bytes()), deadline),
             args,
             end.settings.max_message,
-            |message| end.send_call(message, WhenFull::Wait(deadline), |_| ()),
+            |message| end.send_call(message, WhenFull::Wait(deadline)),
         )?;
         sent.map_err(|SendFailed { error, .. }| {
             end.take_last_deliveries(deadline);

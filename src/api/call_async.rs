@@ -252,7 +252,7 @@ impl<R: DeserializeOwned> UnsentCall<R> {
         if self.deadline.has_passed() {
             return Err(Error::Timeout.into());
         }
-        match self.end.send_call(&mut self.message, WhenFull::Queue(Quota::Tasks), |_| ()) {
+        match self.end.send_call(&mut self.message, WhenFull::Queue(Quota::Tasks)) {
             Ok(id) => {
                 let pending = Pending::new(self.end, id, self.method, self.deadline, self.asked)
                     .withdrawn_if_dropped();

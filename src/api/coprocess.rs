@@ -363,14 +363,14 @@ impl Coprocess {
         let header = call_head(end, subject, deadline);
         let mut unclaimed = Unclaimed { end, id: None };
         let sent = message.deliver(header, &args, end.settings.max_message, method, |message| {
-            let sent = end.send_call(message, WhenFull::Wait(deadline), |_| ());
+            let sent = end.send_call(message, WhenFull::Wait(deadline));
             unclaimed.id = sent.as_ref().ok().copied();
             sent
         })?;
         match sent {
             Ok(id) => {
                 drop(args);
-                std::mem::forget(unclaimed);
+                unclaimed.id = None;
                 Ok((id, asked))
             }
             Err(SendFailed { error, .. }) => {
@@ -465,8 +465,6 @@ impl Coprocess {
         let mut message = Message::new();
         let header = call_head(end, subject, deadline);
         let name: Box<str> = method.into();
-        // Set if a hostile peer has answered a call that the peer cannot know of yet.
-        let mut early = None;
         let of_end = Arc::downgrade(end);
         let callback = Notify::Callback(Box::new(move |outcome| {
             let result = decode_outcome(outcome, &name);
@@ -476,17 +474,15 @@ impl Coprocess {
             callback(result);
         }));
         let sent = message.deliver(header, &args, end.settings.max_message, method, |message| {
-            end.send_call(message, WhenFull::Wait(deadline), |id| {
-                // Before the call is sent, so that the answer finds the callback.
-                early = end.in_flight.notify(id, callback).err();
-            })
+            end.send_call_with(message, WhenFull::Wait(deadline), callback)
         })?;
-        let id = match sent {
-            Ok(id) => id,
+        let (id, early) = match sent {
+            Ok(sent) => sent,
             Err(SendFailed { error, was_known: true }) => return Err(*error),
             // The pair ended meanwhile, and the callback has the error.
             Err(SendFailed { was_known: false, .. }) => return Ok(()),
         };
+        // A hostile peer has answered the call before it could know of it.
         if let Some(Notify::Callback(callback)) = early {
             let outcome =
                 end.in_flight.take(id).unwrap_or_else(|| Outcome::Failed(end.terminal_error()));

@@ -318,7 +318,7 @@ impl<R: Serialize> Reply<R> {
     pub(crate) fn poll_unwanted(&self, context: &Context<'_>) -> Poll<()> {
         let Some((id, _)) = &self.call else { return Poll::Ready(()) };
         // In this order: the thread that ends the pair wakes the tasks that are registered by then.
-        let wanted = self.end.served_later.tell(*id, context.waker())
+        let wanted = self.end.peer_calls.served_later.tell(*id, context.waker())
             && !self.end.is_over()
             && !self.deadline.has_passed();
         if wanted { Poll::Pending } else { Poll::Ready(()) }

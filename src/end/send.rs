@@ -8,7 +8,7 @@ use std::sync::{Arc, MutexGuard};
 use coprocess_ring::{ChannelError, Misbehaved, Progress, Space};
 
 use crate::calls::ids::PendingEmitId;
-use crate::calls::in_flight::{Claimer, Forgotten, Outcome};
+use crate::calls::in_flight::{Claimer, Forgotten, Notify, Outcome};
 use crate::end::End;
 use crate::error::{Error, Step};
 use crate::send::outbox::{Out, Turn, WhenFull};
@@ -25,6 +25,15 @@ pub(crate) struct SendFailed {
     /// Whether the call was still in flight, or never was. Otherwise its callback was told already how it
     /// ended.
     pub(crate) was_known: bool,
+}
+
+/// A call that is about to be sent.
+struct Claim<'c> {
+    /// Where the entry of the call is noted, once it is claimed.
+    id: &'c mut CallId,
+    /// A request for notice of the outcome, until it is taken. The caller keeps the request: it is
+    /// code of the program's, which must not be dropped under a lock.
+    notify: Option<&'c mut Option<Notify>>,
 }
 
 impl End {
@@ -44,11 +53,10 @@ impl End {
         message: &mut Message<'_>,
         when_full: WhenFull,
     ) -> Step<()> {
-        self.send_prepared(message, when_full, |_, _| Ok(()))
+        self.send_prepared(message, when_full, None)
     }
 
-    /// As [`send`](Self::send), for a call: claims an entry for it. `prepare` sees the number of the call
-    /// before any other thread does.
+    /// As [`send`](Self::send), for a call: claims an entry for it.
     ///
     /// # Errors
     ///
@@ -58,42 +66,60 @@ impl End {
         self: &Arc<Self>,
         message: &mut Message<'_>,
         when_full: WhenFull,
-        prepare: impl FnOnce(CallId),
     ) -> Result<CallId, SendFailed> {
         let mut id = CallId::NONE;
-        // Kept here: what it has captured must not be dropped under the lock.
-        let mut prepare = Some(prepare);
-        let sent = self.send_prepared(message, when_full, |claimer, message| {
-            id = self.in_flight.claim(claimer)?;
-            message.address(id);
-            if let Some(prepare) = prepare.take() {
-                prepare(id);
-            }
-            Ok(())
-        });
-        match sent {
-            Ok(()) => Ok(id),
+        self.send_claiming(message, when_full, Claim { id: &mut id, notify: None })
+    }
+
+    /// As [`send_call`](Self::send_call). Asks for notice of the outcome before the call is sent, so
+    /// that the answer finds the request. Hands `notify` back if the outcome was there before: only a
+    /// hostile peer answers a call that it cannot know of.
+    ///
+    /// # Errors
+    ///
+    /// As [`send_call`](Self::send_call).
+    pub(crate) fn send_call_with(
+        self: &Arc<Self>,
+        message: &mut Message<'_>,
+        when_full: WhenFull,
+        notify: Notify,
+    ) -> Result<(CallId, Option<Notify>), SendFailed> {
+        let (mut id, mut notify) = (CallId::NONE, Some(notify));
+        let claim = Claim { id: &mut id, notify: Some(&mut notify) };
+        let id = self.send_claiming(message, when_full, claim)?;
+        Ok((id, notify))
+    }
+
+    #[inline]
+    fn send_claiming(
+        self: &Arc<Self>,
+        message: &mut Message<'_>,
+        when_full: WhenFull,
+        Claim { id, notify }: Claim<'_>,
+    ) -> Result<CallId, SendFailed> {
+        match self.send_prepared(message, when_full, Some(Claim { id: &mut *id, notify })) {
+            Ok(()) => Ok(*id),
             Err(error) => Err(SendFailed {
-                was_known: id == CallId::NONE || self.in_flight.forget(id) != Forgotten::Unknown,
+                was_known: *id == CallId::NONE || self.in_flight.forget(*id) != Forgotten::Unknown,
                 error,
             }),
         }
     }
 
-    /// Sends a message, once `prepare` has seen to it when its turn has come.
+    /// Sends a message. If it is a call, claims an entry for the call once its turn has come.
     #[inline]
     fn send_prepared(
         self: &Arc<Self>,
         message: &mut Message<'_>,
         when_full: WhenFull,
-        prepare: impl FnOnce(&mut Claimer, &mut Message<'_>) -> Step<()>,
+        claim: Option<Claim<'_>>,
     ) -> Step<()> {
         let mut out = self.outbox.lock();
         if !out.is_free() {
-            return self.send_behind_others(out, message, when_full, prepare);
+            return self.send_behind_others(out, message, when_full, claim);
         }
         self.check_open()?;
-        prepare(&mut out.claimer, message)?;
+        self.prepare(&mut out.claimer, message, claim)?;
         match out.publish(message) {
             Ok(Progress::Sent) => Ok(()),
             Ok(Progress::NoSpace(space)) => self.send_without_space(out, message, when_full, space),
@@ -104,6 +130,24 @@ impl End {
         }
     }
 
+    /// Claims an entry for the call that `message` is, before any other thread sees the message.
+    #[inline]
+    fn prepare(
+        &self,
+        claimer: &mut Claimer,
+        message: &mut Message<'_>,
+        claim: Option<Claim<'_>>,
+    ) -> Step<()> {
+        let Some(claim) = claim else { return Ok(()) };
+        let id = self.in_flight.claim(claimer)?;
+        *claim.id = id;
+        message.address(id);
+        if let Some(notify) = claim.notify {
+            *notify = notify.take().and_then(|notify| self.in_flight.notify(id, notify).err());
+        }
+        Ok(())
+    }
+
     /// Sends a message while another thread has the turn.
     #[cold]
     fn send_behind_others(
@@ -111,7 +155,7 @@ impl End {
         mut out: MutexGuard<'_, Out>,
         message: &mut Message<'_>,
         when_full: WhenFull,
-        prepare: impl FnOnce(&mut Claimer, &mut Message<'_>) -> Step<()>,
+        claim: Option<Claim<'_>>,
     ) -> Step<()> {
         match when_full {
             WhenFull::Fail => {
@@ -121,7 +165,7 @@ impl End {
             }
             WhenFull::Queue(quota) => {
                 self.check_open()?;
-                prepare(&mut out.claimer, message)?;
+                self.prepare(&mut out.claimer, message, claim)?;
                 let key = message.call().filter(|_| quota == Quota::Tasks).map(TaskKey::Call);
                 self.outbox.queue(&mut out, message.take(), quota, key);
                 drop(out);
@@ -132,8 +176,9 @@ impl End {
                 let turn = self.wait_for_turn(message, deadline)?;
                 let prepared = {
                     let mut out = self.outbox.lock();
-                    let prepared =
-                        self.check_open().and_then(|()| prepare(&mut out.claimer, message));
+                    let prepared = self
+                        .check_open()
+                        .and_then(|()| self.prepare(&mut out.claimer, message, claim));
                     prepared.inspect(|()| out.count_wait())
                 };
                 let sent = prepared.and_then(|()| {

@@ -20,6 +20,7 @@ impl Message<'static> {
         value: &(impl Serialize + ?Sized),
         max: usize,
         what: &str,
+        // A closure, not a step after this one: a large byte string is sent while serde lends it.
         send: impl FnOnce(&mut Message<'_>) -> R,
     ) -> Step<R> {
         debug_assert_eq!(self.bytes, 0, "a message is encoded once");
