@@ -1,4 +1,4 @@
-//! Messages as a whole: what is composed is what is read.
+//! Checks whole messages: what is read equals what was composed.
 
 use super::header::*;
 use super::message::Message;
