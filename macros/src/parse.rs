@@ -14,14 +14,14 @@ use syn::{
 
 use crate::signature;
 
-/// The largest number of arguments that serde can encode as one tuple.
+/// Bounds the arguments of a method: serde encodes at most so many as one tuple.
 const MAX_ARGUMENTS: usize = 16;
 
-/// Names of functions that the macro adds to the client or the trait.
+/// Lists the functions that the macro adds to the client or the trait.
 const RESERVED: [&str; 7] =
     ["new", "new_async", "unchecked", "within", "pipelined", "asynchronous", "serve"];
 
-/// An interface: a trait that was parsed and found good.
+/// Holds an interface: a trait that was parsed and found good.
 pub(crate) struct Interface {
     /// The trait that the server implements: as it was written, without the attributes of this
     /// macro.
@@ -33,7 +33,7 @@ pub(crate) struct Interface {
     pub(crate) methods: Vec<Method>,
 }
 
-/// A method or event of an interface.
+/// Describes a method or event of an interface.
 pub(crate) struct Method {
     /// The signature that the server implements.
     pub(crate) declared: Signature,
@@ -41,7 +41,7 @@ pub(crate) struct Method {
     pub(crate) attributes: Vec<Attribute>,
     /// Attributes that the client's methods get, too.
     pub(crate) must_use: Vec<Attribute>,
-    /// Whether this is an event: one way, without a result.
+    /// Is `true` for an event: one way, without a result.
     pub(crate) is_event: bool,
     /// The name of the server's `Reply`, if the method is deferred.
     pub(crate) reply: Option<Ident>,
@@ -52,7 +52,7 @@ pub(crate) struct Method {
     pub(crate) signature: String,
 }
 
-/// An argument of a method.
+/// Describes an argument of a method.
 pub(crate) struct Argument {
     pub(crate) ident: Ident,
     /// The type as it was written.
@@ -60,7 +60,7 @@ pub(crate) struct Argument {
     pub(crate) passed: Passed,
 }
 
-/// How an argument travels.
+/// Tells how an argument is sent.
 pub(crate) enum Passed {
     Value,
     /// `&str`; a `String` arrives.
@@ -134,12 +134,12 @@ pub(crate) fn interface(options: TokenStream, item: TokenStream) -> Result<Inter
     let mut errors = Errors::default();
     errors.refuse(
         item.unsafety,
-        "an interface cannot be unsafe: the other end could not keep its promises",
+        "an interface cannot be unsafe: the peer could not keep its promises",
     );
     errors.refuse(item.modifiers.auto_token, "an interface cannot be an auto trait");
     errors.refuse(
         generic_part(&item.generics),
-        "an interface has no generic parameters: the other end is compiled without them",
+        "an interface has no generic parameters: the peer is compiled without them",
     );
     let mut methods = Vec::new();
     for part in &mut item.items {
@@ -253,7 +253,7 @@ fn method(function: &mut TraitItemFn, errors: &mut Errors) -> Method {
     if !matches!(signature.safety, Safety::Default) {
         errors.add(
             signature.safety.span(),
-            "a method of an interface is not unsafe: the other end could not keep its promises",
+            "a method of an interface is not unsafe: the peer could not keep its promises",
         );
     }
     errors.refuse(signature.abi.as_ref(), "a method of an interface has no calling convention");
@@ -263,7 +263,7 @@ fn method(function: &mut TraitItemFn, errors: &mut Errors) -> Method {
     );
     errors.refuse(
         generic_part(&signature.generics),
-        "a method of an interface has no generic parameters: the other end cannot know the caller's types",
+        "a method of an interface has no generic parameters: the peer cannot know the caller's types",
     );
     let name = signature.ident.unraw().to_string();
     if RESERVED.contains(&name.as_str()) {
@@ -312,7 +312,7 @@ fn method(function: &mut TraitItemFn, errors: &mut Errors) -> Method {
         ReturnType::Type(_, result) => {
             check_owned(
                 result.to_token_stream(),
-                "a result is owned: it is made at the other end, and nothing there can be borrowed",
+                "a result is owned: it is made by the peer, and nothing there can be borrowed",
                 errors,
             );
             result.to_token_stream()
@@ -454,7 +454,7 @@ fn peel(mut declared: &Type) -> &Type {
     }
 }
 
-/// Adds errors for the parts of a type that the other end cannot make.
+/// Adds errors for the parts of a type that the peer cannot make.
 fn check_owned(tokens: TokenStream, borrowed: &str, errors: &mut Errors) {
     for token in tokens {
         match &token {
@@ -466,7 +466,7 @@ fn check_owned(tokens: TokenStream, borrowed: &str, errors: &mut Errors) {
                 return;
             }
             TokenTree::Ident(word) if word == "impl" || word == "dyn" => {
-                errors.add(token.span(), &format!("`{word}` types cannot travel: the other end must know what to make; name the type"));
+                errors.add(token.span(), &format!("`{word}` types cannot travel: the peer must know what to make; name the type"));
                 return;
             }
             TokenTree::Ident(word) if word == "Self" => {
