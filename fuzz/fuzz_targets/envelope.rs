@@ -292,8 +292,8 @@ struct Peer {
     asked: HashMap<Id, usize>,
     /// Lists the peer's calls in order.
     calls: Vec<Id>,
-    /// Holds the peer's calls that need not be answered as often as they were made: they were given
-    /// up, or made anew before they were answered.
+    /// Holds the peer's calls that may have fewer answers than they were made. They were given up,
+    /// or made anew before they were answered.
     given_up: HashSet<Id>,
     /// Lists the calls of the end under test.
     made: Vec<Id>,
@@ -363,7 +363,7 @@ impl Peer {
                 self.calls.push(parsed.id);
             }
             Some(parsed) if matches!(parsed.kind, CANCEL | WITHDRAW) => {
-                drop(self.given_up.insert(parsed.id))
+                self.given_up.insert(parsed.id);
             }
             _ => {}
         }
@@ -678,14 +678,14 @@ fn fuzz(steps: Vec<Step>) {
                 drop(calls.swap_remove(usize::from(i) % calls.len()))
             }
             Step::IsReady(i) if !calls.is_empty() => {
-                drop(calls[usize::from(i) % calls.len()].is_ready())
+                calls[usize::from(i) % calls.len()].is_ready();
             }
             Step::Wait(_) | Step::Forget(_) | Step::IsReady(_) => {}
             Step::Emit(value) => drop(co.try_emit("event", vec![value; value.into()])),
             Step::EmitLatest(value) => drop(latest.emit(value)),
             Step::Unlisten(i) => drop(co.unlisten(EVENTS[usize::from(i) % EVENTS.len()])),
             Step::Listen(i) => {
-                drop(co.listen(EVENTS[usize::from(i) % EVENTS.len()], |_: (u8, String)| {}))
+                co.listen(EVENTS[usize::from(i) % EVENTS.len()], |_: (u8, String)| {});
             }
             Step::Poll => while matches!(co.poll(), Ok(1..)) {},
             Step::PeerCloses => {

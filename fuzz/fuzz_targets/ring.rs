@@ -26,8 +26,8 @@ const CAPACITY: usize = 4096;
 /// Counts the payload bytes of the longest frame, which takes half the slots.
 const LONGEST: usize = CAPACITY / 2 - 8;
 const MAX_MESSAGE: usize = 3000;
-/// Marks, in its upper half, each word that must not turn up in a message: the words outside of
-/// both rings, and those of the other ring.
+/// Marks, in its upper half, each word that must not turn up in a message. These are the words
+/// outside of both rings, and those of the other ring.
 const FOREIGN: u64 = 0x5a5a_f00d << 32;
 
 const MORE: u64 = 1;

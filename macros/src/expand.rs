@@ -40,7 +40,8 @@ fn server(interface: &Interface) -> TokenStream {
     let registrations = interface.methods.iter().map(|method| registration(interface, method));
     let (server, served) = (local("server"), local("served"));
     let about = format!(
-        " Serves the methods of this interface on one end of a pair until the pair ends. The peer calls them by a [`{ident}Client`]."
+        " Serves the methods of this interface on one end of a pair until the pair ends. \
+         The peer calls them by a [`{ident}Client`]."
     );
     item.items.push(parse_quote! {
         #[doc = #about]
@@ -172,34 +173,45 @@ fn modes() -> [CallMode; 4] {
         CallMode {
             mode: quote!(::coprocess::Coprocess),
             returns: |result| quote!(::coprocess::Result<#result>),
-            about_calls: "Waits for the result, as [`Coprocess::call`](::coprocess::Coprocess::call) does, with its errors.",
+            about_calls: "Waits for the result, as \
+                 [`Coprocess::call`](::coprocess::Coprocess::call) does, with its errors.",
             events: Some((
                 quote!(::coprocess::Result<()>),
-                "Sends an event, as [`Coprocess::emit`](::coprocess::Coprocess::emit) does, with its errors.",
+                "Sends an event, as \
+                 [`Coprocess::emit`](::coprocess::Coprocess::emit) does, with its errors.",
             )),
         },
         CallMode {
             mode: quote!(::coprocess::interface::Within<'_>),
             returns: |result| quote!(::coprocess::Result<#result>),
-            about_calls: "Waits for the result until the deadline, as [`Coprocess::call_timeout`](::coprocess::Coprocess::call_timeout) does, with its errors.",
+            about_calls: "Waits for the result until the deadline, as \
+                 [`Coprocess::call_timeout`](::coprocess::Coprocess::call_timeout) does, \
+                 with its errors.",
             events: Some((
                 quote!(::coprocess::Result<()>),
-                "Sends an event before the deadline, as [`Coprocess::emit_timeout`](::coprocess::Coprocess::emit_timeout) does, with its errors.",
+                "Sends an event before the deadline, as \
+                 [`Coprocess::emit_timeout`](::coprocess::Coprocess::emit_timeout) does, \
+                 with its errors.",
             )),
         },
         CallMode {
             mode: quote!(::coprocess::interface::Pipelined<'_>),
             returns: |result| quote!(::coprocess::Result<::coprocess::Pending<#result>>),
-            about_calls: "Sends the call and does not wait for its result, as [`Coprocess::start`](::coprocess::Coprocess::start) does, with its errors.",
+            about_calls: "Sends the call and does not wait for its result, as \
+                 [`Coprocess::start`](::coprocess::Coprocess::start) does, with its errors.",
             events: None,
         },
         CallMode {
             mode: quote!(::coprocess::interface::Asynchronous<'_>),
             returns: |result| quote!(::coprocess::Call<#result>),
-            about_calls: "Returns the call as a future, as [`Coprocess::call_async`](::coprocess::Coprocess::call_async) does, with its errors.",
+            about_calls: "Returns the call as a future, as \
+                 [`Coprocess::call_async`](::coprocess::Coprocess::call_async) does, \
+                 with its errors.",
             events: Some((
                 quote!(::coprocess::Emission),
-                "Returns the event as a future, as [`Coprocess::emit_async`](::coprocess::Coprocess::emit_async) does, with its errors.",
+                "Returns the event as a future, as \
+                 [`Coprocess::emit_async`](::coprocess::Coprocess::emit_async) does, \
+                 with its errors.",
             )),
         },
     ]
@@ -212,9 +224,7 @@ fn client(interface: &Interface) -> TokenStream {
     let attributes = &interface.attributes;
     let description = description(interface);
     let (made, checked) = (local("client"), local("checked"));
-    let about = format!(
-        " The client of [`{ident}`]: calls the methods that the peer serves."
-    );
+    let about = format!(" The client of [`{ident}`]: calls the methods that the peer serves.");
     let methods = modes().into_iter().map(|mode| {
         let methods =
             interface.methods.iter().filter_map(|method| client_method(interface, method, &mode));
@@ -448,7 +458,8 @@ mod tests {
         }
         assert_eq!(
             client,
-            "About all of it.\n\nThe client of [`Calculator`]: calls the methods that the peer serves."
+            "About all of it.\n\n\
+             The client of [`Calculator`]: calls the methods that the peer serves."
         );
         let served = |name: &str| {
             &server.iter().find(|method| method.0 == name).expect("a method of the trait").1

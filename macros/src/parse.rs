@@ -246,9 +246,16 @@ fn method(function: &mut TraitItemFn, errors: &mut Errors) -> Method {
     }
 
     let signature = &function.sig;
-    errors
-        .refuse(function.default.as_ref(), "a method of an interface has no body: what it does is said where the interface is implemented");
-    errors.refuse(signature.asyncness, "a method of an interface is not async: clients choose, by `asynchronous()`, whether they wait");
+    errors.refuse(
+        function.default.as_ref(),
+        "a method of an interface has no body: \
+         what it does is said where the interface is implemented",
+    );
+    errors.refuse(
+        signature.asyncness,
+        "a method of an interface is not async: \
+         clients choose, by `asynchronous()`, whether they wait",
+    );
     errors.refuse(signature.constness, "a method of an interface is not const");
     if !matches!(signature.safety, Safety::Default) {
         errors.add(
@@ -263,7 +270,8 @@ fn method(function: &mut TraitItemFn, errors: &mut Errors) -> Method {
     );
     errors.refuse(
         generic_part(&signature.generics),
-        "a method of an interface has no generic parameters: the peer cannot know the caller's types",
+        "a method of an interface has no generic parameters: \
+         the peer cannot know the caller's types",
     );
     let name = signature.ident.unraw().to_string();
     if RESERVED.contains(&name.as_str()) {
@@ -278,7 +286,8 @@ fn method(function: &mut TraitItemFn, errors: &mut Errors) -> Method {
         Some(FnArg::Receiver(receiver)) if takes_shared_self(receiver) => {}
         Some(FnArg::Receiver(receiver)) => errors.add(
             receiver.span(),
-            "a method of an interface takes `&self`: its server handles all calls; what changes in it belongs in a Mutex or an atomic",
+            "a method of an interface takes `&self`: its server handles all calls; \
+             what changes in it belongs in a Mutex or an atomic",
         ),
         _ => errors.add(
             signature.ident.span(),
@@ -299,7 +308,10 @@ fn method(function: &mut TraitItemFn, errors: &mut Errors) -> Method {
     if arguments.len() > MAX_ARGUMENTS {
         errors.add(
             signature.ident.span(),
-            &format!("a method of an interface has at most {MAX_ARGUMENTS} arguments: put them into a struct"),
+            &format!(
+                "a method of an interface has at most {MAX_ARGUMENTS} arguments: \
+                 put them into a struct"
+            ),
         );
     }
 
@@ -369,7 +381,8 @@ fn marked(function: &mut TraitItemFn, marker: &str, errors: &mut Errors) -> bool
             errors.add(
                 attribute.span(),
                 &format!(
-                    "`#[{marker}]` has no condition, which the macro could not know: write the method twice, each with a `#[cfg(..)]`"
+                    "`#[{marker}]` has no condition, which the macro could not know: \
+                     write the method twice, each with a `#[cfg(..)]`"
                 ),
             );
         }
@@ -407,11 +420,16 @@ fn argument(input: &PatType, errors: &mut Errors) -> Option<Argument> {
             name.ident.clone()
         }
         other => {
-            errors.add(other.span(), "an argument of an interface is a name and a type: the client has a parameter of that name");
+            errors.add(
+                other.span(),
+                "an argument of an interface is a name and a type: \
+                 the client has a parameter of that name",
+            );
             return None;
         }
     };
-    let borrowed = "an argument is owned, or borrowed as a whole (`&str`, `&[T]`, `&T`): inside of a type nothing can be borrowed";
+    let borrowed = "an argument is owned, or borrowed as a whole (`&str`, `&[T]`, `&T`): \
+                    inside of a type nothing can be borrowed";
     let passed = match peel(&input.ty) {
         Type::Reference(reference) => {
             if let Some(lifetime) = &reference.lifetime {
@@ -466,7 +484,13 @@ fn check_owned(tokens: TokenStream, borrowed: &str, errors: &mut Errors) {
                 return;
             }
             TokenTree::Ident(word) if word == "impl" || word == "dyn" => {
-                errors.add(token.span(), &format!("`{word}` types cannot travel: the peer must know what to make; name the type"));
+                errors.add(
+                    token.span(),
+                    &format!(
+                        "`{word}` types cannot travel: \
+                         the peer must know what to make; name the type"
+                    ),
+                );
                 return;
             }
             TokenTree::Ident(word) if word == "Self" => {

@@ -21,13 +21,13 @@ use crate::types::record::is_recorder;
 /// is sent ten times as fast.
 ///
 /// `T` is any type without padding or forbidden bit patterns, [`bytemuck::Pod`]: integers,
-/// floating-point numbers, arrays of them, and structs that derive `Pod` with `#[bytemuck(crate =
-/// "coprocess::bytemuck")]`. A block can be a field of any type that serde encodes. It derefs to a
-/// slice.
+/// floating-point numbers, and arrays of them. A struct can derive `Pod`, with
+/// `#[bytemuck(crate = "coprocess::bytemuck")]`. A block can be a field of any type that serde
+/// encodes. It derefs to a slice.
 ///
-/// A block is encoded as a byte string. [`block()`] of a slice and a field with `#[serde(with =
-/// "coprocess::block")]` are equal on the wire, and so is a [`serde_bytes`] type. So the peer must
-/// take a block of the same `T`.
+/// A block is encoded as a byte string. [`block()`] of a slice and a field with
+/// `#[serde(with = "coprocess::block")]` are equal on the wire, and so is a [`serde_bytes`] type.
+/// So the peer must take a block of an equal `T`.
 ///
 /// The name, the size and the alignment of `T` are compared when [types are](crate::TypeCheck): a
 /// `Block<u32>` is not received as a `Block<f32>`. The fields of a `T` are never compared. If one

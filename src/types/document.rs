@@ -134,9 +134,9 @@ fn values_and_kinds() {
         )*};
     }
     value! {
-        5_u64, 300_u16, 5_i32, -2_i64, -5_i8, 0.5_f32, 'ß', "hi", None::<u64>, Some(5_u64), vec![1_u64, 2, 3],
-        (5_u64, 5_i32), BTreeMap::from([("a", 7_u64)]), Shape::Square(300), Shape::Box { width: 1, height: 2 },
-        block(&[1_u32, 2]),
+        5_u64, 300_u16, 5_i32, -2_i64, -5_i8, 0.5_f32, 'ß', "hi", None::<u64>, Some(5_u64),
+        vec![1_u64, 2, 3], (5_u64, 5_i32), BTreeMap::from([("a", 7_u64)]), Shape::Square(300),
+        Shape::Box { width: 1, height: 2 }, block(&[1_u32, 2]),
     }
     kinds! {
         5_u64, 5_i32, "hi", None::<u64>, Some(5_u64), Vec::<u64>::new(), vec![1_u64, 2, 3],

@@ -26,7 +26,7 @@ const MAX_PARTS: usize = 2048;
 const MAX_LOOKS: usize = 64 * 1024;
 
 /// Bounds how deep the recorder goes. Three levels are spare: one around the last part, one for a
-/// variant with several parts, and one for the mark in the place of a part.
+/// variant with several parts, and one for the mark of a part.
 const MAX_RECORDED: u32 = MAX_NESTING - 3;
 
 /// Replaces `kinds` by the kinds of a value. Returns `false` if the value cannot be serialized.
@@ -40,7 +40,7 @@ pub(crate) fn record<T: Serialize + ?Sized>(value: &T, kinds: &mut Vec<u8>) -> b
         return false;
     }
     // There are too many kinds, or the type has announced another number of parts than it has.
-    // postcard accepts that, but the peer would take such kinds for misbehaviour.
+    // postcard accepts that. The peer would take such kinds for misbehaviour.
     if !is_valid(kinds) {
         kinds.clear();
         kinds.push(kinds::UNKNOWN);
@@ -331,7 +331,11 @@ macro_rules! fields {
             type Ok = ();
             type Error = Unrecorded;
 
-            fn serialize_field<T: Serialize + ?Sized>(&mut self, name: &'static str, value: &T) -> Result {
+            fn serialize_field<T: Serialize + ?Sized>(
+                &mut self,
+                name: &'static str,
+                value: &T,
+            ) -> Result {
                 kinds::put_name(self.kinds, name);
                 self.part(value)
             }

@@ -1,5 +1,5 @@
-//! Records what this end sends, by name and type: the number that stands for a name and its kinds,
-//! and when the next value is looked at.
+//! Records what this end sends, by name and type: the number that stands for both, and when the
+//! next value is looked at.
 //!
 //! Each entry of the table is a sent type: a name with the types of one place in the program. The
 //! table only grows, so a lookup takes no lock. Each sent type has the numbers of the kinds that
@@ -174,8 +174,8 @@ pub(crate) struct SentTypes {
     /// Protects the right to add a sent type.
     adding: Mutex<()>,
     numbers: Mutex<Numbers>,
-    /// Records refusals and welcomes of what has no number, by hash: the place where types differ
-    /// while it is refused, and the turn of the last message about it.
+    /// Maps the hash of what has no number to its last refusal or welcome. The place tells where
+    /// types differ, and the turn tells how late the message is.
     refused: Mutex<FxHashMap<u64, (Option<u32>, RefusalTurn)>>,
 }
 

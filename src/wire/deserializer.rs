@@ -60,7 +60,8 @@ enum Cause {
     #[error("it announces more elements than it can have")]
     TooMany,
     #[error(
-        "its type asks what comes next, which messages do not say; without serde's `untagged`, `flatten` and internal `tag` it would not"
+        "its type must be told what comes next, which messages do not say: \
+         avoid serde's `untagged`, `flatten` and internal `tag`"
     )]
     NotSelfDescribing,
     #[error("{}", words(.0))]

@@ -145,9 +145,13 @@ impl<'w, 'm, S: FnOnce(&mut Message<'_>) -> R, R> Serializer for Whole<'w, 'm, S
         serialize_seq(length: Option<usize>) -> Self::SerializeSeq;
         serialize_tuple(length: usize) -> Self::SerializeTuple;
         serialize_tuple_struct(name: &'static str, length: usize) -> Self::SerializeTupleStruct;
-        serialize_tuple_variant(name: &'static str, index: u32, variant: &'static str, length: usize) -> Self::SerializeTupleVariant;
+        serialize_tuple_variant(
+            name: &'static str, index: u32, variant: &'static str, length: usize
+        ) -> Self::SerializeTupleVariant;
         serialize_map(length: Option<usize>) -> Self::SerializeMap;
         serialize_struct(name: &'static str, length: usize) -> Self::SerializeStruct;
-        serialize_struct_variant(name: &'static str, index: u32, variant: &'static str, length: usize) -> Self::SerializeStructVariant;
+        serialize_struct_variant(
+            name: &'static str, index: u32, variant: &'static str, length: usize
+        ) -> Self::SerializeStructVariant;
     }
 }

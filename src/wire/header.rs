@@ -36,9 +36,9 @@
 //! + 64       a word counts the bytes of kinds that follow it, filled up likewise; then the result
 //! ```
 //!
-//! A call with a deadline carries the deadline, by the [clock of the
-//! host](crate::time::host_clock). Other calls do not pay for that. A receipt tells that an event
-//! with the number of a gauge was handled.
+//! A call with a deadline carries the deadline, by the clock of the host:
+//! [`host_clock`](crate::time::host_clock). Other calls do not pay for that. A receipt tells that
+//! an event with the number of a gauge was handled.
 //!
 //! A refusal or welcome is read twice: ahead of its turn in the ring, and again when it is
 //! received. The `turn`, a number that grows, tells that both are one message.
@@ -47,8 +47,8 @@
 //! message that uses the number. A number is introduced once. The module [`types`](crate::types)
 //! says when a call asks for kinds.
 //!
-//! The header is not encoded by postcard. To read its numbers as postcard's, of variable length, a
-//! byte at a time, took as long as the rest of a small call.
+//! The header is not encoded by postcard. Its numbers of variable length, read a byte at a time,
+//! took as long as the rest of a small call.
 
 use std::num::NonZeroU32;
 use std::ops::BitOr;

@@ -22,10 +22,11 @@ pub(crate) enum EncodeCause {
         "the length of a sequence or map must be known before its elements; collect them first"
     )]
     UnknownLength,
-    #[error("the `Display` of a value fails, or is another one each time")]
+    #[error("the `Display` of a value fails, or writes another text each time")]
     Unsteady,
     #[error(
-        "its field `{0}` is left out, by serde's `skip_serializing_if`, which messages cannot tell from the next one"
+        "its field `{0}` is left out by serde's `skip_serializing_if`: \
+         the receiver would take the next field for it"
     )]
     Skipped(&'static str),
 }
