@@ -79,7 +79,7 @@ enum Step {
     },
     /// A receipt for an event of the end's gauge, if such an event is on its way.
     Receipt,
-    /// A receipt for a gauge that does not exist.
+    /// A receipt for a gauge with any number, which mostly does not exist.
     FalseReceipt(u32),
     Call {
         id: Id,
@@ -330,7 +330,7 @@ impl Peer {
             && !self.numbers.contains(&parsed.id.0)
             && parsed.id.0 < MOST_OF_OURS
         {
-            // Not sent, for the same reason.
+            // Not sent: the end may still introduce this number.
             return;
         }
         if self.closed {

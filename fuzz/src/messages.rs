@@ -31,7 +31,7 @@ fn pad(bytes: &mut Vec<u8>) {
     bytes.resize(bytes.len().next_multiple_of(8), 0);
 }
 
-fn head(kind: u8, length: u32, id: Id) -> Vec<u8> {
+fn header(kind: u8, length: u32, id: Id) -> Vec<u8> {
     let mut bytes =
         (u64::from(kind) | u64::from(length) << 8 | u64::from(id.0) << 32).to_le_bytes().to_vec();
     if !matches!(kind & 0xf, EVENT | INTRODUCE) {
@@ -42,7 +42,7 @@ fn head(kind: u8, length: u32, id: Id) -> Vec<u8> {
 
 /// Composes a message.
 pub fn message(kind: u8, id: Id, name: &[u8], payload: &[u8]) -> Vec<u8> {
-    let mut bytes = head(kind, name.len() as u32, id);
+    let mut bytes = header(kind, name.len() as u32, id);
     bytes.extend(name);
     pad(&mut bytes);
     bytes.extend(payload);
@@ -51,14 +51,14 @@ pub fn message(kind: u8, id: Id, name: &[u8], payload: &[u8]) -> Vec<u8> {
 
 /// Composes an event or call that has a number in place of its name.
 pub fn numbered(kind: u8, id: Id, number: u32, payload: &[u8]) -> Vec<u8> {
-    let mut bytes = head(kind | NUMBERED, number & 0xff_ffff, id);
+    let mut bytes = header(kind | NUMBERED, number & 0xff_ffff, id);
     bytes.extend(payload);
     bytes
 }
 
 /// Composes a message that describes kinds.
 pub fn described(kind: u8, id: Id, name: &[u8], kinds: &[u8], payload: &[u8]) -> Vec<u8> {
-    let mut bytes = head(kind | DESCRIBED, name.len() as u32, id);
+    let mut bytes = header(kind | DESCRIBED, name.len() as u32, id);
     bytes.extend((kinds.len() as u64).to_le_bytes());
     bytes.extend(name);
     pad(&mut bytes);

@@ -51,7 +51,7 @@ fn server(interface: &Interface) -> TokenStream {
         ///
         /// # Panics
         ///
-        /// As [`Coprocess::serve`](::coprocess::Coprocess::serve).
+        /// Panics as [`Coprocess::serve`](::coprocess::Coprocess::serve) does.
         #[allow(deprecated)]
         fn serve(self, on: &::coprocess::Coprocess)
         where
@@ -278,7 +278,7 @@ fn client(interface: &Interface) -> TokenStream {
             ///
             /// # Errors
             ///
-            /// As [`new`](Self::new).
+            /// Returns the errors of [`new`](Self::new).
             #vis fn new_async(
                 co: &::coprocess::Coprocess,
             ) -> impl ::core::future::Future<Output = ::coprocess::Result<Self>> + ::core::marker::Send + use<> {

@@ -43,7 +43,7 @@ pub(super) struct Checked<'k, 'de> {
     /// Caches where descriptions end: of values that were skipped before, and of enums. So another
     /// look costs nothing, whatever the kinds and the value are.
     ends: FxHashMap<usize, Option<usize>>,
-    /// Caches where the descriptions of variants start, for the same reason.
+    /// Caches where the descriptions of variants start, so that another look costs nothing.
     contents: FxHashMap<(usize, u32), Option<usize>>,
     pub(super) compared: Option<&'k Mutex<Vec<bool>>>,
     pub(super) mismatch: RefCell<Option<Mismatch>>,

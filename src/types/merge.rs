@@ -24,7 +24,7 @@ pub(crate) fn merge(buffer: &mut Vec<u8>, first: usize, second: usize) -> bool {
     true
 }
 
-/// Holds the positions in two values. The merged kinds are appended to the same buffer.
+/// Holds the positions in two values. The merged kinds are appended to the buffer of both.
 struct Merging<'b> {
     buffer: &'b mut Vec<u8>,
     first: usize,
