@@ -28,7 +28,7 @@ const CAPACITY: usize = 64 * 1024;
 const MAX_MESSAGE: usize = 40 * 1024;
 
 const EVENTS: [&str; 6] = ["text", "bytes", "settle", "nested", "listening", "nobody"];
-/// Is the number of the only gauge of the end under test.
+/// Identifies the only gauge of the end under test.
 const GAUGE: u32 = 1;
 /// Lists kinds that fit a handler, or nearly do.
 const KINDS: [&[u8]; 16] = [
@@ -283,7 +283,7 @@ impl Call {
     }
 }
 
-/// Is the peer: records what it has asked and what it was asked.
+/// Plays the peer: records what the peer has asked and what the peer was asked.
 struct Peer {
     sender: Sender,
     receiver: Receiver,

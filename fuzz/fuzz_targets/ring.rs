@@ -86,7 +86,7 @@ enum Step {
     Copy(u8, u8),
 }
 
-/// Is the peer's producer.
+/// Plays the peer's producer.
 struct Producer {
     segment: &'static Segment,
     tail: u64,
@@ -172,7 +172,7 @@ impl Producer {
     }
 }
 
-/// Is the end under test.
+/// Holds the end under test.
 struct Ours {
     sender: Sender,
     receiver: Receiver,

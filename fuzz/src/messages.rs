@@ -88,13 +88,13 @@ pub fn words(bytes: &[u8]) -> Vec<u64> {
 /// Holds the parts of a message.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Parsed<'a> {
-    /// Is the kind of the message, without flags.
+    /// Tells the kind of the message, without flags.
     pub kind: u8,
     pub flags: u8,
     /// Identifies the call. In a message with a number of its own, that number is in place of the
     /// entry.
     pub id: Id,
-    /// Is the number in place of the name.
+    /// Holds the number in place of the name.
     pub number: Option<u32>,
     pub name: &'a [u8],
     /// Describes the value. The kinds of an introduction are its payload instead.

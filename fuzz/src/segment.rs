@@ -11,7 +11,7 @@ pub const SLOT_WORDS: usize = 16;
 const CONTROL_WORDS: [usize; 2] = [128, 256];
 const SLOTS_WORD: usize = 512;
 
-/// Is the offset of a word in a control block, in words, as are the offsets below.
+/// Locates a word in a control block, as an offset in words, like the constants below.
 pub const HEAD: usize = 0;
 pub const DATA_BELL: usize = 16;
 pub const SPACE_BELL: usize = 32;

@@ -11,14 +11,14 @@ use crate::parse::{Argument, Interface, Method, Passed, conditions};
 /// Describes a call mode of the client: how its methods wait. Modes differ in the type that carries
 /// the calls, and in what the methods return.
 struct CallMode {
-    /// Is the type that carries the calls.
+    /// Names the type that carries the calls.
     mode: TokenStream,
     /// Makes the return type of a call from the type that the server returns.
     returns: fn(&TokenStream) -> TokenStream,
     /// Follows the author's documentation of a method.
     about_calls: &'static str,
-    /// Is the return type of an event, and the text that follows its documentation. `None` if this
-    /// mode sends no events.
+    /// Holds the return type of an event, and the text that follows its documentation. `None` if
+    /// this mode sends no events.
     events: Option<(TokenStream, &'static str)>,
 }
 

@@ -67,7 +67,7 @@ impl Listed {
 /// Asks an enum or struct for one of its variants or fields.
 #[derive(Clone, Copy)]
 pub(super) struct Question<'k> {
-    /// Is where the kinds describe the enum or struct.
+    /// Locates the description of the enum or struct in the kinds.
     pub(super) at: usize,
     pub(super) by: By<'k>,
 }

@@ -37,8 +37,8 @@ const BYTES: &[u8] = &[kinds::U8];
 pub(super) struct Checked<'k, 'de> {
     pub(super) decoder: Decoder<'de>,
     kinds: &'k [u8],
-    /// Is where the kinds describe the next value, or `None` if they do not. After a value, it is
-    /// the end of that value's description.
+    /// Locates the description of the next value in the kinds. `None` if the kinds do not describe
+    /// it. After a value, this is the end of its description.
     at: Option<usize>,
     /// Caches where descriptions end: of values that were skipped before, and of enums. So another
     /// look costs nothing, whatever the kinds and the value are.
@@ -51,9 +51,9 @@ pub(super) struct Checked<'k, 'de> {
     has_names: Vec<usize>,
     /// Is `true` if a type may be asked for its names.
     pub(super) may_ask: bool,
-    /// Is where an enum or struct is described whose type was not asked for its names.
+    /// Locates the description of an enum or struct whose type was not asked for its names.
     pub(super) unasked: Option<usize>,
-    /// Is the question that an enum or struct is asked.
+    /// Holds the question that an enum or struct is asked.
     pub(super) question: Option<Question<'k>>,
     /// Receives the names that the enum or struct lists.
     pub(super) listed: Option<Listed>,
@@ -431,7 +431,7 @@ impl<'k, 'de> Checked<'k, 'de> {
 struct Elements<'c, 'k, 'de> {
     checked: &'c mut Checked<'k, 'de>,
     left: usize,
-    /// Is where that description starts.
+    /// Locates the start of that description.
     start: Option<usize>,
 }
 

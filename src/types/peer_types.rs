@@ -16,7 +16,7 @@ const FIRST_PART: u32 = 64;
 
 const PARTS: usize = 11;
 
-/// Is not the number of any table of handlers.
+/// Stands for no table of handlers: no table has this number.
 const NO_TABLE: u64 = u64::MAX;
 
 const _: () = assert!(FIRST_PART * ((1 << PARTS) - 1) >= MAX_NUMBERS);
@@ -26,13 +26,13 @@ const _: () = assert!(FIRST_PART * ((1 << PARTS) - 1) >= MAX_NUMBERS);
 pub(crate) struct PeerType {
     pub(crate) name: Box<str>,
     kinds: Box<[u8]>,
-    /// Is the handler that has read such a value beside its kinds, or zero.
+    /// Identifies the handler that has read such a value beside its kinds. Zero for none.
     fits: AtomicU64,
-    /// Is the table in which that handler was looked up.
+    /// Identifies the table in which that handler was looked up.
     table: AtomicU64,
-    /// Is the place of that handler in the table.
+    /// Locates that handler in the table.
     place: AtomicU32,
-    /// Is the handler that refuses such values, or zero.
+    /// Identifies the handler that refuses such values. Zero for none.
     refused_by: AtomicU64,
     /// Marks the kinds that were compared with a part of the value that is being read.
     compared: Mutex<Vec<bool>>,

@@ -53,7 +53,7 @@ pub(crate) fn is_recorder<S>() -> bool {
     std::any::type_name::<S>() == std::any::type_name::<&mut Recorder<'_>>()
 }
 
-/// Is the error of a value without kinds.
+/// Reports that a value cannot be serialized, so it has no kinds.
 #[derive(Debug)]
 struct Unrecorded;
 
@@ -356,7 +356,7 @@ fields! { SerializeStruct, SerializeStructVariant }
 /// Records the elements of a sequence, the keys of a map, or its values: described once for all.
 #[derive(Default)]
 struct Alike {
-    /// Is where they are described, once one of them is.
+    /// Locates their description, once one of them is described.
     at: Option<usize>,
     /// Is `true` if they are of several types. Then nothing is known of any.
     is_mixed: bool,

@@ -100,8 +100,8 @@ impl<T: Serialize + ?Sized> TypeOf<T> {
 #[repr(align(64))]
 #[derive(Default)]
 pub(crate) struct SentType {
-    /// See [`Key`]. Zero marks an empty slot. The thread that adds a sent type sets this field
-    /// last.
+    /// Holds [`Key::word`]. Zero marks an empty slot. The thread that adds a sent type sets this
+    /// field last.
     word: AtomicU64,
     tail: AtomicU64,
     types: AtomicUsize,
@@ -129,9 +129,9 @@ struct Details {
 struct Variant {
     kinds: Box<[u8]>,
     number: u32,
-    /// Is where the peer wants another type, while it refuses these kinds.
+    /// Locates the place where the peer wants another type, while it refuses these kinds.
     refused: Option<u32>,
-    /// Is the turn of the last refusal or welcome of these kinds.
+    /// Holds the turn of the last refusal or welcome of these kinds.
     turn: Option<RefusalTurn>,
 }
 
@@ -207,7 +207,7 @@ impl fmt::Debug for SentTypes {
     }
 }
 
-/// Is what a sent type is looked up by.
+/// Identifies a sent type in a lookup.
 #[derive(Clone, Copy)]
 struct Key<'n> {
     name: &'n str,

@@ -75,11 +75,11 @@ fn shown(kinds: &[u8], at: Option<usize>, other: Option<&str>) -> String {
 struct Show<'k> {
     text: String,
     cursor: Cursor<'k>,
-    /// Is the place of the kind that is always shown.
+    /// Locates the kind that is always shown.
     at: Option<usize>,
     /// Replaces that kind, if it is given.
     other: Option<&'k str>,
-    /// Is where that kind starts in the text.
+    /// Locates the start of that kind in the text.
     found: Option<usize>,
     /// Is `true` if the rest is not shown.
     is_cut: bool,

@@ -11,9 +11,9 @@ pub(crate) struct Mismatch {
 /// Locates a difference of two types, in four bytes: a refusal has no space for more.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Place {
-    /// Is the offset of the difference in the kinds that were sent.
+    /// Locates the difference in the kinds that were sent.
     pub(crate) at: u32,
-    /// Is the kind that is wanted at that offset.
+    /// Tells the kind that is wanted at that offset.
     pub(crate) kind: u8,
 }
 

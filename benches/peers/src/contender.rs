@@ -16,8 +16,8 @@ pub(crate) struct Contender {
     pub(crate) start: fn(&Host) -> Result<Started>,
 }
 
-/// Is the second side of a contender. It does as many operations as ordered, and sleeps between
-/// orders.
+/// Controls the second side of a contender. That side does as many operations as ordered, and
+/// sleeps between orders.
 pub(crate) trait Side {
     /// Returns the process to wait for until it sleeps, if this side has a process of its own.
     fn process(&self) -> Option<u32>;

@@ -50,8 +50,7 @@ pub(crate) const STREAM: Contender = Contender {
     },
 };
 
-/// Is a struct of 64 bytes in memory. It takes about as many when encoded, since the time needs all
-/// its bytes.
+/// Takes 64 bytes in memory. Encoded, it takes about as many, since the time needs all its bytes.
 #[derive(Serialize, Deserialize)]
 struct Reading {
     turn: u64,
@@ -59,8 +58,7 @@ struct Reading {
     values: [f64; 6],
 }
 
-/// Is the first message of the second process: the ends of its two channels that the first process
-/// uses.
+/// Holds the ends of two channels for the first process: the first message of the second process.
 type Ends = (IpcSender<u64>, IpcReceiver<u64>);
 
 #[derive(Clone, Copy, PartialEq, Eq)]

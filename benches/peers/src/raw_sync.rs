@@ -38,10 +38,10 @@ pub(crate) const BUSY_EVENT: Contender = Contender {
 
 /// Counts the bytes of the segment.
 const SIZE: usize = 4096;
-/// Is the offset of the event there. The two events are far apart, and aligned alike wherever the
-/// segment is mapped.
+/// Locates the event there, as an offset. The two events are far apart, and aligned alike wherever
+/// the segment is mapped.
 const THERE: usize = 0;
-/// Is the offset of the event back.
+/// Locates the event back, as an offset.
 const BACK: usize = 2048;
 
 #[derive(Clone, Copy, PartialEq, Eq)]

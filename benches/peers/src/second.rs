@@ -19,7 +19,7 @@ const PATIENCE: Duration = Duration::from_secs(30);
 /// Bounds the time until the second process ends, which includes removing what it shared.
 const FAREWELL: Duration = Duration::from_secs(2);
 
-/// Is the first process's handle of the second.
+/// Controls the second process from the first.
 pub(crate) struct Second {
     name: &'static str,
     peer: Peer,
