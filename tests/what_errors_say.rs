@@ -200,11 +200,7 @@ fn what_is_wrong_with_what_came() {
         check::<bool>(&worker, &[2], "a bool is neither 0 nor 1");
         check::<Option<u8>>(&worker, &[2], "an option is neither none nor some");
         check::<u16>(&worker, &[0xff, 0xff, 0xff], "a number is too large for its type");
-        check::<(u8, u8)>(
-            &worker,
-            &[1],
-            "it ends early: the other end sent less than this type has",
-        );
+        check::<(u8, u8)>(&worker, &[1], "it ends early: the peer sent less than this type has");
         check::<u8>(&worker, &[1, 2], "1 bytes are left over");
     });
 }

@@ -27,10 +27,14 @@ pub(crate) fn look() -> Result<String> {
         return Err("this build is not optimised; `cargo bench` makes one that is".into());
     }
     match Command::new("valgrind").arg("--version").output() {
-        Ok(output) if output.status.success() => Ok(String::from_utf8_lossy(&output.stdout).trim().to_owned()),
+        Ok(output) if output.status.success() => {
+            Ok(String::from_utf8_lossy(&output.stdout).trim().to_owned())
+        }
         Ok(output) => Err(format!("`valgrind --version` ended with {}", output.status).into()),
         Err(error) if error.kind() == ErrorKind::NotFound => {
-            Err("valgrind is not installed; install it with the package manager, such as `apt-get install valgrind`".into())
+            Err("valgrind is not installed; install it with the package manager, \
+                 such as `apt-get install valgrind`"
+                .into())
         }
         Err(error) => Err(format!("cannot execute valgrind: {error}").into()),
     }
@@ -119,9 +123,11 @@ pub(crate) fn total(profile: &Path) -> Result<u64> {
         .and_then(|total| total.trim().parse().ok());
     match total {
         None => Err(format!("callgrind has not told the total in {}", profile.display()).into()),
-        Some(0) => {
-            Err(format!("callgrind has counted nothing: does it find {COUNTED} in this program? Its symbols must not be stripped").into())
-        }
+        Some(0) => Err(format!(
+            "callgrind has counted nothing: does it find {COUNTED} in this program? \
+             Its symbols must not be stripped"
+        )
+        .into()),
         Some(total) => Ok(total),
     }
 }

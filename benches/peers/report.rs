@@ -1,5 +1,5 @@
-//! `cargo bench --manifest-path benches/peers/Cargo.toml`: the whole report, all regimes of the
-//! benches and the peers.
+//! Runs the whole report, all regimes of the benches and of the peers: `cargo bench --manifest-path
+//! benches/peers/Cargo.toml`.
 
 use std::process::ExitCode;
 

@@ -173,11 +173,13 @@ impl Budget {
                 let difference = difference(now, budget);
                 if difference > TOLERANCE {
                     findings.failures.push(format!(
-                        "\"{path}\", {build}: {now:.1} instructions per message, {difference:.1} % more than the budget of {budget:.1}."
+                        "\"{path}\", {build}: {now:.1} instructions per message, \
+                         {difference:.1} % more than the budget of {budget:.1}."
                     ));
                 } else if difference < -TOLERANCE {
                     findings.notes.push(format!(
-                        "\"{path}\", {build}: {:.1} % less than the budget. Record the figure, so that it stays.",
+                        "\"{path}\", {build}: {:.1} % less than the budget. \
+                         Record the figure, so that it stays.",
                         -difference
                     ));
                 }

@@ -1,7 +1,9 @@
-//! Messages of a hostile peer into an end: taking apart, decoding, handlers, nested calls, answers to calls that were and were not made.
+//! Feeds messages of a hostile peer to an end: to parsing, decoding, handlers, nested calls, and
+//! answers to calls that were made or were not.
 //!
-//! An independent reading of the format says what must come of each message: an end that goes on, or one that is over with `Misbehaved`. Every call
-//! is answered exactly once, unless it is given up, and nothing else is.
+//! An independent reader of the format says what must come of each message: the end goes on, or
+//! ends with `Misbehaved`. Each call is answered exactly once, unless it is given up. Nothing else
+//! is answered.
 
 #![no_main]
 
@@ -26,9 +28,9 @@ const CAPACITY: usize = 64 * 1024;
 const MAX_MESSAGE: usize = 40 * 1024;
 
 const EVENTS: [&str; 6] = ["text", "bytes", "settle", "nested", "listening", "nobody"];
-/// The number of this side's one gauge.
+/// Identifies the only gauge of the end under test.
 const GAUGE: u32 = 1;
-/// Kinds that fit a handler, or nearly do.
+/// Lists kinds that fit a handler, or nearly do.
 const KINDS: [&[u8]; 16] = [
     b"s",
     b"y",
@@ -47,11 +49,11 @@ const KINDS: [&[u8]; 16] = [
     b"S\x04Pair\x02\x01ak\x01bk",
     b"?",
 ];
-/// So many numbers, and no more, can be introduced.
+/// Counts the numbers that can be introduced.
 const NUMBERS: u32 = 64 * 1024;
-/// This side introduces fewer: a greater number was never introduced.
+/// Bounds the numbers that the end under test introduces. It has not introduced a greater one.
 const MOST_OF_OURS: u32 = 1000;
-/// Bytes of names and kinds that can be introduced.
+/// Bounds the bytes of names and kinds that can be introduced.
 const INTRODUCED_BYTES: usize = 8 << 20;
 
 const METHODS: [&str; 11] = [
@@ -61,23 +63,23 @@ const METHODS: [&str; 11] = [
 
 #[derive(Arbitrary, Debug)]
 enum Step {
-    /// A message as it is.
+    /// A message of any bytes.
     Raw(Vec<u8>),
-    /// A message in good form, but for a byte of it perhaps.
+    /// An event in good form, or with one byte changed.
     Event {
         name: u8,
         value: Vec<u8>,
         flip: Option<(u8, u8)>,
     },
-    /// An event of which the peer wants a receipt.
+    /// An event for which the peer wants a receipt.
     Gauge {
         number: u32,
         name: u8,
         value: Vec<u8>,
     },
-    /// For an event of this side's gauge, if one is on the way.
+    /// A receipt for an event of the end's gauge, if such an event is on its way.
     Receipt,
-    /// For one that there is not.
+    /// A receipt for a gauge with any number, which mostly does not exist.
     FalseReceipt(u32),
     Call {
         id: Id,
@@ -85,7 +87,7 @@ enum Step {
         args: Vec<u8>,
         flip: Option<(u8, u8)>,
     },
-    /// A call that has a deadline.
+    /// A call with a deadline.
     CallBy {
         id: Id,
         nanos: u64,
@@ -93,7 +95,7 @@ enum Step {
         args: Vec<u8>,
         flip: Option<(u8, u8)>,
     },
-    /// The peer says what a number stands for.
+    /// The peer introduces what a number stands for.
     Introduce {
         number: Number,
         of_call: bool,
@@ -141,23 +143,23 @@ enum Step {
         to: To,
         text: Vec<u8>,
     },
-    /// Of a number that this side has introduced, if it has introduced any.
+    /// A refusal of a number that the end under test has introduced, if there is one.
     Refuse {
         number: u8,
         wanted: u64,
     },
     Welcome(u8),
-    /// Or of another one.
+    /// A refusal of any number.
     RefuseAny(u32, u64),
     WelcomeAny(u32),
     /// The peer gives up a call that it has made.
     Cancel(u8),
     Withdraw(u8),
-    /// Says that there is something urgent, rightly or not.
+    /// The peer announces an urgent message, whether there is one or not.
     Urge,
-    /// Or perhaps has not made.
+    /// The peer gives up a call that it may not have made.
     CancelAny(Id),
-    /// A call or an event, with a name of the peer's choice.
+    /// A call or event with any name.
     Named {
         call: bool,
         name: Vec<u8>,
@@ -174,14 +176,14 @@ enum Step {
         to: To,
         text: Vec<u8>,
     },
-    /// A long one, in fragments.
+    /// A long message, in fragments.
     Long {
         call: bool,
         name: u8,
         byte: u8,
         length: u16,
     },
-    /// This side calls: for a result of one of several types.
+    /// The end under test calls, for a result of one of several types.
     Start(u8),
     CallWith,
     Wait(u8),
@@ -192,26 +194,26 @@ enum Step {
     Unlisten(u8),
     Listen(u8),
     Poll,
-    /// The peer says that nothing follows.
+    /// The peer closes: nothing follows.
     PeerCloses,
 }
 
-/// A call to answer.
+/// Chooses a call to answer.
 #[derive(Arbitrary, Debug)]
 enum To {
-    /// One that was made, and perhaps answered before.
+    /// A call that was made, and perhaps answered before.
     Made(u8),
-    /// With another serial.
+    /// A call that was made, with another serial.
     Near(u8, i8),
     Any(Id),
 }
 
-/// A number of the peer's.
+/// Chooses a number of the peer's.
 #[derive(Arbitrary, Debug)]
 enum Number {
-    /// The next one that it has not introduced.
+    /// The next number that the peer has not introduced.
     New,
-    /// One that it has introduced, if there is any.
+    /// A number that the peer has introduced, if there is any.
     Introduced(u8),
     Any(u32),
 }
@@ -237,7 +239,7 @@ impl Name {
 enum Kinds {
     Known(u8),
     Any(Vec<u8>),
-    /// Nested so deeply.
+    /// Kinds that are nested so deeply.
     Deep(u8),
 }
 
@@ -253,7 +255,7 @@ impl Kinds {
 
 type Tree = Vec<(u8, Vec<(char, [u16; 2])>)>;
 
-/// A call of this side's, by the type of its result.
+/// Holds a call of the end under test, by the type of its result.
 enum Call {
     Number(Pending<u64>),
     Text(Pending<String>),
@@ -281,34 +283,36 @@ impl Call {
     }
 }
 
-/// The other side: what it has asked, and what it was asked.
+/// Plays the peer: records what the peer has asked and what the peer was asked.
 struct Peer {
     sender: Sender,
     receiver: Receiver,
     buffer: Vec<u64>,
-    /// How often each call of the peer's is still to be answered.
+    /// Counts how often each call of the peer's must still be answered.
     asked: HashMap<Id, usize>,
-    /// The same calls, in their order.
+    /// Lists the peer's calls in order.
     calls: Vec<Id>,
-    /// Those of them that need not be answered as often as they were made: given up, or made anew before they were answered.
+    /// Holds the peer's calls that may have fewer answers than they were made. They were given up,
+    /// or made anew before they were answered.
     given_up: HashSet<Id>,
-    /// Calls of this side's.
+    /// Lists the calls of the end under test.
     made: Vec<Id>,
-    /// Numbers that the peer has introduced, in their order.
+    /// Lists the numbers that the peer has introduced, in order.
     introduced: Vec<u32>,
-    /// Bytes of their names and kinds.
+    /// Counts the bytes of their names and kinds.
     introduced_bytes: usize,
-    /// Numbers that this side has introduced.
+    /// Lists the numbers that the end under test has introduced.
     numbers: Vec<u32>,
-    /// How often each gauge of the peer's awaits a receipt.
+    /// Counts how often each gauge of the peer's awaits a receipt.
     awaited: HashMap<u32, usize>,
-    /// A value of this side's gauge has come, and its receipt was not sent.
+    /// Is `true` while a value of the end's gauge has arrived and its receipt was not sent.
     latest: bool,
-    /// The other side has said something that nobody honest says.
+    /// Is `true` once the peer has sent a message that no honest peer sends.
     spoilt: bool,
-    /// It may have sent something that no honest side sends: if anybody has looked.
+    /// Is `true` once the peer may have sent such a message: it counts only if the end has looked
+    /// at it.
     doubtful: bool,
-    /// The other side has said that nothing follows.
+    /// Is `true` once the peer has closed.
     closed: bool,
 }
 
@@ -318,7 +322,7 @@ impl Peer {
             && (parsed.kind, parsed.id.0) == (RECEIPT, GAUGE)
             && !std::mem::take(&mut self.latest)
         {
-            // Whether this is nonsense depends on what the end has not sent yet.
+            // Not sent: whether this is a violation depends on what the end has not sent yet.
             return;
         }
         if let Some(parsed) = parse(bytes)
@@ -326,7 +330,7 @@ impl Peer {
             && !self.numbers.contains(&parsed.id.0)
             && parsed.id.0 < MOST_OF_OURS
         {
-            // So does this.
+            // Not sent: the end may still introduce this number.
             return;
         }
         if self.closed {
@@ -338,7 +342,8 @@ impl Peer {
             .expect("the end never moves its position outside")
         {
             Progress::Sent => {}
-            // More than the ring: this side is to take the fragments first, and it does not matter whether the rest follows.
+            // The message is larger than the ring. The end must first receive the fragments, and it
+            // does not matter whether the rest follows.
             Progress::NoSpace(_) => return self.sender.abandon(),
         }
         match parse(bytes) {
@@ -349,7 +354,8 @@ impl Peer {
                 let left = self.asked.entry(parsed.id).or_default();
                 let deadline = (parsed.kind == CALL_BY)
                     .then(|| u64::from_le_bytes(bytes[16..24].try_into().unwrap()));
-                // Within a lifetime: it may have passed, and then the call is not served.
+                // The deadline is within a lifetime. It may have passed, and then the call is not
+                // served.
                 if *left > 0 || deadline.is_some_and(|nanos| nanos < 1 << 62) {
                     self.given_up.insert(parsed.id);
                 }
@@ -357,25 +363,26 @@ impl Peer {
                 self.calls.push(parsed.id);
             }
             Some(parsed) if matches!(parsed.kind, CANCEL | WITHDRAW) => {
-                let _ = self.given_up.insert(parsed.id);
+                self.given_up.insert(parsed.id);
             }
             _ => {}
         }
         match parse(bytes) {
-            // Unless it is not served: then nobody looks at its name.
+            // Only in doubt: if the call is not served, its name is not looked at.
             Some(parsed) if matches!(parsed.kind, CALL | CALL_BY) => {
-                self.doubtful |= self.is_nonsense(bytes)
+                self.doubtful |= self.is_violation(bytes)
             }
-            Some(parsed) if parsed.kind == INTRODUCE && !self.is_nonsense(bytes) => {
+            Some(parsed) if parsed.kind == INTRODUCE && !self.is_violation(bytes) => {
                 self.introduced.push(parsed.id.0);
                 self.introduced_bytes += parsed.name.len() + parsed.payload.len();
             }
-            _ => self.spoilt |= self.is_nonsense(bytes),
+            _ => self.spoilt |= self.is_violation(bytes),
         }
     }
 
-    /// Whether an end must not go on after this message. A name that is not UTF-8 is that of no handler here.
-    fn is_nonsense(&self, bytes: &[u8]) -> bool {
+    /// Returns `true` if an end must not go on after this message. No handler here has a name that
+    /// is not UTF-8.
+    fn is_violation(&self, bytes: &[u8]) -> bool {
         let Some(parsed) = parse(bytes) else { return true };
         let is_known = parsed.number.is_none_or(|number| self.introduced.contains(&number));
         let makes_sense = match parsed.kind {
@@ -393,7 +400,7 @@ impl Peer {
         std::str::from_utf8(parsed.name).is_err() || !is_known || !makes_sense
     }
 
-    /// What is said of types by a message of the end's: it must be honest.
+    /// Checks what a message of the end under test says of types: it must be honest.
     fn note_types(&mut self, parsed: &Parsed<'_>) {
         if let Some(number) = parsed.number {
             assert!(self.numbers.contains(&number), "{number} was not introduced");
@@ -433,7 +440,7 @@ impl Peer {
         }
     }
 
-    /// Takes what the end has sent.
+    /// Receives and checks what the end has sent.
     fn take(&mut self) {
         while let Some(bytes) = self.receiver.receive(&mut self.buffer).expect("honest frames") {
             let message: Vec<u8> =
@@ -520,7 +527,7 @@ fn register(co: &Coprocess, replies: &Arc<Mutex<Vec<Reply<u64>>>>) {
         match (reply, how % 3) {
             (Some(reply), 0) => drop(reply.send(how.into())),
             (Some(reply), 1) => drop(reply.fail("no")),
-            // Dropped unanswered.
+            // The reply is dropped unanswered.
             _ => {}
         }
     });
@@ -654,7 +661,7 @@ fn fuzz(steps: Vec<Step>) {
                 let (kind, names) = if call { (CALL, &METHODS[..]) } else { (EVENT, &EVENTS[..]) };
                 peer.send(&message(kind, (0, 0), name(names, i), &payload));
             }
-            // There is room: what the end has sent is taken at once.
+            // There is space for the message, since what the end has sent is received at once.
             Step::Start(kind) => match kind % 4 {
                 0 => calls.extend(co.start("number", ()).map(Call::Number)),
                 1 => calls.extend(co.start("text", "why").map(Call::Text)),
@@ -671,7 +678,7 @@ fn fuzz(steps: Vec<Step>) {
                 drop(calls.swap_remove(usize::from(i) % calls.len()))
             }
             Step::IsReady(i) if !calls.is_empty() => {
-                let _ = calls[usize::from(i) % calls.len()].is_ready();
+                calls[usize::from(i) % calls.len()].is_ready();
             }
             Step::Wait(_) | Step::Forget(_) | Step::IsReady(_) => {}
             Step::Emit(value) => drop(co.try_emit("event", vec![value; value.into()])),

@@ -1,7 +1,7 @@
-//! What is said over the socket before memory is shared: the hello, with a descriptor that may be anything, as the worker gets it; the verdict, as the
-//! parent gets it.
+//! Feeds messages to both ends of the socket before memory is shared. The worker gets a hello, with
+//! a descriptor that may be anything. The parent gets a verdict.
 //!
-//! It is accepted exactly if it is in order, and no descriptor is left behind.
+//! A message must be accepted exactly if it is in order, and no descriptor may be left behind.
 
 #![no_main]
 
@@ -23,10 +23,10 @@ use nix::unistd::ftruncate;
 const MAGIC: u64 = u64::from_le_bytes(*b"coproces");
 const HELLO: usize = 96;
 const VERDICT: usize = 128;
-/// Bytes of a segment's header.
+/// Counts the bytes of a segment's header.
 const HEADER: usize = 48;
 
-/// What lets a process be the worker: here the nonce is zero.
+/// Makes the claim that lets a process be the worker. Here its nonce is zero.
 fn claim() -> [u8; 16] {
     let mut claim = [0; 16];
     claim[..8].copy_from_slice(&MAGIC.to_le_bytes());
@@ -58,14 +58,14 @@ enum Input {
     Closed {
         hello: bool,
     },
-    /// Instead of what lets a process be the worker.
+    /// Bytes in place of the claim.
     Claim(Vec<u8>),
 }
 
 #[derive(Arbitrary, Debug)]
 struct Hello {
     strategy: u32,
-    /// Instead of the segment's.
+    /// Replaces the capacity of the segment.
     capacity: Option<u64>,
     max_message: u64,
     call_timeout: u64,
@@ -75,7 +75,7 @@ struct Hello {
     max_calls: [u32; 2],
 }
 
-/// A descriptor that goes with it.
+/// Describes a descriptor that is passed with a message.
 #[derive(Arbitrary, Debug)]
 enum Passed {
     /// A segment, with changes to its header.
@@ -95,7 +95,7 @@ enum Passed {
 }
 
 impl Passed {
-    /// The descriptor, and the capacity of a segment that is in order.
+    /// Makes the descriptor. Returns the capacity, too, for a segment that is in order.
     fn make(&self) -> (OwnedFd, Option<usize>) {
         match self {
             Passed::Segment { pages, header } => {
@@ -121,7 +121,7 @@ impl Passed {
                     File::from(good).read_exact_at(&mut bytes, 0).expect("read");
                     file.write_all_at(&bytes, 0).expect("write");
                 }
-                // Never all three of those that a segment has: it would be one.
+                // Never all three seals of a segment: the file would be a valid one.
                 let seals = SealFlag::from_bits_truncate(i32::from(*seals))
                     - SealFlag::F_SEAL_SEAL
                     - SealFlag::F_SEAL_FUTURE_WRITE;
@@ -166,7 +166,8 @@ fn send(socket: &OwnedFd, bytes: &[u8], files: &[OwnedFd]) {
         .expect("send");
 }
 
-/// Has a worker receive this, and then nothing more. `capacity`: that of the segment, if all is in order.
+/// Sends a hello to a worker, then `more`, then the end of the socket. If `expected`, the worker
+/// must attach.
 fn hello(bytes: &[u8], files: &[OwnedFd], more: Option<&[u8]>, expected: bool) {
     let (ours, theirs) = sockets();
     send(&ours, &claim(), &[]);
@@ -207,12 +208,13 @@ fn fuzz(input: Input) {
             bytes.extend(u64::from(said.parent).to_le_bytes());
             bytes.extend(said.close_timeout.to_le_bytes());
             bytes.extend(said.max_calls.map(u32::to_le_bytes).concat());
-            // No arguments, no limit on memory.
+            // No arguments, and no limit on memory.
             bytes.extend([0; 24]);
             assert_eq!(bytes.len(), HELLO);
             let good = bytes[..24].to_vec();
             let bytes = changed(bytes, &changes, length);
-            // What comes behind it is a name, which a segment that is a file does not have. The strategy may be anything, the kind may not.
+            // A name would follow, which a segment that is a file does not have. The strategy may
+            // be anything, the kind may not.
             let essential = bytes.len() == HELLO
                 && bytes[..12] == good[..12]
                 && bytes[52..56] == [0; 4]
@@ -227,7 +229,7 @@ fn fuzz(input: Input) {
         }
         Input::Raw { bytes, files } => {
             let files: Vec<OwnedFd> = files.iter().take(4).map(|file| file.make().0).collect();
-            // Those that are in order are made above.
+            // Hellos that are in order are made above.
             if bytes.len() < HELLO || bytes[..8] != MAGIC.to_le_bytes() {
                 hello(&bytes, &files, None, false);
             }
@@ -272,9 +274,9 @@ fn fuzz(input: Input) {
     }
 }
 
-/// How many descriptors are open, of those that these inputs can reach.
+/// Counts the open descriptors, of those that these inputs can reach.
 fn descriptors() -> usize {
-    // SAFETY: asks only whether they are open.
+    // SAFETY: the call only asks whether the descriptor is open.
     (0..64)
         .filter(|fd| fcntl(unsafe { BorrowedFd::borrow_raw(*fd) }, FcntlArg::F_GETFD).is_ok())
         .count()

@@ -1,7 +1,8 @@
-//! Any kinds and any bytes into the decoder that reads a value beside kinds.
+//! Feeds any kinds and any bytes to the decoder that reads a value beside kinds.
 //!
-//! Kinds can make an error of what decodes without them. They can not make a value of what does not, nor
-//! another value. Those of a value of the same type, by the recorder, change nothing.
+//! With kinds, a value that decodes without them may become an error. Bytes that do not decode
+//! without kinds must not become a value, and no value may become another one. The kinds that the
+//! recorder makes of a value of the same type must change nothing.
 
 #![no_main]
 
@@ -24,11 +25,11 @@ struct Input {
     of: u8,
     kinds: Vec<u8>,
     bytes: Vec<u8>,
-    /// Of another value of the type, if they decode.
+    /// Encodes another value of the type, if these bytes decode.
     other: Vec<u8>,
 }
 
-/// Two errors of decoding differ in nothing that matters here; and a number that is none equals itself.
+/// Formats a result for comparison. All errors of decoding are equal here, and NaN equals itself.
 fn shown<T: Debug>(read: &Result<T, (bool, String)>) -> String {
     match read {
         Ok(value) => format!("{value:?}"),

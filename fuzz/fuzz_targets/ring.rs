@@ -1,9 +1,15 @@
-//! Raw words of the segment into the two halves of an end: a sender whose consumer lies, a receiver whose producer lies.
+//! Feeds raw words of the segment to both halves of an end: to a sender whose consumer lies, and to
+//! a receiver whose producer lies.
 //!
-//! The other side is a producer of its own, written from the description of the layout. It makes use of everything that a producer may do:
-//! frames of any length and mark, jumps wherever there is room for one. As long as it keeps to the rules, what it sends must arrive. It may break
-//! them at any time, and write any word of the segment. Then: no panic, no memory beyond what was agreed, no word that is not from the incoming ring's
-//! slots, and no store to where this side has no business.
+//! The peer is a separate producer, written from the description of the layout. It does everything
+//! that a producer may do: frames of any length and with any marks, and jumps wherever there is
+//! space for one. While the producer keeps to the rules, all its messages must arrive. It may break
+//! the rules at any time, and write any word of the segment. Even then:
+//!
+//! - Nothing panics.
+//! - The end takes no more memory than was agreed.
+//! - Each word of a message is from a slot of the incoming ring.
+//! - The end stores nothing outside its own words.
 
 #![no_main]
 
@@ -11,16 +17,17 @@ use std::collections::VecDeque;
 use std::sync::OnceLock;
 use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
 
-use coprocess_fuzz::segment::{CLOSED, DATA_BELL, HEAD, ROOM_BELL, SLOT_WORDS, Segment};
+use coprocess_fuzz::segment::{CLOSED, DATA_BELL, HEAD, SLOT_WORDS, SPACE_BELL, Segment};
 use coprocess_ring::{ChannelError, Progress, Receiver, Region, Sender, Side, Watch};
 use libfuzzer_sys::arbitrary::{self, Arbitrary};
 use libfuzzer_sys::fuzz_target;
 
 const CAPACITY: usize = 4096;
-/// Payload bytes of the longest frame: half the slots.
+/// Counts the payload bytes of the longest frame, which takes half the slots.
 const LONGEST: usize = CAPACITY / 2 - 8;
 const MAX_MESSAGE: usize = 3000;
-/// In the upper half of every word that must not turn up in a message: those outside the ring, and those of the other ring.
+/// Marks, in its upper half, each word that must not turn up in a message. These are the words
+/// outside of both rings, and those of the other ring.
 const FOREIGN: u64 = 0x5a5a_f00d << 32;
 
 const MORE: u64 = 1;
@@ -35,30 +42,30 @@ enum Step {
     Receive,
     Look,
     Close,
-    /// The other side takes everything that was sent.
+    /// The peer receives everything that was sent.
     Take,
-    /// The next frame: its length, and marks.
+    /// The next frame, with this length and these marks.
     Frame(u16, u8),
-    /// A small one without marks, or with a jump.
+    /// A small frame without marks, or with a jump.
     Small(u8, bool),
-    /// A message goes on.
+    /// A frame after which the message goes on.
     Fragment(u8),
-    /// It is given up.
+    /// A frame that gives the message up.
     GiveUp,
-    /// The next frame with a wrong serial, or at a wrong place.
+    /// The next frame, with a wrong serial or in a wrong slot.
     Misplaced {
         bytes: u16,
         marks: u8,
         ahead: i8,
         slots: i8,
     },
-    /// The same frame word in every slot: one is where we look.
+    /// One frame word in every slot: the receiver looks at one of them.
     Everywhere {
         bytes: u16,
         marks: u8,
         ahead: i8,
     },
-    /// The position of the other side's consumer.
+    /// Moves the position of the peer's consumer.
     Head(i16),
     HeadAt(u64),
     Closed(bool),
@@ -75,17 +82,17 @@ enum Step {
         word: u8,
         bit: u8,
     },
-    /// What is in one slot, in another one.
+    /// Copies the content of one slot to another.
     Copy(u8, u8),
 }
 
-/// The other side's producer.
+/// Plays the peer's producer.
 struct Producer {
     segment: &'static Segment,
     tail: u64,
     serial: u64,
     sent: u64,
-    /// What must still arrive, as long as the rules were kept.
+    /// Lists the messages that must still arrive, while the producer has kept to the rules.
     expected: Option<VecDeque<Vec<u64>>>,
     lengths: VecDeque<usize>,
     partial: Vec<u64>,
@@ -123,7 +130,7 @@ impl Producer {
         u64::from(bytes) | marks << 16 | self.serial.wrapping_add_signed(ahead.into()) << 19
     }
 
-    /// Words that no other frame has.
+    /// Makes words that no other frame has.
     fn payload(&mut self, bytes: usize) -> Vec<u64> {
         let words = bytes.div_ceil(8);
         let mut payload: Vec<u64> = (0..words).map(|i| (self.sent + i as u64) << 8 | 1).collect();
@@ -134,7 +141,7 @@ impl Producer {
         payload
     }
 
-    /// Whether an honest producer may publish this frame now.
+    /// Notes misbehaviour if an honest producer must not publish this frame now.
     fn check(&mut self, bytes: usize, marks: u64, count: u64, next: u64) {
         let head = self.segment.control(1, HEAD).load(Acquire);
         let free = |position: u64| position.wrapping_sub(head) < self.slots();
@@ -165,7 +172,7 @@ impl Producer {
     }
 }
 
-/// This side.
+/// Holds the end under test.
 struct Ours {
     sender: Sender,
     receiver: Receiver,
@@ -189,8 +196,8 @@ impl Ours {
         };
         match sent {
             Ok(Progress::Sent) => self.under_way = None,
-            Ok(Progress::NoSpace(room)) => {
-                self.watch.has_space(room);
+            Ok(Progress::NoSpace(needed)) => {
+                self.watch.has_space(needed);
             }
             Err(ChannelError::Misbehaved(_)) => self.under_way = None,
             Err(error) => panic!("{error}"),
@@ -199,10 +206,10 @@ impl Ours {
 
     fn receive(&mut self, theirs: &mut Producer) -> bool {
         let received = self.receiver.receive(&mut self.buffer);
-        let room = self.buffer.capacity() * 8;
+        let capacity = self.buffer.capacity() * 8;
         assert!(
-            room <= 2 * (MAX_MESSAGE + LONGEST) + 64,
-            "{room} bytes for a message of at most {MAX_MESSAGE}"
+            capacity <= 2 * (MAX_MESSAGE + LONGEST) + 64,
+            "{capacity} bytes for a message of at most {MAX_MESSAGE}"
         );
         match received {
             Ok(Some(bytes)) => {
@@ -222,7 +229,7 @@ impl Ours {
             }
             Ok(None) => false,
             Err(ChannelError::Misbehaved(how)) => {
-                assert!(theirs.expected.is_none(), "{how}, says who was sent honest frames");
+                assert!(theirs.expected.is_none(), "{how}: reported for honest frames");
                 self.dead = true;
                 false
             }
@@ -311,9 +318,9 @@ fn fuzz(steps: Vec<Step>) {
                 segment.control(0, HEAD).store(to, Release);
             }
             Step::Closed(closed) => segment.control(1, CLOSED).store(closed.into(), Release),
-            Step::Bell(ring, room, mark) => {
+            Step::Bell(ring, space, mark) => {
                 segment
-                    .control(ring.into(), if room { ROOM_BELL } else { DATA_BELL })
+                    .control(ring.into(), if space { SPACE_BELL } else { DATA_BELL })
                     .store(mark.into(), Relaxed);
             }
             Step::Word { ring, slot, word, value } => {
@@ -334,7 +341,7 @@ fn fuzz(steps: Vec<Step>) {
                 }
                 let word = &segment.slot(ring.into(), slot.into())[usize::from(word) % SLOT_WORDS];
                 let value = word.load(Relaxed) ^ 1 << (bit % 64);
-                // Not into what the check for foreign words looks for.
+                // Never a foreign word, which the check would report.
                 if value >> 32 != FOREIGN >> 32 {
                     word.store(value, Relaxed);
                 }
@@ -353,7 +360,8 @@ fn fuzz(steps: Vec<Step>) {
         }
     }
 
-    // What honest frames said arrives, if it was not received so far. Fragments may take a lap's worth of calls.
+    // Messages in honest frames must arrive, if they were not received so far. Fragments may take
+    // as many calls as a lap has frames.
     let mut nothing = 0;
     while !ours.dead && nothing < 4 && producer.expected.is_some() {
         nothing = if ours.receive(&mut producer) { 0 } else { nothing + 1 };

@@ -1,11 +1,11 @@
-//! Kinds, by the description in `docs/wire.md`.
+//! Checks kinds, by the description in `docs/wire.md`.
 
-/// The most bytes of kinds.
+/// Bounds the bytes of kinds.
 pub const MAX_KINDS: usize = 16 * 1024;
-/// How deeply they are nested at most.
+/// Bounds how deeply kinds are nested.
 const MAX_NESTING: u32 = 128;
 
-/// Returns whether these are the kinds of one value, and no more.
+/// Returns `true` if the bytes are the kinds of exactly one value.
 pub fn are_kinds(bytes: &[u8]) -> bool {
     bytes.len() <= MAX_KINDS && value(bytes, MAX_NESTING) == Some(&[])
 }

@@ -1,4 +1,5 @@
-//! What the fuzz targets share: the other side's view of a pair, written from the descriptions of the layout, not with the library's code.
+//! Provides what the fuzz targets share: the peer's view of a pair. It is written from the
+//! descriptions of the layout and the format, without the library's code.
 
 pub mod kinds;
 pub mod messages;

@@ -1,4 +1,5 @@
-//! Messages, by the description in the library's `envelope`, and in `docs/wire.md`.
+//! Composes and parses messages, by the description in the library's `wire::header` and in
+//! `docs/wire.md`.
 
 use crate::kinds::MAX_KINDS;
 
@@ -17,20 +18,20 @@ pub const MISTYPED: u8 = 12;
 pub const REFUSE: u8 = 13;
 pub const WELCOME: u8 = 14;
 
-/// Flags beside these.
+/// Flags a message that has a number in place of a name. The flags below stand beside a kind, too.
 pub const NUMBERED: u8 = 16;
 pub const ASKS: u8 = 32;
 pub const OF_CALL: u8 = 32;
 pub const DESCRIBED: u8 = 64;
 
-/// Names a call.
+/// Identifies a call: its entry and its serial number.
 pub type Id = (u32, u64);
 
 fn pad(bytes: &mut Vec<u8>) {
     bytes.resize(bytes.len().next_multiple_of(8), 0);
 }
 
-fn head(kind: u8, length: u32, id: Id) -> Vec<u8> {
+fn header(kind: u8, length: u32, id: Id) -> Vec<u8> {
     let mut bytes =
         (u64::from(kind) | u64::from(length) << 8 | u64::from(id.0) << 32).to_le_bytes().to_vec();
     if !matches!(kind & 0xf, EVENT | INTRODUCE) {
@@ -39,25 +40,25 @@ fn head(kind: u8, length: u32, id: Id) -> Vec<u8> {
     bytes
 }
 
-/// Puts a message together.
+/// Composes a message.
 pub fn message(kind: u8, id: Id, name: &[u8], payload: &[u8]) -> Vec<u8> {
-    let mut bytes = head(kind, name.len() as u32, id);
+    let mut bytes = header(kind, name.len() as u32, id);
     bytes.extend(name);
     pad(&mut bytes);
     bytes.extend(payload);
     bytes
 }
 
-/// Puts an event or call together that has a number in place of its name.
+/// Composes an event or call that has a number in place of its name.
 pub fn numbered(kind: u8, id: Id, number: u32, payload: &[u8]) -> Vec<u8> {
-    let mut bytes = head(kind | NUMBERED, number & 0xff_ffff, id);
+    let mut bytes = header(kind | NUMBERED, number & 0xff_ffff, id);
     bytes.extend(payload);
     bytes
 }
 
-/// Puts a message together that tells kinds.
+/// Composes a message that describes kinds.
 pub fn described(kind: u8, id: Id, name: &[u8], kinds: &[u8], payload: &[u8]) -> Vec<u8> {
-    let mut bytes = head(kind | DESCRIBED, name.len() as u32, id);
+    let mut bytes = header(kind | DESCRIBED, name.len() as u32, id);
     bytes.extend((kinds.len() as u64).to_le_bytes());
     bytes.extend(name);
     pad(&mut bytes);
@@ -67,14 +68,14 @@ pub fn described(kind: u8, id: Id, name: &[u8], kinds: &[u8], payload: &[u8]) ->
     bytes
 }
 
-/// Makes a call one that is to be answered by then.
+/// Gives a call a deadline.
 pub fn by(nanos: u64, mut call: Vec<u8>) -> Vec<u8> {
     call[0] = call[0] & 0xf0 | CALL_BY;
     call.splice(16..16, nanos.to_le_bytes());
     call
 }
 
-/// Bytes as the ring takes them: whole words, the last one filled up with zeros.
+/// Converts bytes to whole words, as the ring takes them. Zeros fill up the last word.
 pub fn words(bytes: &[u8]) -> Vec<u64> {
     let word = |chunk: &[u8]| {
         let mut word = [0; 8];
@@ -84,23 +85,24 @@ pub fn words(bytes: &[u8]) -> Vec<u64> {
     bytes.chunks(8).map(word).collect()
 }
 
-/// What a message says.
+/// Holds the parts of a message.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Parsed<'a> {
-    /// Without flags.
+    /// Tells the kind of the message, without flags.
     pub kind: u8,
     pub flags: u8,
-    /// Of a message with a number of its own, that is in place of the entry.
+    /// Identifies the call. In a message with a number of its own, that number is in place of the
+    /// entry.
     pub id: Id,
-    /// In place of the name.
+    /// Holds the number in place of the name.
     pub number: Option<u32>,
     pub name: &'a [u8],
-    /// Those that an introduction has are its payload.
+    /// Describes the value. The kinds of an introduction are its payload instead.
     pub kinds: Option<&'a [u8]>,
     pub payload: &'a [u8],
 }
 
-/// Takes a message apart. `None` if it is none.
+/// Parses a message. Returns `None` if the bytes are not a message.
 pub fn parse(bytes: &[u8]) -> Option<Parsed<'_>> {
     let number = |at: usize| Some(u64::from_le_bytes(bytes.get(at..at + 8)?.try_into().ok()?));
     let first = number(0)?;
@@ -122,7 +124,8 @@ pub fn parse(bytes: &[u8]) -> Option<Parsed<'_>> {
         return None;
     }
     if matches!(kind, REFUSE | WELCOME) {
-        // In place of a length stands a turn. With the flag, the serial is a hash of what has no number.
+        // A turn is in place of the length. With the flag, the serial is a hash of what has no
+        // number.
         let serial = number(8)?;
         let place = if flags == DESCRIBED { entry.into() } else { serial };
         let good =

@@ -1,4 +1,4 @@
-//! A segment as a hostile process has it: plain words that may be written at any time.
+//! Maps a segment as a hostile process does: plain words that may be written at any time.
 
 use std::num::NonZeroUsize;
 use std::os::fd::{AsFd, OwnedFd};
@@ -11,13 +11,13 @@ pub const SLOT_WORDS: usize = 16;
 const CONTROL_WORDS: [usize; 2] = [128, 256];
 const SLOTS_WORD: usize = 512;
 
-/// The words of a control block, by their places in it.
+/// Locates a word in a control block, as an offset in words, like the constants below.
 pub const HEAD: usize = 0;
 pub const DATA_BELL: usize = 16;
-pub const ROOM_BELL: usize = 32;
+pub const SPACE_BELL: usize = 32;
 pub const CLOSED: usize = 48;
 
-/// A mapping of one's own, for good.
+/// Holds a mapping of the segment that is never unmapped.
 #[derive(Debug)]
 pub struct Segment {
     words: &'static [AtomicU64],
@@ -35,7 +35,8 @@ impl Segment {
             unsafe { mmap(None, length, prot, MapFlags::MAP_SHARED, file.as_fd(), 0) }
                 .expect("map")
                 .cast();
-        // SAFETY: the mapping is of that length, stays for good, and everybody accesses it atomically.
+        // SAFETY: the mapping is of that length and is never unmapped. All accesses to it are
+        // atomic.
         let words =
             unsafe { std::slice::from_raw_parts(base.as_ptr().cast::<AtomicU64>(), bytes / 8) };
         Segment { words, slots: capacity / 8 / SLOT_WORDS }
@@ -53,25 +54,26 @@ impl Segment {
         &self.words[CONTROL_WORDS[ring] + word]
     }
 
-    /// The words of a ring from a slot's start to the ring's end.
+    /// Returns the words of a ring, from the start of a slot to the end of the ring.
     pub fn slot(&self, ring: usize, slot: usize) -> &[AtomicU64] {
         let words = &self.words[SLOTS_WORD..][..2 * self.slots * SLOT_WORDS];
         &words[ring * self.slots * SLOT_WORDS..][..self.slots * SLOT_WORDS]
             [slot % self.slots * SLOT_WORDS..]
     }
 
-    /// As new, but for what nobody has any business with any more, the header included: that is `filler`.
+    /// Resets the segment to its first state. Words that are no longer used, the header included,
+    /// become `filler`.
     pub fn reset(&self, filler: u64) {
         for (i, word) in self.words.iter().enumerate() {
             word.store(if self.is_used(i) { 0 } else { filler }, Relaxed);
         }
     }
 
-    /// Whether anybody reads or writes this word after the segment was attached.
+    /// Returns `true` if an end reads or writes this word after the segment was attached.
     pub fn is_used(&self, word: usize) -> bool {
         word >= SLOTS_WORD
             || CONTROL_WORDS
                 .iter()
-                .any(|at| [HEAD, DATA_BELL, ROOM_BELL, CLOSED].contains(&word.wrapping_sub(*at)))
+                .any(|at| [HEAD, DATA_BELL, SPACE_BELL, CLOSED].contains(&word.wrapping_sub(*at)))
     }
 }

@@ -8,17 +8,17 @@ use syn::spanned::Spanned;
 
 use crate::parse::{Argument, Interface, Method, Passed, conditions};
 
-/// A call mode of the client: how its methods wait. Modes differ in the type that carries the calls,
-/// and in what the methods return.
+/// Describes a call mode of the client: how its methods wait. Modes differ in the type that carries
+/// the calls, and in what the methods return.
 struct CallMode {
-    /// The type that carries the calls.
+    /// Names the type that carries the calls.
     mode: TokenStream,
     /// Makes the return type of a call from the type that the server returns.
     returns: fn(&TokenStream) -> TokenStream,
-    /// The text that follows the author's documentation of a method.
+    /// Follows the author's documentation of a method.
     about_calls: &'static str,
-    /// The return type of an event and the text that follows its documentation. `None` if this mode
-    /// sends no events.
+    /// Holds the return type of an event, and the text that follows its documentation. `None` if
+    /// this mode sends no events.
     events: Option<(TokenStream, &'static str)>,
 }
 
@@ -40,7 +40,8 @@ fn server(interface: &Interface) -> TokenStream {
     let registrations = interface.methods.iter().map(|method| registration(interface, method));
     let (server, served) = (local("server"), local("served"));
     let about = format!(
-        " Serves the methods of this interface on one end of a pair until the pair is over. The other end calls them by a [`{ident}Client`]."
+        " Serves the methods of this interface on one end of a pair until the pair ends. \
+         The peer calls them by a [`{ident}Client`]."
     );
     item.items.push(parse_quote! {
         #[doc = #about]
@@ -50,7 +51,7 @@ fn server(interface: &Interface) -> TokenStream {
         ///
         /// # Panics
         ///
-        /// As [`Coprocess::serve`](::coprocess::Coprocess::serve).
+        /// Panics as [`Coprocess::serve`](::coprocess::Coprocess::serve) does.
         #[allow(deprecated)]
         fn serve(self, on: &::coprocess::Coprocess)
         where
@@ -94,7 +95,7 @@ fn server(interface: &Interface) -> TokenStream {
 
 /// Makes the name of a local variable that no argument of the user's can shadow.
 ///
-/// A constant of that name, in any scope, would take the place of the variable: there must be none.
+/// There must be no constant of that name in any scope. It would take the place of the variable.
 fn local(name: &str) -> Ident {
     Ident::new(&format!("__{name}"), Span::mixed_site())
 }
@@ -172,34 +173,45 @@ fn modes() -> [CallMode; 4] {
         CallMode {
             mode: quote!(::coprocess::Coprocess),
             returns: |result| quote!(::coprocess::Result<#result>),
-            about_calls: "Waits for the result, as [`Coprocess::call`](::coprocess::Coprocess::call) does, with its errors.",
+            about_calls: "Waits for the result, as \
+                 [`Coprocess::call`](::coprocess::Coprocess::call) does, with its errors.",
             events: Some((
                 quote!(::coprocess::Result<()>),
-                "Sends an event, as [`Coprocess::emit`](::coprocess::Coprocess::emit) does, with its errors.",
+                "Sends an event, as \
+                 [`Coprocess::emit`](::coprocess::Coprocess::emit) does, with its errors.",
             )),
         },
         CallMode {
             mode: quote!(::coprocess::interface::Within<'_>),
             returns: |result| quote!(::coprocess::Result<#result>),
-            about_calls: "Waits for the result until the deadline, as [`Coprocess::call_timeout`](::coprocess::Coprocess::call_timeout) does, with its errors.",
+            about_calls: "Waits for the result until the deadline, as \
+                 [`Coprocess::call_timeout`](::coprocess::Coprocess::call_timeout) does, \
+                 with its errors.",
             events: Some((
                 quote!(::coprocess::Result<()>),
-                "Sends an event before the deadline, as [`Coprocess::emit_timeout`](::coprocess::Coprocess::emit_timeout) does, with its errors.",
+                "Sends an event before the deadline, as \
+                 [`Coprocess::emit_timeout`](::coprocess::Coprocess::emit_timeout) does, \
+                 with its errors.",
             )),
         },
         CallMode {
             mode: quote!(::coprocess::interface::Pipelined<'_>),
             returns: |result| quote!(::coprocess::Result<::coprocess::Pending<#result>>),
-            about_calls: "Sends the call and does not wait for its result, as [`Coprocess::start`](::coprocess::Coprocess::start) does, with its errors.",
+            about_calls: "Sends the call and does not wait for its result, as \
+                 [`Coprocess::start`](::coprocess::Coprocess::start) does, with its errors.",
             events: None,
         },
         CallMode {
             mode: quote!(::coprocess::interface::Asynchronous<'_>),
             returns: |result| quote!(::coprocess::Call<#result>),
-            about_calls: "Returns the call as a future, as [`Coprocess::call_async`](::coprocess::Coprocess::call_async) does, with its errors.",
+            about_calls: "Returns the call as a future, as \
+                 [`Coprocess::call_async`](::coprocess::Coprocess::call_async) does, \
+                 with its errors.",
             events: Some((
                 quote!(::coprocess::Emission),
-                "Returns the event as a future, as [`Coprocess::emit_async`](::coprocess::Coprocess::emit_async) does, with its errors.",
+                "Returns the event as a future, as \
+                 [`Coprocess::emit_async`](::coprocess::Coprocess::emit_async) does, \
+                 with its errors.",
             )),
         },
     ]
@@ -212,9 +224,7 @@ fn client(interface: &Interface) -> TokenStream {
     let attributes = &interface.attributes;
     let description = description(interface);
     let (made, checked) = (local("client"), local("checked"));
-    let about = format!(
-        " The client of [`{ident}`]: calls the methods that the other end of a pair serves."
-    );
+    let about = format!(" The client of [`{ident}`]: calls the methods that the peer serves.");
     let methods = modes().into_iter().map(|mode| {
         let methods =
             interface.methods.iter().filter_map(|method| client_method(interface, method, &mode));
@@ -242,9 +252,9 @@ fn client(interface: &Interface) -> TokenStream {
         #[automatically_derived]
         #[allow(dead_code, deprecated)]
         impl #client {
-            /// Makes a client if the other end of `co` serves this interface.
+            /// Makes a client if the peer of `co` serves this interface.
             ///
-            /// Asks the other end what it serves, and compares its answer with this interface.
+            /// Asks the peer what it serves, and compares its answer with this interface.
             ///
             /// # Blocking
             ///
@@ -252,7 +262,7 @@ fn client(interface: &Interface) -> TokenStream {
             ///
             /// # Errors
             ///
-            /// - [`Error::Interface`](::coprocess::Error::Interface): the other end does not serve
+            /// - [`Error::Interface`](::coprocess::Error::Interface): the peer does not serve
             ///   this interface, or a method of it is written with other types there.
             /// - The errors of [`Coprocess::call`](::coprocess::Coprocess::call).
             ///
@@ -268,7 +278,7 @@ fn client(interface: &Interface) -> TokenStream {
             ///
             /// # Errors
             ///
-            /// As [`new`](Self::new).
+            /// Returns the errors of [`new`](Self::new).
             #vis fn new_async(
                 co: &::coprocess::Coprocess,
             ) -> impl ::core::future::Future<Output = ::coprocess::Result<Self>> + ::core::marker::Send + use<> {
@@ -280,9 +290,9 @@ fn client(interface: &Interface) -> TokenStream {
                 }
             }
 
-            /// Makes a client without asking what the other end serves.
+            /// Makes a client without asking what the peer serves.
             ///
-            /// Use this if the other end serves the interface later, or method by method, by
+            /// Use this if the peer serves the interface later, or method by method, by
             /// [`Coprocess::serve`](::coprocess::Coprocess::serve).
             #vis fn unchecked(co: &::coprocess::Coprocess) -> Self {
                 Self { mode: ::core::clone::Clone::clone(co) }
@@ -448,7 +458,8 @@ mod tests {
         }
         assert_eq!(
             client,
-            "About all of it.\n\nThe client of [`Calculator`]: calls the methods that the other end of a pair serves."
+            "About all of it.\n\n\
+             The client of [`Calculator`]: calls the methods that the peer serves."
         );
         let served = |name: &str| {
             &server.iter().find(|method| method.0 == name).expect("a method of the trait").1

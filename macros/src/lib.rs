@@ -1,4 +1,4 @@
-//! The attribute macro of [coprocess](https://docs.rs/coprocess), feature `interface`.
+//! Provides the attribute macro of [coprocess](https://docs.rs/coprocess), feature `interface`.
 //!
 //! Use the macro through that crate: the code that the macro generates names it.
 

@@ -14,14 +14,14 @@ use syn::{
 
 use crate::signature;
 
-/// The largest number of arguments that serde can encode as one tuple.
+/// Bounds the arguments of a method: serde encodes at most so many as one tuple.
 const MAX_ARGUMENTS: usize = 16;
 
-/// Names of functions that the macro adds to the client or the trait.
+/// Lists the functions that the macro adds to the client or the trait.
 const RESERVED: [&str; 7] =
     ["new", "new_async", "unchecked", "within", "pipelined", "asynchronous", "serve"];
 
-/// An interface: a trait that was parsed and found good.
+/// Holds an interface: a trait that was parsed and found good.
 pub(crate) struct Interface {
     /// The trait that the server implements: as it was written, without the attributes of this
     /// macro.
@@ -33,7 +33,7 @@ pub(crate) struct Interface {
     pub(crate) methods: Vec<Method>,
 }
 
-/// A method or event of an interface.
+/// Describes a method or event of an interface.
 pub(crate) struct Method {
     /// The signature that the server implements.
     pub(crate) declared: Signature,
@@ -41,7 +41,7 @@ pub(crate) struct Method {
     pub(crate) attributes: Vec<Attribute>,
     /// Attributes that the client's methods get, too.
     pub(crate) must_use: Vec<Attribute>,
-    /// Whether this is an event: one way, without a result.
+    /// Is `true` for an event: one way, without a result.
     pub(crate) is_event: bool,
     /// The name of the server's `Reply`, if the method is deferred.
     pub(crate) reply: Option<Ident>,
@@ -52,7 +52,7 @@ pub(crate) struct Method {
     pub(crate) signature: String,
 }
 
-/// An argument of a method.
+/// Describes an argument of a method.
 pub(crate) struct Argument {
     pub(crate) ident: Ident,
     /// The type as it was written.
@@ -60,7 +60,7 @@ pub(crate) struct Argument {
     pub(crate) passed: Passed,
 }
 
-/// How an argument travels.
+/// Tells how an argument is sent.
 pub(crate) enum Passed {
     Value,
     /// `&str`; a `String` arrives.
@@ -134,12 +134,12 @@ pub(crate) fn interface(options: TokenStream, item: TokenStream) -> Result<Inter
     let mut errors = Errors::default();
     errors.refuse(
         item.unsafety,
-        "an interface cannot be unsafe: the other end could not keep its promises",
+        "an interface cannot be unsafe: the peer could not keep its promises",
     );
     errors.refuse(item.modifiers.auto_token, "an interface cannot be an auto trait");
     errors.refuse(
         generic_part(&item.generics),
-        "an interface has no generic parameters: the other end is compiled without them",
+        "an interface has no generic parameters: the peer is compiled without them",
     );
     let mut methods = Vec::new();
     for part in &mut item.items {
@@ -246,14 +246,21 @@ fn method(function: &mut TraitItemFn, errors: &mut Errors) -> Method {
     }
 
     let signature = &function.sig;
-    errors
-        .refuse(function.default.as_ref(), "a method of an interface has no body: what it does is said where the interface is implemented");
-    errors.refuse(signature.asyncness, "a method of an interface is not async: clients choose, by `asynchronous()`, whether they wait");
+    errors.refuse(
+        function.default.as_ref(),
+        "a method of an interface has no body: \
+         what it does is said where the interface is implemented",
+    );
+    errors.refuse(
+        signature.asyncness,
+        "a method of an interface is not async: \
+         clients choose, by `asynchronous()`, whether they wait",
+    );
     errors.refuse(signature.constness, "a method of an interface is not const");
     if !matches!(signature.safety, Safety::Default) {
         errors.add(
             signature.safety.span(),
-            "a method of an interface is not unsafe: the other end could not keep its promises",
+            "a method of an interface is not unsafe: the peer could not keep its promises",
         );
     }
     errors.refuse(signature.abi.as_ref(), "a method of an interface has no calling convention");
@@ -263,7 +270,8 @@ fn method(function: &mut TraitItemFn, errors: &mut Errors) -> Method {
     );
     errors.refuse(
         generic_part(&signature.generics),
-        "a method of an interface has no generic parameters: the other end cannot know the caller's types",
+        "a method of an interface has no generic parameters: \
+         the peer cannot know the caller's types",
     );
     let name = signature.ident.unraw().to_string();
     if RESERVED.contains(&name.as_str()) {
@@ -278,7 +286,8 @@ fn method(function: &mut TraitItemFn, errors: &mut Errors) -> Method {
         Some(FnArg::Receiver(receiver)) if takes_shared_self(receiver) => {}
         Some(FnArg::Receiver(receiver)) => errors.add(
             receiver.span(),
-            "a method of an interface takes `&self`: its server handles all calls; what changes in it belongs in a Mutex or an atomic",
+            "a method of an interface takes `&self`: its server handles all calls; \
+             what changes in it belongs in a Mutex or an atomic",
         ),
         _ => errors.add(
             signature.ident.span(),
@@ -299,7 +308,10 @@ fn method(function: &mut TraitItemFn, errors: &mut Errors) -> Method {
     if arguments.len() > MAX_ARGUMENTS {
         errors.add(
             signature.ident.span(),
-            &format!("a method of an interface has at most {MAX_ARGUMENTS} arguments: put them into a struct"),
+            &format!(
+                "a method of an interface has at most {MAX_ARGUMENTS} arguments: \
+                 put them into a struct"
+            ),
         );
     }
 
@@ -312,7 +324,7 @@ fn method(function: &mut TraitItemFn, errors: &mut Errors) -> Method {
         ReturnType::Type(_, result) => {
             check_owned(
                 result.to_token_stream(),
-                "a result is owned: it is made at the other end, and nothing there can be borrowed",
+                "a result is owned: it is made by the peer, and nothing there can be borrowed",
                 errors,
             );
             result.to_token_stream()
@@ -369,7 +381,8 @@ fn marked(function: &mut TraitItemFn, marker: &str, errors: &mut Errors) -> bool
             errors.add(
                 attribute.span(),
                 &format!(
-                    "`#[{marker}]` has no condition, which the macro could not know: write the method twice, each with a `#[cfg(..)]`"
+                    "`#[{marker}]` has no condition, which the macro could not know: \
+                     write the method twice, each with a `#[cfg(..)]`"
                 ),
             );
         }
@@ -407,11 +420,16 @@ fn argument(input: &PatType, errors: &mut Errors) -> Option<Argument> {
             name.ident.clone()
         }
         other => {
-            errors.add(other.span(), "an argument of an interface is a name and a type: the client has a parameter of that name");
+            errors.add(
+                other.span(),
+                "an argument of an interface is a name and a type: \
+                 the client has a parameter of that name",
+            );
             return None;
         }
     };
-    let borrowed = "an argument is owned, or borrowed as a whole (`&str`, `&[T]`, `&T`): inside of a type nothing can be borrowed";
+    let borrowed = "an argument is owned, or borrowed as a whole (`&str`, `&[T]`, `&T`): \
+                    inside of a type nothing can be borrowed";
     let passed = match peel(&input.ty) {
         Type::Reference(reference) => {
             if let Some(lifetime) = &reference.lifetime {
@@ -454,7 +472,7 @@ fn peel(mut declared: &Type) -> &Type {
     }
 }
 
-/// Adds errors for the parts of a type that the other end cannot make.
+/// Adds errors for the parts of a type that the peer cannot make.
 fn check_owned(tokens: TokenStream, borrowed: &str, errors: &mut Errors) {
     for token in tokens {
         match &token {
@@ -466,7 +484,13 @@ fn check_owned(tokens: TokenStream, borrowed: &str, errors: &mut Errors) {
                 return;
             }
             TokenTree::Ident(word) if word == "impl" || word == "dyn" => {
-                errors.add(token.span(), &format!("`{word}` types cannot travel: the other end must know what to make; name the type"));
+                errors.add(
+                    token.span(),
+                    &format!(
+                        "`{word}` types cannot travel: \
+                         the peer must know what to make; name the type"
+                    ),
+                );
                 return;
             }
             TokenTree::Ident(word) if word == "Self" => {

@@ -1,8 +1,8 @@
-//! Types as text. The text describes a method to the peer, which may have been built from other
-//! sources by another compiler.
+//! Turns types into text. The text describes a method to the peer, which may have been built from
+//! other sources by another compiler.
 //!
-//! The text is made of the tokens, spaced by rules of this module: the way in which a compiler
-//! prints tokens may change.
+//! The text consists of the tokens, spaced by the rules of this module. A compiler may change how
+//! it prints tokens.
 
 use proc_macro2::{Delimiter, Spacing, TokenStream, TokenTree};
 

@@ -1,10 +1,11 @@
-//! Which variant or field of a type a name is.
+//! Finds out which variant or field of a type a name belongs to.
 //!
-//! What serde tells of an enum, or of a struct, is a list of all names, those of `#[serde(alias)]` among
-//! them. Nothing in it says which of them belong to one variant. So the type itself is asked, once for
-//! each name and index that a sender tells: its value is read anew up to the enum or struct, which is
-//! given the name, and then the index. That makes no value: it says which variant or field is to
-//! follow, and nothing does. The answers are kept.
+//! serde gives all names of an enum or struct in one list, with those of `#[serde(alias)]` among
+//! them. Nothing in the list tells which names belong to one variant. So the type itself is asked,
+//! once for each name and index that a sender describes. The value is read anew up to the enum or
+//! struct. There the type is given the name, and in another attempt the index. No value results:
+//! the type tells which variant or field it expects next, and nothing follows. The answers are
+//! kept.
 
 use std::any::type_name;
 use std::hash::{DefaultHasher, Hash, Hasher};
@@ -20,12 +21,12 @@ use crate::text::clip;
 use crate::types::kinds;
 use crate::wire::deserializer::DecodeError;
 
-/// The most answers that are kept.
+/// Bounds the answers that are kept.
 const MAX_ANSWERS: usize = 64 * 1024;
 
 static ANSWERS: Mutex<Option<FxHashMap<u64, bool>>> = Mutex::new(None);
 
-/// The names of a type's variants or fields, as serde tells them to a visitor.
+/// Lists the names of a type's variants or fields, as serde passes them with a visitor.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Listed {
     visitor: &'static str,
@@ -43,12 +44,13 @@ impl Listed {
         hasher.finish()
     }
 
-    /// Whether the name stands at this place of the list: which says little where there are aliases.
+    /// Returns `true` if the name stands at this index of the list. With aliases, that says little.
     pub(super) fn has(self, index: u32, name: &str) -> bool {
         self.names.get(index as usize).is_some_and(|ours| clip(ours, kinds::MAX_NAME) == name)
     }
 
-    /// Whether the name is that of the variant or field with this index, if the type was asked.
+    /// Returns whether the name belongs to the variant or field with this index, if the type was
+    /// asked.
     pub(super) fn answer(self, index: u32, name: &str) -> Option<bool> {
         lock(&ANSWERS).as_ref()?.get(&self.key(index, name)).copied()
     }
@@ -65,7 +67,7 @@ impl Listed {
 /// Asks an enum or struct for one of its variants or fields.
 #[derive(Clone, Copy)]
 pub(super) struct Question<'k> {
-    /// Where in the kinds it is described.
+    /// Locates the description of the enum or struct in the kinds.
     pub(super) at: usize,
     pub(super) by: By<'k>,
 }
@@ -76,10 +78,10 @@ pub(super) enum By<'k> {
     Name(&'k str),
 }
 
-/// Gives a type what it is asked by.
+/// Hands a type the index or name of a question, and takes the answer.
 pub(super) struct Asking<'c, 'k> {
     pub(super) question: Question<'k>,
-    /// What stands for the variant or field.
+    /// Receives a hash that identifies the variant or field.
     pub(super) answer: &'c mut Option<u64>,
 }
 
@@ -129,7 +131,7 @@ impl<'de> MapAccess<'de> for Asking<'_, '_> {
     }
 }
 
-/// Never made: nothing follows.
+/// Stands for the content of a variant. It is never made: nothing follows.
 pub(super) enum NoContent {}
 
 impl<'de> VariantAccess<'de> for NoContent {

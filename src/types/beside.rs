@@ -1,14 +1,14 @@
-//! The kinds that a value is read beside, and what of them was compared with it.
+//! Holds the kinds to read a value beside, and tracks which of them were compared.
 
 use crate::sync::{Mutex, lock};
 use crate::types::kinds;
 use crate::types::kinds::Cursor;
 
-/// The kinds that a value is read beside.
+/// Holds the kinds to read a value beside.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Beside<'k> {
     pub(super) kinds: &'k [u8],
-    /// Which of them were compared with something of the value, if that is of interest.
+    /// Marks the kinds that were compared with a part of the value, if the caller asks for that.
     pub(super) compared: Option<&'k Mutex<Vec<bool>>>,
 }
 
@@ -17,14 +17,16 @@ impl<'k> Beside<'k> {
         Beside { kinds, compared: None }
     }
 
-    /// As [`new`](Self::new), to ask later whether all was compared.
+    /// Makes this as [`new`](Self::new) does, and tracks what is compared, for
+    /// [`Self::is_partial`].
     pub(crate) fn comparing(kinds: &'k [u8], compared: &'k Mutex<Vec<bool>>) -> Beside<'k> {
         lock(compared).clear();
         Beside { kinds, compared: Some(compared) }
     }
 
-    /// Whether the kinds tell of something that the value did not have, so that it was not compared:
-    /// they were made of another value. A handler that takes bytes compares nothing, and need not.
+    /// Returns `true` if the kinds describe a part that the value did not have, and that was
+    /// therefore not compared. The kinds were then made of another value. A handler that takes
+    /// bytes compares nothing, and need not.
     #[cold]
     pub(crate) fn is_partial(self) -> bool {
         let Some(compared) = self.compared else { return true };

@@ -1,7 +1,9 @@
-//! Arrays of plain numbers, as one block of bytes within any message: a field with `#[serde(with = "coprocess::block")]`, or a [`Block`].
+//! Sends arrays of plain numbers as one block of bytes within any message: by a field with
+//! `#[serde(with = "coprocess::block")]`, or by a [`Block`].
 //!
-//! serde hands over a `Vec<f32>` one number at a time, and takes it back one at a time. As a byte string the whole array is copied at once; and
-//! an array that is all there is to a message goes into the ring from where it lies.
+//! serde hands over a `Vec<f32>` one number at a time, and takes the numbers back one at a time. As
+//! a byte string, the whole array is copied at once. If a message is nothing but one array, the
+//! array goes into the ring from where it lies.
 
 use std::any::type_name;
 use std::fmt;
@@ -15,17 +17,22 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use crate::types::block_description::Description;
 use crate::types::record::is_recorder;
 
-/// An array of plain numbers that travels as one block and comes back aligned: a `Vec<T>` that is sent ten times as fast.
+/// Holds an array of plain numbers that is sent as one block and arrives aligned: a `Vec<T>` that
+/// is sent ten times as fast.
 ///
-/// For values of any type without padding or forbidden bit patterns, [`bytemuck::Pod`]: integers, floating-point numbers, arrays of them, and structs
-/// that derive it, with `#[bytemuck(crate = "coprocess::bytemuck")]`. It can be a field of any type that serde encodes. Where the values are, it is a slice, by `Deref`.
+/// `T` is any type without padding or forbidden bit patterns, [`bytemuck::Pod`]: integers,
+/// floating-point numbers, and arrays of them. A struct can derive `Pod`, with
+/// `#[bytemuck(crate = "coprocess::bytemuck")]`. A block can be a field of any type that serde
+/// encodes. It derefs to a slice.
 ///
-/// Encoded it is a byte string: [`block()`] of a slice and a field with `#[serde(with = "coprocess::block")]` are the same on the wire, and so
-/// is a [`serde_bytes`] type. So the other end must take a block of the same `T`.
+/// A block is encoded as a byte string. [`block()`] of a slice and a field with
+/// `#[serde(with = "coprocess::block")]` are equal on the wire, and so is a [`serde_bytes`] type.
+/// So the peer must take a block of an equal `T`.
 ///
 /// The name, the size and the alignment of `T` are compared when [types are](crate::TypeCheck): a
-/// `Block<u32>` is not received as a `Block<f32>`. If one end has plain bytes, or types are not
-/// compared, a block is read as whatever its bytes are. They must be a whole number of `T`s. The fields of a `T` are never compared. Types without a size, such as `()`, do not compile.
+/// `Block<u32>` is not received as a `Block<f32>`. The fields of a `T` are never compared. If one
+/// end has plain bytes, or types are not compared, a block is read as whatever its bytes are. The
+/// bytes must be a whole number of `T`s. Types without a size, such as `()`, do not compile.
 ///
 /// # Examples
 ///
@@ -55,7 +62,8 @@ use crate::types::record::is_recorder;
 /// # }
 /// ```
 ///
-/// Of structs, which derive what that takes from the re-exported [`bytemuck`], so that the program need not depend on it:
+/// A block of structs. They derive the traits from the re-exported [`bytemuck`], so the program
+/// need not depend on `bytemuck`:
 ///
 /// ```
 /// use coprocess::Block;
@@ -73,7 +81,9 @@ use crate::types::record::is_recorder;
 ///
 /// # fn main() -> coprocess::Result<()> {
 /// let co = coprocess::fork(|co| {
-///     co.serve("farthest", |points: Block<Point>| points.iter().map(|point| point.x.hypot(point.y)).fold(0.0, f32::max));
+///     co.serve("farthest", |points: Block<Point>| {
+///         points.iter().map(|point| point.x.hypot(point.y)).fold(0.0, f32::max)
+///     });
 /// })?;
 /// let points = [Point { x: 3.0, y: 4.0 }, Point { x: 0.0, y: 1.0 }];
 /// assert_eq!(co.call::<f32>("farthest", coprocess::block(&points))?, 5.0);
@@ -81,7 +91,7 @@ use crate::types::record::is_recorder;
 /// # }
 /// ```
 ///
-/// A type without a size is no number:
+/// A type without a size is refused at compile time:
 ///
 /// ```compile_fail,E0080
 /// let nothing = coprocess::Block::from(vec![(), ()]);
@@ -90,7 +100,7 @@ use crate::types::record::is_recorder;
 pub struct Block<T>(Vec<T>);
 
 impl<T> Block<T> {
-    /// The values as a vector, without a copy.
+    /// Returns the values as a vector, without a copy.
     ///
     /// # Examples
     ///
@@ -167,7 +177,7 @@ impl<'de, T: Pod> Deserialize<'de> for Block<T> {
     }
 }
 
-/// A slice of plain numbers, to be sent as one block; by [`block()`].
+/// Borrows a slice of plain numbers that is sent as one block. [`block()`] makes it.
 ///
 /// # Examples
 ///
@@ -185,7 +195,8 @@ impl<T: Pod> Serialize for BlockRef<'_, T> {
     }
 }
 
-/// Sends a slice of plain numbers as one block, without a copy of its own: what [`Block`] is for a vector.
+/// Borrows a slice of plain numbers as one block, to be sent without an intermediate copy: the
+/// counterpart of [`Block`] for slices.
 ///
 /// # Examples
 ///
@@ -200,11 +211,11 @@ pub fn block<T: Pod>(values: &[T]) -> BlockRef<'_, T> {
     BlockRef(values)
 }
 
-/// For a field of type `Vec<T>`: `#[serde(with = "coprocess::block")]`.
+/// Serializes a field of type `Vec<T>` as one block: for `#[serde(with = "coprocess::block")]`.
 ///
 /// # Errors
 ///
-/// What the serializer says.
+/// Returns the errors of the serializer.
 ///
 /// # Examples
 ///
@@ -225,11 +236,12 @@ pub fn serialize<T: Pod, S: Serializer>(values: &[T], serializer: S) -> Result<S
     serializer.serialize_bytes(bytemuck::cast_slice(values))
 }
 
-/// The other half of [`serialize`].
+/// Deserializes a field that [`serialize`] has serialized.
 ///
 /// # Errors
 ///
-/// What the deserializer says; and if what comes is no byte string, or not of a whole number of `T`s.
+/// Returns the errors of the deserializer. Fails if the input is no byte string, or its length is
+/// not a whole number of `T`s.
 ///
 /// # Examples
 ///
@@ -246,7 +258,7 @@ const fn assert_sized<T>() {
 
 struct Values<T>(PhantomData<T>);
 
-/// Whether this is what reads a block.
+/// Returns `true` if this is the visitor that reads a block.
 pub(crate) fn reads_block<V>() -> bool {
     type_name::<Values<()>>()
         .strip_suffix("()>")
@@ -258,7 +270,8 @@ impl<'de, T: Pod> Visitor<'de> for Values<T> {
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if f.alternate() {
-            // For people and other ends that must have the same.
+            // The text is for errors, and for comparison with the peer's description: both must be
+            // equal.
             return write!(f, "block of {}", Description::<T>::new());
         }
         write!(f, "a block of whole values of {} bytes each", size_of::<T>())
@@ -269,11 +282,11 @@ impl<'de, T: Pod> Visitor<'de> for Values<T> {
         if !values.remainder().is_empty() {
             return Err(E::invalid_length(bytes.len(), &self));
         }
-        // An ordinary copy, once compiled.
+        // Compiles to an ordinary copy.
         Ok(values.map(bytemuck::pod_read_unaligned).collect())
     }
 
-    /// As some formats write bytes that have no bytes of their own.
+    /// Reads bytes from formats without byte strings, which write them as a sequence of numbers.
     fn visit_seq<A: SeqAccess<'de>>(self, mut sequence: A) -> Result<Vec<T>, A::Error> {
         let mut bytes = Vec::new();
         while let Some(byte) = sequence.next_element::<u8>()? {

@@ -1,4 +1,4 @@
-//! Describes what the values of a block are.
+//! Describes the type of the values of a block.
 
 use std::any::type_name;
 use std::fmt;
@@ -6,7 +6,7 @@ use std::marker::PhantomData;
 
 use bytemuck::Pod;
 
-/// What the values of a block are.
+/// Displays the name, the size and the alignment of the values of a block.
 pub(crate) struct Description<T>(PhantomData<T>);
 
 impl<T: Pod> Description<T> {
@@ -22,14 +22,14 @@ impl<T: Pod> fmt::Display for Description<T> {
     }
 }
 
-/// Whether this says what the values of a block are.
+/// Returns `true` if `D` is a [`Description`].
 pub(crate) fn is_description<D: ?Sized>() -> bool {
     type_name::<Description<()>>()
         .strip_suffix("()>")
         .is_some_and(|ours| type_name::<D>().starts_with(ours))
 }
 
-/// What a type is called, wherever it and what it is made of come from.
+/// Returns the name of a type without any paths, neither of the type nor of its parameters.
 fn unqualified(name: &str) -> String {
     let ends_path =
         |mark: char| !(mark.is_alphanumeric() || matches!(mark, '_' | ':' | '{' | '}' | '#'));

@@ -1,12 +1,12 @@
-//! Decoding beside the kinds that the sender has told: what a type asks for must be what was sent.
+//! Decodes a value beside the kinds that the sender described: a type must ask for what was sent.
 //!
-//! The type's own `Deserialize` reads the value, and each request is held against the kinds at the
-//! same place. So a value is looked at as deeply as it goes, and nothing is read in another way than
-//! without the check. Where the kinds say nothing (an option that was empty, another variant), the
-//! value is read without one.
+//! The type's own `Deserialize` reads the value. Each of its requests is compared with the kinds at
+//! the same place. So the check goes as deep as the value, and the value is read exactly as without
+//! the check. Where the kinds are silent (an option that was empty, another variant), the value is
+//! read without a check.
 //!
-//! Kinds come from the peer. A peer that tells other kinds than it sends gets what it would get
-//! without them: a value, or an error of decoding.
+//! Kinds come from the peer. If a peer describes other kinds than it sends, the result is what it
+//! would be without kinds: a value, or an error of decoding.
 
 use std::cell::RefCell;
 use std::fmt::{self, Display};
@@ -31,37 +31,41 @@ use crate::wire::mismatch::{Mismatch, Place};
 
 type Result<T> = std::result::Result<T, DecodeError>;
 
-/// The kinds of elements that stand in a value as bytes.
+/// Describes the elements of a byte string.
 const BYTES: &[u8] = &[kinds::U8];
 
 pub(super) struct Checked<'k, 'de> {
     pub(super) decoder: Decoder<'de>,
     kinds: &'k [u8],
-    /// Where in the kinds the next value is described; `None` if it is not. After a value, behind
-    /// what describes it.
+    /// Locates the description of the next value in the kinds. `None` if the kinds do not describe
+    /// it. After a value, this is the end of its description.
     at: Option<usize>,
-    /// Where what is said of values ends that were skipped before, or are enums; and where what is said
-    /// of their variants starts. So to look there again costs nothing, whatever the kinds and the value are.
+    /// Caches where descriptions end: of values that were skipped before, and of enums. So another
+    /// look costs nothing, whatever the kinds and the value are.
     ends: FxHashMap<usize, Option<usize>>,
+    /// Caches where the descriptions of variants start, so that another look costs nothing.
     contents: FxHashMap<(usize, u32), Option<usize>>,
     pub(super) compared: Option<&'k Mutex<Vec<bool>>>,
     pub(super) mismatch: RefCell<Option<Mismatch>>,
-    /// Where an enum or struct is described whose names are those of the type.
+    /// Lists where enums and structs are described whose names are known to be those of the type.
     has_names: Vec<usize>,
-    /// Whether a type may be asked for its names, and where one is described that was not.
+    /// Is `true` if a type may be asked for its names.
     pub(super) may_ask: bool,
+    /// Locates the description of an enum or struct whose type was not asked for its names.
     pub(super) unasked: Option<usize>,
-    /// What an enum or struct is asked, and what it has said.
+    /// Holds the question that an enum or struct is asked.
     pub(super) question: Option<Question<'k>>,
+    /// Receives the names that the enum or struct lists.
     pub(super) listed: Option<Listed>,
+    /// Receives the answer of the enum or struct.
     pub(super) answer: Option<u64>,
 }
 
-/// What is said of the next value.
+/// Describes the next value, as far as the kinds do.
 #[derive(Clone, Copy)]
 enum Said<'k> {
     Nothing,
-    /// A kind that stands at a place, and what follows it.
+    /// The kind at a place, and the kinds that follow it.
     Kind {
         kind: u8,
         at: usize,
@@ -88,14 +92,15 @@ impl<'k, 'de> Checked<'k, 'de> {
         }
     }
 
-    /// Takes what is said of the next value; what is around it says nothing of it.
+    /// Takes the description of the next value. Newtypes around the value are skipped: they
+    /// describe nothing.
     fn next(&mut self) -> Said<'k> {
         let Some(at) = self.at else { return Said::Nothing };
         let mut rest = Cursor::new(self.kinds, at);
         loop {
             let at = rest.at();
             match rest.byte() {
-                // As its content is read.
+                // A newtype is read as its content.
                 Some(kinds::NEWTYPE) if rest.name().is_some() => {}
                 Some(kinds::UNKNOWN) => {
                     self.at = Some(rest.at());
@@ -121,12 +126,12 @@ impl<'k, 'de> Checked<'k, 'de> {
         }
     }
 
-    /// Skips what is said of a value that is not there.
+    /// Skips the description of a value that is absent.
     fn skip(&mut self, at: usize) {
         self.at = self.end(at);
     }
 
-    /// Returns where what is said of the value ends that is described here.
+    /// Returns the end of the description that starts here.
     fn end(&mut self, at: usize) -> Option<usize> {
         let kinds = self.kinds;
         *self.ends.entry(at).or_insert_with(|| {
@@ -135,7 +140,7 @@ impl<'k, 'de> Checked<'k, 'de> {
         })
     }
 
-    /// Decodes something of which nothing is said.
+    /// Decodes a value that the kinds do not describe.
     fn unsaid<T>(&mut self, inside: impl FnOnce(&mut Self) -> Result<T>) -> Result<T> {
         let behind = self.at.take();
         let value = inside(self);
@@ -150,12 +155,12 @@ impl<'k, 'de> Checked<'k, 'de> {
             wanted: show_other(self.kinds, at, &wanted.to_string()),
             place: Place { at: at as u32, kind },
         };
-        // Kept, if the type makes something else of the error.
+        // Kept, since the type's `Deserialize` may replace the error.
         self.mismatch.replace(Some(mismatch.clone()));
         Err(DecodeError::of_types(mismatch))
     }
 
-    /// Checks a value that holds no others.
+    /// Checks a value that holds no other values.
     fn check(&mut self, wanted: u8, fits: impl Fn(u8) -> bool) -> Result<()> {
         match self.next() {
             Said::Nothing => Ok(()),
@@ -167,7 +172,7 @@ impl<'k, 'de> Checked<'k, 'de> {
         }
     }
 
-    /// Checks a value without content. A tuple or struct without fields is one.
+    /// Checks a value without content, such as a tuple or struct without fields.
     fn check_unit(&mut self) -> Result<()> {
         match self.next() {
             Said::Nothing => Ok(()),
@@ -192,7 +197,7 @@ impl<'k, 'de> Checked<'k, 'de> {
         let Said::Kind { kind, at, mut rest } = self.next() else { return Ok(()) };
         let is_block = reads_block::<V>();
         match kind {
-            // Bytes, which say nothing of what they are of.
+            // Plain bytes do not describe the values that they hold.
             kinds::BYTES => self.at = Some(rest.at()),
             kinds::BLOCK => {
                 let theirs = rest.name().unwrap_or_default();
@@ -210,7 +215,7 @@ impl<'k, 'de> Checked<'k, 'de> {
                 self.at = Some(rest.at());
             }
             kinds::SEQUENCE if !is_block => {
-                // One by one, which is the same.
+                // Bytes that were sent one by one are encoded like a byte string.
                 self.at = Some(rest.at());
                 self.check(kinds::U8, |kind| kind == kinds::U8)?;
             }
@@ -226,7 +231,7 @@ impl<'k, 'de> Checked<'k, 'de> {
         Ok(())
     }
 
-    /// Decodes the parts of a value that has a fixed number of them.
+    /// Decodes a value with a fixed number of parts.
     fn tuple<V: Visitor<'de>>(&mut self, length: usize, visitor: V) -> Result<V::Value> {
         match self.next() {
             Said::Nothing => self.unsaid(|checked| {
@@ -237,7 +242,7 @@ impl<'k, 'de> Checked<'k, 'de> {
                 visitor.visit_seq(Parts { checked: self, left: length, are_named: false })
             }
             Said::Kind { kind: kinds::STRUCT, at, mut rest } => {
-                // Names of types do not matter.
+                // The names of types are not compared.
                 let _ = rest.name();
                 self.enter_tuple(length, at, &mut rest)?;
                 visitor.visit_seq(Parts { checked: self, left: length, are_named: true })
@@ -260,8 +265,8 @@ impl<'k, 'de> Checked<'k, 'de> {
 
     /// Decodes a struct, or a variant with fields.
     ///
-    /// Among the names that serde lists may be aliases. So there may be more names than fields: how many
-    /// there are shows once all are read.
+    /// The names that serde lists may include aliases. So there may be more names than fields. The
+    /// number of fields is known only once all of them are read.
     fn fields<V: Visitor<'de>>(
         &mut self,
         name: &str,
@@ -271,7 +276,7 @@ impl<'k, 'de> Checked<'k, 'de> {
         let wanted = format_args!("{}{{{}}}", Named(name), Names(fields));
         let (at, mut rest, are_named) = match self.next() {
             Said::Kind { kind: kinds::STRUCT, at, mut rest } => {
-                // Names of types do not matter.
+                // The names of types are not compared.
                 let _ = rest.name();
                 (at, rest, true)
             }
@@ -323,7 +328,7 @@ impl<'k, 'de> Checked<'k, 'de> {
         value
     }
 
-    /// Checks so many names, with their indexes if they `have_indexes`. They may be `aliases`.
+    /// Checks `count` names, with their indexes if they `have_indexes`. The names may be `aliases`.
     fn check_names(
         &mut self,
         at: usize,
@@ -355,7 +360,8 @@ impl<'k, 'de> Checked<'k, 'de> {
         true
     }
 
-    /// Checks the names of variants, and returns where what is said of them ends. `None` if they differ.
+    /// Checks the names of variants, and returns the end of their description. Returns `None` if
+    /// they differ.
     fn check_variants(&mut self, at: usize, said: Cursor<'k>, listed: Listed) -> Option<usize> {
         let mut variants = said;
         variants.name()?;
@@ -366,7 +372,7 @@ impl<'k, 'de> Checked<'k, 'de> {
         self.end(at)
     }
 
-    /// Decodes what lies one level deeper.
+    /// Decodes a part that lies one level deeper.
     fn deeper<T>(&mut self, inside: impl FnOnce(&mut Self) -> Result<T>) -> Result<T> {
         self.decoder.descend()?;
         let value = inside(self);
@@ -374,7 +380,7 @@ impl<'k, 'de> Checked<'k, 'de> {
         value
     }
 
-    /// Decodes the elements of a sequence, or the pairs of a map, that have so many parts each.
+    /// Decodes the elements of a sequence, or the entries of a map. Each has so many `parts`.
     fn elements<T>(
         &mut self,
         parts: u8,
@@ -384,7 +390,7 @@ impl<'k, 'de> Checked<'k, 'de> {
         let start = self.at;
         let value = self.deeper(|checked| visit(Elements { checked, left, start }))?;
         if left == 0 {
-            // What is said of those that are not there.
+            // Skips the descriptions of the absent elements.
             (0..parts).for_each(|_| {
                 if let Some(at) = self.at {
                     self.skip(at)
@@ -394,7 +400,8 @@ impl<'k, 'de> Checked<'k, 'de> {
         Ok(value)
     }
 
-    /// Decodes the elements of a sequence that were sent as bytes. `at`: where that is said.
+    /// Decodes the elements of a sequence that was sent as a byte string, which is described `at`
+    /// this place.
     fn bytes<T>(
         &mut self,
         at: usize,
@@ -402,7 +409,7 @@ impl<'k, 'de> Checked<'k, 'de> {
     ) -> Result<T> {
         let left = self.decoder.length()?;
         if left == 0 {
-            // Without an element nothing is compared.
+            // Without an element, nothing is compared.
             self.set_compared(at, false);
         }
         let behind = self.at.replace(0);
@@ -411,7 +418,7 @@ impl<'k, 'de> Checked<'k, 'de> {
         (self.at, self.kinds) = (behind, around);
         self.compared = compared;
         match value.as_ref().err().and_then(DecodeError::mismatch) {
-            // Told as one of the list: where the kinds are known that it is in.
+            // Reported for the whole sequence: the kinds that contain the sequence are known here.
             Some(Mismatch { wanted, .. }) => {
                 self.mismatch(at, kinds::SEQUENCE, format_args!("[{wanted}]"))
             }
@@ -420,16 +427,16 @@ impl<'k, 'de> Checked<'k, 'de> {
     }
 }
 
-/// The elements of a sequence, or the pairs of a map: what is said of one is said of all.
+/// Reads the elements of a sequence, or the entries of a map. One description is for all of them.
 struct Elements<'c, 'k, 'de> {
     checked: &'c mut Checked<'k, 'de>,
     left: usize,
-    /// Where it is said.
+    /// Locates the start of that description.
     start: Option<usize>,
 }
 
 impl<'de> Elements<'_, '_, 'de> {
-    /// Decodes what begins an element or pair.
+    /// Decodes an element, or the key of an entry.
     fn start<T: DeserializeSeed<'de>>(&mut self, seed: T) -> Result<Option<T::Value>> {
         let Some(left) = self.left.checked_sub(1) else { return Ok(None) };
         self.left = left;
@@ -440,7 +447,7 @@ impl<'de> Elements<'_, '_, 'de> {
     }
 }
 
-/// The elements of a sequence that were sent as bytes.
+/// Reads the elements of a sequence that was sent as a byte string.
 struct Bytes<'c, 'k, 'de> {
     checked: &'c mut Checked<'k, 'de>,
     left: usize,
@@ -489,11 +496,11 @@ impl<'de> MapAccess<'de> for Elements<'_, '_, 'de> {
     }
 }
 
-/// The parts of a tuple or struct.
+/// Reads the parts of a tuple or struct.
 struct Parts<'c, 'k, 'de> {
     checked: &'c mut Checked<'k, 'de>,
     left: usize,
-    /// Whether the name of its field is before each.
+    /// Is `true` if each description starts with the name of a field.
     are_named: bool,
 }
 
@@ -515,13 +522,13 @@ impl<'de> SeqAccess<'de> for Parts<'_, '_, 'de> {
     }
 }
 
-/// The fields of a struct, as many as there are in the kinds.
+/// Reads the fields of a struct, as many as the kinds describe.
 struct Fields<'c, 'k, 'de> {
     checked: &'c mut Checked<'k, 'de>,
     left: &'c mut usize,
-    /// Whether more are wanted.
+    /// Becomes `true` if the type asks for more fields.
     wants_more: &'c mut bool,
-    /// Whether the name of its field is before each.
+    /// Is `true` if each description starts with the name of a field.
     are_named: bool,
 }
 
@@ -542,7 +549,7 @@ impl<'de> SeqAccess<'de> for Fields<'_, '_, 'de> {
     }
 }
 
-/// A tuple of so many elements.
+/// Displays a tuple of so many elements.
 struct Tuple(usize);
 
 impl Display for Tuple {
@@ -565,7 +572,7 @@ macro_rules! leaves {
     )*};
 }
 
-/// What no message can be read as.
+/// Generates the methods that refuse: no message can be read in these ways.
 macro_rules! refuse {
     ($($method:ident)*) => {$(
         fn $method<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value> {
@@ -677,11 +684,12 @@ impl<'de> Deserializer<'de> for &mut Checked<'_, 'de> {
 
     fn deserialize_map<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value> {
         match self.next() {
-            Said::Nothing => self
-                .unsaid(|checked| checked.elements(2, |sent_types| visitor.visit_map(sent_types))),
+            Said::Nothing => {
+                self.unsaid(|checked| checked.elements(2, |entries| visitor.visit_map(entries)))
+            }
             Said::Kind { kind: kinds::MAP, rest, .. } => {
                 self.at = Some(rest.at());
-                self.elements(2, |sent_types| visitor.visit_map(sent_types))
+                self.elements(2, |entries| visitor.visit_map(entries))
             }
             Said::Kind { at, .. } => self.mismatch(at, kinds::MAP, "{_: _}"),
         }
@@ -749,10 +757,10 @@ impl<'de> Deserializer<'de> for &mut Checked<'_, 'de> {
     }
 }
 
-/// A variant of an enum.
+/// Reads a variant of an enum.
 struct Choice<'c, 'k, 'de> {
     checked: &'c mut Checked<'k, 'de>,
-    /// What is said of variants, and where.
+    /// Holds the place and the content of the description of the variants.
     said: Option<(usize, Cursor<'k>)>,
 }
 

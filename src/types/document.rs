@@ -1,4 +1,4 @@
-//! The examples of `docs/wire.md` are what this library writes: all of them, byte for byte.
+//! Compares all examples of `docs/wire.md` with what this library writes, byte for byte.
 
 use std::collections::BTreeMap;
 
@@ -33,10 +33,10 @@ enum Shape {
     Box { width: u32, height: u32 },
 }
 
-/// The bytes of a part of the document, by what they are said to be.
+/// Returns the bytes in a part of the document, by their descriptions.
 ///
-/// In a block of text, bytes stand before a semicolon. What they are stands behind it. For bytes in
-/// several lines it stands in the line before them, with a colon.
+/// In a block of text, bytes stand before a semicolon, and their description behind it. Bytes that
+/// take several lines have their description in the line before, which ends with a colon.
 fn examples(from: &str, to: &str) -> BTreeMap<&'static str, Vec<u8>> {
     let document = include_str!("../../docs/wire.md");
     let (_, part) = document.split_once(from).expect("the part starts");
@@ -54,7 +54,7 @@ fn examples(from: &str, to: &str) -> BTreeMap<&'static str, Vec<u8>> {
             _ => {
                 let Some((bytes, comment)) = line.split_once(';') else { continue };
                 let bytes = bytes.split_whitespace().map(|byte| u8::from_str_radix(byte, 16).ok());
-                // A drawing has semicolons, too.
+                // A drawing has semicolons, too: skip what is not bytes.
                 let Some(bytes) = bytes.collect::<Option<Vec<u8>>>() else { continue };
                 examples.entry(title.unwrap_or(comment.trim())).or_default().extend(bytes);
             }
@@ -63,14 +63,14 @@ fn examples(from: &str, to: &str) -> BTreeMap<&'static str, Vec<u8>> {
     examples
 }
 
-/// Takes the example of this name, and compares.
+/// Takes the example of this name, and compares it with the bytes that were written.
 #[track_caller]
 fn compare(examples: &mut BTreeMap<&'static str, Vec<u8>>, name: &str, written: &[u8]) {
     let told = examples.remove(name).unwrap_or_else(|| panic!("{name} is not in the document"));
     assert!(told == written, "{name}: the document says {told:02x?}, and it is {written:02x?}");
 }
 
-/// Compares a message whose payload is a value.
+/// Compares the example of this name with a message whose payload is a value.
 #[track_caller]
 fn message(
     examples: &mut BTreeMap<&'static str, Vec<u8>>,
@@ -120,8 +120,10 @@ fn values_and_kinds() {
     macro_rules! value {
         ($($value:expr),* $(,)?) => {$(
             let mut message = Message::new();
-            message.encode(Header::Answer(CallId::NONE), &$value, usize::MAX, "value").expect("encodes");
-            compare(&mut values, stringify!($value), &as_bytes(message.words(), message.bytes())[16..]);
+            let header = Header::Answer(CallId::NONE);
+            message.encode(header, &$value, usize::MAX, "value").expect("encodes");
+            let bytes = as_bytes(message.words(), message.bytes());
+            compare(&mut values, stringify!($value), &bytes[16..]);
         )*};
     }
     macro_rules! kinds {
@@ -132,12 +134,15 @@ fn values_and_kinds() {
         )*};
     }
     value! {
-        5_u64, 300_u16, 5_i32, -2_i64, -5_i8, 0.5_f32, 'ß', "hi", None::<u64>, Some(5_u64), vec![1_u64, 2, 3], (5_u64, 5_i32),
-        BTreeMap::from([("a", 7_u64)]), Shape::Square(300), Shape::Box { width: 1, height: 2 }, block(&[1_u32, 2]),
+        5_u64, 300_u16, 5_i32, -2_i64, -5_i8, 0.5_f32, 'ß', "hi", None::<u64>, Some(5_u64),
+        vec![1_u64, 2, 3], (5_u64, 5_i32), BTreeMap::from([("a", 7_u64)]), Shape::Square(300),
+        Shape::Box { width: 1, height: 2 }, block(&[1_u32, 2]),
     }
     kinds! {
-        5_u64, 5_i32, "hi", None::<u64>, Some(5_u64), Vec::<u64>::new(), vec![1_u64, 2, 3], vec![None, Some(1_u64)], (5_u64, 5_i32),
-        BTreeMap::from([("a", 7_u64)]), BTreeMap::from([("a", None), ("b", Some(7_u8))]), Point { x: 1, y: 2 }, Meters(0.5),
+        5_u64, 5_i32, "hi", None::<u64>, Some(5_u64), Vec::<u64>::new(), vec![1_u64, 2, 3],
+        vec![None, Some(1_u64)], (5_u64, 5_i32),
+        BTreeMap::from([("a", 7_u64)]),
+        BTreeMap::from([("a", None), ("b", Some(7_u8))]), Point { x: 1, y: 2 }, Meters(0.5),
         Shape::Empty, Shape::Square(300), vec![Shape::Square(300), Shape::Empty],
         vec![Entry::Count(None), Entry::Word("hi")], block(&[1_u32, 2]),
     }

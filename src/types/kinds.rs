@@ -1,4 +1,4 @@
-//! Kinds: what a value is made of, in serde's data model, as a byte string.
+//! Defines kinds: the byte string that describes what a value is made of, in serde's data model.
 //!
 //! ```text
 //! b bool      h i j k l   i8 i16 i32 i64 i128     c char    u unit, unit struct
@@ -9,21 +9,21 @@
 //! [                        sequence, then its elements
 //! {                        map, then its keys, then its values
 //! ( length                 tuple or tuple struct, then so many elements
-//! S name length            struct, then so many pairs of a field's name and its content
+//! S name length            struct, then so many fields: each a name, then its content
 //! N name                   newtype struct, then its content
 //! E name count             enum, then so many variants by their indexes: index name content
-//! B text                   block: what it is of
+//! B text                   block: the type of its values
 //! ```
 //!
-//! `length`, `count` and `index` are numbers in groups of seven bits, the lowest first. A name or
-//! text is such a number, and so many bytes of UTF-8.
+//! `length`, `count` and `index` are numbers in groups of seven bits, the lowest group first. A
+//! name or text is such a number, then so many bytes of UTF-8.
 //!
-//! Elements, keys and values are described once for all of them: what any of them shows. What none
-//! shows is `?`: the content of an empty option, or of the elements of an empty list. An enum has
-//! only the variants that a value shows.
+//! Elements, keys and values are described once for all of them: by everything that any of them
+//! shows. What none of them shows is `?`: the content of an empty option, or of the elements of an
+//! empty list. An enum has only the variants that a value shows.
 //!
-//! The kinds of a value can be read from its start only, and each node says where it ends. A reader
-//! must not trust them: [`is_valid`] checks them once, and all else here ends where they do.
+//! Kinds can be read from the start only, and each node tells where it ends. A reader must not
+//! trust kinds: [`is_valid`] checks them once, and all other readers here end where the kinds end.
 
 use crate::limits::MAX_KINDS;
 use crate::text::clip;
@@ -75,12 +75,13 @@ pub(crate) const NEWTYPE: u8 = b'N';
 pub(crate) const ENUM: u8 = b'E';
 pub(crate) const BLOCK: u8 = b'B';
 
-/// How deeply kinds may be nested. What is deeper is unknown.
+/// Bounds how deeply kinds may be nested. A deeper value is unknown.
 pub(crate) const MAX_NESTING: u32 = 128;
-/// How much of a name is kept, in bytes. Names that differ behind it are taken for equal.
+/// Bounds how much of a name is kept, in bytes. Names that differ only behind it are taken for
+/// equal.
 pub(crate) const MAX_NAME: usize = 200;
 
-/// Reads kinds, from where it is to their end.
+/// Reads kinds, from its position to their end.
 #[derive(Clone, Copy)]
 pub(crate) struct Cursor<'k> {
     kinds: &'k [u8],
@@ -123,7 +124,8 @@ impl<'k> Cursor<'k> {
         std::str::from_utf8(rest.get(..length)?).ok()
     }
 
-    /// As [`skip`](Self::skip), and calls `see` with each kind that there is, and its place.
+    /// Skips one value as [`skip`](Self::skip) does, and calls `see` with the place and kind of
+    /// each node.
     pub(crate) fn nodes(&mut self, see: &mut impl FnMut(usize, u8)) -> Option<()> {
         self.walk(MAX_NESTING, see)
     }
@@ -185,7 +187,7 @@ impl<'k> Cursor<'k> {
     }
 }
 
-/// Returns `true` if these are the kinds of one value.
+/// Returns `true` if the bytes are the kinds of exactly one value.
 pub(crate) fn is_valid(kinds: &[u8]) -> bool {
     let mut cursor = Cursor::new(kinds, 0);
     kinds.len() <= MAX_KINDS && cursor.skip().is_some() && cursor.at() == kinds.len()

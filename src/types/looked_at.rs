@@ -1,4 +1,4 @@
-//! Says what is sent: introductions, and what the other end refuses.
+//! Holds the kinds of a value that was looked at, and makes the subject of its message.
 
 use std::cell::Cell;
 use std::ops::Deref;
@@ -8,29 +8,29 @@ use serde::Serialize;
 use crate::types::record::record;
 use crate::wire::header::{Number, Subject};
 
-/// A buffer larger than this is not kept for the next value.
+/// Bounds the buffer that is kept for the next value, in bytes. A larger buffer is freed.
 const KEEP_BYTES: usize = 8 * 1024;
 
 thread_local! {
     static SPARE: Cell<Vec<u8>> = const { Cell::new(Vec::new()) };
 }
 
-/// The kinds of a value that was looked at, in a buffer that this thread uses again.
+/// Holds the kinds of a value that was looked at, in a buffer that this thread uses again.
 #[derive(Debug, Default)]
 pub(crate) struct Kinds(Vec<u8>);
 
 impl Kinds {
-    /// PollBias at a value. Returns `false` if it cannot be serialized.
+    /// Records the kinds of a value. Returns `false` if the value cannot be serialized.
     ///
-    /// User code runs in here.
+    /// Runs user code.
     pub(crate) fn record<T: Serialize + ?Sized>(&mut self, value: &T) -> bool {
         self.0 = SPARE.try_with(Cell::take).unwrap_or_default();
         record(value, &mut self.0)
     }
 
-    /// PollBias at a result. Returns `None` if it cannot be serialized.
+    /// Records the kinds of a result. Returns `None` if the result cannot be serialized.
     ///
-    /// User code runs in here.
+    /// Runs user code.
     #[cold]
     pub(crate) fn of_result<T: Serialize + ?Sized>(result: &T) -> Option<Kinds> {
         let mut kinds = Kinds::default();
@@ -50,26 +50,27 @@ impl Drop for Kinds {
     #[cold]
     fn drop(&mut self) {
         if (1..=KEEP_BYTES).contains(&self.0.capacity()) {
-            // A thread that is ending has no next value.
+            // Fails only if the thread is ending: then there is no next value.
             let _ = SPARE.try_with(|spare| spare.set(std::mem::take(&mut self.0)));
         }
     }
 }
 
-/// What a message says first that has no number.
+/// Holds what a message without a number describes.
 #[derive(Debug, Default)]
 pub(crate) struct Unnumbered {
-    /// Those of the value, if the message is to tell them.
+    /// Holds the kinds of the value, if the message must describe them.
     kinds: Option<Box<Kinds>>,
 }
 
 impl Unnumbered {
-    /// Has the message tell these kinds.
+    /// Makes the message describe these kinds.
     pub(crate) fn set_kinds(&mut self, kinds: Kinds) {
         self.kinds = Some(Box::new(kinds));
     }
 
-    #[inline(always)] // where there is a number, nothing else is looked at
+    /// Returns the subject of the message.
+    #[inline(always)] // with a number, nothing else is read
     pub(crate) fn subject<'a>(
         &'a self,
         number: Option<Number>,

@@ -1,11 +1,12 @@
-//! Merges the kinds of two values of one type: what either of them shows.
+//! Merges the kinds of two values of one type into all that either of them shows.
 
 use crate::types::kinds;
 use crate::types::kinds::{Cursor, MAX_NESTING};
 
-/// Merges the kinds of two values into those of one. They stand behind each other, to the end of
-/// the buffer: the first starts at `first`, the second at `second`. Returns `false` if they are not
-/// of one type: then nothing is known.
+/// Merges the kinds of two values, which follow each other to the end of the buffer. The first
+/// starts at `first`, the second at `second`.
+///
+/// Returns `false` if the values are not of one type. Then the kinds become unknown.
 pub(crate) fn merge(buffer: &mut Vec<u8>, first: usize, second: usize) -> bool {
     let (one, other) = buffer.split_at(second);
     if one.get(first..) == Some(other) {
@@ -23,7 +24,7 @@ pub(crate) fn merge(buffer: &mut Vec<u8>, first: usize, second: usize) -> bool {
     true
 }
 
-/// Two values under way; what comes of them is added to the buffer that they are in.
+/// Holds the positions in two values. The merged kinds are appended to the buffer of both.
 struct Merging<'b> {
     buffer: &'b mut Vec<u8>,
     first: usize,
@@ -35,7 +36,7 @@ impl Merging<'_> {
         (Cursor::new(self.buffer, self.first), Cursor::new(self.buffer, self.second))
     }
 
-    /// Copies what is from one place to another.
+    /// Copies the bytes between two places to the end of the buffer.
     fn copy(&mut self, from: usize, to: usize) {
         self.buffer.extend_from_within(from..to);
     }
@@ -99,7 +100,7 @@ impl Merging<'_> {
                 self.same(first.at())?;
                 self.variants(left)
             }
-            // It holds no others.
+            // A value that holds no other values.
             _ => {
                 first.skip_from(self.first)?;
                 self.same(first.at())
@@ -107,7 +108,7 @@ impl Merging<'_> {
         }
     }
 
-    /// Copies so many bytes, which are the same in both.
+    /// Copies so many bytes, which are equal in both.
     fn step(&mut self, bytes: usize) {
         let from = self.first;
         self.first = self.first.saturating_add(bytes);
@@ -115,7 +116,7 @@ impl Merging<'_> {
         self.copy(from, self.first);
     }
 
-    /// Copies what the first has up to here, if the second has the same.
+    /// Copies the bytes of the first up to this place, if the second has equal bytes.
     fn same(&mut self, to: usize) -> Option<()> {
         let bytes = to.checked_sub(self.first)?;
         let end = self.second.saturating_add(bytes);
@@ -126,12 +127,12 @@ impl Merging<'_> {
         Some(())
     }
 
-    /// Merges the variants of an enum: those of both, in the order of their numbers.
+    /// Merges the variants of an enum: those of both values, ordered by index.
     fn variants(&mut self, left: u32) -> Option<()> {
         let (mut first, mut second) = self.cursors();
         let (mut one, mut other) = (first.number()?, second.number()?);
         (self.first, self.second) = (first.at(), second.at());
-        // How many there are is known at the end.
+        // The number of variants is known only at the end.
         let count_at = self.buffer.len();
         let mut count = 0_u32;
         while one > 0 || other > 0 {
@@ -167,7 +168,7 @@ impl Merging<'_> {
         let length = self.buffer.len();
         kinds::put_number(self.buffer, count);
         let bytes = self.buffer.len().saturating_sub(length);
-        // In front of what it counts.
+        // Moves the count in front of the variants.
         self.buffer.get_mut(count_at..)?.rotate_right(bytes);
         Some(())
     }

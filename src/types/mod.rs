@@ -1,17 +1,17 @@
-//! The types of what is sent: what a value is made of, and whether it is what the other end takes.
+//! Describes the types of what is sent, and checks that the peer takes them.
 //!
-//! [`kinds`]: the language in which two ends speak of types. [`record`] makes the kinds of a
-//! value. [`checked`] reads a value beside them, and [`mismatch`] says where they differ.
+//! [`kinds`] is the language in which two ends describe types. [`record`] makes the kinds of a
+//! value. [`checked`] reads a value beside its kinds, and [`mismatch`] tells where the two differ.
 //!
-//! An end that sends looks at the first value, the second, the fourth and so on of each name and
-//! type ([`pairs`]). It introduces what it finds under a number, once ([`introduce`]). From then on
-//! it sends the number in place of the name. The other end ([`introduced`]) reads the first value
-//! of each number and handler beside the kinds, and those after it without. A number stands for one
-//! name and one type with one content, so that it does not matter which thread sends which value.
+//! The sending end looks at the first value, the second, the fourth and so on of each name and type
+//! ([`sent_types`]). It introduces what it finds under a number, once. From then on, the sender
+//! writes the number in place of the name. The receiving end ([`peer_types`]) reads the first value
+//! of each number and handler beside the kinds, and later values without. A number stands for one
+//! name and one type with one content. So it does not matter which thread sends which value.
 //!
-//! Results are not introduced: an answer tells its kinds if its call asks for that. A call asks if
-//! its arguments are looked at. Until a call of a name and type was answered with a result, each
-//! one is looked at. After a result of another type, each one is looked at again.
+//! Results are not introduced: an answer describes its kinds if its call asks for them. A call asks
+//! if its arguments are looked at. Until a call of a name and type was answered with a result, each
+//! such call is looked at. After a result of another type, each call is looked at again.
 
 pub(crate) mod aliases;
 pub(crate) mod beside;

@@ -1,4 +1,4 @@
-//! The bytes of a value that has come, and how they are read.
+//! Holds the bytes of a received value, and reads them.
 
 use serde::de::DeserializeOwned;
 
@@ -6,7 +6,7 @@ use crate::types::beside::Beside;
 use crate::types::read::decode_checked;
 use crate::wire::deserializer::{DecodeError, decode};
 
-/// An encoded value, and the kinds that it is to be read beside, if it is.
+/// Holds an encoded value, and the kinds to read it beside, if there are any.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Payload<'a> {
     pub(crate) bytes: &'a [u8],
@@ -18,7 +18,7 @@ impl Payload<'_> {
     ///
     /// # Errors
     ///
-    /// It is not a `T`; [`DecodeError::mismatch`] tells whether it is said to be none.
+    /// Fails if the value is not a `T`. [`DecodeError::mismatch`] tells whether the kinds say so.
     #[inline]
     pub(crate) fn read<T: DeserializeOwned>(self) -> Result<T, DecodeError> {
         match self.beside {

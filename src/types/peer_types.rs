@@ -1,4 +1,4 @@
-//! What the other end has introduced: what its numbers stand for.
+//! Records what the peer has introduced: the types that its numbers stand for.
 
 use std::fmt;
 
@@ -11,48 +11,49 @@ use crate::types::kinds::is_valid;
 use crate::types::sent_types::{MAX_INTRODUCED, MAX_NUMBERS, MAX_REFUSED};
 use crate::wire::header::RefusalTurn;
 
-/// Numbers of the first part of the table; the next one is twice as long.
+/// Counts the numbers in the first part of the table. Each further part is twice as long.
 const FIRST_PART: u32 = 64;
 
 const PARTS: usize = 11;
 
-/// The number of no table of handlers.
+/// Stands for no table of handlers: no table has this number.
 const NO_TABLE: u64 = u64::MAX;
 
 const _: () = assert!(FIRST_PART * ((1 << PARTS) - 1) >= MAX_NUMBERS);
 
-/// A name, and the kinds of the values that are sent with its number.
+/// Holds a name, and the kinds of the values that the peer sends with its number.
 #[derive(Debug)]
 pub(crate) struct PeerType {
     pub(crate) name: Box<str>,
     kinds: Box<[u8]>,
-    /// The handler that has read such a value beside its kinds; zero for none.
+    /// Identifies the handler that has read such a value beside its kinds. Zero for none.
     fits: AtomicU64,
-    /// In which table that handler was looked up, and its place there.
+    /// Identifies the table in which that handler was looked up.
     table: AtomicU64,
+    /// Locates that handler in the table.
     place: AtomicU32,
-    /// The handler that does not take such values; zero for none.
+    /// Identifies the handler that refuses such values. Zero for none.
     refused_by: AtomicU64,
-    /// Which of the kinds were compared with something of the value that is being read.
+    /// Marks the kinds that were compared with a part of the value that is being read.
     compared: Mutex<Vec<bool>>,
 }
 
-/// Read by the thread that leads, and added to by it.
+/// Maps the peer's numbers to types. Only the leader reads it and adds to it.
 #[derive(Default)]
 pub(crate) struct PeerTypes {
     parts: [OnceLock<Box<[OnceLock<PeerType>]>>; PARTS],
     bytes: AtomicUsize,
-    /// Whether anything was ever refused.
+    /// Is `true` once anything was refused.
     has_refused: AtomicBool,
     refusals: Mutex<Refusals>,
 }
 
-/// Refusals and welcomes are in the order of their turns, whichever is sent first.
+/// Numbers refusals and welcomes. Their turns tell their order, whichever is sent first.
 #[derive(Default)]
 struct Refusals {
-    /// How many there were.
+    /// Counts the refusals and welcomes so far.
     turns: u32,
-    /// What has no number, and by which handler it is refused.
+    /// Maps the hash of what has no number to its name and the handler that refuses it.
     unnumbered: FxHashMap<u64, (Box<str>, u64)>,
 }
 
@@ -72,25 +73,25 @@ impl fmt::Debug for PeerTypes {
 impl PeerTypes {
     #[inline]
     fn place(number: u32) -> (usize, usize) {
-        // Number n is in the part whose first number is FIRST_PART * (2^k - 1).
-        // A number that is too large is in a part that does not exist.
+        // Number n is in the part whose first number is FIRST_PART * (2^k - 1). A number that is
+        // too large is in a part that does not exist.
         let shifted = number.saturating_add(FIRST_PART);
         let part = (shifted / FIRST_PART).ilog2();
         (part as usize, shifted.wrapping_sub(FIRST_PART << part) as usize)
     }
 
-    /// Returns what a number stands for.
+    /// Returns the type that a number stands for.
     #[inline]
     pub(crate) fn get(&self, number: u32) -> Option<&PeerType> {
         let (part, place) = PeerTypes::place(number);
         self.parts.get(part)?.get()?.get(place)?.get()
     }
 
-    /// Takes note of an introduction. Returns `false` if no honest end makes it.
+    /// Records an introduction. Returns `false` if no honest end makes it.
     #[cold]
     pub(crate) fn introduce(&self, number: u32, name: &[u8], kinds: &[u8]) -> bool {
         let Ok(name) = std::str::from_utf8(name) else { return false };
-        // Relaxed: one thread leads.
+        // Relaxed: only the leader runs this.
         let bytes = self
             .bytes
             .load(Ordering::Relaxed)
@@ -120,18 +121,20 @@ impl PeerTypes {
         cells.get(place).is_some_and(|cell| cell.set(peer_type).is_ok())
     }
 
-    /// Says of a number that a handler does not take its values. Returns the turn to say so, if that is new.
+    /// Records that a handler refuses the values with a number. Returns the turn of the message
+    /// that tells the peer, if the refusal is new.
     #[cold]
     pub(crate) fn refuse(&self, peer_type: &PeerType, handler: u64) -> Option<RefusalTurn> {
         let mut refusals = lock(&self.refusals);
-        // Before what it tells of; pairs with the Acquire in `refused`.
+        // Release: pairs with the Acquire in `refused`. The flag is set before the refusal that it
+        // announces.
         self.has_refused.store(true, Ordering::Release);
         let before = peer_type.refused_by.swap(handler, Ordering::AcqRel);
         (before != handler).then(|| refusals.turn())
     }
 
-    /// As [`refuse`](Self::refuse), for a name and kinds without a number. Beyond a bound nothing
-    /// is new.
+    /// Records a refusal as [`refuse`](Self::refuse) does, of a name and kinds without a number.
+    /// Beyond a bound, no refusal is new.
     #[cold]
     pub(crate) fn refuse_unnumbered(
         &self,
@@ -152,7 +155,8 @@ impl PeerTypes {
         is_new.then(|| refusals.turn())
     }
 
-    /// Takes the refusal of a handler back. Returns the turn to say so, if it stood.
+    /// Takes back the refusal of a handler. Returns the turn of the message that tells the peer, if
+    /// there was such a refusal.
     pub(crate) fn welcome(&self, peer_type: &PeerType, handler: u64) -> Option<RefusalTurn> {
         let mut refusals = lock(&self.refusals);
         let stood = peer_type
@@ -162,7 +166,8 @@ impl PeerTypes {
         stood.then(|| refusals.turn())
     }
 
-    /// Takes back what other handlers have refused than those that there are now, and returns it.
+    /// Takes back the refusals of handlers that `handler` no longer returns for their names.
+    /// Returns those refusals, each with the turn of the message that tells the peer.
     pub(crate) fn welcome_unnumbered(
         &self,
         handler: impl Fn(&str) -> u64,
@@ -179,7 +184,8 @@ impl PeerTypes {
         hashes.into_iter().map(|hash| (hash, refusals.turn())).collect()
     }
 
-    /// Calls `found` for each number that is refused, with its name and the handler that does so.
+    /// Calls `found` for each number that is refused, with its type and the handler that refuses
+    /// it.
     pub(crate) fn refused(&self, mut found: impl FnMut(u32, &PeerType, u64)) {
         if !self.has_refused.load(Ordering::Acquire) {
             return;
@@ -199,16 +205,16 @@ impl PeerTypes {
 }
 
 impl PeerType {
-    /// What a value is read beside.
+    /// Returns the kinds to read a value beside.
     pub(crate) fn beside(&self) -> Beside<'_> {
         Beside::comparing(&self.kinds, &self.compared)
     }
 
-    /// Returns the place of the handler that has read such a value beside its kinds, if it was
-    /// looked up in this table.
+    /// Returns the place of the handler that has read such a value beside its kinds, if the handler
+    /// was looked up in this table.
     #[inline]
     pub(crate) fn place(&self, table: u64) -> Option<u32> {
-        // Relaxed, here and below: the thread that leads says so, and asks.
+        // Relaxed, here and below: only the leader stores and loads these fields.
         if self.table.load(Ordering::Relaxed) == table {
             Some(self.place.load(Ordering::Relaxed))
         } else {
@@ -216,8 +222,8 @@ impl PeerType {
         }
     }
 
-    /// Whether a handler, which was looked up in this table, has read such a value beside its
-    /// kinds.
+    /// Returns `true` if a handler has read such a value beside its kinds. The handler was looked
+    /// up at `place` of this table.
     pub(crate) fn fits(&self, handler: u64, table: u64, place: u32) -> bool {
         let fits = self.fits.load(Ordering::Relaxed) == handler;
         if fits {
@@ -227,13 +233,13 @@ impl PeerType {
         fits
     }
 
-    /// A handler has read such a value beside its kinds.
+    /// Records that a handler has read such a value beside its kinds.
     pub(crate) fn set_fits(&self, handler: u64) {
         self.table.store(NO_TABLE, Ordering::Relaxed);
         self.fits.store(handler, Ordering::Relaxed);
     }
 
-    /// Whether a handler does not take such values.
+    /// Returns `true` if a handler refuses such values.
     pub(crate) fn is_refused_by(&self, handler: u64) -> bool {
         self.refused_by.load(Ordering::Acquire) == handler
     }

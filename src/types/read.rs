@@ -9,14 +9,15 @@ use crate::types::checked::Checked;
 use crate::types::kinds::{self, Cursor};
 use crate::wire::deserializer::DecodeError;
 
-/// The most enums and structs of a value whose types are asked for their names.
+/// Bounds the enums and structs of one value whose types are asked for their names.
 const MAX_QUESTIONS: u32 = 256;
 
-/// Decodes a value that must take all of `bytes`, and be what the kinds say.
+/// Decodes a value. The value must take all of `bytes`, and be what the kinds describe.
 ///
 /// # Errors
 ///
-/// As [`decode`](crate::wire::deserializer::decode); and [`DecodeError::mismatch`] says if it is something else.
+/// Returns the errors of [`decode`](crate::wire::deserializer::decode). If the value is of another
+/// type, [`DecodeError::mismatch`] describes the difference.
 pub(crate) fn decode_checked<T: DeserializeOwned>(
     bytes: &[u8],
     beside: &Beside<'_>,
@@ -48,13 +49,14 @@ pub(crate) fn decode_checked<T: DeserializeOwned>(
     }
 }
 
-/// Asks a type for all variants or fields that are described at a place, and keeps the answers.
+/// Asks a type for all variants or fields that the kinds describe at a place, and keeps the
+/// answers.
 #[cold]
 pub(super) fn ask<T: DeserializeOwned>(bytes: &[u8], kinds: &[u8], at: usize) {
     let ask = |by| {
         let mut checked = Checked::new(bytes, kinds);
         checked.question = Some(Question { at, by });
-        // It ends in an error: what counts is what was found out before.
+        // The attempt always ends in an error. Only what it found out before that counts.
         drop(T::deserialize(&mut checked));
         (checked.listed, checked.answer)
     };
@@ -65,12 +67,13 @@ pub(super) fn ask<T: DeserializeOwned>(bytes: &[u8], kinds: &[u8], at: usize) {
         let (Some(index), Some(name), Some(())) = (index, said.name(), said.skip()) else { return };
         let (listed, by_index) = ask(By::Index(index));
         let Some(listed) = listed else { return };
-        // Another one must be another one: else the type does not tell them apart in this way.
+        // Two indexes must lead to two answers. Otherwise the type does not tell them apart in this
+        // way.
         let are_told_apart =
             by_index.is_some() && by_index != ask(By::Index(u32::from(index == 0))).1;
         let answer = match ask(By::Name(name)).1 {
             Some(by_name) if are_told_apart => by_index == Some(by_name),
-            // It may read indexes only.
+            // The type may read indexes only, and no names.
             _ => listed.has(index, name),
         };
         listed.keep(index, name, answer);

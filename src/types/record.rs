@@ -1,8 +1,8 @@
-//! Records the kinds of a value: a serializer that runs over the value once, beside the one that
-//! encodes it.
+//! Records the kinds of a value, by a serializer that runs over the value once, in addition to the
+//! one that encodes it.
 //!
-//! It looks at each element of a sequence or map, up to a bound: another one may show another variant
-//! of an enum, the content of an option, or be of another type.
+//! The recorder looks at each element of a sequence or map, up to a bound. Each element may show
+//! another variant of an enum, or the content of an option, or be of another type.
 
 use std::fmt::{self, Display, Write};
 
@@ -14,33 +14,33 @@ use crate::types::kinds;
 use crate::types::kinds::{MAX_NAME, MAX_NESTING, is_valid};
 use crate::types::merge::merge;
 
-/// Beyond so many bytes of kinds, parts of a value are unknown.
+/// Bounds the bytes of kinds. Beyond it, further parts of a value are unknown.
 const ENOUGH: usize = 12 * 1024;
 
-/// The most parts of a tuple, or elements of an array, that are described: they would take the room of
-/// all else. What has more is unknown.
+/// Bounds the parts of a tuple, or elements of an array, that are described. More of them would
+/// take the space of all else, so a longer tuple is unknown.
 const MAX_PARTS: usize = 2048;
 
-/// How many elements, keys and values of a value it looks at. The first of each list is looked at all
-/// the same.
+/// Bounds the elements, keys and values of a value that are looked at. The first of each list is
+/// looked at in any case.
 const MAX_LOOKS: usize = 64 * 1024;
 
-/// How deep it goes. What is around the last part adds a level. A variant with several parts adds
-/// another one, and so does the mark in the place of a part.
+/// Bounds how deep the recorder goes. Three levels are spare: one around the last part, one for a
+/// variant with several parts, and one for the mark of a part.
 const MAX_RECORDED: u32 = MAX_NESTING - 3;
 
-/// Replaces `kinds` by the kinds of a value. Returns `false` if the value cannot be serialized:
-/// the one that encodes it says why.
+/// Replaces `kinds` by the kinds of a value. Returns `false` if the value cannot be serialized.
+/// Then the serializer that encodes the value reports why.
 ///
-/// User code runs in here.
+/// Runs user code.
 pub(crate) fn record<T: Serialize + ?Sized>(value: &T, kinds: &mut Vec<u8>) -> bool {
     kinds.clear();
     let mut recorder = Recorder { kinds, left: MAX_RECORDED, looks: MAX_LOOKS, is_muted: false };
     if value.serialize(&mut recorder).is_err() {
         return false;
     }
-    // They are too many, or the type has announced another number of parts than it has. postcard
-    // does not care, and the other end would take it for misbehaviour.
+    // There are too many kinds, or the type has announced another number of parts than it has.
+    // postcard accepts that. The peer would take such kinds for misbehaviour.
     if !is_valid(kinds) {
         kinds.clear();
         kinds.push(kinds::UNKNOWN);
@@ -48,12 +48,12 @@ pub(crate) fn record<T: Serialize + ?Sized>(value: &T, kinds: &mut Vec<u8>) -> b
     true
 }
 
-/// Whether this is the serializer that records kinds.
+/// Returns `true` if this is the serializer that records kinds.
 pub(crate) fn is_recorder<S>() -> bool {
     std::any::type_name::<S>() == std::any::type_name::<&mut Recorder<'_>>()
 }
 
-/// Why a value has no kinds.
+/// Reports that a value cannot be serialized, so it has no kinds.
 #[derive(Debug)]
 struct Unrecorded;
 
@@ -75,11 +75,11 @@ type Result<T = ()> = std::result::Result<T, Unrecorded>;
 
 struct Recorder<'k> {
     kinds: &'k mut Vec<u8>,
-    /// How much deeper it may go.
+    /// Counts the levels that may still be entered.
     left: u32,
-    /// How many more elements, keys and values it may look at.
+    /// Counts the elements, keys and values that may still be looked at.
     looks: usize,
-    /// Whether it is in a tuple that is not described.
+    /// Is `true` inside a tuple that is not described.
     is_muted: bool,
 }
 
@@ -112,7 +112,7 @@ impl Recorder<'_> {
         kinds::put_name(self.kinds, variant);
     }
 
-    /// Records a part of a value, or that it is unknown.
+    /// Records a part of a value, or that the part is unknown.
     fn part(&mut self, value: &(impl Serialize + ?Sized)) -> Result {
         if self.is_muted {
             return Ok(());
@@ -184,7 +184,7 @@ impl<'r, 'k> Serializer for &'r mut Recorder<'k> {
         let mut text = Text { kinds: self.kinds, left: MAX_NAME };
         write!(text, "{value}").map_err(|_| Unrecorded)?;
         let length = u32::try_from(self.kinds.len().saturating_sub(at)).unwrap_or(u32::MAX);
-        // In front of the text, whose length was not known.
+        // Moves the length in front of the text: it was not known before.
         kinds::put_number(self.kinds, length);
         let behind = self.kinds.get_mut(at..).unwrap_or_default();
         behind.rotate_left(length as usize);
@@ -232,15 +232,15 @@ impl<'r, 'k> Serializer for &'r mut Recorder<'k> {
         self.part(value)
     }
 
-    /// A sequence whose length is not known cannot be encoded: no code that makes its elements
-    /// runs.
+    /// Fails for a sequence of unknown length, before any code runs that makes its elements. Such a
+    /// sequence cannot be encoded.
     fn serialize_seq(self, length: Option<usize>) -> Result<Elements<'r, 'k>> {
         length.ok_or(Unrecorded)?;
         self.put(kinds::SEQUENCE)?;
         Ok(Elements { recorder: self, elements: Alike::default() })
     }
 
-    /// As of a sequence.
+    /// Fails for a map of unknown length, as for a sequence.
     fn serialize_map(self, length: Option<usize>) -> Result<Entries<'r, 'k>> {
         length.ok_or(Unrecorded)?;
         self.put(kinds::MAP)?;
@@ -275,7 +275,7 @@ impl<'r, 'k> Serializer for &'r mut Recorder<'k> {
         length: usize,
     ) -> Result<Self> {
         self.put_variant(name, index, variant);
-        // The variant, and the tuple in it.
+        // There are two levels: the variant, and the tuple in it.
         self.left = self.left.saturating_sub(1);
         self.put_tuple(length);
         Ok(self)
@@ -294,7 +294,7 @@ impl<'r, 'k> Serializer for &'r mut Recorder<'k> {
         length: usize,
     ) -> Result<Self> {
         self.put_variant(name, index, variant);
-        // As above.
+        // There are two levels, as for a tuple.
         self.left = self.left.saturating_sub(1);
         self.put_struct("", length);
         Ok(self)
@@ -331,7 +331,11 @@ macro_rules! fields {
             type Ok = ();
             type Error = Unrecorded;
 
-            fn serialize_field<T: Serialize + ?Sized>(&mut self, name: &'static str, value: &T) -> Result {
+            fn serialize_field<T: Serialize + ?Sized>(
+                &mut self,
+                name: &'static str,
+                value: &T,
+            ) -> Result {
                 kinds::put_name(self.kinds, name);
                 self.part(value)
             }
@@ -349,17 +353,17 @@ macro_rules! fields {
 
 fields! { SerializeStruct, SerializeStructVariant }
 
-/// The elements of a sequence, the keys of a map, or its values: described once for all.
+/// Records the elements of a sequence, the keys of a map, or its values: described once for all.
 #[derive(Default)]
 struct Alike {
-    /// Where they are described, once one is.
+    /// Locates their description, once one of them is described.
     at: Option<usize>,
-    /// Whether they are of several types: then nothing is known of any.
+    /// Is `true` if they are of several types. Then nothing is known of any.
     is_mixed: bool,
 }
 
 impl Alike {
-    /// Records one more.
+    /// Records one more of them.
     fn add(&mut self, recorder: &mut Recorder<'_>, value: &(impl Serialize + ?Sized)) -> Result {
         if self.is_mixed || self.at.is_some() && recorder.looks == 0 {
             return Ok(());
@@ -379,7 +383,7 @@ impl Alike {
     }
 }
 
-/// The elements of a sequence.
+/// Records the elements of a sequence.
 struct Elements<'r, 'k> {
     recorder: &'r mut Recorder<'k>,
     elements: Alike,
@@ -398,12 +402,13 @@ impl ser::SerializeSeq for Elements<'_, '_> {
     }
 }
 
-/// The entries of a map. The values are described behind the keys: recorded by themselves.
+/// Records the entries of a map. The values are described behind the keys, so they are recorded
+/// apart.
 struct Entries<'r, 'k> {
     recorder: &'r mut Recorder<'k>,
     keys: Alike,
     values: Alike,
-    /// The kinds of the values, so far.
+    /// Holds the kinds of the values so far.
     recorded: Vec<u8>,
 }
 
@@ -429,7 +434,7 @@ impl ser::SerializeMap for Entries<'_, '_> {
     }
 }
 
-/// Appends text, as much of it as is kept.
+/// Appends text, up to the length that is kept.
 struct Text<'k> {
     kinds: &'k mut Vec<u8>,
     left: usize,

@@ -1,9 +1,9 @@
-//! What this end sends, by name and type: the number that stands for a name and kinds, and when a
-//! value is looked at again.
+//! Records what this end sends, by name and type: the number that stands for both, and when the
+//! next value is looked at.
 //!
-//! A table of pairs: a name, and the types of one place in the program. The table only grows, so
-//! that looking a pair up takes no lock. Each pair has the numbers of the kinds that its values
-//! had.
+//! Each entry of the table is a sent type: a name with the types of one place in the program. The
+//! table only grows, so a lookup takes no lock. Each sent type has the numbers of the kinds that
+//! its values had.
 
 use std::fmt;
 use std::hash::Hasher;
@@ -25,45 +25,49 @@ use crate::wire::deserializer::DecodeError;
 use crate::wire::header::{Number, RefusalTurn, Refused};
 use crate::wire::message::partial_word;
 
-/// Places in the first table.
+/// Counts the slots of the first table.
 const FIRST: usize = 128;
 
-/// By how much a hash is shifted for its place there.
+/// Shifts a hash so that its highest bits are a slot of the first table.
 const FIRST_SHIFT: u32 = u64::BITS - FIRST.ilog2();
 
-/// Those in the others. The next one is used for what finds no place in one.
+/// Counts the slots of the further tables. A sent type that finds no slot in one table goes into
+/// the next.
 const SIZES: [usize; 4] = [512, 4096, 32 * 1024, 64 * 1024];
 
-/// How many places in a table are tried.
+/// Bounds the slots of a table that are tried.
 const PROBES: usize = 16;
 
-/// The most numbers that are introduced, and the most bytes of their names and kinds. What would
-/// need more has its name and kinds in each message.
+/// Bounds the numbers that are introduced. Beyond this bound, each message contains its name and
+/// kinds.
 pub(crate) const MAX_NUMBERS: u32 = 64 * 1024;
 
+/// Bounds the bytes of the names and kinds that are introduced, with the effect of [`MAX_NUMBERS`].
 pub(crate) const MAX_INTRODUCED: usize = 8 << 20;
 
-/// The most names and kinds without a number of which a refusal is known.
+/// Bounds the refusals that are kept of names and kinds without a number.
 pub(crate) const MAX_REFUSED: usize = 4096;
 
-/// The most kinds that have numbers in one pair.
+/// Bounds the kinds with numbers of one sent type.
 const MAX_VARIANTS: usize = 64;
 
-/// Names the types of one place in the program: those of arguments `A` and of a result `R`.
+/// Identifies the types of one place in the program: those of arguments `A` and of a result `R`.
 pub(crate) struct Types<A: ?Sized, R>(PhantomData<fn(&A) -> R>);
 
 impl<A: Serialize + ?Sized, R: DeserializeOwned> Types<A, R> {
-    /// Returns a number that stands for the types, as long as the program runs.
+    /// Returns a number that stands for the types while the program runs.
     ///
-    /// It is the address of code. The compiler or linker may give the code for other types the same
-    /// address, if it is the same code. Then it finds the same kinds, and reads the same results.
+    /// The number is the address of code. If the code for other types is equal, the compiler or
+    /// linker may give both one address. Equal code records equal kinds and reads equal results, so
+    /// that is harmless.
     #[inline]
     pub(crate) fn number() -> usize {
         Self::code as fn() -> [usize; 2] as usize
     }
 
-    /// Is not called. It stands for all that depends on the types. Copies of it would have numbers
-    /// of their own.
+    /// Provides an address that stands for all code that depends on the types. It is never called.
+    ///
+    /// Not inlined: copies of it would have addresses, and so numbers, of their own.
     #[inline(never)]
     fn code() -> [usize; 2] {
         let record = record::<A> as fn(&A, &mut Vec<u8>) -> bool;
@@ -72,8 +76,8 @@ impl<A: Serialize + ?Sized, R: DeserializeOwned> Types<A, R> {
     }
 }
 
-/// As [`Types`], for the value of an event. No call has its number: events and methods have
-/// handlers of their own.
+/// Identifies the type of an event's value, as [`Types`] does for a call. No call shares its
+/// number, since events and methods have separate handlers.
 pub(crate) struct TypeOf<T: ?Sized>(PhantomData<fn(&T)>);
 
 impl<T: Serialize + ?Sized> TypeOf<T> {
@@ -82,61 +86,64 @@ impl<T: Serialize + ?Sized> TypeOf<T> {
         Self::code as fn() -> [usize; 2] as usize
     }
 
-    /// Other code than that of any [`Types`].
+    /// Provides an address, as [`Types::code`] does. The code differs from that of any [`Types`].
     #[inline(never)]
     fn code() -> [usize; 2] {
         [record::<T> as fn(&T, &mut Vec<u8>) -> bool as usize, 0]
     }
 }
 
-/// A name with the types of one place in the program, or the place of one.
+/// Holds a sent type (a name with the types of one place in the program), or is an empty slot for
+/// one.
 ///
-/// In a line of memory of its own: all that is looked at for most messages.
+/// A sent type has a cache line of its own, which holds all that most messages read.
 #[repr(align(64))]
 #[derive(Default)]
 pub(crate) struct SentType {
-    /// See [`Key`]. Zero: there is none yet. Set last, by the thread that adds it.
+    /// Holds [`Key::word`]. Zero marks an empty slot. The thread that adds a sent type sets this
+    /// field last.
     word: AtomicU64,
     tail: AtomicU64,
     types: AtomicUsize,
-    /// The [`Number`] of the name and the kinds of the value that was looked at last. Zero if the
-    /// next one is to be looked at.
+    /// Holds the [`Number`] of the name and of the kinds of the value that was looked at last. Zero
+    /// if the next value is to be looked at.
     number: AtomicU32,
-    /// Uses until a value is looked at again.
+    /// Counts the uses until a value is looked at again.
     left: AtomicU32,
-    more: OnceLock<Box<More>>,
+    details: OnceLock<Box<Details>>,
 }
 
-/// What is looked at less often.
-struct More {
+/// Holds the fields that are read less often.
+struct Details {
     name: Box<str>,
-    /// Uses so far, when a value was looked at last, and those that were left by then.
+    /// Counts all uses up to the last look at a value.
     uses: AtomicU32,
+    /// Holds the value that `left` was set to at that look.
     left_then: AtomicU32,
-    /// Whether results of this type have come, and were of the type that is wanted.
+    /// Is `true` once results have arrived, and were of the type that is wanted.
     is_answered: AtomicBool,
     variants: Mutex<Vec<Variant>>,
 }
 
-/// Kinds that have a number.
+/// Describes kinds that have a number.
 struct Variant {
     kinds: Box<[u8]>,
     number: u32,
-    /// Where the other end wants something else.
+    /// Locates the place where the peer wants another type, while it refuses these kinds.
     refused: Option<u32>,
-    /// When it has said so, or has taken it back.
+    /// Holds the turn of the last refusal or welcome of these kinds.
     turn: Option<RefusalTurn>,
 }
 
-/// Where a pair is: its table, from one, above its place.
+/// Locates a sent type: the number of its table, counted from one, above its slot.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct SentTypeId(NonZeroU32);
 
 impl SentTypeId {
     const TABLE_SHIFT: u32 = 24;
 
-    fn new(table: usize, place: usize) -> Option<SentTypeId> {
-        NonZeroU32::new((table as u32).wrapping_add(1) << SentTypeId::TABLE_SHIFT | place as u32)
+    fn new(table: usize, slot: usize) -> Option<SentTypeId> {
+        NonZeroU32::new((table as u32).wrapping_add(1) << SentTypeId::TABLE_SHIFT | slot as u32)
             .map(SentTypeId)
     }
 
@@ -144,31 +151,31 @@ impl SentTypeId {
         (self.0.get() >> SentTypeId::TABLE_SHIFT).wrapping_sub(1) as usize
     }
 
-    fn place(self) -> usize {
+    fn slot(self) -> usize {
         (self.0.get() & ((1 << SentTypeId::TABLE_SHIFT) - 1)) as usize
     }
 }
 
-/// What became of the kinds of a value.
+/// Tells what is known of the kinds of a value.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Known {
     Number(u32),
-    /// They are new.
+    /// The kinds are new.
     New,
-    /// They are new, and there are too many.
+    /// The kinds are new, and there are too many already.
     TooMany,
-    /// The other end does not take them: here it wants something else.
+    /// The peer refuses the kinds, and wants another type at this place.
     Refused(u32),
 }
 
 pub(crate) struct SentTypes {
     first: Box<[SentType; FIRST]>,
     others: [OnceLock<Box<[SentType]>>; SIZES.len()],
-    /// The right to add a pair.
+    /// Protects the right to add a sent type.
     adding: Mutex<()>,
     numbers: Mutex<Numbers>,
-    /// What the other end does not take, or does again, of what has no number: where, and when it
-    /// said so.
+    /// Maps the hash of what has no number to its last refusal or welcome. The place tells where
+    /// types differ, and the turn tells how late the message is.
     refused: Mutex<FxHashMap<u64, (Option<u32>, RefusalTurn)>>,
 }
 
@@ -184,10 +191,11 @@ impl Default for SentTypes {
     }
 }
 
-/// The numbers that were given away.
+/// Holds the numbers that are in use.
 #[derive(Default)]
 struct Numbers {
-    /// Whose each is; those that could not be introduced come to another pair.
+    /// Lists the sent type that each number belongs to. A number that could not be introduced goes
+    /// to another sent type.
     sent_types: Vec<SentTypeId>,
     unused: Vec<u32>,
     bytes: usize,
@@ -199,20 +207,20 @@ impl fmt::Debug for SentTypes {
     }
 }
 
-/// What a pair is looked up by.
+/// Identifies a sent type in a lookup.
 #[derive(Clone, Copy)]
 struct Key<'n> {
     name: &'n str,
-    /// The start of the name, seven bytes, and one that tells its length, or that it is long.
-    /// Never zero.
+    /// Holds the first seven bytes of the name, and a byte that tells its length, or that it is
+    /// long. Never zero.
     word: u64,
-    /// The end of a name that has more bytes than that: eight.
+    /// Holds the last eight bytes of a name that has more than seven.
     tail: u64,
     types: usize,
     hash: u64,
 }
 
-/// Up to so many bytes, start and end are all of a name.
+/// Bounds the names that their start and end determine, in bytes.
 const SHORT: usize = 15;
 
 impl<'n> Key<'n> {
@@ -228,20 +236,20 @@ impl<'n> Key<'n> {
             _ => (partial_word(bytes), 0, bytes.len()),
         };
         let word = word | (length as u64).wrapping_add(1) << 56;
-        // Fibonacci hashing: the highest bits of a product depend on all of its factor.
+        // Fibonacci hashing: the highest bits of a product depend on all bits of its factor.
         let hash = (word ^ tail.rotate_left(24)).wrapping_mul(0x9e37_79b9_7f4a_7c15);
         Key { name, word, tail, types, hash }
     }
 
-    /// Returns the place in the first table where a pair is looked for first.
+    /// Returns the slot of the first table that is tried first.
     #[inline]
-    fn place(&self) -> usize {
-        // Code is at multiples of 16, mostly.
+    fn first_slot(&self) -> usize {
+        // The lowest bits carry little: most code is aligned to 16 bytes.
         ((self.hash >> FIRST_SHIFT) as usize ^ self.types >> 4) & (FIRST - 1)
     }
 
-    /// Returns a hash of all of the key, for the other tables: names may differ in their middle
-    /// only.
+    /// Returns a hash of the whole key, for the further tables: names may differ only in their
+    /// middle.
     fn far_hash(&self) -> u64 {
         let mut hasher = FxHasher::default();
         hasher.write(self.name.as_bytes());
@@ -249,11 +257,11 @@ impl<'n> Key<'n> {
         hasher.finish()
     }
 
-    /// Returns all places in a table of this size, a power of two, where a pair may be.
-    fn places(&self, far: u64, table: usize, size: usize) -> impl Iterator<Item = usize> + use<> {
+    /// Returns all slots that may hold a sent type, in a table of this size, a power of two.
+    fn slots(&self, far: u64, table: usize, size: usize) -> impl Iterator<Item = usize> + use<> {
         let first = match table {
-            0 => self.place(),
-            // What has found no place in one table is spread anew in the next.
+            0 => self.first_slot(),
+            // A sent type that found no slot in one table is spread anew in the next.
             _ => far.rotate_right((table as u32).wrapping_mul(13)) as usize,
         };
         (0..PROBES).map(move |probe| first.wrapping_add(probe) & size.wrapping_sub(1))
@@ -261,7 +269,7 @@ impl<'n> Key<'n> {
 
     #[inline]
     fn is_of(&self, sent_type: &SentType) -> bool {
-        // Acquire: pairs with the Release in `add`. The others are written before, once.
+        // Acquire: pairs with the Release in `add`. The other fields are written before, once.
         sent_type.word.load(Ordering::Acquire) == self.word
             && sent_type.types.load(Ordering::Relaxed) == self.types
             && (self.name.len() < 8 || self.is_of_longer(sent_type))
@@ -275,31 +283,31 @@ impl<'n> Key<'n> {
 }
 
 impl SentTypes {
-    /// Returns the number to send for a name and types, if no value is to be looked at.
+    /// Returns the number to send for a name and types, unless the value is to be looked at.
     #[inline]
     pub(crate) fn number(&self, name: &str, types: usize) -> Option<Number> {
         let sent_type = self.find(Key::new(name, types))?;
-        // Relaxed: a count. If two threads are here at once, a value more or less is looked at.
+        // Relaxed: a count. If two threads run this at once, one value more or less is looked at.
         let (left, is_over) = sent_type.left.load(Ordering::Relaxed).overflowing_sub(1);
         if is_over {
             return None;
         }
         sent_type.left.store(left, Ordering::Relaxed);
-        // Acquire: pairs with the Release in `settle`. The number was introduced before.
+        // Acquire: pairs with the Release in `note_look`. The number was introduced before.
         Number::from_raw(sent_type.number.load(Ordering::Acquire))
     }
 
     #[inline]
     fn find(&self, key: Key<'_>) -> Option<&SentType> {
-        let sent_type = self.first.get(key.place())?;
+        let sent_type = self.first.get(key.first_slot())?;
         if key.is_of(sent_type) { Some(sent_type) } else { self.find_farther(key) }
     }
 
     #[cold]
     fn find_farther(&self, key: Key<'_>) -> Option<&SentType> {
-        // Near, mostly: without a hash of all of the name.
-        for place in key.places(0, 0, FIRST) {
-            match self.first.get(place)? {
+        // Most sent types are near, and found without a hash of the whole name.
+        for slot in key.slots(0, 0, FIRST) {
+            match self.first.get(slot)? {
                 sent_type if key.is_of(sent_type) => return Some(sent_type),
                 sent_type if sent_type.word.load(Ordering::Acquire) == 0 => return None,
                 _ => {}
@@ -308,16 +316,17 @@ impl SentTypes {
         self.look_up(key).ok().map(|(_, sent_type)| sent_type)
     }
 
-    /// Returns a pair, or the place where it is to be added; no place if there are too many.
+    /// Returns a sent type, or the slot to add it to. Returns no slot if there are too many sent
+    /// types.
     fn look_up(
         &self,
         key: Key<'_>,
     ) -> Result<(SentTypeId, &SentType), Option<(SentTypeId, &SentType)>> {
         let far = key.far_hash();
         for (table, sent_types) in (0..).map_while(|table| Some((table, self.table(table)?))) {
-            for place in key.places(far, table, sent_types.len()) {
+            for slot in key.slots(far, table, sent_types.len()) {
                 let (Some(sent_type), Some(id)) =
-                    (sent_types.get(place), SentTypeId::new(table, place))
+                    (sent_types.get(slot), SentTypeId::new(table, slot))
                 else {
                     break;
                 };
@@ -332,8 +341,8 @@ impl SentTypes {
         Err(None)
     }
 
-    /// Returns the pair of a name and types, a new one if there is none. Returns `None` if there
-    /// are too many.
+    /// Returns the sent type of a name and types, and adds it if there is none. Returns `None` if
+    /// there are too many.
     pub(crate) fn get_or_add(&self, name: &str, types: usize) -> Option<(SentTypeId, &SentType)> {
         let key = Key::new(name, types);
         if let Ok(found) = self.look_up(key) {
@@ -347,7 +356,7 @@ impl SentTypes {
                     sent_type.add(key);
                     return Some((id, sent_type));
                 }
-                // Its tables are full, where it may be: another one.
+                // In all tables, the slots for this key are taken: make another table.
                 Err(None) => {
                     table?.get_or_init(|| (0..size).map(|_| SentType::default()).collect());
                 }
@@ -364,11 +373,11 @@ impl SentTypes {
     }
 
     pub(crate) fn sent_type(&self, id: SentTypeId) -> Option<&SentType> {
-        self.table(id.table())?.get(id.place())
+        self.table(id.table())?.get(id.slot())
     }
 
-    /// Gives a number away, for a name and kinds of so many bytes in all. Returns `None` if there
-    /// are too many.
+    /// Takes a number for a name and kinds of so many bytes in all. Returns `None` if there are too
+    /// many.
     pub(crate) fn take_number(&self, sent_type: SentTypeId, bytes: usize) -> Option<u32> {
         let mut numbers = lock(&self.numbers);
         let all = numbers.bytes.saturating_add(bytes);
@@ -389,14 +398,14 @@ impl SentTypes {
         Some(number)
     }
 
-    /// Takes a number back that the other end does not know.
+    /// Returns a number that the peer does not know for another use.
     pub(crate) fn give_back(&self, number: u32, bytes: usize) {
         let mut numbers = lock(&self.numbers);
         numbers.unused.push(number);
         numbers.bytes = numbers.bytes.saturating_sub(bytes);
     }
 
-    /// Has the next value of each pair with this name looked at.
+    /// Marks each sent type of this name, so that its next value is looked at.
     #[cold]
     pub(crate) fn look_again(&self, name: &str) {
         for sent_type in (0..).map_while(|table| self.table(table)).flatten() {
@@ -413,19 +422,20 @@ impl SentTypes {
             .map_or_else(String::new, |sent_type| sent_type.name().to_owned())
     }
 
-    /// Returns where the other end wants something else than kinds that have no number, if it does.
+    /// Returns where the peer wants another type than kinds without a number, if it refuses them.
     pub(crate) fn refused_unnumbered(&self, name: &str, kinds: &[u8]) -> Option<u32> {
         lock(&self.refused).get(&unnumbered(name.as_bytes(), kinds)).and_then(|(place, _)| *place)
     }
 
-    /// The other end does not take such values, since they differ here; or it does again. Returns
-    /// `false` if there is no such number.
+    /// Records a refusal of values, with the place where types differ, or a welcome, without a
+    /// place. Returns `false` if there is no such number.
     pub(crate) fn refuse(&self, refused: Refused, turn: RefusalTurn, place: Option<u32>) -> bool {
         let number = match refused {
             Refused::Number(number) => number,
             Refused::Unnumbered(hash) => {
                 let mut refused = lock(&self.refused);
-                // A welcome stays: what is received after it may have been said before.
+                // A welcome is kept, too: a refusal that is received after it may have been sent
+                // before it.
                 if refused
                     .get(&hash)
                     .map_or(refused.len() < MAX_REFUSED, |(_, before)| turn.is_after(*before))
@@ -442,12 +452,13 @@ impl SentTypes {
             return false;
         };
         if variant.turn.is_some_and(|before| !turn.is_after(before)) {
-            // This was looked at ahead of its turn in the ring.
+            // The message was read before, ahead of its turn in the ring.
             return true;
         }
         (variant.refused, variant.turn) = (place, Some(turn));
-        // The next value is looked at. Without a number also if a thread that has just read how
-        // many are left stores one less: under the lock, as in `settle`.
+        // Makes sure that the next value is looked at. Another thread may have just read how many
+        // uses are left, and store one less. Then the missing number has the effect. Under the
+        // lock, as in `note_look`.
         sent_type.number.store(0, Ordering::Relaxed);
         sent_type.left.store(0, Ordering::Relaxed);
         true
@@ -455,10 +466,10 @@ impl SentTypes {
 }
 
 impl SentType {
-    /// Makes an empty place this pair. For one thread at a time.
+    /// Turns an empty slot into a sent type. Only one thread at a time may call this.
     fn add(&self, key: Key<'_>) {
-        self.more.get_or_init(|| {
-            Box::new(More {
+        self.details.get_or_init(|| {
+            Box::new(Details {
                 name: key.name.into(),
                 uses: AtomicU32::new(0),
                 left_then: AtomicU32::new(0),
@@ -473,14 +484,14 @@ impl SentType {
     }
 
     pub(crate) fn name(&self) -> &str {
-        self.more.get().map_or("", |more| &more.name)
+        self.details.get().map_or("", |details| &details.name)
     }
 
     fn variants(&self) -> Option<MutexGuard<'_, Vec<Variant>>> {
-        self.more.get().map(|more| lock(&more.variants))
+        self.details.get().map(|details| lock(&details.variants))
     }
 
-    /// Returns what is known of kinds.
+    /// Returns what is known of these kinds.
     pub(crate) fn known(&self, kinds: &[u8]) -> Known {
         let Some(variants) = self.variants() else { return Known::TooMany };
         match variants.iter().find(|variant| *variant.kinds == *kinds) {
@@ -491,55 +502,57 @@ impl SentType {
         }
     }
 
-    /// The other end knows this number for these kinds.
+    /// Records that the peer knows this number for these kinds.
     pub(crate) fn add_number(&self, kinds: &[u8], number: u32) {
         if let Some(mut variants) = self.variants() {
             variants.push(Variant { kinds: kinds.into(), number, refused: None, turn: None });
         }
     }
 
-    /// A value was looked at, and is sent with this number. `always`: each one is looked at.
+    /// Records that a value was looked at, and is sent with this number. If `always`, each value is
+    /// looked at.
     pub(crate) fn note_look(&self, number: u32, always: bool) {
-        // Relaxed, all but the number: if two threads are here at once, a value more or less is
+        // Relaxed, all but the number: if two threads run this at once, one value more or less is
         // looked at.
-        let Some(more) = self.more.get() else { return };
-        let before = more
+        let Some(details) = self.details.get() else { return };
+        let before = details
             .left_then
             .load(Ordering::Relaxed)
             .saturating_sub(self.left.load(Ordering::Relaxed));
-        let uses = more.uses.load(Ordering::Relaxed).saturating_add(before).saturating_add(1);
+        let uses = details.uses.load(Ordering::Relaxed).saturating_add(before).saturating_add(1);
         let next = uses.saturating_add(1).checked_next_power_of_two().unwrap_or(u32::MAX);
-        let variants = lock(&more.variants);
+        let variants = lock(&details.variants);
         let is_refused = variants.iter().any(|variant| variant.refused.is_some());
         let left =
             if always || is_refused { 0 } else { next.saturating_sub(uses).saturating_sub(1) };
-        more.uses.store(uses, Ordering::Relaxed);
-        more.left_then.store(left, Ordering::Relaxed);
-        // None where the next value is looked at anyway: see `SentTypes::refuse`.
+        details.uses.store(uses, Ordering::Relaxed);
+        details.left_then.store(left, Ordering::Relaxed);
+        // There is no number if the next value is looked at anyway: see `SentTypes::refuse`.
         let number = if left == 0 { 0 } else { Number::new(number, false).to_raw() };
         // Release: the number was introduced; pairs with the Acquire in `SentTypes::number`.
         self.number.store(number, Ordering::Release);
         self.left.store(left, Ordering::Relaxed);
     }
 
-    /// Whether results have come as they are wanted.
+    /// Returns `true` if results have arrived, and are of the wanted type.
     pub(crate) fn is_answered(&self) -> bool {
-        self.more.get().is_some_and(|more| more.is_answered.load(Ordering::Relaxed))
+        self.details.get().is_some_and(|details| details.is_answered.load(Ordering::Relaxed))
     }
 
-    /// Results are what is wanted, or are not: then each call asks.
+    /// Records whether results are of the wanted type. While they are not, each call asks for
+    /// kinds.
     pub(crate) fn set_answered(&self, is_answered: bool) {
-        // Relaxed: what depends on it are calls that this thread, or one that hears of this, makes
-        // from here on.
-        if let Some(more) = self.more.get() {
-            more.is_answered.store(is_answered, Ordering::Relaxed);
+        // Relaxed: only later calls depend on it, by this thread or by one that this thread
+        // informs.
+        if let Some(details) = self.details.get() {
+            details.is_answered.store(is_answered, Ordering::Relaxed);
         }
         if !is_answered {
             self.look_again();
         }
     }
 
-    /// Has the next value looked at.
+    /// Makes sure that the next value is looked at.
     fn look_again(&self) {
         // As in `SentTypes::refuse`.
         let _variants = self.variants();
@@ -565,8 +578,8 @@ mod tests {
         for types in types {
             for name in &names {
                 assert!(sent_types.find(Key::new(name, types)).is_none(), "{name}");
-                let (id, sent_type) = sent_types.get_or_add(name, types).expect("room");
-                sent_type.note_look(id.place() as u32, false);
+                let (id, sent_type) = sent_types.get_or_add(name, types).expect("space");
+                sent_type.note_look(id.slot() as u32, false);
                 assert!(std::ptr::eq(
                     sent_types.find(Key::new(name, types)).expect("there"),
                     sent_type
@@ -578,19 +591,19 @@ mod tests {
             }
         }
         assert!(sent_types.find(Key::new("ab\0", 7)).is_none());
-        sent_types.get_or_add("ab", 7).expect("room");
+        sent_types.get_or_add("ab", 7).expect("space");
         assert!(sent_types.find(Key::new("ab\0", 7)).is_none());
     }
 
     #[test]
-    fn names_that_differ_in_one_place_have_room() {
+    fn names_that_differ_in_one_letter_fit() {
         for length in 1..=40_usize {
-            for place in 0..length {
+            for changed in 0..length {
                 let sent_types = SentTypes::default();
                 for letter in '0'..='z' {
                     let name: String =
-                        (0..length).map(|at| if at == place { letter } else { 'x' }).collect();
-                    let (id, _) = sent_types.get_or_add(&name, 1).expect("room");
+                        (0..length).map(|at| if at == changed { letter } else { 'x' }).collect();
+                    let (id, _) = sent_types.get_or_add(&name, 1).expect("space");
                     assert!(id.table() <= 1, "{name}");
                 }
             }
@@ -604,12 +617,12 @@ mod tests {
         for used in 1..=1000 {
             if sent_types.number("name", 1).is_none() {
                 looks.push(used);
-                let (_, sent_type) = sent_types.get_or_add("name", 1).expect("room");
+                let (_, sent_type) = sent_types.get_or_add("name", 1).expect("space");
                 sent_type.note_look(7, false);
             }
         }
         assert_eq!(looks, [1, 2, 4, 8, 16, 32, 64, 128, 256, 512]);
-        let (_, sent_type) = sent_types.get_or_add("name", 1).expect("room");
+        let (_, sent_type) = sent_types.get_or_add("name", 1).expect("space");
         sent_type.note_look(7, true);
         assert_eq!(sent_types.number("name", 1), None);
     }
@@ -621,7 +634,7 @@ mod tests {
     #[test]
     fn numbers_end() {
         let sent_types = SentTypes::default();
-        let (id, sent_type) = sent_types.get_or_add("name", 1).expect("room");
+        let (id, sent_type) = sent_types.get_or_add("name", 1).expect("space");
         for number in 0..MAX_NUMBERS {
             assert_eq!(sent_types.take_number(id, 1), Some(number));
         }
@@ -629,7 +642,7 @@ mod tests {
         sent_types.give_back(5, 1);
         assert_eq!(sent_types.take_number(id, MAX_INTRODUCED), None);
         assert_eq!(sent_types.take_number(id, 1), Some(5));
-        assert!(!sent_types.refuse(Refused::Number(5), turn(1), Some(1)), "it was not peer_type");
+        assert!(!sent_types.refuse(Refused::Number(5), turn(1), Some(1)), "it was not introduced");
         sent_type.add_number(b"b", 5);
         assert!(
             sent_types.refuse(Refused::Number(5), turn(2), Some(1))
@@ -639,7 +652,7 @@ mod tests {
         assert!(sent_types.refuse(Refused::Number(5), turn(4), None));
         assert!(
             sent_types.refuse(Refused::Number(5), turn(2), Some(1)),
-            "which was looked at before"
+            "a turn that was read before"
         );
         assert_eq!((sent_type.known(b"b"), sent_type.known(b"c")), (Known::Number(5), Known::New));
         let hash = unnumbered(b"name", b"b");

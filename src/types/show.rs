@@ -1,4 +1,4 @@
-//! Shows kinds to people, as Rust writes types.
+//! Formats kinds for error messages, as Rust writes types.
 
 use std::fmt::{self, Display, Formatter, Write};
 
@@ -6,13 +6,13 @@ use crate::text::clip;
 use crate::types::kinds;
 use crate::types::kinds::{Cursor, MAX_NESTING};
 
-/// How much of the kinds an error shows, in bytes.
+/// Bounds how much of the kinds an error shows, in bytes.
 const MAX_SHOWN: usize = 400;
 
-/// How much of it before the place that matters.
+/// Bounds how much of that stands before the place of the difference, in bytes.
 const MAX_BEFORE: usize = 200;
 
-/// Returns the name of the kind of a value that holds no others.
+/// Returns the name of a kind, if it is that of a value without other values.
 pub(crate) fn leaf(kind: u8) -> Option<&'static str> {
     Some(match kind {
         kinds::BOOL => "bool",
@@ -37,18 +37,18 @@ pub(crate) fn leaf(kind: u8) -> Option<&'static str> {
     })
 }
 
-/// Shows kinds as Rust writes types.
+/// Formats kinds as Rust writes types.
 #[cfg(test)]
 pub(crate) fn show(kinds: &[u8]) -> String {
     shown(kinds, None, None)
 }
 
-/// Shows kinds as Rust writes types, the one at this place in any case.
+/// Formats kinds as Rust writes types. The kind at this place is always shown.
 pub(crate) fn show_at(kinds: &[u8], at: usize) -> String {
     shown(kinds, Some(at), None)
 }
 
-/// Shows kinds up to the one at this place, and `other` in place of that.
+/// Formats kinds up to the one at this place, and `other` in place of that one.
 pub(crate) fn show_other(kinds: &[u8], at: usize, other: &str) -> String {
     shown(kinds, Some(at), Some(other))
 }
@@ -62,7 +62,7 @@ fn shown(kinds: &[u8], at: Option<usize>, other: Option<&str>) -> String {
         found: None,
         is_cut: false,
     };
-    // A string has room for everything; and kinds that are none are shown as far as they are some.
+    // Writing to a string does not fail. Invalid kinds are shown as far as they are valid.
     let _ = show.value(MAX_NESTING);
     let text = show.text;
     let start =
@@ -75,12 +75,13 @@ fn shown(kinds: &[u8], at: Option<usize>, other: Option<&str>) -> String {
 struct Show<'k> {
     text: String,
     cursor: Cursor<'k>,
-    /// What is shown in any case, and in place of it.
+    /// Locates the kind that is always shown.
     at: Option<usize>,
+    /// Replaces that kind, if it is given.
     other: Option<&'k str>,
-    /// Where it is in the text.
+    /// Locates the start of that kind in the text.
     found: Option<usize>,
-    /// Whether what follows is not shown.
+    /// Is `true` if the rest is not shown.
     is_cut: bool,
 }
 
@@ -165,12 +166,12 @@ impl Show<'_> {
     }
 
     fn is_enough(&self) -> bool {
-        // Before the place that matters, nothing is enough.
+        // Before the place of the difference, the text never has enough.
         let start = if self.at.is_some() { self.found } else { Some(0) };
         self.is_cut || start.is_some_and(|start| self.text.len() > start.saturating_add(MAX_SHOWN))
     }
 
-    /// Shows a variant of an enum.
+    /// Formats a variant of an enum.
     fn variant(&mut self, name: &str, left: u32) -> Option<()> {
         let (_, variant) = (self.cursor.number()?, self.cursor.name()?);
         let _ = write!(self.text, "{}::{}", Named(name), Named(variant));
@@ -187,7 +188,7 @@ impl Show<'_> {
         Some(())
     }
 
-    /// Shows parts, up to the one that is shown in another way.
+    /// Formats parts, up to the one that is replaced.
     fn parts(&mut self, count: u32, mut part: impl FnMut(&mut Self) -> Option<()>) -> Option<()> {
         for i in 0..count {
             if i > 0 {
@@ -203,7 +204,7 @@ impl Show<'_> {
     }
 }
 
-/// A name, which serde lets be any text, as a part of a line.
+/// Displays a name within one line. serde allows any text as a name, so it is escaped.
 pub(crate) struct Named<'n>(pub(crate) &'n str);
 
 impl Display for Named<'_> {
@@ -212,7 +213,7 @@ impl Display for Named<'_> {
     }
 }
 
-/// Names, as in a list of fields or variants.
+/// Displays the names of fields or variants as a list.
 pub(crate) struct Names<'n>(pub(crate) &'n [&'n str]);
 
 impl Display for Names<'_> {

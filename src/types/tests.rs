@@ -66,7 +66,7 @@ struct Swapped {
 struct Meters(f64);
 
 #[derive(Debug, PartialEq, Serialize, Deserialize)]
-struct SentType(u64, i32);
+struct Couple(u64, i32);
 
 #[derive(Debug, PartialEq, Serialize, Deserialize)]
 struct Nothing;
@@ -119,9 +119,9 @@ fn what_reads_the_same_value_fits() {
     fits(&Box::new(Meters(0.5)), Meters(0.5));
     fits(&Point { x: 1, y: 2 }, (1_u64, 2_i32));
     fits(&(1_u64, 2_i32), Point { x: 1, y: 2 });
-    fits(&SentType(1, 2), Point { x: 1, y: 2 });
-    fits(&Point { x: 1, y: 2 }, SentType(1, 2));
-    fits(&(1_u16, 2_i64), SentType(1, 2));
+    fits(&Couple(1, 2), Point { x: 1, y: 2 });
+    fits(&Point { x: 1, y: 2 }, Couple(1, 2));
+    fits(&(1_u16, 2_i64), Couple(1, 2));
     fits(&Nothing, ());
     fits(&(), Nothing);
     fits(&HashMap::from([("a", 1_u64)]), BTreeMap::from([(String::from("a"), 1_u32)]));
@@ -245,7 +245,7 @@ fn kinds_of_other_values_of_the_type_do_no_harm() {
     }
 }
 
-/// Whether a value lacks something that kinds, made of another one, tell of.
+/// Returns `true` if a value lacks a part that the kinds of another value describe.
 fn is_partial<T: Serialize + DeserializeOwned>(value: &T, kinds_of_other: &T) -> bool {
     let (bytes, kinds) = (postcard::to_stdvec(value).expect("encodes"), kinds_of(kinds_of_other));
     let compared = Mutex::default();
@@ -321,7 +321,7 @@ fn what_elements_show_is_merged() {
     assert_eq!(show(&kinds_of(&vec![Untagged::Unsigned(1), Untagged::Unsigned(2)])), "[u64]");
     assert_eq!(show(&kinds_of(&vec![Untagged::Unsigned(1), Untagged::Signed(-5)])), "[_]");
 
-    /// Each of another type, as a hand-written `Serialize` may have it.
+    /// Serializes elements of several types, as a hand-written `Serialize` may.
     struct Motley;
     impl Serialize for Motley {
         fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
@@ -352,7 +352,7 @@ fn what_differs_is_shown_of_long_types_too() {
     );
 }
 
-/// An array, as serde's helpers for large ones have it.
+/// Serializes a large array, as serde's helpers for large arrays do.
 struct Large;
 
 impl Serialize for Large {
@@ -402,7 +402,7 @@ fn errors_of_a_type_are_its_own() {
     let error = decode_checked::<Strict>(&[0], &kinds_of(&Lax { number: 0 })).expect_err("zero");
     assert!(error.mismatch().is_none(), "{error}");
 
-    /// Makes a default of what it cannot read.
+    /// Replaces what it cannot read by a default.
     #[derive(Debug)]
     struct Lenient;
     impl<'de> Deserialize<'de> for Lenient {
@@ -446,7 +446,7 @@ fn kinds_are_bounded() {
         deep = Deep(Some(Box::new(deep)));
     }
     assert!(is_valid(&kinds_of(&deep)));
-    // Through arrays, whose kinds take more than their types.
+    // Arrays: their kinds take more bytes than their types.
     assert_eq!(
         kinds_of(&[[[(); 32]; 32]; 32]).len().min(MAX_KINDS),
         kinds_of(&[[[(); 32]; 32]; 32]).len()
@@ -477,7 +477,7 @@ fn what_are_no_kinds_is_found_out() {
         b"B",
     ] {
         assert!(!is_valid(kinds), "{kinds:?}");
-        // And does no harm.
+        // Invalid kinds do no harm.
         let _ = show(kinds);
         for bytes in [&b""[..], b"\x01", b"\x01\x01\x01\x01"] {
             let _ = decode_checked::<u8>(bytes, kinds);
@@ -515,7 +515,7 @@ fn blocks_say_what_they_are_of() {
 
     let point = [[one::Point { x: 1.0, y: 2.0 }; 2]];
     assert_eq!(show(&kinds_of(&block(&point))), "block of [Point; 2], 16 bytes at multiples of 4");
-    // Wherever a type comes from; its fields are not compared.
+    // The paths of the types differ, and so do their fields. Neither is compared.
     fits(&block(&point), Block::from(vec![[other::deep::Point { y: 1.0, x: 2.0 }; 2]]));
     let (sent, wanted) =
         ("block of Point, 8 bytes at multiples of 4", "block of f64, 8 bytes at multiples of 8");
@@ -564,7 +564,7 @@ fn variants_may_have_several_names() {
         Start,
     }
     differs::<Aka>(&Turned::Start, "Turned::Start", wanted);
-    // The names stand there in the same order, and two of them are of one variant.
+    // These names have the order of the list, but two of them belong to one variant.
     #[derive(Serialize)]
     enum Same {
         Begin,

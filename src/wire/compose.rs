@@ -1,4 +1,5 @@
-//! Composes a message: its header, its value, and what sends it.
+//! Composes a message: writes the header, then the value, and hands the message to a closure that
+//! sends it.
 
 use serde::Serialize;
 
@@ -9,10 +10,12 @@ use crate::wire::message::Message;
 use crate::wire::writer::{EncodeError, Writer};
 
 impl Message<'static> {
-    /// Encodes a message of at most `max` bytes and has it sent. `what` names the method or event in errors.
+    /// Encodes a message of at most `max` bytes, and sends it by `send`. `what` names the method or
+    /// event in errors.
     ///
-    /// User code runs in here (`Serialize`), with no lock held: it may panic, fail, or use the pair itself. If the value is one large byte
-    /// string, the message is sent from within that code: what it says afterwards does not matter any more.
+    /// Runs user code (`Serialize`) with no lock held: that code may panic, fail, or use the pair
+    /// itself. If the value is one large byte string, the message is sent from within that code.
+    /// Whatever that code reports afterwards no longer matters.
     #[inline]
     pub(crate) fn deliver<R>(
         &mut self,
@@ -35,7 +38,7 @@ impl Message<'static> {
                 Ok(send(self))
             }
             Delivery::Done(sent) => Ok(sent),
-            // Whoever caught the panic calls it an error.
+            // The value's own `serialize` caught the panic, and reports an error in place of it.
             Delivery::Unwound => Err(Error::Encode {
                 what: what.to_owned(),
                 source: "the value panicked while it was sent".into(),
@@ -44,9 +47,11 @@ impl Message<'static> {
         }
     }
 
-    /// Encodes a message of at most `max` bytes, into a new one. `what` names the method or event in errors.
+    /// Encodes a message of at most `max` bytes into this empty one. `what` names the method or
+    /// event in errors.
     ///
-    /// User code runs in here (`Serialize`), with no lock held: it may panic, fail, or use the pair itself.
+    /// Runs user code (`Serialize`) with no lock held: that code may panic, fail, or use the pair
+    /// itself.
     #[inline]
     pub(crate) fn encode(
         &mut self,
@@ -60,7 +65,7 @@ impl Message<'static> {
         writer.put_header(header)?;
         let outcome = match header {
             Header::Failure(_, Failure::Remote(text) | Failure::Mistyped(text)) => {
-                // Text is sent as it is, to the end of the message.
+                // The text is sent without a length: it ends with the message.
                 writer.extend(text.as_bytes());
                 Ok(())
             }
@@ -70,7 +75,7 @@ impl Message<'static> {
         self.check(outcome, max, what)
     }
 
-    /// Makes this a message that ends with a copy of `payload`.
+    /// Encodes a message that ends with a copy of `payload`.
     pub(crate) fn encode_bytes(
         &mut self,
         header: Header<'_>,
@@ -98,7 +103,8 @@ impl Message<'static> {
         self.check_size(max)
     }
 
-    /// Makes this the message that ends with `payload`, and has it sent: from where it lies, if it is long.
+    /// Encodes a message that ends with `payload`, and sends it by `send`. A long payload is sent
+    /// in place, without a copy.
     #[inline]
     pub(crate) fn deliver_bytes<R>(
         &mut self,

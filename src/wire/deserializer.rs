@@ -1,8 +1,12 @@
-//! Decoding, within bounds: whatever the other end has sent, it costs no more than the receiver's types and the size of the message allow.
+//! Decodes values within bounds. Whatever the peer has sent, decoding costs no more than the
+//! receiver's types and the size of the message allow.
 //!
-//! postcard reads numbers, text and byte strings, and never beyond the message. What holds other values goes through here, since two things
-//! that a message can ask for grow without it. A type that contains itself asks for a stack frame per level, and for each level a message needs
-//! one byte: a stack that overflows is the end of the process. And elements that take no bytes can be announced by the quintillion.
+//! postcard reads numbers, text and byte strings, and never beyond the message. Values that hold
+//! other values are decoded here, because a message can ask for two things that grow without it:
+//!
+//! - A type that contains itself takes a stack frame for each level, and a message needs one byte
+//!   for each level. A stack that overflows is the end of the process.
+//! - Elements that take no bytes can be announced by the quintillion.
 
 use std::fmt::Display;
 
@@ -20,14 +24,16 @@ use crate::wire::mismatch::Mismatch;
 
 type Result<T> = std::result::Result<T, DecodeError>;
 
-/// How deeply options, enums, sequences and maps may be nested in a value. A cycle of types without any of them has no values.
+/// Bounds how deeply options, enums, sequences and maps may be nested in a value. A cycle of types
+/// without any of these has no values.
 const MAX_NESTING: u32 = 128;
 
-/// How many elements sequences and maps may have in all, beyond as many as the message has bytes. An element takes at least one byte, besides
-/// those that its own elements take, unless it is of a type that takes none.
+/// Bounds how many more elements than the message has bytes the sequences and maps may have in all.
+/// An element takes at least one byte, besides the bytes of its own elements, unless its type takes
+/// none.
 const SPARE_ELEMENTS: usize = 64 * 1024;
 
-/// Decodes a value that must take all of `bytes`.
+/// Decodes a value. It must take all of `bytes`.
 #[inline]
 pub(crate) fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<T> {
     let mut decoder = Decoder::new(bytes);
@@ -36,38 +42,40 @@ pub(crate) fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<T> {
     Ok(value)
 }
 
-/// Why a value did not decode. Boxed, so that it costs the results of single steps nothing.
+/// Tells why a value did not decode. It is boxed, so that it costs the results of single steps
+/// nothing.
 #[derive(Debug, thiserror::Error)]
 #[error(transparent)]
 pub(crate) struct DecodeError(Box<Cause>);
 
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 enum Cause {
-    /// What an implementation of `Deserialize` says, or serde itself.
+    /// The message of an implementation of `Deserialize`, or of serde itself.
     #[error("{0}")]
     Custom(Box<str>),
-    #[error("{0} bytes are left over: the other end sent more than this type has")]
+    #[error("{0} bytes are left over: the peer sent more than this type has")]
     Trailing(usize),
     #[error("values are nested in it more than {MAX_NESTING} deep")]
     TooDeep,
     #[error("it announces more elements than it can have")]
     TooMany,
     #[error(
-        "its type asks what comes next, which messages do not say; without serde's `untagged`, `flatten` and internal `tag` it would not"
+        "its type must be told what comes next, which messages do not say: \
+         avoid serde's `untagged`, `flatten` and internal `tag`"
     )]
     NotSelfDescribing,
     #[error("{}", words(.0))]
     Malformed(postcard::Error),
-    /// What was sent is of another type.
+    /// The peer sent a value of another type.
     #[error("it takes {}, but was sent {}", .0.wanted, .0.sent)]
     Types(Mismatch),
 }
 
-/// Says what is wrong with a message, to a reader of its types and not of postcard.
+/// Describes an error to a reader who knows the types of the message, but not postcard.
 fn words(error: &postcard::Error) -> String {
     use postcard::Error::*;
     let words = match error {
-        DeserializeUnexpectedEnd => "it ends early: the other end sent less than this type has",
+        DeserializeUnexpectedEnd => "it ends early: the peer sent less than this type has",
         DeserializeBadVarint => "a number is too large for its type",
         DeserializeBadBool => "a bool is neither 0 nor 1",
         DeserializeBadChar => "a char is no character",
@@ -98,13 +106,13 @@ impl DecodeError {
         Cause::Malformed(error).into()
     }
 
-    /// Makes one of two types that differ.
+    /// Makes the error of two types that differ.
     #[cold]
     pub(crate) fn of_types(mismatch: Mismatch) -> DecodeError {
         Cause::Types(mismatch).into()
     }
 
-    /// Returns what was sent and what was wanted, if those are different types.
+    /// Returns what was sent and what was wanted, if the types differ.
     pub(crate) fn mismatch(&self) -> Option<&Mismatch> {
         match &*self.0 {
             Cause::Types(mismatch) => Some(mismatch),
@@ -126,9 +134,9 @@ impl DecodeError {
 
 pub(crate) struct Decoder<'de> {
     input: postcard::Deserializer<'de, postcard::de_flavors::Slice<'de>>,
-    /// How much deeper it may go.
+    /// Counts the levels that may still be entered.
     levels: u32,
-    /// How many elements may still be announced.
+    /// Counts the elements that may still be announced.
     elements: usize,
 }
 
@@ -142,7 +150,7 @@ impl<'de> Decoder<'de> {
         }
     }
 
-    /// Fails if something is left.
+    /// Fails if bytes are left over.
     #[inline]
     pub(crate) fn finish(self) -> Result<()> {
         match self.input.finalize().map_err(DecodeError::malformed)? {
@@ -151,13 +159,14 @@ impl<'de> Decoder<'de> {
         }
     }
 
-    /// Takes a value that holds no others, and has nothing to say of its own.
+    /// Takes a value that holds no other values, and whose `Deserialize` reports no error of its
+    /// own.
     #[inline]
     fn take<T: Deserialize<'de>>(&mut self) -> Result<T> {
         T::deserialize(&mut self.input).map_err(DecodeError::malformed)
     }
 
-    /// Decodes what lies one level deeper.
+    /// Decodes a part that lies one level deeper.
     #[inline]
     fn deeper<T>(&mut self, inside: impl FnOnce(&mut Self) -> Result<T>) -> Result<T> {
         self.descend()?;
@@ -166,7 +175,7 @@ impl<'de> Decoder<'de> {
         value
     }
 
-    /// Goes one level deeper.
+    /// Enters the next level, or fails at the deepest one.
     #[inline]
     pub(crate) fn descend(&mut self) -> Result<()> {
         let Some(levels) = self.levels.checked_sub(1) else { return Err(Cause::TooDeep.into()) };
@@ -174,13 +183,13 @@ impl<'de> Decoder<'de> {
         Ok(())
     }
 
-    /// Undoes [`descend`](Self::descend).
+    /// Leaves a level that [`descend`](Self::descend) has entered.
     #[inline]
     pub(crate) fn ascend(&mut self) {
         self.levels = self.levels.wrapping_add(1);
     }
 
-    /// Decodes whether an option has content.
+    /// Decodes the byte that tells whether an option has content.
     #[inline]
     pub(crate) fn is_some(&mut self) -> Result<bool> {
         match self.take::<u8>()? {
@@ -208,8 +217,8 @@ impl<'de> Decoder<'de> {
     }
 }
 
-/// Reads what holds no other values as postcard does. The visitor is called here, since what it has
-/// to say would be lost in an error of postcard's.
+/// Generates the methods that read a value without other values, as postcard does. The visitor is
+/// called here: its error would be lost in an error of postcard's.
 macro_rules! read_by_postcard {
     ($($method:ident $type:ty => $visit:ident),* $(,)?) => {$(
         #[inline]
@@ -219,7 +228,7 @@ macro_rules! read_by_postcard {
     )*};
 }
 
-/// Refuses what takes a format that says of each value what it is.
+/// Generates the methods that refuse. They need a format that describes each value.
 macro_rules! refuse {
     ($($method:ident)*) => {$(
         fn $method<V: Visitor<'de>>(self, _: V) -> Result<V::Value> {
@@ -338,7 +347,7 @@ impl<'de> Deserializer<'de> for &mut Decoder<'de> {
     }
 }
 
-/// The parts of a compound value.
+/// Reads the parts of a compound value.
 struct Parts<'d, 'de> {
     decoder: &'d mut Decoder<'de>,
     left: usize,

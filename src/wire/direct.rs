@@ -1,8 +1,11 @@
-//! Large byte strings go into the ring from where they lie, without an encoded copy.
+//! Sends large byte strings from where they lie, without an encoded copy.
 //!
-//! A value that as a whole is one long byte string (or text) is sent at the moment at which serde hands it over: then all is known of the
-//! message, and the bytes stay in place until they are sent. No code of the user's runs between the first byte and the last. A byte string
-//! within a larger value is encoded like everything else, since what follows it may fail, or take its time, or use the pair itself.
+//! If the whole value is one long byte string (or text), the message is sent at the moment at which
+//! serde hands the bytes over. Then the whole message is known, and the bytes stay in place until
+//! they are sent. No user code runs between the first byte and the last.
+//!
+//! A byte string within a larger value is encoded like everything else. What follows it may fail,
+//! take its time, or use the pair itself.
 
 use std::fmt::Display;
 
@@ -11,20 +14,21 @@ use serde::ser::{Error as _, Serialize, Serializer};
 use crate::wire::message::Message;
 use crate::wire::writer::{EncodeError, Writer};
 
-/// Shorter byte strings are encoded: copying them costs less than the frame of their own that the head needs otherwise.
+/// Bounds from below the byte strings that are sent in place, in bytes. Copying a shorter one costs
+/// less than the separate frame that the header needs otherwise.
 pub(crate) const MIN_BYTES: usize = 32 * 1024;
 
-/// What sends a message, and what came of it once it has.
+/// Holds the closure that sends a message, and then its outcome.
 pub(crate) enum Delivery<S, R> {
     /// The message is not complete.
     Pending(S),
-    /// It was sent, or not: `send` is done with it.
+    /// `send` has returned: the message was sent, or was not.
     Done(R),
     /// `send` did not return.
     Unwound,
 }
 
-/// Serializes a value as a whole.
+/// Serializes a whole value, and notices a value that is one long byte string.
 pub(crate) struct Whole<'w, 'm, S, R> {
     writer: &'w mut Writer<'m>,
     delivery: &'w mut Delivery<S, R>,
@@ -42,7 +46,7 @@ impl<'w, 'm, S: FnOnce(&mut Message<'_>) -> R, R> Whole<'w, 'm, S, R> {
         let Some(mut message) = self.writer.complete_with(bytes) else { return Ok(()) };
         match std::mem::replace(self.delivery, Delivery::Unwound) {
             Delivery::Pending(send) => *self.delivery = Delivery::Done(send(&mut message)),
-            // serde's serializers are used up by the first value.
+            // Not reached: the first value consumes a serializer.
             Delivery::Done(_) | Delivery::Unwound => {
                 return Err(EncodeError::custom("one value is one value"));
             }
@@ -51,7 +55,7 @@ impl<'w, 'm, S: FnOnce(&mut Message<'_>) -> R, R> Whole<'w, 'm, S, R> {
     }
 }
 
-/// What is no byte string is encoded.
+/// Generates the methods that encode: those for everything but byte strings.
 macro_rules! encode {
     ($($method:ident($($argument:ident: $type:ty),*) -> $ok:ty;)*) => {$(
         #[inline]
@@ -141,9 +145,13 @@ impl<'w, 'm, S: FnOnce(&mut Message<'_>) -> R, R> Serializer for Whole<'w, 'm, S
         serialize_seq(length: Option<usize>) -> Self::SerializeSeq;
         serialize_tuple(length: usize) -> Self::SerializeTuple;
         serialize_tuple_struct(name: &'static str, length: usize) -> Self::SerializeTupleStruct;
-        serialize_tuple_variant(name: &'static str, index: u32, variant: &'static str, length: usize) -> Self::SerializeTupleVariant;
+        serialize_tuple_variant(
+            name: &'static str, index: u32, variant: &'static str, length: usize
+        ) -> Self::SerializeTupleVariant;
         serialize_map(length: Option<usize>) -> Self::SerializeMap;
         serialize_struct(name: &'static str, length: usize) -> Self::SerializeStruct;
-        serialize_struct_variant(name: &'static str, index: u32, variant: &'static str, length: usize) -> Self::SerializeStructVariant;
+        serialize_struct_variant(
+            name: &'static str, index: u32, variant: &'static str, length: usize
+        ) -> Self::SerializeStructVariant;
     }
 }

@@ -1,74 +1,83 @@
-//! What a message says: the layout of a message.
+//! Defines the layout of a message, and reads the header.
 //!
-//! A message is a head of whole words, followed by the postcard-encoded arguments, value or result. The ring frames it, so a payload that
-//! does not decode spoils that message only.
+//! A message is a header of whole words. The arguments, the value or the result follows, encoded by
+//! postcard. The ring frames each message, so a payload that does not decode spoils that message
+//! only.
 //!
 //! ```text
-//!            byte 0    1 .. 3          4 .. 7        8 .. 15      16 ..
-//! event      1         | name's length | gauge, or 0 | name, filled up with zeros to whole words | value
-//! call       2         | name's length | entry       | serial     | name, filled up likewise | arguments
-//! answer     3         | 0             | entry       | serial     | result
-//! not found  4         | 0             | entry       | serial     |
-//! failed     5         | 0             | entry       | serial     | what the handler said, in UTF-8
-//! cancel     6         | 0             | entry       | serial     |
-//! call by    7         | name's length | entry       | serial     | nanoseconds | name, filled up likewise | arguments
-//! receipt    8         | 0             | gauge       | 0          |
-//! overloaded 9         | 0             | entry       | serial     |
-//! withdraw   10        | 0             | entry       | serial     |
-//! introduce  11        | name's length | number      | name, filled up likewise | kinds
-//! mistyped   12        | 0             | entry       | serial     | sent, a line feed, wanted, in UTF-8
+//!            byte 0    1 .. 3          4 .. 7        8 .. 15  16 ..
+//! event      1         | name's length | gauge, or 0 | name   | value
+//! call       2         | name's length | entry       | serial | name        | arguments
+//! answer     3         | 0             | entry       | serial | result
+//! not found  4         | 0             | entry       | serial |
+//! failed     5         | 0             | entry       | serial | text of the handler's error
+//! cancel     6         | 0             | entry       | serial |
+//! call by    7         | name's length | entry       | serial | nanoseconds | name | arguments
+//! receipt    8         | 0             | gauge       | 0      |
+//! overloaded 9         | 0             | entry       | serial |
+//! withdraw   10        | 0             | entry       | serial |
+//! introduce  11        | name's length | number      | name   | kinds
+//! mistyped   12        | 0             | entry       | serial | sent, a line feed, wanted
 //! refuse     13        | turn          | number      | where types differ |
-//! welcome    14        | turn          | number      | 0          |
+//! welcome    14        | turn          | number      | 0      |
+//!
+//! A name is filled up with zeros to whole words. Texts are UTF-8.
 //!
 //! flags of byte 0, for an event, a call and a call by:
-//! + 16       byte 1 .. 3 are the number that was introduced for the name, which does not follow
-//! + 32       a call whose answer is to tell its kinds, if it can
-//! + 64       before the name, a word says how many bytes of kinds follow it, filled up likewise
+//! + 16       bytes 1 .. 3 are the number that was introduced for the name, which does not follow
+//! + 32       a call whose answer must describe its kinds, if it can
+//! + 64       before the name, a word counts the bytes of kinds that follow it, filled up likewise
 //! for an introduction:
 //! + 32       it is for calls, and not for events
 //! for a refuse and a welcome:
 //! + 64       the second word is a hash of a name and kinds that have no number
 //!            a refuse then says where types differ in place of the number
 //! for an answer:
-//! + 64       before the result, a word says how many bytes of kinds follow it, filled up likewise
+//! + 64       a word counts the bytes of kinds that follow it, filled up likewise; then the result
 //! ```
 //!
-//! A call that has a deadline says when that is, by the [clock of the host](crate::clock). Only such calls pay for it.
-//! The receipt says that an event with the number of a gauge was handled.
+//! A call with a deadline carries the deadline, by the clock of the host:
+//! [`host_clock`](crate::time::host_clock). Other calls do not pay for that. A receipt tells that
+//! an event with the number of a gauge was handled.
 //!
-//! A refusal or welcome is looked at ahead of its turn in the ring, and again when it is received.
-//! The `turn`, a number that grows, tells that it is the same.
+//! A refusal or welcome is read twice: ahead of its turn in the ring, and again when it is
+//! received. The `turn`, a number that grows, tells that both are one message.
 //!
-//! A name and the [kinds](crate::types) of a value are introduced under a number before the first
-//! message that has it. A number is introduced once. [`types`](crate::types) says when a call asks for kinds.
+//! A name and the [kinds](crate::types) of a value are introduced under a number, before the first
+//! message that uses the number. A number is introduced once. The module [`types`](crate::types)
+//! says when a call asks for kinds.
 //!
-//! The head is not postcard's: numbers of variable length, a byte at a time, took as long as everything else about a small call.
+//! The header is not encoded by postcard. Its numbers of variable length, read a byte at a time,
+//! took as long as the rest of a small call.
 
 use std::num::NonZeroU32;
 use std::ops::BitOr;
 
 use crate::limits::{MAX_KINDS, MAX_NAME};
 
-/// Names a call that is in flight: an entry of the caller's table, and a number that no other call of that entry ever has.
+/// Identifies a call in flight: an entry of the caller's table, and a serial number that no other
+/// call of that entry ever has.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) struct CallId {
     pub(crate) entry: u32,
     pub(crate) serial: u64,
 }
 
-/// Names a method or event, and says what is known of the value that follows. Names are looked up as they come; they are UTF-8 if they are known.
+/// Names a method or event, and tells what is known of the value that follows.
+///
+/// A name is looked up as the bytes that arrived. If a handler has that name, the bytes are UTF-8.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Subject<'a> {
-    /// A name. Nothing is said of the value.
+    /// A name alone: nothing is known of the value.
     Named(&'a [u8]),
-    /// A name and kinds that were introduced under a number.
+    /// A number, under which a name and kinds were introduced.
     Known(Number),
-    /// A name, and the kinds of the value.
+    /// A name and the kinds of the value.
     Described { name: &'a [u8], kinds: &'a [u8], asks: bool },
 }
 
 impl Subject<'_> {
-    /// Whether the answer is to tell its kinds.
+    /// Returns `true` if the answer must describe its kinds.
     #[inline]
     pub(crate) fn asks(self) -> bool {
         match self {
@@ -79,8 +88,8 @@ impl Subject<'_> {
     }
 }
 
-/// A number that stands for a name, and whether the answer to a call is to tell its kinds: as they are
-/// in the first word of a message.
+/// Packs a number that stands for a name, and whether the answer to a call must describe its kinds.
+/// The bits are those of the first word of a message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Number(NonZeroU32);
 
@@ -96,7 +105,7 @@ impl Number {
         self.0.get()
     }
 
-    /// Takes what [`to_raw`](Self::to_raw) returns. Returns `None` for zero.
+    /// Unpacks what [`to_raw`](Self::to_raw) returns. Returns `None` for zero.
     #[inline]
     pub(crate) fn from_raw(raw: u32) -> Option<Number> {
         NonZeroU32::new(raw).map(Number)
@@ -113,12 +122,12 @@ impl Number {
     }
 }
 
-/// Tells which of two refusals and welcomes is the later one, if they are not far apart.
+/// Orders refusals and welcomes: tells which of two is the later one, if they are not far apart.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct RefusalTurn(u32);
 
 impl RefusalTurn {
-    /// The next one after so many.
+    /// Makes the turn that follows `before` earlier turns.
     pub(crate) fn new(before: u32) -> RefusalTurn {
         RefusalTurn(before & MAX_NAME as u32)
     }
@@ -133,54 +142,59 @@ impl RefusalTurn {
     }
 }
 
-/// What an end does not take.
+/// Identifies values that an end refuses.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) enum Refused {
-    /// Values with this number.
+    /// The values with this number.
     Number(u32),
-    /// Values without a number: a [hash](unnumbered) of their name and kinds.
+    /// Values without a number, by a hash of their name and kinds: see
+    /// [`unnumbered`](crate::types::mismatch::unnumbered).
     Unnumbered(u64),
 }
 
-/// What a message is about.
+/// Tells what a message is about.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Header<'a> {
-    /// An event; its value follows.
+    /// An event. The value follows.
     Event(Subject<'a>),
-    /// An event of the gauge with this number, which is not zero; its value follows.
+    /// An event of the gauge with this number, which is not zero. The value follows.
     Gauge(u32, Subject<'a>),
-    /// Such an event was handled. Nothing follows.
+    /// A receipt: an event of the gauge with this number was handled. Nothing follows.
     Receipt(u32),
-    /// A call; its arguments follow. If it is of use only until a moment, that one, in nanoseconds of the host's clock.
+    /// A call. The arguments follow. A call with a deadline carries it, in nanoseconds of the
+    /// host's clock.
     Call(CallId, Option<u64>, Subject<'a>),
-    /// The other end wants no answer to this call of its own any more. Nothing follows.
+    /// The peer no longer wants the answer to this call of its own. Nothing follows.
     Cancel(CallId),
-    /// As a cancel; and if the call is not served yet, it need not be. Nothing follows.
+    /// A cancel of a call that need not be served if no handler has started it. Nothing follows.
     Withdraw(CallId),
-    /// The answer to a call; the result follows.
+    /// The answer to a call. The result follows.
     Answer(CallId),
-    /// The same, with the kinds of the result.
+    /// The answer to a call, with the kinds of the result. The result follows.
     DescribedAnswer(CallId, &'a [u8]),
     /// The call failed. Nothing follows.
     Failure(CallId, Failure<'a>),
-    /// What this number stands for from here on: a name, and the kinds of a value. Nothing follows.
+    /// An introduction: from here on, the number stands for a name and the kinds of a value.
+    /// Nothing follows.
     Introduce { number: u32, of_call: bool, name: &'a [u8], kinds: &'a [u8] },
-    /// Such events are not what their handler takes, and are not handled: here they differ. Nothing follows.
+    /// A refusal: the handler does not take such events, and they are not handled. The last field
+    /// tells where the types differ. Nothing follows.
     Refuse(Refused, RefusalTurn, u32),
-    /// There is another handler for such events. Nothing follows.
+    /// A welcome: the handler that refused such events was replaced. Nothing follows.
     Welcome(Refused, RefusalTurn),
 }
 
-/// Why a call failed on the other end.
+/// Tells why a call failed at the peer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Failure<'a> {
-    /// No such method.
+    /// The peer has no such method.
     NotFound,
-    /// Too many others are not answered yet.
+    /// Too many other calls are not answered yet.
     Overloaded,
-    /// What the handler said.
+    /// The text of the handler's error.
     Remote(&'a str),
-    /// The arguments are not of the types that the handler takes: what was sent, a line feed, and what is wanted.
+    /// The handler takes arguments of other types. The text is what was sent, a line feed, and what
+    /// is wanted.
     Mistyped(&'a str),
 }
 
@@ -212,22 +226,22 @@ pub(super) const REFUSE: u64 = 13;
 
 pub(super) const WELCOME: u64 = 14;
 
-/// A number in place of a name.
+/// Flags a message that has a number in place of a name.
 pub(super) const KNOWN: u64 = 16;
 
-/// The answer is to tell its kinds.
+/// Flags a call whose answer must describe its kinds.
 pub(super) const ASKS: u64 = 32;
 
-/// An introduction is for calls.
+/// Flags an introduction that is for calls.
 pub(super) const OF_CALL: u64 = 32;
 
-/// Kinds follow.
+/// Flags a message that contains kinds. In a refusal or welcome: a hash in place of a number.
 pub(super) const DESCRIBED: u64 = 64;
 
-/// Words of a cancel, of a withdrawal, and of a refusal.
+/// Counts the words of a cancel, a withdrawal, a refusal or a welcome.
 pub(crate) const URGENT_WORDS: usize = 2;
 
-/// What a message is, without its flags.
+/// Masks the kind of a message, without its flags.
 pub(super) const KIND_MASK: u64 = 0x0f;
 
 pub(super) const FLAGS_MASK: u64 = 0xf0;
@@ -237,18 +251,20 @@ pub(super) const NAME_SHIFT: u32 = 8;
 pub(super) const ENTRY_SHIFT: u32 = 32;
 
 impl CallId {
-    /// Stands in a call that has no number yet.
+    /// Stands in the header of a call that has no id yet.
     pub(crate) const NONE: CallId = CallId { entry: 0, serial: 0 };
 }
 
-/// The bytes of a received message: a private copy, so what is checked cannot change afterwards.
+/// Returns the bytes of a received message. They are a private copy, so what was checked cannot
+/// change afterwards.
 #[inline]
 pub(crate) fn as_bytes(words: &[u64], bytes: usize) -> &[u8] {
     let all: &[u8] = bytemuck::cast_slice(words);
     all.get(..bytes).unwrap_or(all)
 }
 
-/// Splits a message of `bytes` bytes into its head and the encoded value behind it. `None` if no honest end sends such a message.
+/// Splits a message of `bytes` bytes into its header and the encoded value behind the header.
+/// Returns `None` if no honest end sends such a message.
 pub(crate) fn split(words: &[u64], bytes: usize) -> Option<(Header<'_>, &[u8])> {
     let message = as_bytes(words, bytes);
     let first = u64::from_le(*words.first()?);
@@ -318,7 +334,8 @@ fn split_refusal(kind: u64, flags: u64, turn: RefusalTurn, id: CallId) -> Option
     }
 }
 
-/// As [`split`], for the most frequent messages: plain calls, their answers, and events. `None` for all others, and for what is none.
+/// Splits the most frequent messages, as [`split`] does: plain calls, their answers, and events.
+/// Returns `None` for all other messages, and for bytes that are no message.
 #[inline]
 pub(crate) fn split_frequent(words: &[u64], bytes: usize) -> Option<(Header<'_>, &[u8])> {
     let message = as_bytes(words, bytes);
@@ -335,7 +352,8 @@ pub(crate) fn split_frequent(words: &[u64], bytes: usize) -> Option<(Header<'_>,
     let (header, rest) = message.split_first_chunk::<16>()?;
     let [_, serial]: [[u8; 8]; 2] = bytemuck::cast(*header);
     let id = CallId { entry, serial: u64::from_le_bytes(serial) };
-    // All but the entry: an answer has no name.
+    // The lower half has everything but the entry. It equals the kind alone, since an answer has no
+    // name.
     if first & u64::from(u32::MAX) == ANSWER {
         return Some((Header::Answer(id), rest));
     }
@@ -373,18 +391,18 @@ fn split_subject(flags: u64, length: usize, rest: &[u8]) -> Option<(Subject<'_>,
     }
 }
 
-/// The kinds of a result, and the result.
+/// Splits the kinds of a result from the result.
 fn split_kinds(rest: &[u8]) -> Option<(&[u8], &[u8])> {
     let (count, rest) = split_count(rest)?;
     split_padded(rest, count)
 }
 
-/// How many bytes kinds take in a message.
+/// Returns how many bytes `kinds` bytes of kinds take in a message.
 pub(super) fn kinds_bytes(kinds: usize) -> usize {
     kinds.next_multiple_of(8).saturating_add(8)
 }
 
-/// How many bytes of kinds follow.
+/// Reads how many bytes of kinds follow.
 fn split_count(bytes: &[u8]) -> Option<(usize, &[u8])> {
     let (count, rest) = bytes.split_first_chunk::<8>()?;
     let count =
@@ -392,10 +410,11 @@ fn split_count(bytes: &[u8]) -> Option<(usize, &[u8])> {
     Some((count, rest))
 }
 
-/// The kinds that an answer tells, if it tells them: its result starts at `from`.
+/// Returns the kinds that an answer describes, if it describes them. The result of the answer
+/// starts at `from`.
 #[inline]
 pub(crate) fn kinds_of_answer(words: &[u64], from: usize) -> Option<&[u8]> {
-    // Behind a plain head there is nothing else.
+    // A plain header is immediately followed by the result.
     if from <= 16 {
         None
     } else {

@@ -1,4 +1,4 @@
-//! TODO wire::message
+//! Holds an encoded message, and classifies it by its first word.
 
 use std::cell::Cell;
 
@@ -10,12 +10,12 @@ use crate::wire::header::{
     REFUSE, Subject, WELCOME, WITHDRAW, kinds_bytes, split,
 };
 
-/// At most eight bytes as a word, from the low end.
+/// Packs at most eight bytes into a word, from the low end.
 #[expect(clippy::arithmetic_side_effects, reason = "there are more than four bytes there")]
 #[inline]
 pub(crate) fn partial_word(bytes: &[u8]) -> u64 {
     match (bytes.first_chunk::<4>(), bytes.last_chunk::<4>()) {
-        // The two overlap where they are the same.
+        // With fewer than eight bytes, the two halves overlap. The bits in the overlap are equal.
         (Some(low), Some(high)) => {
             u64::from(u32::from_le_bytes(*low))
                 | u64::from(u32::from_le_bytes(*high)) << (8 * (bytes.len() - 4))
@@ -24,48 +24,51 @@ pub(crate) fn partial_word(bytes: &[u8]) -> u64 {
     }
 }
 
-/// Payload words that fit into one slot of the ring: such a message is encoded without touching the heap.
+/// Counts the payload words that fit into one slot of the ring. A message of at most this many
+/// words is encoded without touching the heap.
 pub(crate) const INLINE_WORDS: usize = 15;
 
-/// A buffer larger than this is not kept for the next message.
+/// Bounds the buffer that is kept for the next message, in words. A larger buffer is freed.
 pub(crate) const KEEP_WORDS: usize = 32 * 1024;
 
 thread_local! {
     static SPARE: Cell<Vec<u64>> = const { Cell::new(Vec::new()) };
 }
 
-/// A buffer of words that this thread used before.
+/// Takes the buffer of words that this thread has kept, or an empty one.
 #[inline]
 pub(crate) fn take_spare() -> Vec<u64> {
     SPARE.try_with(Cell::take).unwrap_or_default()
 }
 
-/// Keeps a buffer for the next use on this thread.
+/// Keeps a buffer for the next message of this thread.
 #[inline]
 pub(crate) fn keep_spare(buffer: Vec<u64>) {
     if buffer.capacity() <= KEEP_WORDS {
-        // A thread that is ending has no next use.
+        // Fails only if the thread is ending: then there is no next message.
         let _ = SPARE.try_with(|spare| spare.set(buffer));
     }
 }
 
-/// An encoded message.
+/// Holds an encoded message.
 ///
-/// Encoded in place and passed by reference: moving it would read words back as larger blocks than they were just written in, which the
-/// processor cannot forward from its store buffer.
+/// A message is encoded in place and passed by reference. A move would read the words back in
+/// larger blocks than they were just written in. The processor cannot forward such reads from its
+/// store buffer.
 #[derive(Debug, Default)]
 pub(crate) struct Message<'v> {
     pub(crate) inline: [u64; INLINE_WORDS],
-    /// All words, once there are more than fit inline.
+    /// Holds all words, once there are more of them than fit inline.
     pub(crate) spilled: Vec<u64>,
-    /// How many bytes the words are.
+    /// Counts the bytes of the words.
     pub(crate) bytes: usize,
-    /// What follows the words, and was not copied. Unless it is empty, no word is incomplete.
+    /// Borrows the bytes that follow the words, without a copy. Unless it is empty, every word is
+    /// full.
     pub(crate) rest: &'v [u8],
 }
 
 impl Message<'static> {
-    /// One that is not encoded yet.
+    /// Makes an empty message, to be encoded.
     #[inline]
     pub(crate) const fn new() -> Message<'static> {
         Message { inline: [0; INLINE_WORDS], spilled: Vec::new(), bytes: 0, rest: &[] }
@@ -81,7 +84,7 @@ impl Message<'static> {
 }
 
 impl Message<'_> {
-    /// Publishes as much of it as there is room for; see [`Sender::send`].
+    /// Publishes as much of the message as there is space for; see [`Sender::send`].
     #[inline]
     pub(crate) fn publish(
         &self,
@@ -94,7 +97,7 @@ impl Message<'_> {
         }
     }
 
-    /// Takes it away, with a copy of what it refers to.
+    /// Takes the message out, and copies the bytes that it borrows.
     pub(crate) fn take(&mut self) -> Message<'static> {
         let mut spilled = std::mem::take(&mut self.spilled);
         if !self.rest.is_empty() {
@@ -107,7 +110,7 @@ impl Message<'_> {
         Message { inline: self.inline, spilled, bytes: self.bytes(), rest: &[] }
     }
 
-    /// Copies all words, the last one filled up with zeros, into a buffer.
+    /// Replaces a buffer by all words of the message. Zeros fill up the last word.
     pub(crate) fn copy_to(&self, words: &mut Vec<u64>) {
         words.clear();
         words.extend_from_slice(self.words());
@@ -125,7 +128,7 @@ impl Message<'_> {
         }
     }
 
-    /// Completes a call that was encoded before it had a number.
+    /// Writes the id of a call into a message that was encoded before the id was known.
     #[inline]
     pub(crate) fn address(&mut self, id: CallId) {
         let words = if self.spilled.is_empty() { &mut self.inline[..] } else { &mut self.spilled };
@@ -136,7 +139,7 @@ impl Message<'_> {
         }
     }
 
-    /// Which call it is, if it is one.
+    /// Returns the id of the call, if the message is a call.
     pub(crate) fn call(&self) -> Option<CallId> {
         match *self.words() {
             [first, serial, ..] if matches!(first & KIND_MASK, CALL | CALL_BY) => {
@@ -146,7 +149,7 @@ impl Message<'_> {
         }
     }
 
-    /// Whether it is an event other than that of a gauge, or introduces one.
+    /// Returns `true` for an event or the introduction of one, but not for an event of a gauge.
     pub(crate) fn is_event(&self) -> bool {
         self.words().first().is_some_and(|first| match first & KIND_MASK {
             EVENT => first >> ENTRY_SHIFT == 0,
@@ -155,7 +158,8 @@ impl Message<'_> {
         })
     }
 
-    /// How many of its bytes tell kinds: they do not count, where a message has a bound.
+    /// Counts the bytes that describe kinds. They do not count towards the largest size of a
+    /// message.
     #[cold]
     fn kinds_bytes(&self) -> usize {
         match split(self.words(), self.bytes) {
@@ -170,20 +174,23 @@ impl Message<'_> {
         }
     }
 
-    /// Whether a thread looks for it that does not receive what is before it.
+    /// Returns `true` if a thread looks for this message before it has received the messages ahead
+    /// of it.
     pub(crate) fn is_urgent(&self) -> bool {
         self.words()
             .first()
             .is_some_and(|first| matches!(first & KIND_MASK, CANCEL | WITHDRAW | REFUSE | WELCOME))
     }
 
-    /// Bytes of memory of one that is kept: many are smaller than what holds them, and the queue that they are in may be only half full.
+    /// Estimates the memory that a kept message takes, in bytes. Many messages are smaller than the
+    /// struct that holds them. The queue that holds that struct may be only half full, so the
+    /// struct counts twice.
     pub(crate) fn cost(&self) -> usize {
         const PLACE: usize = 2 * size_of::<Message<'_>>();
         self.spilled.capacity().saturating_mul(8).saturating_add(PLACE)
     }
 
-    /// The words, the last one filled up with zeros.
+    /// Returns the words. Zeros fill up the last word.
     #[inline]
     pub(crate) fn words(&self) -> &[u64] {
         if self.spilled.is_empty() {

@@ -1,6 +1,6 @@
-//! Where two types differ, and what each of them is there.
+//! Describes how two types differ.
 
-/// Two types that differ.
+/// Describes two types that differ, as text, and the place.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Mismatch {
     pub(crate) sent: String,
@@ -8,12 +8,12 @@ pub(crate) struct Mismatch {
     pub(crate) place: Place,
 }
 
-/// Where two types differ, in four bytes: for a message that has room for no more.
+/// Locates a difference of two types, in four bytes: a refusal has no space for more.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Place {
-    /// Where in the kinds of what was sent.
+    /// Locates the difference in the kinds that were sent.
     pub(crate) at: u32,
-    /// The kind that is wanted there.
+    /// Tells the kind that is wanted at that offset.
     pub(crate) kind: u8,
 }
 

@@ -1,9 +1,9 @@
-//! The bytes of one message.
+//! Encodes and decodes the bytes of one message.
 //!
-//! [`header`] has the layout, and reads it. [`message`] is the buffer of a message, [`writer`] fills
-//! it word by word, and [`write_header`] and [`serializer`] say with what. [`direct`] sends a long
-//! byte string from where it lies. [`compose`] puts a whole message together. [`deserializer`] reads
-//! a value.
+//! [`header`] defines the layout of a message and reads its header. [`message`] is the buffer of a
+//! message. [`writer`] fills the buffer word by word. [`write_header`] writes the header, and
+//! [`serializer`] writes the value. [`direct`] sends a long byte string in place, without a copy.
+//! [`compose`] puts a whole message together. [`deserializer`] reads a value.
 
 #[cfg(not(loom))]
 pub(crate) mod compose;

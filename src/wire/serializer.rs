@@ -1,8 +1,11 @@
-//! Encoding: serde's data model in the wire format of [postcard](https://postcard.jamesmunns.com/wire-format), a word at a time.
+//! Encodes serde's data model in the wire format of
+//! [postcard](https://postcard.jamesmunns.com/wire-format), a word at a time.
 //!
-//! postcard's own serializer hands over numbers as bytes that it has just written one by one. Bytes that are read back at once as words
-//! cannot be forwarded from the processor's store buffer; that wait took longer than encoding a small message. Here a number goes from
-//! one register to another. A test holds every type of serde's data model against postcard.
+//! postcard's own serializer hands over numbers as bytes that it has just written one by one. Bytes
+//! that are read back at once as words cannot be forwarded from the processor's store buffer. That
+//! wait took longer than encoding a small message. Here a number goes from one register to another.
+//!
+//! A test compares every type of serde's data model with postcard.
 
 use std::fmt::{self, Display, Write};
 
@@ -12,7 +15,7 @@ use crate::wire::writer::{EncodeCause, EncodeError, Writer};
 
 pub(crate) type Result = std::result::Result<(), EncodeError>;
 
-/// A signed number as an unsigned one, small if it was near zero.
+/// Maps a signed number to an unsigned one, which is small if the signed one was near zero.
 #[inline]
 fn zigzag(value: i64) -> u64 {
     (value << 1 ^ value >> 63) as u64
@@ -225,7 +228,7 @@ impl ser::Serializer for &mut Writer<'_> {
     }
 
     fn collect_str<T: Display + ?Sized>(self, value: &T) -> Result {
-        // The length goes first: formatted twice, rather than kept.
+        // The length goes first. The text is formatted twice rather than kept.
         let mut length = Length(0);
         write!(length, "{value}").map_err(|_| EncodeCause::Unsteady)?;
         self.varint(length.0 as u64);
@@ -235,7 +238,7 @@ impl ser::Serializer for &mut Writer<'_> {
     }
 }
 
-/// Counts what is written.
+/// Counts the bytes of a text.
 struct Length(usize);
 
 impl Write for Length {
@@ -245,7 +248,8 @@ impl Write for Length {
     }
 }
 
-/// Takes as many bytes as were announced: text that is not twice the same must not spoil the message.
+/// Takes as many bytes as were announced. A `Display` that differs from one time to the next must
+/// not spoil the message.
 struct Exactly<'a, 'm> {
     writer: &'a mut Writer<'m>,
     left: usize,
@@ -259,7 +263,7 @@ impl Write for Exactly<'_, '_> {
     }
 }
 
-/// The parts of a compound value follow each other.
+/// Generates the encoding of compound values: their parts follow each other.
 macro_rules! compound {
     ($($kind:ident $method:ident ($($key:ty)?) $($skip:ident)?),* $(,)?) => {$(
         impl ser::$kind for &mut Writer<'_> {
@@ -416,7 +420,7 @@ mod tests {
             [f64::NAN; 30],
             serde_bytes::Bytes::new(&[9; 777]),
         ));
-        // Formatted, since its length is not known before.
+        // Covers text whose length is known only once it is formatted.
         as_postcard(&format_args!("{}-{:>200}", 1, 2));
     }
 

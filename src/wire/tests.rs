@@ -1,4 +1,4 @@
-//! Messages as a whole: what is composed is what is read.
+//! Checks whole messages: what is read equals what was composed.
 
 use super::header::*;
 use super::message::Message;
@@ -195,9 +195,10 @@ fn a_large_byte_string_is_sent_from_where_it_lies() {
                 message.deliver(header, serde_bytes::Bytes::new(value), encoded - 1, "x", |_| {
                     panic!("too large to be sent")
                 });
-            assert!(
-                matches!(refused.map_err(|e| *e), Err(Error::TooLarge { size, max }) if (size, max) == (encoded, encoded - 1))
-            );
+            assert!(matches!(
+                refused.map_err(|e| *e),
+                Err(Error::TooLarge { size, max }) if (size, max) == (encoded, encoded - 1)
+            ));
         }
     }
 }
@@ -206,9 +207,10 @@ fn a_large_byte_string_is_sent_from_where_it_lies() {
 fn a_name_of_any_length_is_encoded_or_refused() {
     let longest = vec![b'n'; MAX_NAME];
     let message = encode(Header::Event(Subject::Named(&longest)), &[], usize::MAX).expect("fits");
-    assert!(
-        matches!(split(message.words(), message.bytes()), Some((Header::Event(Subject::Named(name)), [0])) if name == longest)
-    );
+    assert!(matches!(
+        split(message.words(), message.bytes()),
+        Some((Header::Event(Subject::Named(name)), [0])) if name == longest
+    ));
     match encode(Header::Event(Subject::Named(&vec![b'n'; MAX_NAME + 1])), &[], usize::MAX) {
         Err(Error::TooLarge { size, max }) => assert_eq!((size, max), (MAX_NAME + 1, MAX_NAME)),
         other => panic!("{other:?}"),

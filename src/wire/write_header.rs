@@ -1,4 +1,4 @@
-//! TODO wire::write_header
+//! Writes the header of a message.
 
 use crate::error::{Error, Step};
 use crate::limits::MAX_NAME;
@@ -11,7 +11,9 @@ use crate::wire::message::partial_word;
 use crate::wire::writer::Writer;
 
 impl Writer<'_> {
-    #[inline(always)] // the kind of message is known where it is called: what is left of this are a few stores
+    /// Writes a header.
+    // Each caller knows the kind of message, so that only a few stores are left of this function.
+    #[inline(always)]
     pub(crate) fn put_header(&mut self, header: Header<'_>) -> Step<()> {
         let plain = |kind, id: CallId| (kind, id);
         let (kind, id) = match header {
@@ -133,7 +135,7 @@ impl Writer<'_> {
         Ok(())
     }
 
-    /// Adds bytes, filled up with zeros to whole words.
+    /// Adds bytes. Zeros fill up the last word.
     #[inline]
     fn put_padded(&mut self, bytes: &[u8]) {
         let (words, rest) = bytes.as_chunks::<8>();

@@ -1,4 +1,4 @@
-//! TODO wire::writer
+//! Fills a message with bytes, a word at a time.
 
 use std::fmt::Display;
 
@@ -7,24 +7,26 @@ use serde::ser;
 use crate::text::one_line;
 use crate::wire::message::{INLINE_WORDS, Message, partial_word, take_spare};
 
-/// Why a value could not be encoded. Boxed, so that the result of each step takes one register.
+/// Tells why a value could not be encoded. It is boxed, so that the result of each step fits into
+/// one register.
 #[derive(Debug, thiserror::Error)]
 #[error(transparent)]
 pub(crate) struct EncodeError(pub(super) Box<EncodeCause>);
 
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum EncodeCause {
-    /// What an implementation of `Serialize` says, or serde itself.
+    /// The message of an implementation of `Serialize`, or of serde itself.
     #[error("{0}")]
     Custom(Box<str>),
     #[error(
         "the length of a sequence or map must be known before its elements; collect them first"
     )]
     UnknownLength,
-    #[error("the `Display` of a value fails, or is another one each time")]
+    #[error("the `Display` of a value fails, or writes another text each time")]
     Unsteady,
     #[error(
-        "its field `{0}` is left out, by serde's `skip_serializing_if`, which messages cannot tell from the next one"
+        "its field `{0}` is left out by serde's `skip_serializing_if`: \
+         the receiver would take the next field for it"
     )]
     Skipped(&'static str),
 }
@@ -43,12 +45,12 @@ impl ser::Error for EncodeError {
     }
 }
 
-/// Collects encoded bytes in a register and stores whole words.
+/// Collects encoded bytes in a register, and stores them as whole words.
 pub(crate) struct Writer<'a> {
     message: &'a mut Message<'static>,
-    /// Whole words stored.
+    /// Counts the whole words that were stored.
     full: usize,
-    /// The bytes of the word under way, from the low end.
+    /// Holds the bytes of the incomplete word, from the low end.
     pending: u64,
     pending_bytes: u32,
     max: usize,
@@ -60,12 +62,12 @@ impl<'a> Writer<'a> {
         Writer { message, full: 0, pending: 0, pending_bytes: 0, max }
     }
 
-    /// Lets the message be longer.
+    /// Allows the message `bytes` more bytes.
     pub(crate) fn make_room(&mut self, bytes: usize) {
         self.max = self.max.saturating_add(bytes);
     }
 
-    /// Adds a word. Only while no bytes are pending.
+    /// Adds a word. Must be called only while no bytes are pending.
     #[inline]
     pub(crate) fn put(&mut self, word: u64) {
         if let Some(place) = self.message.inline.get_mut(self.full) {
@@ -84,7 +86,10 @@ impl<'a> Writer<'a> {
         }
     }
 
-    /// Makes sure that what is there is spilled, unless `more` words exceed the maximum: then bytes are counted, for the error, but not kept.
+    /// Prepares for `more` words beyond those that fit inline. Returns `true` if they may be
+    /// pushed.
+    ///
+    /// If they exceed the maximum, the bytes are only counted, for the error, and not kept.
     fn may_spill(&mut self, more: usize) -> bool {
         if (self.full + more).saturating_sub(1) * 8 > self.max {
             return false;
@@ -98,7 +103,7 @@ impl<'a> Writer<'a> {
         true
     }
 
-    /// Adds bytes as they are.
+    /// Adds bytes unchanged.
     pub(crate) fn extend(&mut self, bytes: &[u8]) {
         if bytes.len() / 8 > INLINE_WORDS.saturating_sub(self.full) {
             self.extend_beyond(bytes);
@@ -126,14 +131,15 @@ impl<'a> Writer<'a> {
         if block.len() < 8 {
             return self.extend_by_words(block);
         }
-        // The words of the message lie across those of the block: the first one completes what is pending.
+        // The words of the message lie across the words of the block. So the first bytes of the
+        // block complete the pending word.
         let (first, aligned) = block.split_at(8 - self.pending_bytes as usize);
         let (words, rest) = aligned.as_chunks::<8>();
         if self.may_spill(1 + words.len()) {
             self.message
                 .spilled
                 .push(self.pending | partial_word(first) << (8 * self.pending_bytes));
-            // An ordinary copy, once compiled.
+            // Compiles to an ordinary copy.
             self.message.spilled.extend(words.iter().map(|word| u64::from_le_bytes(*word)));
         }
         self.full += 1 + words.len();
@@ -141,7 +147,7 @@ impl<'a> Writer<'a> {
         self.pending_bytes = rest.len() as u32;
     }
 
-    /// Adds the lower `length` bytes of a word, one to eight. Those above are zero.
+    /// Adds the lower `length` bytes of a word, one to eight. The bytes above them must be zero.
     #[inline]
     pub(crate) fn extend_by_word(&mut self, word: u64, length: u32) {
         let (whole, rest) = join(self.pending, word, 8 * self.pending_bytes);
@@ -155,13 +161,14 @@ impl<'a> Writer<'a> {
         }
     }
 
-    /// Adds a number in groups of seven bits, the lowest first, each but the last with its high bit set.
-    #[inline(always)] // a call costs as much as a third of it
+    /// Adds a number in groups of seven bits, the lowest group first. Each group but the last has
+    /// its high bit set.
+    #[inline(always)] // the function call alone takes a third of its time
     pub(crate) fn varint(&mut self, value: u64) {
         if value < 0x80 {
             return self.push(value as u8);
         }
-        // The lower 56 bits, spread so that each group has a byte: halves, quarters, eighths.
+        // Spreads the lower 56 bits so that each group has a byte: halves, quarters, eighths.
         let mut groups = value & 0x00ff_ffff_ffff_ffff;
         groups = groups & 0x0000_0000_0fff_ffff | (groups & 0x00ff_ffff_f000_0000) << 4;
         groups = groups & 0x0000_3fff_0000_3fff | (groups & 0x0fff_c000_0fff_c000) << 2;
@@ -172,7 +179,7 @@ impl<'a> Writer<'a> {
             self.extend_by_word(groups | MORE & ((1 << (8 * (length - 1))) - 1), length);
         } else {
             self.extend_by_word(groups | MORE, 8);
-            // The ninth byte, and if the number has all 64 bits, a tenth.
+            // A ninth byte follows. If the number has all 64 bits, a tenth follows, too.
             self.varint_end(value >> 56);
         }
     }
@@ -198,18 +205,20 @@ impl<'a> Writer<'a> {
         }
     }
 
-    /// Adds the length of a byte string that goes on in another place.
+    /// Adds the length of a byte string whose bytes are sent from another place.
     pub(crate) fn announce(&mut self, value: &[u8]) {
         self.varint(value.len() as u64);
     }
 
-    /// Makes these bytes the end of a message that refers to them, without a copy. If that were too long, they are only counted.
+    /// Completes a message that ends with these bytes and borrows them, without a copy. If the
+    /// message would be too long, the bytes are only counted.
     pub(crate) fn complete_with<'v>(&mut self, value: &'v [u8]) -> Option<Message<'v>> {
         if self.full * 8 + self.pending_bytes as usize + value.len() > self.max {
             self.extend(value);
             return None;
         }
-        // Whole words go before what is sent from elsewhere.
+        // The words before the borrowed bytes must be full: the first bytes complete the pending
+        // word.
         let (first, rest) = value.split_at(8 - self.pending_bytes as usize);
         self.put(self.pending | partial_word(first) << (8 * self.pending_bytes));
         (self.pending, self.pending_bytes) = (0, 0);
@@ -227,9 +236,10 @@ impl<'a> Writer<'a> {
     }
 }
 
-/// Puts a word behind the `shift` bits that are pending: the whole word, and what is pending then.
+/// Appends a word to the `shift` pending bits. Returns the whole word, and the bits that are
+/// pending then.
 #[inline]
 fn join(pending: u64, word: u64, shift: u32) -> (u64, u64) {
-    // In two steps, since a shift by 64 is none.
+    // Shifts in two steps, since a shift by 64 bits is not defined.
     (pending | word << shift, (word >> 1) >> (63 - shift))
 }

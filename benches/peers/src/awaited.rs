@@ -1,4 +1,4 @@
-//! Calls of tasks, on a runtime of one thread: coprocess, used as tarpc is used.
+//! Measures calls of tasks, on a runtime of one thread: coprocess, used as tarpc is used.
 
 use std::convert::Infallible;
 use std::error::Error;
@@ -13,7 +13,7 @@ use tokio::runtime::{Builder, Runtime};
 use crate::contender::{Contender, Started};
 use crate::item::{EPOCH, same};
 
-/// Counts the calls at once, where there are many.
+/// Counts the calls that are made at once, where there are many.
 pub(crate) const AT_ONCE: u64 = 1000;
 
 /// Makes one call at a time.
@@ -24,7 +24,9 @@ pub(crate) const CALL: Contender = Contender {
         let (pair, runtime) = (Pair::start()?, runtime()?);
         Ok(Started::new(Some(pair.peer_id()), move |count, timing| {
             let co = pair.co();
-            timing.laps(count, |turn| same(runtime.block_on(co.call_async::<u64>("echo", EPOCH + turn))?, EPOCH + turn))
+            timing.laps(count, |turn| {
+                same(runtime.block_on(co.call_async::<u64>("echo", EPOCH + turn))?, EPOCH + turn)
+            })
         }))
     },
 };
@@ -40,7 +42,9 @@ pub(crate) const IN_FLIGHT: Contender = Contender {
             timing.laps(count, |turn| {
                 let first = EPOCH + turn;
                 runtime.block_on(async {
-                    let calls: Vec<_> = (first..first + AT_ONCE).map(|value| co.start::<u64>("echo", value)).collect();
+                    let calls: Vec<_> = (first..first + AT_ONCE)
+                        .map(|value| co.start::<u64>("echo", value))
+                        .collect();
                     for (value, call) in (first..).zip(calls) {
                         same(call?.await?, value)?;
                     }
@@ -62,21 +66,30 @@ pub(crate) const JOINED: Contender = Contender {
             let co = pair.co();
             timing.laps(count, |turn| {
                 let first = EPOCH + turn;
-                let calls = async { join_all((first..first + AT_ONCE).map(|value| co.call_async::<u64>("echo", value))).await };
-                (first..).zip(runtime.block_on(calls)).try_for_each(|(value, answer)| same(answer?, value))
+                let calls = async {
+                    join_all(
+                        (first..first + AT_ONCE).map(|value| co.call_async::<u64>("echo", value)),
+                    )
+                    .await
+                };
+                (first..)
+                    .zip(runtime.block_on(calls))
+                    .try_for_each(|(value, answer)| same(answer?, value))
             })
         }))
     },
 };
 
-/// Measures what [`AT_ONCE`] tasks cost that do nothing.
+/// Measures the cost of [`AT_ONCE`] tasks that do nothing.
 pub(crate) const TASKS: Contender = Contender {
     name: "1,000 tasks without a call",
     note: "what the runtime costs",
     start: |_| {
         let runtime = runtime()?;
         Ok(Started::new(None, move |count, timing| {
-            timing.laps(count, |turn| at_once(&runtime, EPOCH + turn, |value| async move { Ok::<_, Infallible>(value) }))
+            timing.laps(count, |turn| {
+                at_once(&runtime, EPOCH + turn, |value| async move { Ok::<_, Infallible>(value) })
+            })
         }))
     },
 };
@@ -105,7 +118,8 @@ where
     E: Error + Send + 'static,
 {
     runtime.block_on(async {
-        let tasks: Vec<_> = (first..first + AT_ONCE).map(|value| (value, tokio::spawn(call(value)))).collect();
+        let tasks: Vec<_> =
+            (first..first + AT_ONCE).map(|value| (value, tokio::spawn(call(value)))).collect();
         for (value, task) in tasks {
             same(task.await??, value)?;
         }

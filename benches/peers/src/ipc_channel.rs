@@ -1,4 +1,4 @@
-//! ipc-channel: typed channels over sockets, as between the processes of a browser.
+//! Measures ipc-channel: typed channels over sockets, as between the processes of a browser.
 
 use std::hint::black_box;
 use std::sync::mpsc;
@@ -22,14 +22,16 @@ pub(crate) const SWALLOW: &str = "ipc-channel-swallow";
 /// Sends a number there and back. Both sides wait in `recv`, as the documentation shows.
 pub(crate) const ROUND_TRIP: Contender = Contender {
     name: "ipc-channel",
-    note: "two channels: no methods, nothing ties an answer to its question; no bound on what is sent",
+    note: "two channels: no methods, nothing ties an answer to its question; \
+           no bound on what is sent",
     start: |_| round_trip(Wait::Receive),
 };
 
-/// Sends a number there and back. Both sides ask again and again.
+/// Sends a number there and back. Both sides call `try_recv` in a loop.
 pub(crate) const ROUND_TRIP_ASKING: Contender = Contender {
     name: "ipc-channel, try_recv in a loop",
-    note: "never sleeps, a system call at each look; no methods, nothing ties an answer to its question",
+    note: "never sleeps, a system call at each look; no methods, \
+           nothing ties an answer to its question",
     start: |_| round_trip(Wait::Ask),
 };
 
@@ -41,13 +43,14 @@ pub(crate) const STREAM: Contender = Contender {
         let (server, name) = IpcOneShotServer::<IpcSender<Reading>>::new()?;
         let other = Second::start(SWALLOW, &[&name])?;
         let readings = accept(server)?;
-        let send = move |turn, _| Ok(readings.send(Reading { turn, at_nanos: EPOCH + turn, values: [0.5; 6] })?);
+        let send = move |turn, _| {
+            Ok(readings.send(Reading { turn, at_nanos: EPOCH + turn, values: [0.5; 6] })?)
+        };
         Ok(Started::stream(other.ready()?, send))
     },
 };
 
-/// A struct of 64 bytes in memory. It takes about as many when encoded, since the time needs all
-/// its bytes.
+/// Takes 64 bytes in memory. Encoded, it takes about as many, since the time needs all its bytes.
 #[derive(Serialize, Deserialize)]
 struct Reading {
     turn: u64,
@@ -55,7 +58,7 @@ struct Reading {
     values: [f64; 6],
 }
 
-/// What the second process sends first: the other ends of its two channels.
+/// Holds the ends of two channels for the first process: the first message of the second process.
 type Ends = (IpcSender<u64>, IpcReceiver<u64>);
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -86,8 +89,13 @@ fn round_trip(wait: Wait) -> Result<Started> {
 pub(crate) fn echo(args: &[String]) -> Result<()> {
     let (requests, asked) = ipc::channel()?;
     let (answers, responses) = ipc::channel()?;
-    IpcSender::<Ends>::connect(argument(args, 0, "server")?.to_owned())?.send((requests, responses))?;
-    let wait = if argument(args, 1, "way to wait")? == Wait::Ask.name() { Wait::Ask } else { Wait::Receive };
+    IpcSender::<Ends>::connect(argument(args, 0, "server")?.to_owned())?
+        .send((requests, responses))?;
+    let wait = if argument(args, 1, "way to wait")? == Wait::Ask.name() {
+        Wait::Ask
+    } else {
+        Wait::Receive
+    };
     second::obey(|count| {
         for _ in 0..count {
             answers.send(receive(&asked, wait)?)?;
@@ -119,15 +127,19 @@ fn receive(channel: &IpcReceiver<u64>, wait: Wait) -> Result<u64> {
     }
 }
 
-/// Waits for the first message with a limit, which the library does not have: a process that died
+/// Waits for the first message, with a limit that the library does not have: a process that died
 /// sends none.
-fn accept<T: DeserializeOwned + Serialize + Send + 'static>(server: IpcOneShotServer<T>) -> Result<T> {
+fn accept<T: DeserializeOwned + Serialize + Send + 'static>(
+    server: IpcOneShotServer<T>,
+) -> Result<T> {
     let (given, accepted) = mpsc::channel();
     // If no process connects, this thread stays until the end of this process.
     thread::Builder::new().name("ipc-channel".to_owned()).spawn(move || {
         let first = server.accept().map(|(_, first)| first).map_err(|error| error.to_string());
-        let _ = given.send(first); // failing: it came too late
+        let _ = given.send(first); // fails if the message came too late
     })?;
-    let first = accepted.recv_timeout(Duration::from_secs(10)).map_err(|_| "the second process of ipc-channel does not connect")?;
+    let first = accepted
+        .recv_timeout(Duration::from_secs(10))
+        .map_err(|_| "the second process of ipc-channel does not connect")?;
     Ok(first?)
 }

@@ -1,17 +1,17 @@
-//! What is sent.
+//! Defines what is sent.
 
 pub(crate) use coprocess_bench::subjects::pair::EPOCH;
 
 use coprocess_bench::Result;
 
-/// An item that goes one way: a cache line.
+/// Is an item that goes one way: a cache line.
 pub(crate) type Item = [u64; 8];
 
 /// Counts the items that the ring of a contender holds: as many bytes as a ring of coprocess with
 /// default settings.
 pub(crate) const ITEMS: usize = 4096;
 
-/// Counts the words that a ring holds through which words go there or back, one at a time.
+/// Counts the words that a ring holds, if it carries single words there or back.
 pub(crate) const WORDS: usize = 64;
 
 /// Makes the item of this turn.
@@ -22,10 +22,19 @@ pub(crate) fn item(turn: u64) -> Item {
 /// Checks that the turns of `count` items make this sum.
 pub(crate) fn check(count: u64, sum: u64) -> Result<()> {
     let expected: u64 = (0..count).sum();
-    if sum == expected { Ok(()) } else { Err(format!("the turns of {count} items add up to {sum}, not {expected}: some were lost").into()) }
+    if sum == expected {
+        Ok(())
+    } else {
+        Err(format!("the turns of {count} items add up to {sum}, not {expected}: some were lost")
+            .into())
+    }
 }
 
 /// Checks that an answer belongs to this question.
 pub(crate) fn same(answer: u64, question: u64) -> Result<()> {
-    if answer == question { Ok(()) } else { Err(format!("the answer to {question} is {answer}").into()) }
+    if answer == question {
+        Ok(())
+    } else {
+        Err(format!("the answer to {question} is {answer}").into())
+    }
 }

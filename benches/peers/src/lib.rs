@@ -1,13 +1,13 @@
-//! coprocess beside what a program could use instead: other libraries, on the same work, in the
-//! same run.
+//! Compares coprocess with what a program could use instead: other libraries, on equal work, in one
+//! run.
 //!
 //! ```console
 //! cargo bench --manifest-path benches/peers/Cargo.toml
 //! ```
 //!
-//! Each peer has a file of its own, and is used as its documentation recommends for speed. Its row
-//! says what it does not do. Its second process is this executable again ([`SECONDS`]), which
-//! sleeps while another peer is measured.
+//! Here, a peer is such a library. Each peer has a file of its own, and is used as its
+//! documentation recommends for speed. The row of a peer says what the peer does not do. Its second
+//! process is this executable again ([`SECONDS`]), which sleeps while another peer is measured.
 
 mod awaited;
 mod contender;

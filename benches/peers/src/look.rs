@@ -1,13 +1,13 @@
-//! Waits for a peer that can only be asked: busily, and not for ever.
+//! Waits for a peer that can only be polled: in a loop, but not for ever.
 
 use std::hint;
 use std::thread;
 
 use coprocess_bench::Result;
 
-/// Looks until `look` finds something, for some seconds at most.
+/// Calls `look` until it finds something, for some seconds at most.
 pub(crate) fn look_for<T>(what: &str, mut look: impl FnMut() -> Result<Option<T>>) -> Result<T> {
-    // No clock in this loop. The bound is for a peer that died.
+    // The loop reads no clock. The bound is for a peer that died.
     for looks in 1..1_u64 << 30 {
         if let Some(found) = look()? {
             return Ok(found);
@@ -20,5 +20,5 @@ pub(crate) fn look_for<T>(what: &str, mut look: impl FnMut() -> Result<Option<T>
             hint::spin_loop();
         }
     }
-    Err(format!("no {what} came: the other side is gone").into())
+    Err(format!("no {what} came: the second side is gone").into())
 }

@@ -1,5 +1,5 @@
-//! The names that some peers leave in the file system. All names begin alike, so that they can be
-//! found and removed.
+//! Names what some peers leave in the file system. All names begin alike, so that they can be found
+//! and removed.
 
 use std::env;
 use std::ffi::OsStr;
@@ -30,13 +30,20 @@ pub(crate) fn sweep() -> Result<()> {
         let entries = match fs::read_dir(place) {
             Ok(entries) => entries,
             Err(error) if error.kind() == ErrorKind::NotFound => continue,
-            Err(error) => return Err(format!("cannot look for leftovers in {}: {error}", place.display()).into()),
+            Err(error) => {
+                return Err(
+                    format!("cannot look for leftovers in {}: {error}", place.display()).into()
+                );
+            }
         };
         for entry in entries {
             let entry = entry?;
-            if owner(&entry.file_name()).is_some_and(|owner| owner == process::id() || !Path::new("/proc").join(owner.to_string()).exists())
-            {
-                remove(&entry.path()).map_err(|error| format!("cannot remove {}: {error}", entry.path().display()))?;
+            if owner(&entry.file_name()).is_some_and(|owner| {
+                owner == process::id() || !Path::new("/proc").join(owner.to_string()).exists()
+            }) {
+                remove(&entry.path()).map_err(|error| {
+                    format!("cannot remove {}: {error}", entry.path().display())
+                })?;
             }
         }
     }
@@ -49,9 +56,13 @@ fn owner(name: &OsStr) -> Option<u32> {
 }
 
 fn remove(path: &Path) -> io::Result<()> {
-    let removed = if fs::symlink_metadata(path)?.is_dir() { fs::remove_dir_all(path) } else { fs::remove_file(path) };
+    let removed = if fs::symlink_metadata(path)?.is_dir() {
+        fs::remove_dir_all(path)
+    } else {
+        fs::remove_file(path)
+    };
     match removed {
-        Err(error) if error.kind() == ErrorKind::NotFound => Ok(()), // its owner was faster
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(()), // its owner removed it before
         other => other,
     }
 }

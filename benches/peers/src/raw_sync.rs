@@ -1,11 +1,11 @@
-//! raw_sync: an event each way, in a segment of shared_memory.
+//! Measures raw_sync: an event each way, in a segment of shared_memory.
 //!
-//! A process that is killed while it waits for an `Event` can leave the other one blocked in `set`
-//! for ever. So the second process is dismissed only while it sleeps in a read of its orders.
+//! A process that is killed while it waits for an `Event` can leave the other process blocked in
+//! `set` for ever. So the second process is dismissed only while it sleeps in a read of its orders.
 //!
-//! Each wait for an `Event` has a deadline, of whole seconds: the library adds fractions of a
-//! second without carrying. A `BusyEvent` has none, since a deadline would be a look at the clock
-//! at each turn: the limit of the bench has to do.
+//! Each wait for an `Event` has a deadline of whole seconds, since the library adds fractions of a
+//! second without carrying. A `BusyEvent` has no deadline: it would be a look at the clock at each
+//! turn. The limit of the bench takes its place.
 
 #![expect(unsafe_code, reason = "raw_sync is told addresses")]
 
@@ -25,23 +25,23 @@ pub(crate) const ECHO: &str = "raw-sync-echo";
 /// Exchanges events on which both sides sleep.
 pub(crate) const EVENT: Contender = Contender {
     name: "raw_sync Event over shared_memory",
-    note: "a wake-up only, no data; blocks for ever when the other side is killed",
+    note: "a wake-up only, no data; blocks for ever if the second side is killed",
     start: |_| round_trip(Kind::Sleeping),
 };
 
 /// Exchanges events on which both sides spin.
 pub(crate) const BUSY_EVENT: Contender = Contender {
     name: "raw_sync BusyEvent over shared_memory",
-    note: "a flag only: orders no data; never sleeps; spins for ever when the other side is killed",
+    note: "a flag only: orders no data; never sleeps; spins for ever if the second side is killed",
     start: |_| round_trip(Kind::Busy),
 };
 
 /// Counts the bytes of the segment.
 const SIZE: usize = 4096;
-/// Is the offset of the event there. The two events are far apart, and aligned alike wherever the
-/// segment is mapped.
+/// Locates the event there, as an offset. The two events are far apart, and aligned alike wherever
+/// the segment is mapped.
 const THERE: usize = 0;
-/// Is the offset of the event back.
+/// Locates the event back, as an offset.
 const BACK: usize = 2048;
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -74,7 +74,11 @@ fn round_trip(kind: Kind) -> Result<Started> {
 }
 
 pub(crate) fn echo(args: &[String]) -> Result<()> {
-    let kind = if argument(args, 1, "kind of event")? == Kind::Busy.name() { Kind::Busy } else { Kind::Sleeping };
+    let kind = if argument(args, 1, "kind of event")? == Kind::Busy.name() {
+        Kind::Busy
+    } else {
+        Kind::Sleeping
+    };
     let events = Events::open(argument(args, 0, "segment")?, kind)?;
     second::obey(|count| {
         for _ in 0..count {
@@ -84,8 +88,8 @@ pub(crate) fn echo(args: &[String]) -> Result<()> {
     })
 }
 
-/// One event each way, that clears itself. The events point into the segment, which is dropped
-/// last.
+/// Holds one event each way, which clears itself. The events point into the segment, so the segment
+/// is dropped last.
 struct Events {
     there: Box<dyn EventImpl>,
     back: Box<dyn EventImpl>,

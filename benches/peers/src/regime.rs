@@ -1,17 +1,20 @@
-//! coprocess and its peers take turns.
+//! Measures coprocess and its peers in turns.
 
 use coprocess_bench::subjects::eventfd::Events;
 use coprocess_bench::subjects::floor::Floor;
 use coprocess_bench::subjects::futex::Futex;
 use coprocess_bench::subjects::pair::Pair;
 use coprocess_bench::subjects::{pipe, socket};
-use coprocess_bench::{Bound, Host, Outcome, Plan, Regime, Result, Subject, Table, Verdict, take_turns};
+use coprocess_bench::{
+    Bound, Host, Outcome, Plan, Regime, Result, Subject, Table, Verdict, take_turns,
+};
 
 use crate::contender::Contender;
 use crate::{awaited, iceoryx2, ipc_channel, names, raw_sync, rtrb, shmem_ipc, tarpc};
 
 /// Measures coprocess beside its peers.
-pub const REGIME: Regime = Regime { name: "peers", about: "what a program could use instead, on the same work", run };
+pub const REGIME: Regime =
+    Regime { name: "peers", about: "what a program could use instead, on the same work", run };
 
 /// Lists the contenders that send a word there and back.
 const ROUND_TRIPS: [Contender; 10] = [
@@ -27,17 +30,32 @@ const ROUND_TRIPS: [Contender; 10] = [
     tarpc::CALL,
 ];
 
-/// Lists those of them that sleep, for which one CPU is the scheduler's best case: no other CPU has
-/// to be woken.
-const ON_ONE_CPU: [Contender; 4] = [shmem_ipc::ROUND_TRIP, raw_sync::EVENT, ipc_channel::ROUND_TRIP, tarpc::CALL];
+/// Lists the contenders that sleep. One CPU is the best case of the scheduler for them: no other
+/// CPU has to be woken.
+const ON_ONE_CPU: [Contender; 4] =
+    [shmem_ipc::ROUND_TRIP, raw_sync::EVENT, ipc_channel::ROUND_TRIP, tarpc::CALL];
 
 /// Lists the contenders that send items one way.
-const STREAMS: [Contender; 6] =
-    [rtrb::STREAM, rtrb::STREAM_OF_CHUNKS, shmem_ipc::STREAM, shmem_ipc::STREAM_SPINNING, iceoryx2::STREAM, ipc_channel::STREAM];
+const STREAMS: [Contender; 6] = [
+    rtrb::STREAM,
+    rtrb::STREAM_OF_CHUNKS,
+    shmem_ipc::STREAM,
+    shmem_ipc::STREAM_SPINNING,
+    iceoryx2::STREAM,
+    ipc_channel::STREAM,
+];
 
-/// Lists calls that are awaited: one at a time, and many.
-const AWAITED: [Contender; 8] =
-    [awaited::CALL, tarpc::CALL, awaited::IN_FLIGHT, awaited::JOINED, tarpc::IN_FLIGHT, awaited::CALLS, tarpc::CALLS, awaited::TASKS];
+/// Lists calls that are awaited: one at a time, and many at once.
+const AWAITED: [Contender; 8] = [
+    awaited::CALL,
+    tarpc::CALL,
+    awaited::IN_FLIGHT,
+    awaited::JOINED,
+    tarpc::IN_FLIGHT,
+    awaited::CALLS,
+    tarpc::CALLS,
+    awaited::TASKS,
+];
 
 /// Names the row of a call.
 const CALL: &str = "call, u64";
@@ -67,13 +85,55 @@ fn measure(plan: &Plan, host: &Host) -> Result<Outcome> {
     let call = (&calls, CALL);
     let emit = (&events, EMIT);
     let mut verdicts = vec![
-        against("call u64 → u64, times as fast as iceoryx2 request-response", call, &[iceoryx2::CALLS], 4.0, 8.0)?,
-        against("call u64 → u64, times as fast as ipc-channel", call, &[ipc_channel::ROUND_TRIP], 50.0, 100.0)?,
-        against("emit of a 32-byte struct, per second over rtrb, 64 bytes between threads", emit, &[rtrb::STREAM], 0.8, 1.5)?,
-        against("emit, per second over iceoryx2 publish-subscribe, 64 bytes", emit, &[iceoryx2::STREAM], 5.0, 10.0)?,
-        against("emit, per second over shmem-ipc, 64 bytes", emit, &[shmem_ipc::STREAM, shmem_ipc::STREAM_SPINNING], 1.0, 2.0)?,
-        against("emit, per second over ipc-channel, 64 bytes", emit, &[ipc_channel::STREAM], 60.0, 100.0)?,
-        against("call_async, times as fast as tarpc over a UNIX socket", (&tasks, awaited::CALL.name), &[tarpc::CALL], 10.0, 50.0)?,
+        against(
+            "call u64 → u64, times as fast as iceoryx2 request-response",
+            call,
+            &[iceoryx2::CALLS],
+            4.0,
+            8.0,
+        )?,
+        against(
+            "call u64 → u64, times as fast as ipc-channel",
+            call,
+            &[ipc_channel::ROUND_TRIP],
+            50.0,
+            100.0,
+        )?,
+        against(
+            "emit of a 32-byte struct, per second over rtrb, 64 bytes between threads",
+            emit,
+            &[rtrb::STREAM],
+            0.8,
+            1.5,
+        )?,
+        against(
+            "emit, per second over iceoryx2 publish-subscribe, 64 bytes",
+            emit,
+            &[iceoryx2::STREAM],
+            5.0,
+            10.0,
+        )?,
+        against(
+            "emit, per second over shmem-ipc, 64 bytes",
+            emit,
+            &[shmem_ipc::STREAM, shmem_ipc::STREAM_SPINNING],
+            1.0,
+            2.0,
+        )?,
+        against(
+            "emit, per second over ipc-channel, 64 bytes",
+            emit,
+            &[ipc_channel::STREAM],
+            60.0,
+            100.0,
+        )?,
+        against(
+            "call_async, times as fast as tarpc over a UNIX socket",
+            (&tasks, awaited::CALL.name),
+            &[tarpc::CALL],
+            10.0,
+            50.0,
+        )?,
         against(
             "1,000 calls in flight, started and then awaited, times as fast as tarpc",
             (&tasks, awaited::IN_FLIGHT.name),
@@ -81,11 +141,24 @@ fn measure(plan: &Plan, host: &Host) -> Result<Outcome> {
             10.0,
             20.0,
         )?,
-        against("1,000 call_async, joined, times as fast as tarpc", (&tasks, awaited::JOINED.name), &[tarpc::IN_FLIGHT], 10.0, 20.0)?,
-        against("1,000 tasks, each with a call_async, times as fast as tarpc", (&tasks, awaited::CALLS.name), &[tarpc::CALLS], 10.0, 20.0)?,
+        against(
+            "1,000 call_async, joined, times as fast as tarpc",
+            (&tasks, awaited::JOINED.name),
+            &[tarpc::IN_FLIGHT],
+            10.0,
+            20.0,
+        )?,
+        against(
+            "1,000 tasks, each with a call_async, times as fast as tarpc",
+            (&tasks, awaited::CALLS.name),
+            &[tarpc::CALLS],
+            10.0,
+            20.0,
+        )?,
     ];
     verdicts.extend(missing.iter().map(|absent| {
-        Verdict::new(format!("{}: no row", absent.name), f64::NAN, "").detail(format!("could not be started: {}", absent.reason))
+        Verdict::new(format!("{}: no row", absent.name), f64::NAN, "")
+            .detail(format!("could not be started: {}", absent.reason))
     }));
     Ok(Outcome {
         tables: vec![
@@ -117,7 +190,13 @@ fn round_trips(plan: &Plan, host: &Host) -> Result<(Table, Vec<Missing>)> {
 
     let mut subjects = vec![floor.round_trip(), pair.call_u64()];
     subjects.extend(field.subjects);
-    subjects.extend([pipe.round_trip(8), stream.round_trip(8), seqpacket.round_trip(8), events.round_trip(), futex.round_trip()]);
+    subjects.extend([
+        pipe.round_trip(8),
+        stream.round_trip(8),
+        seqpacket.round_trip(8),
+        events.round_trip(),
+        futex.round_trip(),
+    ]);
     if host.two_cpus() {
         subjects.push(pipe.round_trip(8).on_one_cpu(host, pipe.peer_id()));
         subjects.push(futex.round_trip().on_one_cpu(host, futex.peer_id()));
@@ -148,17 +227,22 @@ fn of_tasks(plan: &Plan, host: &Host) -> Result<(Table, Vec<Missing>)> {
     host.release(0)?;
     let field = Field::start(&AWAITED, host);
     host.pin(&field.processes)?;
-    let table = take_turns(plan, "calls of tasks, on a runtime of one thread", &field.processes, field.subjects)?;
+    let table = take_turns(
+        plan,
+        "calls of tasks, on a runtime of one thread",
+        &field.processes,
+        field.subjects,
+    )?;
     Ok((table, field.missing))
 }
 
-/// A contender that could not be started.
+/// Describes a contender that could not be started.
 struct Missing {
     name: String,
     reason: String,
 }
 
-/// Contenders that have been started.
+/// Holds contenders that have been started.
 #[derive(Default)]
 struct Field {
     subjects: Vec<Subject<'static>>,
@@ -176,7 +260,9 @@ impl Field {
                     field.processes.extend(started.process());
                     field.subjects.push(started.subject(contender));
                 }
-                Err(error) => field.missing.push(Missing { name: contender.name.to_owned(), reason: error.to_string() }),
+                Err(error) => field
+                    .missing
+                    .push(Missing { name: contender.name.to_owned(), reason: error.to_string() }),
             }
         }
         field
@@ -186,7 +272,8 @@ impl Field {
     fn start_on_one_cpu(contenders: &[Contender], host: &Host) -> Field {
         let mut field = Field::start(contenders, host);
         let moved = field.subjects.into_iter().zip(&field.processes);
-        field.subjects = moved.map(|(subject, &process)| subject.on_one_cpu(host, process)).collect();
+        field.subjects =
+            moved.map(|(subject, &process)| subject.on_one_cpu(host, process)).collect();
         for absent in &mut field.missing {
             absent.name += ", one CPU";
         }
@@ -200,12 +287,15 @@ impl Field {
     }
 }
 
-/// Says how many times as fast as the fastest of `peers` the row of coprocess is. Without a row of
-/// any of them, the figure is not a number.
+/// Compares the row of coprocess with the fastest of `peers`, as a ratio of speeds. If none of the
+/// peers has a row, the figure is not a number.
 fn compare(what: &str, (table, ours): (&Table, &str), peers: &[Contender]) -> Result<Verdict> {
-    let names: Vec<_> = peers.iter().map(|peer| peer.name).filter(|name| table.row(name).is_some()).collect();
+    let names: Vec<_> =
+        peers.iter().map(|peer| peer.name).filter(|name| table.row(name).is_some()).collect();
     if names.is_empty() {
-        return Ok(Verdict::new(what, f64::NAN, "x").detail("not measured, for the reason given below"));
+        return Ok(
+            Verdict::new(what, f64::NAN, "x").detail("not measured, for the reason given below")
+        );
     }
     Verdict::of_times(what, table, table.fastest(&names)?, ours)
 }

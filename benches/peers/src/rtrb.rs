@@ -1,5 +1,5 @@
-//! rtrb: a ring for one producer and one consumer, between two threads of one process. Shows what
-//! memory can do where nothing is isolated.
+//! Measures rtrb: a ring for one producer and one consumer, between two threads of one process. It
+//! shows what memory can do where nothing is isolated.
 
 use std::hint::black_box;
 use std::sync::mpsc::{self, Receiver, Sender};
@@ -56,13 +56,16 @@ pub(crate) const STREAM: Contender = Contender {
 /// Sends items one way, many at once.
 pub(crate) const STREAM_OF_CHUNKS: Contender = Contender {
     name: "rtrb, 64 B in chunks of 64, threads",
-    note: "an item waits until 64 are together; threads of one process: no isolation; never sleeps; no names, no codec",
+    note: "an item waits until 64 are together; threads of one process: no isolation; \
+           never sleeps; no names, no codec",
     start: |host| {
         let (mut sender, mut receiver) = RingBuffer::<Item>::new(ITEMS);
         let other = Thread::start(host, move |count| {
             let (mut sum, mut left) = (0, count);
             while left > 0 {
-                let there = look_for("item in rtrb's ring", || Ok(Some(receiver.slots()).filter(|&there| there > 0)))?;
+                let there = look_for("item in rtrb's ring", || {
+                    Ok(Some(receiver.slots()).filter(|&there| there > 0))
+                })?;
                 for item in receiver.read_chunk(there)? {
                     sum += black_box(item)[0];
                 }
@@ -74,7 +77,7 @@ pub(crate) const STREAM_OF_CHUNKS: Contender = Contender {
         Ok(Started::stream(other, move |turn, last| {
             chunk.push(item(turn));
             if chunk.len() == CHUNK || last {
-                look_for("room in rtrb's ring", || Ok(sender.push_entire_slice(&chunk).ok()))?;
+                look_for("space in rtrb's ring", || Ok(sender.push_entire_slice(&chunk).ok()))?;
                 chunk.clear();
             }
             Ok(())
@@ -84,7 +87,7 @@ pub(crate) const STREAM_OF_CHUNKS: Contender = Contender {
 
 fn push<T>(ring: &mut Producer<T>, item: T) -> Result<()> {
     let mut item = Some(item);
-    look_for("room in rtrb's ring", || {
+    look_for("space in rtrb's ring", || {
         if let Some(Err(PushError::Full(back))) = item.take().map(|item| ring.push(item)) {
             item = Some(back);
         }
@@ -96,7 +99,7 @@ fn pop<T>(ring: &mut Consumer<T>) -> Result<T> {
     look_for("item in rtrb's ring", || Ok(ring.pop().ok()))
 }
 
-/// The other thread.
+/// Holds the second thread.
 struct Thread {
     orders: Option<Sender<u64>>,
     answers: Receiver<std::result::Result<u64, String>>,
@@ -105,7 +108,10 @@ struct Thread {
 
 impl Thread {
     /// Starts the thread on the CPU where the second processes are.
-    fn start(host: &Host, mut work: impl FnMut(u64) -> Result<u64> + Send + 'static) -> Result<Thread> {
+    fn start(
+        host: &Host,
+        mut work: impl FnMut(u64) -> Result<u64> + Send + 'static,
+    ) -> Result<Thread> {
         let cpu = host.pinned().map(|(_, far)| far);
         let (orders, taken) = mpsc::channel();
         let (given, answers) = mpsc::channel();
@@ -131,7 +137,7 @@ impl Side for Thread {
     }
 
     fn order(&mut self, count: u64) -> Result<()> {
-        let orders = self.orders.as_ref().ok_or("the other thread has been dismissed")?;
+        let orders = self.orders.as_ref().ok_or("the second thread has been dismissed")?;
         Ok(orders.send(count)?)
     }
 

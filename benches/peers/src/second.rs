@@ -1,7 +1,7 @@
-//! The second process of a contender: this executable again.
+//! Runs the second process of a contender: this executable again.
 //!
-//! Orders go through its standard input, and answers through its standard output. So no contender
-//! is measured through its own control channel.
+//! Orders go through the standard input of the second process, and answers through its standard
+//! output. So no contender is measured through its own control channel.
 
 use std::io::{self, PipeReader, PipeWriter, Read, Write};
 use std::os::fd::AsFd;
@@ -19,7 +19,7 @@ const PATIENCE: Duration = Duration::from_secs(30);
 /// Bounds the time until the second process ends, which includes removing what it shared.
 const FAREWELL: Duration = Duration::from_secs(2);
 
-/// The first process's view of the second.
+/// Controls the second process from the first.
 pub(crate) struct Second {
     name: &'static str,
     peer: Peer,
@@ -57,7 +57,9 @@ impl Side for Second {
 
     fn order(&mut self, count: u64) -> Result<()> {
         let orders = self.orders.as_mut().ok_or("the second process has been dismissed")?;
-        orders.write_all(&count.to_ne_bytes()).map_err(|error| format!("the process {:?} is gone: {error}", self.name).into())
+        orders
+            .write_all(&count.to_ne_bytes())
+            .map_err(|error| format!("the process {:?} is gone: {error}", self.name).into())
     }
 
     fn answer(&mut self) -> Result<u64> {
@@ -65,22 +67,24 @@ impl Side for Second {
             return Err(format!("the process {:?} does not answer", self.name).into());
         }
         let mut answer = [0; 8];
-        self.answers.read_exact(&mut answer).map_err(|error| format!("the process {:?} ended early: {error}", self.name))?;
+        self.answers
+            .read_exact(&mut answer)
+            .map_err(|error| format!("the process {:?} ended early: {error}", self.name))?;
         Ok(u64::from_ne_bytes(answer))
     }
 }
 
 impl Drop for Second {
     fn drop(&mut self) {
-        // The end of its input tells the process to end, and its end is the end of its output. A
-        // process that is in the middle of something is killed.
+        // The end of its input tells the process to end. The end of its output tells that it has
+        // ended. A process that is in the middle of an operation is killed.
         self.orders = None;
         let _ = self.told(FAREWELL);
     }
 }
 
-/// Runs in the second process once it has set up its side: says so, and does `work` for each order,
-/// until there are no more orders.
+/// Reports that the second process has set up its side, then does `work` for each order, until
+/// there are no more orders.
 pub(crate) fn obey(mut work: impl FnMut(u64) -> Result<u64>) -> Result<()> {
     let (mut orders, mut answers) = input_and_output()?;
     let mut count = [0; 8];
@@ -91,7 +95,7 @@ pub(crate) fn obey(mut work: impl FnMut(u64) -> Result<u64>) -> Result<()> {
     Ok(())
 }
 
-/// Says that this process is ready, if it takes no orders.
+/// Reports that this process is ready, if it takes no orders.
 pub(crate) fn ready() -> Result<()> {
     let (_, mut answers) = input_and_output()?;
     Ok(answers.write_all(&[0; 8])?)
@@ -99,5 +103,7 @@ pub(crate) fn ready() -> Result<()> {
 
 /// Returns the argument of a second process at `place`.
 pub(crate) fn argument<'a>(args: &'a [String], place: usize, what: &str) -> Result<&'a str> {
-    args.get(place).map(String::as_str).ok_or_else(|| format!("this process was given no {what}").into())
+    args.get(place)
+        .map(String::as_str)
+        .ok_or_else(|| format!("this process was given no {what}").into())
 }

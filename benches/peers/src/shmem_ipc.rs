@@ -1,4 +1,4 @@
-//! shmem-ipc: a ring in a sealed memfd, with an eventfd for each side to sleep on.
+//! Measures shmem-ipc: a ring in a sealed memfd, with an eventfd for each side to sleep on.
 
 #![expect(unsafe_code, reason = "raw pointers into the ring, and descriptors inherited by number")]
 
@@ -28,14 +28,18 @@ pub(crate) const ROUND_TRIP: Contender = Contender {
 /// Sends a word there and back through the low-level access, which makes no system call.
 pub(crate) const ROUND_TRIP_SPINNING: Contender = Contender {
     name: "shmem-ipc, two rings, spinning",
-    note: "never sleeps; no methods, no codec (plain memory only), nothing ties an answer to its question",
+    note: "never sleeps; no methods, no codec (plain memory only), \
+           nothing ties an answer to its question",
     start: |_| round_trip(Wait::Spin),
 };
 
 /// Sends items one way, and takes out as many at a time as have arrived. Both sides sleep on the
 /// eventfds.
-pub(crate) const STREAM: Contender =
-    Contender { name: "shmem-ipc, 64 B, eventfds", note: "no names, no codec (plain memory only)", start: |_| stream(Wait::Sleep) };
+pub(crate) const STREAM: Contender = Contender {
+    name: "shmem-ipc, 64 B, eventfds",
+    note: "no names, no codec (plain memory only)",
+    start: |_| stream(Wait::Sleep),
+};
 
 /// Sends items one way through the low-level access.
 pub(crate) const STREAM_SPINNING: Contender = Contender {
@@ -66,8 +70,13 @@ impl Wait {
 fn round_trip(wait: Wait) -> Result<Started> {
     let mut requests = Sender::<[u64; 1]>::new(WORDS)?;
     let mut responses = Receiver::<[u64; 1]>::new(WORDS)?;
-    let there = Handed::over(requests.memfd().as_file(), requests.empty_signal(), requests.full_signal())?;
-    let back = Handed::over(responses.memfd().as_file(), responses.empty_signal(), responses.full_signal())?;
+    let there =
+        Handed::over(requests.memfd().as_file(), requests.empty_signal(), requests.full_signal())?;
+    let back = Handed::over(
+        responses.memfd().as_file(),
+        responses.empty_signal(),
+        responses.full_signal(),
+    )?;
     let other = Second::start(ECHO, &[wait.name(), &there.numbers, &back.numbers])?.ready()?;
     Ok(Started::round_trip(other, move |turn| {
         send(&mut requests, wait, [EPOCH + turn])?;
@@ -110,11 +119,11 @@ pub(crate) fn swallow(args: &[String]) -> Result<()> {
     })
 }
 
-/// Waits for room and puts one item into the ring.
+/// Waits for space and puts one item into the ring.
 fn send<const N: usize>(ring: &mut Sender<[u64; N]>, wait: Wait, item: [u64; N]) -> Result<()> {
     let mut put = || {
         let mut sent = false;
-        let write = |place: *mut [u64; N], _room| {
+        let write = |place: *mut [u64; N], _space| {
             // SAFETY: the ring calls this with a pointer to at least one free place, aligned for
             // the item.
             unsafe { place.write(item) };
@@ -130,11 +139,16 @@ fn send<const N: usize>(ring: &mut Sender<[u64; N]>, wait: Wait, item: [u64; N])
         }
         Ok(sent.then_some(()))
     };
-    look_for("room in shmem-ipc's ring", &mut put)
+    look_for("space in shmem-ipc's ring", &mut put)
 }
 
 /// Waits for items, takes out up to `most`, and hands them to `handle`.
-fn receive<const N: usize>(ring: &mut Receiver<[u64; N]>, wait: Wait, most: u64, mut handle: impl FnMut([u64; N])) -> Result<u64> {
+fn receive<const N: usize>(
+    ring: &mut Receiver<[u64; N]>,
+    wait: Wait,
+    most: u64,
+    mut handle: impl FnMut([u64; N]),
+) -> Result<u64> {
     let mut take = || {
         let mut taken = 0;
         let read = |first: *const [u64; N], there: usize| {
@@ -142,7 +156,7 @@ fn receive<const N: usize>(ring: &mut Receiver<[u64; N]>, wait: Wait, most: u64,
             for place in 0..taken {
                 // SAFETY: the ring calls this with a pointer to `there` items.
                 let place = unsafe { first.add(place) };
-                // SAFETY: the other side has written the item, and leaves it alone until this
+                // SAFETY: the sender has written the item, and leaves it alone until this closure
                 // returns. Any bytes are an item.
                 handle(unsafe { place.read() });
             }
@@ -167,7 +181,7 @@ fn receive_word(ring: &mut Receiver<[u64; 1]>, wait: Wait) -> Result<u64> {
     Ok(word)
 }
 
-/// The descriptors of a ring, for a process that is going to be started.
+/// Holds the descriptors of a ring for a process that is going to be started.
 struct Handed {
     /// Lists the numbers of the descriptors, for [`inherited`].
     numbers: String,
@@ -176,10 +190,11 @@ struct Handed {
 
 impl Handed {
     fn over(memory: &File, empty: &File, full: &File) -> Result<Handed> {
-        // What `dup` makes stays open in a program that is executed. The ring's own descriptors do
-        // not.
+        // Descriptors that `dup` makes stay open in a program that is executed. The ring's own
+        // descriptors do not.
         let open = [dup(memory)?, dup(empty)?, dup(full)?];
-        let numbers = open.each_ref().map(|descriptor| descriptor.as_raw_fd().to_string()).join(",");
+        let numbers =
+            open.each_ref().map(|descriptor| descriptor.as_raw_fd().to_string()).join(",");
         Ok(Handed { numbers, _open: open })
     }
 }

@@ -1,5 +1,5 @@
-//! tarpc over a UNIX socket: calls with deadlines, cancellation and tracing, on tokio. Each process
-//! has a runtime of one thread.
+//! Measures tarpc over a UNIX socket: calls with deadlines, cancellation and tracing, on tokio.
+//! Each process has a runtime of one thread.
 
 use std::fs;
 use std::future;
@@ -50,7 +50,13 @@ pub(crate) const IN_FLIGHT: Contender = Contender {
             let connection = &connection; // as in `CALLS`
             timing.laps(count, |turn| {
                 let (first, client) = (EPOCH + turn, &connection.client);
-                let calls = async { join_all((first..first + AT_ONCE).map(|value| client.echo(context::current(), value))).await };
+                let calls = async {
+                    join_all(
+                        (first..first + AT_ONCE)
+                            .map(|value| client.echo(context::current(), value)),
+                    )
+                    .await
+                };
                 let answers = connection.runtime.block_on(calls);
                 (first..).zip(answers).try_for_each(|(value, answer)| same(answer?, value))
             })
@@ -76,8 +82,8 @@ pub(crate) const CALLS: Contender = Contender {
     },
 };
 
-/// The client. Fields are dropped from the first to the last, so that the server sees the end of
-/// the connection.
+/// Holds the client. Fields are dropped from the first to the last, so that the server sees the end
+/// of the connection.
 struct Connection {
     client: EchoClient,
     runtime: Runtime,
@@ -108,7 +114,9 @@ pub(crate) fn serve(args: &[String]) -> Result<()> {
     runtime()?.block_on(async {
         let mut connections = unix::listen(&path, || Postcard).await?;
         second::ready()?;
-        let connection = time::timeout(Duration::from_secs(10), connections.next()).await?.ok_or("no client connects")??;
+        let connection = time::timeout(Duration::from_secs(10), connections.next())
+            .await?
+            .ok_or("no client connects")??;
         let requests = BaseChannel::with_defaults(connection).execute(Server.serve());
         requests
             .for_each(|response| {
@@ -134,7 +142,7 @@ impl Echo for Server {
     }
 }
 
-/// The codec that coprocess uses, too.
+/// Encodes with postcard, the codec of coprocess.
 struct Postcard;
 
 impl<T: Serialize> tokio_serde::Serializer<T> for Postcard {

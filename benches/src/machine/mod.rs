@@ -90,8 +90,11 @@ impl Host {
                 format!("parent on CPU {near}, peers on CPU {far}, two threads of one core")
             }
             Some((near, far)) => format!("parent on CPU {near}, peers on CPU {far}"),
-            None => "none: ONE usable CPU, the sides cannot run at the same time, so that every row measures switching between processes"
-                .to_owned(),
+            None => {
+                "none: ONE usable CPU, the sides cannot run at the same time, so that every row \
+                 measures switching between processes"
+                    .to_owned()
+            }
         };
         [
             (

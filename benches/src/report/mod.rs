@@ -10,10 +10,11 @@ use crate::units;
 
 /// Says how to read the columns, once a report.
 pub(crate) const LEGEND: &str = "\
-mean: of an operation, the median of the rounds' means, taken without a timer inside; least, most: of
-the rounds' means. p50, p99, p99.9: of single operations, which are timed in separate runs. / ROW: this
-row's time divided by that row's, the median of the rounds' ratios. sleeps/M, wake-ups/M: how often both
-ends together slept in the kernel and woke each other there, per million operations.
+mean: of an operation, the median of the rounds' means, taken without a timer inside; least, most:
+of the rounds' means. p50, p99, p99.9: of single operations, which are timed in separate runs.
+/ ROW: this row's time divided by that row's, the median of the rounds' ratios. sleeps/M,
+wake-ups/M: how often both ends together slept in the kernel and woke each other there, per million
+operations.
 ";
 
 /// Bounds the CPUs that are busy with something else: above, the figures are not to be trusted.
@@ -46,8 +47,10 @@ pub(crate) fn document(
     charts: &[Vec<String>],
 ) -> String {
     let mut text = format!(
-        "# Figures\n\nWritten whole by `cargo bench --manifest-path benches/peers/Cargo.toml -- --write docs/figures.md`.\n\
-         [Performance](performance.md) says how these figures are measured. Figures of another machine,\n\
+        "# Figures\n\nWritten whole by `cargo bench --manifest-path benches/peers/Cargo.toml \
+         -- --write docs/figures.md`.\n\
+         [Performance](performance.md) says how these figures are measured. \
+         Figures of another machine,\n\
          or of another run, are to be compared as ratios only.\n\n{}\n### Targets\n{}",
         header(description),
         verdicts(outcomes.iter().flat_map(|(_, outcome)| &outcome.verdicts)),
@@ -137,7 +140,8 @@ fn remarks(table: &Table) -> Vec<String> {
         let (least, most) = first.range();
         if most > 2.0 * least {
             remarks.push(format!(
-                "`{}` itself moved from {} to {}: the CPUs were moved or busy, and ratios to it move, too: MEASURE AGAIN.",
+                "`{}` itself moved from {} to {}: the CPUs were moved or busy, \
+                 and ratios to it move, too: MEASURE AGAIN.",
                 first.name,
                 units::time(least),
                 units::time(most),

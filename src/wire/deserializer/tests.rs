@@ -48,7 +48,7 @@ fn everything() -> Vec<u8> {
     postcard::to_stdvec(&value).expect("encodes")
 }
 
-/// Values are compared by what they print: some are NaN.
+/// Compares values by what they print, since some are NaN.
 #[track_caller]
 fn as_postcard<T: DeserializeOwned + Debug>(bytes: &[u8]) -> std::result::Result<(), DecodeError> {
     let theirs = postcard::take_from_bytes::<T>(bytes);
@@ -83,7 +83,7 @@ fn damaged_messages_are_read_as_postcard_reads_them() {
         for value in 0..=u8::MAX {
             let mut damaged = bytes.clone();
             damaged[at] = value;
-            // Whether it still decodes depends on the byte.
+            // Whether the message still decodes depends on the byte.
             let _ = as_postcard::<Everything>(&damaged);
         }
     }
@@ -96,19 +96,19 @@ fn trailing_bytes_are_an_error() {
 
 #[test]
 fn nesting_is_bounded() {
-    // Each pair is one byte, and so is whether it has a second part.
+    // Each pair takes one byte, and one more that tells whether the pair has a second part.
     let nested = |levels: usize| [vec![2; levels], vec![0], vec![0; levels]].concat();
     assert!(decode::<Tree>(&nested(MAX_NESTING as usize - 1)).is_ok());
     for levels in [MAX_NESTING as usize, 1000, 10_000_000] {
         assert_eq!(cause(decode::<Tree>(&nested(levels))), Cause::TooDeep);
     }
-    // Side by side, any number is fine.
+    // Side by side, any number of values is fine.
     assert!(decode::<Vec<Tree>>(&[vec![0xe8, 0x07], [2, 0, 0].repeat(1000)].concat()).is_ok());
 }
 
 #[test]
 fn an_error_within_a_value_does_not_use_levels_up() {
-    /// Takes what it can get.
+    /// Ignores an error of what it reads.
     struct Lenient;
     impl<'de> Deserialize<'de> for Lenient {
         fn deserialize<D: Deserializer<'de>>(
@@ -155,13 +155,13 @@ fn announced_lengths_are_bounded() {
             Cause::Malformed(postcard::Error::DeserializeUnexpectedEnd)
         );
     }
-    // In all, not each.
+    // The bound is for all lists together, not for each one.
     let many = [length(1000), length(1000).repeat(1000)].concat();
     assert_eq!(cause(decode::<Vec<Vec<()>>>(&many)), Cause::TooMany);
     assert_eq!(decode::<Vec<()>>(&length(1000)).expect("few enough").len(), 1000);
 }
 
-/// As many elements as its bytes allow, nested or not, are never too many.
+/// Checks that a message may have as many elements as its bytes allow, nested or not.
 #[test]
 fn honest_elements_are_never_too_many() {
     let flat = vec![0_u8; 1 << 20];

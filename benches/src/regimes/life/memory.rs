@@ -37,8 +37,9 @@ pub(super) fn measure(plan: &Plan) -> Result<Vec<Verdict>> {
 fn verdict(what: &str, samples: &[Memory]) -> Verdict {
     let median_of = |part: fn(&Memory) -> f64| median(samples.iter().map(part));
     let detail = format!(
-        "proportional set size of both processes, over the same without it: {:.0} anonymous, {:.0} shared, {:.0} of files; both ends have \
-         handlers, thousands of messages went each way",
+        "proportional set size of both processes, over the same without it: {:.0} anonymous, \
+         {:.0} shared, {:.0} of files; both ends have handlers, \
+         thousands of messages went each way",
         median_of(|memory| memory.anonymous),
         median_of(|memory| memory.shared),
         median_of(|memory| memory.file),

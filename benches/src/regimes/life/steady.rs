@@ -58,8 +58,8 @@ fn verdict(what: &str, slices: &[Visits]) -> Verdict {
         |count: fn(&Visits) -> u64| slices.iter().map(count).sum::<u64>() as f64 * 1e6 / operations;
     let free = slices.iter().filter(|visits| visits.system_calls() == 0).count();
     let detail = format!(
-        "median of {} runs, {free} had none; per million over all: {:.1} sleeps, {:.1} wake-ups, {:.1} voluntary and {:.1} involuntary \
-         context switches",
+        "median of {} runs, {free} had none; per million over all: {:.1} sleeps, \
+         {:.1} wake-ups, {:.1} voluntary and {:.1} involuntary context switches",
         slices.len(),
         per_million(|visits| visits.sleeps),
         per_million(|visits| visits.wakeups),
