@@ -1,6 +1,8 @@
 //! Bookkeeping of calls, without input or output.
 
 #[cfg(not(loom))]
+pub(crate) mod answer;
+#[cfg(not(loom))]
 pub(crate) mod cancels;
 #[cfg(not(loom))]
 pub(crate) mod ids;

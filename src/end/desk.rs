@@ -1,8 +1,6 @@
 //! What a thread that dispatches works with.
 
-use std::ops::Range;
-
-use crate::calls::in_flight::Outcome;
+use crate::calls::answer::Answer;
 use crate::calls::timers::Timers;
 use crate::end::End;
 use crate::recv::handlers::Snapshot;
@@ -43,10 +41,8 @@ pub(crate) enum Received {
     Dispatched,
     /// A message of the library itself was handled: it is about types.
     Noted,
-    /// The answer to the awaited call is in the buffer of the desk, at these bytes.
-    Answer(Range<usize>),
-    /// The awaited call failed. Boxed: this type is returned for each message, and this is seldom.
-    Failure(Box<Outcome>),
+    /// The answer to the awaited call: its result is in the buffer of the desk.
+    Answer(Answer),
 }
 
 /// Whether to spin for a message, and what else ends the spin.

@@ -55,6 +55,7 @@ pub(crate) mod poll_answer;
 pub(crate) mod readiness;
 pub(crate) mod receive;
 pub(crate) mod send;
+pub(crate) mod sleep;
 pub(crate) mod space;
 pub(crate) mod state;
 pub(crate) mod stats;

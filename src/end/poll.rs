@@ -3,15 +3,12 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use coprocess_ring::Sleeper;
-
 use crate::drive::lead::LeadWait;
 use crate::end::End;
 use crate::end::desk::{Desk, Received, SpinFor};
 use crate::end::leader::LeaderGuard;
 use crate::end::wait::this_parker;
 use crate::error::Result;
-use crate::stats::Counters;
 use crate::sync::parker::Parker;
 use crate::time::deadline::Deadline;
 
@@ -224,21 +221,13 @@ impl End {
             Received::Nothing => {}
             _ => return Ok(()),
         }
-        let interrupted = || self.is_interrupted() || give_up();
         let until = self.timers.sleep_until();
         desk.handlers.forget();
         let start = Instant::now();
-        self.watch.arm(Sleeper::Driver);
-        if self.has_something() || interrupted() {
-            self.watch.disarm();
-            return Ok(());
+        if self.park_driver(leader, parker, until, give_up)? {
+            self.spins.data.slept(start.elapsed());
         }
-        Counters::add(&self.counters.sleeps);
-        // A timer that was added since is one of the disturbances.
-        let parked = self.lead.park(&self.watch, until, parker, interrupted);
-        self.watch.disarm();
-        self.spins.data.slept(start.elapsed());
-        parked.map_err(|e| self.channel_failed(e.into()))
+        Ok(())
     }
 }
 

@@ -3,7 +3,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::calls::in_flight::{Completion, Notify, Outcome};
+use crate::calls::answer::Answer;
+use crate::calls::in_flight::{Completion, Notify};
 use crate::drive::lead::LeadWait;
 use crate::end::End;
 use crate::end::desk::Desk;
@@ -12,7 +13,7 @@ use crate::end::wait::{Arrived, this_parker};
 use crate::error::Step;
 use crate::recv::inbox::Popped;
 use crate::time::deadline::Deadline;
-use crate::wire::header::{CallId, Header, split};
+use crate::wire::header::{CallId, split};
 
 /// The longest that a poll looks for the answer: what a task may take between two of its awaits.
 const LOOK: Duration = Duration::from_micros(50);
@@ -73,34 +74,20 @@ impl End {
                     }
                 }
             };
-            let completion = match split(&desk.buffer, bytes) {
-                Some((
-                    Header::Answer(answered) | Header::DescribedAnswer(answered, _),
-                    payload,
-                )) => {
-                    let from = bytes.wrapping_sub(payload.len());
-                    if answered == id {
-                        drop(transit);
-                        self.in_flight.release(id);
-                        self.poll_bias.found();
-                        return Ok(Some(Arrived::Here(from..bytes)));
-                    }
-                    let words = std::mem::take(&mut desk.buffer);
-                    self.in_flight.complete(answered, Outcome::Answer { words, from, to: bytes })
-                }
-                Some((Header::Failure(answered, failure), _)) => {
-                    let outcome = Outcome::from(failure);
-                    if answered == id {
-                        drop(transit);
-                        self.in_flight.release(id);
-                        self.poll_bias.found();
-                        return Ok(Some(Arrived::Elsewhere(outcome)));
-                    }
-                    self.in_flight.complete(answered, outcome)
-                }
-                // It was one in the inbox.
-                _ => return Err(self.protocol_violation().into()),
+            let answer = split(&desk.buffer, bytes)
+                .and_then(|(header, payload)| Answer::of(&header, payload, bytes));
+            // The inbox has seen an answer in the message.
+            let Some((answered, answer)) = answer else {
+                return Err(self.protocol_violation().into());
             };
+            if answered == id {
+                drop(transit);
+                self.in_flight.release(id);
+                self.poll_bias.found();
+                return Ok(Some(answer.into()));
+            }
+            let outcome = answer.into_outcome(|| std::mem::take(&mut desk.buffer));
+            let completion = self.in_flight.complete(answered, outcome);
             let completion = match completion {
                 // A callback is no business of a task.
                 Completion::Run(..) => {

@@ -2,8 +2,6 @@
 
 use std::sync::Arc;
 
-use coprocess_ring::Sleeper;
-
 use crate::drive::driver_slot::Occupant;
 use crate::drive::lead::LeadWait;
 use crate::drive::ready_signal::{Lowered, ReadySignal};
@@ -11,7 +9,6 @@ use crate::end::End;
 use crate::end::leader::LeaderGuard;
 use crate::end::poll::SlotGuard;
 use crate::error::Result;
-use crate::stats::Counters;
 use crate::sync::parker::Parker;
 use crate::time::deadline::Deadline;
 
@@ -94,17 +91,7 @@ impl End {
             if self.has_something() || self.is_gone() || due.has_passed() {
                 return Ok(true);
             }
-            self.watch.arm(Sleeper::Driver);
-            let interrupted = || self.is_interrupted() || give_up();
-            if self.has_something() || interrupted() {
-                self.watch.disarm();
-                continue;
-            }
-            Counters::add(&self.counters.sleeps);
-            // A timer that was added since is one of the disturbances.
-            let parked = self.lead.park(&self.watch, due, parker, interrupted);
-            self.watch.disarm();
-            parked.map_err(|e| self.channel_failed(e.into()))?;
+            self.park_driver(leader, parker, due, give_up)?;
         }
         Ok(false)
     }

@@ -5,6 +5,7 @@
 
 use std::sync::Arc;
 
+use crate::calls::answer::Answer;
 use crate::calls::in_flight::{Completion, Outcome};
 use crate::end::End;
 use crate::end::desk::{Desk, Received, SpinFor};
@@ -80,7 +81,7 @@ impl End {
         match header {
             Header::Answer(id) if Some(id) == mine => {
                 drop(transit);
-                Ok(Received::Answer(from..bytes))
+                Ok(Received::Answer(Answer::Result(from..bytes)))
             }
             Header::Answer(id) => {
                 let words = std::mem::take(&mut desk.buffer);
@@ -119,24 +120,16 @@ impl End {
             drop(transit);
             return Err(self.protocol_violation().into());
         };
+        if let Some((id, answer)) = Answer::of(&header, payload, bytes) {
+            if Some(id) == mine {
+                drop(transit);
+                return Ok(Received::Answer(answer));
+            }
+            let outcome = answer.into_outcome(|| std::mem::take(&mut desk.buffer));
+            let completion = self.in_flight.complete(id, outcome);
+            return Ok(self.conclude_in_transit(transit, completion));
+        }
         match header {
-            Header::Failure(id, failure) if Some(id) == mine => {
-                return Ok(Received::Failure(Box::new(Outcome::from(failure))));
-            }
-            Header::Failure(id, failure) => {
-                let completion = self.in_flight.complete(id, Outcome::from(failure));
-                return Ok(self.conclude_in_transit(transit, completion));
-            }
-            Header::DescribedAnswer(id, _) => {
-                let from = bytes.wrapping_sub(payload.len());
-                if Some(id) == mine {
-                    return Ok(Received::Answer(from..bytes));
-                }
-                let words = std::mem::take(&mut desk.buffer);
-                let completion =
-                    self.in_flight.complete(id, Outcome::Answer { words, from, to: bytes });
-                return Ok(self.conclude_in_transit(transit, completion));
-            }
             Header::Event(_) | Header::Gauge(..) if self.handler_stack.is_at_bound() => {
                 return self.defer(transit, bytes, desk);
             }
@@ -184,8 +177,10 @@ impl End {
                     )?;
                 }
             }
-            // The most frequent message is dispatched where it is received.
-            Header::Answer(_) => return Err(self.protocol_violation().into()),
+            // Handled above.
+            Header::Answer(_) | Header::DescribedAnswer(..) | Header::Failure(..) => {
+                return Err(self.protocol_violation().into());
+            }
         }
         Ok(Received::Dispatched)
     }

@@ -3,13 +3,10 @@
 //! Two ends that wait for room at once must not wait for each other: whoever waits moves what has arrived out of the ring, into the
 //! process. That makes room for the other side, which is woken by it.
 
-use std::time::Instant;
-
 use coprocess_ring::Space;
 
 use crate::end::End;
 use crate::error::{Error, Result};
-use crate::stats::Counters;
 use crate::time::deadline::Deadline;
 
 impl End {
@@ -59,21 +56,7 @@ impl End {
             if self.spins.space.spin(deadline.instant(), ready) {
                 continue;
             }
-            let start = Instant::now();
-            let slept = {
-                let _sleeping = self.state.sleeping_for_space();
-                self.watch.arm_for_space();
-                let slept = if ready() {
-                    Ok(true)
-                } else {
-                    Counters::add(&self.counters.sleeps);
-                    self.watch.sleep_for_space(deadline.instant())
-                };
-                self.watch.disarm_for_space();
-                slept
-            };
-            slept.map_err(|e| self.channel_failed(e.into()))?;
-            self.spins.space.slept(start.elapsed());
+            self.sleep_for_space(deadline, ready)?;
         }
     }
 }

@@ -6,8 +6,9 @@ use std::ops::Range;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use coprocess_ring::{ChannelError, Sleeper};
+use coprocess_ring::ChannelError;
 
+use crate::calls::answer::Answer;
 use crate::calls::cancels::GivenUp;
 use crate::calls::in_flight::{Completion, Notify, Outcome};
 use crate::drive::lead::LeadWait;
@@ -21,7 +22,7 @@ use crate::recv::inbox::Ahead;
 use crate::stats::Counters;
 use crate::sync::parker::Parker;
 use crate::time::deadline::Deadline;
-use crate::wire::header::{CallId, Header, split};
+use crate::wire::header::{CallId, split};
 
 /// When the other side is gone, how long a call waits for a thread that handles what was sent before, and does not get on.
 const LONG_HANDLER: Duration = Duration::from_millis(40);
@@ -42,6 +43,16 @@ pub(crate) enum Arrived {
     Here(Range<usize>),
     /// Another thread has received the outcome, or the call failed.
     Elsewhere(Outcome),
+}
+
+impl From<Answer> for Arrived {
+    #[inline]
+    fn from(answer: Answer) -> Arrived {
+        match answer {
+            Answer::Result(at) => Arrived::Here(at),
+            Answer::Failure(outcome) => Arrived::Elsewhere(*outcome),
+        }
+    }
 }
 
 impl End {
@@ -96,13 +107,9 @@ impl End {
             }
             let is_nothing =
                 match self.receive_one(leader, Some(id), SpinFor::Answer(deadline), desk)? {
-                    Received::Answer(at) => {
+                    Received::Answer(answer) => {
                         self.in_flight.release(id);
-                        return Ok(Arrived::Here(at));
-                    }
-                    Received::Failure(outcome) => {
-                        self.in_flight.release(id);
-                        return Ok(Arrived::Elsewhere(*outcome));
+                        return Ok(answer.into());
                     }
                     Received::Dispatched | Received::Noted => {
                         // A handler may have taken its time, or closed this end.
@@ -163,33 +170,6 @@ impl End {
             Some(outcome) => Ok(Arrived::Elsewhere(outcome)),
             None => Err(otherwise().into()),
         }
-    }
-
-    /// Sleeps until a message may have come, unless `done` returns `true`.
-    pub(crate) fn sleep_for_message(
-        self: &Arc<Self>,
-        _leader: &LeaderGuard<'_>,
-        deadline: Deadline,
-        done: impl Fn() -> bool,
-    ) -> Step<()> {
-        let start = Instant::now();
-        let slept = {
-            let _sleeping = self.state.sleeping_for_data();
-            self.watch.arm(Sleeper::Waiter);
-            // Whoever had the inbox may have made it so: `done` comes after it was ours.
-            let slept = if self.has_something() || self.is_interrupted() || done() {
-                Ok(true)
-            } else {
-                Counters::add(&self.counters.sleeps);
-                self.watch
-                    .sleep(Sleeper::Waiter, deadline.earlier(self.timers.earliest()).instant())
-            };
-            self.watch.disarm();
-            slept
-        };
-        slept.map_err(|e| self.channel_failed(e.into()))?;
-        self.spins.data.slept(start.elapsed());
-        Ok(())
     }
 
     /// Waits while another thread leads.
@@ -379,15 +359,12 @@ impl End {
             Completion::Unknown => Counters::add(&self.counters.answers_dropped),
             other => completions.push(other),
         };
-        let outcome = inbox.take_answers(ahead, |words, bytes| match split(&words, bytes) {
-            Some((Header::Answer(id) | Header::DescribedAnswer(id, _), payload)) => {
-                let from = bytes.wrapping_sub(payload.len());
-                keep(self.in_flight.complete(id, Outcome::Answer { words, from, to: bytes }));
+        let outcome = inbox.take_answers(ahead, |words, bytes| {
+            let answer = split(&words, bytes)
+                .and_then(|(header, payload)| Answer::of(&header, payload, bytes));
+            if let Some((id, answer)) = answer {
+                keep(self.in_flight.complete(id, answer.into_outcome(|| words)));
             }
-            Some((Header::Failure(id, failure), _)) => {
-                keep(self.in_flight.complete(id, Outcome::from(failure)))
-            }
-            _ => {}
         });
         inbox.completions.extend(completions);
         outcome
