@@ -227,9 +227,9 @@ pub enum Error {
     /// futex.
     #[error("cannot {action}: {source}")]
     Os {
-        /// What was attempted.
+        /// The action that failed.
         action: &'static str,
-        /// What the system said.
+        /// The error of the operating system.
         #[source]
         source: io::Error,
     },
@@ -329,9 +329,9 @@ pub enum ForkError {
     /// The system refused a part that the pair is made of: shared memory, a socket, a thread.
     #[error("cannot {action}: {source}")]
     Setup {
-        /// What was attempted.
+        /// The action that failed.
         action: &'static str,
-        /// What the system said.
+        /// The error of the operating system.
         source: io::Error,
     },
     /// The system could not execute the program: not found, not executable, too many processes, and

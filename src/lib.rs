@@ -32,8 +32,8 @@
 //! # Starting
 //!
 //! [`fork`] runs a function of this program in a process of its own. [`spawn`] runs another
-//! program, which calls [`parent`]. [`Builder`] has the settings. Tests have no `main`: write one
-//! line in each test binary in place of [`init`], [`init_in_tests!`].
+//! program, which calls [`parent`]. [`Builder`] has the settings. Tests have no `main`: in each
+//! test binary, write the line [`init_in_tests!`] in place of [`init`].
 //!
 //! # Features
 //!
@@ -132,10 +132,10 @@
 //!
 //! # Order
 //!
-//! The peer receives the messages of one end, from any of its threads, in the order in which they
-//! were sent. Handlers start in that order, one at a time unless nested. So a call after a batch of
-//! events confirms that the whole batch was handled. Only a gauge sends a value later than it was
-//! emitted: [`Backpressure::KeepLatest`].
+//! What one end sends, from any of its threads, its peer receives in the order of sending. Handlers
+//! start in that order, one at a time unless nested. So a call after a batch of events confirms
+//! that the whole batch was handled. Only a gauge sends a value later than it was emitted:
+//! [`Backpressure::KeepLatest`].
 //!
 //! # Tasks
 //!
@@ -201,12 +201,12 @@
 //! | driver | the thread that leads while no other thread waits: the library's, or one in `run` |
 //! | driver slot | what at most one thread of an end holds at a time, to be its driver |
 //! | waiter | a thread that waits for something of its own: an answer, space, the end of the pair |
-//! | park | the driver sleeps, and lends the lead to any thread that waits |
-//! | interrupt | wakes a thread that sleeps on the ring, to look at deadlines and state again |
+//! | park | to sleep as the driver, while any thread that waits may take the lead |
+//! | interrupt | to wake a thread that sleeps on the ring, to look at deadlines and state again |
 //! | doorbell | a word in shared memory that says which thread of an end sleeps |
 //! | ring | the queue in shared memory for the messages of one direction |
 //! | slot | 128 bytes of a ring |
-//! | publish | makes a message in the ring visible to the peer |
+//! | publish | to make a message in the ring visible to the peer |
 //! | space | slots of a ring that its sender may fill |
 //! | outbox | what an end sends: it decides which message is published next |
 //! | queued message | a message that waits in the process for space; its sender does not wait |
@@ -214,11 +214,11 @@
 //! | high watermark | the bytes of unsent answers above which an end takes no more calls |
 //! | inbox | what an end receives: the ring and the backlog |
 //! | backlog | messages that were moved out of the ring and wait for a handler |
-//! | in flight | sent, or about to be, and not yet answered: a call |
-//! | served later | answered after its handler has returned, through a [`Reply`]: a call |
+//! | in flight | said of a call: sent, or about to be sent, and not answered yet |
+//! | served later | said of a call: answered through a [`Reply`], after its handler has returned |
 //! | gauge | an event of which only the latest value is kept |
 //! | kinds | the description of a value: what it is made of, in serde's data model |
-//! | introduce | tells the peer a number that stands for a name and kinds |
+//! | introduce | to tell the peer a number that stands for a name and kinds |
 //! | sent type | a name and a type that this end sends, with the numbers introduced for it |
 //! | peer type | a name and kinds that the peer has introduced, by its number |
 //! | terminal error | the error of each operation once the pair has ended |

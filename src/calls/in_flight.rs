@@ -466,7 +466,7 @@ mod tests {
     fn entries_are_found_whatever_the_index() {
         let (in_flight, mut claimer) = InFlight::new(MAX_IN_FLIGHT);
         let ids: Vec<CallId> =
-            (0..100_000).map(|_| in_flight.claim(&mut claimer).expect("room")).collect();
+            (0..100_000).map(|_| in_flight.claim(&mut claimer).expect("space")).collect();
         let mut seen: Vec<u32> = ids.iter().map(|id| id.entry).collect();
         seen.sort_unstable();
         seen.dedup();
@@ -481,7 +481,7 @@ mod tests {
         }
         let capacity = in_flight.capacity.load(Ordering::Relaxed);
         for _ in 0..1_000_000 {
-            let id = in_flight.claim(&mut claimer).expect("room");
+            let id = in_flight.claim(&mut claimer).expect("space");
             in_flight.release(id);
         }
         assert_eq!(
@@ -494,9 +494,9 @@ mod tests {
     #[test]
     fn a_forgotten_call_has_no_answer_and_its_entry_is_reused_under_a_new_serial() {
         let (in_flight, mut claimer) = InFlight::new(MAX_IN_FLIGHT);
-        let old = in_flight.claim(&mut claimer).expect("room");
+        let old = in_flight.claim(&mut claimer).expect("space");
         in_flight.forget(old);
-        let new = in_flight.claim(&mut claimer).expect("room");
+        let new = in_flight.claim(&mut claimer).expect("space");
         assert_eq!(new.entry, old.entry);
         assert!(matches!(in_flight.complete(old, Outcome::NotFound), Completion::Unknown));
         assert!(!in_flight.is_ready(new));
@@ -507,7 +507,7 @@ mod tests {
         for limit in [1, 2, 63, 64, 65, 191, 192, 193, 1000, 20_000] {
             let (in_flight, mut claimer) = InFlight::new(limit);
             let ids: Vec<CallId> =
-                (0..limit).map(|_| in_flight.claim(&mut claimer).expect("room")).collect();
+                (0..limit).map(|_| in_flight.claim(&mut claimer).expect("space")).collect();
             for id in ids.iter().step_by(1 + limit as usize / 9) {
                 let refused = in_flight.claim(&mut claimer).map_err(|error| *error);
                 assert!(
@@ -517,7 +517,7 @@ mod tests {
                 // Without the hint, which would lead to the free entry.
                 assert_eq!(in_flight.forget(*id), Forgotten::Unanswered);
                 in_flight.hint.store(id.entry.wrapping_add(1) % limit, Ordering::Relaxed);
-                assert_eq!(in_flight.claim(&mut claimer).expect("room").entry, id.entry);
+                assert_eq!(in_flight.claim(&mut claimer).expect("space").entry, id.entry);
             }
         }
         let (in_flight, mut claimer) = InFlight::new(0);

@@ -55,7 +55,7 @@ impl Description {
     pub(super) fn answer(&self) -> String {
         let mut text = String::new();
         for Method { name, signature } in self.methods {
-            // A string has room for everything.
+            // Writing to a string cannot fail.
             let _ = writeln!(text, "{name} {signature}");
         }
         text

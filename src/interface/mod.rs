@@ -247,8 +247,8 @@
 //! [`Types`]: crate::Error::Types
 //! [`events_mistyped`]: crate::Stats::events_mistyped
 //!
-//! What is in an argument are its fields, their names and their order, its variants, what an alias
-//! stands for, and the elements of a [`Block`](crate::Block).
+//! The rows on arguments, results and events cover all that is in a type: fields, their names and
+//! their order, variants, what an alias stands for, and the elements of a [`Block`](crate::Block).
 //!
 //! A value shows only what it contains. So the ends find some differences later than at the first
 //! use, when a value shows them:

@@ -24,7 +24,7 @@ fn is(outcome: Option<Outcome>, text: &str) -> bool {
 fn answered(looks: bool) {
     let (in_flight, mut claimer) = InFlight::new(MAX_IN_FLIGHT);
     let in_flight = Arc::new(in_flight);
-    let id = in_flight.claim(&mut claimer).expect("room");
+    let id = in_flight.claim(&mut claimer).expect("space");
     let receiver = {
         let in_flight = in_flight.clone();
         thread::spawn(move || {
@@ -60,13 +60,13 @@ fn a_second_answer_is_never_that_of_the_next_call() {
     check(|| {
         let (in_flight, mut claimer) = InFlight::new(MAX_IN_FLIGHT);
         let in_flight = Arc::new(in_flight);
-        let id = in_flight.claim(&mut claimer).expect("room");
+        let id = in_flight.claim(&mut claimer).expect("space");
         let receiver = {
             let in_flight = in_flight.clone();
             thread::spawn(move || drop(in_flight.complete(id, said("again"))))
         };
         in_flight.release(id);
-        let next = in_flight.claim(&mut claimer).expect("room");
+        let next = in_flight.claim(&mut claimer).expect("space");
         assert_eq!((next.entry, next.serial), (id.entry, id.serial + 1));
         assert!(in_flight.take(next).is_none());
         assert!(in_flight.notify(next, Notify::Thread(Parker::new())).is_ok());
@@ -124,7 +124,7 @@ fn a_call_is_completed_or_forgotten() {
     check(|| {
         let (in_flight, mut claimer) = InFlight::new(MAX_IN_FLIGHT);
         let in_flight = Arc::new(in_flight);
-        let id = in_flight.claim(&mut claimer).expect("room");
+        let id = in_flight.claim(&mut claimer).expect("space");
         assert!(in_flight.notify(id, Notify::Callback(Box::new(|_| {}))).is_ok());
         let receiver = {
             let in_flight = in_flight.clone();
@@ -145,7 +145,7 @@ fn a_call_is_answered_or_cancelled() {
     check(|| {
         let (in_flight, mut claimer) = InFlight::new(MAX_IN_FLIGHT);
         let in_flight = Arc::new(in_flight);
-        let id = in_flight.claim(&mut claimer).expect("room");
+        let id = in_flight.claim(&mut claimer).expect("space");
         let receiver = {
             let in_flight = in_flight.clone();
             thread::spawn(move || matches!(in_flight.complete(id, said("yes")), Completion::Done))
@@ -164,7 +164,7 @@ fn a_callback_runs_once_though_the_end_comes() {
     check(|| {
         let (in_flight, mut claimer) = InFlight::new(MAX_IN_FLIGHT);
         let in_flight = Arc::new(in_flight);
-        let id = in_flight.claim(&mut claimer).expect("room");
+        let id = in_flight.claim(&mut claimer).expect("space");
         assert!(in_flight.notify(id, Notify::Callback(Box::new(|_| {}))).is_ok());
         let ran = Arc::new(AtomicU32::new(0));
         let count = |completion, ran: &AtomicU32| {

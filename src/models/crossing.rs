@@ -2,7 +2,7 @@
 //! it.
 
 use super::{DEADLOCK, caught, check};
-use crate::drive::lead::{Lead, Turn};
+use crate::drive::lead::{Lead, LeadWait};
 use crate::end::End;
 use crate::end::crossing::Crossing;
 use crate::sync::parker::Parker;
@@ -64,7 +64,9 @@ impl World {
                 }
                 crossing.led().is_some()
             };
-            if end.lead.wait_turn_unless(&end.watch, parker, None, done, on_a_cycle) == Turn::Lead {
+            if end.lead.wait_turn_unless(&end.watch, parker, None, done, on_a_cycle)
+                == LeadWait::Lead
+            {
                 crossing.leave();
                 end.lead.leave(&end.watch, || false);
                 return;
@@ -90,7 +92,10 @@ fn crossed(variant: Variant) {
     // The other thread may have the lead for a moment.
     let lead = |world: &World, me: usize| {
         let end = &world.ends[me];
-        assert_eq!(end.lead.wait_turn(&end.watch, &world.parkers[me], None, || false), Turn::Lead);
+        assert_eq!(
+            end.lead.wait_turn(&end.watch, &world.parkers[me], None, || false),
+            LeadWait::Lead
+        );
     };
     let leave =
         |world: &World, me: usize| world.ends[me].lead.leave(&world.ends[me].watch, || false);

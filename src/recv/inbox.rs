@@ -55,13 +55,13 @@ pub(crate) enum Ahead {
 pub(crate) struct Inbox {
     receiver: Receiver,
     backlog: VecDeque<Stowed>,
-    /// How many messages at the front of the backlog are known to be no answers.
+    /// The number of messages at the front of the backlog that are known to be no answers.
     sifted: usize,
     backlog_bytes: usize,
-    /// How many messages at the front of the backlog are known to be no events, and no values of
-    /// gauges.
+    /// The number of messages at the front of the backlog that are known to be no events, and no
+    /// values of gauges.
     eventless: usize,
-    /// How many messages at the front of the backlog were searched for cancels.
+    /// The number of messages at the front of the backlog that were searched for cancels.
     looked_at: usize,
     /// Events that came while handlers were nested as deep as they may be.
     deferred_events: VecDeque<Stowed>,
@@ -70,7 +70,7 @@ pub(crate) struct Inbox {
     pub(crate) completions: VecDeque<Completion>,
     messages: u64,
     bytes: u64,
-    /// How many of these messages are about types.
+    /// Messages about types, which [`counters`](Self::counters) leaves out.
     uncounted: u64,
     uncounted_bytes: u64,
 }

@@ -109,7 +109,7 @@ impl<L, S> Drop for Handlers<L, S> {
 
 struct Current<L, S> {
     handlers: Arc<Handlers<L, S>>,
-    /// When the last handler was registered; `None` until the first.
+    /// The time of the last registration; `None` until the first.
     changed: Option<Instant>,
     /// `true` once no handler is accepted any more.
     closed: bool,

@@ -30,9 +30,9 @@ impl Generation {
         static HANDLER: Once = Once::new();
         HANDLER.call_once(|| {
             // Fails only for want of memory, at the start of the first pair. Then forked children
-            // are not recognized, and must not use the pair. SAFETY: the handler is a function of
-            // this program that neither allocates nor locks, as code between fork and exec must
-            // not.
+            // are not recognized, and must not use the pair.
+            // SAFETY: the handler is a function of this program that neither allocates nor locks,
+            // as code between fork and exec must not.
             let _ = unsafe { libc::pthread_atfork(None, None, Some(in_child)) };
         });
         Generation::current()
