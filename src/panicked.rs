@@ -129,7 +129,7 @@ pub(crate) fn unwinding_message() -> Option<String> {
     LAST.try_with(|last| {
         let noted = last.take();
         let message = noted.as_ref().map(|note| note.message(PREFIX_OF_DROPPED));
-        // Other replies may be dropped by this panic, and the thread that catches it asks, too.
+        // Kept: this panic may drop other replies, and the thread that catches the panic asks, too.
         last.set(noted);
         message
     })
