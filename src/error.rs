@@ -1,4 +1,4 @@
-//! What can go wrong, as one typed error.
+//! Defines the errors of this library: one type, with a variant for each cause.
 
 use std::path::PathBuf;
 use std::process::ExitStatus;
@@ -9,7 +9,7 @@ use crate::limits::{MAX_NAME, PATIENCE};
 use crate::panicked::{RemotePanic, without_backtrace};
 use crate::text::OneLine;
 
-/// The result of everything in this crate that can fail.
+/// Holds the result of an operation of this crate that can fail.
 ///
 /// # Examples
 ///
@@ -20,7 +20,9 @@ use crate::text::OneLine;
 /// ```
 pub type Result<T> = std::result::Result<T, Error>;
 
-/// As [`Result`], in one or two registers: for the steps of a call, where moving a whole [`Error`] about would cost more than the step.
+/// Holds the result of a step of a call, in one or two registers.
+///
+/// Moving a whole [`Error`] about would cost more than the step itself.
 pub(crate) type Step<T> = std::result::Result<T, Box<Error>>;
 
 impl From<Box<Error>> for Error {
@@ -29,11 +31,11 @@ impl From<Box<Error>> for Error {
     }
 }
 
-/// Why an operation failed.
+/// Says why an operation failed.
 ///
-/// Each variant says what was and what was not done. `Display` is one lower-case line that tells
-/// everything, causes included, but for the backtrace of a [panic](Error::remote_panic);
-/// [`source`](std::error::Error::source) is the underlying error where there is one, for programs to look at.
+/// Each variant says what was done and what was not. `Display` is one lower-case line with all of
+/// it, causes included. Only the backtrace of a [panic](Error::remote_panic) is left out. If there
+/// is an underlying error, [`source`](std::error::Error::source) returns it to the program.
 ///
 /// # Examples
 ///
@@ -45,76 +47,93 @@ impl From<Box<Error>> for Error {
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
-    /// The other end serves no method of this name.
-    #[error("method not found: `{method}` is not served by the other end")]
+    /// The peer serves no method of this name.
+    #[error("method not found: the peer does not serve `{method}`")]
     MethodNotFound {
         /// The name that was called.
         method: String,
     },
-    /// The handler on the other end returned an error, panicked, or dropped its [`Reply`](crate::Reply) unanswered.
+    /// The peer's handler returned an error, panicked, or dropped its [`Reply`](crate::Reply)
+    /// without an answer.
     ///
-    /// `message` is the handler's own text, of any length. `Display` shows one line of at most
-    /// 4 KiB of it, with control characters escaped. For a panic, `message` holds the place and the
-    /// backtrace, too, as far as they are known: [`remote_panic`](Error::remote_panic) takes them apart.
-    #[error("`{method}` failed on the other end: {}", OneLine(without_backtrace(message)))]
+    /// `message` is the handler's own text, of any length. `Display` shows one line of at most 4
+    /// KiB of the text, with control characters escaped. After a panic, `message` also holds the
+    /// place and the backtrace, as far as they are known. [`remote_panic`](Error::remote_panic)
+    /// takes them apart.
+    #[error("the peer's handler of `{method}` failed: {}", OneLine(without_backtrace(message)))]
     Remote {
         /// The name that was called.
         method: String,
-        /// What the handler said.
+        /// The text of the handler.
         message: String,
     },
-    /// The other end has not answered as many calls as [`Builder::max_calls_served`](crate::Builder::max_calls_served) allows: it did not take this one. It may
-    /// once it has answered some.
+    /// The peer did not take this call: its limit of unanswered calls is reached
+    /// ([`Builder::max_calls_served`](crate::Builder::max_calls_served)).
+    ///
+    /// The peer takes calls again once it has answered some.
     #[error(
-        "overloaded: the other end did not take the call of `{method}`; as many as Builder::max_calls_served allows are not answered yet"
+        "overloaded: the peer refused the call of `{method}`, because as many calls as \
+         Builder::max_calls_served allows are not answered yet; call again later"
     )]
     Overloaded {
         /// The name that was called.
         method: String,
     },
-    /// The other side is gone. What it had sent before was delivered first.
+    /// The peer is gone. Everything that the peer had sent before was delivered first.
     #[error("disconnected: {0}")]
     Disconnected(Reason),
     /// This end was closed, by [`close`](crate::Coprocess::close) on one of its handles.
     #[error("this end was closed")]
     Closed,
-    /// The deadline of this operation passed. For a send: nothing was sent. For a call: its late answer will be dropped.
+    /// The deadline of this operation passed.
+    ///
+    /// If the operation was a send, nothing was sent. If it was a call, its late answer will be
+    /// dropped.
     #[error("the deadline passed before the operation was complete")]
     Timeout,
-    /// There is no room in the ring right now, and the operation may not wait for it. Nothing was sent.
-    #[error("the ring is full: try again later, or use the waiting form")]
-    Full,
-    /// The ring is full, the other end has registered no handler, and it has taken nothing for
-    /// 5 seconds. Nothing was sent.
-    ///
-    /// The event can be emitted again. Until the other end takes something or registers a handler,
-    /// that fails at once. A worker that prepares for long should register its handlers first.
-    ///
-    /// Events that the other end takes and drops, for want of a handler, are no error:
-    /// [`Stats::events_unheard_by_peer`](crate::Stats::events_unheard_by_peer) counts them.
+    /// The ring has no space right now, and the operation may not wait for space. Nothing was sent.
     #[error(
-        "`{event}` was not sent: the ring is full, the other end has registered no handler and has taken nothing for {} s; \
-         it must listen, or call run or poll", PATIENCE.as_secs()
+        "the ring is full, and this operation does not wait: try again later, or use the form that \
+         waits"
+    )]
+    Full,
+    /// The ring is full, and the peer has registered no handler and has taken nothing for 5
+    /// seconds. Nothing was sent.
+    ///
+    /// The event can be emitted again. Until the peer takes a message or registers a handler,
+    /// emitting fails at once. A worker that prepares for long should register its handlers first.
+    ///
+    /// If the peer takes an event and drops it for want of a handler, that is no error:
+    /// [`Stats::events_unheard_by_peer`](crate::Stats::events_unheard_by_peer) counts such events.
+    #[error(
+        "`{event}` was not sent: the ring is full, and the peer has registered no handler and has \
+         taken nothing for {} s; the peer must listen, or call run or poll",
+        PATIENCE.as_secs()
     )]
     Unheard {
         /// The name of the event.
         event: String,
     },
-    /// As many calls of this end as [`Builder::max_calls_in_flight`](crate::Builder::max_calls_in_flight) allows are in flight. Nothing was sent.
+    /// As many calls of this end are in flight as
+    /// [`Builder::max_calls_in_flight`](crate::Builder::max_calls_in_flight) allows. Nothing was
+    /// sent.
     #[error(
-        "too many calls: {limit} are in flight, as many as Builder::max_calls_in_flight allows; wait for one of them"
+        "too many calls: {limit} are in flight, as many as Builder::max_calls_in_flight allows; \
+         wait for one of them, or raise the limit"
     )]
     TooManyCalls {
-        /// Calls allowed.
+        /// Calls that may be in flight.
         limit: usize,
     },
-    /// The encoded message, name included, exceeds
-    /// [`Builder::max_message`](crate::Builder::max_message); or the name has 16 MiB or more; or
-    /// the operation may not wait, and even an empty ring does not take as much at once. Nothing
-    /// was sent.
+    /// The message is too large, in one of three ways. Nothing was sent.
+    ///
+    /// - The encoded message, name included, exceeds
+    ///   [`Builder::max_message`](crate::Builder::max_message).
+    /// - The name has 16 MiB or more.
+    /// - The operation may not wait, and even an empty ring does not take the message at once.
     #[error("{}", too_large(*size, *max))]
     TooLarge {
-        /// Bytes needed, as far as they were counted: encoding stops at the bound.
+        /// Bytes needed, as far as they were counted. Encoding stops at the bound.
         size: usize,
         /// Bytes allowed.
         max: usize,
@@ -124,59 +143,64 @@ pub enum Error {
     Encode {
         /// The method or event.
         what: String,
-        /// What serde or postcard said.
+        /// The error of serde or postcard.
         #[source]
         source: Box<dyn std::error::Error + Send + Sync>,
     },
-    /// The answer arrived but is not of the expected type. Only this message is affected.
-    #[error("cannot decode what came for `{what}`: {source}; do both ends use the same types?")]
+    /// The answer arrived, but does not decode as the expected type. Only this message is affected.
+    #[error("cannot decode the answer of `{what}`: {source}; do both ends use the same types?")]
     Decode {
         /// The method or event.
         what: String,
-        /// What serde or postcard said.
+        /// The error of serde or postcard.
         #[source]
         source: Box<dyn std::error::Error + Send + Sync>,
     },
-    /// What was sent is not of the type that the other end takes.
+    /// A value is not of the type that its receiver takes.
     ///
-    /// This value was not read as one of another type. Values that were not looked at may have been:
-    /// see [`TypeCheck`](crate::TypeCheck).
+    /// The receiver did not read this value as one of another type. Values that were not compared
+    /// may have been read so: see [`TypeCheck`](crate::TypeCheck).
     ///
     /// - If the arguments of a call differ, the handler did not run.
     /// - If a result differs, the handler did run. `wanted` then ends with "as its result".
-    /// - If the value of an event differs, nothing was sent. An earlier event of this name, type
-    ///   and content was not handled.
+    /// - If the value of an event differs, nothing was sent. The peer did not handle an earlier
+    ///   event with this name, type and content.
     ///
-    /// Both texts show types as Rust writes them. `_` is what is not known, and `..` what follows
-    /// the place where the two differ. An integer literal without a type is an `i32`.
+    /// Both texts show types as Rust writes them. `_` stands for what is not known. `..` stands for
+    /// what follows the place where the two types differ. An integer literal without a type is an
+    /// `i32`.
     #[error("`{name}` takes {wanted}, but was sent {sent}{}", hint(sent, wanted))]
     Types {
         /// The method or event.
         name: String,
-        /// The type of what was sent.
+        /// The type of the value that was sent.
         sent: String,
         /// The type that was wanted.
         wanted: String,
     },
-    /// The other side broke the protocol of the shared memory. The pair is closed.
-    #[error("the other side misbehaved: {0}")]
+    /// The peer broke the protocol of the shared memory. The pair is closed.
+    #[error("the peer misbehaved, and the pair is closed: {0}")]
     Misbehaved(coprocess_ring::Misbehaved),
-    /// A worker function was to be forked, but [`init`](crate::init) has not run in this process.
+    /// [`init`](crate::init) has not run in this process, so no worker function can be forked.
     #[error(
-        "not initialized: call coprocess::init() as the first line of main() (in tests: coprocess::init_in_tests!())"
+        "not initialized: call coprocess::init() as the first line of main() (in tests: \
+         coprocess::init_in_tests!())"
     )]
     NotInitialized,
     /// [`parent`](crate::parent) was called in a process that no parent started.
     #[error(
-        "not a worker: no parent process started this program through coprocess, or its socket was closed, or another process has become the worker"
+        "not a worker: no parent process started this program through coprocess, or its socket was \
+         closed, or another process has become the worker"
     )]
     NotAWorker,
     /// [`kill`](crate::Coprocess::kill) was called on the worker's end.
-    #[error("not the parent: only the parent's end can kill the other side")]
+    #[error("not the parent: only the parent's end can kill the worker")]
     NotTheParent,
-    /// This process was made by fork(2) of the one that the pair belongs to: only that one can use it.
+    /// This process was made by fork(2) from the process that the pair belongs to. Only that
+    /// process can use the pair.
     #[error(
-        "forked: the pair belongs to the process that this one was forked from; start another one here"
+        "forked: the pair belongs to the process that this process was forked from; start another \
+         pair here"
     )]
     Forked,
     /// The worker could not be started. No process and no memory is left behind.
@@ -184,37 +208,40 @@ pub enum Error {
     Fork {
         /// The program that was to run.
         program: String,
-        /// What happened.
+        /// The reason.
         #[source]
         cause: ForkError,
     },
-    /// The other end does not serve an interface as this end's client has it; see [`mod@crate::interface`]. Nothing else was called.
+    /// The peer does not serve the interface that this end's client has; see
+    /// [`mod@crate::interface`]. Nothing else was called.
     #[cfg(feature = "interface")]
     #[error("the interface `{interface}` does not fit: {cause}")]
     Interface {
-        /// Its name.
+        /// The name of the interface.
         interface: &'static str,
-        /// What does not fit.
+        /// The difference.
         #[source]
         cause: Box<InterfaceError>,
     },
-    /// The operating system refused something that a running pair needs, such as a thread or a futex.
+    /// The operating system refused a resource that a running pair needs, such as a thread or a
+    /// futex.
     #[error("cannot {action}: {source}")]
     Os {
-        /// What was attempted.
+        /// The action that failed.
         action: &'static str,
-        /// What the system said.
+        /// The error of the operating system.
         #[source]
         source: io::Error,
     },
 }
 
 impl Error {
-    /// Returns what is known of the panic, if this is the [`Error::Remote`] of a handler that
-    /// panicked.
+    /// Returns the message, place and backtrace of the panic, as far as they are known.
     ///
-    /// All of it is read from the error's `message`. An untrusted peer writes there what it likes,
-    /// so it may be wrong.
+    /// Returns `None` unless this is the [`Error::Remote`] of a handler that panicked.
+    ///
+    /// All of it is read from the error's `message`. An untrusted peer writes any text there, so
+    /// the result may be wrong.
     ///
     /// # Examples
     ///
@@ -240,7 +267,7 @@ impl Error {
     }
 }
 
-/// Says what to write if a literal has taken the type that literals have.
+/// Says what to write if a number literal has taken the type that literals have by default.
 fn hint(sent: &str, wanted: &str) -> String {
     const NUMBERS: [&str; 12] =
         ["i8", "i16", "i32", "i64", "i128", "u8", "u16", "u32", "u64", "u128", "f32", "f64"];
@@ -249,7 +276,7 @@ fn hint(sent: &str, wanted: &str) -> String {
     else {
         return String::new();
     };
-    // Back to where the word starts: i32 and i8 start alike.
+    // Goes back to the start of the word: `i32` and `i8` start alike.
     let start = sent
         .get(..at)
         .map_or(0, |before| before.trim_end_matches(|c: char| c.is_alphanumeric()).len());
@@ -269,20 +296,24 @@ fn hint(sent: &str, wanted: &str) -> String {
     }
 }
 
-/// Says what to do. For a name that is longer than any may be, no setting helps.
+/// Says what to do about a message that is too large.
+///
+/// If the name alone is longer than any name may be, no setting helps.
 fn too_large(size: usize, max: usize) -> String {
     if max == MAX_NAME {
         return format!(
-            "name too long: {size} bytes where the name of a method or event may have {max}; shorten it"
+            "name too long: {size} bytes where the name of a method or event may have {max}; \
+             shorten it"
         );
     }
     format!(
         "message too large: {size} bytes or more, its name included, where {max} are allowed; \
-         raise Builder::max_message, or Builder::ring_capacity for what may not wait, or shorten the name or the value"
+         raise Builder::max_message, or Builder::ring_capacity for an operation that may not wait, \
+         or shorten the name or the value"
     )
 }
 
-/// Why a worker could not be started.
+/// Says why a worker could not be started.
 ///
 /// # Examples
 ///
@@ -295,79 +326,106 @@ fn too_large(size: usize, max: usize) -> String {
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ForkError {
-    /// Something the pair is made of could not be had: shared memory, a socket, a thread.
+    /// The system refused a part that the pair is made of: shared memory, a socket, a thread.
     #[error("cannot {action}: {source}")]
     Setup {
-        /// What was attempted.
+        /// The action that failed.
         action: &'static str,
-        /// What the system said.
+        /// The error of the operating system.
         source: io::Error,
     },
-    /// The program could not be executed: not found, not executable, too many processes, and the like.
-    #[error("cannot execute it: {0}")]
+    /// The system could not execute the program: not found, not executable, too many processes, and
+    /// the like.
+    #[error("cannot execute the program: {0}")]
     Exec(#[source] io::Error),
     /// The worker ended before it attached.
-    #[error("it {} before it attached; does it call coprocess::parent(), or coprocess::init() first thing in main()?", describe(.0))]
+    #[error(
+        "the worker {} before it attached; does it call coprocess::parent(), or coprocess::init() \
+         first thing in main()?",
+        describe(.0)
+    )]
     Ended(ExitStatus),
-    /// The worker did not attach within [`Builder::fork_timeout`](crate::Builder::fork_timeout), and was killed.
-    #[error("it did not attach within {0:?} and was killed; does it call coprocess::parent()?")]
+    /// The worker did not attach within [`Builder::fork_timeout`](crate::Builder::fork_timeout),
+    /// and was killed.
+    #[error(
+        "the worker did not attach within {0:?} and was killed; does it call coprocess::parent()?"
+    )]
     NeverAttached(Duration),
     /// The worker was built with another version of this library's shared-memory protocol.
     #[error(
-        "it speaks version {theirs} of the shared-memory protocol, this program version {ours}; build both with the same coprocess"
+        "the worker speaks version {theirs} of the shared-memory protocol, and this program \
+         version {ours}; build both with the same coprocess"
     )]
     AbiMismatch {
-        /// This side's version.
+        /// The version of this program.
         ours: u32,
-        /// The worker's version.
+        /// The version of the worker.
         theirs: u32,
     },
     /// The worker refused to attach, or its answer made no sense.
     #[error("the handshake failed: {0}")]
     Handshake(String),
-    /// The [`Builder`](crate::Builder) asks for something that this program's coprocess was built without: the name of the feature of this package.
+    /// The [`Builder`](crate::Builder) asks for a part that this program's coprocess was built
+    /// without. The field is the name of the missing feature of this package.
     #[error(
-        "this program's coprocess was built without its feature `{0}`; add it to the features of the dependency"
+        "this program's coprocess was built without its feature `{0}`; add it to the features of \
+         the dependency"
     )]
     FeatureMissing(&'static str),
-    /// The worker function is not part of the executable itself, or this library is not: in a plug-in, for one. A new process would run the
-    /// `main` of the executable, which knows nothing of the function.
+    /// The worker function, or this library, is not part of the executable itself, but of a
+    /// plug-in, for example. A new process would run the `main` of the executable, which does not
+    /// know the function.
     #[error(
-        "the worker function, or this copy of coprocess, is not in the program's own executable, but in a library that it has loaded; use spawn() with a worker program instead"
+        "the worker function, or this copy of coprocess, is not in the program's own executable, \
+         but in a library that the program has loaded; use spawn() with a worker program instead"
     )]
     ForeignFunction,
-    /// The program was started through another one, such as the dynamic linker, which a new process would run in its place.
+    /// The program was started through another program, such as the dynamic linker. A new process
+    /// would run that other program instead.
     #[error(
-        "the program was started through `{}`, which would run in its place; start it directly, or use spawn() with a worker program", .0.display()
+        "the program was started through `{}`, which would run in place of the worker; start the \
+         program directly, or use spawn() with a worker program",
+        .0.display()
     )]
     ForeignExecutable(PathBuf),
-    /// This process was itself started by [`spawn`](crate::spawn), and has not become a worker: it has not called
-    /// [`parent`](crate::parent) yet, or that has failed. Otherwise a program that starts itself would do so for ever.
+    /// This process was itself started by [`spawn`](crate::spawn), and has not become a worker: its
+    /// call of [`parent`](crate::parent) is missing, or has failed.
+    ///
+    /// Without this error, a program that starts itself would do so for ever.
     #[error(
-        "this process was itself started by spawn() and has not called coprocess::parent() yet, or that has failed; call that first"
+        "this process was itself started by spawn() and has not called coprocess::parent() yet, or \
+         that has failed; call coprocess::parent() first"
     )]
     Unclaimed,
-    /// The worker would run, or does run, in the system's secure-execution mode, since the program gains rights by being executed (file
-    /// capabilities, a set-user-ID bit), or its effective user is not its real one. It must not trust its environment, which tells it that it is a worker.
+    /// The worker runs, or would run, in the system's secure-execution mode.
+    ///
+    /// The mode has two causes. The program gains rights when it is executed (file capabilities, a
+    /// set-user-ID bit); or the effective user of the process is not its real user. A process in
+    /// this mode must not trust its environment, and the environment says that the process is a
+    /// worker.
     #[error(
-        "its executable gains rights when it is executed (file capabilities, set-user-ID), or its effective user or group is not the real one: such a process must not trust what starts it; give up the rights, or use spawn() with a program that has none"
+        "the worker's executable gains rights when it is executed (file capabilities, \
+         set-user-ID), or its effective user or group is not the real one: such a process must not \
+         trust what starts it; give up the rights, or use spawn() with a program that has none"
     )]
     SecureExecution,
-    /// The [`Builder`](crate::Builder) has variables for the environment, and [`spawn`](crate::Builder::spawn) does not use them. Nothing was started.
+    /// The [`Builder`](crate::Builder) has variables for the environment, and
+    /// [`spawn`](crate::Builder::spawn) does not use them. Nothing was started.
     #[error(
-        "variables of Builder::env are for fork(); give the Command for spawn() its own, by Command::env"
+        "variables of Builder::env are for fork(); for spawn(), set them on the Command, by \
+         Command::env"
     )]
     EnvironmentOfSpawn,
 }
 
 impl ForkError {
-    /// Makes one of what the system says of `action`.
+    /// Returns a function that makes an error from what the system says of `action`.
     pub(crate) fn setup(action: &'static str) -> impl Fn(io::Error) -> ForkError {
         move |source| ForkError::Setup { action, source }
     }
 }
 
-/// How the other side went away.
+/// Says how the peer went away.
 ///
 /// # Examples
 ///
@@ -379,28 +437,38 @@ impl ForkError {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Reason {
-    /// It exited with this code.
+    /// The worker exited with this code.
     Exited(i32),
-    /// It was killed by this signal.
+    /// A signal with this number killed the worker.
     Killed(i32),
-    /// It was ended for having reached this limit of [`Limits`](crate::Limits), as far as that is certain: [`Killed`](Self::Killed) otherwise.
+    /// The worker ended because it reached this limit of [`Limits`](crate::Limits).
     ///
-    /// Of processor time: by SIGXCPU. Of the size of a file: by SIGXFSZ. Of memory: it aborted where Rust gives up on an allocation that failed.
+    /// The reason is [`Killed`](Self::Killed) unless the cause is certain:
+    ///
+    /// - processor time: SIGXCPU ended the worker;
+    /// - the size of a file: SIGXFSZ ended the worker;
+    /// - memory: the worker aborted where Rust gives up on a failed allocation.
     LimitExceeded(Limit),
-    /// It closed its end in good order.
+    /// The peer closed its end in good order.
     Closed,
     /// The parent process ended without closing.
     ParentDied,
     /// This process closed descriptors of the library, as daemons and sandboxes do with
-    /// `close_range`. Without them the other side cannot be watched: all pairs of this process ended.
-    /// Close descriptors before the first pair starts, or leave those of the library open.
+    /// `close_range`.
+    ///
+    /// Without the descriptors the library cannot watch the peer, so all pairs of this process
+    /// ended. Close descriptors before the first pair starts, or leave the library's descriptors
+    /// open.
     DescriptorsClosed,
-    /// It ended, and its exit status was taken by somebody else (a `wait` of this program for any child, or ignored SIGCHLD); or, told by
-    /// [`on_end`](crate::Coprocess::on_end) on the worker's end, the parent broke the protocol.
+    /// The peer ended, and its exit status is not known, or the parent broke the protocol.
+    ///
+    /// - A `wait` of this program for any child took the exit status, or SIGCHLD is ignored.
+    /// - [`on_end`](crate::Coprocess::on_end) on the worker's end reports that the parent broke the
+    ///   protocol.
     Unknown,
 }
 
-/// Which limit: one of [`Limits`](crate::Limits).
+/// Names one limit of [`Limits`](crate::Limits).
 ///
 /// # Examples
 ///
@@ -453,13 +521,18 @@ impl fmt::Display for Reason {
         match self {
             Reason::Exited(code) => write!(f, "the worker exited with code {code}"),
             Reason::Killed(signal) => write!(f, "the worker was killed by signal {signal}"),
-            Reason::LimitExceeded(limit) => write!(f, "the worker was ended by its limit of {limit}"),
-            Reason::Closed => f.write_str("the other end closed"),
+            Reason::LimitExceeded(limit) => write!(
+                f,
+                "the worker was ended by its limit of \
+             {limit}"
+            ),
+            Reason::Closed => f.write_str("the peer closed its end"),
             Reason::ParentDied => f.write_str("the parent process died"),
             Reason::DescriptorsClosed => f.write_str(
-                "this process closed descriptors of the library, and can no longer watch the other side; leave them open, or close before pairs start",
+                "this process closed descriptors of the library, and can no longer watch the peer; \
+                 leave them open, or close them before the first pair starts",
             ),
-            Reason::Unknown => f.write_str("the other side ended, its exit status is not known"),
+            Reason::Unknown => f.write_str("the peer ended, and its exit status is not known"),
         }
     }
 }
@@ -472,7 +545,7 @@ fn describe(status: &ExitStatus) -> String {
     }
 }
 
-/// Why an interface cannot be used as the client has it; see [`mod@crate::interface`].
+/// Says why a client cannot use an interface; see [`mod@crate::interface`].
 ///
 /// # Examples
 ///
@@ -487,7 +560,11 @@ fn describe(status: &ExitStatus) -> String {
 /// # coprocess::init();
 /// # let co = coprocess::fork(|_| {})?;
 /// match ClockClient::new(&co) {
-///     Err(coprocess::Error::Interface { cause, .. }) if matches!(*cause, InterfaceError::NotServed) => println!("there is no clock"),
+///     Err(coprocess::Error::Interface { cause, .. })
+///         if matches!(*cause, InterfaceError::NotServed) =>
+///     {
+///         println!("there is no clock")
+///     }
 ///     clock => println!("{}", clock?.now()?),
 /// }
 /// # Ok::<(), coprocess::Error>(())
@@ -496,29 +573,31 @@ fn describe(status: &ExitStatus) -> String {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum InterfaceError {
-    /// The other end serves no interface of this name.
-    #[error("the other end does not serve it; it must before a client asks")]
+    /// The peer serves no interface of this name.
+    #[error("the peer does not serve it; the peer must serve the interface before a client asks")]
     NotServed,
-    /// The other end serves the interface, without this method.
+    /// The peer serves the interface, without this method.
     #[error(
-        "the other end has no `{method}`, which is `{ours}` here; build both from the same interface"
+        "the peer has no `{method}`, which is `{ours}` here; build both ends from the same \
+         interface"
     )]
     Missing {
         /// The method.
         method: &'static str,
-        /// What it is at this end.
+        /// The signature of the method at this end.
         ours: &'static str,
     },
-    /// A method is something else at the other end.
+    /// A method has another signature at the peer.
     #[error(
-        "`{method}` is `{ours}` here, and `{theirs}` at the other end; build both from the same interface"
+        "`{method}` is `{ours}` here, and `{theirs}` at the peer; build both ends from the same \
+         interface"
     )]
     Differs {
         /// The method.
         method: &'static str,
-        /// What it is at this end.
+        /// The signature of the method at this end.
         ours: &'static str,
-        /// What the other end says it is there.
+        /// The signature at the peer, in the peer's words.
         theirs: String,
     },
 }

@@ -1,5 +1,5 @@
-//! Panics of handlers, as their callers see them: the message, and as far as they are known the
-//! place and the backtrace.
+//! Carries the panic of a handler to the caller: the message, and the place and the backtrace as
+//! far as they are known.
 //!
 //! All of it travels as the text of a failed call, which [`Error::Remote`] has as its `message`:
 //!
@@ -10,7 +10,7 @@
 //! ```
 //!
 //! Only the panic hook learns of the place and the stack. A worker process has a hook of this
-//! library, in front of the one that was there; see [`note_panics`].
+//! library, in front of the hook that was there before; see [`note_panics`].
 
 use std::any::{Any, TypeId};
 use std::backtrace::{Backtrace, BacktraceStatus};
@@ -21,27 +21,29 @@ use std::sync::Once;
 
 use crate::text::clip;
 
-/// What the caller is told of a reply that was dropped.
+/// Tells the caller that the handler dropped the reply.
 pub(crate) const DROPPED: &str = "its handler dropped the reply without an answer";
 
 const PREFIX: &str = "its handler panicked";
 
-/// The same, of a panic that has dropped the reply: not necessarily on a thread of the handler.
+/// Tells the caller that a panic dropped the reply. The panic may be on another thread than the
+/// handler's.
 const PREFIX_OF_DROPPED: &str = "its handler dropped the reply without an answer in a panic";
 
 const NO_TEXT: &str = "(no message)";
 
 const BACKTRACE: &str = "\nstack backtrace:\n";
 
-/// The most bytes of a panic's message, and of its backtrace, that the caller is told. An answer
-/// has room for both.
+/// Bounds the bytes of a panic's message that the caller is told. [`MAX_BACKTRACE`] bounds the
+/// backtrace. An answer has space for both.
 const MAX_MESSAGE: usize = 16 << 10;
 
 const MAX_BACKTRACE: usize = 32 << 10;
 
-/// What the hook has learned of a panic.
+/// Holds what the hook has learned of a panic.
 struct Note {
-    /// What the panic carries, to know it again: code that passes a panic on calls no hook.
+    /// The type that the panic carries, to recognize the panic: code that passes a panic on calls
+    /// no hook.
     payload: TypeId,
     text: Option<String>,
     /// `file:line:column`
@@ -65,14 +67,13 @@ impl Note {
 }
 
 thread_local! {
-    /// The last panic of this thread.
+    /// Holds the last panic of this thread.
     static LAST: Cell<Option<Note>> = const { Cell::new(None) };
 }
 
-/// Has the place of each panic of this process noted from now on. The hook that was there is called
-/// afterwards.
+/// Notes the place of each panic of this process from now on, and then calls the former hook.
 ///
-/// Called in workers only: in the parent's process the hook is the program's own affair.
+/// Called in workers only: in the parent's process the hook belongs to the program.
 pub(crate) fn note_panics() {
     static INSTALLED: Once = Once::new();
     // A thread that panics must not change the hook.
@@ -88,7 +89,7 @@ pub(crate) fn note_panics() {
     });
 }
 
-/// Runs while its thread panics: a panic in here would end the process.
+/// Notes a panic. Runs while the thread panics, so a panic in here would end the process.
 fn note(info: &PanicHookInfo<'_>) {
     let note = Note {
         payload: info.payload().type_id(),
@@ -108,7 +109,7 @@ fn text_of(payload: &(dyn Any + Send)) -> Option<&str> {
         .or_else(|| payload.downcast_ref::<String>().map(String::as_str))
 }
 
-/// What the caller is told of the panic of a handler, which this thread has just caught.
+/// Returns what the caller is told of the panic of a handler, which this thread has just caught.
 #[cold]
 pub(crate) fn panic_message(payload: &(dyn Any + Send)) -> String {
     let text = text_of(payload).map(|text| clip(text, MAX_MESSAGE));
@@ -119,7 +120,7 @@ pub(crate) fn panic_message(payload: &(dyn Any + Send)) -> String {
     }
 }
 
-/// What the caller is told of the panic that unwinds this thread, as far as it was noted.
+/// Returns what the caller is told of the panic that unwinds this thread, as far as it was noted.
 #[cold]
 pub(crate) fn unwinding_message() -> Option<String> {
     if !std::thread::panicking() {
@@ -128,7 +129,7 @@ pub(crate) fn unwinding_message() -> Option<String> {
     LAST.try_with(|last| {
         let noted = last.take();
         let message = noted.as_ref().map(|note| note.message(PREFIX_OF_DROPPED));
-        // For others that the same panic drops, and for the thread that catches it.
+        // Kept: this panic may drop other replies, and the thread that catches the panic asks, too.
         last.set(noted);
         message
     })
@@ -136,12 +137,13 @@ pub(crate) fn unwinding_message() -> Option<String> {
     .flatten()
 }
 
-/// What the text of a failed call says of a panic, if it is one.
+/// Returns what the text of a failed call says after the prefix of a panic. Returns `None` if the
+/// text is not about a panic.
 fn after_prefix(message: &str) -> Option<&str> {
     message.strip_prefix(PREFIX).or_else(|| message.strip_prefix(PREFIX_OF_DROPPED))
 }
 
-/// Splits what the caller is told into what is of one line, more or less, and the backtrace.
+/// Splits the text of a failed call into its message, about one line long, and the backtrace.
 fn split(message: &str) -> (&str, Option<&str>) {
     match message.rsplit_once(BACKTRACE) {
         Some((before, backtrace)) if after_prefix(message).is_some() => (before, Some(backtrace)),
@@ -149,17 +151,17 @@ fn split(message: &str) -> (&str, Option<&str>) {
     }
 }
 
-/// The text of a failed call without a backtrace, for `Display`.
+/// Returns the text of a failed call without a backtrace, for `Display`.
 pub(crate) fn without_backtrace(message: &str) -> &str {
     split(message).0
 }
 
-/// A panic of a handler on the other end, by [`Error::remote_panic`](crate::Error::remote_panic).
+/// Describes a panic of the peer's handler, by [`Error::remote_panic`](crate::Error::remote_panic).
 ///
 /// The place is known if the handler ran in a worker process. When such a process registers its
-/// first handler, the library puts a panic hook in front of the one that is there. If the program
-/// replaces the hook later, and does not call the former one, the place is not known any more. A
-/// handler of the parent's end tells the message only.
+/// first handler, the library puts a panic hook in front of the hook that is there. If the program
+/// replaces the hook later, and does not call the former hook, the place is no longer known. If the
+/// handler ran at the parent's end, only the message is known.
 ///
 /// The backtrace is there if the environment of the worker asks for it, as for
 /// [`Backtrace::capture`]: `RUST_LIB_BACKTRACE`, or else `RUST_BACKTRACE`, is set and not `0`. The
@@ -185,7 +187,7 @@ pub struct RemotePanic<'a> {
     backtrace: Option<&'a str>,
 }
 
-/// Where a handler on the other end has panicked, by [`RemotePanic::place`].
+/// Names the place where the peer's handler panicked, by [`RemotePanic::place`].
 ///
 /// `Display` is `file:line:column`.
 ///
@@ -207,7 +209,7 @@ impl<'a> RemotePanic<'a> {
             return Some(RemotePanic { message, place: None, backtrace });
         }
         let rest = rest.strip_prefix(" at ")?;
-        // The name of a file may have a colon and a space in it, too.
+        // The name of a file may also contain a colon and a space.
         let (place, message) = rest.match_indices(": ").find_map(|(at, mark)| {
             Some((RemotePlace::read(rest.get(..at)?)?, rest.get(at.checked_add(mark.len())?..)?))
         })?;
@@ -223,7 +225,7 @@ impl<'a> RemotePanic<'a> {
         self.message
     }
 
-    /// Returns where in its source the handler panicked, if that is known.
+    /// Returns the place in the source where the handler panicked, if the place is known.
     ///
     /// # Examples
     ///
@@ -232,7 +234,7 @@ impl<'a> RemotePanic<'a> {
         self.place
     }
 
-    /// Returns the backtrace, of many lines, if the environment of the other process asks for one.
+    /// Returns the backtrace, of many lines, if the environment of the peer's process asks for one.
     ///
     /// # Examples
     ///
@@ -249,7 +251,7 @@ impl<'a> RemotePlace<'a> {
         Some(RemotePlace { file, line: line.parse().ok()?, column: column.parse().ok()? })
     }
 
-    /// Returns the file, as the compiler of the other program was told it.
+    /// Returns the file, as the compiler of the peer's program was told its name.
     ///
     /// # Examples
     ///

@@ -1,15 +1,17 @@
-//! Text that others have written, as a part of a message of one line.
+//! Shows text from outside this library as a part of a message of one line.
 
 use std::fmt::{self, Display, Formatter, Write};
 
-/// The most bytes of a text that are kept, or shown.
+/// Bounds the bytes of a text that are kept, or shown.
 const MAX_TEXT: usize = 4096;
 
 /// Shows a text, up to a bound, with its control characters, line ends included, escaped.
 pub(crate) struct OneLine<'a>(pub(crate) &'a str);
 
-/// Returns `true` for what a line of text must not hold: what some programs take for the end of the
-/// line, and what makes a terminal show the rest of it in another order.
+/// Returns `true` if a line of text must not hold the character.
+///
+/// Some programs take such a character for the end of the line, or a terminal shows the rest of the
+/// line in another order.
 fn is_unfit(c: char) -> bool {
     c.is_control()
         || matches!(c, '\u{2028}' | '\u{2029}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
@@ -32,7 +34,7 @@ impl Display for OneLine<'_> {
     }
 }
 
-/// Makes one line, of a bounded length, of a text.
+/// Makes one line of bounded length from a text.
 pub(crate) fn one_line(text: impl Display) -> Box<str> {
     OneLine(&text.to_string()).to_string().into()
 }

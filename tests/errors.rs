@@ -125,7 +125,7 @@ fn disconnected_closed() {
         worker.emit("close", ()).unwrap();
         let error = worker.call::<()>("never", ()).unwrap_err();
         assert_matches!(error, Error::Disconnected(Reason::Closed));
-        check_error(&error, "the other end closed");
+        check_error(&error, "the peer closed its end");
     });
 }
 

@@ -1168,10 +1168,7 @@ fn a_worker_program_whose_interface_differs_in_one_method() {
         let worker = common::patient().spawn(program("serves another clock")).unwrap();
         let error = ClockClient::new(&worker).unwrap_err();
         check_error(&error, "the interface `Clock` does not fit");
-        check_error(
-            &error,
-            "`set` is `fn(u64) -> bool` here, and `fn(u32) -> bool` at the other end",
-        );
+        check_error(&error, "`set` is `fn(u64) -> bool` here, and `fn(u32) -> bool` at the peer");
         let differs = InterfaceError::Differs {
             method: "set",
             ours: "fn(u64) -> bool",
@@ -1196,12 +1193,9 @@ fn a_worker_program_that_finds_another_interface_at_its_parent() {
         assert_eq!(looks(|worker| Watch.serve(worker)).unwrap(), 1);
         let error =
             looks(|worker| elsewhere::Clock::serve(elsewhere::Sundial, worker)).unwrap_err();
-        check_error(
-            &error,
-            "`set` is `fn(u64) -> bool` here, and `fn(u32) -> bool` at the other end",
-        );
+        check_error(&error, "`set` is `fn(u64) -> bool` here, and `fn(u32) -> bool` at the peer");
         let error = looks(|worker| Plain::default().serve(worker)).unwrap_err();
-        check_error(&error, "the other end does not serve it");
+        check_error(&error, "the peer does not serve it");
     });
 }
 
@@ -1749,15 +1743,15 @@ fn descriptions_that_make_no_sense() {
             (describing(&worker, || -> String { panic!("no description") }), "no description"),
             (describing(&worker, String::new), "no `now`"),
             (describing(&worker, || "now\nset\n\n \0"), "no `now`"),
-            (describing(&worker, || "now event()\nnow fn() -> u64"), "`event()` at the other end"),
+            (describing(&worker, || "now event()\nnow fn() -> u64"), "`event()` at the peer"),
             (describing(&worker, || "now fn() -> u64\nset fn(u64)"), "`set`"),
             (describing(&worker, || "now fn() -> u64"), "no `set`"),
-            (describing(&worker, || "now fn() -> u64 "), "`fn() -> u64 ` at the other end"),
+            (describing(&worker, || "now fn() -> u64 "), "`fn() -> u64 ` at the peer"),
             (
                 describing(&worker, || format!("now {}", "\x1b[31m\r".repeat(1000))),
                 "`\\u{1b}[31m\\r",
             ),
-            (describing(&worker, || "now fn()\n".repeat(1 << 20)), "`fn()` at the other end"),
+            (describing(&worker, || "now fn()\n".repeat(1 << 20)), "`fn()` at the peer"),
             (describing(&worker, || "\n".repeat(8 << 20)), "no `now`"),
         ] {
             check_error(&error, says);

@@ -1,10 +1,10 @@
-//! Cancels that have arrived and were not received yet.
+//! Finds cancels that have arrived and were not received yet.
 //!
-//! A cancel stands behind its call in the same ring. A thread that is about to run a handler, or runs
-//! one, has not received what stands behind the call. So the peer that sends a cancel counts up a
-//! word beside the ring, its *urgent* count. While no cancel arrives, a look for cancels reads that
-//! one word, which no thread writes. A cancel is looked at where it lies in the ring: a look takes
-//! no message out of its turn, and makes no space.
+//! A cancel stands behind its call in the same ring. A thread that is about to run a handler, or
+//! runs one, has not received what stands behind the call. So when the peer sends a cancel, the
+//! peer counts up a word beside the ring, its *urgent* count. While no cancel arrives, looking for
+//! cancels reads only that word, which no thread writes. This end reads a cancel where it lies in
+//! the ring: a look takes no message out of its turn, and makes no space.
 
 use std::collections::BTreeMap;
 use std::sync::Mutex;
@@ -14,16 +14,16 @@ use crate::limits::MAX_EARLY_CANCELS;
 use crate::sync::lock;
 use crate::wire::header::CallId;
 
-/// How a caller has given up a call.
+/// Says how a caller has given up a call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum GivenUp {
     /// The caller drops the answer. The call is served nevertheless.
     Forgotten,
-    /// The caller wants nothing of the call. The call is not served if it has not begun.
+    /// The caller does not want the call. The call is not served if it has not begun.
     Withdrawn,
 }
 
-/// Cancels of the peer that were found ahead of their turn.
+/// Holds the peer's cancels that were found ahead of their turn.
 #[derive(Debug, Default)]
 pub(crate) struct Cancels {
     early: Mutex<Early>,
@@ -31,7 +31,7 @@ pub(crate) struct Cancels {
     settled: AtomicU32,
 }
 
-/// The cancels that are known, behind the lock.
+/// Holds the known cancels, behind the lock.
 #[derive(Debug, Default)]
 pub(crate) struct Early {
     /// The urgent count of the peer when everything that had arrived was looked at.
@@ -42,24 +42,25 @@ pub(crate) struct Early {
 #[derive(Debug)]
 struct EarlyCancel {
     how: GivenUp,
-    /// Whether an answer was not sent because of the cancel.
+    /// `true` if an answer was not sent because of the cancel.
     had_effect: bool,
 }
 
 impl Early {
-    /// Takes note of a cancel. Drops a cancel beyond the bound: it is found when it is received.
+    /// Notes a cancel. A cancel beyond the bound is dropped: it is found when it is received.
     pub(crate) fn note(&mut self, id: CallId, how: GivenUp) {
         if self.calls.len() < MAX_EARLY_CANCELS {
             self.calls.entry(id).or_insert(EarlyCancel { how, had_effect: false }).how = how;
         }
     }
 
-    /// While a cancel is known, each call that is served may be its call.
+    /// Publishes whether a cancel is known. While one is known, each call that is served may be the
+    /// cancelled call.
     fn publish(&self, settled: &AtomicU32) {
         let at =
             if self.calls.is_empty() { self.looked_at } else { self.looked_at.wrapping_sub(1) };
-        // Release: a thread that finds no cancel sees where the last one has gone. Pairs with the
-        // Acquire in `are_settled`.
+        // Release: a thread that finds no cancel sees where the last cancel has gone. Pairs with
+        // the Acquire in `are_settled`.
         settled.store(at, Ordering::Release);
     }
 }
@@ -68,7 +69,7 @@ impl Cancels {
     /// Returns `true` if no cancel is known, and none is to be found at this urgent count.
     #[inline]
     pub(crate) fn are_settled(&self, urgent: u32) -> bool {
-        // Acquire: pairs with the Release in `settle`.
+        // Acquire: pairs with the Release in `publish`.
         urgent == self.settled.load(Ordering::Acquire)
     }
 
@@ -77,7 +78,8 @@ impl Cancels {
         lock(&self.early).looked_at == urgent
     }
 
-    /// PollBias for cancels by `look`, which notes them and returns whether it has looked at everything.
+    /// Looks for cancels by `look`, which notes them and returns `true` if it has looked at
+    /// everything.
     pub(crate) fn look(&self, urgent: u32, look: impl FnOnce(&mut Early) -> bool) {
         let mut early = lock(&self.early);
         if look(&mut early) {
@@ -98,7 +100,8 @@ impl Cancels {
         }
     }
 
-    /// Forgets a cancel, which was received in its turn. Returns whether it had an effect before.
+    /// Forgets a cancel, which was received in its turn. Returns `true` if the cancel had an effect
+    /// before.
     pub(crate) fn received(&self, id: CallId) -> bool {
         let mut early = lock(&self.early);
         let Some(cancel) = early.calls.remove(&id) else { return false };

@@ -1,5 +1,6 @@
-//! Numbers of what a caller or emitter has under way. Those of calls are in [`header`](crate::wire::header).
+//! Defines the numbers of pending events. The numbers of calls are in
+//! [`header`](crate::wire::header).
 
-/// Names an event of a task.
+/// Names a pending event of a task.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) struct PendingEmitId(pub(crate) u64);

@@ -1,8 +1,9 @@
-//! The calls in flight: which answer belongs to which waiter.
+//! Tracks the calls in flight: which answer belongs to which waiter.
 //!
-//! A table of entries. A call claims one under a serial number that the entry never has again, so a late answer to a call that was
-//! forgotten finds another serial, or none. Entries are reused; the table grows to the largest number of calls that were ever in flight at
-//! once, and no lock is taken by a call that waits for its own answer.
+//! The calls are in a table of entries. A call claims an entry under a serial number that the entry
+//! never has again. So a late answer to a forgotten call finds another serial, or none. Entries are
+//! reused. The table grows to the largest number of calls that were ever in flight at once. A call
+//! that waits for its own answer takes no lock.
 
 use std::task::Waker;
 
@@ -11,20 +12,20 @@ use crate::sync::parker::Parker;
 use crate::sync::{Arc, AtomicU32, AtomicU64, AtomicUsize, Mutex, OnceLock, Ordering, lock};
 use crate::wire::header::{CallId, Failure};
 
-/// What has come for a call.
+/// Says how a call ended.
 #[derive(Debug)]
 pub(crate) enum Outcome {
-    /// The message that holds the answer, and where in it the encoded result lies.
+    /// The message that holds the answer; the encoded result lies in the bytes from `from` to `to`.
     Answer { words: Vec<u64>, from: usize, to: usize },
-    /// No such method.
+    /// The peer serves no such method.
     NotFound,
-    /// The other end has too many calls to answer.
+    /// The peer has too many calls to answer.
     Overloaded,
-    /// What the other end's handler said.
+    /// The error of the peer's handler.
     Remote(String),
-    /// What was sent and what is wanted, as the other end tells it.
+    /// The types that were sent and wanted, in the peer's words.
     Mistyped(String),
-    /// The call failed on this side.
+    /// The call failed at this end.
     Failed(Error),
 }
 
@@ -39,34 +40,34 @@ impl From<Failure<'_>> for Outcome {
     }
 }
 
-/// Runs when the answer is there.
+/// Runs when the call has ended.
 pub(crate) type Callback = Box<dyn FnOnce(Outcome) + Send>;
 
-/// Who is to be told.
+/// Says what to notify when the call has ended.
 pub(crate) enum Notify {
     Thread(Arc<Parker>),
     Task(Waker),
     Callback(Callback),
 }
 
-/// What became known of a call when it was forgotten.
+/// Says how far a call was when it was forgotten.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Forgotten {
-    /// It was not in flight.
+    /// The call was not in flight.
     Unknown,
-    /// Nothing had come for it.
+    /// The call had no outcome yet.
     Unanswered,
-    /// Its outcome was there.
+    /// The call had its outcome.
     Answered,
 }
 
-/// What is left to do after a call was completed, once no lock is held.
+/// Says what is left to do after a call was completed, once no lock is held.
 pub(crate) enum Completion {
-    /// Nothing: a thread was told, or nobody had asked.
+    /// Nothing: a thread was notified, or no notice was asked for.
     Done,
-    /// Wake this task, and say [so](InFlight::woken).
+    /// Wake this task, then call [`woken`](InFlight::woken).
     Wake(Waker),
-    /// Run this.
+    /// Run this callback.
     Run(Callback, Outcome),
     /// The call is not in flight: it was forgotten, or never made.
     Unknown,
@@ -83,69 +84,78 @@ impl std::fmt::Debug for Completion {
     }
 }
 
+/// Holds what an entry knows beside its status.
 #[derive(Default)]
 enum SlotState {
-    /// Nobody has asked for notice yet, and nothing has come.
+    /// No notice was asked for yet, and there is no outcome.
     #[default]
     Quiet,
     Waiting(Notify),
     Done(Outcome),
 }
 
-/// The entry belongs to a call.
+/// Marks an entry that belongs to a call.
 const BUSY: u64 = 1;
 
-/// The outcome is there.
+/// Marks an entry whose outcome is there.
 const READY: u64 = 2;
-/// A thread, task or callback has asked for notice.
+/// Marks an entry whose call has a notice: a thread, a task or a callback waits.
 const NOTICED: u64 = 4;
 const FLAGS: u64 = BUSY | READY | NOTICED;
 const SERIAL_SHIFT: u32 = 3;
 const MAX_SERIAL: u64 = u64::MAX >> SERIAL_SHIFT;
 
+/// Tracks one call after another.
 #[derive(Default)]
 struct Entry {
-    /// The serial of the latest call, and the flags. At a billion calls a second the serials of one entry last for seventy years.
+    /// The serial of the latest call, and the flags. At a billion calls a second, the serials of
+    /// one entry last for seventy years.
     status: AtomicU64,
     state: Mutex<SlotState>,
 }
 
-/// The status of an entry that belongs to the call with this serial. A serial from the wire may be anything: then it is one that no entry has.
+/// Returns the status of an entry that belongs to the call with this serial.
+///
+/// A serial from the wire may be any number. For a serial that is too large, the result is a status
+/// that no entry has.
 #[inline]
 fn busy(serial: u64) -> u64 {
     if serial <= MAX_SERIAL { serial << SERIAL_SHIFT | BUSY } else { READY }
 }
 
-/// The status of an entry that is free after the call with this serial.
+/// Returns the status of an entry that is free after the call with this serial.
 #[inline]
 fn free(serial: u64) -> u64 {
     serial << SERIAL_SHIFT
 }
 
-/// Between two samples of the table: a prime, so that every entry has its turn, and large, so that neighbours are not sampled in a row.
+/// The distance between two samples of the table. It is a prime, so that every entry has its turn,
+/// and large, so that neighbours are not sampled in a row.
 const STRIDE: u32 = 1_000_003;
 
-/// Few under the model checker, which makes all entries anew for each execution.
+/// The number of entries in the first chunk. Few under the model checker, which makes all entries
+/// anew for each execution.
 const FIRST_CHUNK: u32 = if cfg!(loom) { 1 } else { 64 };
 const CHUNKS: usize = 17;
 
 /// The most calls that can be in flight on one end.
 pub(crate) const MAX_IN_FLIGHT: u32 = FIRST_CHUNK * ((1 << CHUNKS) - 1);
 
-/// The table.
+/// Holds the table of entries.
 pub(crate) struct InFlight {
-    /// Chunk k has FIRST_CHUNK << k entries. None is ever moved or freed before the table.
+    /// Chunk k has `FIRST_CHUNK << k` entries. No chunk is moved, or freed before the table.
     chunks: [OnceLock<Box<[Entry]>>; CHUNKS],
     capacity: AtomicU32,
-    /// The largest capacity, from 1 to [`MAX_IN_FLIGHT`]: how many calls may be in flight at once.
+    /// The largest capacity, from 1 to [`MAX_IN_FLIGHT`]: the calls that may be in flight at once.
     limit: u32,
-    /// The entry freed last: a series of calls uses one entry, which stays in the cache.
+    /// The entry freed last. So a series of calls uses one entry, which stays in the cache.
     hint: AtomicU32,
-    /// Tasks that are to be woken when their answers come, until they are.
+    /// The number of tasks that wait for an answer, until they are woken.
     tasks: AtomicUsize,
 }
 
-/// The right to claim entries of a table. There is one, so nobody else claims meanwhile, and no exchange is needed.
+/// Gives the right to claim entries of a table. There is one claimer, so no other thread claims
+/// meanwhile, and no exchange is needed.
 #[derive(Debug)]
 pub(crate) struct Claimer {
     cursor: u32,
@@ -158,7 +168,7 @@ impl std::fmt::Debug for InFlight {
 }
 
 impl InFlight {
-    /// A table for at most `limit` calls at once; for one, if that is zero.
+    /// Makes a table for at most `limit` calls at once, and for one call if `limit` is zero.
     pub(crate) fn new(limit: u32) -> (InFlight, Claimer) {
         let limit = limit.clamp(1, MAX_IN_FLIGHT);
         let chunks = [const { OnceLock::new() }; CHUNKS];
@@ -175,23 +185,24 @@ impl InFlight {
 
     #[inline]
     fn entry(&self, index: u32) -> Option<&Entry> {
-        // Entry i is in the chunk whose first index is FIRST_CHUNK * (2^k - 1).
+        // Entry i is in the chunk whose first index is `FIRST_CHUNK * (2^k - 1)`.
         let shifted = index.checked_add(FIRST_CHUNK)?;
         let chunk = (shifted / FIRST_CHUNK).ilog2();
         let offset = shifted.wrapping_sub(FIRST_CHUNK << chunk);
         self.chunks.get(chunk as usize)?.get()?.get(offset as usize)
     }
 
-    /// Adds a chunk, unless another thread already did.
+    /// Adds a chunk, unless another thread has added it. Returns `false` if the table may not grow.
     fn grow(&self, seen: u32) -> bool {
         if seen >= self.limit {
             return false;
         }
         let chunk = (seen / FIRST_CHUNK).saturating_add(1).ilog2();
         let length = FIRST_CHUNK << chunk;
-        let Some(place) = self.chunks.get(chunk as usize) else { return false };
-        place.get_or_init(|| (0..length).map(|_| Entry::default()).collect());
-        // Release: pairs with the Acquire in `claim`; the entries themselves are published by the OnceLock.
+        let Some(slot) = self.chunks.get(chunk as usize) else { return false };
+        slot.get_or_init(|| (0..length).map(|_| Entry::default()).collect());
+        // Release: pairs with the Acquire in `claim_slowly`. The `OnceLock` publishes the entries
+        // themselves.
         self.capacity.fetch_max(seen.saturating_add(length).min(self.limit), Ordering::Release);
         true
     }
@@ -200,7 +211,7 @@ impl InFlight {
     ///
     /// # Errors
     ///
-    /// [`Error::TooManyCalls`] if as many calls as may be are in flight.
+    /// [`Error::TooManyCalls`] if as many calls are in flight as may be.
     #[inline]
     pub(crate) fn claim(&self, claimer: &mut Claimer) -> Step<CallId> {
         // Relaxed: a hint.
@@ -213,13 +224,14 @@ impl InFlight {
     #[inline]
     fn try_claim(&self, entry: u32) -> Option<CallId> {
         let status = &self.entry(entry)?.status;
-        // Acquire: pairs with the Release that freed it.
+        // Acquire: pairs with the Release that freed the entry.
         let before = status.load(Ordering::Acquire);
         if before & FLAGS != 0 {
             return None;
         }
         let serial = (before >> SERIAL_SHIFT).wrapping_add(1);
-        // Relaxed: only the claimer changes the status of a free entry. Others hear of the call through the ring, or through what sends it.
+        // Relaxed: only the claimer changes the status of a free entry. Other threads learn of the
+        // call through the ring, or through what sends the call.
         status.store(busy(serial), Ordering::Relaxed);
         Some(CallId { entry, serial })
     }
@@ -228,7 +240,8 @@ impl InFlight {
     fn claim_slowly(&self, claimer: &mut Claimer) -> Step<CallId> {
         loop {
             let capacity = self.capacity.load(Ordering::Acquire);
-            // Samples from all over the table: if 64 in a row are taken, the table is far more than half full.
+            // Samples the whole table. If 64 samples in a row are taken, far more than half of the
+            // table is full.
             for _ in 0..capacity.min(64) {
                 claimer.cursor = claimer.cursor.wrapping_add(STRIDE);
                 if let Some(id) = self.try_claim(claimer.cursor.checked_rem(capacity).unwrap_or(0))
@@ -237,7 +250,8 @@ impl InFlight {
                 }
             }
             if !self.grow(capacity) {
-                // As large as it may be: searched all round, from where the last search has ended.
+                // The table is as large as it may be. Searches all of it, from where the last
+                // search has ended.
                 let start = claimer.cursor.checked_rem(capacity).unwrap_or(0);
                 let found =
                     (start..capacity).chain(0..start).find_map(|entry| self.try_claim(entry));
@@ -248,7 +262,7 @@ impl InFlight {
         }
     }
 
-    /// The entry of a call that is in flight.
+    /// Finds the entry of a call that is in flight.
     fn find(&self, id: CallId) -> Option<&Entry> {
         let entry = self.entry(id.entry)?;
         // Acquire: pairs with the Release in `complete`.
@@ -256,22 +270,24 @@ impl InFlight {
             .then_some(entry)
     }
 
-    /// Whether the outcome of `id` is there.
+    /// Returns `true` if the outcome of the call is there.
     #[inline]
     pub(crate) fn is_ready(&self, id: CallId) -> bool {
         self.entry(id.entry)
             .is_some_and(|e| e.status.load(Ordering::Acquire) & !NOTICED == busy(id.serial) | READY)
     }
 
-    /// Frees the entry of a call whose answer its own waiter has received itself. If no notice was asked
-    /// for, that takes no lock: nothing was ever stored in the entry, unless a hostile peer has sent two
-    /// answers.
+    /// Frees the entry of a call whose waiter has received the answer itself.
+    ///
+    /// If no notice was asked for, this takes no lock. Then nothing was ever stored in the entry,
+    /// unless a hostile peer has sent two answers.
     #[inline]
     pub(crate) fn release(&self, id: CallId) {
         if let Some(entry) = self.entry(id.entry) {
-            // Relaxed: compared only.
+            // Relaxed: the value is only compared.
             if entry.status.load(Ordering::Relaxed) == busy(id.serial) {
-                // If another thread stores a second answer right now, it is left behind in the free entry, where it means nothing.
+                // If another thread stores a second answer right now, the answer is left behind in
+                // the free entry, where it means nothing.
                 self.free(id, entry);
             } else {
                 self.forget(id);
@@ -302,12 +318,13 @@ impl InFlight {
     pub(crate) fn forget(&self, id: CallId) -> Forgotten {
         let Some(entry) = self.find(id) else { return Forgotten::Unknown };
         let mut state = lock(&entry.state);
-        // Again, under the lock: a callback may have been completed meanwhile, and the entry reused.
+        // Again, under the lock: a callback may have been completed meanwhile, and the entry
+        // reused.
         let status = entry.status.load(Ordering::Acquire);
         if status & !(READY | NOTICED) != busy(id.serial) {
             return Forgotten::Unknown;
         }
-        // What is dropped may run user code, which must not find the lock held.
+        // Dropping a notice may run user code, which must not find the lock held.
         let dropped = self.replace(&mut state, SlotState::Quiet);
         self.free(id, entry);
         drop(state);
@@ -315,12 +332,12 @@ impl InFlight {
         if status & READY == 0 { Forgotten::Unanswered } else { Forgotten::Answered }
     }
 
-    /// Asks for notice. Hands it back if the outcome is there already.
+    /// Asks for notice. Hands the notice back if the outcome is there already.
     pub(crate) fn notify(&self, id: CallId, notify: Notify) -> std::result::Result<(), Notify> {
         let Some(entry) = self.find(id) else { return Err(notify) };
         let mut state = lock(&entry.state);
-        // The status tells, not the state, which may be left over: see `release`. Relaxed: under the lock it
-        // changes only to be freed, by the waiter that asks here.
+        // The status decides, not the state: the state may be left over, see `release`. Relaxed:
+        // under the lock the status changes only to be freed, by the waiter that asks here.
         if entry.status.load(Ordering::Relaxed) & !NOTICED != busy(id.serial) {
             return Err(notify);
         }
@@ -331,11 +348,12 @@ impl InFlight {
         Ok(())
     }
 
-    /// Completes a call and tells who waits.
+    /// Completes a call, and notifies its waiter.
     pub(crate) fn complete(&self, id: CallId, outcome: Outcome) -> Completion {
         let Some(entry) = self.find(id) else { return Completion::Unknown };
         let mut state = lock(&entry.state);
-        // Again, under the lock: it may have been forgotten, and the entry reused, meanwhile. A second answer is unknown, too.
+        // Again, under the lock: the call may have been forgotten meanwhile, and the entry reused.
+        // A second answer is unknown, too.
         let before = entry.status.load(Ordering::Acquire);
         if before & !NOTICED != busy(id.serial) {
             return Completion::Unknown;
@@ -347,7 +365,8 @@ impl InFlight {
             }
             waiting => {
                 *state = SlotState::Done(outcome);
-                // Release: pairs with the Acquire in `is_ready`. An exchange: see `release`.
+                // Release: pairs with the Acquire in `is_ready`. An exchange, because `release`
+                // takes no lock and may free the entry right now.
                 if entry
                     .status
                     .compare_exchange(before, before | READY, Ordering::Release, Ordering::Relaxed)
@@ -368,10 +387,11 @@ impl InFlight {
         }
     }
 
-    /// Changes who waits for a call, and keeps count.
+    /// Replaces the state of an entry, and counts the tasks that wait.
     fn replace(&self, state: &mut SlotState, by: SlotState) -> SlotState {
         let is_task = |state: &SlotState| matches!(state, SlotState::Waiting(Notify::Task(_)));
-        // Relaxed: who relies on it looks again after a fence; see `DriverSlot::call_up`.
+        // Relaxed: a thread that relies on the count looks again after a fence; see
+        // `DriverSlot::call_up`.
         if is_task(&by) {
             self.tasks.fetch_add(1, Ordering::Relaxed);
         }
@@ -382,29 +402,35 @@ impl InFlight {
         before
     }
 
-    /// A task does not wait any more. To be called once a [`Completion::Wake`] was seen to: until then, somebody has to.
+    /// Counts a task that no longer waits.
+    ///
+    /// Call this once a [`Completion::Wake`] was carried out: until then, a thread still has to
+    /// wake the task.
     pub(crate) fn woken(&self) {
-        // Relaxed: a number. Whoever stands by because of it has nothing to do with what this task does next.
+        // Relaxed: a number. A thread that stands by because of the count does nothing that depends
+        // on what this task does next.
         self.tasks.fetch_sub(1, Ordering::Relaxed);
     }
 
-    /// Whether a task waits to be woken by an answer.
+    /// Returns `true` if a task waits to be woken by an answer.
     pub(crate) fn wakes_tasks(&self) -> bool {
         // Relaxed: see `replace`.
         self.tasks.load(Ordering::Relaxed) > 0
     }
 
-    /// Whether the call is still in flight, answered or not.
+    /// Returns `true` if the call is still in flight, answered or not.
     pub(crate) fn is_known(&self, id: CallId) -> bool {
         self.find(id).is_some()
     }
 
-    /// Whether the call is in flight and nothing has come for it yet.
+    /// Returns `true` if the call is in flight and has no outcome yet.
     pub(crate) fn is_unanswered(&self, id: CallId) -> bool {
         self.is_known(id) && !self.is_ready(id)
     }
 
-    /// Tells everybody who asked for notice that there will be no more answers: threads and tasks look by themselves, callbacks get `outcome`.
+    /// Ends all waits: there will be no more answers.
+    ///
+    /// Threads and tasks look by themselves once they are woken; callbacks get `outcome`.
     pub(crate) fn abandon(&self, conclude: impl Fn(Completion), outcome: impl Fn() -> Outcome) {
         for entry in self.chunks.iter().filter_map(OnceLock::get).flatten() {
             if entry.status.load(Ordering::Acquire) & BUSY == 0 {
@@ -440,7 +466,7 @@ mod tests {
     fn entries_are_found_whatever_the_index() {
         let (in_flight, mut claimer) = InFlight::new(MAX_IN_FLIGHT);
         let ids: Vec<CallId> =
-            (0..100_000).map(|_| in_flight.claim(&mut claimer).expect("room")).collect();
+            (0..100_000).map(|_| in_flight.claim(&mut claimer).expect("space")).collect();
         let mut seen: Vec<u32> = ids.iter().map(|id| id.entry).collect();
         seen.sort_unstable();
         seen.dedup();
@@ -455,7 +481,7 @@ mod tests {
         }
         let capacity = in_flight.capacity.load(Ordering::Relaxed);
         for _ in 0..1_000_000 {
-            let id = in_flight.claim(&mut claimer).expect("room");
+            let id = in_flight.claim(&mut claimer).expect("space");
             in_flight.release(id);
         }
         assert_eq!(
@@ -468,9 +494,9 @@ mod tests {
     #[test]
     fn a_forgotten_call_has_no_answer_and_its_entry_is_reused_under_a_new_serial() {
         let (in_flight, mut claimer) = InFlight::new(MAX_IN_FLIGHT);
-        let old = in_flight.claim(&mut claimer).expect("room");
+        let old = in_flight.claim(&mut claimer).expect("space");
         in_flight.forget(old);
-        let new = in_flight.claim(&mut claimer).expect("room");
+        let new = in_flight.claim(&mut claimer).expect("space");
         assert_eq!(new.entry, old.entry);
         assert!(matches!(in_flight.complete(old, Outcome::NotFound), Completion::Unknown));
         assert!(!in_flight.is_ready(new));
@@ -481,17 +507,17 @@ mod tests {
         for limit in [1, 2, 63, 64, 65, 191, 192, 193, 1000, 20_000] {
             let (in_flight, mut claimer) = InFlight::new(limit);
             let ids: Vec<CallId> =
-                (0..limit).map(|_| in_flight.claim(&mut claimer).expect("room")).collect();
+                (0..limit).map(|_| in_flight.claim(&mut claimer).expect("space")).collect();
             for id in ids.iter().step_by(1 + limit as usize / 9) {
                 let refused = in_flight.claim(&mut claimer).map_err(|error| *error);
                 assert!(
                     matches!(refused, Err(Error::TooManyCalls { limit: told }) if told == limit as usize),
                     "{refused:?}"
                 );
-                // Without the hint, which tells where it is.
+                // Without the hint, which would lead to the free entry.
                 assert_eq!(in_flight.forget(*id), Forgotten::Unanswered);
                 in_flight.hint.store(id.entry.wrapping_add(1) % limit, Ordering::Relaxed);
-                assert_eq!(in_flight.claim(&mut claimer).expect("room").entry, id.entry);
+                assert_eq!(in_flight.claim(&mut claimer).expect("space").entry, id.entry);
             }
         }
         let (in_flight, mut claimer) = InFlight::new(0);

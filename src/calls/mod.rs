@@ -1,4 +1,4 @@
-//! Bookkeeping of calls, without input or output.
+//! Keeps the books of calls, without input or output.
 
 #[cfg(not(loom))]
 pub(crate) mod answer;

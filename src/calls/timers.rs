@@ -1,4 +1,5 @@
-//! Deadlines that no thread waits for: those of callbacks and futures, and of the other end's calls that tasks answer.
+//! Keeps the deadlines that no thread waits for: the deadlines of callbacks and futures, and of the
+//! peer's calls that tasks answer.
 
 use std::collections::BTreeSet;
 use std::sync::Mutex;
@@ -11,14 +12,15 @@ use crate::time::deadline::Deadline;
 use crate::time::now;
 use crate::wire::header::CallId;
 
-/// What has a deadline.
+/// Names what has a deadline.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Due {
     /// A call of this end.
     Call(CallId),
-    /// An event of this end that is kept. Taken back when it is sent, or not wanted any more.
+    /// A pending event of this end. The deadline is removed when the event is sent, or not wanted
+    /// any more.
     Event(PendingEmitId),
-    /// A call of the other end, that a task answers. Taken back when it is answered.
+    /// A call of the peer that a task answers. The deadline is removed when the call is answered.
     #[cfg(feature = "tokio")]
     Served(CallId),
 }
@@ -26,19 +28,21 @@ pub(crate) enum Due {
 #[derive(Debug, Default)]
 struct Deadlines {
     all: BTreeSet<(Instant, Due)>,
-    /// How many there are when it is next looked for those of no use any more.
+    /// The number of deadlines at which the useless ones are next removed.
     clear_at: usize,
 }
 
-/// Deadlines before it is looked for those of no use any more.
+/// Deadlines that may exist before useless ones are removed.
 const CLEAR: usize = 1024;
 
+/// Holds deadlines, earliest first.
 #[derive(Debug)]
 pub(crate) struct Timers {
     deadlines: Mutex<Deadlines>,
-    /// The earliest deadline, in nanoseconds since `start`: read before each wait, without the lock.
+    /// The earliest deadline, in nanoseconds since `start`. Each wait reads it first, without the
+    /// lock.
     earliest: AtomicU64,
-    /// The earliest when the resident last went to sleep.
+    /// The earliest deadline at the time when the driver last went to sleep.
     slept_until: AtomicU64,
     start: Instant,
 }
@@ -55,22 +59,24 @@ impl Timers {
         }
     }
 
-    /// The earliest deadline.
+    /// Returns the earliest deadline.
     pub(crate) fn earliest(&self) -> Deadline {
-        // Relaxed: whoever adds an earlier deadline disturbs those who sleep by an older one.
+        // Relaxed: a thread that adds an earlier deadline interrupts the threads that sleep by an
+        // older one.
         self.moment(self.earliest.load(Ordering::Relaxed))
     }
 
-    /// The earliest deadline, for the resident, which is about to sleep until then.
+    /// Returns the earliest deadline for the driver, which is about to sleep until then.
     pub(crate) fn sleep_until(&self) -> Deadline {
-        // Relaxed: read by whoever has been lent the lead, which is what the resident does next.
-        // One look: what another thread takes back meanwhile must not let the two differ.
+        // Relaxed: the driver parks next, and the reader has taken the lead from the parked driver.
+        // One load: another thread may remove a deadline meanwhile, and the two values must not
+        // differ.
         let earliest = self.earliest.load(Ordering::Relaxed);
         self.slept_until.store(earliest, Ordering::Relaxed);
         self.moment(earliest)
     }
 
-    /// Returns `true` if the driver, when it last went to sleep, was to sleep for longer than until `at`.
+    /// Returns `true` if the driver's last sleep was to last longer than until `at`.
     pub(crate) fn driver_sleeps_past(&self, at: Instant) -> bool {
         // Relaxed: see `sleep_until`.
         self.nanos(at) < self.slept_until.load(Ordering::Relaxed)
@@ -85,15 +91,19 @@ impl Timers {
         }
     }
 
+    /// Returns the nanoseconds from `start` to `at`.
     pub(crate) fn nanos(&self, at: Instant) -> u64 {
         u64::try_from(at.saturating_duration_since(self.start).as_nanos()).unwrap_or(NEVER)
     }
 
-    /// Adds a deadline. Returns whether it is now the earliest. `live` tells which calls of this end are not answered yet.
+    /// Adds a deadline. Returns `true` if it is now the earliest.
+    ///
+    /// `live` returns `true` for a call of this end that is not answered yet.
     pub(crate) fn add(&self, at: Instant, due: Due, live: impl Fn(CallId) -> bool) -> bool {
         let mut deadlines = lock(&self.deadlines);
         let Deadlines { all, clear_at } = &mut *deadlines;
-        // Calls that were answered in time leave their deadlines behind; cleared out when they may be the most part.
+        // A call that was answered in time leaves its deadline behind. Such deadlines are removed
+        // when they may be the greater part.
         if all.len() >= (*clear_at).max(CLEAR) {
             all.retain(|(_, due)| match due {
                 Due::Call(id) => live(*id),
@@ -108,7 +118,7 @@ impl Timers {
         all.first() == Some(&(at, due))
     }
 
-    /// Takes a deadline back.
+    /// Removes a deadline.
     pub(crate) fn remove(&self, at: Instant, due: Due) {
         let mut deadlines = lock(&self.deadlines);
         if deadlines.all.remove(&(at, due)) {
@@ -116,7 +126,7 @@ impl Timers {
         }
     }
 
-    /// Takes one whose deadline has passed.
+    /// Takes a deadline that has passed.
     pub(crate) fn expired(&self) -> Option<Due> {
         // Nothing is due: no lock, no clock.
         if !self.earliest().has_passed() {

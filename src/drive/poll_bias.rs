@@ -2,7 +2,7 @@
 
 use std::sync::atomic::{AtomicU32, Ordering};
 
-/// PollBias in vain, in a row, after which most polls leave the look to others.
+/// Looks in vain, in a row, after which most polls leave the look to others.
 const ENOUGH: u32 = 3;
 
 /// Of so many polls one looks nevertheless: things may have changed.

@@ -238,7 +238,7 @@ impl<'a> Said<'a> {
         }
     }
 
-    /// PollBias up the handler, and whether it is to read the value beside kinds.
+    /// Looks up the handler, and whether it is to read the value beside kinds.
     #[inline]
     fn handler<T>(
         self,

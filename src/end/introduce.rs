@@ -84,7 +84,7 @@ impl End {
         Ok(unnumbered.subject(number, name, true))
     }
 
-    /// PollBias at a value. Returns the number that stands for its name and kinds, if there is one.
+    /// Looks at a value. Returns the number that stands for its name and kinds, if there is one.
     #[cold]
     #[inline(never)]
     fn look_at<T: Serialize + ?Sized>(

@@ -1,4 +1,4 @@
-//! PollBias at urgent messages ahead of their turn: cancels, and refusals of types.
+//! Looks at urgent messages ahead of their turn: cancels, and refusals of types.
 
 use crate::calls::cancels::GivenUp;
 use crate::end::End;
@@ -20,7 +20,7 @@ impl End {
         self.peer_calls.cancels.how(id)
     }
 
-    /// PollBias at the urgent messages that have arrived: cancels, and refusals of types.
+    /// Looks at the urgent messages that have arrived: cancels, and refusals of types.
     #[cold]
     pub(crate) fn look_ahead(&self) {
         // Read before the messages that it counts: a message that comes meanwhile is looked at the

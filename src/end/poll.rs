@@ -178,7 +178,7 @@ impl End {
         self.verdict()
     }
 
-    /// PollBias after the ring until the end is over or `give_up` says so. The seat is ours.
+    /// Looks after the ring until the end is over or `give_up` says so. The seat is ours.
     pub(crate) fn drive(self: &Arc<Self>, give_up: impl Fn() -> bool) -> Result<()> {
         let parker = Parker::new();
         if self.lead.wait_turn(&self.watch, &parker, Deadline::NEVER, || self.is_over())

@@ -22,7 +22,7 @@ const LOOK: Duration = Duration::from_micros(50);
 const PASS: u32 = 64;
 
 impl End {
-    /// PollBias for the answer to a call on the thread that polls its future: takes answers as long as they come first, and spins for them as a call
+    /// Looks for the answer to a call on the thread that polls its future: takes answers as long as they come first, and spins for them as a call
     /// would. Whatever else comes is left to a thread that dispatches, and so is all that is behind it.
     pub(crate) fn look_for_answer(
         self: &Arc<Self>,

@@ -1,4 +1,4 @@
-//! What a client calls through: the forms of a call other than to wait for it.
+//! Defines the ways in which a typed client calls: with a deadline, pipelined, or awaited.
 
 use std::time::Duration;
 
@@ -11,16 +11,17 @@ use crate::api::emit_async::Emission;
 use crate::api::pending::Pending;
 use crate::error::Result;
 
-/// What a typed client calls through: it says how a call is waited for.
+/// Decides how a typed client waits for a call.
 #[doc(hidden)]
 pub trait CallMode {
-    /// What a call returns whose result is an `R`.
+    /// The type that a call returns if its result is an `R`.
     type Returns<R>;
 
     fn call<R: DeserializeOwned>(&self, method: &str, args: impl Serialize) -> Self::Returns<R>;
 }
 
-/// All forms of a method of a client are this call: so what is wrong with a type is said once, and not by each form.
+/// Calls a method, for all forms of a client's method. So the compiler reports a fault of a type
+/// once, and not for each form.
 #[doc(hidden)]
 #[inline]
 pub fn call<T: CallMode, A: Serialize, R: DeserializeOwned>(
@@ -31,16 +32,16 @@ pub fn call<T: CallMode, A: Serialize, R: DeserializeOwned>(
     mode.call(method, args)
 }
 
-/// What a typed client sends events through.
+/// Decides how a typed client sends events.
 #[doc(hidden)]
 pub trait Emit {
-    /// What sending an event returns.
+    /// The type that sending an event returns.
     type Returns;
 
     fn emit(&self, event: &str, value: impl Serialize) -> Self::Returns;
 }
 
-/// As [`call`], for events.
+/// Sends an event, for all forms of a client's event.
 #[doc(hidden)]
 #[inline]
 pub fn emit<T: Emit, V: Serialize>(mode: &T, event: &str, value: V) -> T::Returns {
@@ -65,7 +66,7 @@ impl CallMode for Coprocess {
     }
 }
 
-/// Calls with a deadline: what a client's `within(timeout)` goes through.
+/// Calls with a deadline; a client's `within(timeout)` returns this.
 ///
 /// # Examples
 ///
@@ -102,7 +103,7 @@ impl CallMode for Within<'_> {
     }
 }
 
-/// Calls that are sent now and waited for later: what a client's `pipelined()` goes through.
+/// Sends calls now, to wait for them later; a client's `pipelined()` returns this.
 ///
 /// # Examples
 ///
@@ -129,7 +130,7 @@ impl CallMode for Pipelined<'_> {
     }
 }
 
-/// Calls and events that are awaited: what a client's `asynchronous()` goes through.
+/// Makes futures of calls and events; a client's `asynchronous()` returns this.
 ///
 /// # Examples
 ///

@@ -1,11 +1,13 @@
-//! What an end serves, as text: how two ends find out whether they mean the same by a name.
+//! Describes the interfaces of an end as text, so that two ends find out whether they mean the same
+//! by a name.
 //!
-//! An end that serves an interface serves one method besides, which no method of an interface is
-//! called. `Calculator::interface` answers with the whole interface, a method a line:
-//! `add fn(i64, i64) -> i64`, or `tick event(u64)`. The client looks up its own methods in it.
+//! An end that serves an interface also serves a method with the interface's description. No method
+//! of an interface can have that name. `Calculator::interface` answers with the whole interface, a
+//! method a line: `add fn(i64, i64) -> i64`, or `tick event(u64)`. The client looks up its own
+//! methods in the answer.
 //!
-//! What types contain is not part of it: values are compared when they are sent, as those of any
-//! call or event ([`types`](crate::types)).
+//! The contents of types are not part of the description: values are compared when they are sent,
+//! as those of any call or event ([`types`](crate::types)).
 
 use std::fmt::Write;
 
@@ -13,7 +15,7 @@ use super::InterfaceError;
 use crate::api::coprocess::Coprocess;
 use crate::error::{Error, Result};
 
-/// An interface.
+/// Describes an interface.
 #[doc(hidden)]
 #[derive(Debug)]
 pub struct Description {
@@ -21,7 +23,7 @@ pub struct Description {
     methods: &'static [Method],
 }
 
-/// A method of an interface.
+/// Describes a method of an interface.
 #[doc(hidden)]
 #[derive(Debug)]
 pub struct Method {
@@ -29,13 +31,13 @@ pub struct Method {
     pub signature: &'static str,
 }
 
-/// What is described: the client of an interface.
+/// Has a description: the client of an interface.
 #[doc(hidden)]
 pub trait Described {
     fn description() -> &'static Description;
 }
 
-/// The longest part of a text that an error repeats, in characters.
+/// Bounds the part of the peer's text that an error repeats, in characters.
 const MAX_REPEATED: usize = 300;
 
 impl Description {
@@ -44,25 +46,27 @@ impl Description {
         Description { interface, methods }
     }
 
-    /// What the other end asks, and where.
+    /// Returns the name of the method that a client calls to ask for the description.
     pub(super) fn question(&self) -> String {
         format!("{}::interface", self.interface)
     }
 
+    /// Returns the description as text, a method a line.
     pub(super) fn answer(&self) -> String {
         let mut text = String::new();
         for Method { name, signature } in self.methods {
-            // A string has room for everything.
+            // Writing to a string cannot fail.
             let _ = writeln!(text, "{name} {signature}");
         }
         text
     }
 
+    /// Makes the error for an interface that does not fit.
     fn misfit(&self, cause: InterfaceError) -> Error {
         Error::Interface { interface: self.interface, cause: Box::new(cause) }
     }
 
-    /// PollBias up our methods in what the other end says it serves.
+    /// Looks up this end's methods in the description that the peer sent.
     fn judge(&self, theirs: Result<String>) -> Result<()> {
         let theirs = match theirs {
             Ok(theirs) => theirs,
@@ -72,7 +76,8 @@ impl Description {
         self.compare(&theirs).map_err(|cause| self.misfit(cause))
     }
 
-    /// That may be anything: it is read once, and only as text.
+    /// Compares this end's methods with the peer's text. The text may be anything: it is read once,
+    /// and only as text.
     fn compare(&self, theirs: &str) -> std::result::Result<(), InterfaceError> {
         let mut found = vec![None; self.methods.len()];
         for (name, rest) in theirs.lines().filter_map(|line| line.split_once(' ')) {
@@ -99,18 +104,18 @@ impl Description {
     }
 }
 
-/// Part of what an end says, as it can be part of an error.
+/// Returns the start of a peer's text, escaped, so that an error can contain it.
 fn repeated(text: &str) -> String {
     text.chars().take(MAX_REPEATED).flat_map(char::escape_debug).collect()
 }
 
-/// Asks the other end whether it serves what a client of `ours` will call.
+/// Asks the peer whether it serves what a client of `ours` will call.
 #[doc(hidden)]
 pub fn check(co: &Coprocess, ours: &'static Description) -> Result<()> {
     ours.judge(co.call(&ours.question(), ()))
 }
 
-/// As [`check`], for a task.
+/// Asks as [`check`] does, for a task.
 #[doc(hidden)]
 pub fn check_async(
     co: &Coprocess,

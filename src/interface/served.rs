@@ -1,4 +1,4 @@
-//! The handlers of an interface, registered in one step: the other end finds all of it, or nothing.
+//! Registers the handlers of an interface in one step: the peer finds all of them, or none.
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -9,7 +9,7 @@ use crate::api::reply::Reply;
 use crate::end::End;
 use crate::recv::handlers::Handlers;
 
-/// What a server of an interface will handle.
+/// Collects the handlers of an interface.
 #[doc(hidden)]
 #[derive(Default)]
 pub struct Served {

@@ -1,6 +1,6 @@
-//! Calls in flight, the parker, and the inbox: no answer and no wake-up is lost.
+//! Checks calls in flight, the parker, and the inbox: no answer and no wake-up is lost.
 //!
-//! What a variant leaves out of a file is written by hand.
+//! For a variant that leaves something out, the model has the code of the file by hand.
 
 use super::{DEADLOCK, NO_PROGRESS, caught, check};
 use crate::calls::in_flight::{Completion, Forgotten, InFlight, MAX_IN_FLIGHT, Notify, Outcome};
@@ -20,11 +20,11 @@ fn is(outcome: Option<Outcome>, text: &str) -> bool {
     matches!(outcome, Some(Outcome::Remote(said)) if said == text)
 }
 
-/// A thread waits for the answer that another has received.
+/// Waits for an answer that another thread receives.
 fn answered(looks: bool) {
     let (in_flight, mut claimer) = InFlight::new(MAX_IN_FLIGHT);
     let in_flight = Arc::new(in_flight);
-    let id = in_flight.claim(&mut claimer).expect("room");
+    let id = in_flight.claim(&mut claimer).expect("space");
     let receiver = {
         let in_flight = in_flight.clone();
         thread::spawn(move || {
@@ -33,7 +33,7 @@ fn answered(looks: bool) {
     };
     let parker = Parker::new();
     let asked = in_flight.notify(id, Notify::Thread(parker.clone()));
-    // Handed back: it is there already, and nobody will tell.
+    // If the notice was handed back, the answer is there already, and no thread will notify.
     if asked.is_ok() || !looks {
         parker.wait(None);
     }
@@ -42,7 +42,7 @@ fn answered(looks: bool) {
 }
 
 #[test]
-fn an_answer_wakes_who_waits_for_it() {
+fn an_answer_wakes_its_waiter() {
     check(|| answered(true));
 }
 
@@ -53,19 +53,20 @@ fn waiting_for_an_answer_that_is_there_is_caught() {
     });
 }
 
-/// A hostile side answers twice: once to the waiter itself, which frees the entry and calls anew, and once to a thread that stores answers.
+/// A hostile peer answers twice: once to the waiter itself, which frees the entry and makes the
+/// next call; and once to a thread that stores answers.
 #[test]
 fn a_second_answer_is_never_that_of_the_next_call() {
     check(|| {
         let (in_flight, mut claimer) = InFlight::new(MAX_IN_FLIGHT);
         let in_flight = Arc::new(in_flight);
-        let id = in_flight.claim(&mut claimer).expect("room");
+        let id = in_flight.claim(&mut claimer).expect("space");
         let receiver = {
             let in_flight = in_flight.clone();
             thread::spawn(move || drop(in_flight.complete(id, said("again"))))
         };
         in_flight.release(id);
-        let next = in_flight.claim(&mut claimer).expect("room");
+        let next = in_flight.claim(&mut claimer).expect("space");
         assert_eq!((next.entry, next.serial), (id.entry, id.serial + 1));
         assert!(in_flight.take(next).is_none());
         assert!(in_flight.notify(next, Notify::Thread(Parker::new())).is_ok());
@@ -76,7 +77,8 @@ fn a_second_answer_is_never_that_of_the_next_call() {
     });
 }
 
-/// The same of one entry by hand, with the status stored or exchanged: free 4, busy 5, ready 7; the next call has 9 and 11.
+/// Models the second answer on one entry by hand, with the status stored or exchanged. The status
+/// is 4 if free, 5 if busy, 7 if ready; the next call has 9 and 11.
 fn second_answer_by_hand(exchanges: bool) {
     let entry = Arc::new((AtomicU64::new(5), Mutex::new(())));
     let receiver = {
@@ -115,13 +117,14 @@ fn storing_the_status_of_a_second_answer_is_caught() {
     );
 }
 
-/// A deadline passes while the answer comes: either the callback gets it, or it is forgotten, and never both.
+/// A deadline passes while the answer comes: either the callback gets the answer, or the call is
+/// forgotten, and never both.
 #[test]
 fn a_call_is_completed_or_forgotten() {
     check(|| {
         let (in_flight, mut claimer) = InFlight::new(MAX_IN_FLIGHT);
         let in_flight = Arc::new(in_flight);
-        let id = in_flight.claim(&mut claimer).expect("room");
+        let id = in_flight.claim(&mut claimer).expect("space");
         assert!(in_flight.notify(id, Notify::Callback(Box::new(|_| {}))).is_ok());
         let receiver = {
             let in_flight = in_flight.clone();
@@ -135,13 +138,14 @@ fn a_call_is_completed_or_forgotten() {
     });
 }
 
-/// A call is given up while its answer comes: the other end is told exactly if the answer will find nobody.
+/// A call is given up while its answer comes: the peer is told exactly if no waiter will take the
+/// answer.
 #[test]
 fn a_call_is_answered_or_cancelled() {
     check(|| {
         let (in_flight, mut claimer) = InFlight::new(MAX_IN_FLIGHT);
         let in_flight = Arc::new(in_flight);
-        let id = in_flight.claim(&mut claimer).expect("room");
+        let id = in_flight.claim(&mut claimer).expect("space");
         let receiver = {
             let in_flight = in_flight.clone();
             thread::spawn(move || matches!(in_flight.complete(id, said("yes")), Completion::Done))
@@ -154,13 +158,13 @@ fn a_call_is_answered_or_cancelled() {
     });
 }
 
-/// The end comes while an answer does: the callback runs once.
+/// The pair ends while an answer comes: the callback runs once.
 #[test]
 fn a_callback_runs_once_though_the_end_comes() {
     check(|| {
         let (in_flight, mut claimer) = InFlight::new(MAX_IN_FLIGHT);
         let in_flight = Arc::new(in_flight);
-        let id = in_flight.claim(&mut claimer).expect("room");
+        let id = in_flight.claim(&mut claimer).expect("space");
         assert!(in_flight.notify(id, Notify::Callback(Box::new(|_| {}))).is_ok());
         let ran = Arc::new(AtomicU32::new(0));
         let count = |completion, ran: &AtomicU32| {
@@ -191,7 +195,7 @@ fn a_parker_is_woken_wherever_it_is() {
     });
 }
 
-/// A parker by hand: 0 empty, 1 parked, 2 notified.
+/// Models a parker by hand: 0 is empty, 1 parked, 2 notified.
 fn parker_by_hand(locks: bool) {
     let parker = Arc::new((AtomicU32::new(0), Mutex::new(()), Condvar::new()));
     let notifier = {
@@ -227,10 +231,10 @@ fn notifying_without_the_sleepers_lock_is_caught() {
     });
 }
 
-/// What a lock is for.
+/// Holds a value that a lock protects.
 struct Count(UnsafeCell<u32>);
 
-// SAFETY: it is used by one thread at a time; loom finds out if that is not so.
+// SAFETY: one thread at a time uses the value; loom fails the model if that is not so.
 unsafe impl Sync for Count {}
 
 impl Count {
@@ -240,15 +244,15 @@ impl Count {
     }
 }
 
-/// By hand: what `SpinLock` does, but for the order in which it lets go.
-fn spin_lock_by_hand(let_go: Ordering) {
+/// Does by hand what `SpinLock` does, but unlocks with the ordering `unlock`.
+fn spin_lock_by_hand(unlock: Ordering) {
     let shared = Arc::new((AtomicBool::new(false), Count(UnsafeCell::new(0))));
     let once = move |(taken, count): &(AtomicBool, Count)| {
         while taken.compare_exchange(false, true, Ordering::Acquire, Ordering::Relaxed).is_err() {
             thread::yield_now();
         }
         count.add();
-        taken.store(false, let_go);
+        taken.store(false, unlock);
     };
     let other = {
         let shared = shared.clone();
@@ -263,22 +267,23 @@ fn a_spin_lock_by_hand_is_for_one_at_a_time() {
     check(|| spin_lock_by_hand(Ordering::Release));
 }
 
-/// The next holder does not see what the last one did.
+/// The next holder does not see what the last holder did.
 #[test]
 #[should_panic(expected = "Causality violation")]
 fn unlocking_without_release_is_caught() {
     check(|| spin_lock_by_hand(Ordering::Relaxed));
 }
 
-/// What a thread that spins with the inbox leaves out.
+/// Says which step is left out by a thread that spins with the inbox.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Leader {
-    Polite,
-    DoesNotLook,
-    TakesItAgain,
+    Yields,
+    NeverLooks,
+    LocksAgain,
 }
 
-/// A thread spins with the inbox for something that another does only once it has had the inbox.
+/// A thread spins with the inbox until another thread acts, and the other thread needs the inbox
+/// first.
 fn inbox(leader: Leader) {
     let shared = Arc::new((SpinLock::new(), Count(UnsafeCell::new(0)), AtomicBool::new(false)));
     let visitor = {
@@ -294,12 +299,12 @@ fn inbox(leader: Leader) {
     let (lock, count, told) = &*shared;
     let come = || told.load(Ordering::Acquire);
     while !come() {
-        if leader != Leader::TakesItAgain && lock.is_contended() {
+        if leader != Leader::LocksAgain && lock.is_contended() {
             lock.yield_to_waiters();
         }
         lock.lock();
         count.add();
-        while !come() && (leader == Leader::DoesNotLook || !lock.is_contended()) {
+        while !come() && (leader == Leader::NeverLooks || !lock.is_contended()) {
             thread::yield_now();
         }
         lock.unlock();
@@ -308,20 +313,20 @@ fn inbox(leader: Leader) {
 }
 
 #[test]
-fn who_spins_with_the_inbox_lets_others_have_it() {
-    check(|| inbox(Leader::Polite));
+fn a_thread_that_spins_with_the_inbox_yields_it() {
+    check(|| inbox(Leader::Yields));
 }
 
 #[test]
-fn spinning_without_a_look_at_who_wants_it_is_caught() {
-    caught("models::calls::spinning_without_a_look_at_who_wants_it_is_caught", NO_PROGRESS, || {
-        inbox(Leader::DoesNotLook)
+fn spinning_without_a_look_for_waiters_is_caught() {
+    caught("models::calls::spinning_without_a_look_for_waiters_is_caught", NO_PROGRESS, || {
+        inbox(Leader::NeverLooks)
     });
 }
 
 #[test]
 fn taking_the_inbox_again_at_once_is_caught() {
     caught("models::calls::taking_the_inbox_again_at_once_is_caught", NO_PROGRESS, || {
-        inbox(Leader::TakesItAgain)
+        inbox(Leader::LocksAgain)
     });
 }

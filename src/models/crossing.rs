@@ -1,4 +1,5 @@
-//! Waits that cross: the threads on a cycle learn of it, whichever completes it.
+//! Checks waits that cross: the threads on a cycle learn of the cycle, whichever thread completes
+//! it.
 
 use super::{DEADLOCK, caught, check};
 use crate::drive::lead::{Lead, LeadWait};
@@ -17,7 +18,7 @@ enum Variant {
     AsItIs,
     /// A thread sleeps without entering the list.
     NotInTheList,
-    /// A thread that enters the list, or leaves it, tells none of the others.
+    /// A thread that enters the list, or leaves the list, notifies no other thread.
     Untold,
 }
 
@@ -41,17 +42,18 @@ impl World {
         })
     }
 
-    fn answer(&self, whom: usize) {
-        self.answered[whom].store(true, Ordering::SeqCst);
-        self.parkers[whom].notify();
+    fn answer(&self, caller: usize) {
+        self.answered[caller].store(true, Ordering::SeqCst);
+        self.parkers[caller].notify();
     }
 
-    /// Waits in the end after that of `me`, as the leader of its own. `acts`: what it does on a cycle.
+    /// Waits in the end after the end of `me`, as the leader of the end of `me`. On a cycle, the
+    /// thread calls `acts`.
     fn wait(&self, me: usize, variant: Variant, acts: impl Fn()) {
         let end = &self.ends[(me + 1) % self.ends.len()];
         let parker = &self.parkers[me];
         let answered = || self.answered[me].load(Ordering::SeqCst);
-        // One that nothing waits with: what is told is lost.
+        // No thread waits with this parker, so a notification to it is lost.
         let nowhere = Parker::new();
         let crossing =
             Crossing::new(end, if variant == Variant::Untold { &nowhere } else { parker });
@@ -74,7 +76,7 @@ impl World {
                 return;
             }
             acts();
-            // Its answer, or the end of the cycle.
+            // Waits for the answer, or for the end of the cycle.
             while !answered() && crossing.led().is_some() {
                 parker.wait(None);
             }
@@ -82,11 +84,13 @@ impl World {
     }
 }
 
-/// Two threads, each in a handler of an end that the other waits in. The answer of the first takes
-/// a nested handler of the second; the second is answered when the first is done.
+/// Runs two threads, each in a handler of an end that the other thread waits in.
+///
+/// The answer of the first thread takes a nested handler of the second thread. The second thread is
+/// answered when the first thread is done.
 fn crossed(variant: Variant) {
     let world = World::new(2);
-    // The other thread may have it for a moment.
+    // The other thread may have the lead for a moment.
     let lead = |world: &World, me: usize| {
         let end = &world.ends[me];
         assert_eq!(
@@ -116,7 +120,7 @@ fn both_learn_that_their_waits_cross() {
     check(|| crossed(Variant::AsItIs));
 }
 
-/// The model bites: a thread that does not enter the list is not found.
+/// The model fails as it must: a thread that does not enter the list is not found.
 #[test]
 fn sleeping_without_entering_is_caught() {
     caught("models::crossing::sleeping_without_entering_is_caught", DEADLOCK, || {
@@ -124,7 +128,8 @@ fn sleeping_without_entering_is_caught() {
     });
 }
 
-/// Nor does a thread find a cycle by itself that another one completes while it sleeps.
+/// The model fails as it must: a sleeping thread does not notice a cycle that another thread
+/// completes.
 #[test]
 fn telling_no_other_thread_is_caught() {
     caught("models::crossing::telling_no_other_thread_is_caught", DEADLOCK, || {

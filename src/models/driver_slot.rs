@@ -1,4 +1,5 @@
-//! The slot of the driver: the thread that is to have it gets it, and a thread that stands by is told.
+//! Checks the driver slot: the thread that should have the slot gets it, and a thread that stands
+//! by is called up.
 
 use super::{DEADLOCK, caught, check};
 use crate::drive::driver_slot::{DriverSlot, Occupant};
@@ -7,10 +8,10 @@ use loom::sync::Arc;
 use loom::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use loom::thread;
 
-/// As much of an end as the seat needs.
+/// Has as much of an end as the driver slot needs.
 struct End {
     driver_slot: DriverSlot,
-    /// Tasks that wait for an answer, which only a driver finds.
+    /// Tasks that wait for an answer, which only a driver receives.
     tasks: AtomicUsize,
     over: AtomicBool,
 }
@@ -37,7 +38,8 @@ impl End {
         self.driver_slot.notify_all();
     }
 
-    /// The background dispatcher: has the seat as long as it is needed, and answers one task at a time.
+    /// Drives in the background: holds the driver slot as long as it is needed, and answers one
+    /// task at a time.
     fn drive_in_background(&self, task: &Parker) {
         while self.driver_slot.claim_in_background(
             Occupant::Background,
@@ -53,7 +55,7 @@ impl End {
     }
 }
 
-/// Tasks come and go; each needs the thread that stands by.
+/// Tasks come and go, and each task needs the thread that stands by.
 fn tasks(calls_up_first: bool) {
     let (end, task) = (End::new(), Parker::new());
     let background = {
@@ -76,7 +78,7 @@ fn tasks(calls_up_first: bool) {
 }
 
 #[test]
-fn who_stands_by_is_called_up() {
+fn a_thread_that_stands_by_is_called_up() {
     check(|| tasks(false));
 }
 
@@ -87,7 +89,7 @@ fn calling_up_before_there_is_a_reason_is_caught() {
     });
 }
 
-/// Two tasks at once, on threads of their own.
+/// Two tasks wait at once, on threads of their own.
 #[test]
 fn two_tasks_at_once() {
     check(|| {
@@ -106,7 +108,7 @@ fn two_tasks_at_once() {
         end.tasks.fetch_add(1, Ordering::Relaxed);
         end.driver_slot.call_up();
         other.join().unwrap();
-        // One notice may stand for both.
+        // One notification may stand for both tasks.
         while end.tasks.load(Ordering::Relaxed) > 0 {
             while !task.wait(None) {}
         }
@@ -115,10 +117,12 @@ fn two_tasks_at_once() {
     });
 }
 
-/// A thread in `run` gets the seat, whoever has it, and the background dispatcher gets it back.
+/// A thread in `run` gets the driver slot, whichever thread holds the slot, and the background
+/// driver gets the slot back.
 fn run(evicts: bool) {
     let end = End::new();
-    // The dispatcher sleeps with the seat until it is interrupted; the thread in `run` waits for it to have it again.
+    // The background driver sleeps with the slot until the driver is interrupted. The thread in
+    // `run` waits until the background driver has the slot again.
     let (bell, back) = (Parker::new(), Parker::new());
     let background = {
         let (end, bell, back) = (end.clone(), bell.clone(), back.clone());
@@ -156,8 +160,10 @@ fn a_thread_in_run_takes_precedence() {
 }
 
 #[test]
-fn wanting_the_seat_without_saying_so_is_caught() {
-    caught("models::driver_slot::wanting_the_seat_without_saying_so_is_caught", DEADLOCK, || {
-        run(false)
-    });
+fn wanting_the_slot_without_an_interrupt_is_caught() {
+    caught(
+        "models::driver_slot::wanting_the_slot_without_an_interrupt_is_caught",
+        DEADLOCK,
+        || run(false),
+    );
 }

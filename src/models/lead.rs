@@ -1,4 +1,5 @@
-//! The hand-over of the lead: no message and no wake-up is lost, whichever thread leaves when.
+//! Checks the hand-over of the lead: no message and no wake-up is lost, whichever thread leaves
+//! when.
 //!
 //! The ring and its doorbells are those of `coprocess-ring`, likewise over loom.
 
@@ -12,12 +13,13 @@ use loom::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use loom::sync::{Arc, Mutex};
 use loom::thread;
 
-/// As much of an end as the hand-over needs: a lead, a watch, an inbox, and waiters that are told when their message came.
+/// Has as much of an end as the hand-over needs: a lead, a watch, an inbox, and waiters that are
+/// notified when their message has come.
 struct End {
     lead: Lead,
     watch: Watch,
     inbox: Mutex<Receiver>,
-    /// For each waiter: whether its message has come.
+    /// For each waiter: `true` if its message has come.
     answered: Vec<AtomicBool>,
     handled: AtomicUsize,
     over: AtomicBool,
@@ -45,7 +47,7 @@ impl End {
         self.watch.has_come(self.inbox.lock().unwrap().next_frame())
     }
 
-    /// Receives one message, as the leader. Returns whether there was one.
+    /// Receives one message, as the leader. Returns `true` if there was one.
     fn receive(&self, parkers: &[Arc<Parker>]) -> bool {
         let mut message = Vec::new();
         let received = self.inbox.lock().unwrap().receive(&mut message).expect("an honest peer");
@@ -83,7 +85,7 @@ impl End {
         self.lead.leave(&self.watch, || self.has_something());
     }
 
-    /// PollBias after the ring until `messages` were handled, as the driver does.
+    /// Receives until `messages` were handled, as the driver does.
     fn drive(&self, messages: usize, parkers: &[Arc<Parker>]) {
         let parker = Parker::new();
         assert_eq!(
@@ -109,7 +111,8 @@ impl End {
     }
 }
 
-/// Two threads wait, each for its own message: whoever leads delivers the other's, or hands the lead on.
+/// Two threads wait, each for its own message. The leader delivers the other thread's message, or
+/// hands the lead on.
 #[test]
 fn two_waiters() {
     check(|| {
@@ -129,9 +132,10 @@ fn two_waiters() {
     });
 }
 
-/// The driver dozes while a caller takes the lead from it and gives it back; an event that comes at any moment is handled.
+/// The driver is parked while a caller takes the lead and gives it back. An event that comes at any
+/// moment is handled.
 #[test]
-fn a_caller_and_the_resident() {
+fn a_caller_and_the_driver() {
     check(|| {
         let (end, mut sender) = pair(1);
         let parkers: Arc<Vec<Arc<Parker>>> = Arc::new(vec![Parker::new()]);
@@ -145,7 +149,8 @@ fn a_caller_and_the_resident() {
         });
         end.call(0, &parkers);
         if end.handled.load(Ordering::SeqCst) >= 2 {
-            // Nothing will come any more: whoever makes the driver's reason to stay go away wakes it.
+            // Nothing more will come. A thread that ends the driver's reason to stay wakes the
+            // driver.
             end.lead.wake_driver(&end.watch);
         }
         driver.join().unwrap();
@@ -153,9 +158,9 @@ fn a_caller_and_the_resident() {
     });
 }
 
-/// Whoever wakes the driver leaves the mark of a guest alone, which has the watch meanwhile.
+/// A thread that wakes the driver leaves the mark of a waiter alone, which has the watch meanwhile.
 #[test]
-fn the_resident_is_woken_while_a_guest_sleeps() {
+fn the_driver_is_woken_while_a_waiter_sleeps() {
     check(|| {
         let (end, mut sender) = pair(1);
         let parkers: Arc<Vec<Arc<Parker>>> = Arc::new(vec![Parker::new()]);
@@ -179,7 +184,7 @@ fn the_resident_is_woken_while_a_guest_sleeps() {
 
 /// A change of state reaches a driver that is anywhere on its way into sleep.
 #[test]
-fn the_resident_is_told_that_it_is_over() {
+fn the_driver_is_told_that_it_is_over() {
     check(|| {
         let (end, _sender) = pair(0);
         let driver = {
@@ -192,7 +197,8 @@ fn the_resident_is_told_that_it_is_over() {
     });
 }
 
-/// The models bite: a caller that gives the lead back without a look at the ring loses what came before the driver's mark was up.
+/// The model fails as it must: a caller gives the lead back without a look at the ring, and loses
+/// what came before the driver's mark was set.
 #[test]
 fn leaving_without_a_look_at_the_ring_is_caught() {
     caught("models::lead::leaving_without_a_look_at_the_ring_is_caught", DEADLOCK, || {
@@ -211,8 +217,9 @@ fn leaving_without_a_look_at_the_ring_is_caught() {
     });
 }
 
-/// The other side closes while a guest has the watch: its bell finds nobody armed, so whoever leaves looks for the end, too.
-fn closed_while_a_guest_leaves(looks_for_the_end: bool) {
+/// The peer closes while a waiter has the watch. The peer's doorbell finds no thread armed, so the
+/// thread that leaves also looks for the end.
+fn closed_while_a_waiter_leaves(looks_for_the_end: bool) {
     let (end, mut sender) = pair(0);
     let driver = {
         let end = end.clone();
@@ -245,18 +252,19 @@ fn closed_while_a_guest_leaves(looks_for_the_end: bool) {
 }
 
 #[test]
-fn the_resident_learns_of_a_close_while_a_guest_leaves() {
-    check(|| closed_while_a_guest_leaves(true));
+fn the_driver_learns_of_a_close_while_a_waiter_leaves() {
+    check(|| closed_while_a_waiter_leaves(true));
 }
 
 #[test]
 fn leaving_without_a_look_for_the_end_is_caught() {
     caught("models::lead::leaving_without_a_look_for_the_end_is_caught", DEADLOCK, || {
-        closed_while_a_guest_leaves(false)
+        closed_while_a_waiter_leaves(false)
     });
 }
 
-/// The models bite: a driver that does not look at its state once more after it has announced its sleep is not told that it is over.
+/// The model fails as it must: a driver that does not look at its state again, after it has
+/// announced its sleep, is not told that it is over.
 #[test]
 fn sleeping_without_a_second_look_is_caught() {
     caught("models::lead::sleeping_without_a_second_look_is_caught", DEADLOCK, || {

@@ -1,8 +1,8 @@
-//! Loom models of what the threads of one process share. They run the library's own files over the
-//! locks and atomics of loom.
+//! Models what the threads of one process share, with loom. The models run the library's own files
+//! over loom's locks and atomics.
 //!
-//! Run them with `RUSTFLAGS="--cfg loom" cargo test -p coprocess --release --lib models`. A model of a
-//! variant that leaves something out must fail: `*_is_caught`.
+//! Run them with `RUSTFLAGS="--cfg loom" cargo test -p coprocess --release --lib models`. A model
+//! of a variant that leaves something out must fail: `*_is_caught`.
 
 #[expect(unsafe_code, reason = "cells of loom")]
 mod calls;
@@ -10,6 +10,7 @@ mod crossing;
 mod driver_slot;
 mod lead;
 
+/// Runs a model through its interleavings.
 pub(crate) fn check(model: impl Fn() + Sync + Send + 'static) {
     let mut builder = loom::model::Builder::new();
     builder.preemption_bound = builder.preemption_bound.or(Some(3));
@@ -17,9 +18,9 @@ pub(crate) fn check(model: impl Fn() + Sync + Send + 'static) {
     builder.check(model);
 }
 
-/// What loom says of threads that all wait.
+/// Part of loom's message if all threads wait.
 pub(crate) const DEADLOCK: &str = "deadlock;";
-/// What loom says where threads go round for ever.
+/// Part of loom's message if threads loop for ever.
 pub(crate) const NO_PROGRESS: &str = "exceeded maximum number of branches";
 
 /// Runs a model that must fail, in a process of its own: loom's report of a deadlock aborts.

@@ -105,7 +105,7 @@ fn is_want_of_memory() -> bool {
     found
 }
 
-/// PollBias at one frame for [`is_want_of_memory`]. Returns 0, so that the unwinder goes on.
+/// Looks at one frame for [`is_want_of_memory`]. Returns 0, so that the unwinder goes on.
 extern "C" fn frame(context: *mut c_void, found: *mut c_void) -> c_int {
     // SAFETY: the unwinder passes a context that is valid during this call.
     let address = unsafe { _Unwind_GetIP(context) };

@@ -1,4 +1,4 @@
-//! Handlers: what one is, and how it is registered. `E` is the end that a handler answers through.
+//! Defines handlers, and how they are registered. `E` is the end that a handler answers through.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -8,46 +8,48 @@ use crate::types::payload::Payload;
 use crate::wire::deserializer::DecodeError;
 use crate::wire::header::CallId;
 
-/// All handlers of an end, at one moment.
+/// Holds all handlers of an end, at one moment.
 pub(crate) type Handlers<E> = registry::Handlers<Listener, Server<E>>;
-/// The handlers that are registered.
+/// Holds the registered handlers.
 pub(crate) type Registry<E> = registry::Registry<Listener, Server<E>>;
-/// The handlers as last seen by a thread that dispatches.
+/// Holds the handlers as a dispatching thread last saw them.
 pub(crate) type Snapshot<E> = registry::Snapshot<Listener, Server<E>>;
 
-/// A call that has come.
+/// Describes a call of the peer.
 #[derive(Debug)]
 pub(crate) struct Incoming<'a> {
     pub(crate) id: CallId,
     pub(crate) method: &'a str,
     pub(crate) args: Payload<'a>,
-    /// Whether its answer is to tell the kinds of its result.
+    /// `true` if the answer is to tell the kinds of its result.
     pub(crate) asks: bool,
 }
 
-/// Reads the value of an event and handles it.
+/// Reads the value of an event and handles the event.
 pub(crate) type Listen = dyn Fn(Payload<'_>) -> Result<(), DecodeError> + Send + Sync;
 
-/// Reads the arguments of a call, handles it and sends the answer, now or later. If they cannot be read, that is all.
+/// Reads the arguments of a call, handles the call and sends the answer, now or later.
+///
+/// If the arguments cannot be read, nothing else happens.
 pub(crate) type Serve<E> = dyn Fn(&Arc<E>, &Incoming<'_>) -> Result<(), DecodeError> + Send + Sync;
 
-/// An event that is handled.
+/// Handles an event.
 #[derive(Clone)]
 pub(crate) struct Listener {
-    /// No other handler of this process has this number.
+    /// A number that no other handler of this process has.
     pub(crate) id: u64,
     pub(crate) listen: Arc<Listen>,
 }
 
-/// A method that is served.
+/// Serves a method.
 pub(crate) struct Server<E> {
-    /// As that of a listener.
+    /// A number that no other handler of this process has.
     pub(crate) id: u64,
     pub(crate) name: Arc<str>,
     pub(crate) serve: Arc<Serve<E>>,
 }
 
-/// Returns a number for a new handler. Zero is that of none.
+/// Returns a number for a new handler. Zero stands for no handler.
 fn next_id() -> u64 {
     static LAST: AtomicU64 = AtomicU64::new(0);
     // Relaxed: a number.

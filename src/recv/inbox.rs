@@ -1,4 +1,5 @@
-//! The receiving side of an end: what is in the ring, and what was moved out of it to make room.
+//! Receives messages: from the ring, and from the backlog, which holds what was moved out of the
+//! ring to make space.
 
 use std::collections::VecDeque;
 
@@ -8,10 +9,10 @@ use crate::calls::in_flight::Completion;
 use crate::limits::BACKLOG_BYTES;
 use crate::wire::header::{Header, URGENT_WORDS, split};
 
-/// Messages that are looked at with the inbox in hand before others have it.
+/// Bounds the messages that a thread looks at with the inbox in hand, before other threads have it.
 const LOOKS: usize = 4096;
 
-/// A message that waits in the process.
+/// Holds a message that waits in the process.
 #[derive(Debug)]
 struct Stowed {
     words: Vec<u64>,
@@ -19,53 +20,57 @@ struct Stowed {
 }
 
 impl Stowed {
-    /// Bytes of memory: its content with what the allocator adds, and its place in a queue that may be only half full.
+    /// Returns the bytes of memory that the message costs: its content with the allocator's
+    /// overhead, and its entry in a queue that may be only half full.
     fn cost(&self) -> usize {
         const OVERHEAD: usize = 16 + 2 * size_of::<Stowed>();
         self.words.capacity().saturating_mul(8).saturating_add(OVERHEAD)
     }
 }
 
-/// What a thread finds that takes nothing but answers.
+/// Says what a thread finds that takes only answers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Popped {
-    /// Nothing has come.
+    /// Nothing has arrived.
     Nothing,
     /// An answer, of so many bytes.
     Answer(usize),
-    /// Something else comes first.
+    /// Another message comes first.
     Other,
 }
 
-/// Which answers a thread takes ahead of the messages before them.
+/// Says which answers a thread takes ahead of the messages before them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Ahead {
-    /// All, since nothing more will come: whatever the bound of the backlog.
+    /// All answers, whatever the bound of the backlog, since nothing more will come.
     Last,
-    /// All.
+    /// All answers.
     Any,
-    /// Those that no event comes before, nor the value of a gauge.
+    /// The answers that stand before the first event and the first value of a gauge.
     OfCalls,
 }
 
+/// Holds the messages of the peer that no thread has taken yet.
 #[derive(Debug)]
 pub(crate) struct Inbox {
     receiver: Receiver,
     backlog: VecDeque<Stowed>,
-    /// The first so many of the backlog are no answers.
+    /// The number of messages at the front of the backlog that are known to be no answers.
     sifted: usize,
     backlog_bytes: usize,
-    /// The first so many of the backlog are no events, and no values of gauges.
+    /// The number of messages at the front of the backlog that are known to be no events, and no
+    /// values of gauges.
     eventless: usize,
-    /// The first so many of the backlog were looked at for cancels.
+    /// The number of messages at the front of the backlog that were searched for cancels.
     looked_at: usize,
-    /// Events that came while handlers were nested as deep as they may.
-    served_later: VecDeque<Stowed>,
-    /// Calls that were completed by a thread which must not run the user's code: tasks to wake and callbacks to run.
+    /// Events that came while handlers were nested as deep as they may be.
+    deferred_events: VecDeque<Stowed>,
+    /// Completed calls with user code to run: tasks to wake and callbacks to run. The thread that
+    /// completed them must not run user code.
     pub(crate) completions: VecDeque<Completion>,
     messages: u64,
     bytes: u64,
-    /// Of these, those that are about types.
+    /// Messages about types, which [`counters`](Self::counters) leaves out.
     uncounted: u64,
     uncounted_bytes: u64,
 }
@@ -79,7 +84,7 @@ impl Inbox {
             backlog_bytes: 0,
             eventless: 0,
             looked_at: 0,
-            served_later: VecDeque::new(),
+            deferred_events: VecDeque::new(),
             completions: VecDeque::new(),
             messages: 0,
             bytes: 0,
@@ -88,15 +93,16 @@ impl Inbox {
         }
     }
 
-    /// Takes the next message into `buffer` and returns its length in bytes, if there is one. At the bound of nesting events that were
-    /// deferred stay where they are.
+    /// Takes the next message into `buffer` and returns its length in bytes, if there is a message.
+    ///
+    /// At the bound of nesting, events that were deferred stay where they are.
     #[inline]
     pub(crate) fn pop(
         &mut self,
         buffer: &mut Vec<u64>,
         at_bound: bool,
     ) -> Result<Option<usize>, ChannelError> {
-        if (!self.backlog.is_empty() || !self.served_later.is_empty())
+        if (!self.backlog.is_empty() || !self.deferred_events.is_empty())
             && let Some(bytes) = self.unstow(buffer, at_bound)
         {
             return Ok(Some(bytes));
@@ -108,7 +114,8 @@ impl Inbox {
         Ok(bytes)
     }
 
-    /// Takes the next message into `buffer` if it is an answer; anything else goes to the backlog, for a thread that dispatches.
+    /// Takes the next message into `buffer` if the message is an answer. Any other message goes to
+    /// the backlog, for a thread that dispatches.
     pub(crate) fn pop_answer(&mut self, buffer: &mut Vec<u64>) -> Result<Popped, ChannelError> {
         if !self.is_first() {
             return Ok(Popped::Other);
@@ -124,14 +131,14 @@ impl Inbox {
         let mut words = std::mem::take(buffer);
         words.shrink_to_fit();
         self.push_back(words, bytes);
-        // It is the only one, and no answer.
+        // The backlog holds only this message, which is no answer.
         self.sifted = self.backlog.len();
         Ok(Popped::Other)
     }
 
-    /// Whether what is in the ring comes next.
+    /// Returns `true` if the next message is in the ring, and nothing comes before it.
     pub(crate) fn is_first(&self) -> bool {
-        self.backlog.is_empty() && self.served_later.is_empty() && self.completions.is_empty()
+        self.backlog.is_empty() && self.deferred_events.is_empty() && self.completions.is_empty()
     }
 
     #[inline]
@@ -140,22 +147,22 @@ impl Inbox {
         self.bytes = self.bytes.wrapping_add(bytes as u64);
     }
 
-    /// A message is not to be counted: it is of the library itself.
+    /// Takes a message of the library itself out of the count.
     pub(crate) fn discount(&mut self, bytes: usize) {
         self.uncounted = self.uncounted.wrapping_add(1);
         self.uncounted_bytes = self.uncounted_bytes.wrapping_add(bytes as u64);
     }
 
-    /// Messages that were taken out of the ring, and their bytes.
+    /// Returns the number of messages that were taken out of the ring, and their bytes.
     pub(crate) fn counters(&self) -> (u64, u64) {
         (self.messages.wrapping_sub(self.uncounted), self.bytes.wrapping_sub(self.uncounted_bytes))
     }
 
     #[cold]
     fn unstow(&mut self, buffer: &mut Vec<u64>, at_bound: bool) -> Option<usize> {
-        let served_later = if at_bound { None } else { self.served_later.pop_front() };
-        let stowed = match served_later {
-            Some(served_later) => served_later,
+        let deferred = if at_bound { None } else { self.deferred_events.pop_front() };
+        let stowed = match deferred {
+            Some(deferred) => deferred,
             None => {
                 self.sifted = self.sifted.saturating_sub(1);
                 self.looked_at = self.looked_at.saturating_sub(1);
@@ -168,7 +175,8 @@ impl Inbox {
         Some(stowed.bytes)
     }
 
-    /// PollBias for what is urgent in what has arrived since the last time, or in some of it: returns whether in all.
+    /// Looks for urgent messages among those that have arrived since the last look, up to a bound.
+    /// Returns `true` if it has looked at all of them.
     pub(crate) fn look_ahead(&mut self, mut found: impl FnMut(Header<'_>)) -> bool {
         let mut see = |words: &[u64], bytes| {
             if let Some((header, _)) = split(words, bytes) {
@@ -187,15 +195,18 @@ impl Inbox {
                 .look_ahead(looks, URGENT_WORDS, |words| see(words, URGENT_WORDS.wrapping_mul(8)))
     }
 
-    /// Puts an event back, for when handlers are less deeply nested.
+    /// Puts an event back, until handlers are less deeply nested.
     pub(crate) fn defer(&mut self, words: Vec<u64>, bytes: usize) {
         let stowed = Stowed { words, bytes };
         self.backlog_bytes = self.backlog_bytes.saturating_add(stowed.cost());
-        self.served_later.push_back(stowed);
+        self.deferred_events.push_back(stowed);
     }
 
-    /// Moves what has arrived out of the ring, so that the other side has room to go on. Stops at the bound, or when all that was there is out. Returns whether nothing
-    /// was left: a side that goes on and on must not keep this thread from looking at the clock, nor others from the inbox.
+    /// Moves messages out of the ring into the backlog, so that the peer has space to go on.
+    ///
+    /// Stops at the bound, or when all messages that were there are out. Returns `true` if none was
+    /// left. A peer that goes on and on must not keep this thread from looking at the clock, nor
+    /// other threads from the inbox.
     pub(crate) fn stow(&mut self) -> Result<bool, ChannelError> {
         let start = self.receiver.position();
         while self.backlog_bytes < BACKLOG_BYTES {
@@ -225,17 +236,17 @@ impl Inbox {
         self.backlog.push_back(stowed);
     }
 
-    /// Whether the backlog has reached its bound.
+    /// Returns `true` if the backlog has reached its bound.
     pub(crate) fn is_full(&self) -> bool {
         self.backlog_bytes >= BACKLOG_BYTES
     }
 
-    /// Nothing will come but what is there: the other side has closed, or has ended.
+    /// Takes note that nothing more will come: the peer has closed, or has ended.
     pub(crate) fn expect_end(&mut self) {
         self.receiver.expect_end();
     }
 
-    /// Takes answers that have arrived, leaving calls and events in their order.
+    /// Takes answers that have arrived, and leaves calls and events in their order.
     pub(crate) fn take_answers(
         &mut self,
         ahead: Ahead,
@@ -253,13 +264,14 @@ impl Inbox {
                 self.stow()?;
             }
             let was_full = self.is_full();
-            // Those behind change their places.
+            // The messages behind the answers change their places.
             self.looked_at = self.looked_at.min(self.sifted);
             let until =
                 if ahead == Ahead::OfCalls { self.before_events() } else { self.backlog.len() };
             if until > self.sifted {
                 let behind = self.backlog.split_off(until);
-                // Each is looked at once: what a side has sent that fills the backlog must not be gone through by everybody who waits.
+                // Looks at each message once. If the peer's messages fill the backlog, the threads
+                // that wait must not each go through all of it.
                 for stowed in self.backlog.split_off(self.sifted) {
                     if matches!(
                         split(&stowed.words, stowed.bytes),
@@ -274,7 +286,7 @@ impl Inbox {
                         self.backlog.push_back(stowed);
                     }
                 }
-                // Those behind have changed their places.
+                // The messages behind the answers have changed their places.
                 self.eventless = if ahead == Ahead::OfCalls {
                     self.backlog.len()
                 } else {
@@ -283,8 +295,9 @@ impl Inbox {
                 self.sifted = self.backlog.len();
                 self.backlog.extend(behind);
             }
-            // There may be more in the ring, if it was left there for want of room: what was there when this began, and not what a side that
-            // sends nothing but answers adds all the time.
+            // If the backlog was full, more messages may have been left in the ring. This loop
+            // takes the messages that were there when it began. It does not take what a peer that
+            // sends only answers adds all the time.
             let all = self.receiver.position().wrapping_sub(start)
                 >= (self.receiver.slots() as u64).wrapping_mul(2);
             if !was_full || self.is_full() || all {
@@ -293,9 +306,9 @@ impl Inbox {
         }
     }
 
-    /// How many messages of the backlog come before the first event, or value of a gauge.
+    /// Returns how many messages of the backlog come before the first event, or value of a gauge.
     fn before_events(&mut self) -> usize {
-        if !self.served_later.is_empty() {
+        if !self.deferred_events.is_empty() {
             return 0;
         }
         while let Some(stowed) = self.backlog.get(self.eventless)
@@ -309,45 +322,45 @@ impl Inbox {
         self.eventless
     }
 
-    /// Changes whenever a message is taken.
+    /// Returns a value that changes whenever a message is taken.
     pub(crate) fn progress(&self) -> (u64, usize) {
         (self.messages, self.backlog.len())
     }
 
-    /// How many messages were taken to be dispatched.
+    /// Returns how many messages were taken to be dispatched.
     pub(crate) fn dispatched(&self) -> u64 {
         self.messages
             .wrapping_sub(self.backlog.len() as u64)
-            .wrapping_sub(self.served_later.len() as u64)
+            .wrapping_sub(self.deferred_events.len() as u64)
     }
 
-    /// How many messages can have arrived, at most.
+    /// Returns an upper bound of the messages that have arrived.
     pub(crate) fn at_most(&self) -> usize {
         self.backlog
             .len()
-            .saturating_add(self.served_later.len())
+            .saturating_add(self.deferred_events.len())
             .saturating_add(self.receiver.slots())
     }
 
-    /// Whether there is something to take, or an error to find by taking it.
+    /// Returns `true` if there is something to take, or an error to find by taking.
     pub(crate) fn has_something(&self, watch: &Watch, at_bound: bool) -> bool {
         !self.backlog.is_empty()
             || !self.completions.is_empty()
-            || !at_bound && !self.served_later.is_empty()
+            || !at_bound && !self.deferred_events.is_empty()
             || watch.has_come(self.receiver.next_frame())
     }
 
-    /// What to wait for, if nothing is there.
+    /// Returns what to wait for, if nothing is there.
     pub(crate) fn next(&self) -> coprocess_ring::NextFrame {
         self.receiver.next_frame()
     }
 
-    /// Tells a sender of the other side that waits for room to look again: this side has closed.
+    /// Tells a sender of the peer that waits for space to look again: this end has closed.
     pub(crate) fn close(&mut self) -> Result<(), ChannelError> {
         self.receiver.close()
     }
 
-    /// Wake-up calls made into the kernel.
+    /// Returns the number of wake-up calls made into the kernel.
     pub(crate) fn wakeups(&self) -> u64 {
         self.receiver.wakeups()
     }

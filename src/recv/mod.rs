@@ -1,4 +1,4 @@
-//! What comes in, and the handlers for it.
+//! Takes in messages: the inbox, the backlog, and the handlers.
 
 pub(crate) mod handlers;
 pub(crate) mod inbox;

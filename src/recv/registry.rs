@@ -1,4 +1,4 @@
-//! The handlers of an end, by name.
+//! Looks up the handlers of an end by name.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -11,71 +11,75 @@ use rustc_hash::FxHashMap;
 use crate::sync::lock;
 use crate::sync::user_panic::catch_user_panic;
 
-/// Handlers of one sort, by the bytes of their names: a name that comes is looked up as it is, and is UTF-8 if it is found.
+/// Holds handlers of one sort, by the bytes of their names. The name in a message is looked up as
+/// it is; a name that is found is UTF-8.
 #[derive(Clone)]
 pub(crate) struct Table<T> {
-    places: FxHashMap<Box<[u8]>, u32>,
-    /// By their places: a thread that knows the place of a handler does not look its name up.
+    indexes: FxHashMap<Box<[u8]>, u32>,
+    /// The handlers by their indexes. A thread that knows the index of a handler does not look the
+    /// name up.
     handlers: Vec<Option<T>>,
 }
 
 impl<T> Default for Table<T> {
     fn default() -> Table<T> {
-        Table { places: FxHashMap::default(), handlers: Vec::new() }
+        Table { indexes: FxHashMap::default(), handlers: Vec::new() }
     }
 }
 
 impl<T> Table<T> {
-    /// Returns the place of a handler, and the handler.
+    /// Returns the index of a handler, and the handler.
     pub(crate) fn get(&self, name: &[u8]) -> Option<(u32, &T)> {
-        let place = *self.places.get(name)?;
-        Some((place, self.at(place)?))
+        let index = *self.indexes.get(name)?;
+        Some((index, self.at(index)?))
     }
 
+    /// Returns the handler with this index.
     #[inline]
-    pub(crate) fn at(&self, place: u32) -> Option<&T> {
-        self.handlers.get(place as usize)?.as_ref()
+    pub(crate) fn at(&self, index: u32) -> Option<&T> {
+        self.handlers.get(index as usize)?.as_ref()
     }
 
+    /// Adds or replaces the handler of this name.
     pub(crate) fn insert(&mut self, name: &str, handler: T) {
-        let free = match self.places.get(name.as_bytes()) {
-            Some(place) => Some(*place as usize),
+        let free = match self.indexes.get(name.as_bytes()) {
+            Some(index) => Some(*index as usize),
             None => self.handlers.iter().position(Option::is_none),
         };
-        let place = free.unwrap_or(self.handlers.len());
-        self.places.insert(name.as_bytes().into(), place as u32);
-        match self.handlers.get_mut(place) {
+        let index = free.unwrap_or(self.handlers.len());
+        self.indexes.insert(name.as_bytes().into(), index as u32);
+        match self.handlers.get_mut(index) {
             Some(former) => *former = Some(handler),
             None => self.handlers.push(Some(handler)),
         }
     }
 
     fn remove(&mut self, name: &str) {
-        if let Some(place) = self.places.remove(name.as_bytes())
-            && let Some(handler) = self.handlers.get_mut(place as usize)
+        if let Some(index) = self.indexes.remove(name.as_bytes())
+            && let Some(handler) = self.handlers.get_mut(index as usize)
         {
             *handler = None;
         }
     }
 
     fn names(&self) -> Vec<Cow<'_, str>> {
-        self.places.keys().map(|name| String::from_utf8_lossy(name)).collect()
+        self.indexes.keys().map(|name| String::from_utf8_lossy(name)).collect()
     }
 }
 
 #[cfg(feature = "interface")]
 impl<T: Clone> Table<T> {
-    /// Adds those of another table.
+    /// Adds the handlers of another table.
     pub(crate) fn extend(&mut self, others: &Table<T>) {
-        for (name, place) in &others.places {
-            if let (Ok(name), Some(handler)) = (std::str::from_utf8(name), others.at(*place)) {
+        for (name, index) in &others.indexes {
+            if let (Ok(name), Some(handler)) = (std::str::from_utf8(name), others.at(*index)) {
                 self.insert(name, handler.clone());
             }
         }
     }
 }
 
-/// All handlers, at one moment.
+/// Holds all handlers, at one moment.
 #[derive(Clone)]
 pub(crate) struct Handlers<L, S> {
     pub(crate) events: Table<L>,
@@ -89,8 +93,10 @@ impl<L, S> Default for Handlers<L, S> {
 }
 
 impl<L, S> Drop for Handlers<L, S> {
-    /// Drops what the handlers have captured, if this is the last table that has them. That is the user's code, and runs on any thread that lets go of
-    /// a table, perhaps with a message in its hands; each is to be dropped, whether or not another one panics.
+    /// Drops what the handlers have captured, if this is the last table that has them.
+    ///
+    /// The drop is user code. It runs on any thread that releases a table, perhaps with a message
+    /// in its hands. Each handler is to be dropped, whether or not another drop panics.
     fn drop(&mut self) {
         for listener in self.events.handlers.drain(..) {
             catch_user_panic(|| drop(listener));
@@ -103,14 +109,16 @@ impl<L, S> Drop for Handlers<L, S> {
 
 struct Current<L, S> {
     handlers: Arc<Handlers<L, S>>,
-    /// When the last one was registered; `None` until the first.
+    /// The time of the last registration; `None` until the first.
     changed: Option<Instant>,
-    /// No handler is accepted any more.
+    /// `true` once no handler is accepted any more.
     closed: bool,
 }
 
-/// The handlers that are registered. Looked up by name for each message, changed rarely: a change makes a new table, so that the one
-/// in use is read without a lock.
+/// Holds the registered handlers.
+///
+/// Handlers are looked up by name for each message, and change rarely. A change makes a new table,
+/// so that threads read the current table without a lock.
 pub(crate) struct Registry<L, S> {
     current: Mutex<Current<L, S>>,
     version: AtomicU64,
@@ -125,7 +133,7 @@ impl<L, S> Default for Registry<L, S> {
 
 impl<L, S> fmt::Debug for Registry<L, S> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        // In a child of fork(2) it may be locked for ever.
+        // In a child of fork(2) the mutex may be locked for ever.
         let Ok(current) = self.current.try_lock() else {
             return f.debug_struct("Registry").finish_non_exhaustive();
         };
@@ -136,7 +144,7 @@ impl<L, S> fmt::Debug for Registry<L, S> {
     }
 }
 
-/// The table as last seen by a thread that dispatches.
+/// Holds the table as a dispatching thread last saw it.
 pub(crate) struct Snapshot<L, S> {
     seen: Option<(u64, Arc<Handlers<L, S>>)>,
 }
@@ -148,7 +156,7 @@ impl<L, S> Default for Snapshot<L, S> {
 }
 
 impl<L, S> Snapshot<L, S> {
-    /// The table of now, and its number.
+    /// Returns the current table, and its number.
     #[inline]
     pub(crate) fn of(&mut self, registry: &Registry<L, S>) -> (u64, &Handlers<L, S>) {
         // Acquire: pairs with the Release in `change`.
@@ -162,19 +170,19 @@ impl<L, S> Snapshot<L, S> {
 
     #[cold]
     fn refresh(&mut self, version: u64, registry: &Registry<L, S>) {
-        // The former one first: what it has dropped may be the user's.
+        // Releases the former table first: dropping it may run user code.
         self.seen = None;
         self.seen = Some((version, lock(&registry.current).handlers.clone()));
     }
 
-    /// Lets go of the table, so that handlers which were removed meanwhile are dropped.
+    /// Releases the table, so that handlers that were removed meanwhile are dropped.
     pub(crate) fn forget(&mut self) {
         self.seen = None;
     }
 }
 
 impl<L: Clone, S: Clone> Registry<L, S> {
-    /// Adds or replaces handlers. Returns whether this was the first change ever.
+    /// Adds or replaces handlers. Returns `true` if this was the first change ever.
     pub(crate) fn add(&self, change: impl FnOnce(&mut Handlers<L, S>)) -> bool {
         let mut current = lock(&self.current);
         if current.closed {
@@ -185,7 +193,7 @@ impl<L: Clone, S: Clone> Registry<L, S> {
         first
     }
 
-    /// Removes the listener of an event. Returns whether there was one.
+    /// Removes the listener of an event. Returns `true` if there was one.
     pub(crate) fn unlisten(&self, event: &str) -> bool {
         let current = lock(&self.current);
         let there = current.handlers.events.get(event.as_bytes()).is_some();
@@ -211,7 +219,7 @@ impl<L: Clone, S: Clone> Registry<L, S> {
             .map(|(_, listener)| look(listener))
     }
 
-    /// When the last handler was registered.
+    /// Returns when the last handler was registered.
     pub(crate) fn last_registration(&self) -> Option<Instant> {
         lock(&self.current).changed
     }
@@ -227,7 +235,8 @@ impl<L: Clone, S: Clone> Registry<L, S> {
         // Release: pairs with the Acquire in `Snapshot::of`.
         self.version.fetch_add(1, Ordering::Release);
         drop(current);
-        // Dropping a handler runs user code: what it captured. Not under the lock.
+        // Dropping a handler runs user code: what the handler captured. So the drop is not under
+        // the lock.
         drop(old);
     }
 }

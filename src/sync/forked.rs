@@ -5,16 +5,16 @@
 //! lock that another thread held stays locked for ever. So before a thread touches an end, the
 //! thread checks that the end belongs to this process.
 //!
-//! The C library calls a handler in each child, which counts. So the check costs one load of a word
-//! that is hardly ever written; asking for the process id would be a system call. A child that is
-//! made without the C library, by a bare `clone`, is not recognized: it must neither use nor drop a
-//! handle.
+//! In each child, the C library calls a handler, which counts. So the check costs one load of a
+//! word that is hardly ever written; asking for the process id would be a system call. A child that
+//! is made without the C library, by a bare `clone`, is not recognized: such a child must neither
+//! use nor drop a handle.
 
 use std::sync::Once;
 use std::sync::atomic::{AtomicU32, Ordering};
 
-/// How many forks lie between this process and the one that was executed. Alone in its cache line,
-/// since each message loads it.
+/// Counts the forks between this process and the process that was executed. The word is alone in
+/// its cache line, since each message loads it.
 static GENERATION: Padded = Padded(AtomicU32::new(0));
 
 #[repr(align(128))]

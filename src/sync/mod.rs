@@ -1,7 +1,7 @@
-//! What threads of one process share data by: locks, atomics, places to sleep.
+//! Holds what the threads of one process share data by: locks, atomics, places to sleep.
 //!
-//! The files of this folder, and those that the models run through all interleavings, take their locks
-//! and atomics from here. Under the model checker these are loom's.
+//! The files of this folder take their locks and atomics from here. So do the files that the models
+//! run through all interleavings. Under the model checker, the locks and atomics are loom's.
 
 #[cfg(not(loom))]
 #[expect(unsafe_code, reason = "a handler that the C library calls in forked children")]

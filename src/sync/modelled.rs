@@ -1,15 +1,16 @@
-//! The locks and atomics of loom, under the names of the standard library's.
+//! Gives loom's locks and atomics the names of the standard library's.
 
 pub(crate) use loom::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering, fence};
 pub(crate) use loom::sync::{Arc, Condvar, Mutex, MutexGuard};
 pub(crate) use loom::thread::yield_now;
-/// The models do not race for it.
+/// The standard library's own: the models do not race for a `OnceLock`.
 pub(crate) use std::sync::OnceLock;
 
-/// loom's, with stores as swaps.
+/// Wraps loom's `AtomicU64`, and stores by a swap.
 ///
-/// Of two plain stores by different threads loom knows no order unless one happened before the other; it does not use that nothing
-/// comes between what a read-modify-write has read and what it has written. Among swaps the order is known.
+/// loom orders two plain stores by different threads only if one happened before the other. It does
+/// not use that nothing comes between the value that a read-modify-write reads and the value that
+/// it writes. The order of swaps is known.
 #[derive(Debug, Default)]
 pub(crate) struct AtomicU64(loom::sync::atomic::AtomicU64);
 
@@ -44,7 +45,7 @@ pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap()
 }
 
-/// Spinning and yielding change nothing but how much time passes.
+/// Replaces spinning: in a model, a spin changes nothing but how much time passes.
 #[derive(Debug)]
 pub(crate) struct Spin;
 
@@ -68,7 +69,7 @@ impl Backoff {
     }
 }
 
-/// A number that no other thread of an execution has.
+/// Returns a number that no other thread of an execution has.
 pub(crate) fn thread_token() -> usize {
     use std::sync::atomic::{AtomicUsize, Ordering};
     static NEXT: AtomicUsize = AtomicUsize::new(1);
@@ -76,12 +77,12 @@ pub(crate) fn thread_token() -> usize {
     TOKEN.with(|token| *token)
 }
 
-/// A value that each execution of a model has once.
+/// Holds a value that each execution of a model has once.
 pub(crate) struct Own<T: 'static>(std::sync::Mutex<Option<(usize, &'static T)>>);
 
 static EXECUTION: std::sync::atomic::AtomicUsize = std::sync::atomic::AtomicUsize::new(0);
 
-/// Begins an execution of a model: each [`Own`] has another value from here on.
+/// Begins an execution of a model: from here on, each [`Own`] has another value.
 pub(crate) fn next_execution() {
     EXECUTION.fetch_add(1, Ordering::Relaxed);
 }

@@ -1,4 +1,4 @@
-//! A value that each process has once: a child of fork(2) gets its own value.
+//! Holds a value that each process has once: a child of fork(2) gets its own value.
 //!
 //! When the parent forked, another thread of the parent may have held a lock of the parent's value.
 //! In the child, that lock is held for ever. So the child must never use the parent's value.

@@ -1,5 +1,5 @@
-//! A value behind a [`SpinLock`]. A thread that spins while it holds the value releases it as soon as
-//! another thread wants it.
+//! Puts a value behind a [`SpinLock`]. A thread that spins while it holds the value releases the
+//! value as soon as another thread wants it.
 
 use std::cell::UnsafeCell;
 use std::fmt;
@@ -8,12 +8,13 @@ use std::ops::{Deref, DerefMut};
 
 use crate::sync::spin_lock::SpinLock;
 
+/// Lets one thread at a time use a value.
 pub(crate) struct SpinMutex<T> {
     lock: SpinLock,
     value: UnsafeCell<T>,
 }
 
-// SAFETY: a reference to the value is handed out by a guard only, and there is one guard at a time: its
+// SAFETY: only a guard hands out a reference to the value, and there is one guard at a time: its
 // thread holds the lock. A `T: Send` may be used by one thread after another.
 unsafe impl<T: Send> Sync for SpinMutex<T> {}
 
@@ -47,10 +48,10 @@ impl<T> SpinMutex<T> {
     }
 }
 
-/// The right to use the value, until the guard is dropped.
+/// Gives its thread the right to use the value, until the guard is dropped.
 ///
-/// The guard is no reference to the value: a reference would have to be valid until the guard is gone,
-/// which is later than the lock is released.
+/// The guard is no reference to the value. A reference would have to be valid until the guard is
+/// gone, and the guard releases the lock before that.
 pub(crate) struct SpinGuard<'a, T> {
     mutex: &'a SpinMutex<T>,
     /// The guard stays on the thread that took it.
@@ -62,8 +63,8 @@ impl<T> Deref for SpinGuard<'_, T> {
 
     #[inline]
     fn deref(&self) -> &T {
-        // SAFETY: this thread holds the lock while the guard lives, so all references to the value are
-        // borrowed from this guard.
+        // SAFETY: this thread holds the lock while the guard lives, so all references to the value
+        // are borrowed from this guard.
         unsafe { &*self.mutex.value.get() }
     }
 }

@@ -44,11 +44,9 @@ fn nonsense_is_repeated_in_one_short_line() {
         OURS.compare(&"\n\0 \u{202e}".repeat(10_000)),
         Err(InterfaceError::Missing { .. })
     ));
-    let protocol_violation = "\x1b[2J\t\u{202e}".repeat(10_000);
-    for theirs in [
-        format!("add {protocol_violation}"),
-        format!("add fn(Number, Number) -> Number {protocol_violation}"),
-    ] {
+    let garbage = "\x1b[2J\t\u{202e}".repeat(10_000);
+    for theirs in [format!("add {garbage}"), format!("add fn(Number, Number) -> Number {garbage}")]
+    {
         let text = OURS.compare(&theirs).unwrap_err().to_string();
         assert!(text.len() < 4000, "{} bytes", text.len());
         assert!(!text.contains(['\x1b', '\n', '\t', '\u{202e}']), "{text}");

@@ -44,7 +44,7 @@ pub(crate) fn learn() {
     });
 }
 
-/// PollBias at one object, and fills in `found` if the object is the executable. Returns nonzero to
+/// Looks at one object, and fills in `found` if the object is the executable. Returns nonzero to
 /// end the search.
 unsafe extern "C" fn look(
     info: *mut libc::dl_phdr_info,
