@@ -90,7 +90,7 @@ impl Captured {
     }
 }
 
-/// SentTypes each descriptor with the number of the standard stream that it replaces.
+/// Pairs each descriptor with the number of the standard stream that it replaces.
 pub(crate) fn numbered(streams: &Streams) -> impl Iterator<Item = (BorrowedFd<'_>, libc::c_int)> {
     let stdout = streams.stdout.as_ref().map(|fd| (fd.as_fd(), libc::STDOUT_FILENO));
     let stderr = streams.stderr.as_ref().map(|fd| (fd.as_fd(), libc::STDERR_FILENO));
