@@ -269,6 +269,8 @@ mod panicked;
 mod process;
 #[cfg(not(loom))]
 mod recv;
+#[cfg(all(test, not(loom)))]
+mod rig;
 #[cfg(not(loom))]
 mod send;
 #[cfg(not(loom))]

@@ -24,7 +24,7 @@ pub(crate) struct Dispatched {
     /// Messages that were taken.
     pub(crate) taken: usize,
     /// Those of them that are not about types.
-    counted: usize,
+    pub(crate) counted: usize,
 }
 
 impl End {
