@@ -1,5 +1,7 @@
 //! Which thread receives.
 
+#[cfg(not(loom))]
+pub(crate) mod driver;
 pub(crate) mod driver_slot;
 pub(crate) mod lead;
 #[cfg(not(loom))]

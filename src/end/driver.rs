@@ -2,10 +2,10 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-use crate::drive::driver_slot::{DriverSlot, Occupant};
+use crate::drive::driver_slot::Occupant;
 use crate::end::End;
 use crate::end::poll::SlotGuard;
 use crate::error::{Error, Result};
@@ -20,31 +20,6 @@ const BURST_IN_PROGRAM: Duration = Duration::from_millis(100);
 
 /// However long a program goes on registering, what has arrived is not held up for longer than this many bursts.
 const BURSTS: u32 = 10;
-
-/// The thread that receives while no thread of the program does.
-#[derive(Debug)]
-pub(crate) struct Driver {
-    /// The place of the driver: a thread in `run` takes precedence.
-    pub(crate) slot: DriverSlot,
-    /// Whether the thread was started.
-    pub(crate) started: AtomicBool,
-    /// Whether there is a reason for the thread besides tasks that wait for answers.
-    stays: AtomicBool,
-    /// Whether handlers alone are a reason for the thread. They are not while the function of a
-    /// forked worker has not returned.
-    pub(crate) handlers_want_it: AtomicBool,
-}
-
-impl Default for Driver {
-    fn default() -> Driver {
-        Driver {
-            slot: DriverSlot::default(),
-            started: AtomicBool::new(false),
-            stays: AtomicBool::new(false),
-            handlers_want_it: AtomicBool::new(true),
-        }
-    }
-}
 
 impl End {
     /// Makes sure that somebody dispatches even if no thread of the program waits in this end.

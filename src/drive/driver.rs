@@ -1,0 +1,30 @@
+//! The driver: the thread that receives while no thread of the program does.
+
+use std::sync::atomic::AtomicBool;
+
+use crate::drive::driver_slot::DriverSlot;
+
+/// The thread that receives while no thread of the program does.
+#[derive(Debug)]
+pub(crate) struct Driver {
+    /// The place of the driver: a thread in `run` takes precedence.
+    pub(crate) slot: DriverSlot,
+    /// Whether the thread was started.
+    pub(crate) started: AtomicBool,
+    /// Whether there is a reason for the thread besides tasks that wait for answers.
+    pub(crate) stays: AtomicBool,
+    /// Whether handlers alone are a reason for the thread. They are not while the function of a
+    /// forked worker has not returned.
+    pub(crate) handlers_want_it: AtomicBool,
+}
+
+impl Default for Driver {
+    fn default() -> Driver {
+        Driver {
+            slot: DriverSlot::default(),
+            started: AtomicBool::new(false),
+            stays: AtomicBool::new(false),
+            handlers_want_it: AtomicBool::new(true),
+        }
+    }
+}
