@@ -4,8 +4,9 @@ use std::fmt::Display;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::api::call::call_head;
 use crate::api::call_async::Call;
-use crate::api::coprocess::{Coprocess, call_head};
+use crate::api::coprocess::Coprocess;
 use crate::api::pending::{Pending, wait_with};
 use crate::end::End;
 use crate::end::send::SendFailed;

@@ -11,7 +11,8 @@ use std::time::Duration;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use crate::api::coprocess::{Coprocess, call_head};
+use crate::api::call::call_head;
+use crate::api::coprocess::Coprocess;
 use crate::api::pending::{Pending, Read};
 use crate::end::End;
 use crate::error::{Error, Result, Step};
