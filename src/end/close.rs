@@ -1,4 +1,5 @@
-//! How an end comes to its end: by its program, by a peer that is gone or misbehaves, by the system.
+//! How an end comes to its end: by its program, by a peer that is gone or misbehaves, by the
+//! system.
 
 use coprocess_ring::{ChannelError, Misbehaved};
 
@@ -21,8 +22,8 @@ impl End {
         self.state.gone().is_some() || self.watch.is_closed()
     }
 
-    /// Bounds how much is received from a peer that is gone, or says so. Otherwise such a peer could
-    /// keep this thread busy by messages that go on arriving.
+    /// Bounds how much is received from a peer that is gone, or says so. Otherwise such a peer
+    /// could keep this thread busy by messages that go on arriving.
     #[inline]
     pub(crate) fn expect_end_if_gone(&self) {
         if self.is_gone() {
@@ -38,7 +39,7 @@ impl End {
             Some(Ending::Gone(reason)) => Error::Disconnected(reason),
             Some(Ending::Misbehaved(how)) => Error::Misbehaved(how),
             Some(Ending::Os(errno)) => Error::Os {
-                action: "wait for the other side, or wake it",
+                action: "wait for the peer, or wake it",
                 source: std::io::Error::from_raw_os_error(errno),
             },
             None => Error::Disconnected(self.reason()),
@@ -59,8 +60,8 @@ impl End {
     fn reason(&self) -> Reason {
         // The peer has closed its end in good order, unless the kernel has told more before.
         self.state.gone().unwrap_or_else(|| {
-            // If this process has closed the lifeline of a worker, the worker closes its end in turn,
-            // perhaps before the watcher has found that out.
+            // If this process has closed the lifeline of a worker, the worker closes its end in
+            // turn, perhaps before the watcher has found that out.
             if self.worker().is_some_and(|worker| worker.has_lost_descriptors()) {
                 Reason::DescriptorsClosed
             } else {
@@ -126,8 +127,8 @@ impl End {
         if !self.state.end(ending) {
             return;
         }
-        // A worker that has closed its own descriptors exits, and the parent learns that: the end of
-        // such a worker is not in good order.
+        // A worker that has closed its own descriptors exits, and the parent learns that: the end
+        // of such a worker is not in good order.
         let exits =
             self.worker().is_none() && matches!(ending, Ending::Gone(Reason::DescriptorsClosed));
         if !exits {
@@ -157,7 +158,8 @@ impl End {
         }
     }
 
-    /// Concludes the calls that were completed and not concluded yet. Call this once the end is over.
+    /// Concludes the calls that were completed and not concluded yet. Call this once the end is
+    /// over.
     pub(crate) fn conclude_last(&self) {
         let completions = std::mem::take(&mut self.inbox().completions);
         completions.into_iter().for_each(|completion| self.conclude(completion));

@@ -18,7 +18,8 @@
 //! Most other waits need no place in the list. A wait for room ends without help: a peer that waits
 //! itself moves what has arrived out of its ring (see `room`). A thread that closes has a deadline.
 //! Two kinds of waits are not seen here, and the program must avoid them: a handler that waits by
-//! other means, such as a mutex; and a handler that runs another pair, for as long as that one lives.
+//! other means, such as a mutex; and a handler that runs another pair, for as long as that one
+//! lives.
 //!
 //! # Why no cycle is missed, and none is seen that is not there
 //!

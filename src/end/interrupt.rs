@@ -17,8 +17,9 @@ impl End {
         self.driver.slot.notify_all();
         self.notify_readiness();
         self.lead.wake_driver(&self.watch);
-        // Once is not enough: a hostile peer may rewrite the doorbells. So this thread wakes until no
-        // other is on its way to sleep. No thread starts to sleep anew: each looks at the state before.
+        // Once is not enough: a hostile peer may rewrite the doorbells. So this thread wakes until
+        // no other is on its way to sleep. No thread starts to sleep anew: each looks at the state
+        // before.
         let mut backoff = Backoff::default();
         while self.state.has_sleepers() {
             let woken = self

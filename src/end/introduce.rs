@@ -155,7 +155,8 @@ impl End {
         let may_wait = matches!(when_full, WhenFull::Wait(_));
         let sent = match self.send(&mut message, if may_wait { when_full } else { WhenFull::Fail })
         {
-            // The value alone may have room at once where this never has, with the value or without.
+            // The value alone may have room at once where this never has, with the value or
+            // without.
             Err(error) if matches!(*error, Error::TooLarge { .. }) => {
                 self.send(&mut message, WhenFull::Queue(Quota::Own))
             }
@@ -169,7 +170,8 @@ impl End {
             }
             Err(error) => {
                 self.types.sent.give_back(number, bytes);
-                // Without room for this, the value has its kinds with it: it may wait, or not, as it does without.
+                // Without room for this, the value has its kinds with it: it may wait, or not, as
+                // it does without.
                 if !may_wait && matches!(*error, Error::Full) { Ok(None) } else { Err(error) }
             }
         }
@@ -226,7 +228,8 @@ impl End {
         self.registry.listener(event, |listener| listener.id).unwrap_or(0)
     }
 
-    /// Lets the other end send again what former handlers have not taken. To be called when there are others.
+    /// Lets the other end send again what former handlers have not taken. To be called when there
+    /// are others.
     pub(crate) fn welcome_refused(self: &Arc<Self>) {
         self.types.peer.refused(|number, peer_type, handler| {
             if self.listener_of(&peer_type.name) != handler

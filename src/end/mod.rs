@@ -1,9 +1,9 @@
 //! One end of a pair: what its handles, its background driver and the process watcher share.
 //!
 //! This folder holds every `impl End`. A file is about one thing that an end does: [`send`],
-//! [`receive`], [`handle`], [`wait`], [`poll`], [`driver`], [`cancel`], [`close`] and so on. What an
-//! end *is* lives in the folders below: calls in flight in `calls/`, the outbox in `send/`, the inbox
-//! and the handlers in `recv/`, the lead in `drive/`.
+//! [`receive`], [`handle`], [`wait`], [`poll`], [`driver`], [`cancel`], [`close`] and so on. What
+//! an end *is* lives in the folders below: calls in flight in `calls/`, the outbox in `send/`, the
+//! inbox and the handlers in `recv/`, the lead in `drive/`.
 
 use std::sync::{Arc, OnceLock};
 
@@ -79,8 +79,8 @@ pub(crate) struct End {
     pub(crate) watch: Watch,
     /// What this end sends.
     pub(crate) outbox: Outbox,
-    /// What this end has received. The leader holds the lock also while it spins for a message: take
-    /// it by [`inbox`](Self::inbox).
+    /// What this end has received. The leader holds the lock also while it spins for a message:
+    /// take it by [`inbox`](Self::inbox).
     inbox: SpinMutex<Inbox>,
     /// Calls of this end that are not answered yet.
     pub(crate) in_flight: InFlight,

@@ -1,7 +1,7 @@
 //! Sends: publishes a message, waits for space, or hands the message to the queue.
 //!
-//! A thread that may not wait, since it dispatches or runs tasks, queues its message. A thread of its own
-//! sends the queued messages, for as long as there are some.
+//! A thread that may not wait, since it dispatches or runs tasks, queues its message. A thread of
+//! its own sends the queued messages, for as long as there are some.
 
 use std::sync::{Arc, MutexGuard};
 
@@ -22,8 +22,8 @@ use crate::wire::message::Message;
 #[derive(Debug)]
 pub(crate) struct SendFailed {
     pub(crate) error: Box<Error>,
-    /// Whether the call was still in flight, or never was. Otherwise its callback was told already how it
-    /// ended.
+    /// Whether the call was still in flight, or never was. Otherwise its callback was told already
+    /// how it ended.
     pub(crate) was_known: bool,
 }
 
@@ -41,8 +41,8 @@ impl End {
     ///
     /// # Blocking
     ///
-    /// With [`WhenFull::Wait`]: until there is space and it is this thread's turn, the deadline passes, the
-    /// pair is over, or the peer has taken nothing for too long and has no handler.
+    /// With [`WhenFull::Wait`]: until there is space and it is this thread's turn, the deadline
+    /// passes, the pair is over, or the peer has taken nothing for too long and has no handler.
     ///
     /// # Errors
     ///
@@ -71,9 +71,9 @@ impl End {
         self.send_claiming(message, when_full, Claim { id: &mut id, notify: None })
     }
 
-    /// As [`send_call`](Self::send_call). Asks for notice of the outcome before the call is sent, so
-    /// that the answer finds the request. Hands `notify` back if the outcome was there before: only a
-    /// hostile peer answers a call that it cannot know of.
+    /// As [`send_call`](Self::send_call). Asks for notice of the outcome before the call is sent,
+    /// so that the answer finds the request. Hands `notify` back if the outcome was there before:
+    /// only a hostile peer answers a call that it cannot know of.
     ///
     /// # Errors
     ///
@@ -207,7 +207,8 @@ impl End {
                 Err(Error::Full.into())
             }
             WhenFull::Queue(quota) => {
-                // The part that is published is abandoned: the message starts anew when its turn comes.
+                // The part that is published is abandoned: the message starts anew when its turn
+                // comes.
                 out.abandon();
                 let turn = out.take_turn();
                 let key = message.call().filter(|_| quota == Quota::Tasks).map(TaskKey::Call);
@@ -227,8 +228,8 @@ impl End {
         }
     }
 
-    /// Sends the event of a task. Returns `true` if the event is queued, and the task has to wait until it
-    /// is sent: `id` then says how that went.
+    /// Sends the event of a task. Returns `true` if the event is queued, and the task has to wait
+    /// until it is sent: `id` then says how that went.
     ///
     /// # Errors
     ///
@@ -306,7 +307,8 @@ impl End {
         }
     }
 
-    /// Hands the queue to a thread of its own: the caller, which dispatches or runs tasks, must go on.
+    /// Hands the queue to a thread of its own: the caller, which dispatches or runs tasks, must go
+    /// on.
     fn send_queued_in_background(self: &Arc<Self>, turn: Turn) {
         let (end, theirs) = (self.clone(), turn.for_thread());
         let started = std::thread::Builder::new()
@@ -337,8 +339,8 @@ impl End {
                     if !stays {
                         return;
                     }
-                    // To start a thread again for the message behind the called thread would take longer
-                    // than to send the message.
+                    // To start a thread again for the message behind the called thread would take
+                    // longer than to send the message.
                     out.lend_turn();
                     while out.is_lent() {
                         out = self.outbox.wait(out, Deadline::NEVER);
@@ -347,7 +349,8 @@ impl End {
                 Next::Anything => break,
             }
         }
-        // Under the lock since the last look: no message was queued meanwhile, unless the pair is over.
+        // Under the lock since the last look: no message was queued meanwhile, unless the pair is
+        // over.
         self.outbox.forget_queued(&mut out);
         out.release_turn(turn);
         drop(out);
@@ -377,8 +380,8 @@ impl End {
             }
             Some(TaskKey::Event(id)) => {
                 let deadline = self.pending_emits.deadline(id);
-                // Settled before any other thread has the lock: a task that finds the pair over asks
-                // under the lock whether its event was sent.
+                // Settled before any other thread has the lock: a task that finds the pair over
+                // asks under the lock whether its event was sent.
                 let waker = self.send_in_turn(turn, &message, false, deadline, None, |sent| {
                     self.pending_emits.complete(id, sent)
                 });
@@ -396,8 +399,8 @@ impl End {
                     |sent| sent,
                 );
                 if sent.is_err() && self.check_open().is_ok() {
-                    // Only where no thread could be started: the thread that dispatches cannot wait, and an
-                    // answer must not be lost.
+                    // Only where no thread could be started: the thread that dispatches cannot
+                    // wait, and an answer must not be lost.
                     let _ = self.channel_failed(ChannelError::Wakeup(
                         std::io::ErrorKind::OutOfMemory.into(),
                     ));
@@ -427,8 +430,8 @@ impl End {
 
     /// Sends a message, or what is left of it, and calls `done` under the lock.
     ///
-    /// `is_own`: this end keeps the message of its own accord, so that it waits also for a peer without
-    /// handlers. `space`: what the message was found to need.
+    /// `is_own`: this end keeps the message of its own accord, so that it waits also for a peer
+    /// without handlers. `space`: what the message was found to need.
     ///
     /// # Blocking
     ///
@@ -490,8 +493,8 @@ impl End {
         }
     }
 
-    /// Waits until the queued answers take less than `bytes` of memory, until `deadline`, or until `over`
-    /// returns `true`.
+    /// Waits until the queued answers take less than `bytes` of memory, until `deadline`, or until
+    /// `over` returns `true`.
     pub(crate) fn wait_until_unread_below(
         &self,
         bytes: usize,
@@ -504,8 +507,8 @@ impl End {
         }
     }
 
-    /// Waits until all answers and own messages that were queued are sent, until `deadline`, or until
-    /// `over` returns `true`.
+    /// Waits until all answers and own messages that were queued are sent, until `deadline`, or
+    /// until `over` returns `true`.
     pub(crate) fn wait_until_none_is_queued(&self, deadline: Deadline, over: impl Fn() -> bool) {
         let mut out = self.outbox.lock();
         while (out.has_queued_own() || self.outbox.unread() > 0)

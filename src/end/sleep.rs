@@ -1,8 +1,8 @@
 //! The sleeps of an end. Each arms a doorbell, looks again, sleeps, and disarms the doorbell.
 //!
 //! The second look is what makes a sleep safe. A peer that publishes after that look finds the
-//! doorbell armed and rings it. The other threads of this process change the state of the end first,
-//! and look for sleepers afterwards.
+//! doorbell armed and rings it. The other threads of this process change the state of the end
+//! first, and look for sleepers afterwards.
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -79,13 +79,13 @@ impl End {
     /// Sleeps as the driver: other threads may take the lead meanwhile, and give it back. Returns
     /// `false` if there is something to do before.
     ///
-    /// `until` is what [`Timers::sleep_until`](crate::calls::timers::Timers::sleep_until) returned: a
-    /// timer that is added afterwards interrupts.
+    /// `until` is what [`Timers::sleep_until`](crate::calls::timers::Timers::sleep_until) returned:
+    /// a timer that is added afterwards interrupts.
     ///
     /// # Blocking
     ///
-    /// Until the peer publishes, another thread interrupts, a timer is due, or `give_up` holds and a
-    /// thread says so by [`wake_driver`](crate::drive::lead::Lead::wake_driver).
+    /// Until the peer publishes, another thread interrupts, a timer is due, or `give_up` holds and
+    /// a thread says so by [`wake_driver`](crate::drive::lead::Lead::wake_driver).
     pub(crate) fn park_driver(
         &self,
         _leader: &LeaderGuard<'_>,

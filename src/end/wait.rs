@@ -1,6 +1,7 @@
 //! The wait for an answer, or for any message at all.
 //!
-//! Like every wait of an end it ends with what it waits for, with its deadline, when this end closes, and when the other side is gone.
+//! Like every wait of an end it ends with what it waits for, with its deadline, when this end
+//! closes, and when the other side is gone.
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -24,7 +25,8 @@ use crate::sync::parker::Parker;
 use crate::time::deadline::Deadline;
 use crate::wire::header::{CallId, split};
 
-/// When the other side is gone, how long a call waits for a thread that handles what was sent before, and does not get on.
+/// When the other side is gone, how long a call waits for a thread that handles what was sent
+/// before, and does not get on.
 const LONG_HANDLER: Duration = Duration::from_millis(40);
 
 thread_local! {
@@ -56,8 +58,8 @@ impl From<Answer> for Arrived {
 }
 
 impl End {
-    /// Waits for the outcome of a call, and dispatches what arrives meanwhile. If this fails, the call is
-    /// forgotten.
+    /// Waits for the outcome of a call, and dispatches what arrives meanwhile. If this fails, the
+    /// call is forgotten.
     ///
     /// # Blocking
     ///
@@ -156,8 +158,8 @@ impl End {
             }
             self.take_interrupt();
             self.expire();
-            // A message that has come just in time is taken, but a peer that sends nothing but parts of
-            // messages cannot keep this thread.
+            // A message that has come just in time is taken, but a peer that sends nothing but
+            // parts of messages cannot keep this thread.
             if deadline.has_passed() && (!is_nothing || !self.has_something()) {
                 return self.take(id, || Error::Timeout);
             }
@@ -243,10 +245,11 @@ impl End {
         Err(Error::Timeout.into())
     }
 
-    /// Waits as long as the thread that leads this end waits for this thread; see [`crossing`](crate::end::crossing).
+    /// Waits as long as the thread that leads this end waits for this thread; see
+    /// [`crossing`](crate::end::crossing).
     ///
-    /// If the end is over after this, call [`conclude_last`](Self::conclude_last) once the thread has left the list: not before,
-    /// since that runs code of the program.
+    /// If the end is over after this, call [`conclude_last`](Self::conclude_last) once the thread
+    /// has left the list: not before, since that runs code of the program.
     fn wait_on_a_cycle(
         self: &Arc<Self>,
         crossing: &Crossing<'_>,
@@ -274,8 +277,9 @@ impl End {
                 && let Some(leader) = led.try_lead()
             {
                 crossing.leave();
-                // One message, also where this wait has no time left: other threads may wait for it without end.
-                // If it fails, that end is over, which is for the handler of that end to find.
+                // One message, also where this wait has no time left: other threads may wait for it
+                // without end. If it fails, that end is over, which is for the handler of that end
+                // to find.
                 let dispatched = led.dispatch(&leader, &mut Desk::new(), 1, Deadline::NEVER);
                 crossing.enter();
                 // Else there is a part of a message only, or that end has too many answers to send.
@@ -301,7 +305,8 @@ impl End {
         }
     }
 
-    /// After a call that could not be sent, as if it had been in flight: what the other side has sent before it was gone comes before the error.
+    /// After a call that could not be sent, as if it had been in flight: what the other side has
+    /// sent before it was gone comes before the error.
     #[cold]
     pub(crate) fn take_last_deliveries(self: &Arc<Self>, deadline: Deadline) {
         if self.is_gone() && !self.is_over() {
@@ -309,8 +314,8 @@ impl End {
         }
     }
 
-    /// Lets everything that was sent before the other side was gone be handled, by this thread or by the one that leads. Gives up if that one is
-    /// in a handler for long.
+    /// Lets everything that was sent before the other side was gone be handled, by this thread or
+    /// by the one that leads. Gives up if that one is in a handler for long.
     pub(crate) fn last_deliveries(self: &Arc<Self>, deadline: Deadline, done: impl Fn() -> bool) {
         if self.lead.is_mine() {
             return;
@@ -337,13 +342,16 @@ impl End {
         }
     }
 
-    /// Completes the calls whose answers have arrived, leaving calls and events where they are, in order.
+    /// Completes the calls whose answers have arrived, leaving calls and events where they are, in
+    /// order.
     ///
-    /// Runs none of the user's code, unless the end is over: tasks and callbacks are left for a thread that dispatches.
+    /// Runs none of the user's code, unless the end is over: tasks and callbacks are left for a
+    /// thread that dispatches.
     pub(crate) fn salvage_answers(&self) -> Result<()> {
         let outcome = self.sift(if self.is_gone() { Ahead::Last } else { Ahead::Any });
         if self.is_over() {
-            // Whoever has ended the end has done so with those that were there by then, and nobody dispatches any more.
+            // Whoever has ended the end has done so with those that were there by then, and nobody
+            // dispatches any more.
             self.conclude_last();
         }
         outcome.map_err(|e| self.channel_failed(e))
