@@ -1,5 +1,9 @@
-//! How an end comes to its end: by its program, by a peer that is gone or misbehaves, by the
-//! system.
+//! Ends an end: for its program, for a peer that is gone or misbehaves, or for a failed system
+//! call.
+//!
+//! An end is over once, and for one reason: the first call of `finish` does all that follows, and
+//! any later one nothing. It locks the outbox and the inbox, and runs code of the program, since it
+//! completes the calls in flight. So call what ends the end under no lock.
 
 use coprocess_ring::{ChannelError, Misbehaved};
 
@@ -9,8 +13,8 @@ use crate::end::state::Ending;
 use crate::error::{Error, Reason, Result, Step};
 
 impl End {
-    /// Returns `true` if this end is over: closed, or the peer is gone and everything that the peer
-    /// had sent was received.
+    /// Returns `true` if this end is over: closed, or the peer is gone and everything that it had
+    /// sent was received.
     #[inline]
     pub(crate) fn is_over(&self) -> bool {
         self.state.ended().is_some()
@@ -31,7 +35,7 @@ impl End {
         }
     }
 
-    /// Returns the error of whatever cannot be sent or awaited any more.
+    /// Returns the error of each operation that is not possible any more.
     #[cold]
     pub(crate) fn terminal_error(&self) -> Error {
         match self.state.ended() {

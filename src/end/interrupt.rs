@@ -1,4 +1,7 @@
-//! Wakes the threads that wait in an end: since its state has changed, or a timer was added.
+//! Wakes the threads that wait in an end, since its state has changed or a timer was added.
+//!
+//! The thread that wakes changes the state first, passes a fence, and looks for sleepers. A thread
+//! that is about to sleep does it the other way round. So one of the two sees the other.
 
 use std::sync::atomic::{Ordering, fence};
 
