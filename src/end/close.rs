@@ -2,8 +2,8 @@
 //! call.
 //!
 //! An end is over once, and for one reason: the first call of `finish` does all that follows, and
-//! any later one nothing. It locks the outbox and the inbox, and runs code of the program, since it
-//! completes the calls in flight. So call what ends the end under no lock.
+//! any later one nothing. `finish` locks the outbox and the inbox. It completes the calls in
+//! flight, which runs code of the program. So call what ends the end under no lock.
 
 use coprocess_ring::{ChannelError, Misbehaved};
 
@@ -35,7 +35,7 @@ impl End {
         }
     }
 
-    /// Returns the error of each operation that is not possible any more.
+    /// Returns the terminal error, by which each send and each wait fails from now on.
     #[cold]
     pub(crate) fn terminal_error(&self) -> Error {
         match self.state.ended() {

@@ -1,8 +1,8 @@
 //! Finds the handler of a message, runs the handler, and deals with the outcome.
 //!
 //! Only the leader runs handlers, and holds no lock of the end meanwhile: a handler may call, emit,
-//! register, or close the end. Each handler runs in [`run_handler`](End::run_handler), which keeps
-//! this order:
+//! register, or close the end. Each handler runs in [`run_handler`](End::run_handler), in this
+//! order:
 //!
 //! 1. The depth is raised, and then the message is not in transit any more.
 //! 2. The handler runs. Its panic is caught.

@@ -69,6 +69,7 @@ impl HandlerStack {
 
     /// Notes that a panic in the handler that runs has dropped its reply.
     pub(crate) fn note_dropped_reply(&self) {
+        // Relaxed: as in `watch_replies`.
         self.has_dropped_reply.store(true, Ordering::Relaxed);
     }
 }
@@ -85,6 +86,7 @@ pub(crate) struct Running<'a> {
 impl Drop for Running<'_> {
     #[inline]
     fn drop(&mut self) {
+        // Relaxed: only the leader changes the number.
         self.stack.running.store(self.outer, Ordering::Relaxed);
         // Release: a thread that sees the handler gone sees whether its answer is in transit. Pairs
         // with the Acquire in `is_idle`.

@@ -2,7 +2,7 @@
 //!
 //! A message describes the kinds of its value until its name and kinds have a number, which the
 //! peer was told in an introduction. Later messages hold only the number, and their values are
-//! looked at now and then.
+//! looked at now and then. With [`TypeCheck::Off`], no value is looked at.
 //!
 //! - An introduction precedes every message with its number. So the number is known to this end
 //!   only after the introduction was sent.
@@ -260,7 +260,8 @@ impl End {
         }
     }
 
-    /// Sends a message that even a thread of the peer that only sends looks for. Does not wait.
+    /// Sends an urgent message, which even a thread of the peer that only sends looks for. Does not
+    /// wait.
     fn send_urgent(self: &Arc<Self>, header: Header<'_>) {
         let mut message = Message::new();
         // If this fails, the pair is over.

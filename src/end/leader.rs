@@ -1,4 +1,4 @@
-//! Makes the duty of the leader a type: a function for the leader only takes a [`LeaderGuard`].
+//! Makes the duty of the leader a type: what only the leader may call takes a [`LeaderGuard`].
 //!
 //! A thread leads from the moment it gets a guard until it drops the guard. A handler runs on the
 //! leading thread, so that thread gets further guards, and dropping those changes nothing. Drop a

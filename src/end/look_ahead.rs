@@ -1,8 +1,8 @@
 //! Looks at urgent messages ahead of their turn: cancels, and refusals of types.
 //!
-//! Any thread may look. A look takes no message away: the leader receives each in its turn, and
-//! must find that a cancel or refusal that was noted before changes nothing more. The inbox is
-//! locked before the cancels.
+//! Any thread may look. A look takes no message away: the leader receives each message in its turn.
+//! So a cancel or refusal that a look has noted must change nothing when it is received again. The
+//! inbox is locked before the cancels.
 
 use crate::calls::cancels::GivenUp;
 use crate::end::End;

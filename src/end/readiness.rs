@@ -80,7 +80,7 @@ impl End {
             }
         }
         if self.is_over() {
-            // For ever.
+            // The descriptor stays readable for ever.
             signal.raise();
         }
     }

@@ -39,8 +39,8 @@ pub(crate) struct SendFailed {
 struct Claim<'c> {
     /// Receives the number of the call, once its entry is claimed.
     id: &'c mut CallId,
-    /// A request for notice of the outcome, until the request is taken. The caller keeps it: it is
-    /// code of the program, which must not be dropped under a lock.
+    /// A request for notice of the outcome, until the request is taken. The caller keeps the
+    /// request: it is code of the program, which must not be dropped under a lock.
     notify: Option<&'c mut Option<Notify>>,
 }
 

@@ -144,6 +144,7 @@ impl<'a> SleepGuard<'a> {
 
 impl Drop for SleepGuard<'_> {
     fn drop(&mut self) {
+        // Relaxed: a thread that reads the former count wakes once more, in vain.
         self.0.fetch_sub(1, Ordering::Relaxed);
     }
 }
