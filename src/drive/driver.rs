@@ -12,7 +12,7 @@ pub(crate) struct Driver {
     /// Whether the thread was started.
     pub(crate) started: AtomicBool,
     /// Whether there is a reason for the thread besides tasks that wait for answers.
-    pub(crate) stays: AtomicBool,
+    pub(crate) is_kept: AtomicBool,
     /// Whether handlers alone are a reason for the thread. They are not while the function of a
     /// forked worker has not returned.
     pub(crate) handlers_want_it: AtomicBool,
@@ -23,7 +23,7 @@ impl Default for Driver {
         Driver {
             slot: DriverSlot::default(),
             started: AtomicBool::new(false),
-            stays: AtomicBool::new(false),
+            is_kept: AtomicBool::new(false),
             handlers_want_it: AtomicBool::new(true),
         }
     }

@@ -1,4 +1,11 @@
-//! Answers the calls of the peer.
+//! Answers the calls of the peer, each with a result or a failure.
+//!
+//! A call gets one answer. Code of the program that runs after the answer was sent, such as the
+//! drop of a result, may panic. That panic must be caught here: otherwise the call would be
+//! answered again, with the panic.
+//!
+//! The leader must not wait for space, since the leader must go on dispatching. So each answer
+//! takes its [`WhenFull`] from [`answers_when_full`](End::answers_when_full), or from a task.
 
 use std::mem::needs_drop;
 use std::sync::Arc;
@@ -18,7 +25,10 @@ use crate::wire::header::{CallId, Failure, Header};
 use crate::wire::message::Message;
 
 impl End {
-    /// Sends the result of a call. `when_full` is asked when it is needed: not while the result is encoded.
+    /// Sends the result of a call.
+    ///
+    /// If the caller `asks`, the answer describes the kinds of the result. `when_full` is called
+    /// when the message is sent, not while the result is encoded.
     #[inline]
     pub(crate) fn answer(
         self: &Arc<Self>,
@@ -55,7 +65,7 @@ impl End {
         when_full: WhenFull,
     ) -> Result<()> {
         if matches!(error, Error::Encode { .. } | Error::TooLarge { .. }) {
-            // The caller must hear of it, and so must the one who answers.
+            // Both the caller and the code that answers must learn of this error.
             self.refuse(
                 id,
                 method,
@@ -74,7 +84,7 @@ impl End {
         failure: Failure<'_>,
         when_full: WhenFull,
     ) -> Result<()> {
-        // A message may be as long as its caller pleases; the bound holds for this answer, too.
+        // The text of a failure can have any length. The bound holds for this answer, too.
         let failure = match failure {
             Failure::Remote(message) => Failure::Remote(clip(
                 message,
@@ -90,7 +100,10 @@ impl End {
         Ok(self.send(&mut message, when_full)?)
     }
 
-    /// A thread that dispatches must go on; any other that answers waits for room, as a sender does.
+    /// Returns what happens to an answer that finds no space.
+    ///
+    /// The leader must go on dispatching, so its answer is queued. Any other thread waits for
+    /// space, as a sender does.
     pub(crate) fn answers_when_full(&self) -> WhenFull {
         if self.lead.is_mine() {
             WhenFull::Queue(Quota::Answers)
@@ -99,7 +112,9 @@ impl End {
         }
     }
 
-    /// As [`refuse`](Self::refuse), where nobody is left to be told if it does not arrive: the caller's end is over.
+    /// Sends the failure of a call, as [`refuse`](Self::refuse) does, and ignores an error.
+    ///
+    /// If the failure cannot be sent, the caller's end is over: no caller is left to be told.
     pub(crate) fn fail(self: &Arc<Self>, id: CallId, method: &str, failure: Failure<'_>) {
         let sent = self.refuse(id, method, failure, self.answers_when_full());
         debug_assert!(
@@ -115,7 +130,8 @@ impl End {
         call: &Incoming<'_>,
         outcome: std::result::Result<R, String>,
     ) {
-        // If this fails: Encode and TooLarge were reported to the caller; everything else means that there is no caller any more.
+        // If this fails by Encode or TooLarge, the caller was told. Any other error means that the
+        // call has no caller any more.
         match outcome {
             Ok(result) => {
                 let _ = self
@@ -134,7 +150,7 @@ impl End {
         }
     }
 
-    /// The arguments of a call did not decode.
+    /// Answers a call whose arguments did not decode.
     pub(crate) fn refuse_arguments(
         self: &Arc<Self>,
         id: CallId,

@@ -1,4 +1,6 @@
-//! TODO end::bytes
+//! Answers a call with bytes, which are copied into the message without serde.
+//!
+//! [`answer`](crate::end::answer) explains what holds for each answer.
 
 use std::mem::needs_drop;
 use std::sync::Arc;
@@ -18,7 +20,8 @@ impl End {
             .deliver_bytes(Header::Answer(id), result.as_ref(), self.settings.max_message, send)
             .flatten();
         if let Err(error) = sent {
-            // If it was too large, its caller is told; everything else means that there is no caller any more.
+            // If the result was too large, the caller is told. Any other error means that the call
+            // has no caller any more.
             let _ = self.answer_failed(id, method, *error, when_full);
         }
         if needs_drop::<R>() {

@@ -1,4 +1,9 @@
-//! How an end comes to its end: by its program, by a peer that is gone or misbehaves, by the system.
+//! Ends an end: for its program, for a peer that is gone or misbehaves, or for a failed system
+//! call.
+//!
+//! An end is over once, and for one reason: the first call of `finish` does all that follows, and
+//! any later one nothing. `finish` locks the outbox and the inbox. It completes the calls in
+//! flight, which runs code of the program. So call what ends the end under no lock.
 
 use coprocess_ring::{ChannelError, Misbehaved};
 
@@ -8,8 +13,8 @@ use crate::end::state::Ending;
 use crate::error::{Error, Reason, Result, Step};
 
 impl End {
-    /// Returns `true` if this end is over: closed, or the peer is gone and everything that the peer
-    /// had sent was received.
+    /// Returns `true` if this end is over: closed, or the peer is gone and everything that it had
+    /// sent was received.
     #[inline]
     pub(crate) fn is_over(&self) -> bool {
         self.state.ended().is_some()
@@ -21,8 +26,8 @@ impl End {
         self.state.gone().is_some() || self.watch.is_closed()
     }
 
-    /// Bounds how much is received from a peer that is gone, or says so. Otherwise such a peer could
-    /// keep this thread busy by messages that go on arriving.
+    /// Bounds how much is received from a peer that is gone, or says so. Otherwise such a peer
+    /// could keep this thread busy by messages that go on arriving.
     #[inline]
     pub(crate) fn expect_end_if_gone(&self) {
         if self.is_gone() {
@@ -30,7 +35,7 @@ impl End {
         }
     }
 
-    /// Returns the error of whatever cannot be sent or awaited any more.
+    /// Returns the terminal error, by which each send and each wait fails from now on.
     #[cold]
     pub(crate) fn terminal_error(&self) -> Error {
         match self.state.ended() {
@@ -38,7 +43,7 @@ impl End {
             Some(Ending::Gone(reason)) => Error::Disconnected(reason),
             Some(Ending::Misbehaved(how)) => Error::Misbehaved(how),
             Some(Ending::Os(errno)) => Error::Os {
-                action: "wait for the other side, or wake it",
+                action: "wait for the peer, or wake it",
                 source: std::io::Error::from_raw_os_error(errno),
             },
             None => Error::Disconnected(self.reason()),
@@ -59,8 +64,8 @@ impl End {
     fn reason(&self) -> Reason {
         // The peer has closed its end in good order, unless the kernel has told more before.
         self.state.gone().unwrap_or_else(|| {
-            // If this process has closed the lifeline of a worker, the worker closes its end in turn,
-            // perhaps before the watcher has found that out.
+            // If this process has closed the lifeline of a worker, the worker closes its end in
+            // turn, perhaps before the watcher has found that out.
             if self.worker().is_some_and(|worker| worker.has_lost_descriptors()) {
                 Reason::DescriptorsClosed
             } else {
@@ -126,8 +131,8 @@ impl End {
         if !self.state.end(ending) {
             return;
         }
-        // A worker that has closed its own descriptors exits, and the parent learns that: the end of
-        // such a worker is not in good order.
+        // A worker that has closed its own descriptors exits, and the parent learns that: the end
+        // of such a worker is not in good order.
         let exits =
             self.worker().is_none() && matches!(ending, Ending::Gone(Reason::DescriptorsClosed));
         if !exits {
@@ -157,7 +162,8 @@ impl End {
         }
     }
 
-    /// Concludes the calls that were completed and not concluded yet. Call this once the end is over.
+    /// Concludes the calls that were completed and not concluded yet. Call this once the end is
+    /// over.
     pub(crate) fn conclude_last(&self) {
         let completions = std::mem::take(&mut self.inbox().completions);
         completions.into_iter().for_each(|completion| self.conclude(completion));

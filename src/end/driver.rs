@@ -1,4 +1,16 @@
-//! The background dispatcher: looks after an end while no thread of the program does.
+//! Starts and runs the driver thread, which receives while no thread of the program does.
+//!
+//! The library starts at most one driver thread for an end, when the first reason for it comes up:
+//! a handler, a callback, or a task that waits. The thread then loops: it claims the driver slot,
+//! leads, and gives the slot up if a thread in `run` wants the slot, or if the driver
+//! [stands by](End::stands_by).
+//!
+//! - After a change that may make `stands_by` return `false`, call
+//!   [`call_up`](crate::drive::driver_slot::DriverSlot::call_up), or release the slot. The fence in
+//!   `call_up` orders the change: the driver sees the change, or `call_up` sees the driver stand
+//!   by.
+//! - The driver holds neither the slot nor the lead while it stands by, and no lock of the end.
+//! - The functions that start the driver do not wait for it. Any thread may call them.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
@@ -11,18 +23,23 @@ use crate::end::poll::SlotGuard;
 use crate::error::{Error, Result};
 use crate::process::prepare_thread;
 
-/// Registrations usually come in a burst. The background dispatcher lets a burst be complete before it delivers anything, so that what
-/// the other end has already sent does not meet half of the handlers. A thread that waits in the pair dispatches at once.
+/// Waits this long after the last registration before the driver delivers anything.
+///
+/// Registrations usually come in a burst. If the driver waits until the burst is complete, messages
+/// that the peer has already sent do not meet half of the handlers. A thread that waits in the pair
+/// dispatches at once.
 const BURST: Duration = Duration::from_millis(20);
 
-/// The same in a worker program, which is called as soon as it has attached, and usually goes on to `run`.
+/// Takes the place of [`BURST`] in a worker program.
+///
+/// The program registers handlers as soon as it has attached, and usually goes on to `run`.
 const BURST_IN_PROGRAM: Duration = Duration::from_millis(100);
 
-/// However long a program goes on registering, what has arrived is not held up for longer than this many bursts.
+/// Bounds, in bursts, how long messages are held up by a program that goes on registering.
 const BURSTS: u32 = 10;
 
 impl End {
-    /// Makes sure that somebody dispatches even if no thread of the program waits in this end.
+    /// Makes sure that messages are dispatched even if no thread of the program waits in this end.
     ///
     /// # Errors
     ///
@@ -32,34 +49,40 @@ impl End {
         self.start_driver()
     }
 
-    /// If there is somebody who dispatches in the background: lets him stay, whatever for.
+    /// Lets the driver thread, if there is one, stay from now on, whatever it was started for.
     pub(crate) fn keep_driver(&self) {
-        // Relaxed: followed by a fence.
-        if !self.driver.stays.load(Ordering::Relaxed) {
-            self.driver.stays.store(true, Ordering::Relaxed);
+        // Relaxed: the fence in `call_up` follows.
+        if !self.driver.is_kept.load(Ordering::Relaxed) {
+            self.driver.is_kept.store(true, Ordering::Relaxed);
             self.driver.slot.call_up();
         }
     }
 
-    /// The same, as long as a task waits for its answer, and while it pays: see [`stands_by`](Self::stands_by). Call once this one has asked for notice.
+    /// Makes sure that messages are dispatched as long as a task waits for its answer.
+    ///
+    /// The driver does so only while that pays: see [`stands_by`](Self::stands_by). Call this after
+    /// the task has asked for notice of its answer.
     ///
     /// # Errors
     ///
     /// As [`ensure_driver`](Self::ensure_driver).
     pub(crate) fn ensure_driver_for_task(self: &Arc<Self>) -> Result<()> {
-        // Relaxed: once it stays, it stays.
-        if !self.driver.stays.load(Ordering::Relaxed) {
+        // Relaxed: once set, the flag stays set.
+        if !self.driver.is_kept.load(Ordering::Relaxed) {
             self.driver.slot.call_up();
         }
         self.start_driver()
     }
 
-    /// Whether the background dispatcher is to leave the ring to others: to an event loop, or to tasks, as long as each finds its answer itself. While
-    /// these come and go, a thread that sleeps beside them would have to be woken for each that leaves something behind, in vain.
+    /// Returns `true` if the driver is to leave the ring to an event loop or to tasks.
+    ///
+    /// Tasks receive instead of the driver as long as each of them finds its answer itself. While
+    /// tasks come and go, a thread that slept beside them would be woken for each task that leaves
+    /// something behind, in vain.
     fn stands_by(&self) -> bool {
-        let stays = self.driver.stays.load(Ordering::Relaxed);
+        let is_kept = self.driver.is_kept.load(Ordering::Relaxed);
         self.ready_slot.is_watched()
-            || !stays && self.poll_bias.succeed() && !self.in_flight.wakes_tasks()
+            || !is_kept && self.poll_bias.succeed() && !self.in_flight.wakes_tasks()
     }
 
     fn start_driver(self: &Arc<Self>) -> Result<()> {
@@ -77,7 +100,7 @@ impl End {
         });
         if let Err(source) = started {
             self.driver.started.store(false, Ordering::Relaxed);
-            return Err(Error::Os { action: "start the background dispatcher's thread", source });
+            return Err(Error::Os { action: "start the driver's thread", source });
         }
         Ok(())
     }
@@ -102,12 +125,13 @@ impl End {
             || self.stands_by(),
         ) {
             let _slot = SlotGuard(&self);
-            // The user's code is contained where it is called; what it captured may panic where it is dropped. The lead is free again then.
+            // Panics of the user's code are caught where the code is called. But what the code has
+            // captured may panic where it is dropped. Then the lead is free again.
             match catch_unwind(AssertUnwindSafe(|| {
                 self.drive(|| self.driver.slot.is_wanted() || self.stands_by())
             })) {
                 Ok(Ok(())) | Err(_) => {}
-                // The end is over, and everybody who waits was told why.
+                // The end is over, and each thread that waits was told why.
                 Ok(Err(_)) => return,
             }
         }

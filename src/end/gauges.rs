@@ -1,4 +1,12 @@
 //! Sends the values of gauges, and the receipts for them.
+//!
+//! A gauge has at most one value on its way, until this end closes. The next value is held until
+//! the peer has handled the former, which the receipt says. The [`Gauge`] decides what is held and
+//! what is sent, under its own lock. This file does what the gauge decided, after that lock is
+//! released.
+//!
+//! A value or receipt never waits for space: it is queued. [`take_receipt`](End::take_receipt) and
+//! [`send_receipt`](End::send_receipt) are for the leader, which must go on.
 
 use std::sync::Arc;
 
@@ -12,7 +20,7 @@ use crate::wire::header::Header;
 use crate::wire::message::Message;
 
 impl End {
-    /// Sends a value of a gauge, or keeps it until the former value was handled. Does not wait.
+    /// Sends a value of a gauge, or holds it until the former value was handled. Does not wait.
     pub(crate) fn emit_gauge(
         self: &Arc<Self>,
         gauge: &Gauge,
@@ -29,7 +37,7 @@ impl End {
                     return Ok(());
                 }
                 Offered::NeedsDispatcher => {
-                    // Else no thread receives the receipt, if no thread of the program waits in this
+                    // The receipt must be received even if no thread of the program waits in this
                     // end and this value is the last one.
                     self.ensure_driver()?;
                     has_dispatcher = true;

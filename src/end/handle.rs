@@ -1,4 +1,16 @@
-//! From a message to its handler.
+//! Finds the handler of a message, runs the handler, and deals with the outcome.
+//!
+//! Only the leader runs handlers, and holds no lock of the end meanwhile: a handler may call, emit,
+//! register, or close the end. Each handler runs in [`run_handler`](End::run_handler), in this
+//! order:
+//!
+//! 1. The depth is raised, and then the message is not in transit any more.
+//! 2. The handler runs. Its panic is caught.
+//! 3. If the handler has not answered its call, the answer is in transit from here on.
+//! 4. The depth is lowered.
+//!
+//! So a thread that asks whether the end still works on something finds the message in transit, or
+//! the handler, or the answer in transit.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
@@ -22,19 +34,20 @@ use crate::wire::mismatch::Mismatch;
 use crate::end::transit::InTransit;
 
 impl End {
-    /// Returns what a message is about, and what is said of its value.
+    /// Returns what a message is about, and what the message says of its value.
     #[inline]
-    fn said<'a>(&'a self, subject: Subject<'a>) -> Step<Said<'a>> {
+    fn resolve<'a>(&'a self, subject: Subject<'a>) -> Step<Resolved<'a>> {
         match subject {
             Subject::Known(number) => match self.types.peer.get(number.number()) {
-                Some(peer_type) => Ok(Said::PeerType(number.number(), peer_type)),
+                Some(peer_type) => Ok(Resolved::PeerType(number.number(), peer_type)),
                 None => Err(self.protocol_violation().into()),
             },
-            Subject::Named(name) => Ok(Said::Name(name)),
-            Subject::Described { name, kinds, .. } => Ok(Said::Kinds(name, kinds)),
+            Subject::Named(name) => Ok(Resolved::Name(name)),
+            Subject::Described { name, kinds, .. } => Ok(Resolved::Kinds(name, kinds)),
         }
     }
 
+    /// Runs the handler of an event. Counts the event if no handler takes it.
     pub(crate) fn dispatch_event(
         self: &Arc<Self>,
         transit: InTransit<'_>,
@@ -42,18 +55,18 @@ impl End {
         value: &[u8],
         handlers: &mut Snapshot<End>,
     ) -> Step<()> {
-        let said = self.said(subject)?;
+        let resolved = self.resolve(subject)?;
         let (table, handlers) = handlers.of(&self.registry);
         let Some((listener, is_beside)) =
-            said.handler(table, &handlers.events, |listener| listener.id)
+            resolved.handler(table, &handlers.events, |listener| listener.id)
         else {
             drop(transit);
-            std::str::from_utf8(said.name()).map_err(|_| self.protocol_violation())?;
+            std::str::from_utf8(resolved.name()).map_err(|_| self.protocol_violation())?;
             self.count_unheard();
             return Ok(());
         };
         if is_beside {
-            self.dispatch_event_beside(transit, said, listener, value);
+            self.dispatch_event_beside(transit, resolved, listener, value);
             return Ok(());
         }
         let heard = self.hear(transit, listener, Payload { bytes: value, beside: None });
@@ -63,7 +76,7 @@ impl End {
         Ok(())
     }
 
-    /// Has an event handled.
+    /// Runs the handler of an event, and catches its panic.
     #[inline]
     fn hear(
         &self,
@@ -76,7 +89,9 @@ impl End {
         })
     }
 
-    /// Counts an event that was not handled, or not to its end. Returns why, if its types are to blame.
+    /// Counts an event that was not handled, or not to its end.
+    ///
+    /// Returns the error if the types of the event are to blame.
     #[cold]
     fn count_unhandled(
         &self,
@@ -90,7 +105,7 @@ impl End {
             }
             Ok(Err(_)) => self.count_undecodable(),
             Err(panic) => {
-                // The panic hook has reported it.
+                // The panic hook has reported the panic.
                 Counters::add(&self.counters.event_panics);
                 forget_panic(panic);
             }
@@ -98,42 +113,44 @@ impl End {
         None
     }
 
-    /// Dispatches an event whose value is to be read beside kinds.
+    /// Dispatches an event whose value is to be read beside its kinds.
     #[cold]
     fn dispatch_event_beside(
         self: &Arc<Self>,
         transit: InTransit<'_>,
-        said: Said<'_>,
+        resolved: Resolved<'_>,
         listener: &Listener,
         value: &[u8],
     ) {
-        if said.is_refused_by(listener.id) {
+        if resolved.is_refused_by(listener.id) {
             drop(transit);
             return self.count_mistyped();
         }
-        let beside = said.beside();
+        let beside = resolved.beside();
         let heard = self.hear(transit, listener, Payload { bytes: value, beside: beside.as_ref() });
         if matches!(heard, Ok(Ok(()))) {
-            said.fits(beside, listener.id);
+            resolved.fits(beside, listener.id);
         } else if let Some(error) = self.count_unhandled(heard)
             && let Some(mismatch) = error.mismatch()
         {
-            self.refuse_types(said, listener.id, mismatch);
+            self.refuse_types(resolved, listener.id, mismatch);
         }
     }
 
-    /// Tells the other end that an event was not what its handler takes.
-    fn refuse_types(self: &Arc<Self>, said: Said<'_>, handler: u64, mismatch: &Mismatch) {
-        match said {
-            Said::Name(_) => {}
-            Said::Kinds(name, kinds) => self.refuse_unnumbered(name, kinds, handler, mismatch),
-            Said::PeerType(number, peer_type) => {
+    /// Tells the peer that an event is not what its handler takes.
+    fn refuse_types(self: &Arc<Self>, resolved: Resolved<'_>, handler: u64, mismatch: &Mismatch) {
+        match resolved {
+            Resolved::Name(_) => {}
+            Resolved::Kinds(name, kinds) => self.refuse_unnumbered(name, kinds, handler, mismatch),
+            Resolved::PeerType(number, peer_type) => {
                 self.refuse_event(number, peer_type, handler, mismatch)
             }
         }
     }
 
-    /// Has a call served. `deadline`: of its caller.
+    /// Runs the handler of a call. Answers the call with a failure if no handler can run.
+    ///
+    /// `deadline` is the deadline of the caller.
     pub(crate) fn dispatch_call(
         self: &Arc<Self>,
         transit: InTransit<'_>,
@@ -143,11 +160,13 @@ impl End {
         args: &[u8],
         handlers: &mut Snapshot<End>,
     ) -> Step<()> {
-        let said = self.said(subject)?;
+        let resolved = self.resolve(subject)?;
         let (table, handlers) = handlers.of(&self.registry);
-        let Some((server, is_beside)) = said.handler(table, &handlers.methods, |server| server.id)
+        let Some((server, is_beside)) =
+            resolved.handler(table, &handlers.methods, |server| server.id)
         else {
-            let method = std::str::from_utf8(said.name()).map_err(|_| self.protocol_violation())?;
+            let method =
+                std::str::from_utf8(resolved.name()).map_err(|_| self.protocol_violation())?;
             self.fail(id, method, Failure::NotFound);
             return Ok(());
         };
@@ -159,14 +178,15 @@ impl End {
             );
             return Ok(());
         }
-        let beside = if is_beside { said.beside() } else { None };
+        let beside = if is_beside { resolved.beside() } else { None };
         let call = Incoming {
             id,
             method: &server.name,
             args: Payload { bytes: args, beside: beside.as_ref() },
             asks: subject.asks(),
         };
-        // The answer to a call that its handler has not answered is in transit before the handler is over.
+        // If the handler has not answered the call, the answer is in transit before the handler is
+        // over.
         let (served, has_dropped_reply, answering) =
             self.run_handler(Some(transit), deadline, || {
                 let replies = self.handler_stack.watch_replies();
@@ -186,14 +206,15 @@ impl End {
             Ok(Ok(())) if has_dropped_reply => {
                 self.fail(id, &server.name, Failure::Remote(DROPPED))
             }
-            Ok(Ok(())) if is_beside => said.fits(beside, server.id),
+            Ok(Ok(())) if is_beside => resolved.fits(beside, server.id),
             Ok(Ok(())) => {}
         }
         Ok(())
     }
 
-    /// Runs a handler, or a callback, which the guard of the message is held for until then. `deadline`: of
-    /// the call that it serves.
+    /// Runs a handler or a callback, and ends `transit` once the handler is seen to run.
+    ///
+    /// `deadline` is the deadline of the call that the handler serves.
     #[inline]
     pub(crate) fn run_handler<T>(
         &self,
@@ -211,7 +232,7 @@ impl End {
         result
     }
 
-    /// Runs code of the user's; its panic stays in it.
+    /// Runs code of the user, and catches and counts its panic.
     pub(crate) fn catch_user_panic(&self, code: impl FnOnce()) {
         if catch_user_panic(code) {
             Counters::add(&self.counters.event_panics);
@@ -219,26 +240,27 @@ impl End {
     }
 }
 
-/// What a message is about, and what is said of its value.
+/// Says what a message is about, and what the message says of its value.
 #[derive(Clone, Copy)]
-enum Said<'a> {
-    /// Nothing of the value.
+enum Resolved<'a> {
+    /// A name. The message says nothing of the value.
     Name(&'a [u8]),
-    /// Its kinds.
+    /// A name, and the kinds of the value.
     Kinds(&'a [u8], &'a [u8]),
-    /// What was introduced with this number.
+    /// A number, and what the peer has introduced with it.
     PeerType(u32, &'a PeerType),
 }
 
-impl<'a> Said<'a> {
+impl<'a> Resolved<'a> {
     fn name(self) -> &'a [u8] {
         match self {
-            Said::Name(name) | Said::Kinds(name, _) => name,
-            Said::PeerType(_, peer_type) => peer_type.name.as_bytes(),
+            Resolved::Name(name) | Resolved::Kinds(name, _) => name,
+            Resolved::PeerType(_, peer_type) => peer_type.name.as_bytes(),
         }
     }
 
-    /// Looks up the handler, and whether it is to read the value beside kinds.
+    /// Looks up the handler. The flag is `true` if the handler must read the value beside its
+    /// kinds.
     #[inline]
     fn handler<T>(
         self,
@@ -246,7 +268,7 @@ impl<'a> Said<'a> {
         handlers: &Table<T>,
         id: impl Fn(&T) -> u64,
     ) -> Option<(&T, bool)> {
-        if let Said::PeerType(_, peer_type) = self
+        if let Resolved::PeerType(_, peer_type) = self
             && let Some(place) = peer_type.place(table)
         {
             return Some((handlers.at(place)?, false));
@@ -263,33 +285,36 @@ impl<'a> Said<'a> {
     ) -> Option<(&T, bool)> {
         let (place, handler) = handlers.get(self.name())?;
         let is_beside = match self {
-            Said::Name(_) => false,
-            Said::Kinds(..) => true,
-            Said::PeerType(_, peer_type) => !peer_type.fits(id(handler), table, place),
+            Resolved::Name(_) => false,
+            Resolved::Kinds(..) => true,
+            Resolved::PeerType(_, peer_type) => !peer_type.fits(id(handler), table, place),
         };
         Some((handler, is_beside))
     }
 
-    /// Whether the handler is known not to take such a value.
+    /// Returns `true` if the handler is known not to take such a value.
     #[cold]
     fn is_refused_by(self, handler: u64) -> bool {
-        matches!(self, Said::PeerType(_, peer_type) if peer_type.is_refused_by(handler))
+        matches!(self, Resolved::PeerType(_, peer_type) if peer_type.is_refused_by(handler))
     }
 
-    /// What the value is read beside.
+    /// Returns the kinds that the value is read beside.
     #[cold]
     fn beside(self) -> Option<Beside<'a>> {
         match self {
-            Said::Name(_) => None,
-            Said::Kinds(_, kinds) => Some(Beside::new(kinds)),
-            Said::PeerType(_, peer_type) => Some(peer_type.beside()),
+            Resolved::Name(_) => None,
+            Resolved::Kinds(_, kinds) => Some(Beside::new(kinds)),
+            Resolved::PeerType(_, peer_type) => Some(peer_type.beside()),
         }
     }
 
-    /// A handler has read the value. If the value had all that its kinds tell of, later ones need no look.
+    /// Notes that a handler has read the value.
+    ///
+    /// If the value had all that its kinds describe, later values with this number need no
+    /// comparison.
     #[cold]
     fn fits(self, beside: Option<Beside<'_>>, handler: u64) {
-        if let (Some(beside), Said::PeerType(_, peer_type)) = (beside, self)
+        if let (Some(beside), Resolved::PeerType(_, peer_type)) = (beside, self)
             && !beside.is_partial()
         {
             peer_type.set_fits(handler);

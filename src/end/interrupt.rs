@@ -1,4 +1,7 @@
-//! Wakes the threads that wait in an end: since its state has changed, or a timer was added.
+//! Wakes the threads that wait in an end, since its state has changed or a timer was added.
+//!
+//! The thread that wakes changes the state first, passes a fence, and looks for sleepers. A thread
+//! that is about to sleep does it the other way round. So one of the two sees the other.
 
 use std::sync::atomic::{Ordering, fence};
 
@@ -17,8 +20,9 @@ impl End {
         self.driver.slot.notify_all();
         self.notify_readiness();
         self.lead.wake_driver(&self.watch);
-        // Once is not enough: a hostile peer may rewrite the doorbells. So this thread wakes until no
-        // other is on its way to sleep. No thread starts to sleep anew: each looks at the state before.
+        // Once is not enough: a hostile peer may rewrite the doorbells. So this thread wakes until
+        // no other is on its way to sleep. No thread starts to sleep anew: each looks at the state
+        // before.
         let mut backoff = Backoff::default();
         while self.state.has_sleepers() {
             let woken = self

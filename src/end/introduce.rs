@@ -1,4 +1,14 @@
-//! TODO end::introduce
+//! Introduces the types of what this end sends, and tells the peer which of its types are refused.
+//!
+//! A message describes the kinds of its value until its name and kinds have a number, which the
+//! peer was told in an introduction. Later messages hold only the number, and their values are
+//! looked at now and then. With [`TypeCheck::Off`], no value is looked at.
+//!
+//! - An introduction precedes every message with its number. So the number is known to this end
+//!   only after the introduction was sent.
+//! - To look at a value is to serialize it, which runs code of the program: under no lock.
+//! - Refusals are urgent, since a thread that only sends looks for them ahead of their turn. Their
+//!   turns tell the order of refusals and welcomes.
 
 use std::sync::Arc;
 
@@ -20,10 +30,10 @@ use crate::wire::header::{Header, Number, Refused, Subject};
 use crate::wire::message::Message;
 use crate::wire::mismatch::{Mismatch, Place};
 
-/// Bytes of a head beside the name.
-const HEAD_BYTES: usize = 8;
+/// Counts the bytes of a header beside the name.
+const HEADER_BYTES: usize = 8;
 
-/// The error for a value that the other end does not take.
+/// Returns the error for a value that the peer does not take.
 fn refused(name: &str, kinds: &[u8], place: u32) -> Box<Error> {
     Box::new(Error::Types {
         name: name.to_owned(),
@@ -33,15 +43,15 @@ fn refused(name: &str, kinds: &[u8], place: u32) -> Box<Error> {
 }
 
 impl End {
-    /// Returns what a message with an event says first, and introduces it if need be.
+    /// Returns the subject of a message with an event, and introduces it if need be.
     ///
-    /// `unnumbered`: an empty one.
+    /// `unnumbered` is empty, and holds what the subject borrows.
     ///
     /// # Errors
     ///
-    /// [`Error::Types`] if the other end has refused such values. Else as the sending of an
-    /// introduction: nothing was sent.
-    #[inline(always)] // of the result, where there is a number, nothing is left
+    /// - [`Error::Types`] if the peer has refused such values.
+    /// - As [`send`](Self::send), for the introduction: nothing was sent.
+    #[inline(always)] // where there is a number, nothing of the result is left
     pub(crate) fn subject_of_event<'a, T: Serialize + ?Sized>(
         self: &Arc<Self>,
         name: &'a str,
@@ -60,14 +70,15 @@ impl End {
         Ok(unnumbered.subject(number, name, false))
     }
 
-    /// Returns what a message with a call says first, and introduces it if need be.
+    /// Returns the subject of a message with a call, and introduces it if need be.
     ///
-    /// `unnumbered`: an empty one. `asked`: whose answer is to tell its kinds.
+    /// `unnumbered` is empty, and holds what the subject borrows. `asked` is set if the answer is
+    /// to describe the kinds of its result.
     ///
     /// # Errors
     ///
-    /// As the sending of an introduction: nothing was sent.
-    #[inline(always)] // as that of an event
+    /// As [`send`](Self::send), for the introduction: nothing was sent.
+    #[inline(always)] // as for an event
     pub(crate) fn subject_of_call<'a, A: Serialize + ?Sized, R: DeserializeOwned>(
         self: &Arc<Self>,
         name: &'a str,
@@ -85,6 +96,8 @@ impl End {
     }
 
     /// Looks at a value. Returns the number that stands for its name and kinds, if there is one.
+    ///
+    /// Without a number, `unnumbered` gets the kinds. Runs code of the program.
     #[cold]
     #[inline(never)]
     fn look_at<T: Serialize + ?Sized>(
@@ -93,11 +106,11 @@ impl End {
         types: usize,
         value: &T,
         when_full: WhenFull,
-        without: &mut Unnumbered,
+        unnumbered: &mut Unnumbered,
         asked: Option<&mut Option<SentTypeId>>,
     ) -> Step<Option<Number>> {
         let mut kinds = Kinds::default();
-        // What cannot be serialized is refused when it is encoded.
+        // A value that cannot be serialized is refused when it is encoded.
         if self.settings.check_types == TypeCheck::Off || !kinds.record(value) {
             return Ok(None);
         }
@@ -120,7 +133,7 @@ impl End {
             if let (false, Some(place)) = (asks, self.types.sent.refused_unnumbered(name, &kinds)) {
                 return Err(refused(name, &kinds, place));
             }
-            without.set_kinds(kinds);
+            unnumbered.set_kinds(kinds);
             return Ok(None);
         };
         let always = cfg!(debug_assertions) || self.settings.check_types == TypeCheck::Always;
@@ -131,7 +144,9 @@ impl End {
         Ok(Some(Number::new(number, asks)))
     }
 
-    /// Introduces a name and kinds. Returns `None` if there are too many, or there is no room now.
+    /// Introduces a name and kinds. Returns their number.
+    ///
+    /// Returns `None` if there are too many numbers, or there is no space now.
     fn introduce(
         self: &Arc<Self>,
         id: SentTypeId,
@@ -141,7 +156,7 @@ impl End {
         when_full: WhenFull,
     ) -> Step<Option<u32>> {
         let name = sent_type.name();
-        let (size, max) = (name.len().saturating_add(HEAD_BYTES), self.settings.max_message);
+        let (size, max) = (name.len().saturating_add(HEADER_BYTES), self.settings.max_message);
         if size > max {
             return Err(Error::TooLarge { size, max }.into());
         }
@@ -151,11 +166,13 @@ impl End {
         let header = Header::Introduce { number, of_call, name: name.as_bytes(), kinds };
         message.encode_bytes(header, &[], usize::MAX)?;
         let sent_bytes = message.bytes();
-        // It is not kept for later: what comes behind it in the queue may be given up, or unheard.
+        // The introduction is not queued: the message behind it in the queue may be given up, or
+        // not be heard.
         let may_wait = matches!(when_full, WhenFull::Wait(_));
         let sent = match self.send(&mut message, if may_wait { when_full } else { WhenFull::Fail })
         {
-            // The value alone may have room at once where this never has, with the value or without.
+            // The introduction never has space at once, with the value or without. But the value
+            // alone may have, so the introduction is queued.
             Err(error) if matches!(*error, Error::TooLarge { .. }) => {
                 self.send(&mut message, WhenFull::Queue(Quota::Own))
             }
@@ -169,13 +186,14 @@ impl End {
             }
             Err(error) => {
                 self.types.sent.give_back(number, bytes);
-                // Without room for this, the value has its kinds with it: it may wait, or not, as it does without.
+                // Without space for the introduction, the value has its kinds with it. The value
+                // waits, or does not wait, as it would without an introduction.
                 if !may_wait && matches!(*error, Error::Full) { Ok(None) } else { Err(error) }
             }
         }
     }
 
-    /// Lets the other end know that events with a number are not handled.
+    /// Tells the peer that events with a number are not handled.
     #[cold]
     pub(crate) fn refuse_event(
         self: &Arc<Self>,
@@ -191,13 +209,14 @@ impl End {
                 mismatch.place.to_bits(),
             ));
         }
-        // Another handler may have come meanwhile, without a look at this one.
+        // Another handler may have been registered meanwhile, without a look at this refusal.
         if self.listener_of(&peer_type.name) != handler {
             self.welcome_refused();
         }
     }
 
-    /// As [`refuse_event`](Self::refuse_event), for one that has its name and kinds with it.
+    /// Refuses an event as [`refuse_event`](Self::refuse_event) does, if the event has its name and
+    /// kinds with it.
     #[cold]
     pub(crate) fn refuse_unnumbered(
         self: &Arc<Self>,
@@ -206,7 +225,7 @@ impl End {
         handler: u64,
         mismatch: &Mismatch,
     ) {
-        // It is that of a handler.
+        // Always UTF-8: a handler has this name.
         let Ok(name) = std::str::from_utf8(name) else { return };
         let hash = unnumbered(name.as_bytes(), kinds);
         if let Some(turn) = self.types.peer.refuse_unnumbered(hash, name, handler) {
@@ -221,12 +240,13 @@ impl End {
         }
     }
 
-    /// Returns the number of the handler of an event; zero if there is none.
+    /// Returns the number of the handler of an event, or zero if there is none.
     fn listener_of(&self, event: &str) -> u64 {
         self.registry.listener(event, |listener| listener.id).unwrap_or(0)
     }
 
-    /// Lets the other end send again what former handlers have not taken. To be called when there are others.
+    /// Lets the peer send again what former handlers have refused. Called when the handlers have
+    /// changed.
     pub(crate) fn welcome_refused(self: &Arc<Self>) {
         self.types.peer.refused(|number, peer_type, handler| {
             if self.listener_of(&peer_type.name) != handler
@@ -240,7 +260,8 @@ impl End {
         }
     }
 
-    /// Sends what is looked for by a thread that only sends. Does not wait.
+    /// Sends an urgent message, which even a thread of the peer that only sends looks for. Does not
+    /// wait.
     fn send_urgent(self: &Arc<Self>, header: Header<'_>) {
         let mut message = Message::new();
         // If this fails, the pair is over.
@@ -252,20 +273,20 @@ impl End {
         }
     }
 
-    /// A call that has asked for the kinds of its result has ended.
-    #[inline(always)] // nothing of it is left where nothing was asked
+    /// Notes that a call has ended, which may have asked for the kinds of its result.
+    #[inline(always)] // where nothing was asked, nothing of this is left
     pub(crate) fn answered<R>(&self, asked: Option<SentTypeId>, result: &Result<R>) {
         if asked.is_some() || result.is_err() {
-            self.settle_answer(asked, result.as_ref().err());
+            self.note_answered(asked, result.as_ref().err());
         }
     }
 
     #[cold]
-    fn settle_answer(&self, asked: Option<SentTypeId>, error: Option<&Error>) {
+    fn note_answered(&self, asked: Option<SentTypeId>, error: Option<&Error>) {
         match (asked.and_then(|id| self.types.sent.sent_type(id)), error) {
             (Some(sent_type), None) => sent_type.set_answered(true),
             (Some(sent_type), Some(Error::Types { .. })) => sent_type.set_answered(false),
-            // The value that was sent had not been looked at: the next one is.
+            // The value that was sent had not been looked at: the next value is.
             (None, Some(Error::Types { name, .. })) => self.types.sent.look_again(name),
             // Nothing is known of the result.
             (_, Some(_)) | (None, None) => {}

@@ -1,17 +1,23 @@
-//! The duty of a leader: the functions that only the leading thread may call take a [`LeaderGuard`].
+//! Makes the duty of the leader a type: what only the leader may call takes a [`LeaderGuard`].
+//!
+//! A thread leads from the moment it gets a guard until it drops the guard. A handler runs on the
+//! leading thread, so that thread gets further guards, and dropping those changes nothing. Drop a
+//! guard under no lock of the end: the drop may look at the inbox, and wake the driver.
 
 use crate::end::End;
 
-/// This thread leads an end, until the guard is dropped: also by a panic.
+/// Proves that this thread leads an end, until the guard is dropped: also by a panic.
 #[must_use = "the lead is given up when this is dropped"]
 pub(crate) struct LeaderGuard<'a> {
     end: &'a End,
-    /// Whether the lead is given up with this guard. A handler's thread has led before.
+    /// `true` if the lead is given up with this guard. A thread in a handler has led before.
     leaves: bool,
 }
 
 impl End {
-    /// Takes the lead, unless another thread has it. A thread in a handler of this end leads already.
+    /// Takes the lead, unless another thread has it.
+    ///
+    /// A thread in a handler of this end leads already, and gets a guard, too.
     #[inline]
     pub(crate) fn try_lead(&self) -> Option<LeaderGuard<'_>> {
         if self.lead.is_mine() {
@@ -23,7 +29,7 @@ impl End {
         }
     }
 
-    /// Wraps the lead that this thread has just got by waiting for it.
+    /// Returns the guard for the lead that this thread has just got by waiting for it.
     pub(crate) fn leading(&self) -> LeaderGuard<'_> {
         debug_assert!(self.lead.is_mine());
         LeaderGuard { end: self, leaves: true }
@@ -35,7 +41,8 @@ impl Drop for LeaderGuard<'_> {
     fn drop(&mut self) {
         if self.leaves {
             let end = self.end;
-            // The end of the pair, too, is announced to the thread that watches the ring, and to no other.
+            // The end of the pair, too, is told only to the thread that watches the ring. So a
+            // parked driver must be woken for it, as for a message.
             end.lead.leave(&end.watch, || end.has_something() || end.is_interrupted());
         }
     }

@@ -1,4 +1,8 @@
 //! Looks at urgent messages ahead of their turn: cancels, and refusals of types.
+//!
+//! Any thread may look. A look takes no message away: the leader receives each message in its turn.
+//! So a cancel or refusal that a look has noted must change nothing when it is received again. The
+//! inbox is locked before the cancels.
 
 use crate::calls::cancels::GivenUp;
 use crate::end::End;
@@ -6,8 +10,8 @@ use crate::stats::Counters;
 use crate::wire::header::{CallId, Header};
 
 impl End {
-    /// Returns `true` if a cancel may have come that no thread has looked at, or is known and was not
-    /// received yet.
+    /// Returns `true` if there may be a cancel that no thread has looked at, or if a cancel is
+    /// known and was not received yet.
     #[inline]
     pub(crate) fn is_urged(&self) -> bool {
         !self.peer_calls.cancels.are_settled(self.watch.urged())
@@ -23,8 +27,8 @@ impl End {
     /// Looks at the urgent messages that have arrived: cancels, and refusals of types.
     #[cold]
     pub(crate) fn look_ahead(&self) {
-        // Read before the messages that it counts: a message that comes meanwhile is looked at the
-        // next time.
+        // The count is read before the messages that it counts: a message that comes meanwhile is
+        // looked at the next time.
         let urgent = self.watch.urged();
         if self.peer_calls.cancels.has_looked(urgent) {
             return;
@@ -35,7 +39,8 @@ impl End {
             inbox.look_ahead(|header| match header {
                 Header::Cancel(id) => early.note(id, GivenUp::Forgotten),
                 Header::Withdraw(id) => early.note(id, GivenUp::Withdrawn),
-                // A number that was never introduced is found when the message is received.
+                // If the number was never introduced, the peer is found out when the message is
+                // received.
                 Header::Refuse(refused, turn, place) => {
                     let _ = self.types.sent.refuse(refused, turn, Some(place));
                 }
@@ -47,8 +52,8 @@ impl End {
         });
     }
 
-    /// Skips a call that this thread has taken, if its caller has withdrawn it. Returns whether it was
-    /// skipped.
+    /// Skips a call that this thread has taken, if its caller has withdrawn it. Returns `true` if
+    /// the call was skipped.
     #[cold]
     pub(crate) fn skip_if_withdrawn(&self, id: CallId) -> bool {
         let withdrawn = self.given_up(id) == Some(GivenUp::Withdrawn);

@@ -1,9 +1,9 @@
-//! One end of a pair: what its handles, its background driver and the process watcher share.
+//! One end of a pair: what its handles, its driver and the process watcher share.
 //!
 //! This folder holds every `impl End`. A file is about one thing that an end does: [`send`],
-//! [`receive`], [`handle`], [`wait`], [`poll`], [`driver`], [`cancel`], [`close`] and so on. What an
-//! end *is* lives in the folders below: calls in flight in `calls/`, the outbox in `send/`, the inbox
-//! and the handlers in `recv/`, the lead in `drive/`.
+//! [`receive`], [`handle`], [`wait`], [`poll`], [`driver`], [`cancel`], [`close`] and so on. What
+//! an end *is* lives in the folders below: calls in flight in `calls/`, the outbox in `send/`, the
+//! inbox and the handlers in `recv/`, the lead in `drive/`.
 
 use std::sync::{Arc, OnceLock};
 
@@ -64,7 +64,7 @@ pub(crate) mod transit;
 pub(crate) mod unheard;
 pub(crate) mod wait;
 
-/// One end of a pair.
+/// Holds one end of a pair.
 #[derive(Debug)]
 pub(crate) struct End {
     /// What both ends have agreed on.
@@ -79,8 +79,8 @@ pub(crate) struct End {
     pub(crate) watch: Watch,
     /// What this end sends.
     pub(crate) outbox: Outbox,
-    /// What this end has received. The leader holds the lock also while it spins for a message: take
-    /// it by [`inbox`](Self::inbox).
+    /// What this end has received. The leader holds the lock also while it spins for a message:
+    /// take it by [`inbox`](Self::inbox).
     inbox: SpinMutex<Inbox>,
     /// Calls of this end that are not answered yet.
     pub(crate) in_flight: InFlight,
@@ -96,7 +96,7 @@ pub(crate) struct End {
     pub(crate) gauges: Gauges,
     /// Events of tasks that wait for space.
     pub(crate) pending_emits: PendingEmits,
-    /// The right of one thread to receive.
+    /// The lead: the right of one thread to receive.
     pub(crate) lead: Lead,
     /// The thread that receives while no thread of the program waits.
     pub(crate) driver: Driver,
@@ -117,7 +117,7 @@ pub(crate) struct End {
     pub(crate) endings: Endings,
 }
 
-/// The values that cross the ring, by name and type.
+/// Knows the values that cross the ring, by name and type.
 #[derive(Debug, Default)]
 pub(crate) struct Types {
     /// What this end has sent.
@@ -126,7 +126,7 @@ pub(crate) struct Types {
     pub(crate) peer: PeerTypes,
 }
 
-/// How long the threads of an end spin before they sleep: learned from how that went.
+/// Learns how long the threads of an end spin before they sleep, from how that went.
 #[derive(Debug)]
 pub(crate) struct Spins {
     /// For a message to come.
@@ -136,7 +136,7 @@ pub(crate) struct Spins {
 }
 
 impl End {
-    /// Creates an end in `region`. The process id of the other end is `peer`.
+    /// Creates an end in `region`. `peer` is the process id of the peer.
     pub(crate) fn new(region: &Region, side: Side, peer: u32, settings: Settings) -> Arc<End> {
         let (in_flight, claimer) = InFlight::new(settings.max_calls_in_flight);
         let most = settings.max_message.saturating_add(TYPES_ROOM);
@@ -171,25 +171,25 @@ impl End {
         })
     }
 
-    /// Tells the parent's end which process is at the other end.
+    /// Tells the parent's end which process is its peer.
     pub(crate) fn set_worker(&self, worker: Arc<Worker>) {
         let first = self.worker.set(worker);
         debug_assert!(first.is_ok(), "an end has one worker");
     }
 
-    /// Returns the worker process: `None` on the worker's end.
+    /// Returns the worker process, or `None` on the worker's end.
     pub(crate) fn worker(&self) -> Option<&Arc<Worker>> {
         self.worker.get()
     }
 
-    /// Returns `true` if this process is a fork of the one that the end belongs to. Such a process
-    /// may ask the end for nothing else.
+    /// Returns `true` if this process is a fork of the process that the end belongs to. A fork may
+    /// ask the end for nothing else.
     #[inline]
     pub(crate) fn is_foreign(&self) -> bool {
         self.state.is_foreign()
     }
 
-    /// Fails if this process is a fork of the one that the end belongs to.
+    /// Fails if this process is a fork of the process that the end belongs to.
     #[inline]
     pub(crate) fn check_own(&self) -> Step<()> {
         if self.is_foreign() { Err(forked()) } else { Ok(()) }

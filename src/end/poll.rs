@@ -1,4 +1,11 @@
-//! Dispatching for its own sake: `poll`, `run`, and the driver that looks after the ring.
+//! Dispatches for its own sake: `poll`, `run`, and the loop of the driver.
+//!
+//! - [`dispatch`](End::dispatch) is the one loop that takes messages for no caller. It runs
+//!   handlers, so it is called under no lock.
+//! - The driver drops its snapshot of the handlers before it parks. Otherwise handlers that were
+//!   removed would live on.
+//! - [`drive`](End::drive) is for a thread that has the driver slot, by [`SlotGuard`]. The slot is
+//!   claimed before the lead, and released after it.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -12,26 +19,26 @@ use crate::error::Result;
 use crate::sync::parker::Parker;
 use crate::time::deadline::Deadline;
 
-/// Between two looks of a thread that closes at whether another one has handled what has arrived.
-const GLANCE: Duration = Duration::from_millis(1);
+/// Separates two looks of a closing thread at whether another thread has handled what has arrived.
+const LOOK_INTERVAL: Duration = Duration::from_millis(1);
 
-/// Messages that the driver dispatches before it looks whether it has anything else to do.
-const PASS: usize = 64;
+/// Bounds the messages that the driver dispatches before it looks for anything else to do.
+const BATCH: usize = 64;
 
-/// What was dispatched.
+/// Counts what was dispatched.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Dispatched {
     /// Messages that were taken.
     pub(crate) taken: usize,
-    /// Those of them that are not about types.
+    /// Messages that were taken and are not about types.
     pub(crate) counted: usize,
 }
 
 impl End {
-    /// Dispatches what is there. Returns how many messages that were.
+    /// Dispatches what is there. Returns the number of messages, without those about types.
     pub(crate) fn poll(self: &Arc<Self>) -> Result<usize> {
         let _lowered = self.lower_readiness();
-        // Another thread may dispatch.
+        // If another thread leads, that thread dispatches.
         let Some(leader) = self.try_lead() else {
             return if self.is_over() { Err(self.terminal_error()) } else { Ok(0) };
         };
@@ -43,8 +50,10 @@ impl End {
         }
     }
 
-    /// Dispatches what has arrived, until `done`. Does nothing in a handler, which would nest all that
-    /// has come, nor while another thread leads.
+    /// Dispatches what has arrived, until `done` returns `true`.
+    ///
+    /// Does nothing while another thread leads. Does nothing in a handler either: all that has come
+    /// would be nested in that handler.
     pub(crate) fn dispatch_arrived(self: &Arc<Self>, done: impl Fn() -> bool) {
         if self.lead.is_mine() || done() {
             return;
@@ -53,7 +62,7 @@ impl End {
         let mut desk = Desk::new();
         let there = self.inbox().at_most();
         for _ in 0..there {
-            // If it fails, the end is over, as whatever is done next finds.
+            // If this fails, the end is over, as the caller finds by what it does next.
             if done()
                 || !self
                     .dispatch(&leader, &mut desk, 1, Deadline::NEVER)
@@ -64,7 +73,13 @@ impl End {
         }
     }
 
-    /// Dispatches what has arrived, or waits, at most until `deadline`, until another thread that is at it has done so.
+    /// Dispatches what has arrived, or waits until another thread that leads has done so.
+    ///
+    /// # Blocking
+    ///
+    /// - Until everything that had arrived is handled.
+    /// - Until the end is over.
+    /// - Until `deadline` passes.
     pub(crate) fn finish_arrived(self: &Arc<Self>, deadline: Deadline) {
         if self.lead.is_mine() || self.is_over() {
             return;
@@ -73,9 +88,11 @@ impl End {
             let inbox = self.inbox();
             (inbox.dispatched(), inbox.at_most() as u64)
         };
-        // Whoever leads may do so for as long as it waits for an answer of its own, and tells nobody what it has done meanwhile: look.
+        // A thread may lead for as long as it waits for an answer of its own, and tells no thread
+        // what it has done meanwhile. So this thread has to look.
         let finished = || {
-            // In this order: what has left the inbox is in transit, then in its handler, then, perhaps, its answer is in transit.
+            // In this order: what has left the inbox is in transit, then in its handler. Then,
+            // perhaps, its answer is in transit.
             let in_transit = || self.transit.is_busy();
             let idle = || {
                 !self.has_something()
@@ -86,7 +103,7 @@ impl End {
             self.is_over() || idle() || self.inbox().dispatched().saturating_sub(before) > there
         };
         loop {
-            let soon = Deadline::after(GLANCE);
+            let soon = Deadline::after(LOOK_INTERVAL);
             match self
                 .lead
                 .wait_turn(&self.watch, &this_parker(), deadline.earlier(soon), || self.is_over())
@@ -94,30 +111,33 @@ impl End {
                 LeadWait::Lead => {
                     let leader = self.leading();
                     let there = self.inbox().at_most();
-                    // If it fails, the pair is over: what was asked for.
+                    // If this fails, the pair is over, which is what the caller asked for.
                     let _ = self.dispatch(&leader, &mut Desk::new(), there, deadline);
                     return;
                 }
                 LeadWait::Done => return,
-                // The driver would have given the lead away by now, and with it the table of handlers that it used.
+                // The driver would have given the lead away by now, and with the lead the table of
+                // handlers that it used.
                 LeadWait::TimedOut if finished() || deadline.has_passed() => return,
                 LeadWait::TimedOut => {}
             }
         }
     }
 
-    /// Dispatches everything that the other side has sent before it was gone.
+    /// Dispatches everything that the peer sent before it was gone.
     pub(crate) fn drain(self: &Arc<Self>, leader: &LeaderGuard<'_>, deadline: Deadline) {
         let mut desk = Desk::new();
         // An error means that the end is over.
         while !deadline.has_passed()
             && self
-                .dispatch(leader, &mut desk, PASS, deadline)
+                .dispatch(leader, &mut desk, BATCH, deadline)
                 .is_ok_and(|dispatched| dispatched.taken > 0)
         {}
     }
 
     /// Dispatches at most `limit` messages, until `deadline`. Returns how many.
+    ///
+    /// Ends this end if the peer is gone and nothing is left to dispatch.
     pub(crate) fn dispatch(
         self: &Arc<Self>,
         leader: &LeaderGuard<'_>,
@@ -135,7 +155,7 @@ impl End {
                 _ => break,
             }
             taken = taken.saturating_add(1);
-            if taken.is_multiple_of(PASS) {
+            if taken.is_multiple_of(BATCH) {
                 self.expire();
             }
         }
@@ -148,14 +168,18 @@ impl End {
     }
 
     /// Dispatches on this thread until the end is over.
+    ///
+    /// # Blocking
+    ///
+    /// Until the end is over.
     pub(crate) fn run(self: &Arc<Self>) -> Result<()> {
         if self.lead.is_mine()
             && let Some(leader) = self.try_lead()
         {
-            // From inside a handler: this thread leads already, and goes on to.
+            // In a handler: this thread leads already, and goes on to lead.
             let mut desk = Desk::new();
             while !self.is_over() {
-                if self.dispatch(&leader, &mut desk, PASS, Deadline::NEVER)?.taken > 0
+                if self.dispatch(&leader, &mut desk, BATCH, Deadline::NEVER)?.taken > 0
                     || self.is_over()
                 {
                     continue;
@@ -178,7 +202,9 @@ impl End {
         self.verdict()
     }
 
-    /// Looks after the ring until the end is over or `give_up` says so. The seat is ours.
+    /// Dispatches as the driver until the end is over or `give_up` returns `true`.
+    ///
+    /// This thread has the driver slot.
     pub(crate) fn drive(self: &Arc<Self>, give_up: impl Fn() -> bool) -> Result<()> {
         let parker = Parker::new();
         if self.lead.wait_turn(&self.watch, &parker, Deadline::NEVER, || self.is_over())
@@ -189,7 +215,8 @@ impl End {
         let leader = self.leading();
         let mut desk = Desk::new();
         while !self.is_over() && !give_up() {
-            if self.dispatch(&leader, &mut desk, PASS, Deadline::NEVER)?.taken > 0 || self.is_over()
+            if self.dispatch(&leader, &mut desk, BATCH, Deadline::NEVER)?.taken > 0
+                || self.is_over()
             {
                 continue;
             }
@@ -202,7 +229,7 @@ impl End {
         Ok(())
     }
 
-    /// Waits for messages as the driver: gives the lead to whoever comes meanwhile.
+    /// Waits for messages as the driver, and gives the lead to a thread that wants it meanwhile.
     fn park(
         self: &Arc<Self>,
         leader: &LeaderGuard<'_>,
@@ -216,7 +243,7 @@ impl End {
             SpinFor::Driver(&|| self.lead.is_wanted() || give_up()),
             desk,
         )? {
-            // Somebody else may lead: what is there to do is done by whoever comes.
+            // Another thread wants the lead, and does what there is to do.
             Received::Interrupted if self.lead.is_wanted() => {}
             Received::Nothing => {}
             _ => return Ok(()),
@@ -231,7 +258,7 @@ impl End {
     }
 }
 
-/// The seat is this thread's, until this is dropped: also by a panic.
+/// Holds the driver slot for this thread, until this is dropped: also by a panic.
 pub(crate) struct SlotGuard<'a>(pub(crate) &'a End);
 
 impl Drop for SlotGuard<'_> {

@@ -1,7 +1,14 @@
-//! Receives one message, and gives it to what waits for it.
+//! Receives one message, and gives it to the thread, task or handler that it is for.
 //!
 //! Only the leader receives, so handlers never run at the same time, except nested: while a handler
 //! waits for an answer, the messages that arrive are dispatched on its thread.
+//!
+//! - A message is in transit before the lock of the inbox that it came out of is released. It is in
+//!   transit until it is stored, or its handler is seen to run.
+//! - The code of the program runs under no lock: a handler, a callback or a waker may call
+//!   anything.
+//! - [`receive_one`](End::receive_one) holds what frequent messages need, and nothing else. It runs
+//!   once for each message.
 
 use std::sync::Arc;
 
@@ -17,8 +24,10 @@ use crate::time::deadline::Deadline;
 use crate::wire::header::{CallId, Header, split, split_frequent};
 
 impl End {
-    /// Receives one message and dispatches it, unless it is the answer to `mine`, which is handed out.
-    /// Spins for a message if `spin` says so; does not sleep.
+    /// Receives one message and dispatches it, unless it is the answer to `mine`, which is
+    /// returned.
+    ///
+    /// Spins for a message if `spin` says so. Does not sleep.
     #[inline]
     pub(crate) fn receive_one(
         self: &Arc<Self>,
@@ -27,7 +36,8 @@ impl End {
         spin: SpinFor<'_>,
         desk: &mut Desk,
     ) -> Step<Received> {
-        // Unless the backlog is full, too: then the peer may be unable to read before it has sent.
+        // If the backlog is full, messages are taken: the peer may be unable to read before it has
+        // sent.
         if self.outbox.is_above_watermark() && !self.inbox().is_full() {
             return Ok(Received::AboveWatermark);
         }
@@ -43,8 +53,8 @@ impl End {
             }
             let mut popped = inbox.pop(&mut desk.buffer, self.handler_stack.is_at_bound());
             if matches!(popped, Ok(None)) && !matches!(spin, SpinFor::Nothing) {
-                // With the inbox in hand: to lock it again once the message is there would make the
-                // message late.
+                // The inbox stays locked while this thread spins. To lock it again once the message
+                // is there would make the message late.
                 let next = inbox.next();
                 let interrupted =
                     || self.is_interrupted() || self.inbox_is_wanted() || spin.is_over();
@@ -54,7 +64,7 @@ impl End {
                 if self.watch.has_come(next) {
                     popped = inbox.pop(&mut desk.buffer, self.handler_stack.is_at_bound());
                     if matches!(popped, Ok(None)) {
-                        // A part of a message: not the moment to go to sleep.
+                        // A part of a message has come: the thread must not go to sleep now.
                         return Ok(Received::Interrupted);
                     }
                 } else if ended {
@@ -62,7 +72,8 @@ impl End {
                 }
             }
             match popped {
-                // Under the lock: a thread that finds nothing in the inbox sees that this one has a message.
+                // Under the lock: a thread that finds nothing in the inbox sees that this thread
+                // has a message.
                 Ok(Some(bytes)) => (bytes, self.transit.begin()),
                 Ok(None) => return Ok(Received::Nothing),
                 Err(error) => {
@@ -76,8 +87,8 @@ impl End {
         };
         // The payload is the end of the message.
         let from = bytes.wrapping_sub(payload.len());
-        // An answer is in transit until it is stored; a message for a handler, or callback, until that is
-        // seen to run.
+        // An answer is in transit until it is stored. A message for a handler or a callback is in
+        // transit until the handler or callback is seen to run.
         match header {
             Header::Answer(id) if Some(id) == mine => {
                 drop(transit);
@@ -105,8 +116,9 @@ impl End {
         }
     }
 
-    /// Dispatches the message on the desk if it is one of the less frequent: apart, so that the frequent
-    /// ones do not pay for them.
+    /// Dispatches the message on the desk if it is one of the less frequent.
+    ///
+    /// This code is apart, so that frequent messages do not pay for it.
     #[cold]
     fn receive_other(
         self: &Arc<Self>,
@@ -140,8 +152,8 @@ impl End {
                 self.dispatch_event(transit, subject, payload, &mut desk.handlers)?;
                 self.send_receipt(number)?;
             }
-            // In transit until the value that the receipt has let go is sent: a thread that closes this end
-            // waits for that value.
+            // In transit until the value that the receipt lets go is sent: a thread that closes
+            // this end waits for that value.
             Header::Receipt(number) => self.take_receipt(number)?,
             Header::Introduce { number, name, kinds, .. } => {
                 let is_honest = self.types.peer.introduce(number, name, kinds);
@@ -191,18 +203,19 @@ impl End {
         drop(transit);
         let mut inbox = self.inbox();
         inbox.defer(std::mem::take(&mut desk.buffer), bytes);
-        // A thread that waits this deeply gives up, rather than keep more.
+        // A thread that waits this deeply fails, rather than keep more events.
         if inbox.is_full() { Err(Error::Full.into()) } else { Ok(Received::Dispatched) }
     }
 
-    /// Does not count a message about types, which was handled.
+    /// Leaves a message about types, which was handled, out of the count of messages.
     #[cold]
     fn noted(&self, is_honest: bool, bytes: usize) -> Step<Received> {
         self.inbox().discount(bytes);
         if is_honest { Ok(Received::Noted) } else { Err(self.protocol_violation().into()) }
     }
 
-    /// As [`conclude`](Self::conclude), for a completion that this thread, which leads, has in its hands.
+    /// Concludes a completion as [`conclude`](Self::conclude) does, on the leader, which has the
+    /// completion in transit.
     #[inline]
     fn conclude_in_transit(&self, transit: InTransit<'_>, completion: Completion) -> Received {
         if let Completion::Run(callback, outcome) = completion {
@@ -222,7 +235,8 @@ impl End {
         self.conclude(self.in_flight.complete(id, outcome));
     }
 
-    /// Does what is left to do after a call was completed: runs the user's code, under no lock.
+    /// Does what is left to do after a call was completed: runs code of the program. Call this
+    /// under no lock.
     pub(crate) fn conclude(&self, completion: Completion) {
         match completion {
             Completion::Done => {}

@@ -1,7 +1,15 @@
 //! Sends: publishes a message, waits for space, or hands the message to the queue.
 //!
-//! A thread that may not wait, since it dispatches or runs tasks, queues its message. A thread of its own
-//! sends the queued messages, for as long as there are some.
+//! A thread that must not wait, since it dispatches or runs tasks, queues its message. A thread of
+//! the library sends the queued messages, for as long as there are some.
+//!
+//! - A message is published under the lock of the outbox. A sender that waits for space lets go of
+//!   the lock and keeps the [`Turn`]. So no other message comes between the parts of its own.
+//! - Each way out of a function that has the turn passes the turn on, or hands it to the thread
+//!   that sends the queue. Otherwise no thread sends any more.
+//! - What ends the pair takes the lock of the outbox, so this lock is released before.
+//! - No code of the program runs under the lock: wakers and requests for notice are used and
+//!   dropped outside.
 
 use std::sync::{Arc, MutexGuard};
 
@@ -18,21 +26,21 @@ use crate::time::deadline::Deadline;
 use crate::wire::header::CallId;
 use crate::wire::message::Message;
 
-/// Why a call was not sent.
+/// Says why a call was not sent.
 #[derive(Debug)]
 pub(crate) struct SendFailed {
     pub(crate) error: Box<Error>,
-    /// Whether the call was still in flight, or never was. Otherwise its callback was told already how it
-    /// ended.
+    /// `true` if the call was still in flight, or never was. Otherwise its callback was told
+    /// already how the call ended.
     pub(crate) was_known: bool,
 }
 
-/// A call that is about to be sent.
+/// Describes a call that is about to be sent.
 struct Claim<'c> {
-    /// Where the entry of the call is noted, once it is claimed.
+    /// Receives the number of the call, once its entry is claimed.
     id: &'c mut CallId,
-    /// A request for notice of the outcome, until it is taken. The caller keeps the request: it is
-    /// code of the program's, which must not be dropped under a lock.
+    /// A request for notice of the outcome, until the request is taken. The caller keeps the
+    /// request: it is code of the program, which must not be dropped under a lock.
     notify: Option<&'c mut Option<Notify>>,
 }
 
@@ -41,12 +49,17 @@ impl End {
     ///
     /// # Blocking
     ///
-    /// With [`WhenFull::Wait`]: until there is space and it is this thread's turn, the deadline passes, the
-    /// pair is over, or the peer has taken nothing for too long and has no handler.
+    /// With [`WhenFull::Wait`]:
+    ///
+    /// - Until it is this thread's turn, and there is space.
+    /// - Until the deadline passes.
+    /// - Until the pair is over.
+    /// - If the message is an event: until the peer, which has no handler, has taken nothing for
+    ///   too long.
     ///
     /// # Errors
     ///
-    /// Nothing was sent in the sense that the receiver will ever see it.
+    /// If this fails, the receiver never sees the message.
     #[inline]
     pub(crate) fn send(
         self: &Arc<Self>,
@@ -71,9 +84,9 @@ impl End {
         self.send_claiming(message, when_full, Claim { id: &mut id, notify: None })
     }
 
-    /// As [`send_call`](Self::send_call). Asks for notice of the outcome before the call is sent, so
-    /// that the answer finds the request. Hands `notify` back if the outcome was there before: only a
-    /// hostile peer answers a call that it cannot know of.
+    /// As [`send_call`](Self::send_call). Asks for notice of the outcome before the call is sent,
+    /// so that the answer finds the request. Hands `notify` back if the outcome was there before:
+    /// only a hostile peer answers a call that it cannot know of.
     ///
     /// # Errors
     ///
@@ -207,7 +220,8 @@ impl End {
                 Err(Error::Full.into())
             }
             WhenFull::Queue(quota) => {
-                // The part that is published is abandoned: the message starts anew when its turn comes.
+                // The part that is published is abandoned: the message starts anew when its turn
+                // comes.
                 out.abandon();
                 let turn = out.take_turn();
                 let key = message.call().filter(|_| quota == Quota::Tasks).map(TaskKey::Call);
@@ -227,8 +241,8 @@ impl End {
         }
     }
 
-    /// Sends the event of a task. Returns `true` if the event is queued, and the task has to wait until it
-    /// is sent: `id` then says how that went.
+    /// Sends the event of a task. Returns `true` if the event is queued, so that the task has to
+    /// wait: `id` then says how the sending went.
     ///
     /// # Errors
     ///
@@ -265,7 +279,7 @@ impl End {
         Err(self.channel_failed(ChannelError::Misbehaved(Misbehaved::Unread)).into())
     }
 
-    /// Waits for the turn to send, which the caller [passes on](Self::pass_on).
+    /// Waits for the turn to send. The caller [passes the turn on](Self::pass_on).
     #[cold]
     fn wait_for_turn(self: &Arc<Self>, message: &Message<'_>, deadline: Deadline) -> Step<Turn> {
         let is_event = message.is_event();
@@ -306,19 +320,21 @@ impl End {
         }
     }
 
-    /// Hands the queue to a thread of its own: the caller, which dispatches or runs tasks, must go on.
+    /// Hands the queue to a thread of its own, since the caller, which dispatches or runs tasks,
+    /// must go on.
     fn send_queued_in_background(self: &Arc<Self>, turn: Turn) {
         let (end, theirs) = (self.clone(), turn.for_thread());
         let started = std::thread::Builder::new()
             .name("coprocess-send".to_owned())
             .spawn(move || end.send_queued(theirs, true));
         if started.is_err() {
-            // Without a thread: here, although this thread then does nothing else.
+            // Without a thread, this thread sends the queue, although it then does nothing else.
             self.send_queued(turn, false);
         }
     }
 
-    /// Sends the queued messages. Up to a waiting thread; if `stays`, until the queue is empty.
+    /// Sends the queued messages, up to a waiting thread. If `stays`, goes on until the queue is
+    /// empty.
     fn send_queued(self: &Arc<Self>, turn: Turn, stays: bool) {
         let mut out = self.outbox.lock();
         while !self.is_over() {
@@ -332,13 +348,13 @@ impl End {
                     }
                 }
                 Next::Thread => {
-                    // The turn is the called thread's now. That thread passes the turn on.
+                    // The turn now belongs to the thread that was called, which passes it on.
                     self.outbox.notify_all();
                     if !stays {
                         return;
                     }
-                    // To start a thread again for the message behind the called thread would take longer
-                    // than to send the message.
+                    // To start a thread again for the message behind the called thread would take
+                    // longer than to send the message.
                     out.lend_turn();
                     while out.is_lent() {
                         out = self.outbox.wait(out, Deadline::NEVER);
@@ -347,7 +363,8 @@ impl End {
                 Next::Anything => break,
             }
         }
-        // Under the lock since the last look: no message was queued meanwhile, unless the pair is over.
+        // Under the lock since the last look: no message was queued meanwhile, unless the pair is
+        // over.
         self.outbox.forget_queued(&mut out);
         out.release_turn(turn);
         drop(out);
@@ -377,8 +394,8 @@ impl End {
             }
             Some(TaskKey::Event(id)) => {
                 let deadline = self.pending_emits.deadline(id);
-                // Settled before any other thread has the lock: a task that finds the pair over asks
-                // under the lock whether its event was sent.
+                // Completed under the lock, before any other thread has it: a task that finds the
+                // pair over asks under the lock whether its event was sent.
                 let waker = self.send_in_turn(turn, &message, false, deadline, None, |sent| {
                     self.pending_emits.complete(id, sent)
                 });
@@ -396,8 +413,8 @@ impl End {
                     |sent| sent,
                 );
                 if sent.is_err() && self.check_open().is_ok() {
-                    // Only where no thread could be started: the thread that dispatches cannot wait, and an
-                    // answer must not be lost.
+                    // Only where no thread could be started: the thread that dispatches cannot
+                    // wait, and an answer must not be lost.
                     let _ = self.channel_failed(ChannelError::Wakeup(
                         std::io::ErrorKind::OutOfMemory.into(),
                     ));
@@ -417,7 +434,7 @@ impl End {
         }
     }
 
-    /// Wakes the tasks that have an answer to send, if fewer answers are queued.
+    /// Wakes the tasks that have an answer to send, if fewer answers are queued now.
     #[cfg(feature = "tokio")]
     fn wake_uncrowded(&self) {
         for waker in self.outbox.watermark_wakers() {
@@ -427,8 +444,8 @@ impl End {
 
     /// Sends a message, or what is left of it, and calls `done` under the lock.
     ///
-    /// `is_own`: this end keeps the message of its own accord, so that it waits also for a peer without
-    /// handlers. `space`: what the message was found to need.
+    /// If `is_own`, this end keeps the message of its own accord, and waits also for a peer without
+    /// handlers. `space` is what the message was found to need.
     ///
     /// # Blocking
     ///
@@ -490,8 +507,13 @@ impl End {
         }
     }
 
-    /// Waits until the queued answers take less than `bytes` of memory, until `deadline`, or until `over`
-    /// returns `true`.
+    /// Waits until the queued answers take less than `bytes` of memory.
+    ///
+    /// # Blocking
+    ///
+    /// - Until the queued answers take less than `bytes`.
+    /// - Until `over` returns `true`.
+    /// - Until `deadline` passes.
     pub(crate) fn wait_until_unread_below(
         &self,
         bytes: usize,
@@ -504,8 +526,13 @@ impl End {
         }
     }
 
-    /// Waits until all answers and own messages that were queued are sent, until `deadline`, or until
-    /// `over` returns `true`.
+    /// Waits until all answers and own messages that were queued are sent.
+    ///
+    /// # Blocking
+    ///
+    /// - Until these messages are sent.
+    /// - Until `over` returns `true`.
+    /// - Until `deadline` passes.
     pub(crate) fn wait_until_none_is_queued(&self, deadline: Deadline, over: impl Fn() -> bool) {
         let mut out = self.outbox.lock();
         while (out.has_queued_own() || self.outbox.unread() > 0)

@@ -1,8 +1,8 @@
-//! The sleeps of an end. Each arms a doorbell, looks again, sleeps, and disarms the doorbell.
+//! Puts the threads of an end to sleep: each arms a doorbell, looks again, sleeps, and disarms it.
 //!
 //! The second look is what makes a sleep safe. A peer that publishes after that look finds the
-//! doorbell armed and rings it. The other threads of this process change the state of the end first,
-//! and look for sleepers afterwards.
+//! doorbell armed and rings it. The other threads of this process change the state of the end
+//! first, and look for sleepers afterwards.
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -21,7 +21,10 @@ impl End {
     ///
     /// # Blocking
     ///
-    /// Until the peer publishes, another thread interrupts, a timer is due, or the deadline passes.
+    /// - Until the peer publishes.
+    /// - Until another thread interrupts.
+    /// - Until a timer is due.
+    /// - Until the deadline passes.
     pub(crate) fn sleep_for_message(
         self: &Arc<Self>,
         _leader: &LeaderGuard<'_>,
@@ -52,7 +55,9 @@ impl End {
     ///
     /// # Blocking
     ///
-    /// Until the peer makes space, the end comes to its end, or the deadline passes.
+    /// - Until the peer makes space.
+    /// - Until the end is over, or the peer is gone.
+    /// - Until the deadline passes.
     pub(crate) fn sleep_for_space(
         &self,
         deadline: Deadline,
@@ -76,16 +81,19 @@ impl End {
         Ok(())
     }
 
-    /// Sleeps as the driver: other threads may take the lead meanwhile, and give it back. Returns
-    /// `false` if there is something to do before.
+    /// Sleeps as the driver: other threads may take the lead meanwhile, and give it back.
     ///
-    /// `until` is what [`Timers::sleep_until`](crate::calls::timers::Timers::sleep_until) returned: a
-    /// timer that is added afterwards interrupts.
+    /// Returns `false`, without a sleep, if there is something to do first. `until` is what
+    /// [`Timers::sleep_until`](crate::calls::timers::Timers::sleep_until) returned: a timer that is
+    /// added afterwards interrupts.
     ///
     /// # Blocking
     ///
-    /// Until the peer publishes, another thread interrupts, a timer is due, or `give_up` holds and a
-    /// thread says so by [`wake_driver`](crate::drive::lead::Lead::wake_driver).
+    /// - Until the peer publishes.
+    /// - Until another thread interrupts.
+    /// - Until a timer is due.
+    /// - Until `give_up` returns `true`, and a thread says so by
+    ///   [`wake_driver`](crate::drive::lead::Lead::wake_driver).
     pub(crate) fn park_driver(
         &self,
         _leader: &LeaderGuard<'_>,

@@ -1,7 +1,11 @@
-//! The wait for room in the ring.
+//! Waits for space in the ring.
 //!
-//! Two ends that wait for room at once must not wait for each other: whoever waits moves what has arrived out of the ring, into the
-//! process. That makes room for the other side, which is woken by it.
+//! Two ends that wait for space at once must not wait for each other. So a thread that waits for
+//! space moves what has arrived out of the ring, into the backlog. That makes space for the peer,
+//! and wakes it.
+//!
+//! The wait locks the inbox for each look, and holds no lock while it sleeps: call it under no
+//! lock. It dispatches nothing. The leader may wait, too, until the backlog is full.
 
 use coprocess_ring::Space;
 
@@ -10,14 +14,28 @@ use crate::error::{Error, Result};
 use crate::time::deadline::Deadline;
 
 impl End {
-    /// Whether this thread is in a handler of this end and nothing more fits into the backlog: if it waited for room, and the other end did
-    /// the same, both would wait for ever.
+    /// Returns `true` if this thread leads and the backlog is full, so that it must not wait here.
+    ///
+    /// If the thread waited for space, and the peer did so too, both would wait for ever.
     pub(crate) fn must_not_wait_here(&self) -> bool {
         self.lead.is_mine() && self.inbox().is_full()
     }
 
-    /// Waits until there is room, moving what has arrived out of the way of the other side, which may be waiting for room, too. `crowded` is
-    /// called while the bound of that is reached.
+    /// Waits until there is space, and moves what has arrived out of the ring meanwhile.
+    ///
+    /// The peer may be waiting for space, too. `is_full` is called while the backlog is full.
+    ///
+    /// # Blocking
+    ///
+    /// - Until there is space for the message.
+    /// - Until this end is over, or the peer is gone.
+    /// - Until `deadline` passes.
+    ///
+    /// # Errors
+    ///
+    /// - [`Error::Full`] if this thread leads and the backlog is full.
+    /// - [`Error::Timeout`] if the deadline has passed.
+    /// - The terminal error if the end is over or the peer is gone.
     pub(crate) fn wait_for_space(
         &self,
         space: Space,
@@ -30,13 +48,15 @@ impl End {
             }
             self.check_open()?;
             let stowed = {
-                // Nobody holds it for long. Whoever has it takes out one message; this must make sure that the ring is empty.
+                // No thread has the inbox for long. A thread that has it takes out one message, but
+                // this thread must make sure that the ring is empty.
                 let mut inbox = self.inbox();
                 inbox.stow().map(|emptied| (emptied, inbox.is_full()))
             };
             let (emptied, full) = stowed.map_err(|e| self.channel_failed(e))?;
             if full {
-                // Answers to our own calls do not count: there is a place for each.
+                // Answers to calls of this end do not count: each has its place among the calls in
+                // flight.
                 self.salvage_answers()?;
                 if self.inbox().is_full() {
                     is_full();
@@ -49,7 +69,7 @@ impl End {
                 return Err(Error::Timeout);
             }
             if !emptied && !full {
-                // The other side goes on, and may be waiting for more of it.
+                // The peer goes on sending, and may be waiting for more space.
                 continue;
             }
             let ready = || self.watch.has_space(space) || self.is_over() || self.is_gone();

@@ -1,4 +1,5 @@
-//! How far an end has come, and which of its threads sleep: a leaf, which changes nothing else.
+//! Says how far an end has come, and which of its threads sleep: a leaf, which changes nothing
+//! else.
 //!
 //! ```text
 //!   open ──► gone ──► over        gone: the peer sends nothing more; what has arrived is received
@@ -13,7 +14,7 @@ use coprocess_ring::Misbehaved;
 use crate::error::Reason;
 use crate::sync::forked::Generation;
 
-/// Why an end is over.
+/// Says why an end is over.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Ending {
     /// The program has closed this end.
@@ -26,13 +27,14 @@ pub(crate) enum Ending {
     Os(i32),
 }
 
+/// Holds how far an end has come, and counts its threads that sleep.
 #[derive(Debug)]
 pub(crate) struct EndState {
-    /// The process that the end belongs to.
+    /// Identifies the process that the end belongs to.
     generation: Generation,
     gone: OnceLock<Reason>,
     ended: OnceLock<Ending>,
-    /// A thread that waits for messages is to look at the timers again.
+    /// `true` while a thread that waits for messages is to look at the timers again.
     attention: AtomicBool,
     /// Threads, other than the driver, that sleep until a message comes, or are about to.
     for_data: AtomicU32,
@@ -52,7 +54,7 @@ impl EndState {
         }
     }
 
-    /// Returns `true` if this process is a fork of the one that the end belongs to.
+    /// Returns `true` if this process is a fork of the process that the end belongs to.
     #[inline]
     pub(crate) fn is_foreign(&self) -> bool {
         self.generation.is_foreign()
@@ -64,7 +66,7 @@ impl EndState {
         self.ended.get().copied()
     }
 
-    /// Ends the end. Returns `false` if it was over: the first ending stands.
+    /// Ends the end. Returns `false` if the end was over: the first ending stands.
     pub(crate) fn end(&self, ending: Ending) -> bool {
         self.ended.set(ending).is_ok()
     }
@@ -102,8 +104,9 @@ impl EndState {
         }
     }
 
-    /// Announces that this thread may sleep until a message comes, until the guard is dropped. The
-    /// thread looks at the state of the end after this, and before it sleeps.
+    /// Announces that this thread may sleep until a message comes, until the guard is dropped.
+    ///
+    /// The thread looks at the state of the end after this, and before it sleeps.
     pub(crate) fn sleeping_for_data(&self) -> SleepGuard<'_> {
         SleepGuard::new(&self.for_data)
     }
@@ -126,7 +129,7 @@ impl EndState {
     }
 }
 
-/// A thread may sleep, until this is dropped.
+/// Announces that a thread may sleep, until this is dropped.
 pub(crate) struct SleepGuard<'a>(&'a AtomicU32);
 
 impl<'a> SleepGuard<'a> {
@@ -141,6 +144,7 @@ impl<'a> SleepGuard<'a> {
 
 impl Drop for SleepGuard<'_> {
     fn drop(&mut self) {
+        // Relaxed: a thread that reads the former count wakes once more, in vain.
         self.0.fetch_sub(1, Ordering::Relaxed);
     }
 }

@@ -1,4 +1,4 @@
-//! What an end has counted.
+//! Collects what an end has counted.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 

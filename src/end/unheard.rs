@@ -1,4 +1,7 @@
-//! TODO end::unheard
+//! Counts the events that no handler takes as they are, and tells their sender.
+//!
+//! The sender reads the counts in shared memory: a report sends no message and wakes no thread.
+//! Only the leader counts, so no report takes back a later one.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -12,14 +15,14 @@ use crate::types::sent_types::SentTypes;
 use crate::wire::header::{Header, Subject, split};
 use crate::wire::message::Message;
 
-/// The event that says that an end has registered its first handler.
+/// Names the event that says that an end has registered its first handler.
 const LISTENING: &str = "listening";
 
 impl Message<'_> {
-    /// Returns the error for an event that was not sent because of that.
+    /// Returns the error for an event that was not sent since no handler hears it.
     #[cold]
     pub(crate) fn unheard(&self, sent_types: &SentTypes) -> Box<Error> {
-        // The name is never among what was not copied.
+        // The name is always in the part that was copied.
         let event = match split(self.words(), self.bytes) {
             Some((
                 Header::Event(Subject::Named(name) | Subject::Described { name, .. })
@@ -34,13 +37,13 @@ impl Message<'_> {
 }
 
 impl End {
-    /// Tells the other end, once, that this one has registered a handler.
+    /// Tells the peer that this end has registered its first handler. Called once.
     #[cold]
     pub(crate) fn announce(self: &Arc<Self>) {
         let mut message = Message::new();
         let header = Header::Event(Subject::Named(LISTENING.as_bytes()));
-        // A courtesy: if the pair is over, the other end needs no notice. This thread must not wait:
-        // the other end may be waiting for the handler.
+        // A courtesy: if the pair is over, the peer needs no notice. This thread must not wait: the
+        // peer may be waiting for the handler.
         let sent = message
             .encode(header, &(), usize::MAX, LISTENING)
             .and_then(|()| self.send(&mut message, WhenFull::Queue(Quota::Own)));
@@ -51,7 +54,7 @@ impl End {
     #[cold]
     pub(crate) fn count_unheard(&self) {
         Counters::add(&self.counters.events_unheard);
-        // Relaxed: a statistic. Only the thread that leads gets here.
+        // Relaxed: a statistic. Only the leader gets here.
         self.watch.report_unheard(self.counters.events_unheard.load(Ordering::Relaxed));
     }
 
@@ -59,7 +62,7 @@ impl End {
     #[cold]
     pub(crate) fn count_mistyped(&self) {
         Counters::add(&self.counters.events_mistyped);
-        // Relaxed: as above.
+        // Relaxed: as in `count_unheard`.
         self.watch.report_mistyped(self.counters.events_mistyped.load(Ordering::Relaxed));
     }
 
@@ -67,7 +70,7 @@ impl End {
     #[cold]
     pub(crate) fn count_undecodable(&self) {
         Counters::add(&self.counters.events_undecodable);
-        // Relaxed: as above.
+        // Relaxed: as in `count_unheard`.
         self.watch.report_undecodable(self.counters.events_undecodable.load(Ordering::Relaxed));
     }
 }

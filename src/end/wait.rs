@@ -1,6 +1,15 @@
-//! The wait for an answer, or for any message at all.
+//! Waits for an answer, or for any message at all.
 //!
-//! Like every wait of an end it ends with what it waits for, with its deadline, when this end closes, and when the other side is gone.
+//! Each wait of an end has these ways out: what it waits for, its deadline, the close of this end,
+//! and a peer that is gone.
+//!
+//! - A thread that waits for an answer takes the lead and dispatches, or it follows: then its
+//!   parker is notified of the answer, of the lead, and of each change of the state.
+//! - Another thread may store the outcome at any moment. So a wait looks for the outcome once more
+//!   before it fails.
+//! - A wait dispatches, which runs handlers: call it under no lock.
+//! - What takes answers ahead of other messages runs no code of the program, since a follower may
+//!   do so while another thread leads: completions are left in the inbox.
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -13,7 +22,7 @@ use crate::calls::cancels::GivenUp;
 use crate::calls::in_flight::{Completion, Notify, Outcome};
 use crate::drive::lead::LeadWait;
 use crate::end::End;
-use crate::end::crossing::{Crossing, Patience, pause};
+use crate::end::crossing::{Crossing, NestingDelay, next_sleep};
 use crate::end::desk::{Desk, Received, SpinFor};
 use crate::end::leader::LeaderGuard;
 use crate::error::{Error, Result, Step};
@@ -24,19 +33,21 @@ use crate::sync::parker::Parker;
 use crate::time::deadline::Deadline;
 use crate::wire::header::{CallId, split};
 
-/// When the other side is gone, how long a call waits for a thread that handles what was sent before, and does not get on.
+/// Bounds how long a call waits, once the peer is gone, for a leader that makes no progress with
+/// what was sent before.
 const LONG_HANDLER: Duration = Duration::from_millis(40);
 
 thread_local! {
-    /// A thread waits in one place at a time.
+    /// The parker of this thread: a thread waits in one place at a time.
     static PARKER: Arc<Parker> = Parker::new();
 }
 
+/// Returns the parker of this thread, or a new one if the thread is ending.
 pub(crate) fn this_parker() -> Arc<Parker> {
     PARKER.try_with(Arc::clone).unwrap_or_else(|_| Parker::new())
 }
 
-/// How the wait for an answer ended.
+/// Says how the wait for an answer ended.
 #[derive(Debug)]
 pub(crate) enum Arrived {
     /// The encoded result is in the buffer of the desk, at these bytes.
@@ -56,12 +67,15 @@ impl From<Answer> for Arrived {
 }
 
 impl End {
-    /// Waits for the outcome of a call, and dispatches what arrives meanwhile. If this fails, the call is
-    /// forgotten.
+    /// Waits for the outcome of a call, and dispatches what arrives meanwhile.
+    ///
+    /// If this fails, the call is forgotten.
     ///
     /// # Blocking
     ///
-    /// Until the answer arrives, the deadline passes, or the pair is over.
+    /// - Until the answer arrives.
+    /// - Until the deadline passes.
+    /// - Until the pair is over.
     #[inline]
     pub(crate) fn wait_for_answer(
         self: &Arc<Self>,
@@ -76,7 +90,8 @@ impl End {
         outcome
     }
 
-    /// As [`wait_for_answer`](Self::wait_for_answer), but the call stays in flight if this fails.
+    /// Waits as [`wait_for_answer`](Self::wait_for_answer) does. The call stays in flight if this
+    /// fails.
     #[inline]
     pub(crate) fn wait_and_keep(
         self: &Arc<Self>,
@@ -99,7 +114,8 @@ impl End {
         desk: &mut Desk,
     ) -> Step<Arrived> {
         loop {
-            // Stored by an earlier leader, or by the wait of a handler that is nested in this wait.
+            // The outcome may have been stored by an earlier leader, or by the wait of a handler
+            // that is nested in this wait.
             if self.in_flight.is_ready(id)
                 && let Some(outcome) = self.in_flight.take(id)
             {
@@ -138,7 +154,8 @@ impl End {
                     Received::Nothing => true,
                     Received::Interrupted => false,
                 };
-            // Another thread that had the inbox may have found the answer: everywhere here.
+            // Here and below: another thread that had the inbox may have found the answer. So each
+            // failure looks for the outcome first.
             if self.is_over() {
                 return self.take(id, || self.terminal_error());
             }
@@ -156,15 +173,15 @@ impl End {
             }
             self.take_interrupt();
             self.expire();
-            // A message that has come just in time is taken, but a peer that sends nothing but parts of
-            // messages cannot keep this thread.
+            // A message that has come just in time is taken. But a peer that sends nothing but
+            // parts of messages cannot keep this thread.
             if deadline.has_passed() && (!is_nothing || !self.has_something()) {
                 return self.take(id, || Error::Timeout);
             }
         }
     }
 
-    /// Takes the outcome that another thread has stored, if it is there.
+    /// Takes the outcome, if another thread has stored it. Fails by `otherwise` if not.
     fn take(&self, id: CallId, otherwise: impl FnOnce() -> Error) -> Step<Arrived> {
         match self.in_flight.take(id) {
             Some(outcome) => Ok(Arrived::Elsewhere(outcome)),
@@ -172,7 +189,7 @@ impl End {
         }
     }
 
-    /// Waits while another thread leads.
+    /// Waits for an outcome as a follower, while another thread leads.
     #[cold]
     fn queue_for_answer(
         self: &Arc<Self>,
@@ -181,12 +198,12 @@ impl End {
         desk: &mut Desk,
     ) -> Step<Arrived> {
         let parker = this_parker();
-        // If the outcome is there already there is nothing to be told, and the loop finds it.
+        // If the outcome is there already, no notice is needed: the loop finds the outcome.
         let _ = self.in_flight.notify(id, Notify::Thread(parker.clone()));
         let over = || self.in_flight.is_ready(id) || self.is_over();
         let crossing = Crossing::new(self, &parker);
-        let mut patience = None::<Patience>;
-        let turn = loop {
+        let mut delay = None::<NestingDelay>;
+        let waited = loop {
             let done = || over() || self.is_gone() || crossing.led().is_some();
             let on_a_cycle = || {
                 crossing.enter();
@@ -195,13 +212,13 @@ impl End {
             match self.lead.wait_turn_unless(&self.watch, &parker, deadline, done, on_a_cycle) {
                 LeadWait::Lead => {
                     crossing.leave();
-                    patience.into_iter().for_each(Patience::keep);
+                    delay.into_iter().for_each(NestingDelay::keep);
                     return self.lead_until_answer(&self.leading(), id, deadline, desk);
                 }
                 LeadWait::Done if !over() && !self.is_gone() => {
-                    self.wait_on_a_cycle(&crossing, &parker, deadline, over, &mut patience)
+                    self.wait_on_a_cycle(&crossing, &parker, deadline, over, &mut delay)
                 }
-                turn => break turn,
+                waited => break waited,
             }
             if deadline.has_passed() {
                 break LeadWait::TimedOut;
@@ -211,22 +228,23 @@ impl End {
         if self.is_over() {
             self.conclude_last();
         }
-        if turn == LeadWait::Done && self.is_gone() {
+        if waited == LeadWait::Done && self.is_gone() {
             self.last_deliveries(deadline, over);
         }
         if let Some(outcome) = self.in_flight.take(id) {
-            patience.into_iter().for_each(Patience::end);
+            delay.into_iter().for_each(NestingDelay::note_answer);
             return Ok(Arrived::Elsewhere(outcome));
         }
-        patience.into_iter().for_each(Patience::keep);
+        delay.into_iter().for_each(NestingDelay::keep);
         if self.is_over() {
             return Err(self.terminal_error().into());
         }
         if self.is_gone() {
-            // Take the answers that have arrived from under the thread that leads.
+            // This thread takes the answers that have arrived, although another thread leads.
             loop {
                 self.salvage_answers()?;
-                // Before the look at the table: the leader may have the answer in its hands.
+                // Before the look at the calls in flight: the leader may have the answer in its
+                // hands.
                 let in_transit = self.transit.is_busy();
                 if let Some(outcome) = self.in_flight.take(id) {
                     return Ok(Arrived::Elsewhere(outcome));
@@ -243,42 +261,45 @@ impl End {
         Err(Error::Timeout.into())
     }
 
-    /// Waits as long as the thread that leads this end waits for this thread; see [`crossing`](crate::end::crossing).
+    /// Waits as long as the leader of this end waits for this thread; see
+    /// [`crossing`](crate::end::crossing).
     ///
-    /// If the end is over after this, call [`conclude_last`](Self::conclude_last) once the thread has left the list: not before,
-    /// since that runs code of the program.
+    /// If the end is over after this, call [`conclude_last`](Self::conclude_last), which runs code
+    /// of the program. The thread must have left the list by then.
     fn wait_on_a_cycle(
         self: &Arc<Self>,
         crossing: &Crossing<'_>,
         parker: &Parker,
         deadline: Deadline,
         done: impl Fn() -> bool,
-        patience: &mut Option<Patience>,
+        delay: &mut Option<NestingDelay>,
     ) {
         let start = Instant::now();
-        while let Some(led) = crossing.led() {
+        while let Some(led_end) = crossing.led() {
             if let Err(error) = self.sift(Ahead::OfCalls) {
                 crossing.leave();
-                // The end is over then.
+                // The end is over after this.
                 self.channel_failed(error);
                 return;
             }
             if done() || self.is_gone() {
                 return;
             }
-            let depth = led.handler_stack.depth();
-            let patience = patience.get_or_insert_with(|| Patience::of(&led, depth));
-            if patience.is_over()
-                && led.has_something()
-                && !led.is_over()
-                && let Some(leader) = led.try_lead()
+            let depth = led_end.handler_stack.depth();
+            let delay = delay.get_or_insert_with(|| NestingDelay::of(&led_end, depth));
+            if delay.has_passed()
+                && led_end.has_something()
+                && !led_end.is_over()
+                && let Some(leader) = led_end.try_lead()
             {
                 crossing.leave();
-                // One message, also where this wait has no time left: other threads may wait for it without end.
-                // If it fails, that end is over, which is for the handler of that end to find.
-                let dispatched = led.dispatch(&leader, &mut Desk::new(), 1, Deadline::NEVER);
+                // One message, even if this wait has no time left: other threads may wait for that
+                // message without end. If this fails, the led end is over, which the handler of
+                // that end finds.
+                let dispatched = led_end.dispatch(&leader, &mut Desk::new(), 1, Deadline::NEVER);
                 crossing.enter();
-                // Else there is a part of a message only, or that end has too many answers to send.
+                // Otherwise there is only a part of a message, or the led end has too many answers
+                // to send.
                 if dispatched.is_ok_and(|dispatched| dispatched.taken > 0) && !deadline.has_passed()
                 {
                     continue;
@@ -287,7 +308,7 @@ impl End {
             if deadline.has_passed() {
                 return;
             }
-            let until = deadline.earlier(Deadline::after(pause(start.elapsed())));
+            let until = deadline.earlier(Deadline::after(next_sleep(start.elapsed())));
             let (next, full) = {
                 let inbox = self.inbox();
                 (inbox.next(), inbox.is_full())
@@ -301,7 +322,9 @@ impl End {
         }
     }
 
-    /// After a call that could not be sent, as if it had been in flight: what the other side has sent before it was gone comes before the error.
+    /// Handles what the peer sent before it was gone, after a call that could not be sent.
+    ///
+    /// So these messages come before the error, as if the call had been in flight.
     #[cold]
     pub(crate) fn take_last_deliveries(self: &Arc<Self>, deadline: Deadline) {
         if self.is_gone() && !self.is_over() {
@@ -309,8 +332,14 @@ impl End {
         }
     }
 
-    /// Lets everything that was sent before the other side was gone be handled, by this thread or by the one that leads. Gives up if that one is
-    /// in a handler for long.
+    /// Lets everything that the peer sent before it was gone be handled, by this thread or the
+    /// leader.
+    ///
+    /// # Blocking
+    ///
+    /// - Until everything is handled, the end is over, or `done` returns `true`.
+    /// - Until the leader is in a handler for long.
+    /// - Until `deadline` passes.
     pub(crate) fn last_deliveries(self: &Arc<Self>, deadline: Deadline, done: impl Fn() -> bool) {
         if self.lead.is_mine() {
             return;
@@ -337,25 +366,28 @@ impl End {
         }
     }
 
-    /// Completes the calls whose answers have arrived, leaving calls and events where they are, in order.
+    /// Completes the calls whose answers have arrived. Leaves calls and events where they are, in
+    /// order.
     ///
-    /// Runs none of the user's code, unless the end is over: tasks and callbacks are left for a thread that dispatches.
+    /// Runs no code of the program, unless the end is over: tasks and callbacks are left for a
+    /// thread that dispatches.
     pub(crate) fn salvage_answers(&self) -> Result<()> {
         let outcome = self.sift(if self.is_gone() { Ahead::Last } else { Ahead::Any });
         if self.is_over() {
-            // Whoever has ended the end has done so with those that were there by then, and nobody dispatches any more.
+            // The thread that ended the end has concluded what was completed by then, and no thread
+            // dispatches any more.
             self.conclude_last();
         }
         outcome.map_err(|e| self.channel_failed(e))
     }
 
-    /// Completes the calls whose answers have arrived. Runs none of the user's code.
+    /// Completes the calls whose answers have arrived. Runs no code of the program.
     fn sift(&self, ahead: Ahead) -> std::result::Result<(), ChannelError> {
         let mut inbox = self.inbox();
         let mut completions = Vec::new();
         let mut keep = |completion| match completion {
             Completion::Done => {}
-            // There is no bound on these.
+            // These are not kept: nothing bounds their number.
             Completion::Unknown => Counters::add(&self.counters.answers_dropped),
             other => completions.push(other),
         };
@@ -370,7 +402,7 @@ impl End {
         outcome
     }
 
-    /// Waits until the peer has read some of the answers that are kept for it.
+    /// Waits, as the leader, until the peer has read some of the answers that are queued for it.
     pub(crate) fn wait_below_watermark(
         self: &Arc<Self>,
         _leader: &LeaderGuard<'_>,

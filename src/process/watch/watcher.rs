@@ -61,11 +61,11 @@ struct Watcher {
     poller: Poller,
     /// `true` once the program has closed some of the watcher's descriptors. Then none is used.
     is_lost: AtomicBool,
-    pairs: Mutex<SentTypes>,
+    pairs: Mutex<WatchList>,
 }
 
 #[derive(Default)]
-struct SentTypes {
+struct WatchList {
     /// The last key. Each watched process has two, from 2 on: an even one for the process, and the
     /// odd one after it for the lifeline.
     last_key: u64,
