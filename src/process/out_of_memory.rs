@@ -46,7 +46,7 @@ pub(crate) fn report_through(lifeline: BorrowedFd<'_>) -> std::io::Result<()> {
 pub(crate) fn was_reported(lifeline: BorrowedFd<'_>) -> bool {
     let mut said = [0; LAST_WORD.len()];
     let mut buffer = [IoSliceMut::new(&mut said)];
-    // Without room for descriptors: the kernel closes any that come along. A hostile worker can
+    // Without space for descriptors: the kernel closes any that come along. A hostile worker can
     // only misreport its own death.
     let received = recvmsg::<()>(lifeline.as_raw_fd(), &mut buffer, None, MsgFlags::MSG_DONTWAIT)
         .map(|received| received.bytes);

@@ -52,7 +52,7 @@ pub(crate) fn receive(
     while bytes.len() < length {
         lifeline.wait(parent)?;
         let mut buffer = [IoSliceMut::new(&mut piece)];
-        // Without room for descriptors: the kernel closes any that come along.
+        // Without space for descriptors: the kernel closes any that come along.
         let (count, flags) = match recvmsg::<()>(
             lifeline.socket.as_raw_fd(),
             &mut buffer,

@@ -16,7 +16,7 @@ use crate::settings::Settings;
 use crate::settings::TypeCheck;
 
 const NO_TIMEOUT: u64 = u64::MAX;
-/// The most descriptors that the kernel passes with one message. With room for all of them, none is
+/// The most descriptors that the kernel passes with one message. With space for all of them, none is
 /// received unnoticed.
 const MOST_DESCRIPTORS: usize = 253;
 /// The parent's message. `magic` and `abi` keep their places in all versions.

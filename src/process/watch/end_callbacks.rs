@@ -109,7 +109,7 @@ impl Endings {
         let wakers = std::mem::take(&mut registered.wakers);
         registered.calling = registered.calling.saturating_add(1);
         drop(registered);
-        // Contained: a waker may be code of the user's.
+        // A panic is caught: a waker may be code of the program.
         wakers.into_iter().for_each(|(_, waker)| {
             catch_user_panic(|| waker.wake());
         });

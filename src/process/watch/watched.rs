@@ -9,7 +9,7 @@ use crate::error::Reason;
 use crate::process::child::Worker;
 use crate::process::watch::end_callbacks::UncalledCallbacks;
 
-/// What the watcher reports of the process at the other end of a pair.
+/// Says what the watcher reports of a peer.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum PeerStatus {
     /// Nothing more will come from the peer, although its process may live on.

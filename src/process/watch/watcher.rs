@@ -1,5 +1,4 @@
-//! The process watcher: one thread that waits for the ends of the processes at the other ends of
-//! all pairs of this process.
+//! The process watcher: one thread that waits for the ends of the processes of all peers.
 //!
 //! The thread starts with the first pair and ends soon after the last. While nothing happens,
 //! nothing wakes the thread.
