@@ -2,13 +2,13 @@
 //! handed on.
 //!
 //! A thread that waits for something (an answer, the end of the pair) takes the lead if the lead is
-//! free, and does the work for all threads of the end. The other threads that wait, the followers,
-//! queue.
+//! free. It then does the work for all threads of the end. The other threads that wait, the
+//! followers, queue.
 //!
 //! One thread, the *driver*, looks after the ring while no other thread does. The driver *parks*:
 //! it sleeps in the kernel, on the doorbell of the ring. While the driver is parked, a thread takes
-//! the lead and gives it back without waking the driver, by two writes to the doorbell and no
-//! system call.
+//! the lead and gives it back without waking the driver. That costs two writes to the doorbell, and
+//! no system call.
 //!
 //! ```text
 //!         enter               park                 enter

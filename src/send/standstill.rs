@@ -1,7 +1,7 @@
 //! Bounds how long an event waits for space, if the peer has no handler.
 //!
 //! If the peer has registered no handler and takes nothing out of the ring either, the ring fills
-//! up, and nothing says that this will ever change. An event that finds the ring full then waits
+//! up. Nothing says that this will ever change. An event that finds the ring full then waits
 //! for [`PATIENCE`] only. If the peer takes something, for whatever reason, the time starts anew.
 //! An event that the library itself queues until there is space, such as `"listening"`, waits on.
 //!
