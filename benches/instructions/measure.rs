@@ -13,7 +13,7 @@ use crate::turns::Host;
 
 /// Bounds the start and the end of a worker, which is slow under valgrind.
 const PATIENCE: Duration = Duration::from_secs(60);
-/// Sizes each ring: room for all that is sent and not read, in bytes.
+/// Sizes each ring: space for all that is sent and not read, in bytes.
 const RING: usize = 8 << 20;
 
 /// Counts the instructions per message of a path. The profile goes to the directory `profiles`.

@@ -29,11 +29,11 @@ use crate::turns::Turns;
 pub(crate) const COUNT: u32 = 1000;
 
 /// Is the number of messages before them, which callgrind does not count. A ring whose reader keeps
-/// up returns to its start, so the counted messages may get only the room that these have used.
+/// up returns to its start, so the counted messages may get only the space that these have used.
 /// There are more of these, so that all counted messages fit.
 const WARM_UP: u32 = 2 * COUNT;
 
-/// Bounds how long the parent waits for room, or for a call that was made.
+/// Bounds how long the parent waits for space, or for a call that was made.
 const LIMIT: Duration = Duration::from_secs(10);
 
 /// A path whose cost per message is counted in one process.

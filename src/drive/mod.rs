@@ -1,4 +1,9 @@
-//! Which thread receives.
+//! Decides which thread of an end receives.
+//!
+//! - [`lead`]: one thread at a time has the right to receive.
+//! - [`driver_slot`]: one thread at a time is the driver, which leads while no other thread waits.
+//! - [`poll_bias`]: learns whether a task should look for its answer itself.
+//! - [`ready_signal`]: makes a descriptor readable, so that an event loop polls.
 
 #[cfg(not(loom))]
 pub(crate) mod driver;

@@ -1,4 +1,18 @@
-//! The descriptor that event loops watch: whether it is readable, and whether one exists.
+//! Makes a descriptor readable while an end has something to dispatch, for an event loop that
+//! watches the descriptor.
+//!
+//! The handles of the program, the threads that poll and the watcher share the descriptor. The
+//! watcher is the thread of the library that raises the descriptor.
+//!
+//! # What a change here must keep
+//!
+//! - `is_raised` and the counter of the eventfd change together, under the lock of the signal. So a
+//!   raised descriptor is not raised again, and one read lowers the descriptor.
+//! - The descriptor is written or read only while it is intact. If the program has closed the
+//!   descriptor, another file may have its number.
+//! - A thread that takes both locks takes the lock of the slot before the lock of the signal.
+//! - The watcher waits on `lowered` and looks at more than the lock protects. So a thread that
+//!   changes what the watcher looks at calls [`ReadySignal::notify`] afterwards.
 
 use std::fmt;
 use std::os::fd::{AsFd, BorrowedFd};
@@ -10,17 +24,19 @@ use nix::sys::eventfd::EventFd;
 use crate::process::Descriptor;
 use crate::sync::lock;
 
-/// What the handles of a descriptor share with the thread that raises it.
+/// Holds a descriptor for an event loop. Its handles share it with the watcher, which raises it.
 pub(crate) struct ReadySignal {
     descriptor: Descriptor<EventFd>,
     state: Mutex<Handles>,
-    /// `is_raised` has become false, or the last handle was dropped.
+    /// The descriptor was lowered, the last handle was dropped, or the watcher should look again.
     lowered: Condvar,
 }
 
+/// Says what the program and the watcher have made of a descriptor.
 struct Handles {
-    /// The descriptor is readable.
+    /// `true` if the descriptor is readable.
     is_raised: bool,
+    /// The handles that the program has not dropped.
     handles: usize,
 }
 
@@ -36,27 +52,34 @@ impl AsFd for ReadySignal {
     }
 }
 
-/// The descriptor of an end, if there is one.
+/// Refers to the descriptor of an end, if there is one.
 #[derive(Debug, Default)]
 pub(crate) struct ReadySlot {
-    /// Whether there is one: looked at first, so that other threads pay no more than that.
+    /// `true` if there is a descriptor. Threads look here first: without a descriptor, they take no
+    /// lock.
     is_watched: AtomicBool,
     signal: Mutex<Weak<ReadySignal>>,
 }
 
 impl ReadySlot {
-    /// Returns `true` if an event loop watches this end, so that the background driver must stand by.
+    /// Returns `true` if an event loop watches this end, so that the background driver must stand
+    /// by.
     pub(crate) fn is_watched(&self) -> bool {
         // Relaxed: ordered by what wakes the thread that looks.
         self.is_watched.load(Ordering::Relaxed)
     }
 
+    /// Returns the signal of this end, if there is one.
     pub(crate) fn get(&self) -> Option<Arc<ReadySignal>> {
         if self.is_watched() { lock(&self.signal).upgrade() } else { None }
     }
 
-    /// Returns another handle to the signal of this end, and `false`. If there is none, has `open` make
-    /// it, and returns it with `true`.
+    /// Adds a handle to the signal of this end, and returns the signal with `false`. If there is no
+    /// signal, has `open` make one, and returns the signal with `true`.
+    ///
+    /// # Errors
+    ///
+    /// The error of `open`.
     pub(crate) fn get_or_open<E>(
         &self,
         open: impl FnOnce() -> Result<Arc<ReadySignal>, E>,
@@ -73,7 +96,7 @@ impl ReadySlot {
         Ok((signal, true))
     }
 
-    /// Drops a handle. Returns `true` if it was the last one.
+    /// Drops a handle. Returns `true` if that was the last handle.
     pub(crate) fn drop_handle(&self, signal: &ReadySignal) -> bool {
         let slot = lock(&self.signal);
         let mut state = lock(&signal.state);
@@ -89,13 +112,13 @@ impl ReadySlot {
 }
 
 impl ReadySignal {
-    /// A signal that is not raised, with one handle.
+    /// Makes a signal that is not raised, with one handle.
     pub(crate) fn new(descriptor: Descriptor<EventFd>) -> Arc<ReadySignal> {
         let state = Mutex::new(Handles { is_raised: false, handles: 1 });
         Arc::new(ReadySignal { descriptor, state, lowered: Condvar::new() })
     }
 
-    /// Adds a handle. Returns `false` if the last one is gone, and with it, soon, the thread.
+    /// Adds a handle. Returns `false` if the last handle was dropped: the watcher then ends soon.
     fn add_handle(&self) -> bool {
         let mut state = lock(&self.state);
         if state.handles == 0 {
@@ -105,23 +128,30 @@ impl ReadySignal {
         true
     }
 
+    /// Returns `true` until the last handle is dropped.
     pub(crate) fn has_handles(&self) -> bool {
         lock(&self.state).handles > 0
     }
 
-    /// Makes the descriptor readable.
+    /// Makes the descriptor readable, unless the program has closed the descriptor.
     pub(crate) fn raise(&self) {
         let mut state = lock(&self.state);
-        // The program may have closed the descriptor, and another file may have its number. That ends
-        // the pair, but a message may come before.
+        // The program may have closed the descriptor, and another file may have its number. Closing
+        // the descriptor ends the pair, but a message may come before that end.
         if !state.is_raised && self.descriptor.is_intact() {
             state.is_raised = true;
-            // Fails only if the counter is full: then the descriptor is readable.
+            // Fails only if the counter is full. Then the descriptor is readable.
             let _ = self.descriptor.write(1);
         }
     }
 
-    /// Blocks until a thread polls, or the last handle is dropped, or `over` returns `true`.
+    /// Waits, as the watcher, until there is a reason to look at the ring again.
+    ///
+    /// # Blocking
+    ///
+    /// - Until a thread that polls [lowers](Self::lower) the descriptor.
+    /// - Until the last handle is dropped.
+    /// - Until `over` returns `true` and a thread calls [`notify`](Self::notify).
     pub(crate) fn wait_until_lowered(&self, over: impl Fn() -> bool) {
         let mut state = lock(&self.state);
         while state.is_raised && state.handles > 0 && !over() {
@@ -129,25 +159,28 @@ impl ReadySignal {
         }
     }
 
-    /// Makes the descriptor not readable, for a thread that is about to look at what is there.
+    /// Makes the descriptor not readable, for a thread that polls and is about to look at the ring.
+    ///
+    /// Does not wake the watcher: the thread drops a [`Lowered`] once it has looked.
     pub(crate) fn lower(self: &Arc<Self>) {
         let mut state = lock(&self.state);
         if state.is_raised && self.descriptor.is_intact() {
             state.is_raised = false;
-            // Nonblocking: resets the counter.
+            // Nonblocking: the read resets the counter.
             let _ = self.descriptor.read();
         }
     }
 
-    /// Has the thread that raises the descriptor look again.
+    /// Makes the watcher look again. Call this after the change of what the watcher looks at.
     pub(crate) fn notify(&self) {
+        // The lock makes sure that the watcher is not between its look and its wait.
         drop(lock(&self.state));
         self.lowered.notify_all();
     }
 }
 
-/// Held by a thread that looks at what is there. Dropping it has the thread that raises the
-/// descriptor look again.
+/// Belongs to a thread that polls, while it looks at the ring. Dropping this makes the watcher look
+/// again.
 pub(crate) struct Lowered(pub(crate) Arc<ReadySignal>);
 
 impl Drop for Lowered {

@@ -1,4 +1,4 @@
-//! The operating system: processes, their descriptors, and the signals that they handle.
+//! Deals with the operating system: processes, their descriptors, and the signals that they handle.
 //!
 //! Nothing here knows of ends or handles. `start` makes ends out of processes.
 //!

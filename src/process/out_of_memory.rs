@@ -12,12 +12,13 @@ use std::sync::atomic::{AtomicI32, AtomicU32, Ordering};
 use nix::sys::signal::{SaFlags, SigAction, SigHandler, SigSet, Signal, sigaction};
 use nix::sys::socket::{MsgFlags, recvmsg};
 
-/// The message of the worker.
+/// Is the message of the worker.
 const LAST_WORD: [u8; 8] = *b"nomemory";
 
-/// The descriptor of the lifeline, in a worker with a limit on memory.
+/// Holds the descriptor of the lifeline, in a worker with a limit on memory.
 static LIFELINE: AtomicI32 = AtomicI32::new(-1);
-/// The process that the lifeline belongs to. A child of fork(2) has the handler, too.
+/// Holds the id of the process that the lifeline belongs to. A child of fork(2) has the handler,
+/// too.
 static PROCESS: AtomicU32 = AtomicU32::new(0);
 
 /// Has this process tell its parent from here on, unless the program has its own handler of
@@ -46,7 +47,7 @@ pub(crate) fn report_through(lifeline: BorrowedFd<'_>) -> std::io::Result<()> {
 pub(crate) fn was_reported(lifeline: BorrowedFd<'_>) -> bool {
     let mut said = [0; LAST_WORD.len()];
     let mut buffer = [IoSliceMut::new(&mut said)];
-    // Without room for descriptors: the kernel closes any that come along. A hostile worker can
+    // Without space for descriptors: the kernel closes any that come along. A hostile worker can
     // only misreport its own death.
     let received = recvmsg::<()>(lifeline.as_raw_fd(), &mut buffer, None, MsgFlags::MSG_DONTWAIT)
         .map(|received| received.bytes);

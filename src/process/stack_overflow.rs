@@ -10,13 +10,13 @@ use std::ops::Range;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::{mem, ptr};
 
-/// The size of the stack that the handler of an overflow runs on, in bytes.
+/// Sizes the stack that the handler of an overflow runs on, in bytes.
 const SIGNAL_STACK: usize = 64 << 10;
 
 /// `true` once the handler is installed: threads that run handlers of messages prepare themselves.
 static PREPARED: AtomicBool = AtomicBool::new(false);
 
-/// What the handler knows of a prepared thread.
+/// Holds what the handler knows of a prepared thread.
 #[derive(Clone, Copy)]
 struct Prepared {
     name: &'static str,

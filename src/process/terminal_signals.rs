@@ -1,4 +1,4 @@
-//! What a worker does with the signals that a terminal sends.
+//! Decides what a worker does with the signals that a terminal sends.
 //!
 //! For Ctrl-C, a terminal sends SIGINT to all processes of the job in its foreground: the parent,
 //! its workers, and the programs that these have started. The worker survives by a handler that
@@ -14,7 +14,8 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use nix::sys::signal::{SaFlags, SigAction, SigHandler, SigSet, Signal, sigaction};
 
-/// What a worker does with SIGINT, SIGQUIT and SIGHUP: Ctrl-C, Ctrl-\ and the end of the terminal.
+/// Says what a worker does with SIGINT, SIGQUIT and SIGHUP: Ctrl-C, Ctrl-\ and the end of the
+/// terminal.
 ///
 /// A terminal sends these signals to every process of the job in its foreground. So a worker gets
 /// them together with its parent.
@@ -41,7 +42,8 @@ pub enum TerminalSignals {
     EndWorker,
 }
 
-/// The process id of the worker. A child that the worker makes by fork(2) has the handler, too.
+/// Holds the process id of the worker. A child that the worker makes by fork(2) has the handler,
+/// too.
 static WORKER: AtomicU32 = AtomicU32::new(0);
 
 /// Handles a signal: does nothing in the worker, and has the default effect in any other process.

@@ -1,8 +1,20 @@
-//! Events of which only the latest value matters: at most one is on the way, and the next one waits on this side, encoded.
+//! Keeps events of which only the latest value matters. At most one value is on the way. The next
+//! value waits at this end, encoded.
 //!
-//! The ring cannot tell when a value was taken: the position of its reader is published now and then, and what was taken may wait in the
-//! reader's process. So a gauge numbers its events, and the other end sends that number back, as a receipt, once such an event was handled, or
-//! dropped. The thread that receives the receipt sends the latest value, if there is a later one.
+//! The ring cannot tell when the peer took a value. The peer publishes the position of its reader
+//! now and then only, and a value that was taken may wait in the peer's process. So a gauge has a
+//! number, which its events carry. Once the peer has handled or dropped such an event, it sends the
+//! number back, as a receipt. The thread that receives the receipt sends the latest value, if there
+//! is a later one.
+//!
+//! # What a change here must keep
+//!
+//! - A gauge decides under its own lock, and sends nothing. The caller sends the message that it
+//!   gets, after the lock is free.
+//! - In [`Flow::Idle`], one thread gets its value to send. While a value is on the way, further
+//!   values are held.
+//! - A held value is replaced by a later one, or is returned once: by [`Gauge::receipt`],
+//!   [`Gauge::sent`] or [`Gauge::close`].
 
 use std::fmt;
 use std::sync::{Arc, Mutex};
@@ -13,7 +25,7 @@ use crate::sync::lock;
 use crate::wire::header::{Header, Subject};
 use crate::wire::message::{KEEP_WORDS, Message};
 
-/// The gauges of an end.
+/// Holds the gauges of an end.
 #[derive(Debug, Default)]
 pub(crate) struct Gauges {
     table: Mutex<Table>,
@@ -24,13 +36,14 @@ struct Table {
     by_name: FxHashMap<Arc<str>, Arc<Gauge>>,
     /// The gauge with the number n is at n - 1.
     by_number: Vec<Arc<Gauge>>,
+    /// `true` once this end closes: new gauges hold no values.
     closing: bool,
 }
 
-/// One event, of which the latest value is kept.
+/// Keeps the latest value of one event.
 pub(crate) struct Gauge {
     name: Arc<str>,
-    /// Not zero: that stands in events that want no receipt.
+    /// Not zero. Zero stands in events that want no receipt.
     number: u32,
     state: Mutex<GaugeState>,
 }
@@ -38,37 +51,41 @@ pub(crate) struct Gauge {
 #[derive(Default)]
 struct GaugeState {
     flow: Flow,
-    /// The latest value, while a former one is on the way: how many bytes there are of it in the first buffer.
+    /// The bytes of the held value in the first buffer. `None` if no value is held. The held value
+    /// is the latest one, while a former value is on the way.
     held: Option<usize>,
-    /// Reused: values come and go by the thousand.
+    /// The buffer of the held value, and a spare one. Reused: values come and go by the thousand.
     buffers: [Vec<u64>; 2],
 }
 
+/// Says what is on the way to the peer.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) enum Flow {
-    /// Nothing is on the way.
+    /// No value is on the way.
     #[default]
     Idle,
-    /// Who has made it so is about to send a value. What is held comes after it.
+    /// The thread that set this state is about to send a value. The held value comes after that
+    /// value.
     Sending,
-    /// A value is, and its receipt is awaited.
+    /// A value is on the way, and its receipt is awaited.
     Awaiting,
-    /// This end closes: receipts are not awaited any more.
+    /// This end closes. Receipts are not awaited any more.
     Closing,
 }
 
-/// What becomes of a new value.
+/// Says what becomes of a new value.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Offered {
-    /// The caller sends it, and then says that it is [sent](Gauge::sent).
+    /// The caller sends the value, and then says that the value is [sent](Gauge::sent).
     Send,
-    /// It is kept until the former value was handled.
+    /// The value is held until the former value was handled. `has_replaced` is `true` if it has
+    /// replaced a value that was held.
     Held { has_replaced: bool },
-    /// It is to be kept, and a thread must dispatch first.
+    /// The value should be held, and a thread must dispatch at this end first.
     NeedsDispatcher,
 }
 
-/// A receipt came that no value waits for: no honest peer sends it.
+/// Reports a receipt that no value waits for. No honest peer sends such a receipt.
 #[derive(Debug)]
 pub(crate) struct NotAwaited;
 
@@ -82,7 +99,7 @@ impl fmt::Debug for Gauge {
 }
 
 impl Gauges {
-    /// The gauge of an event: one for each name.
+    /// Returns the gauge of an event. Each name has one gauge.
     pub(crate) fn get(&self, name: &Arc<str>) -> Arc<Gauge> {
         let mut table = lock(&self.table);
         if let Some(gauge) = table.by_name.get(name) {
@@ -101,11 +118,13 @@ impl Gauges {
         gauge
     }
 
+    /// Returns the gauge with this number, which the peer may have made up.
     pub(crate) fn by_number(&self, number: u32) -> Option<Arc<Gauge>> {
         lock(&self.table).by_number.get(number.checked_sub(1)? as usize).cloned()
     }
 
-    /// From now on values are sent at once. Returns the gauges, unless that was so before.
+    /// Makes new gauges send their values at once. Returns the gauges that exist, for the caller to
+    /// close. Returns none if this was called before.
     pub(crate) fn close(&self) -> Vec<Arc<Gauge>> {
         let mut table = lock(&self.table);
         if std::mem::replace(&mut table.closing, true) {
@@ -117,12 +136,15 @@ impl Gauges {
 }
 
 impl Gauge {
+    /// Returns the header of an event that asks for a receipt.
     pub(crate) fn header<'m>(&self, subject: Subject<'m>) -> Header<'m> {
         Header::Gauge(self.number, subject)
     }
 
-    /// Decides what becomes of a new value. `may_hold`: whether a thread dispatches at this end, which
-    /// receives the receipt that a held value waits for.
+    /// Decides what becomes of a new value, and keeps a copy if the value is held.
+    ///
+    /// `may_hold` is `true` if a thread dispatches at this end. That thread receives the receipt
+    /// that a held value waits for.
     pub(crate) fn offer(&self, message: &Message<'_>, may_hold: bool) -> Offered {
         let mut state = lock(&self.state);
         match state.flow {
@@ -138,22 +160,26 @@ impl Gauge {
         }
     }
 
-    /// Notes that a value was sent. Returns a held value that is to be sent behind it.
+    /// Notes that a value was sent. Returns a held value that the caller sends behind the sent
+    /// value.
     pub(crate) fn sent(&self) -> Option<Message<'static>> {
         let mut state = lock(&self.state);
         match state.flow {
-            // Unless the receipt was there already.
+            // The receipt has not come yet.
             Flow::Sending => {
                 state.flow = Flow::Awaiting;
                 None
             }
-            // This end has begun to close meanwhile, and has left the held value to this thread.
+            // This end has begun to close meanwhile. The closing thread has left the held value to
+            // this thread.
             Flow::Closing => state.take(),
+            // The receipt has come already.
             Flow::Idle | Flow::Awaiting => None,
         }
     }
 
-    /// Notes that the value on the way was handled. Returns the held value, which is to be sent now.
+    /// Notes that the value on the way was handled. Returns the held value, which the caller sends
+    /// now.
     ///
     /// # Errors
     ///
@@ -170,7 +196,7 @@ impl Gauge {
         Ok(held)
     }
 
-    /// Stops waiting for receipts. Returns the held value, which is to be sent now.
+    /// Stops the wait for receipts. Returns the held value, which the caller sends now.
     pub(crate) fn close(&self) -> Option<Message<'static>> {
         let mut state = lock(&self.state);
         // A thread that is about to send a value sends the held one behind it.
@@ -178,7 +204,7 @@ impl Gauge {
         if is_ours { state.take() } else { None }
     }
 
-    /// Takes the buffer of a held value that was sent, for the next one.
+    /// Takes back the buffer of a held value that was sent, for the next value.
     pub(crate) fn reuse(&self, mut message: Message<'static>) {
         let words = std::mem::take(&mut message.spilled);
         if words.capacity() <= KEEP_WORDS {
@@ -189,19 +215,20 @@ impl Gauge {
 }
 
 impl GaugeState {
-    /// Keeps a copy of a message. Returns whether it has replaced another.
+    /// Holds a copy of a message. Returns `true` if the copy has replaced another value.
     fn hold(&mut self, message: &Message<'_>) -> bool {
         let [held, _] = &mut self.buffers;
         message.copy_to(held);
         self.held.replace(message.bytes()).is_some()
     }
 
-    /// The message that is held.
+    /// Takes the held value.
     fn take(&mut self) -> Option<Message<'static>> {
         let bytes = self.held.take()?;
         let [held, spare] = &mut self.buffers;
         if held.capacity() <= KEEP_WORDS {
-            // Now, the first time, rather than in the midst of a steady stream.
+            // The spare buffer gets its memory now, the first time, rather than in the midst of a
+            // steady stream.
             spare.clear();
             spare.reserve_exact(held.len());
         }

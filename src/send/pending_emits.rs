@@ -1,4 +1,16 @@
-//! What has become of the events of tasks that had no room: whether they are sent, and which task is to be told.
+//! Remembers the events of tasks that found no space: whether each is sent, and which task to tell.
+//!
+//! An event that is not in the table is sent, or its task does not want to know. So an event that
+//! finds space, and has no deadline, costs no entry.
+//!
+//! # What a change here must keep
+//!
+//! - An event without a deadline enters the table under the lock of the outbox, before a thread can
+//!   send the event; see `End::send_event`.
+//! - The thread that sends an event completes the event under the lock of the outbox, too. A task
+//!   that finds the pair over takes that lock before it asks, so it misses no event that was sent.
+//! - A waker is code of the program. Dropping a waker or waking a task happens without the lock of
+//!   the table.
 
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -11,100 +23,113 @@ use crate::error::{Error, Step};
 use crate::sync::lock;
 use crate::time::deadline::Deadline;
 
-/// An event that is not sent.
+/// Says why an event is not sent.
 #[derive(Debug)]
 enum PendingEmit {
-    Unsent { until: Deadline, waker: Option<Waker> },
+    /// The event is queued, or about to be sent.
+    Waiting { until: Deadline, waker: Option<Waker> },
+    /// The event will not be sent, and its task does not know yet.
     Failed(Box<Error>),
 }
 
-/// The events of tasks that are kept, and not sent. What is not in here is sent, or nobody wants to know.
+/// Holds the events of tasks that are not sent. An event that is not in here is sent, or its task
+/// does not want to know.
 #[derive(Debug, Default)]
 pub(crate) struct PendingEmits {
+    /// The number of ids that were issued.
     issued: AtomicU64,
-    kept: Mutex<FxHashMap<PendingEmitId, PendingEmit>>,
+    unsent: Mutex<FxHashMap<PendingEmitId, PendingEmit>>,
 }
 
 impl PendingEmit {
     fn waker(self) -> Option<Waker> {
         match self {
-            PendingEmit::Unsent { waker, .. } => waker,
+            PendingEmit::Waiting { waker, .. } => waker,
             PendingEmit::Failed(_) => None,
         }
     }
 }
 
 impl PendingEmits {
-    /// One that is about to be sent. If it has a deadline, it is to be [removed](Self::remove) again, should it not be kept.
+    /// Issues an id for an event that is about to be sent.
+    ///
+    /// If the event has a deadline and is not queued, the caller [removes](Self::remove) the event
+    /// again.
     pub(crate) fn issue(&self, until: Deadline) -> PendingEmitId {
-        // Relaxed: only that they differ.
+        // Relaxed: the ids must differ, and order nothing.
         let id = PendingEmitId(self.issued.fetch_add(1, Ordering::Relaxed));
         if until != Deadline::NEVER {
-            lock(&self.kept).insert(id, PendingEmit::Unsent { until, waker: None });
+            lock(&self.unsent).insert(id, PendingEmit::Waiting { until, waker: None });
         }
         id
     }
 
-    /// It is kept from now on.
+    /// Notes that an event is queued.
     pub(crate) fn keep(&self, id: PendingEmitId) {
-        lock(&self.kept)
+        lock(&self.unsent)
             .entry(id)
-            .or_insert(PendingEmit::Unsent { until: Deadline::NEVER, waker: None });
+            .or_insert(PendingEmit::Waiting { until: Deadline::NEVER, waker: None });
     }
 
+    /// Returns the deadline of an event. Returns [`Deadline::NEVER`] if the event has none, or does
+    /// not wait any more.
     pub(crate) fn deadline(&self, id: PendingEmitId) -> Deadline {
-        match lock(&self.kept).get(&id) {
-            Some(PendingEmit::Unsent { until, .. }) => *until,
+        match lock(&self.unsent).get(&id) {
+            Some(PendingEmit::Waiting { until, .. }) => *until,
             Some(PendingEmit::Failed(_)) | None => Deadline::NEVER,
         }
     }
 
-    /// It is sent, or will not be. Returns who is to be told.
+    /// Notes that an event is sent, or why the event will not be sent. Returns the waker of its
+    /// task, which the caller wakes.
     pub(crate) fn complete(&self, id: PendingEmitId, sent: Step<()>) -> Option<Waker> {
-        let mut kept = lock(&self.kept);
+        let mut unsent = lock(&self.unsent);
         match sent {
-            Ok(()) => kept.remove(&id)?.waker(),
-            Err(error) => std::mem::replace(kept.get_mut(&id)?, PendingEmit::Failed(error)).waker(),
+            Ok(()) => unsent.remove(&id)?.waker(),
+            Err(error) => {
+                std::mem::replace(unsent.get_mut(&id)?, PendingEmit::Failed(error)).waker()
+            }
         }
     }
 
-    /// What has become of it, asked for the last time: `None` if it is not sent.
+    /// Forgets an event. Returns how the sending ended: `None` if the event still waits.
     pub(crate) fn remove(&self, id: PendingEmitId) -> Option<Step<()>> {
-        // Dropped without the lock: a waker is code of the program's.
-        let state = lock(&self.kept).remove(&id);
+        // The entry is dropped without the lock: its waker is code of the program.
+        let state = lock(&self.unsent).remove(&id);
         match state {
             None => Some(Ok(())),
             Some(PendingEmit::Failed(error)) => Some(Err(error)),
-            Some(PendingEmit::Unsent { .. }) => None,
+            Some(PendingEmit::Waiting { .. }) => None,
         }
     }
 
-    /// Asks what has become of it. Whoever sends it tells `waker`, unless it is ready.
+    /// Asks how the sending of an event ended. If the event still waits, keeps `waker` for the
+    /// thread that sends the event.
     pub(crate) fn poll(&self, id: PendingEmitId, waker: Waker) -> Poll<Step<()>> {
-        let mut kept = lock(&self.kept);
-        let former = match kept.get_mut(&id) {
+        let mut unsent = lock(&self.unsent);
+        let former = match unsent.get_mut(&id) {
             None => return Poll::Ready(Ok(())),
-            Some(PendingEmit::Unsent { waker: former, .. }) => former.replace(waker),
+            Some(PendingEmit::Waiting { waker: former, .. }) => former.replace(waker),
             Some(PendingEmit::Failed(_)) => {
-                return match kept.remove(&id) {
+                return match unsent.remove(&id) {
                     Some(PendingEmit::Failed(error)) => Poll::Ready(Err(error)),
                     _ => Poll::Ready(Ok(())),
                 };
             }
         };
-        // To drop it runs code of the program's.
-        drop(kept);
+        // Dropping a waker runs code of the program, so the lock is freed first.
+        drop(unsent);
         drop(former);
         Poll::Pending
     }
 
-    /// Who is to be told that nothing more is sent.
+    /// Takes the wakers of all events that wait: nothing more is sent. The caller wakes the tasks.
     pub(crate) fn wakers(&self) -> Vec<Waker> {
-        let mut kept = lock(&self.kept);
-        let unsent = kept.values_mut().filter_map(|state| match state {
-            PendingEmit::Unsent { waker, .. } => waker.take(),
+        let mut unsent = lock(&self.unsent);
+        let wakers = unsent.values_mut().filter_map(|state| match state {
+            PendingEmit::Waiting { waker, .. } => waker.take(),
             PendingEmit::Failed(_) => None,
         });
-        unsent.collect()
+        wakers.collect()
     }
 }

@@ -1,11 +1,15 @@
-//! Events that are not heard: how long one of them waits for room, and which counts the ends share.
+//! Bounds how long an event waits for space, if the peer has no handler.
 //!
-//! If an end has registered no handler, and takes nothing out of the ring either, the ring fills
-//! up, and nothing says that this will ever change. An event that finds the ring full then waits
-//! for [`PATIENCE`] only. If the end takes something, whatever for, the time starts anew. An event
-//! that the library itself keeps until there is room, such as `"listening"`, waits on.
+//! If the peer has registered no handler and takes nothing out of the ring either, the ring fills
+//! up. Nothing says that this will ever change. An event that finds the ring full then waits
+//! for [`PATIENCE`] only. If the peer takes something, for whatever reason, the time starts anew.
+//! An event that the library itself queues until there is space, such as `"listening"`, waits on.
 //!
 //! The wait of a call is not cut short: its caller waits for an answer anyway, and has deadlines.
+//!
+//! The lock of the outbox protects this state. The flag and the position of the peer stand in
+//! shared memory, so a hostile peer can make an event wait on. The deadline of the event still
+//! holds.
 
 use std::time::Instant;
 
@@ -15,16 +19,16 @@ use crate::limits::PATIENCE;
 use crate::time::deadline::Deadline;
 use crate::time::now;
 
-/// What is known of the other end by those that wait for room.
+/// Remembers since when the peer has taken nothing, for the threads that wait for space.
 #[derive(Debug, Default)]
 pub(crate) struct Standstill {
-    /// Since when it has taken nothing, and how much it had taken by then.
+    /// Since when the peer has taken nothing, and how much it had taken by then.
     since: Option<(Instant, u64)>,
 }
 
 impl Standstill {
-    /// Returns when the wait of an event ends for want of a handler on the other end. `None`: it
-    /// does not.
+    /// Returns when the wait of an event ends because the peer has no handler. Returns
+    /// [`Deadline::NEVER`] if the peer has registered a handler.
     #[cold]
     pub(crate) fn ends_at(&mut self, watch: &Watch) -> Deadline {
         if watch.peer_report().has_registered {
@@ -62,11 +66,11 @@ mod tests {
         clock.advance(PATIENCE);
         assert!(first.has_passed());
         for _ in 0..20 {
-            sender.send(&[1], 8).expect("room");
+            sender.send(&[1], 8).expect("space");
         }
         assert_eq!(standstill.ends_at(&watch), first, "nothing was taken");
         let mut message = Vec::new();
-        // The receiver says from time to time how far it has got.
+        // The receiver publishes from time to time how far it has got.
         while receiver.receive(&mut message).expect("honest").is_some() {}
         let second = standstill.ends_at(&watch);
         assert_eq!(second, Deadline::after(PATIENCE));

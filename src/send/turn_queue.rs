@@ -1,39 +1,48 @@
-//! Whose turn it is to send while not all senders can: queued messages and waiting threads, in the
-//! order in which they came.
+//! Keeps queued messages and waiting threads in the order in which they came, while not all senders
+//! can send.
 //!
-//! While no message is queued there is no order to keep: all waiting threads may try, beside any thread
-//! that comes. Handing the turn from thread to thread would cost a switch of threads a message.
+//! While no message is queued, there is no order to keep. All waiting threads may try, beside any
+//! thread that comes. If the turn were handed from thread to thread, each message would cost a
+//! switch of threads.
+//!
+//! The lock of the outbox protects the queue. A thread that the queue has called is no entry any
+//! more: its ticket is in `called` until the thread takes its turn.
 
 use std::collections::VecDeque;
 
-/// The place of a waiting thread.
+/// Identifies a waiting thread.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Ticket(u64);
 
+/// Waits for its turn.
 #[derive(Debug)]
 enum Entry<M> {
     Message(M),
     Thread(Ticket),
 }
 
-/// What is next in the queue.
+/// Says what the queue has next.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Next<M> {
+    /// A queued message, which the caller sends.
     Message(M),
-    /// A waiting thread, which finds that it is called.
+    /// A waiting thread. The queue has called the thread, which finds that out by its ticket.
     Thread,
-    /// No message is queued, and each waiting thread may try.
+    /// Nothing in particular: no message is queued, and each waiting thread may try.
     Anything,
 }
 
+/// Holds queued messages and waiting threads, first come first served.
 #[derive(Debug)]
 pub(crate) struct TurnQueue<M> {
     entries: VecDeque<Entry<M>>,
-    /// How many entries are messages.
+    /// The number of entries that are messages.
     messages: usize,
+    /// The number of tickets that were issued.
     issued: u64,
-    /// Tickets below this one are not in the queue any more.
+    /// Tickets below this number are not in the queue any more.
     valid_from: u64,
+    /// The thread whose turn it is, until the thread has noticed.
     called: Option<Ticket>,
 }
 
@@ -42,12 +51,13 @@ impl<M> TurnQueue<M> {
         TurnQueue { entries: VecDeque::new(), messages: 0, issued: 0, valid_from: 0, called: None }
     }
 
+    /// Adds a message at the end of the queue.
     pub(crate) fn push(&mut self, message: M) {
         self.entries.push_back(Entry::Message(message));
         self.messages = self.messages.saturating_add(1);
     }
 
-    /// Adds a waiting thread.
+    /// Adds a waiting thread at the end of the queue. Returns the ticket of the thread.
     pub(crate) fn enter(&mut self) -> Ticket {
         let ticket = Ticket(self.issued);
         self.issued = self.issued.wrapping_add(1);
@@ -55,12 +65,12 @@ impl<M> TurnQueue<M> {
         ticket
     }
 
-    /// Returns `true` if a thread is in the queue, or was called.
+    /// Returns `true` if the thread with this ticket is in the queue, or was called.
     pub(crate) fn knows(&self, ticket: Ticket) -> bool {
         ticket.0 >= self.valid_from
     }
 
-    /// Returns `true`, once, if this thread was called: the turn is its own.
+    /// Returns `true`, once, if the thread with this ticket was called: the thread has the turn.
     pub(crate) fn answer_call(&mut self, ticket: Ticket) -> bool {
         let is_called = self.called == Some(ticket);
         if is_called {
@@ -69,16 +79,17 @@ impl<M> TurnQueue<M> {
         is_called
     }
 
-    /// Removes a waiting thread.
+    /// Removes a waiting thread, if it is in the queue.
     pub(crate) fn leave(&mut self, ticket: Ticket) {
         self.entries.retain(|entry| !matches!(entry, Entry::Thread(other) if *other == ticket));
     }
 
+    /// Returns `true` if the first entry is a message.
     pub(crate) fn is_message_next(&self) -> bool {
         matches!(self.entries.front(), Some(Entry::Message(_)))
     }
 
-    /// Takes the first entry out of the queue.
+    /// Takes the first entry out of the queue. If no message is queued, takes all entries out.
     pub(crate) fn next(&mut self) -> Next<M> {
         if self.messages == 0 {
             self.clear();
@@ -97,6 +108,7 @@ impl<M> TurnQueue<M> {
         }
     }
 
+    /// Returns the queued messages, in order.
     pub(crate) fn messages(&self) -> impl Iterator<Item = &M> {
         self.entries.iter().filter_map(|entry| match entry {
             Entry::Message(message) => Some(message),
@@ -104,6 +116,7 @@ impl<M> TurnQueue<M> {
         })
     }
 
+    /// Removes the messages for which `keep` returns `false`. Waiting threads stay.
     pub(crate) fn retain_messages(&mut self, keep: impl Fn(&M) -> bool) {
         self.entries.retain(|entry| !matches!(entry, Entry::Message(message) if !keep(message)));
         self.messages = self.messages().count();
@@ -161,7 +174,7 @@ mod tests {
         assert!(queue.knows(again));
         assert_eq!(queue.next(), Next::Thread);
         assert!(queue.answer_call(again));
-        // One that is not there any more.
+        // The thread is not in the queue any more.
         queue.leave(one);
         assert_eq!((queue.next(), queue.next()), (Next::Message(7), Next::Anything));
     }

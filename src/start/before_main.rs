@@ -16,9 +16,9 @@ use std::thread;
 use crate::process::{handle_overflows, prepare_thread};
 
 const MAIN: &str = "main";
-/// The largest stack of the worker's thread, in bytes. The system may set no limit.
+/// Bounds the stack of the worker's thread from above, in bytes. The system may set no limit.
 const LARGEST_STACK: libc::rlim_t = 64 << 20;
-/// The smallest stack of the worker's thread, in bytes.
+/// Bounds the stack of the worker's thread from below, in bytes.
 const SMALLEST_STACK: libc::rlim_t = 1 << 20;
 
 /// Runs a worker in place of `main`, on a new thread. The current thread waits for that thread.

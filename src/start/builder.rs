@@ -1,4 +1,4 @@
-//! The settings of a pair, and the functions that start one.
+//! Collects the settings of a pair, and starts the pair.
 
 use std::ffi::{OsStr, OsString, c_void};
 use std::process::Command;

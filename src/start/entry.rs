@@ -1,4 +1,4 @@
-//! The functions by which a process becomes a worker: `init` for functions, `parent` for programs.
+//! Makes a process a worker: `init` for functions, `parent` for programs.
 
 use std::ffi::CString;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -17,7 +17,8 @@ use crate::start::role::{self, PARENT, Parent, give_up};
 use crate::start::worker_function::{self, WorkerFunction};
 use crate::sync::lock;
 
-/// The exit status of a worker whose function panicked: that of a Rust program whose `main` panics.
+/// Is the exit status of a worker whose function panicked: that of a Rust program whose `main`
+/// panics.
 const PANICKED: i32 = 101;
 
 /// Becomes the worker if this process was started as one, and returns otherwise.

@@ -25,7 +25,7 @@ use crate::process::{Descriptor, Limits, Output, TerminalSignals, Worker, pidfd,
 use crate::settings::Settings;
 use crate::start::watch_peer;
 
-/// The settings of one start.
+/// Holds the settings of one start.
 pub(crate) struct Launch {
     pub(crate) program: Program,
     pub(crate) capacity: usize,
@@ -203,7 +203,7 @@ impl Launch {
     }
 }
 
-/// A process that is destroyed when this is dropped, unless the worker has attached.
+/// Destroys a process when this is dropped, unless the worker has attached.
 struct Unattached {
     worker: Arc<Worker>,
     attached: bool,
@@ -238,8 +238,8 @@ fn no_segment(error: SegmentError) -> ForkError {
     }
 }
 
-/// The error if other code has taken the exit status: this program ignores SIGCHLD, or waits for
-/// any child.
+/// Returns the error for an exit status that other code has taken: this program ignores SIGCHLD, or
+/// waits for any child.
 fn status_taken() -> ForkError {
     ForkError::Handshake(
         "it ended before it attached, and other code of this program took its exit status"

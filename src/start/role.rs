@@ -1,4 +1,4 @@
-//! What this process was started as, and whether it may start workers itself.
+//! Finds out what this process was started as, and whether it may start workers itself.
 
 use std::io::Write;
 use std::sync::Mutex;
@@ -18,10 +18,10 @@ static EXAMINED: AtomicBool = AtomicBool::new(false);
 /// `true` if this process was started as a worker, and has not become one. First written before
 /// [`EXAMINED`].
 static UNCLAIMED: AtomicBool = AtomicBool::new(false);
-/// How many processes have started one another, up to this one, without attaching. Written before
-/// [`EXAMINED`].
+/// Counts the processes that have started one another, up to this one, without attaching. Written
+/// before [`EXAMINED`].
 static CHAIN_LENGTH: AtomicU32 = AtomicU32::new(0);
-/// The chain length from which a process starts no workers. A program that has not attached may
+/// Is the chain length from which a process starts no workers. A program that has not attached may
 /// start another one on purpose; such chains are shorter.
 const MAX_CHAIN_LENGTH: u32 = 3;
 /// This process's way to its parent.

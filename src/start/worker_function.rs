@@ -1,4 +1,4 @@
-//! The worker function of `fork`, and the codec of its arguments.
+//! Defines the worker function of `fork`, and the codec of its arguments.
 //!
 //! The parent sends the distance of the function from the start of the executable. For a function
 //! with arguments, the parent also sends the distance of a shim: the function that decodes
@@ -17,7 +17,7 @@ use crate::wire::header::as_bytes;
 use crate::wire::message::Message;
 use crate::wire::writer::Writer;
 
-/// A worker function, bound to its arguments.
+/// Is a worker function, bound to its arguments.
 pub(super) type WorkerFunction = Box<dyn FnOnce(Coprocess)>;
 /// Binds the worker function at an address to encoded arguments.
 pub(super) type Shim = fn(usize, &[u8]) -> std::result::Result<WorkerFunction, String>;
@@ -34,7 +34,7 @@ pub(super) fn encode_arguments(args: &impl Serialize, max: usize) -> Result<Vec<
     Ok(as_bytes(message.words(), message.bytes()).to_vec())
 }
 
-/// The [`Shim`] of all worker functions that take an `A`.
+/// Is the [`Shim`] of all worker functions that take an `A`.
 pub(super) fn shim<A: DeserializeOwned>(
     worker: usize,
     bytes: &[u8],

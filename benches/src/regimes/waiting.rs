@@ -1,5 +1,5 @@
-//! When the other side does not answer at once: it sleeps, it has no processor of its own, or the
-//! handler computes. Beside a pipe in the same state.
+//! Measures exchanges whose peer does not answer at once: the peer sleeps, has no processor of its
+//! own, or computes in its handler. Beside a pipe in the same state.
 
 use std::thread;
 use std::time::{Duration, Instant};
@@ -13,7 +13,7 @@ use crate::subjects::working_pair::WorkingPair;
 use crate::subjects::working_pipe::WorkingPipe;
 use crate::{Result, units};
 
-/// Measures while the other side sleeps, shares the processor, or computes.
+/// Measures while the peer sleeps, shares the processor, or computes.
 pub const REGIME: Regime = Regime {
     name: "waiting",
     about: "the other side sleeps, shares the CPU, or computes; beside a pipe",
@@ -108,7 +108,7 @@ fn first(mechanism: &str) -> String {
     format!("{mechanism}, after {PAUSE:?} of sleep")
 }
 
-/// Makes exchanges whose other side computes for `micros`, which do not count.
+/// Makes exchanges whose peer computes for `micros`, which do not count.
 fn working<'a>(
     mechanism: &str,
     note: &str,

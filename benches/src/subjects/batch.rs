@@ -1,4 +1,4 @@
-//! Values sent in batches, each of which the other side confirms.
+//! Values sent in batches, each of which the peer confirms.
 
 use std::time::{Duration, Instant};
 

@@ -59,7 +59,7 @@ impl BulkSocket {
     }
 }
 
-/// Runs in the second process: reads and confirms until the other side hangs up.
+/// Runs in the second process: reads and confirms until the peer hangs up.
 pub(crate) fn serve(args: &[String]) -> Result<()> {
     let [size, batch] = args else {
         return Err("bulk-socket: takes a size and a number of values".into());

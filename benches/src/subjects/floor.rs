@@ -72,7 +72,7 @@ impl End<'_> {
                 thread::yield_now();
             }
             if looks > 1_u64 << 30 {
-                return Err("the other side is gone".into());
+                return Err("the peer is gone".into());
             }
         }
         Ok(slot.payload.load(Relaxed))
@@ -93,7 +93,7 @@ impl Floor {
     /// Starts the second process, which sleeps until there is something to do.
     ///
     /// With `spin` the sides look without pause. Without it they yield between looks: on one CPU,
-    /// spinning would wait for the time slice of the other side.
+    /// spinning would wait for the time slice of the peer.
     ///
     /// # Errors
     ///

@@ -22,7 +22,7 @@ use crate::process::handshake::{Arguments, Nonce};
 use crate::process::identity::executable::{self, SELF_EXE};
 use crate::process::identity::mark::{self, Mark};
 
-/// What to execute.
+/// Says what to execute.
 #[derive(Debug)]
 pub(crate) enum Program {
     /// The same executable, which runs the function at this distance. `environment`: variables that
@@ -100,7 +100,7 @@ impl Program {
     }
 }
 
-/// A process that was executed.
+/// Holds a process that was executed.
 pub(crate) struct Started {
     pub(crate) id: u32,
     /// Keeps the standard streams of a [`Command`] open. Never waited for.

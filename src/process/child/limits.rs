@@ -7,7 +7,7 @@ use nix::sys::signal::Signal;
 
 use crate::error::{Limit, Reason};
 
-/// What a worker process may use at most: for [`Builder::limits`](crate::Builder::limits).
+/// Limits what a worker process may use: for [`Builder::limits`](crate::Builder::limits).
 ///
 /// These are resource limits of the system (`setrlimit(2)`), soft and hard alike. They hold for the
 /// worker process, and processes that the worker starts inherit them. A limit that is not set here

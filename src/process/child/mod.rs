@@ -1,5 +1,5 @@
-//! A worker process, as its parent sees it: started, limited, signalled, reaped, and its output
-//! captured.
+//! Holds a worker process, as its parent sees it: started, limited, signalled, reaped, and its
+//! output captured.
 
 #[expect(unsafe_code, reason = "code between fork and exec")]
 pub(crate) mod execute;

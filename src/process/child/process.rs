@@ -21,11 +21,11 @@ use crate::process::descriptors::notifier::notifier;
 use crate::process::descriptors::renumber::move_above_streams;
 use crate::process::pidfd;
 
-/// The stack that a thread that waits for a process needs, in bytes. The C library's minimum is
+/// Is the stack that a thread that waits for a process needs, in bytes. The C library's minimum is
 /// larger.
 const STACK: usize = 64 * 1024;
 
-/// A descriptor that is readable once the process has ended.
+/// Holds a descriptor that is readable once the process has ended.
 #[derive(Debug)]
 enum EndNotice {
     /// The process descriptor.
@@ -36,7 +36,7 @@ enum EndNotice {
     Lost,
 }
 
-/// A child of this process that the library has not reaped yet.
+/// Owns a child of this process that the library has not reaped yet.
 #[derive(Debug)]
 pub(crate) struct Child {
     id: u32,

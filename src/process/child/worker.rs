@@ -1,4 +1,4 @@
-//! The state of a worker process: running, closing, killed, or ended with a status.
+//! Holds the state of a worker process: running, closing, killed, or ended with a status.
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
@@ -17,14 +17,14 @@ use crate::process::descriptors::Descriptor;
 use crate::process::out_of_memory;
 use crate::sync::lock;
 
-/// How long a close waits after SIGKILL for the kernel to end the process.
+/// Bounds how long a close waits after SIGKILL for the kernel to end the process.
 const KILL_TIMEOUT: Duration = Duration::from_secs(10);
-/// How long a failed start waits for the end of its process, before the start leaves that to the
-/// watcher.
+/// Bounds how long a failed start waits for the end of its process, before the start leaves that to
+/// the watcher.
 const BRIEF_TIMEOUT: Duration = Duration::from_secs(1);
-/// The time between two checks of [`poll_briefly`].
+/// Sets the time between two checks of [`poll_briefly`].
 const BRIEF_INTERVAL: Duration = Duration::from_millis(1);
-/// The longest close timeout. A longer one, which the clock may not be able to express, becomes
+/// Bounds the close timeout. A longer one, which the clock may not be able to express, becomes
 /// this one.
 const LONGEST_CLOSE_TIMEOUT: Duration = Duration::from_secs(365 * 86_400);
 
@@ -43,7 +43,7 @@ pub(crate) fn poll_briefly<T>(mut look: impl FnMut() -> Option<T>) -> Option<T> 
     }
 }
 
-/// How far the parent has gone to end a worker.
+/// Says how far the parent has gone to end a worker.
 #[derive(Debug, Clone, Copy)]
 enum ClosePhase {
     /// The parent has not asked the worker to end.
@@ -55,7 +55,7 @@ enum ClosePhase {
     Killed,
 }
 
-/// Whether the worker was reaped.
+/// Says whether the worker was reaped.
 #[derive(Debug)]
 enum Life {
     Alive {
@@ -89,7 +89,7 @@ impl Life {
     }
 }
 
-/// A worker process of this process.
+/// Represents a worker process of this process.
 #[derive(Debug)]
 pub(crate) struct Worker {
     life: Mutex<Life>,

@@ -1,4 +1,4 @@
-//! A descriptor that remembers which file it was opened for.
+//! Wraps a descriptor, and remembers which file it was opened for.
 
 use std::fmt;
 use std::io;
@@ -9,7 +9,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use nix::fcntl::{FcntlArg, fcntl};
 use nix::sys::stat::fstat;
 
-/// A descriptor that remembers which file it was opened for.
+/// Holds a descriptor, and remembers which file it was opened for.
 ///
 /// Device and inode identify the file. Each socket has its own inode, and so has each process
 /// descriptor since Linux 6.9. All epolls, eventfds and older process descriptors share one inode,

@@ -16,11 +16,11 @@ use nix::sys::socket::{AddressFamily, MsgFlags, SockFlag, SockType, recv, send, 
 use crate::process::descriptors::descriptor::Descriptor;
 use crate::process::descriptors::renumber::{move_above_streams, move_far_up};
 
-/// The polled end: readable after a notification.
+/// Holds the polled end: readable after a notification.
 #[derive(Debug)]
 pub(crate) struct NotifyReceiver(Descriptor);
 
-/// The end that any thread notifies through.
+/// Holds the end that any thread notifies through.
 #[derive(Debug)]
 pub(crate) struct Notifier(Descriptor);
 

@@ -15,17 +15,17 @@ use crate::process::descriptors::descriptor::Descriptor;
 use crate::process::descriptors::notifier::{Notifier, NotifyReceiver, notifier};
 use crate::process::descriptors::renumber::move_far_up;
 
-/// The key of a notification. No descriptor has this key.
+/// Identifies a notification. No descriptor has this key.
 pub(crate) const NOTIFIED: u64 = 0;
 
-/// An epoll, with a notifier that wakes the thread that waits.
+/// Holds an epoll, with a notifier that wakes the thread that waits.
 pub(crate) struct Poller {
     epoll: Descriptor<EpollSet>,
     notifier: Notifier,
     receiver: NotifyReceiver,
 }
 
-/// The set of polled descriptors. `nix`'s type does not lend its descriptor.
+/// Holds the set of polled descriptors. `nix`'s type does not lend its descriptor.
 struct EpollSet(Epoll);
 
 impl AsFd for EpollSet {
@@ -34,7 +34,7 @@ impl AsFd for EpollSet {
     }
 }
 
-/// The program has closed descriptors of the poller, which cannot be used any more.
+/// Reports that the program has closed descriptors of the poller, which cannot be used any more.
 pub(crate) struct PollerLost;
 
 impl Poller {

@@ -8,8 +8,8 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 
 use nix::fcntl::{FcntlArg, fcntl};
 
-/// The limit on descriptors that a process has by default. A number above the limit would enlarge
-/// the process's table of files.
+/// Is the limit on descriptors that a process has by default. A number above the limit would
+/// enlarge the process's table of files.
 const USUAL_LIMIT: libc::rlim_t = 1024;
 
 /// Copies a descriptor to a number above the standard streams. The copy is close-on-exec.

@@ -1,4 +1,4 @@
-//! The arguments that `fork_with` hands to a worker function.
+//! Passes on the arguments that `fork_with` hands to a worker function.
 //!
 //! The parent sends them through the lifeline, in pieces, after the hello. The worker decodes them
 //! before it says that it has attached. So if a value does not decode, the worker refuses with a
@@ -11,10 +11,10 @@ use nix::sys::socket::{MsgFlags, recvmsg, sendmsg};
 
 use crate::process::handshake::lifeline::Lifeline;
 
-/// The most bytes in one datagram: far less than a socket's buffer holds.
+/// Bounds the bytes in one datagram: far less than a socket's buffer holds.
 const PIECE: usize = 32 * 1024;
 
-/// The encoded arguments of a worker function.
+/// Holds the encoded arguments of a worker function.
 #[derive(Debug)]
 pub(crate) struct Arguments {
     /// The distance of the function that decodes the arguments, from the start of the executable.
@@ -52,7 +52,7 @@ pub(crate) fn receive(
     while bytes.len() < length {
         lifeline.wait(parent)?;
         let mut buffer = [IoSliceMut::new(&mut piece)];
-        // Without room for descriptors: the kernel closes any that come along.
+        // Without space for descriptors: the kernel closes any that come along.
         let (count, flags) = match recvmsg::<()>(
             lifeline.socket.as_raw_fd(),
             &mut buffer,

@@ -1,4 +1,4 @@
-//! The claim: the message whose taker is the worker.
+//! Defines the claim: the message whose taker is the worker.
 
 use std::fmt;
 use std::hash::{BuildHasher, RandomState};
@@ -7,10 +7,10 @@ use std::os::fd::{AsRawFd, BorrowedFd};
 
 use nix::sys::socket::{MsgFlags, recvmsg, sendmsg};
 
-/// The text "coproces", read as a little-endian number. The segment has the same magic.
+/// Spells the text "coproces", read as a little-endian number. The segment has the same magic.
 pub(crate) const MAGIC: u64 = u64::from_le_bytes(*b"coproces");
 
-/// A number that stands both in the worker's mark and in the claim.
+/// Identifies a start: a number that stands both in the worker's mark and in the claim.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Nonce(u64);
 
@@ -44,7 +44,7 @@ impl fmt::Display for Nonce {
     }
 }
 
-/// Why a worker cannot accept a claim or a hello.
+/// Says why a worker cannot accept a claim or a hello.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Unacceptable {
     #[error("the parent's hello makes no sense")]
@@ -57,7 +57,7 @@ pub(crate) enum Unacceptable {
     Taken,
 }
 
-/// The first message in a socket, compared with an expected claim.
+/// Says what the first message in a socket is, compared with an expected claim.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Claim {
     /// The claim with the expected nonce.

@@ -1,11 +1,11 @@
-//! Which process created a socket.
+//! Finds out which process created a socket.
 
 use std::fs;
 use std::os::fd::BorrowedFd;
 
 use nix::sys::socket::{getsockopt, sockopt};
 
-/// The process that created a socket, as this process sees it.
+/// Names the process that created a socket, as this process sees it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Creator {
     /// The parent of this process.

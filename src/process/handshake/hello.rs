@@ -1,4 +1,4 @@
-//! The hello: the settings of the pair, and the way to its shared memory.
+//! Defines the hello: the settings of the pair, and the way to its shared memory.
 
 use std::io::{self, IoSlice, IoSliceMut};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
@@ -16,10 +16,10 @@ use crate::settings::Settings;
 use crate::settings::TypeCheck;
 
 const NO_TIMEOUT: u64 = u64::MAX;
-/// The most descriptors that the kernel passes with one message. With room for all of them, none is
-/// received unnoticed.
+/// Is the most descriptors that the kernel passes with one message. With space for all of them,
+/// none is received unnoticed.
 const MOST_DESCRIPTORS: usize = 253;
-/// The parent's message. `magic` and `abi` keep their places in all versions.
+/// Lays out the parent's message. `magic` and `abi` keep their places in all versions.
 #[derive(Debug, Clone, Copy, Pod, Zeroable)]
 #[repr(C)]
 pub(crate) struct Hello {
@@ -53,7 +53,7 @@ pub(crate) struct Hello {
 
 const _: () = assert!(size_of::<Hello>() == 96);
 
-/// The way to the segment: its descriptor or its name.
+/// Holds the way to the segment: its descriptor or its name.
 #[derive(Debug)]
 pub(crate) struct SegmentHandle {
     kind: u32,
@@ -158,8 +158,8 @@ impl Hello {
         };
         let bytes = received.bytes;
         let is_whole = !received.flags.contains(MsgFlags::MSG_TRUNC);
-        // Before all else: descriptors that come with protocol_violation, or with no bytes, must be closed,
-        // too.
+        // Before all else: descriptors that come with a message that is no hello, or with no bytes,
+        // must be closed, too.
         let mut descriptors = Vec::new();
         for message in received.cmsgs()? {
             if let ControlMessageOwned::ScmRights(fds) = message {

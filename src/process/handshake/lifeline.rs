@@ -1,4 +1,4 @@
-//! The worker's end of the socket pair.
+//! Holds the worker's end of the socket pair.
 
 use std::fs;
 use std::io;
@@ -14,12 +14,13 @@ use crate::process::handshake::claim::Nonce;
 use crate::process::handshake::creator::Creator;
 use crate::process::pidfd;
 
-/// How often a worker checks the number of its parent, if it can have no descriptor of the parent.
+/// Says how often a worker checks the number of its parent, if it can have no descriptor of the
+/// parent.
 ///
 /// The lifeline alone does not suffice: a child that the parent has forked may keep it open.
 pub(crate) const PARENT_POLL_INTERVAL: Duration = Duration::from_millis(250);
 
-/// The socket that leads to the parent.
+/// Owns the socket that leads to the parent.
 #[derive(Debug)]
 pub(crate) struct Lifeline {
     pub(crate) socket: OwnedFd,

@@ -1,4 +1,5 @@
-//! What parent and worker exchange over a socket pair before they share memory.
+//! Exchanges what parent and worker must know of each other, over a socket pair before they share
+//! memory.
 //!
 //! In this order:
 //!

@@ -1,4 +1,4 @@
-//! The verdict: whether the worker has attached, and if not, why.
+//! Defines the verdict: whether the worker has attached, and if not, why.
 
 use std::io::{self, IoSlice, IoSliceMut};
 use std::os::fd::{AsRawFd, BorrowedFd};
@@ -9,7 +9,7 @@ use nix::sys::socket::{MsgFlags, recvmsg, sendmsg};
 
 use crate::process::handshake::claim::{MAGIC, despite_reset};
 
-/// The worker's message. `magic` and `abi` keep their places in all versions.
+/// Lays out the worker's message. `magic` and `abi` keep their places in all versions.
 #[derive(Debug, Clone, Copy, Pod, Zeroable)]
 #[repr(C)]
 pub(crate) struct Verdict {
@@ -27,7 +27,7 @@ const REFUSED: u32 = 2;
 /// The worker is in secure execution.
 const SECURE: u32 = 3;
 
-/// The verdict, as the parent reads it.
+/// Says what the verdict is, as the parent reads it.
 #[derive(Debug)]
 pub(crate) enum Answer {
     Attached,

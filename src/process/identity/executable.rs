@@ -1,5 +1,5 @@
-//! The program's own executable: where it lies in memory, and whether executing `/proc/self/exe`
-//! would run it again.
+//! Examines the program's own executable: where it lies in memory, and whether executing
+//! `/proc/self/exe` would run it again.
 //!
 //! A worker of `fork` runs the executable again. So the executable must contain the worker
 //! function, and the copy of this library that its `main` calls. In a plug-in that is not so: the
@@ -18,7 +18,7 @@ use crate::sync::own::Own;
 /// Names the running program, whatever has become of its file since the start.
 pub(crate) const SELF_EXE: &str = "/proc/self/exe";
 
-/// The executable in the memory of this process.
+/// Describes the executable in the memory of this process.
 #[derive(Debug, Default)]
 struct Executable {
     /// The difference between an address in memory and the address in the file.
@@ -93,7 +93,7 @@ pub(crate) fn base() -> usize {
     EXECUTABLE.get().map_or(0, |executable| executable.base)
 }
 
-/// What executing [`SELF_EXE`] would run.
+/// Says what executing [`SELF_EXE`] would run.
 #[derive(Debug, PartialEq, Eq)]
 enum SelfExe {
     /// The executable, whatever has become of its file since it was started.

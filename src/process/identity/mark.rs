@@ -1,4 +1,5 @@
-//! The mark: a variable of the environment that tells a process that it was started as a worker.
+//! Defines the mark: a variable of the environment that tells a process that it was started as a
+//! worker.
 //!
 //! The variable names a socket and a nonce. Only the claim in the parent's socket confirms the
 //! nonce.
@@ -33,7 +34,7 @@ use crate::process::identity::function;
 /// executable.
 pub(crate) const VARIABLE: &str = "COPROCESS_LIFELINE";
 
-/// What kind of worker a process is started as.
+/// Says what kind of worker a process is started as.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Role {
     /// The same executable, which runs a worker function.
@@ -68,7 +69,7 @@ impl FileId {
     }
 }
 
-/// The parsed value of the variable.
+/// Holds the parsed value of the variable.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Mark {
     role: Role,
@@ -81,7 +82,7 @@ pub(crate) struct Mark {
     executable: FileId,
 }
 
-/// What this process was started as, by its mark.
+/// Says what this process was started as, by its mark.
 #[derive(Debug)]
 pub(crate) enum StartedAs {
     /// No worker, as far as the process can know: it has no mark, or the mark leads nowhere.

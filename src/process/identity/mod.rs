@@ -1,4 +1,4 @@
-//! What this process is: which executable, with which rights, started as what.
+//! Finds out what this process is: which executable, with which rights, started as what.
 
 #[expect(unsafe_code, reason = "the objects that the dynamic linker knows")]
 pub(crate) mod executable;

@@ -38,7 +38,7 @@ struct Shared {
     called: Condvar,
 }
 
-/// The callbacks and tasks of one end that wait for the end of the pair.
+/// Holds the callbacks and tasks of one end that wait for the end of the pair.
 #[derive(Clone)]
 pub(crate) struct Endings {
     /// The process that the end belongs to.
@@ -109,7 +109,7 @@ impl Endings {
         let wakers = std::mem::take(&mut registered.wakers);
         registered.calling = registered.calling.saturating_add(1);
         drop(registered);
-        // Contained: a waker may be code of the user's.
+        // A panic is caught: a waker may be code of the program.
         wakers.into_iter().for_each(|(_, waker)| {
             catch_user_panic(|| waker.wake());
         });
@@ -205,7 +205,7 @@ impl UncalledCallbacks {
     }
 }
 
-/// A future that resolves once the pair has ended. In a child of fork(2), it resolves at once.
+/// Resolves, as a future, once the pair has ended. In a child of fork(2), it resolves at once.
 pub(crate) struct Ended<'a> {
     endings: &'a Endings,
     /// The key of the registered waker.

@@ -1,4 +1,4 @@
-//! Watches the processes at the other ends of pairs, and tells callbacks and tasks of their ends.
+//! Watches the processes of the peers, and tells callbacks and tasks of their ends.
 
 mod end_callbacks;
 mod watched;

@@ -1,4 +1,4 @@
-//! What the watcher watches, and what it calls.
+//! Says what the watcher watches, and what the watcher calls.
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -9,7 +9,7 @@ use crate::error::Reason;
 use crate::process::child::Worker;
 use crate::process::watch::end_callbacks::UncalledCallbacks;
 
-/// What the watcher reports of the process at the other end of a pair.
+/// Says what the watcher reports of a peer.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum PeerStatus {
     /// Nothing more will come from the peer, although its process may live on.
@@ -18,13 +18,13 @@ pub(crate) enum PeerStatus {
     Ended(Reason),
 }
 
-/// A function that the watcher calls on its thread, without a lock held, to report on one pair.
+/// Is a function that the watcher calls on its thread, without a lock held, to report on one pair.
 ///
 /// The function must not run callbacks of the user's. It returns callbacks for which the system had
 /// no thread, and the watcher tries again.
 pub(crate) type OnPeerStatus = Arc<dyn Fn(PeerStatus) -> Option<UncalledCallbacks> + Send + Sync>;
 
-/// A process that is watched.
+/// Describes a process that is watched.
 pub(super) enum Watched {
     /// A worker, on the parent's side of a pair.
     Worker {

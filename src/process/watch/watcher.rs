@@ -1,5 +1,4 @@
-//! The process watcher: one thread that waits for the ends of the processes at the other ends of
-//! all pairs of this process.
+//! Runs the process watcher: one thread that waits for the ends of the processes of all peers.
 //!
 //! The thread starts with the first pair and ends soon after the last. While nothing happens,
 //! nothing wakes the thread.
@@ -31,18 +30,18 @@ use crate::sync::forked::Generation;
 use crate::sync::lock;
 use crate::sync::own::Own;
 
-/// How long a worker may take to end after it has closed its lifeline. A worker that lives on
-/// longer counts as having left the pair.
+/// Bounds how long a worker may take to end after it has closed its lifeline. A worker that lives
+/// on longer counts as having left the pair.
 const HANG_UP_GRACE: Duration = Duration::from_secs(1);
-/// How long a worker whose parent has died may take to end by itself.
+/// Bounds how long a worker whose parent has died may take to end by itself.
 const ORPHAN_GRACE: Duration = Duration::from_millis(250);
-/// How long the thread stays without a pair: programs that start one worker after the other do not
-/// need a new thread for each.
+/// Says how long the thread stays without a pair: programs that start one worker after the other do
+/// not need a new thread for each.
 const IDLE_TIMEOUT: Duration = Duration::from_millis(50);
-/// How often the watcher checks for the end of a worker that no descriptor tells.
+/// Says how often the watcher checks for the end of a worker that no descriptor tells.
 const POLL_INTERVAL: Duration = Duration::from_millis(20);
 
-/// The exit status of a worker that was ended since its parent is gone: a shell's status for
+/// Is the exit status of a worker that was ended since its parent is gone: a shell's status for
 /// SIGKILL. No parent is left to read the status.
 const ORPHANED: i32 = 128 + libc::SIGKILL;
 

@@ -1,4 +1,4 @@
-//! The captured streams of a worker.
+//! Keeps the captured streams of a worker.
 
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
@@ -14,20 +14,20 @@ use crate::process::descriptors::Descriptor;
 use crate::process::descriptors::renumber::move_above_streams;
 use crate::sync::lock;
 
-/// How many bytes are kept for `last_output` of a stream whose lines go to a callback.
+/// Bounds the bytes that are kept for `last_output` of a stream whose lines go to a callback.
 const TAIL_OF_LINES: usize = 16 * 1024;
-/// How many bytes, at most, are taken out of a pipe at the end of a worker. That is all that a pipe
+/// Bounds the bytes that are taken out of a pipe at the end of a worker. That is all that a pipe
 /// holds; the bound is for a child of the worker that goes on writing.
 const MOST_DRAINED: usize = 1 << 20;
 
-/// The descriptors that a worker gets in place of its standard streams.
+/// Holds the descriptors that a worker gets in place of its standard streams.
 #[derive(Debug, Default)]
 pub(crate) struct Streams {
     pub(crate) stdout: Option<OwnedFd>,
     pub(crate) stderr: Option<OwnedFd>,
 }
 
-/// The captured streams of a worker, as its parent keeps them.
+/// Holds the captured streams of a worker, as its parent keeps them.
 #[derive(Debug, Default)]
 pub(crate) struct Captured {
     sources: Vec<Arc<Source>>,

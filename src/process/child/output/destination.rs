@@ -1,10 +1,10 @@
-//! Where the standard streams of a worker lead.
+//! Says where the standard streams of a worker lead.
 
 use std::fmt;
 use std::sync::Arc;
 
-/// Where a standard stream of a worker leads: for [`Builder::stdout`](crate::Builder::stdout) and
-/// [`stderr`](crate::Builder::stderr).
+/// Says where a standard stream of a worker leads: for [`Builder::stdout`](crate::Builder::stdout)
+/// and [`stderr`](crate::Builder::stderr).
 ///
 /// `Tail` and `Lines` are pipes. One thread of the library reads the pipes of all workers of the
 /// process. A worker that writes faster than the thread reads waits in its write.

@@ -1,4 +1,4 @@
-//! The reader: the thread that reads the captured streams of all workers.
+//! Runs the reader: the thread that reads the captured streams of all workers.
 
 use std::collections::HashMap;
 use std::io;
@@ -13,7 +13,7 @@ use crate::process::descriptors::poller::{NOTIFIED, Poller};
 use crate::sync::lock;
 use crate::sync::own::Own;
 
-/// What the reader thread shares with other threads.
+/// Holds what the reader thread shares with other threads.
 pub(crate) struct Reader {
     /// The process that the thread runs in.
     process: u32,

@@ -1,4 +1,4 @@
-//! One captured stream of a worker.
+//! Reads one captured stream of a worker.
 
 use std::collections::VecDeque;
 use std::fmt;
@@ -9,14 +9,14 @@ use crate::process::descriptors::Descriptor;
 use crate::sync::lock;
 use crate::sync::user_panic::catch_user_panic;
 
-/// The size of the buffer that output is read into, in bytes.
+/// Sizes the buffer that output is read into, in bytes.
 const CHUNK: usize = 16 * 1024;
-/// A longer line is handed over in pieces of at most this many bytes.
+/// Bounds a line, in bytes. A longer line is handed over in pieces of at most this size.
 const LONGEST_LINE: usize = 64 * 1024;
 
 type Callback = Arc<dyn Fn(&str) + Send + Sync>;
 
-/// One captured stream of a worker.
+/// Reads one captured stream of a worker.
 pub(crate) struct Source {
     stream: usize,
     tail: Arc<Mutex<Tail>>,
@@ -29,7 +29,7 @@ impl fmt::Debug for Source {
     }
 }
 
-/// What the lock of a stream protects.
+/// Holds what the lock of a stream protects.
 pub(crate) struct Pipe {
     /// The parent's end. The reader polls this descriptor, and only the reader removes and closes
     /// it.

@@ -1,8 +1,8 @@
-//! The last bytes that a worker has printed.
+//! Keeps the last bytes that a worker has printed.
 
 use std::collections::VecDeque;
 
-/// The last bytes of both streams, in the order in which the library has read them.
+/// Holds the last bytes of both streams, in the order in which the library has read them.
 #[derive(Debug, Default)]
 pub(crate) struct Tail {
     bytes: [VecDeque<u8>; 2],
