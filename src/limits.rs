@@ -7,6 +7,9 @@ use std::time::Duration;
 pub(crate) const HIGH_WATERMARK_BYTES: usize = BACKLOG_BYTES;
 
 /// Bounds the bytes of answers above which this end no longer waits for the peer to read them.
+/// Beyond the bound the pair ends, by [`Misbehaved::Unread`](coprocess_ring::Misbehaved::Unread).
+///
+/// The bound is looked at after an answer is queued. So one answer more may be kept.
 ///
 /// Between the two bounds this end takes calls only to make space in a full backlog: two ends that
 /// flood each other must not stop each other.
@@ -33,7 +36,7 @@ pub(crate) const MAX_KINDS: usize = 16 * 1024;
 pub(crate) const MAX_NAME: usize = 0xff_ffff;
 
 /// Bounds the bytes by which the description of types makes a message longer.
-pub(crate) const TYPES_ROOM: usize = MAX_KINDS + 2 * MAX_INTRODUCED_NAME;
+pub(crate) const TYPES_SPACE: usize = MAX_KINDS + 2 * MAX_INTRODUCED_NAME;
 
 /// Bounds the length of a name that gets a number, in bytes. A longer name stands in each message.
 pub(crate) const MAX_INTRODUCED_NAME: usize = 1024;

@@ -1,7 +1,8 @@
 //! Carries the panic of a handler to the caller: the message, and the place and the backtrace as
 //! far as they are known.
 //!
-//! All of it travels as the text of a failed call, which [`Error::Remote`] has as its `message`:
+//! All of it travels as the text of a failed call, which [`Error::Remote`](crate::Error::Remote)
+//! has as its `message`:
 //!
 //! ```text
 //! its handler panicked at src/main.rs:10:5: the message

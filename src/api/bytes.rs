@@ -4,7 +4,7 @@ use std::fmt::Display;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::api::call::call_head;
+use crate::api::call::call_header;
 use crate::api::call_async::Call;
 use crate::api::coprocess::Coprocess;
 use crate::api::pending::{Pending, wait_with};
@@ -188,7 +188,7 @@ impl Coprocess {
             self.end().default_deadline(),
             Some(read),
             |message, deadline| {
-                let header = call_head(self.end(), Subject::Named(method.as_bytes()), deadline);
+                let header = call_header(self.end(), Subject::Named(method.as_bytes()), deadline);
                 message.encode_bytes(header, args, self.end().settings.max_message).map(|()| None)
             },
         )
@@ -212,7 +212,7 @@ impl Coprocess {
     fn send_call_bytes(&self, method: &str, args: &[u8], deadline: Deadline) -> Step<CallId> {
         let end = self.own_end()?;
         let sent = Message::new().deliver_bytes(
-            call_head(end, Subject::Named(method.as_bytes()), deadline),
+            call_header(end, Subject::Named(method.as_bytes()), deadline),
             args,
             end.settings.max_message,
             |message| end.send_call(message, WhenFull::Wait(deadline)),

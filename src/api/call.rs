@@ -25,7 +25,7 @@ use crate::{Error, Reply};
 
 /// Returns the header of a call. Only a call with a deadline has a deadline in its header.
 #[inline]
-pub(crate) fn call_head<'m>(end: &End, subject: Subject<'m>, deadline: Deadline) -> Header<'m> {
+pub(crate) fn call_header<'m>(end: &End, subject: Subject<'m>, deadline: Deadline) -> Header<'m> {
     Header::Call(CallId::NONE, deadline.instant().map(|at| end.clock.number(at)), subject)
 }
 
@@ -166,7 +166,7 @@ impl Coprocess {
             }
         };
         let mut message = Message::new();
-        let header = call_head(end, subject, deadline);
+        let header = call_header(end, subject, deadline);
         let mut unclaimed = Unclaimed { end, id: None };
         let sent = message.deliver(header, &args, end.settings.max_message, method, |message| {
             let sent = end.send_call(message, WhenFull::Wait(deadline));
@@ -269,7 +269,7 @@ impl Coprocess {
             &mut asked,
         )?;
         let mut message = Message::new();
-        let header = call_head(end, subject, deadline);
+        let header = call_header(end, subject, deadline);
         let name: Box<str> = method.into();
         let of_end = Arc::downgrade(end);
         let callback = Notify::Callback(Box::new(move |outcome| {

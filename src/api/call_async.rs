@@ -11,7 +11,7 @@ use std::time::Duration;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use crate::api::call::call_head;
+use crate::api::call::call_header;
 use crate::api::coprocess::Coprocess;
 use crate::api::pending::{Pending, Read};
 use crate::end::End;
@@ -211,7 +211,7 @@ impl<R: DeserializeOwned> Call<R> {
                 &mut asked,
             )?;
             message.encode(
-                call_head(end, subject, deadline),
+                call_header(end, subject, deadline),
                 &args,
                 end.settings.max_message,
                 method,

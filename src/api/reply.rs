@@ -325,7 +325,7 @@ impl<R: Serialize> Reply<R> {
     }
 
     /// Returns `Ready` once the answer can be sent without too many answers being kept.
-    pub(crate) fn poll_room(&self, context: &Context<'_>) -> Poll<()> {
+    pub(crate) fn poll_space(&self, context: &Context<'_>) -> Poll<()> {
         if self.end.is_over() {
             Poll::Ready(())
         } else {

@@ -240,7 +240,7 @@ impl<R: Serialize> Future for Answering<R> {
                 }
             }
         }
-        if reply.poll_room(context).is_pending() {
+        if reply.poll_space(context).is_pending() {
             return Poll::Pending;
         }
         if let (Some(reply), AnswerState::Answered(outcome)) =

@@ -26,21 +26,21 @@ impl End {
         gauge: &Gauge,
         message: &mut Message<'_>,
     ) -> Step<()> {
-        let mut has_dispatcher = false;
+        let mut has_driver = false;
         loop {
             self.check_open()?;
-            match gauge.offer(message, has_dispatcher) {
+            match gauge.offer(message, has_driver) {
                 Offered::Held { has_replaced } => {
                     if has_replaced {
                         Counters::add(&self.counters.events_replaced);
                     }
                     return Ok(());
                 }
-                Offered::NeedsDispatcher => {
+                Offered::NeedsDriver => {
                     // The receipt must be received even if no thread of the program waits in this
                     // end and this value is the last one.
                     self.ensure_driver()?;
-                    has_dispatcher = true;
+                    has_driver = true;
                 }
                 Offered::Send => {
                     // If this fails, the pair is over.

@@ -20,7 +20,7 @@ use crate::end::handler_stack::HandlerStack;
 use crate::end::state::EndState;
 use crate::end::transit::Transit;
 use crate::error::{Error, Step};
-use crate::limits::TYPES_ROOM;
+use crate::limits::TYPES_SPACE;
 use crate::process::{Endings, Worker};
 use crate::recv::handlers::Registry;
 use crate::recv::inbox::Inbox;
@@ -139,7 +139,7 @@ impl End {
     /// Creates an end in `region`. `peer` is the process id of the peer.
     pub(crate) fn new(region: &Region, side: Side, peer: u32, settings: Settings) -> Arc<End> {
         let (in_flight, claimer) = InFlight::new(settings.max_calls_in_flight);
-        let most = settings.max_message.saturating_add(TYPES_ROOM);
+        let most = settings.max_message.saturating_add(TYPES_SPACE);
         Arc::new(End {
             settings,
             clock: Clock::new(),

@@ -273,7 +273,7 @@ impl End {
     /// Ends the pair if the peer leaves too many answers unread.
     #[inline]
     fn check_unread(self: &Arc<Self>, quota: Quota) -> Step<()> {
-        if quota != Quota::Answers || !self.outbox.is_unread() {
+        if quota != Quota::Answers || !self.outbox.has_too_much_unread() {
             return Ok(());
         }
         Err(self.channel_failed(ChannelError::Misbehaved(Misbehaved::Unread)).into())
@@ -373,7 +373,7 @@ impl End {
             self.abandon_pending_emits();
         }
         #[cfg(feature = "tokio")]
-        self.wake_uncrowded();
+        self.wake_below_watermark();
     }
 
     /// Sends a queued message, unless its task has given it up.
@@ -428,7 +428,7 @@ impl End {
                 self.outbox.notify();
                 #[cfg(feature = "tokio")]
                 if quota.is_of_answers() {
-                    self.wake_uncrowded();
+                    self.wake_below_watermark();
                 }
             }
         }
@@ -436,7 +436,7 @@ impl End {
 
     /// Wakes the tasks that have an answer to send, if fewer answers are queued now.
     #[cfg(feature = "tokio")]
-    fn wake_uncrowded(&self) {
+    fn wake_below_watermark(&self) {
         for waker in self.outbox.watermark_wakers() {
             self.catch_user_panic(|| waker.wake());
         }

@@ -82,7 +82,7 @@ pub(crate) enum Offered {
     /// replaced a value that was held.
     Held { has_replaced: bool },
     /// The value should be held, and a thread must dispatch at this end first.
-    NeedsDispatcher,
+    NeedsDriver,
 }
 
 /// Reports a receipt that no value waits for. No honest peer sends such a receipt.
@@ -151,7 +151,7 @@ impl Gauge {
             Flow::Sending | Flow::Awaiting if may_hold => {
                 Offered::Held { has_replaced: state.hold(message) }
             }
-            Flow::Sending | Flow::Awaiting => Offered::NeedsDispatcher,
+            Flow::Sending | Flow::Awaiting => Offered::NeedsDriver,
             Flow::Idle => {
                 state.flow = Flow::Sending;
                 Offered::Send

@@ -323,7 +323,7 @@ impl Outbox {
 
     /// Returns `true` if the peer leaves more answers unread than any honest peer does.
     #[inline]
-    pub(crate) fn is_unread(&self) -> bool {
+    pub(crate) fn has_too_much_unread(&self) -> bool {
         self.unread() >= UNREAD_BYTES
     }
 
@@ -339,7 +339,9 @@ impl Outbox {
     #[cfg(feature = "tokio")]
     pub(crate) fn poll_below_watermark(&self, context: &Context<'_>) -> Poll<()> {
         if self.is_above_watermark() {
-            lock(&self.above_watermark).push(context.waker().clone());
+            // Cloned first: a waker is code of the program's, and runs under no lock.
+            let waker = context.waker().clone();
+            lock(&self.above_watermark).push(waker);
             // A thread that has sent an answer looks at the wakers afterwards. This task does both
             // the other way round, so one of the two sees the other. Pairs with the fence in
             // `watermark_wakers`.

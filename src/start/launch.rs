@@ -172,8 +172,8 @@ impl Launch {
             }
             let [ended, happened] = fds.map(|fd| fd.revents().unwrap_or(PollFlags::empty()));
             let (ended, said) = (!ended.is_empty(), happened.intersects(!PollFlags::POLLOUT));
-            let has_room = happened.contains(PollFlags::POLLOUT);
-            if !said && has_room {
+            let has_space = happened.contains(PollFlags::POLLOUT);
+            if !said && has_space {
                 unsent = send_piece(lifeline, unsent)
                     .map_err(ForkError::setup("send the arguments of the worker function"))?;
             }

@@ -48,7 +48,7 @@ impl fmt::Display for Nonce {
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Unacceptable {
     #[error("the parent's hello makes no sense")]
-    Nonsense,
+    Malformed,
     #[error("the parent speaks another version of the protocol")]
     Abi,
     #[error("the parent is gone")]
@@ -140,7 +140,7 @@ pub(crate) fn take_claim(
         Claim::Gone => Err(Unacceptable::Gone),
         // A hello, of a version of this library without claims.
         Claim::Other { is_longer: true } => Err(Unacceptable::Abi),
-        Claim::Other { is_longer: false } => Err(Unacceptable::Nonsense),
+        Claim::Other { is_longer: false } => Err(Unacceptable::Malformed),
     })
 }
 

@@ -172,7 +172,7 @@ impl Hello {
             return Ok(Err(Unacceptable::Gone));
         }
         if bytes < 12 || hello.magic != MAGIC {
-            return Ok(Err(Unacceptable::Nonsense));
+            return Ok(Err(Unacceptable::Malformed));
         }
         if hello.abi != ABI_VERSION {
             return Ok(Err(Unacceptable::Abi));
@@ -182,7 +182,7 @@ impl Hello {
             (Some(name), file, true) if is_whole => {
                 Ok((hello, SegmentHandle { kind: hello.kind, name: name.to_vec(), file }))
             }
-            _ => Err(Unacceptable::Nonsense),
+            _ => Err(Unacceptable::Malformed),
         })
     }
 
