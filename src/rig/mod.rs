@@ -5,7 +5,8 @@
 //! deadline has passed when. What is about processes, sleeps or wake-ups is tested in `tests/`.
 //!
 //! A step takes one message. A call of the test must not wait for an answer: no other thread would
-//! send it.
+//! send it. If a message is queued since the ring is full, the library starts a thread that sends
+//! it. So what is queued for space is tested in `tests/`, too.
 
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex};
