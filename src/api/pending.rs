@@ -141,8 +141,8 @@ pub struct Pending<R> {
     deadline: Deadline,
     /// Whether the timers have the deadline.
     timed: bool,
-    /// Whether the future was polled.
-    was_polled: bool,
+    /// Whether this handle has looked for the answer. Later polls leave the look to other threads.
+    has_looked: bool,
     /// How the call is given up if this is dropped.
     dropped: GivenUp,
     /// Reads the result, if it is not to be decoded.
@@ -185,7 +185,7 @@ impl<R: DeserializeOwned> Pending<R> {
             method,
             deadline,
             timed: false,
-            was_polled: false,
+            has_looked: false,
             dropped: GivenUp::Forgotten,
             read: None,
             asked,
@@ -318,6 +318,7 @@ impl<R: DeserializeOwned> Pending<R> {
         let deadline = self.deadline.earlier(Deadline::after(timeout));
         let mut desk = Desk::new();
         let waited = self.end.wait_and_keep(id, deadline, &mut desk);
+        self.has_looked = true;
         match waited {
             Ok(arrived) => {
                 self.id = None;
@@ -408,7 +409,7 @@ impl<R: DeserializeOwned> Future for Pending<R> {
             this.id = None;
             return Poll::Ready(Err(error.into()));
         }
-        if !this.was_polled {
+        if !this.has_looked {
             let mut desk = Desk::new();
             match end.look_for_answer(id, &mut desk) {
                 Ok(None) => {}
@@ -425,7 +426,7 @@ impl<R: DeserializeOwned> Future for Pending<R> {
                 }
             }
         }
-        this.was_polled = true;
+        this.has_looked = true;
         let finished = match end.in_flight.notify(id, Notify::Task(cx.waker().clone())) {
             // The waker is in place: what ends the call from here on finds it. What ended the call
             // before is seen here.

@@ -34,16 +34,17 @@ use crate::wire::mismatch::Mismatch;
 use crate::end::transit::InTransit;
 
 impl End {
-    /// Returns what a message is about, and what the message says of its value.
+    /// Returns what a message is about, and what the message says of its value. Returns `None` if the
+    /// peer has not introduced the number that the message has.
     #[inline]
-    fn resolve<'a>(&'a self, subject: Subject<'a>) -> Step<Resolved<'a>> {
+    fn resolve<'a>(&'a self, subject: Subject<'a>) -> Option<Resolved<'a>> {
         match subject {
-            Subject::Known(number) => match self.types.peer.get(number.number()) {
-                Some(peer_type) => Ok(Resolved::PeerType(number.number(), peer_type)),
-                None => Err(self.protocol_violation().into()),
-            },
-            Subject::Named(name) => Ok(Resolved::Name(name)),
-            Subject::Described { name, kinds, .. } => Ok(Resolved::Kinds(name, kinds)),
+            Subject::Known(number) => {
+                let peer_type = self.types.peer.get(number.number())?;
+                Some(Resolved::PeerType(number.number(), peer_type))
+            }
+            Subject::Named(name) => Some(Resolved::Name(name)),
+            Subject::Described { name, kinds, .. } => Some(Resolved::Kinds(name, kinds)),
         }
     }
 
@@ -55,7 +56,10 @@ impl End {
         value: &[u8],
         handlers: &mut Snapshot<End>,
     ) -> Step<()> {
-        let resolved = self.resolve(subject)?;
+        let Some(resolved) = self.resolve(subject) else {
+            drop(transit);
+            return Err(self.protocol_violation().into());
+        };
         let (table, handlers) = handlers.of(&self.registry);
         let Some((listener, is_beside)) =
             resolved.handler(table, &handlers.events, |listener| listener.id)
@@ -160,13 +164,18 @@ impl End {
         args: &[u8],
         handlers: &mut Snapshot<End>,
     ) -> Step<()> {
-        let resolved = self.resolve(subject)?;
+        let Some(resolved) = self.resolve(subject) else {
+            drop(transit);
+            return Err(self.protocol_violation().into());
+        };
         let (table, handlers) = handlers.of(&self.registry);
         let Some((server, is_beside)) =
             resolved.handler(table, &handlers.methods, |server| server.id)
         else {
-            let method =
-                std::str::from_utf8(resolved.name()).map_err(|_| self.protocol_violation())?;
+            let Ok(method) = std::str::from_utf8(resolved.name()) else {
+                drop(transit);
+                return Err(self.protocol_violation().into());
+            };
             self.fail(id, method, Failure::NotFound);
             return Ok(());
         };

@@ -4,6 +4,8 @@
 //! leading thread, so that thread gets further guards, and dropping those changes nothing. Drop a
 //! guard under no lock of the end: the drop may look at the inbox, and wake the driver.
 
+use std::marker::PhantomData;
+
 use crate::end::End;
 
 /// Proves that this thread leads an end, until the guard is dropped: also by a panic.
@@ -12,6 +14,8 @@ pub(crate) struct LeaderGuard<'a> {
     end: &'a End,
     /// `true` if the lead is given up with this guard. A thread in a handler has led before.
     leaves: bool,
+    /// The lead belongs to this thread: the guard must not be sent to another.
+    _of_this_thread: PhantomData<*const ()>,
 }
 
 impl End {
@@ -21,9 +25,9 @@ impl End {
     #[inline]
     pub(crate) fn try_lead(&self) -> Option<LeaderGuard<'_>> {
         if self.lead.is_mine() {
-            Some(LeaderGuard { end: self, leaves: false })
+            Some(self.guard(false))
         } else if self.lead.try_enter(&self.watch) {
-            Some(LeaderGuard { end: self, leaves: true })
+            Some(self.guard(true))
         } else {
             None
         }
@@ -32,7 +36,21 @@ impl End {
     /// Returns the guard for the lead that this thread has just got by waiting for it.
     pub(crate) fn leading(&self) -> LeaderGuard<'_> {
         debug_assert!(self.lead.is_mine());
-        LeaderGuard { end: self, leaves: true }
+        self.guard(true)
+    }
+
+    #[inline]
+    fn guard(&self, leaves: bool) -> LeaderGuard<'_> {
+        LeaderGuard { end: self, leaves, _of_this_thread: PhantomData }
+    }
+}
+
+impl LeaderGuard<'_> {
+    /// Checks, in builds with debug assertions, that this guard is of `end`: a thread on a cycle of
+    /// waits has guards of two ends.
+    #[inline]
+    pub(crate) fn check(&self, end: &End) {
+        debug_assert!(std::ptr::eq(self.end, end), "the guard is of another end");
     }
 }
 

@@ -36,6 +36,7 @@ impl End {
         spin: SpinFor<'_>,
         desk: &mut Desk,
     ) -> Step<Received> {
+        leader.check(self);
         // If the backlog is full, messages are taken: the peer may be unable to read before it has
         // sent.
         if self.outbox.is_above_watermark() && !self.inbox().is_full() {
@@ -157,18 +158,15 @@ impl End {
             Header::Receipt(number) => self.take_receipt(number)?,
             Header::Introduce { number, name, kinds, .. } => {
                 let is_honest = self.types.peer.introduce(number, name, kinds);
-                drop(transit);
-                return self.noted(is_honest, bytes);
+                return self.noted(transit, is_honest, bytes);
             }
             Header::Refuse(refused, turn, place) => {
                 let is_honest = self.types.sent.refuse(refused, turn, Some(place));
-                drop(transit);
-                return self.noted(is_honest, bytes);
+                return self.noted(transit, is_honest, bytes);
             }
             Header::Welcome(refused, turn) => {
                 let is_honest = self.types.sent.refuse(refused, turn, None);
-                drop(transit);
-                return self.noted(is_honest, bytes);
+                return self.noted(transit, is_honest, bytes);
             }
             Header::Cancel(id) | Header::Withdraw(id) => {
                 drop(transit);
@@ -208,9 +206,13 @@ impl End {
     }
 
     /// Leaves a message about types, which was handled, out of the count of messages.
+    ///
+    /// The message is in transit until then: a thread that waits until all is handled, and then reads
+    /// the counts, finds it counted out.
     #[cold]
-    fn noted(&self, is_honest: bool, bytes: usize) -> Step<Received> {
+    fn noted(&self, transit: InTransit<'_>, is_honest: bool, bytes: usize) -> Step<Received> {
         self.inbox().discount(bytes);
+        drop(transit);
         if is_honest { Ok(Received::Noted) } else { Err(self.protocol_violation().into()) }
     }
 

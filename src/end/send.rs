@@ -174,6 +174,10 @@ impl End {
             WhenFull::Fail => {
                 out.check_at_once(message)?;
                 self.check_open()?;
+                if message.is_event() {
+                    // Starts the time that a later event waits for a peer without handlers.
+                    let _ = out.unheard_at(&self.watch);
+                }
                 Err(Error::Full.into())
             }
             WhenFull::Queue(quota) => {
@@ -185,19 +189,17 @@ impl End {
                 self.check_unread(quota)
             }
             WhenFull::Wait(deadline) => {
-                drop(out);
-                let turn = self.wait_for_turn(message, deadline)?;
-                let prepared = {
-                    let mut out = self.outbox.lock();
-                    let prepared = self
-                        .check_open()
-                        .and_then(|()| self.prepare(&mut out.claimer, message, claim));
-                    prepared.inspect(|()| out.count_wait())
+                let (mut out, turn) = self.wait_for_turn(out, message, deadline)?;
+                let prepared =
+                    self.check_open().and_then(|()| self.prepare(&mut out.claimer, message, claim));
+                let (out, sent) = match prepared {
+                    Ok(()) => {
+                        out.count_wait();
+                        self.send_in_turn(out, &turn, message, false, deadline, None)
+                    }
+                    Err(error) => (out, Err(error)),
                 };
-                let sent = prepared.and_then(|()| {
-                    self.send_in_turn(&turn, message, false, deadline, None, |sent| sent)
-                });
-                self.pass_on(turn);
+                self.pass_on(out, turn);
                 sent
             }
         }
@@ -232,10 +234,9 @@ impl End {
             }
             WhenFull::Wait(deadline) => {
                 let turn = out.take_turn();
-                drop(out);
-                let sent =
-                    self.send_in_turn(&turn, message, false, deadline, Some(space), |sent| sent);
-                self.pass_on(turn);
+                let (out, sent) =
+                    self.send_in_turn(out, &turn, message, false, deadline, Some(space));
+                self.pass_on(out, turn);
                 sent
             }
         }
@@ -280,14 +281,21 @@ impl End {
     }
 
     /// Waits for the turn to send. The caller [passes the turn on](Self::pass_on).
+    ///
+    /// Returns the turn with the lock that the turn was taken under. A sender keeps the lock until it
+    /// waits for space: no other thread finds the turn taken while there is space.
     #[cold]
-    fn wait_for_turn(self: &Arc<Self>, message: &Message<'_>, deadline: Deadline) -> Step<Turn> {
+    fn wait_for_turn<'o>(
+        &'o self,
+        mut out: MutexGuard<'o, Out>,
+        message: &Message<'_>,
+        deadline: Deadline,
+    ) -> Step<(MutexGuard<'o, Out>, Turn)> {
         let is_event = message.is_event();
         let mut ticket = None;
-        let mut out = self.outbox.lock();
         loop {
             if let Some(turn) = out.try_take_turn(ticket) {
-                return Ok(turn);
+                return Ok((out, turn));
             }
             let unheard_at = if is_event { out.unheard_at(&self.watch) } else { Deadline::NEVER };
             let ended = match self.check_open() {
@@ -307,8 +315,7 @@ impl End {
     }
 
     /// Ends a turn: the queue says whose turn is next.
-    fn pass_on(self: &Arc<Self>, turn: Turn) {
-        let mut out = self.outbox.lock();
+    fn pass_on(self: &Arc<Self>, mut out: MutexGuard<'_, Out>, turn: Turn) {
         if self.is_over() {
             self.outbox.forget_queued(&mut out);
         }
@@ -340,9 +347,7 @@ impl End {
         while !self.is_over() {
             match out.next_queued() {
                 Next::Message(queued) => {
-                    drop(out);
-                    self.send_one_queued(&turn, queued);
-                    out = self.outbox.lock();
+                    out = self.send_one_queued(out, &turn, queued);
                     if self.check_open().is_err() {
                         break;
                     }
@@ -376,62 +381,75 @@ impl End {
         self.wake_below_watermark();
     }
 
-    /// Sends a queued message, unless its task has given it up.
-    fn send_one_queued(self: &Arc<Self>, turn: &Turn, queued: Queued) {
+    /// Sends a queued message, unless its task has given it up. Returns with the lock.
+    fn send_one_queued<'o>(
+        self: &'o Arc<Self>,
+        out: MutexGuard<'o, Out>,
+        turn: &Turn,
+        queued: Queued,
+    ) -> MutexGuard<'o, Out> {
         let Queued { message, quota, key } = queued;
         match key {
             Some(TaskKey::Call(id)) => {
                 if !self.in_flight.is_unanswered(id) {
-                    return;
+                    return out;
                 }
-                let sent =
-                    self.send_in_turn(turn, &message, false, Deadline::NEVER, None, |sent| sent);
-                if let Err(error) = sent
-                    && self.check_open().is_ok()
-                {
+                let (out, sent) =
+                    self.send_in_turn(out, turn, &message, false, Deadline::NEVER, None);
+                let Err(error) = sent else { return out };
+                drop(out);
+                if self.check_open().is_ok() {
                     self.complete(id, Outcome::Failed(*error));
                 }
+                self.outbox.lock()
             }
             Some(TaskKey::Event(id)) => {
+                // Read under the lock: a task that gives the event up takes it back under the lock.
                 let deadline = self.pending_emits.deadline(id);
+                let (out, sent) = self.send_in_turn(out, turn, &message, false, deadline, None);
                 // Completed under the lock, before any other thread has it: a task that finds the
                 // pair over asks under the lock whether its event was sent.
-                let waker = self.send_in_turn(turn, &message, false, deadline, None, |sent| {
-                    self.pending_emits.complete(id, sent)
-                });
-                if let Some(waker) = waker {
-                    self.catch_user_panic(|| waker.wake());
-                }
+                let Some(waker) = self.pending_emits.complete(id, sent) else { return out };
+                drop(out);
+                self.catch_user_panic(|| waker.wake());
+                self.outbox.lock()
             }
-            None => {
-                let sent = self.send_in_turn(
-                    turn,
-                    &message,
-                    quota == Quota::Own,
-                    Deadline::NEVER,
-                    None,
-                    |sent| sent,
-                );
-                if sent.is_err() && self.check_open().is_ok() {
-                    // Only where no thread could be started: the thread that dispatches cannot
-                    // wait, and an answer must not be lost.
-                    let _ = self.channel_failed(ChannelError::Wakeup(
-                        std::io::ErrorKind::OutOfMemory.into(),
-                    ));
-                }
-                if quota == Quota::Own {
-                    self.outbox.lock().sent_own(message.is_urgent());
-                }
-                if quota.is_of_answers() {
-                    self.outbox.sent_answer(message.cost());
-                }
-                self.outbox.notify();
-                #[cfg(feature = "tokio")]
-                if quota.is_of_answers() {
-                    self.wake_below_watermark();
-                }
-            }
+            None => self.send_queued_of_end(out, turn, &message, quota),
         }
+    }
+
+    /// Sends a queued message that is not of a task: an answer, or a message of this end's own.
+    fn send_queued_of_end<'o>(
+        self: &'o Arc<Self>,
+        out: MutexGuard<'o, Out>,
+        turn: &Turn,
+        message: &Message<'_>,
+        quota: Quota,
+    ) -> MutexGuard<'o, Out> {
+        let is_own = quota == Quota::Own;
+        let (mut out, sent) = self.send_in_turn(out, turn, message, is_own, Deadline::NEVER, None);
+        if sent.is_err() && self.check_open().is_ok() {
+            // Only where no thread could be started: the thread that dispatches cannot wait, and an
+            // answer must not be lost.
+            drop(out);
+            let error = std::io::ErrorKind::OutOfMemory.into();
+            let _ = self.channel_failed(ChannelError::Wakeup(error));
+            out = self.outbox.lock();
+        }
+        if is_own {
+            out.sent_own(message.is_urgent());
+        }
+        if quota.is_of_answers() {
+            self.outbox.sent_answer(message.cost());
+        }
+        self.outbox.notify_all();
+        #[cfg(feature = "tokio")]
+        if quota.is_of_answers() {
+            drop(out);
+            self.wake_below_watermark();
+            out = self.outbox.lock();
+        }
+        out
     }
 
     /// Wakes the tasks that have an answer to send, if fewer answers are queued now.
@@ -442,68 +460,58 @@ impl End {
         }
     }
 
-    /// Sends a message, or what is left of it, and calls `done` under the lock.
+    /// Sends a message, or what is left of it. Returns with the lock that the message was published
+    /// under, so that what follows is done before another thread has the lock.
     ///
     /// If `is_own`, this end keeps the message of its own accord, and waits also for a peer without
     /// handlers. `space` is what the message was found to need.
     ///
     /// # Blocking
     ///
-    /// As [`send`](Self::send) with [`WhenFull::Wait`].
-    fn send_in_turn<T>(
-        self: &Arc<Self>,
+    /// As [`send`](Self::send) with [`WhenFull::Wait`]: without the lock.
+    fn send_in_turn<'o>(
+        self: &'o Arc<Self>,
+        mut out: MutexGuard<'o, Out>,
         _turn: &Turn,
         message: &Message<'_>,
         is_own: bool,
         deadline: Deadline,
         mut space: Option<Space>,
-        done: impl FnOnce(Step<()>) -> T,
-    ) -> T {
+    ) -> (MutexGuard<'o, Out>, Step<()>) {
+        let may_be_unheard = message.is_event() && !is_own;
         loop {
-            let waited = match space {
-                None => Ok(()),
-                Some(space) => {
-                    let may_be_unheard = message.is_event() && !is_own;
-                    let unheard_at = if may_be_unheard {
-                        self.outbox.lock().unheard_at(&self.watch)
-                    } else {
-                        Deadline::NEVER
-                    };
-                    match self.wait_for_space(space, deadline.earlier(unheard_at), || {
-                        self.outbox.notify()
-                    }) {
-                        Err(Error::Timeout) if may_be_unheard && !deadline.has_passed() => {
-                            // The peer may have taken something meanwhile, or registered a handler.
-                            if !self.outbox.lock().unheard_at(&self.watch).has_passed() {
-                                continue;
-                            }
-                            Err(message.unheard(&self.types.sent))
-                        }
-                        waited => waited.map_err(Box::new),
-                    }
-                }
-            };
-            let mut out = self.outbox.lock();
-            let sent = match waited.and_then(|()| self.check_open()) {
-                Err(error) => Err(error),
-                Ok(()) => match out.publish(message) {
-                    Ok(Progress::Sent) => Ok(()),
-                    Ok(Progress::NoSpace(more)) => {
-                        space = Some(more);
+            let mut waited = Ok(());
+            if let Some(space) = space {
+                let unheard_at =
+                    if may_be_unheard { out.unheard_at(&self.watch) } else { Deadline::NEVER };
+                drop(out);
+                let until = deadline.earlier(unheard_at);
+                waited = self.wait_for_space(space, until, || self.outbox.notify());
+                out = self.outbox.lock();
+                if matches!(waited, Err(Error::Timeout)) && may_be_unheard && !deadline.has_passed()
+                {
+                    // The peer may have taken something meanwhile, or registered a handler.
+                    if !out.unheard_at(&self.watch).has_passed() {
                         continue;
                     }
-                    Err(error) => {
-                        drop(out);
-                        let failed = self.channel_failed(error);
-                        out = self.outbox.lock();
-                        Err(failed.into())
-                    }
-                },
-            };
-            if sent.is_err() {
-                out.abandon();
+                    waited = Err(*message.unheard(&self.types.sent));
+                }
             }
-            return done(sent);
+            if let Err(error) = waited.map_err(Box::new).and_then(|()| self.check_open()) {
+                out.abandon();
+                return (out, Err(error));
+            }
+            match out.publish(message) {
+                Ok(Progress::Sent) => return (out, Ok(())),
+                Ok(Progress::NoSpace(more)) => space = Some(more),
+                Err(error) => {
+                    drop(out);
+                    let failed = self.channel_failed(error);
+                    let mut out = self.outbox.lock();
+                    out.abandon();
+                    return (out, Err(failed.into()));
+                }
+            }
         }
     }
 

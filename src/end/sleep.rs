@@ -27,10 +27,11 @@ impl End {
     /// - Until the deadline passes.
     pub(crate) fn sleep_for_message(
         self: &Arc<Self>,
-        _leader: &LeaderGuard<'_>,
+        leader: &LeaderGuard<'_>,
         deadline: Deadline,
         done: impl Fn() -> bool,
     ) -> Result<()> {
+        leader.check(self);
         let start = Instant::now();
         let slept = {
             let _sleeping = self.state.sleeping_for_data();
@@ -96,11 +97,12 @@ impl End {
     ///   [`wake_driver`](crate::drive::lead::Lead::wake_driver).
     pub(crate) fn park_driver(
         &self,
-        _leader: &LeaderGuard<'_>,
+        leader: &LeaderGuard<'_>,
         parker: &Arc<Parker>,
         until: Deadline,
         give_up: &impl Fn() -> bool,
     ) -> Result<bool> {
+        leader.check(self);
         let interrupted = || self.is_interrupted() || give_up();
         self.watch.arm(Sleeper::Driver);
         if self.has_something() || interrupted() {

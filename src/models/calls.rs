@@ -77,29 +77,55 @@ fn a_second_answer_is_never_that_of_the_next_call() {
     });
 }
 
-/// Models the second answer on one entry by hand, with the status stored or exchanged. The status
-/// is 4 if free, 5 if busy, 7 if ready; the next call has 9 and 11.
+/// A caller asks for notice, takes its answer as the leader, and claims the next call, while a hostile
+/// peer answers the first call once more: the next call keeps its entry.
+#[test]
+fn a_second_answer_of_a_noticed_call() {
+    check(|| {
+        let (in_flight, mut claimer) = InFlight::new(MAX_IN_FLIGHT);
+        let in_flight = Arc::new(in_flight);
+        let id = in_flight.claim(&mut claimer).expect("space");
+        let receiver = {
+            let in_flight = in_flight.clone();
+            thread::spawn(move || drop(in_flight.complete(id, said("again"))))
+        };
+        if in_flight.notify(id, Notify::Thread(Parker::new())).is_ok() {
+            in_flight.release(id);
+        } else {
+            assert!(is(in_flight.take(id), "again"));
+        }
+        let next = in_flight.claim(&mut claimer).expect("space");
+        assert!(in_flight.take(next).is_none());
+        receiver.join().unwrap();
+        assert!(in_flight.take(next).is_none());
+        assert!(matches!(in_flight.complete(next, said("yes")), Completion::Done));
+        assert!(is(in_flight.take(next), "yes"));
+    });
+}
+
+/// Models the second answer on one entry by hand, with the status stored or exchanged. The status of
+/// call 1 is 8 if free, 9 if busy, 11 if ready; the next call is busy with 17.
 fn second_answer_by_hand(exchanges: bool) {
-    let entry = Arc::new((AtomicU64::new(5), Mutex::new(())));
+    let entry = Arc::new((AtomicU64::new(9), Mutex::new(())));
     let receiver = {
         let entry = entry.clone();
         thread::spawn(move || {
             let _state = entry.1.lock().unwrap();
-            if entry.0.load(Ordering::Acquire) != 5 {
+            if entry.0.load(Ordering::Acquire) != 9 {
                 return;
             }
             if exchanges {
-                let _ = entry.0.compare_exchange(5, 7, Ordering::Release, Ordering::Relaxed);
+                let _ = entry.0.compare_exchange(9, 11, Ordering::Release, Ordering::Relaxed);
             } else {
-                entry.0.store(7, Ordering::Release);
+                entry.0.store(11, Ordering::Release);
             }
         })
     };
-    if entry.0.load(Ordering::Relaxed) == 5 {
-        entry.0.store(4, Ordering::Release);
-        entry.0.store(9, Ordering::Relaxed);
+    if entry.0.load(Ordering::Relaxed) == 9 {
+        entry.0.store(8, Ordering::Release);
+        entry.0.store(17, Ordering::Relaxed);
         receiver.join().unwrap();
-        assert_eq!(entry.0.load(Ordering::Acquire), 9, "the next call's entry was taken from it");
+        assert_eq!(entry.0.load(Ordering::Acquire), 17, "the next call's entry was taken from it");
     }
 }
 
