@@ -212,19 +212,47 @@ pub(crate) fn fresh_path(name: &str) -> PathBuf {
 
 const ROLE: &str = "COPROCESS_TEST_ROLE";
 
-/// This test binary as a worker program: it runs the test function `worker_program` and nothing else.
-pub(crate) fn program(role: &str) -> Command {
+/// A command that starts this test binary as a worker program.
+///
+/// The program runs the test function `worker_program` of the module that this macro stands in, and
+/// no other test. [`role`] tells the function which role to play.
+macro_rules! program {
+    ($role:expr) => {
+        $crate::common::program_of(module_path!(), $role)
+    };
+}
+pub(crate) use program;
+
+/// The command of [`program!`] behind a shell command, such as a limit or an ignored signal that
+/// the program inherits.
+macro_rules! program_after {
+    ($shell_command:expr, $role:expr $(,)?) => {
+        $crate::common::after($shell_command, $crate::common::program!($role), $role)
+    };
+}
+pub(crate) use program_after;
+
+/// The name by which the test harness knows the function `worker_program` of a module.
+pub(crate) fn worker_program(module: &str) -> String {
+    // The harness leaves out the name of the crate.
+    match module.split_once("::") {
+        Some((_, module)) => format!("{module}::worker_program"),
+        None => "worker_program".to_owned(),
+    }
+}
+
+/// See [`program!`].
+pub(crate) fn program_of(module: &str, role: &str) -> Command {
     let mut command = Command::new(env::current_exe().unwrap());
     command
-        .args(["worker_program", "--exact", "--nocapture"])
+        .args([&worker_program(module), "--exact", "--nocapture"])
         .env(ROLE, role)
         .stdout(Stdio::null());
     command
 }
 
-/// The same, with a shell command first, such as a limit or an ignored signal that the program inherits.
-pub(crate) fn program_after(shell_command: &str, role: &str) -> Command {
-    let plain = program(role);
+/// See [`program_after!`].
+pub(crate) fn after(shell_command: &str, plain: Command, role: &str) -> Command {
     let mut command = Command::new("sh");
     command
         .arg("-c")

@@ -14,7 +14,8 @@ use std::time::{Duration, Instant};
 use coprocess::serde_bytes::ByteBuf;
 use coprocess::{Backpressure, Builder, Coprocess, Error, ForkError, Reply, Result};
 
-use crate::common::{AT_ONCE, Held, LIMIT, doings, program};
+use crate::common::{AT_ONCE, Held, LIMIT, doings};
+use crate::program;
 
 /// The deadline of every operation that has one.
 const DEADLINE: Duration = Duration::from_millis(25);

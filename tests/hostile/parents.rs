@@ -17,12 +17,13 @@ use nix::sys::memfd::{MFdFlags, memfd_create};
 use nix::sys::socket::{AddressFamily, SockFlag, SockType, socketpair};
 
 use crate::attacks::words;
-use crate::common::{AT_ONCE, LIMIT, alone, descriptors, eventually, program, within};
+use crate::common::{AT_ONCE, LIMIT, alone, descriptors, eventually, within};
 use crate::kit::lifeline::{Hello, Lifeline, MAGIC, claim};
 use crate::kit::memory::{CLOSED, CONTROL, Memory, SLOTS};
 use crate::kit::random::{Numbers, rounds, seed};
 use crate::kit::wire::{ABORT, Envelope, MORE, Writer};
 use crate::parent::{MEMORY_KIB, note_panics};
+use crate::program;
 
 const CAPACITY: usize = 8192;
 /// What the claim repeats.

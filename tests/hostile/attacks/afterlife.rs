@@ -12,11 +12,12 @@ use nix::sys::signal::{Signal, kill};
 use nix::sys::wait::waitpid;
 use nix::unistd::Pid;
 
-use crate::common::{AT_ONCE, LIMIT, alone, assert_matches, children, eventually, program, within};
+use crate::common::{AT_ONCE, LIMIT, alone, assert_matches, children, eventually, within};
 use crate::kit::Captive;
 use crate::kit::memory::{CLOSED, CONTROL};
 use crate::kit::wire::{ABORT, ANSWER, Envelope, MORE, Writer};
 use crate::parent::{MEMORY_KIB, Parent, peak_kib, reset_peak};
+use crate::program;
 
 /// How long the flood goes on: longer than anybody may wait for its end.
 const FLOOD: Duration = Duration::from_secs(12);

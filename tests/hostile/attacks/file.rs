@@ -9,12 +9,13 @@ use nix::errno::Errno;
 use nix::fcntl::{FallocateFlags, FcntlArg, SealFlag, fallocate, fcntl};
 
 use super::survives;
-use crate::common::{AT_ONCE, LIMIT, inbox, program, within};
+use crate::common::{AT_ONCE, LIMIT, inbox, within};
 use crate::kit::lifeline::{Lifeline, verdict};
 use crate::kit::memory::Memory;
 use crate::kit::wire::{Envelope, Reader, Writer};
 use crate::kit::{Captive, for_ever};
 use crate::parent::Parent;
+use crate::program;
 
 fn punch(file: &File) -> Result<(), Errno> {
     let size = file.metadata().expect("stat").len();
