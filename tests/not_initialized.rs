@@ -1,5 +1,5 @@
-//! A program without `init()`: a function cannot be forked, a program can be spawned. This binary is the one that
-//! leaves out `coprocess::init_in_tests!()`.
+//! A program without `init()`: a function cannot be forked, a program can be spawned. This binary
+//! is the one that leaves out `coprocess::init_in_tests!()`.
 
 mod common;
 

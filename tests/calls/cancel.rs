@@ -1,4 +1,5 @@
-//! A caller that gives up tells the other end, which need not go on; deadlines travel with calls, and on to the calls of their handlers.
+//! A caller that gives up tells the peer, which can stop. Deadlines travel with calls, and on to
+//! the calls that their handlers make.
 
 use std::future::Future;
 use std::pin::Pin;
@@ -48,7 +49,7 @@ fn served(parent: Coprocess) {
         .serve("sleep", |millis: u64| thread::sleep(Duration::from_millis(millis)));
 }
 
-/// Whoever gives up, in whatever way: the other end knows before it handles what is sent next.
+/// However a caller gives up, the peer knows before it handles what the caller sends next.
 #[test]
 fn a_call_that_is_given_up_is_not_wanted() {
     within(LIMIT, || {
@@ -76,7 +77,7 @@ fn a_call_that_is_given_up_is_not_wanted() {
         assert_eq!(worker.stats().cancels_sent, 4);
         let (received, ignored, before) = worker.call::<(u64, u64, u64)>("stats", ()).unwrap();
         assert_eq!((received, ignored), (4, skipped as u64), "each but that has had its effect");
-        // To answer what nobody waits for is no error, and nothing is sent.
+        // Answering a call that was given up is no error, and sends nothing.
         assert_eq!(worker.call::<usize>("answer", ()).unwrap(), held);
         kept.wait().unwrap();
         let (.., after) = worker.call::<(u64, u64, u64)>("stats", ()).unwrap();
@@ -109,7 +110,8 @@ fn too_late() {
     within(LIMIT, || {
         let worker = coprocess::fork(served).unwrap();
         for _ in 0..100 {
-            // Handled at once: answered when the cancellation comes, if it is not here already. Or not yet, and it is answered nevertheless.
+            // The call is handled at once, and answered when the cancel comes, if the answer is not
+            // here already. Or the call is not handled yet, and is answered nevertheless.
             drop(worker.start::<()>("sleep", 0_u64).unwrap());
         }
         assert_eq!(worker.call::<(usize, usize)>("wanted", ()).unwrap(), (0, 0));
@@ -129,7 +131,8 @@ fn too_late() {
     });
 }
 
-/// Without room nobody waits for it: it is sent when there is some, before what comes after it.
+/// Without room no thread waits to send a cancel. The cancel is sent when there is room, before
+/// what comes after it.
 #[test]
 fn without_room_it_is_sent_later() {
     within(LIMIT, || {
@@ -339,7 +342,7 @@ fn calls_of_bytes() {
     });
 }
 
-/// A chain of processes: when the first gives up, nobody behind it goes on for long.
+/// In a chain of processes, none goes on for long after the first has given up.
 #[test]
 fn the_whole_chain_ends_in_time() {
     within(LIMIT, || {
@@ -354,7 +357,8 @@ fn the_whole_chain_ends_in_time() {
         })
         .unwrap();
         let start = Instant::now();
-        // On a loaded machine what the worker has to say about it is there when this thread looks at the clock.
+        // On a loaded machine, what the worker reports is there when this thread looks at the
+        // clock.
         match worker.call_timeout::<String>("through", (), SHORT) {
             Err(Error::Timeout) => {}
             Ok(told) => assert_eq!(told, "timed out"),
@@ -366,7 +370,8 @@ fn the_whole_chain_ends_in_time() {
     });
 }
 
-/// What is dispatched while a handler waits is no part of its call, and afterwards it is that handler's deadline again.
+/// What a handler dispatches while it waits is no part of its call. Afterwards the deadline is the
+/// handler's own again.
 #[test]
 fn other_handlers_do_not_inherit() {
     within(LIMIT, || {
@@ -473,7 +478,8 @@ fn before_its_turn() {
     });
 }
 
-/// What is started and dropped has its answer forgotten, and is served nevertheless: its handler knows.
+/// A call that is started and dropped has its answer discarded, and is served nevertheless. Its
+/// handler knows.
 #[test]
 fn forgotten_before_its_turn() {
     within(LIMIT, || {
@@ -513,7 +519,11 @@ fn forgotten_before_its_turn() {
         let (asked, skipped, after) =
             worker.call::<(Vec<(u64, bool)>, u64, u64)>("asked", ()).unwrap();
         assert_eq!(asked, [(0, false), (1, true), (2, true), (3, false), (4, true), (5, false)]);
-        assert_eq!((skipped, after - before), (0, 3 + 1), "nothing is sent that nobody waits for");
+        assert_eq!(
+            (skipped, after - before),
+            (0, 3 + 1),
+            "nothing is sent for calls that were given up"
+        );
         assert_eq!(
             worker.call::<(u64, u64)>("cancels", ()).unwrap(),
             (3, 0),
@@ -564,7 +574,8 @@ fn after_its_deadline() {
     });
 }
 
-/// The handler itself can ask, although nothing else is received on its thread meanwhile. Another call of the caller's is served once it has asked.
+/// The handler itself can ask, although its thread receives nothing else meanwhile. Another call of
+/// the caller is served once the handler has asked.
 #[test]
 fn asked_in_the_handler() {
     within(LIMIT, || {
@@ -616,7 +627,8 @@ fn ready_at_the_deadline() {
     });
 }
 
-/// Once it was found that a call is not wanted, it stays so, whoever receives the cancel meanwhile, and nothing is sent.
+/// A call that was once found unwanted stays unwanted, whichever thread receives the cancel
+/// meanwhile, and nothing is sent.
 #[test]
 fn not_wanted_for_good() {
     within(LIMIT, || {
@@ -644,7 +656,8 @@ fn not_wanted_for_good() {
         .unwrap();
         for _ in 0..200 {
             let call = worker.start::<()>("ask", ()).unwrap();
-            // The cancel comes while the thread that dispatches is busy, and is found before it is received.
+            // The cancel comes while the thread that dispatches is busy, and is found before it is
+            // received.
             let busy = worker.start::<()>("busy", ()).unwrap();
             drop(call);
             busy.wait().unwrap();
@@ -654,7 +667,8 @@ fn not_wanted_for_good() {
     });
 }
 
-/// That some calls are given up does not make room for more of the others: who sends more than is served waits.
+/// Calls that are given up make no room for more of the others: a caller that sends more than is
+/// served waits.
 #[test]
 fn it_makes_no_room_for_others() {
     within(LIMIT, || {

@@ -135,8 +135,8 @@ fn room_that_comes_in_time() {
     });
 }
 
-/// A message larger than the ring, towards a worker that reads nothing. An error in the midst of a message closes the
-/// pair; it never becomes a message.
+/// A message larger than the ring, sent to a worker that reads nothing. An error in the midst of a
+/// message closes the pair; the bytes that were sent never become a message.
 #[test]
 fn of_a_large_message() {
     within(LIMIT, || {
@@ -172,23 +172,25 @@ fn a_large_message_in_time() {
     });
 }
 
-/// The answer is late because this end was busy: a handler ran past the deadline on the waiting thread.
+/// The answer is late because this end was busy: a handler ran past the deadline on the waiting
+/// thread.
 #[test]
 fn passed_inside_a_handler() {
     within(LIMIT, || {
         let worker = coprocess::fork(|parent| {
             slow(parent.clone());
-            parent.clone().listen("disturb", move |()| parent.emit("nap", ()).unwrap());
+            parent.clone().listen("nap at the parent", move |()| parent.emit("nap", ()).unwrap());
         })
         .unwrap();
         worker.listen("nap", |()| thread::sleep(2 * SHORT));
-        worker.emit("disturb", ()).unwrap();
+        worker.emit("nap at the parent", ()).unwrap();
         times_out(|| worker.call_timeout::<()>("never", (), SHORT));
         worker.call::<()>("sleep", 0_u64).unwrap();
     });
 }
 
-/// Slow listeners and more events than they will ever be done with: the deadline holds, but for the one that is running.
+/// Slow listeners have more events than they can ever handle. The deadline holds, except that a
+/// running listener finishes.
 #[test]
 fn beside_a_flood_for_slow_listeners() {
     within(LIMIT, || {

@@ -160,7 +160,7 @@ fn no_more_calls_are_taken_unanswered_than_were_asked_for() {
                 assert_eq!(co.call::<usize>("now", ()).unwrap(), limit);
                 for (n, call) in pending.into_iter().enumerate() {
                     assert_eq!(call.wait().unwrap(), 2 * n as u64);
-                    // Whoever has an answer can call again.
+                    // A caller that has an answer can call again.
                     assert_eq!(co.call::<u64>("at once", 7_u64).unwrap(), 7);
                 }
                 // However a reply ends, it makes room.
@@ -174,7 +174,8 @@ fn no_more_calls_are_taken_unanswered_than_were_asked_for() {
     });
 }
 
-/// A call that was given up makes room: not before its handler has let go of it, since until then there is work for it.
+/// A call that was given up makes room when its handler lets go of it, and not before: until then
+/// the handler has work with it.
 #[test]
 fn a_call_that_is_cancelled_makes_room_once_it_is_let_go() {
     within(LIMIT, || {

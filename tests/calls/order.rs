@@ -1,4 +1,4 @@
-//! Order: what one end sends, from any of its threads, is received in that order; responses included.
+//! Order: what one end sends, from any of its threads, is received in that order, answers included.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Barrier, Mutex};
@@ -133,7 +133,8 @@ fn reporter(parent: Coprocess) {
     });
 }
 
-/// The events that a handler emits before it answers are handled before the call returns, whichever thread handles them.
+/// Events that a handler emits before it answers are handled before the call returns, whichever
+/// thread handles them.
 #[test]
 fn events_before_an_answer_are_handled_before_the_call_returns() {
     within(LIMIT, || {

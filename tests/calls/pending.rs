@@ -79,7 +79,8 @@ fn dropped_without_a_wait() {
             worker.call::<usize>("now", ()).unwrap();
             assert_eq!(kept.wait().unwrap(), round * 2);
         }
-        // The other end answers at once what it answers at once, and does not answer later what nobody waits for.
+        // The peer answers at once what it can answer at once. It does not answer later a call that
+        // was given up.
         let stats = worker.stats();
         assert_eq!((stats.cancels_sent, stats.answers_dropped), (50 * 21, 50));
         // Dropped when the answer is there already: it was received, nothing is left over.
@@ -248,7 +249,8 @@ impl Wake for Tell {
     }
 }
 
-/// Many threads wait for a moment, again and again, and lead in turns: every answer reaches its call.
+/// Many threads wait for a moment, again and again, and lead in turns: every answer reaches its
+/// call.
 #[test]
 fn wait_for_of_many_threads_at_once() {
     within(LIMIT, || {

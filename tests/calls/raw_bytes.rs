@@ -99,7 +99,7 @@ fn handlers_of_bytes_fail_as_others_do() {
     within(LIMIT, || {
         let co = Builder::new().max_message(50_000).fork(worker).unwrap();
         let mut answer = b"kept".to_vec();
-        assert_matches!(co.call_bytes_into("nobody", b"", &mut answer), Err(Error::MethodNotFound { method }) if method == "nobody");
+        assert_matches!(co.call_bytes_into("unknown", b"", &mut answer), Err(Error::MethodNotFound { method }) if method == "unknown");
         assert_matches!(co.call_bytes_into("panics", b"", &mut answer), Err(Error::Remote { message, .. }) if message.contains("on purpose"));
         assert_matches!(co.call_bytes("upper", &[0xff]), Err(Error::Remote { message, .. }) if message.contains("utf-8"));
         assert_eq!(co.call_bytes("upper", "straße".as_bytes()).unwrap(), "STRASSE".as_bytes());

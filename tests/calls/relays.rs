@@ -270,7 +270,8 @@ fn a_deep_chain_to_and_fro() {
     });
 }
 
-/// Events that were sent before an answer are handled before it is received, however many there are.
+/// Events that were sent before an answer are handled before the answer is received, however many
+/// there are.
 #[test]
 fn events_come_before_the_answer_behind_them() {
     const EVENTS: u64 = 50_000;

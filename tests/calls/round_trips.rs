@@ -170,7 +170,8 @@ fn many_threads_on_one_handle() {
             parent.serve_deferred("square later", move |x: u64, reply: Reply<u64>| {
                 let mut held = held.lock().unwrap();
                 held.push((x, reply));
-                // Every third one answers all that wait, so that answers come in another order than calls.
+                // Every third call answers all that wait, so that answers come in another order
+                // than calls.
                 if x.is_multiple_of(3) {
                     for (x, reply) in held.drain(..).rev() {
                         reply.send(x * x).unwrap();
@@ -232,7 +233,7 @@ fn a_hundred_thousand_calls_of_a_kibibyte() {
     });
 }
 
-/// Keeps calls until `release`, which answers them with a value that nobody must ever see.
+/// Keeps calls until `release`, which answers them with a value that no caller must ever see.
 fn late(parent: Coprocess) {
     let held: Arc<Mutex<Vec<Reply<u64>>>> = Arc::default();
     let replies = held.clone();
@@ -273,7 +274,8 @@ fn late_answers_are_never_confused() {
             let round = rounds;
             rounds += 1;
             let timeout = Duration::from_micros(round % 40 * 25);
-            // It works on until it is too late, so its answer is on the way when new calls are made.
+            // The handler works until the deadline is past, so its answer is on the way when new
+            // calls are made.
             match worker.call_timeout::<u64>("slow", 0_u64, timeout) {
                 Err(Error::Timeout) => {}
                 // What has come by the time that this thread runs again is taken.
@@ -295,7 +297,8 @@ fn late_answers_are_never_confused() {
             }
         }
         let (sent, late) = (worker.stats().cancels_sent, worker.stats().answers_dropped);
-        // Each call that was given up once it was served was answered nevertheless, and no later than the last one of the others.
+        // Each call that was given up after its handler had begun was answered nevertheless, no
+        // later than the last of the others.
         assert_eq!(late, sent - worker.call::<u64>("skipped", ()).unwrap());
         assert!(
             (300..=3 * rounds - in_time).contains(&late),
@@ -304,7 +307,8 @@ fn late_answers_are_never_confused() {
     });
 }
 
-/// Those that were given up before their answer was sent are not answered at all; the ring has room to say so.
+/// Calls that were given up before their answer was sent are not answered at all. The ring has room
+/// to say so.
 #[test]
 fn calls_that_were_given_up_are_not_answered_later() {
     within(LIMIT, || {
@@ -350,7 +354,8 @@ fn late_answers_with_many_threads() {
                 scope.spawn(move || {
                     for number in (0..150).map(|n| n * 6 + thread) {
                         let timeout = Duration::from_micros(number % 7 * 30);
-                        // Another thread may release it in time, with the value that only `hold` answers.
+                        // Another thread may release the call in time, with the value that only
+                        // `hold` answers.
                         match worker.call_timeout::<u64>("hold", (), timeout) {
                             Err(Error::Timeout) | Ok(u64::MAX) => {}
                             other => panic!("{other:?}"),

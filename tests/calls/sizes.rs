@@ -1,4 +1,5 @@
-//! Messages of any size up to `max_message`, also through the smallest ring; larger ones are refused whole.
+//! Messages of any size up to `max_message`, also through the smallest ring. Larger ones are
+//! refused whole.
 
 use crate::common::{LIMIT, SMALL_RING, assert_matches, inbox, next, pattern, within};
 use coprocess::serde_bytes::ByteBuf;
@@ -133,7 +134,7 @@ fn max_message_exactly_and_one_over() {
                         }
                         Err(other) => panic!("{other:?}"),
                     })
-                    .expect("an envelope takes less than 60 bytes");
+                    .expect("a header takes less than 60 bytes");
                 let before = worker.stats().bytes_sent;
                 worker.emit("unheard", ByteBuf::from(vec![1; largest])).unwrap();
                 assert_eq!(
@@ -159,7 +160,7 @@ fn max_message_exactly_and_one_over() {
     });
 }
 
-/// An answer that is too large is an error for the caller, and for nobody else.
+/// An answer that is too large is an error for the caller, and for no other call.
 #[test]
 fn an_answer_larger_than_max_message() {
     within(LIMIT, || {
@@ -180,7 +181,8 @@ fn a_name_larger_than_max_message() {
         let name = "n".repeat(1001);
         assert_matches!(worker.call::<()>(&name, ()), Err(Error::TooLarge { .. }));
         assert_matches!(worker.emit(&name, ()), Err(Error::TooLarge { .. }));
-        // A name that just passes may be too long for the error that repeats it; it still is an answer.
+        // A name that just passes may be too long for the error that repeats the name. The error is
+        // an answer nevertheless.
         for length in (900..1001).rev() {
             match worker.call::<()>(&"n".repeat(length), ()) {
                 Err(Error::TooLarge { .. }) => {}

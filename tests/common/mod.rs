@@ -1,4 +1,5 @@
-//! What the integration tests share: deadlines that fail loudly, sacrificial processes, and what a process holds.
+//! What the integration tests share: deadlines that fail loudly, sacrificial processes, and what a
+//! process holds.
 #![allow(dead_code, unused_macros, unused_imports, reason = "each test binary uses a part of this")]
 
 pub(crate) mod meant;
@@ -26,7 +27,8 @@ pub(crate) use random::{Random, rounds, seed};
 /// No test takes longer, not even on one loaded CPU.
 pub(crate) const LIMIT: Duration = Duration::from_secs(100);
 
-/// "At once", seen by a test on a loaded machine: far above any scheduling delay, far below any other limit.
+/// "At once", for a test on a loaded machine: far above any scheduling delay, far below any other
+/// limit.
 pub(crate) const AT_ONCE: Duration = Duration::from_secs(4);
 
 /// The smallest ring that the contract promises to work with everything.
@@ -53,7 +55,8 @@ pub(crate) fn within<T: Send + 'static>(
     }
 }
 
-/// Waits for something that only looking can tell (another process, a counter), and fails if it stays away.
+/// Waits until `condition` holds, and fails if it never does. For what only looking can tell: the
+/// state of another process, a counter.
 #[track_caller]
 pub(crate) fn eventually(what: &str, mut condition: impl FnMut() -> bool) {
     let deadline = Instant::now() + LIMIT / 4;
@@ -98,18 +101,21 @@ macro_rules! assert_matches {
 }
 pub(crate) use assert_matches;
 
-/// Makes pairs whose worker has all the time that a test has to end by itself, however busy the machine is: for those who look at how it ends.
+/// Makes pairs whose worker has all the time of a test to end by itself, however busy the machine
+/// is. For tests that look at how a worker ends.
 pub(crate) fn patient() -> Builder {
     Builder::new().close_timeout(LIMIT / 2)
 }
 
-/// Runs a block in a process of its own, where no other test disturbs counts; its panic is a panic here.
+/// Runs a block in a process of its own, where no other test disturbs counts. A panic of the block
+/// is a panic of the test.
 macro_rules! alone {
     ($body:block) => {
         $crate::common::alone!($crate::common::LIMIT, $body)
     };
     ($limit:expr, $body:block) => {{
-        // What is left for it to do may take its time: on a busy machine, too, it is not told to end in the midst of it.
+        // The process may take its time to end. On a busy machine, too, it is not told to end in
+        // the midst of it.
         let process = $crate::common::patient()
             .fork(|parent| {
                 parent.serve("test", |(): ()| -> () { $body });
@@ -150,8 +156,8 @@ pub(crate) fn next<T>(inbox: &Receiver<T>) -> T {
 /// Calls that were not answered yet, with their arguments.
 pub(crate) type Unanswered = Arc<Mutex<Vec<(u64, Reply<u64>)>>>;
 
-/// Serves `later`, whose calls wait for a call or an event `now`: then each is answered with twice its argument, the
-/// last one first. The call `now` itself tells how many there were.
+/// Serves `later`, whose calls wait for a call or an event `now`. Then each call is answered with
+/// twice its argument, the last one first. The call `now` returns how many there were.
 pub(crate) fn serve_later(end: &Coprocess) {
     let unanswered = Unanswered::default();
     let hold = unanswered.clone();
@@ -185,8 +191,8 @@ pub(crate) fn later_worker() -> Coprocess {
 
 /// `size` bytes that differ by position and by `seed`.
 pub(crate) fn pattern(seed: usize, size: usize) -> Vec<u8> {
-    // Not computed each time: a debug build would spend most of a test on it. The length is a prime number, so that the
-    // repetition falls on no boundary of the ring.
+    // Computed once: a debug build would spend most of a test on it. The length is a prime number,
+    // so that the repetition falls on no boundary of the ring.
     static TABLE: OnceLock<Vec<u8>> = OnceLock::new();
     let table = TABLE.get_or_init(|| {
         (0..65_521_u32).map(|at| (at.wrapping_mul(0x9e37_79b9) >> 24) as u8).collect()
@@ -271,7 +277,8 @@ pub(crate) fn serve_parent(serve: fn(Coprocess)) {
     parent.run().unwrap();
 }
 
-/// In `worker_program`: the role to play, or `None` when the test harness runs that function as a test.
+/// Returns the role that `worker_program` has to play, or `None` when the test harness runs that
+/// function as a test.
 pub(crate) fn role() -> Option<String> {
     env::var(ROLE).ok()
 }
@@ -309,7 +316,8 @@ impl Held {
         last
     }
 
-    /// Waits until the process holds this again; threads and kernel objects of an ended pair go in their own time.
+    /// Waits until the process holds this again. Threads and kernel objects of an ended pair go in
+    /// their own time.
     #[track_caller]
     pub(crate) fn again(&self, after: &str) {
         let mut now = Held::now();
@@ -365,7 +373,8 @@ fn stat(pid: u32) -> Option<(char, u32)> {
     Some((state, fields.next()?.parse().ok()?))
 }
 
-/// What the threads of a process do, and those of all processes below it: for whoever has to say why something is not over.
+/// Describes what the threads of a process do, and those of all processes below it, for a report
+/// that something is not over.
 pub(crate) fn doings(pid: u32) -> String {
     let task = |task: PathBuf| {
         let read =
@@ -425,7 +434,8 @@ pub(crate) fn all_sleep(pid: u32) -> bool {
         .all(|task| state(task) == Some('S'))
 }
 
-/// Whether a process runs no more. An orphan may stay a zombie: whose duty it is to reap it is not ours to choose.
+/// Returns `true` if a process runs no more. An orphan may stay a zombie: which process reaps it is
+/// not for this library to choose.
 pub(crate) fn is_gone(pid: u32) -> bool {
     matches!(state(pid), None | Some('Z' | 'X'))
 }
@@ -439,13 +449,14 @@ pub(crate) fn voluntary_switches(pid: u32) -> u64 {
         .sum()
 }
 
-/// For how long a thread, `/proc/.../task/...`, could have run and had no processor, since its start.
+/// Returns for how long a thread, `/proc/.../task/...`, could have run and had no processor, since
+/// its start.
 pub(crate) fn starved(task: impl AsRef<Path>) -> Option<Duration> {
     let times = fs::read_to_string(task.as_ref().join("schedstat")).ok()?;
     Some(Duration::from_nanos(times.split_whitespace().nth(1)?.parse().ok()?))
 }
 
-/// Resident memory of this process that is its own, in KiB.
+/// Returns the memory in use that is this process's own, in KiB.
 pub(crate) fn resident_kib() -> u64 {
     number_after(&fs::read_to_string("/proc/self/status").unwrap(), "RssAnon:")
 }
@@ -474,13 +485,15 @@ pub(crate) fn touch(path: &Path) {
     fs::write(path, "").unwrap();
 }
 
-/// Whether a line of a table of mappings, or what a descriptor points to, is the memory of a pair, of whichever backend.
+/// Returns `true` if a line of a table of mappings, or the target of a descriptor, is the memory of
+/// a pair, of whichever backend.
 pub(crate) fn is_shared_memory(text: &str) -> bool {
     text.contains("/memfd:coprocess") || text.contains("/dev/shm/coprocess-")
 }
 
-/// Overwrites this process's shared memory, as a worker gone wild might: every byte from `from` on, as a part of the
-/// whole, with what `byte` makes of its position and its present value.
+/// Overwrites this process's shared memory, as a worker gone wild might: every byte from `from` on,
+/// a fraction of the whole. `byte` makes the new value of a byte from its position and its present
+/// value.
 pub(crate) fn scribble(from: f64, byte: impl Fn(usize, u8) -> u8) {
     use std::os::unix::fs::FileExt;
 

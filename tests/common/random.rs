@@ -63,7 +63,8 @@ impl Random {
         choices[self.below(choices.len() as u64) as usize]
     }
 
-    /// A moment up to `longest`: as often below a hundredth of it as above, since the first steps of something are the most delicate.
+    /// Returns a moment up to `longest`. Half of the moments are below a hundredth of `longest`,
+    /// since the first steps of an operation are the most delicate.
     pub(crate) fn moment(&self, longest: Duration) -> Duration {
         let longest = longest.as_nanos() as u64;
         let bound = if self.below(2) == 0 { longest / 100 } else { longest };

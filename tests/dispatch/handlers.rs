@@ -336,7 +336,7 @@ fn unlisten_from_inside_the_listener() {
     });
 }
 
-/// `"listening"` comes once, with the first registration of the other end, be it `listen` or `serve`.
+/// `"listening"` comes once, with the first registration of the peer, be it `listen` or `serve`.
 #[test]
 fn listening_comes_once() {
     within(LIMIT, || {
@@ -361,7 +361,8 @@ fn listening_comes_once() {
     });
 }
 
-/// A handler may take its time to send on; what it captured is dropped when it is replaced, removed, or the pair ends.
+/// A handler may take its time to send on. What it captured is dropped when the handler is replaced
+/// or removed, or when the pair ends.
 #[test]
 fn handlers_are_dropped() {
     within(LIMIT, || {

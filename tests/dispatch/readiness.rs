@@ -1,4 +1,5 @@
-//! A descriptor for event loops: readable while there is something to dispatch, and nobody else dispatches.
+//! A descriptor for event loops: readable while there is something to dispatch that no thread
+//! dispatches.
 
 use std::future::Future;
 use std::os::fd::AsRawFd;
@@ -93,7 +94,8 @@ fn epoll_and_poll_take_turns() {
     });
 }
 
-/// It stays readable until somebody polls, and the other side pays nothing for what it sends meanwhile.
+/// The descriptor stays readable until a thread polls. The peer pays nothing for what it sends
+/// meanwhile.
 #[test]
 fn nobody_is_woken_for_what_comes_while_it_is_readable() {
     within(LIMIT, || {
@@ -107,7 +109,7 @@ fn nobody_is_woken_for_what_comes_while_it_is_readable() {
         eventually("all were sent", || done.exists());
         std::fs::remove_file(&done).unwrap();
         assert!(events.is_readable(0_u8));
-        assert!(numbers.try_recv().is_err(), "handled although nobody polled");
+        assert!(numbers.try_recv().is_err(), "handled although no thread polled");
         while worker.poll().unwrap() > 0 {}
         let (_, _) = next(&numbers);
         let woken = (0..1000).map(|_| next(&numbers).1).max().unwrap();
@@ -173,7 +175,7 @@ fn answers_and_deadlines_come_through_poll() {
         worker.call_with("double", 4_u64, tell()).unwrap();
         while told.lock().unwrap().is_empty() {
             events.wait();
-            assert!(told.lock().unwrap().is_empty(), "told although nobody polled");
+            assert!(told.lock().unwrap().is_empty(), "told although no thread polled");
             worker.poll().unwrap();
         }
         let first = told.lock().unwrap().pop();
@@ -193,8 +195,8 @@ fn answers_and_deadlines_come_through_poll() {
     });
 }
 
-/// Calls of other threads go on, and what they leave is announced.
-/// What has come in time is in time, although nobody has polled until it was too late.
+/// Calls of other threads go on, and what they leave is announced. What arrived in time is in time,
+/// although no thread polled until it was too late.
 #[test]
 fn a_poll_that_is_late() {
     within(LIMIT, || {
@@ -268,7 +270,7 @@ fn dropped_and_made_again() {
             let same = worker.readiness().unwrap();
             assert_eq!(same.as_raw_fd(), events.readiness.as_raw_fd());
             drop(same);
-            // Somebody else has to do it now.
+            // Another thread has to dispatch now.
             drop(events);
             next(&numbers);
         }

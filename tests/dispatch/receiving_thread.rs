@@ -1,4 +1,5 @@
-//! Who dispatches: the worker after its function, a thread that waits, `run`, `poll`, or the library's own thread.
+//! Which thread dispatches: the worker's main thread after its function, a thread that waits,
+//! `run`, `poll`, or the library's own thread.
 
 use std::process;
 use std::sync::Arc;
@@ -169,7 +170,8 @@ fn a_thread_inside_a_call_takes_the_lead() {
                 count.fetch_add(1, Ordering::SeqCst);
             }
         });
-        // Whether the library's own thread or this one is there first depends, too, on who gets a processor.
+        // Whether the library's own thread or this one is first also depends on which gets a
+        // processor.
         let mut attempts = Vec::new();
         while attempts.iter().all(|here| *here <= 250) {
             assert!(
@@ -185,7 +187,7 @@ fn a_thread_inside_a_call_takes_the_lead() {
     });
 }
 
-/// Between two calls nobody waits; the events that come then are not left lying until the next call.
+/// Between two calls no thread waits. Events that come then do not lie until the next call.
 #[test]
 fn the_lead_goes_back_when_a_call_leaves() {
     within(LIMIT, || {

@@ -168,7 +168,8 @@ fn poll_inside_a_handler() {
     });
 }
 
-/// A thread that takes up `run` while another one waits in a call: the call gets its answer, and the run goes on.
+/// A thread enters `run` while another one waits in a call: the call gets its answer, and the run
+/// goes on.
 #[test]
 fn run_taken_up_while_a_call_waits() {
     within(LIMIT, || {

@@ -1,5 +1,5 @@
-//! Threads come and go, pairs stay: the thread that forked a worker, or waited for it, or registered its handlers, means nothing to the pair once
-//! it has ended.
+//! Threads come and go, pairs stay. The thread that forked a worker, waited for it, or registered
+//! its handlers means nothing to the pair once it has ended.
 
 use std::collections::VecDeque;
 use std::process;
@@ -90,7 +90,7 @@ fn pass_around() {
     const TURNS: u64 = 40;
     let batons: Mutex<VecDeque<Baton>> = Mutex::default();
     for number in 0..PAIRS {
-        // It has ended before anybody uses the pair.
+        // The thread has ended before any other uses the pair.
         let begun = thread::spawn(move || Baton::begin(number).turn(number)).join().unwrap();
         batons.lock().unwrap().push_back(begun);
     }

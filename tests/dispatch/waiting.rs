@@ -82,7 +82,7 @@ fn every_strategy_keeps_deadlines_and_notices_death() {
     });
 }
 
-/// Pauses of every length between messages: the moment between the last look and the sleep is met some time.
+/// Pauses of every length between messages: one of them falls between the last look and the sleep.
 #[test]
 fn no_wake_up_is_lost() {
     within(LIMIT, || {
@@ -130,7 +130,8 @@ fn idle_pair(parent: Coprocess) {
     parent.serve("sleeps", move |()| (worker.stats().sleeps, worker.stats().wakeups_sent));
 }
 
-/// Waits until these processes have nothing left to do. One that is kept from running does not sleep by itself either: each of their threads must be asleep.
+/// Waits until these processes have nothing left to do. A process that gets no processor does not
+/// go to sleep by itself either, so each of their threads must be asleep.
 fn settle(processes: &[u32]) {
     let switches = || processes.iter().map(|process| voluntary_switches(*process)).sum::<u64>();
     let (mut last, mut same) = (switches(), 0);
@@ -146,7 +147,8 @@ fn settle(processes: &[u32]) {
     });
 }
 
-/// Fails if a counter grows all the time. Something that was left to do when the machine was busy may make it grow once.
+/// Fails if a counter grows all the time. What was left to do when the machine was busy may make it
+/// grow once.
 #[track_caller]
 fn does_not_grow<T: PartialEq + Debug>(what: &str, mut counter: impl FnMut() -> T) {
     let mut seen = vec![counter()];
@@ -160,17 +162,18 @@ fn does_not_grow<T: PartialEq + Debug>(what: &str, mut counter: impl FnMut() -> 
     panic!("{what}: wake-ups while nothing happens: {seen:?}");
 }
 
-/// Measured from outside, in processes that hold nothing but the pair; a window of no activity at all.
+/// Measured from outside, in processes that hold nothing but the pair: a window of no activity at
+/// all.
 #[test]
 fn an_idle_pair_makes_no_wake_ups() {
     within(LIMIT, || {
         for strategy in ["Adaptive", "Block"] {
             let middle = Builder::new().env("STRATEGY", strategy).fork(idle_pair).unwrap();
             let (parent, worker): (u32, u32) = middle.call("pids", ()).unwrap();
-            // After the last message: whoever spins goes to sleep once.
+            // After the last message: a thread that spins goes to sleep once.
             settle(&[parent, worker]);
             does_not_grow(strategy, || (voluntary_switches(parent), voluntary_switches(worker)));
-            // Counted by the library too; that it can be asked needs messages on the outer pair only.
+            // The library counts, too. Asking for its count needs messages on the outer pair only.
             does_not_grow(strategy, || middle.call::<(u64, u64)>("sleeps", ()).unwrap());
         }
     });
@@ -194,7 +197,8 @@ fn idle_from_the_start() {
     });
 }
 
-/// Between two busy ends nobody sleeps in the kernel more than now and then, and a blocked one does sleep.
+/// Between two busy ends no thread sleeps in the kernel more than now and then, and a blocked
+/// thread does sleep.
 #[test]
 fn sleeps_are_counted() {
     within(LIMIT, || {
@@ -205,7 +209,8 @@ fn sleeps_are_counted() {
             })
             .unwrap();
         let before = worker.stats().sleeps;
-        // A thread that does not run for so long between its question and its sleep finds the answer.
+        // A thread that does not run for so long between its question and its sleep finds the
+        // answer.
         let calls = (1..=100).find(|_| {
             worker.call::<()>("sleep", 50_u64).unwrap();
             worker.stats().sleeps >= before + 10
@@ -226,7 +231,7 @@ fn sleeps_are_counted() {
     });
 }
 
-/// A sender that waits for room sleeps in the kernel: a worker that takes its time costs no loop of wake-ups.
+/// A sender that waits for room sleeps in the kernel: a slow worker causes no loop of wake-ups.
 #[test]
 fn waiting_for_room_sleeps() {
     within(LIMIT, || {
@@ -256,7 +261,7 @@ fn waiting_for_room_sleeps() {
     });
 }
 
-/// Both processes on one processor, where whoever spins keeps the other one from answering.
+/// Both processes on one processor, where a thread that spins keeps the peer from answering.
 #[test]
 fn every_strategy_works_on_a_single_processor() {
     within(LIMIT, || {

@@ -164,7 +164,8 @@ fn ends_calls_in_flight() {
     });
 }
 
-/// A thread that waits for an answer receives for all; to close does not mean to wait for that answer.
+/// A thread that waits for an answer receives for all threads. Closing does not mean waiting for
+/// that answer.
 #[test]
 fn at_once_while_others_wait_for_answers() {
     within(LIMIT, || {
@@ -201,7 +202,8 @@ fn by_the_worker() {
     });
 }
 
-/// From inside a handler of the pair itself, where the thread that would have to dispatch is the one that closes.
+/// Closes from inside a handler of the pair itself, where the thread that would have to dispatch is
+/// the one that closes.
 #[test]
 fn inside_a_handler() {
     within(LIMIT, || {
@@ -277,7 +279,8 @@ fn with_a_full_ring() {
     });
 }
 
-/// A listener that is far behind and a worker that never stops sending: closing waits for neither, but for as long as it may handle what has arrived.
+/// A listener is far behind, and a worker never stops sending. `close` waits for neither, but for
+/// as long as the listener may handle what has arrived.
 #[test]
 fn with_a_slow_listener_and_a_flood() {
     fn with(capacity: usize) {

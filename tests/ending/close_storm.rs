@@ -1,7 +1,10 @@
-//! The end of a pair at any moment: threads of both processes call, emit, wait, dispatch and register while the pair is closed, from any thread, from
-//! inside handlers, by either end, several times, or killed, or let go of in any order. Everybody learns of it at once, and nothing is left over.
+//! The end of a pair at any moment. Threads of both processes call, emit, wait, dispatch and
+//! register while the pair is closed: from any thread, from inside handlers, by either end, several
+//! times, by a kill, or by handles that are dropped in any order. Every thread learns of the end at
+//! once, and nothing is left over.
 //!
-//! At random: `COPROCESS_SEED` repeats a run that has failed, as far as its threads can be repeated; `COPROCESS_ROUNDS` makes it longer.
+//! At random: `COPROCESS_SEED` repeats a run that has failed, as far as its threads can be
+//! repeated. `COPROCESS_ROUNDS` makes the run longer.
 
 use std::future::Future;
 use std::pin::Pin;
@@ -141,7 +144,7 @@ impl Scene {
         co.serve_deferred("hold", move |(), reply: Reply<()>| {
             scene.bag.lock().unwrap().push(Box::new(reply))
         });
-        // A handle of its own keeps the pair open for as long as nobody closes it.
+        // A handle of its own keeps the pair open until a thread closes it.
         let own = (self.may_wait_for_the_end && random.below(2) == 0).then(|| co.clone());
         let end = co.downgrade();
         let close = move || {
@@ -179,7 +182,7 @@ const ENDINGS: [Ending; 7] = [
 ];
 
 fn end(co: &Coprocess, ending: Ending) {
-    // Somebody else may have ended it before.
+    // Another thread may have ended the pair before.
     match ending {
         Closed => drop(co.close().unwrap()),
         ClosedInAHandler => drop(co.emit("ask to close", ())),
@@ -222,7 +225,8 @@ fn let_go(scene: &Scene, last: impl Send + 'static, random: &mut Random) {
     }
 }
 
-/// Starts threads that act, ends the pair after a while, in one to three ways at once, and looks at what is left.
+/// Starts threads that act, ends the pair after a while in one to three ways at once, and checks
+/// what is left.
 #[test]
 fn while_everybody_is_busy() {
     within(LIMIT, || {
@@ -252,7 +256,7 @@ fn while_everybody_is_busy() {
                     .collect();
                 at_once(|| {
                     closes.into_iter().for_each(|thread| thread.join().unwrap());
-                    // Nobody asks again if nobody handles the request.
+                    // The worker does not ask again if no thread handles the request.
                     let status = co.close().unwrap().unwrap();
                     assert!(
                         status.success() || endings.contains(&Killed),
@@ -281,7 +285,8 @@ fn while_everybody_is_busy() {
     });
 }
 
-/// Nobody closes: handles, weak ones, calls, replies and handlers that hold them go in any order.
+/// No thread closes. Handles, weak handles, calls, replies and handlers that hold them are dropped
+/// in any order.
 #[test]
 fn by_letting_go() {
     within(LIMIT, || {
@@ -319,7 +324,8 @@ fn by_letting_go() {
     });
 }
 
-/// The same moment for all: every thread closes, or waits in another way, when the last one is ready.
+/// The same moment for all: every thread closes, or waits in another way, when the last one is
+/// ready.
 #[test]
 fn by_all_at_once() {
     within(LIMIT, || {

@@ -1,5 +1,5 @@
-//! Death: of the worker by exit, abort and SIGKILL, and of the parent, at the worst moments. Every wait ends, with the
-//! reason; what was sent before is delivered first.
+//! Death of the worker by exit, abort and SIGKILL, and of the parent, at the worst moments. Every
+//! wait ends, with the reason. What was sent before is delivered first.
 
 #![expect(unsafe_code, reason = "a debugger's system call")]
 
@@ -49,7 +49,7 @@ fn debugger(parent: Coprocess) {
     });
 }
 
-/// The kernel keeps a worker that has ended from its parent, as long as a debugger has not seen its end.
+/// The kernel hides the end of a worker from its parent until a debugger has seen that end.
 #[test]
 fn killed_under_a_debugger() {
     within(LIMIT, || {
@@ -224,7 +224,7 @@ fn while_the_parent_is_inside_run() {
     });
 }
 
-/// Nobody waits for anything: the handle knows all the same.
+/// No thread waits for anything: the handle knows of the death nevertheless.
 #[test]
 fn while_nobody_waits() {
     within(LIMIT, || {
@@ -245,7 +245,8 @@ fn what_it_sent_before_is_delivered() {
                 let worker = Builder::new().ring_capacity(capacity).fork(mortal).unwrap();
                 let numbers = inbox::<(u32, ByteBuf)>(&worker, "number");
                 worker.emit("send and die", (how, 500_u32)).unwrap();
-                // Some through the background thread, the rest while this thread waits for an answer that cannot come.
+                // Some through the background thread, the rest while this thread waits for an
+                // answer that cannot come.
                 let (first, _) = next(&numbers);
                 assert_eq!(first, 0);
                 assert_died(worker.call::<()>("never", ()), reason);
@@ -259,7 +260,8 @@ fn what_it_sent_before_is_delivered() {
     });
 }
 
-/// Without a handler or a wait nothing is dispatched before the worker dies: it lies in the ring, and is not lost.
+/// Without a handler or a wait nothing is dispatched before the worker dies. What was sent lies in
+/// the ring, and is not lost.
 #[test]
 fn what_lies_in_the_ring_is_delivered_after_death() {
     within(LIMIT, || {

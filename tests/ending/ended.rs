@@ -201,7 +201,8 @@ fn tasks_wait_for_it() {
     });
 }
 
-/// The file that the worker's callback writes to is how it tells: its parent has closed the pair, or is gone.
+/// The worker's callback tells by a file that it writes: its parent has closed the pair, or is
+/// gone.
 #[test]
 fn the_worker_is_told_too() {
     within(LIMIT, || {
@@ -225,7 +226,8 @@ fn the_worker_is_told_too() {
     });
 }
 
-/// A parent that is killed: its worker hears of it before it ends, also if no thread of it dispatches.
+/// The worker of a parent that is killed hears of it before it ends, also if none of its threads
+/// dispatches.
 #[test]
 fn the_worker_is_told_of_the_death_of_its_parent() {
     within(LIMIT, || {
@@ -280,7 +282,8 @@ fn a_forked_child_tells_nobody() {
                     },
                 ))
             });
-            // SAFETY: the child runs what the documentation of the handle allows, and ends without returning.
+            // SAFETY: the child runs what the documentation of the handle allows, and ends without
+            // returning.
             #[allow(unsafe_code, reason = "fork(2) is what is tested")]
             let child = match unsafe { nix::unistd::fork() }.unwrap() {
                 nix::unistd::ForkResult::Child => {
@@ -329,7 +332,7 @@ fn nothing_is_left_behind() {
                 once(&last);
                 before.again("callbacks");
             }
-            // A start that comes to nothing has nobody to tell.
+            // A start that fails has no callback to call.
             let failed = coprocess::spawn(std::process::Command::new("true"));
             assert_matches!(failed, Err(Error::Fork { .. }));
             before.again("a start that failed");

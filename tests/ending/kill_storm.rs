@@ -1,8 +1,10 @@
-//! SIGKILL of the worker at any moment while threads of the parent call, emit, pipeline, are called back and send 10 MiB, through large
-//! and smallest rings, with every wait strategy, and while the pair is closed. Every wait ends with the reason, soon; what had been
-//! published before is delivered, in order and once; nothing is left behind.
+//! SIGKILL of the worker at any moment while threads of the parent call, emit, pipeline, are called
+//! back and send 10 MiB: through large and smallest rings, with every wait strategy, and while the
+//! pair is closed. Every wait ends soon, with the reason. What had been published before is
+//! delivered, in order and once. Nothing is left behind.
 //!
-//! `COPROCESS_ROUNDS` sets the number of rounds (200 if it is not set; 2000 take a minute or two), `COPROCESS_SEED` the seed that is printed.
+//! `COPROCESS_ROUNDS` sets the number of rounds (200 if it is not set; 2000 take a minute or two),
+//! `COPROCESS_SEED` the seed that is printed.
 
 use std::collections::HashMap;
 use std::env;
@@ -124,7 +126,8 @@ fn pipeline(worker: &Coprocess) -> Error {
         let mut ended = None;
         for (x, call) in calls.into_iter().enumerate() {
             match call.wait() {
-                // Answers that had come before are answers, whatever the thread has learned meanwhile.
+                // Answers that arrived before the death are answers, whatever the thread has
+                // learned meanwhile.
                 Ok(y) => assert_eq!(y, x as u64 * 2),
                 Err(error) => ended = Some(error),
             }
@@ -192,10 +195,12 @@ fn ending(activity: impl FnOnce() -> Error) -> Ending {
 struct Tally {
     lags: Vec<Duration>,
     lags_of_spinners: Vec<Duration>,
-    /// Of each round the longest lag, less the time for which there was no processor. The waits of a round are not independent: they want the same ones.
+    /// The longest lag of each round, less the time for which there was no processor. The waits of
+    /// a round are not independent: they want the same processors.
     longest: Vec<Duration>,
     published: u64,
-    /// Rounds in which the kill came while the pair was being closed, and those that it came too late for.
+    /// Rounds in which the kill came while the pair was being closed, and rounds in which it came
+    /// too late.
     closing: u32,
     closed_before: u32,
 }
@@ -255,7 +260,7 @@ fn round(number: u64, random: &Random, large: &[u8], tally: &mut Tally) {
             });
             (name, thread)
         });
-        // What an ordinary thread that waits in the kernel sees of the death is the measure for the others.
+        // The measure is when an ordinary thread that waits in the kernel sees the death.
         let witness = scope.spawn(|| {
             // Reaped by the library meanwhile: it has ended, too.
             let _ = waitid(Id::Pid(pid), WaitPidFlag::WEXITED | WaitPidFlag::WNOWAIT);
@@ -278,7 +283,8 @@ fn round(number: u64, random: &Random, large: &[u8], tally: &mut Tally) {
         } else if witness.is_finished() {
             assert!(close_after.is_some());
         } else {
-            // As anybody else would. If it has just ended there is nobody to kill, and nobody else has its number yet.
+            // As any other process would kill it. If the worker has just ended, the signal reaches
+            // no process: no other one has its number yet.
             let _ = kill(pid, Signal::SIGKILL);
         }
         let death = witness.join().unwrap();
@@ -309,7 +315,8 @@ fn round(number: u64, random: &Random, large: &[u8], tally: &mut Tally) {
         }
         let lag = at.saturating_duration_since(death);
         assert!(lag < AT_ONCE, "{what}: {lag:?} after the death");
-        // Where a dozen threads spin for a processor, the one that brings the news must wait for it, too.
+        // Where a dozen threads spin for a processor, the thread that brings the news must wait for
+        // one, too.
         if strategy == WaitStrategy::Spin { &mut tally.lags_of_spinners } else { &mut tally.lags }
             .push(lag);
         longest = longest.max(lag);
@@ -319,7 +326,8 @@ fn round(number: u64, random: &Random, large: &[u8], tally: &mut Tally) {
             Some(starved.saturating_sub(*starved_before.get(thread)?))
         };
         let delay = starved_since.iter().filter_map(delay).max().unwrap_or_default();
-        // Who brings the news has to get a processor first, and then whoever waits for it.
+        // The thread that brings the news has to get a processor first, and then the thread that
+        // waits for it.
         tally.longest.push(longest.saturating_sub(2 * delay));
     }
     let noted = u64::from_ne_bytes(std::fs::read(&published).unwrap().try_into().unwrap());
@@ -366,7 +374,8 @@ fn of_kills() {
         alone!(limit(), {
             let random = Random::for_test("of_kills");
             let large = pattern(1, LARGE);
-            // Untouched by what goes on beside it; and it keeps what the library has for the whole process.
+            // Untouched by what goes on beside it. It also keeps what the library has for the whole
+            // process.
             let bystander = common::patient().fork(victim).unwrap();
             bystander.listen("number", |_: (u64, ByteBuf)| ());
             let before = Held::settled();

@@ -1,5 +1,6 @@
-//! A worker that ends right after emitting, in every way there is: everything whose `emit` returned arrives, in order and whole, before the
-//! parent is told of the end. `COPROCESS_ROUNDS` sets how often each way is gone through (once if it is not set).
+//! A worker that ends right after emitting, in every way there is. Every event whose `emit`
+//! returned arrives, in order and whole, before the parent is told of the end. `COPROCESS_ROUNDS`
+//! sets how often each way is gone through (once if it is not set).
 
 use std::env;
 use std::process;

@@ -1,5 +1,5 @@
-//! Death of the parent: its workers, and theirs, end within a second, whatever they are doing. The matrix of what they did and how long they
-//! took is printed.
+//! Death of the parent: its workers, and theirs, end within a second, whatever they are doing. The
+//! test prints a matrix of what they did and how long they took.
 
 use std::env;
 use std::fs;
@@ -20,7 +20,8 @@ use nix::unistd::Pid;
 
 /// How long a process is given that is stuck when its parent is gone.
 const GRACE: Duration = Duration::from_millis(250);
-/// All processes below the one that was killed are gone by then: two generations, each of which may be stuck.
+/// All processes below the one that was killed are gone by then: two generations, each of which may
+/// be stuck.
 const SOON: Duration = Duration::from_secs(1);
 /// However busy the machine is.
 fn at_the_latest() -> Duration {
@@ -108,7 +109,7 @@ fn occupy(parent: &Coprocess) {
             match endless {
                 "endless loop" => forever(std::hint::spin_loop),
                 "endless sleep" => forever(thread::park),
-                // Those who ignore every error.
+                // Workers that ignore every error.
                 "endless calls" => forever(|| drop(parent.call::<()>("never", ()))),
                 "endless emits" => {
                     forever(|| drop(parent.emit("unheard", ByteBuf::from(vec![0; 3000]))))
@@ -122,7 +123,7 @@ fn occupy(parent: &Coprocess) {
 }
 
 /// What the parent of an occupied worker does for it.
-fn attend(worker: &Coprocess) {
+fn serve_occupied(worker: &Coprocess) {
     let held: Mutex<Vec<Reply<()>>> = Mutex::default();
     let end = worker.downgrade();
     worker
@@ -142,7 +143,7 @@ fn link(parent: Coprocess) {
             .env("GENERATIONS", (generations - 1).to_string())
             .fork(link)
             .unwrap();
-        attend(&below);
+        serve_occupied(&below);
         below
     });
     let end = parent.downgrade();
@@ -239,7 +240,8 @@ fn end_whatever_they_do() {
     });
 }
 
-/// A stopped process can do nothing, and ends when it is continued. One that is alone in the world is continued by the kernel, in some cases.
+/// A stopped process can do nothing, and ends when it is continued. In some cases the kernel
+/// continues a process that has no others left.
 #[test]
 fn end_when_they_are_continued() {
     within(LIMIT, || {
@@ -279,7 +281,8 @@ fn marked(mark: &str) -> Vec<u32> {
         .collect()
 }
 
-/// The parent dies while it starts workers: those end that have attached, those that are about to, and those that have hardly begun.
+/// The parent dies while it starts workers. Those end that have attached, those that are about to,
+/// and those that have hardly begun.
 #[test]
 fn end_wherever_they_were_in_their_start() {
     within(LIMIT, || {
@@ -318,7 +321,8 @@ fn end_wherever_they_were_in_their_start() {
     });
 }
 
-/// The parent dies while it waits in `close` for a worker that does not end: what it gave the worker to be done with its work, and no more.
+/// The parent dies while it waits in `close` for a worker that does not end. The worker has the
+/// time that the parent gave it to finish, and no more.
 #[test]
 fn end_in_the_midst_of_a_close() {
     const CLOSE_TIMEOUT: Duration = Duration::from_millis(300);

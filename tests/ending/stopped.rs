@@ -1,5 +1,6 @@
-//! SIGSTOP and SIGCONT of either side, and of both, at any moment: the deadlines of the other side hold meanwhile, and nothing is lost or comes
-//! twice. `COPROCESS_ROUNDS` sets how often they are stopped (75 times in each exchange if it is not set), `COPROCESS_SEED` the seed that is printed.
+//! SIGSTOP and SIGCONT of either side, and of both, at any moment. The deadlines of the other side
+//! hold meanwhile, and nothing is lost or comes twice. `COPROCESS_ROUNDS` sets how often they are
+//! stopped (75 times in each exchange if it is not set), `COPROCESS_SEED` the seed that is printed.
 
 use std::env;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -18,7 +19,8 @@ use serde::{Deserialize, Serialize};
 
 /// How long an operation of these tests may take.
 const TIMEOUT: Duration = Duration::from_millis(10);
-/// So much longer than its deadline does an operation take, on a machine that has something else to do, too.
+/// How much longer than its deadline an operation may take, on a machine that has something else to
+/// do, too.
 const LATE: Duration = Duration::from_millis(50);
 /// A side is stopped for so long, at most, and runs for so long in between.
 const STOPPED: Duration = Duration::from_millis(40);
@@ -27,7 +29,8 @@ const RUNNING: Duration = Duration::from_millis(15);
 /// Events go in streams of their own, each numbered: their names, and how large they are.
 const STREAMS: [(&str, usize); 3] = [("small", 40), ("medium", 3000), ("large", 300_000)];
 
-/// A thread that does nothing but sleep a little, again and again: when it is not woken, no thread of this process can be blamed for what it does late.
+/// A thread that only sleeps a little, again and again. While that thread is not woken, no thread
+/// of this process can be blamed for what it does late.
 #[derive(Debug)]
 struct Canary {
     /// When it is to wake up next.
@@ -186,7 +189,8 @@ impl Party {
                 sent.events[0] += 1;
             }
         }
-        // On a busy machine a large one may never have made it in time: one at least, after all that was broken off.
+        // On a busy machine a large one may never have made it in time: one at least, after all
+        // that was broken off.
         let number = sent.events[0];
         end.emit_timeout(name, (number, Bytes::new(&pattern(number as usize, size))), LIMIT / 2)
             .unwrap();
@@ -194,7 +198,8 @@ impl Party {
         sent
     }
 
-    /// Each call has a number of its own: who gets no answer cannot know whether it was received.
+    /// Each call has a number of its own: a caller that gets no answer cannot know whether the call
+    /// was received.
     fn call(&self, end: &Coprocess, kind: u64) -> Sent {
         let mut sent = Sent::default();
         let mut number = kind;
@@ -219,7 +224,8 @@ impl Party {
         sent
     }
 
-    /// Stops, and says what was done. Waits for threads that may need somebody to dispatch.
+    /// Stops the threads, and returns what was done. Waits for threads that may need another thread
+    /// to dispatch.
     fn finish(&self) -> Sent {
         self.over.store(true, Ordering::Relaxed);
         let mut sent = Sent::default();
@@ -273,7 +279,7 @@ fn worker_side(parent: Coprocess) {
     });
 }
 
-/// Who is stopped.
+/// Which side is stopped.
 #[derive(Clone, Copy)]
 struct Stops {
     parent: bool,
@@ -345,7 +351,7 @@ fn exchange(test: &str, stops: Stops, random: &Random, capacity: usize) {
     }
 }
 
-/// For how long somebody is stopped, and runs before that, each time.
+/// For how long a side is stopped, and runs before that, each time.
 fn moments(random: &Random) -> (Vec<Duration>, Vec<Duration>) {
     let times = 0..rounds(75);
     (

@@ -1,5 +1,6 @@
-//! Panics in the program's own code when the library drops what it was given: arguments, results, handlers, futures. They reach nobody but whom
-//! they belong to, no message is lost or answered twice for them, and the pair lives on.
+//! Panics in the program's own code when the library drops what it was given: arguments, results,
+//! handlers, futures. A panic reaches only the thread that it belongs to. No message is lost or
+//! answered twice because of a panic, and the pair lives on.
 
 use std::future::poll_fn;
 use std::pin::pin;
@@ -86,7 +87,7 @@ fn when_arguments_and_results_are_dropped() {
             // What was sent is sent.
             let before: u64 = worker.call("received", ()).unwrap();
             panics(|| worker.emit("bytes", spring()));
-            panics(|| worker.try_emit("nobody listens", spring()));
+            panics(|| worker.try_emit("no listener", spring()));
             panics(|| worker.call::<usize>("length", spring()));
             panics(|| worker.start::<usize>("length", spring()));
             let (sender, length) = mpsc::channel();
@@ -114,7 +115,7 @@ fn when_arguments_and_results_are_dropped() {
     });
 }
 
-/// No call that nobody waits for, nor its answer, is kept.
+/// No call that was given up is kept, nor its answer.
 #[test]
 fn no_memory_is_kept() {
     within(LIMIT, || {
@@ -137,7 +138,8 @@ fn no_memory_is_kept() {
     });
 }
 
-/// A panic in what one handler has captured neither reaches whoever removes the handler nor keeps others from being dropped.
+/// A panic in what one handler has captured does not reach the thread that removes the handler, and
+/// does not keep other handlers from being dropped.
 #[test]
 fn when_handlers_are_dropped() {
     within(LIMIT, || {
@@ -176,7 +178,8 @@ fn when_handlers_are_dropped() {
     });
 }
 
-/// The thread that dispatches drops the handlers that were replaced: the message in its hands is not lost.
+/// The thread that dispatches drops the handlers that were replaced. The message that it is
+/// handling is not lost.
 #[test]
 fn when_handlers_are_replaced_under_load() {
     within(LIMIT, || {

@@ -1,5 +1,5 @@
-//! One test for each variant of `ForkError` that can be provoked: what the caller learns of a worker that did not come
-//! to be. What is left over of it, `leftovers.rs` counts.
+//! One test for each variant of `ForkError` that can be provoked: what the caller learns of a
+//! worker that could not be started. `process/leftovers.rs` counts what is left over.
 
 use std::error::Error as _;
 use std::io;

@@ -1,5 +1,6 @@
-//! Panics in the program's own code while the library encodes and decodes its values. Nothing of a message is sent unless all of it is, whoever waits
-//! for an answer gets one, and the pair lives on.
+//! Panics in the program's own code while the library encodes and decodes its values. Nothing of a
+//! message is sent unless all of it is. A caller that waits for an answer gets one, and the pair
+//! lives on.
 
 use std::future::Future;
 use std::pin::pin;
@@ -182,8 +183,8 @@ fn while_a_result_is_encoded() {
     });
 }
 
-/// A byte string that is sent from where it lies has been sent when its own code panics; a smaller one has not.
-/// Where its type is checked, its code runs once before, and panics then.
+/// A byte string that is sent from where it lies has been sent when its own code panics; a smaller
+/// one has not. If its type is checked, its code runs once before the send, and panics then.
 #[test]
 fn after_a_byte_string_was_handed_over() {
     let received_with = |types: TypeCheck| {

@@ -1,5 +1,6 @@
-//! One test for each variant of `Error` that the public surface can provoke: when it comes, what was done and what not,
-//! and what it says. `fork_errors.rs` does the same for the causes of `Error::Fork`.
+//! One test for each variant of `Error` that the public surface can provoke: when the error comes,
+//! what was done and what not, and what its text says. `fork_errors.rs` does the same for the
+//! causes of `Error::Fork`.
 #![allow(unsafe_code, reason = "one test ignores a signal")]
 
 use std::error::Error as _;
@@ -323,8 +324,9 @@ fn arguments_of_another_type() {
     });
 }
 
-/// A worker that sends some events, overwrites the shared memory it sent them through, and exits: one bit of each word
-/// is flipped, another one each time. The parent finds events, or what is left of them, or misbehaviour, but nothing worse.
+/// Makes a worker that sends some events, overwrites the shared memory through which it sent them,
+/// and exits. One bit of each word is flipped, another one each time. The parent finds events, or
+/// what is left of them, or misbehaviour, but nothing worse.
 #[test]
 fn misbehaved() {
     within(LIMIT, || {
@@ -338,7 +340,8 @@ fn misbehaved() {
                         parent.emit("event", number).unwrap();
                     }
                     let bit: usize = std::env::var("BIT").unwrap().parse().unwrap();
-                    // The later half holds what this end sends, and no word that says that it has closed.
+                    // The later half holds what this end sends, and no word that says that this end
+                    // has closed.
                     common::scribble(0.5, |at, byte| {
                         if at % 8 == bit / 8 { byte ^ 1 << (bit % 8) } else { byte }
                     });

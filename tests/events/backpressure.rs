@@ -13,7 +13,8 @@ use crate::common::{
     LIMIT, SMALL_RING, assert_matches, at_once, eventually, fresh_path, inbox, next, within,
 };
 
-/// Records the values of `level`, if told so in a file, too. The first one is not done with before the gate is there, a file, or this end is disconnected.
+/// Records the values of `level`, and if told so, writes them to a file, too. The handler of the
+/// first value does not return before the gate, a file, exists, or this end is disconnected.
 fn reader(parent: Coprocess) {
     let seen = Arc::new(Mutex::new(Vec::<u64>::new()));
     let gate = Arc::new(Mutex::new(None::<String>));
@@ -74,7 +75,7 @@ fn a_slow_reader_of_a_gauge_is_behind_by_one_value_and_then_gets_the_latest() {
         assert_eq!(stats.messages_sent, before.messages_sent + 1, "never two of them on the way");
         assert_eq!(stats.events_replaced, 998);
         open(&gate);
-        // Nobody emits any more, or waits in this end.
+        // At this end no thread emits any more, or waits.
         eventually("the last value is sent", || {
             co.stats().messages_sent == before.messages_sent + 2
         });
@@ -222,7 +223,7 @@ fn unheard_and_undecodable_values_and_panics_of_the_reader_do_not_stop_a_gauge()
             });
         })
         .unwrap();
-        for name in ["nobody", "number", "panics"] {
+        for name in ["unheard", "number", "panics"] {
             let gauge = co.event(name).backpressure(Backpressure::KeepLatest);
             for round in 0..10 {
                 let before = co.stats().messages_sent;
@@ -356,7 +357,8 @@ fn a_gauge_ends_with_the_other_side() {
     });
 }
 
-/// What the ring does not take at once is an error, and no matter of time. What it takes is sent if the other end has read everything.
+/// What the ring does not take at once is an error, however long a caller would wait. What it takes
+/// is sent if the peer has read everything.
 #[test]
 fn values_larger_than_the_ring_where_nobody_may_wait() {
     within(LIMIT, || {

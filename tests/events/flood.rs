@@ -1,5 +1,5 @@
-//! Two ends that flood each other, from handlers and from threads, through the smallest ring and with messages that are
-//! larger than it: it finishes, in order, and nothing is lost.
+//! Two ends that flood each other, from handlers and from threads, through the smallest ring and
+//! with messages larger than it. The flood finishes, in order, and nothing is lost.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
@@ -61,7 +61,8 @@ fn complete(worker: &Coprocess, received: &AtomicU32, count: u32) {
     assert_eq!(worker.stats().event_panics, 0);
 }
 
-/// The parent handles `"go too"` inside its call, and emits there while the worker emits inside `"go"`.
+/// The parent handles `"go too"` inside its call, and emits there while the worker emits inside
+/// `"go"`.
 #[test]
 fn from_handlers() {
     within(LIMIT, || {
@@ -121,7 +122,7 @@ fn from_plain_threads_of_both() {
     });
 }
 
-/// Without any handler at this end nobody receives, except the sender that waits for room.
+/// Without any handler at this end no thread receives, except the sender that waits for room.
 #[test]
 fn while_nobody_receives() {
     within(LIMIT, || {
@@ -134,7 +135,8 @@ fn while_nobody_receives() {
     });
 }
 
-/// Each event makes the other end emit the next: 200 chains of 30 links at once, more than both rings hold.
+/// Each event makes the peer emit the next: 200 chains of 30 links at once, more than both rings
+/// hold.
 #[test]
 fn chains_of_events() {
     const CHAINS: u32 = 200;

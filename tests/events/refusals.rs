@@ -1,5 +1,5 @@
-//! Refusals of events, and handlers that are replaced meanwhile: who emits the right type is not
-//! refused for ever, nor for a while once it was welcome again.
+//! Refusals of events, and handlers that are replaced meanwhile. A sender that emits the right type
+//! is not refused for ever, nor for a while once it was welcome again.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, mpsc};
@@ -48,7 +48,7 @@ fn a_refusal_is_not_heard_twice() {
         // The refusal, the call and the welcome are in the ring, and the handler keeps them there.
         co.emit("value", 5_u32).unwrap();
         co.emit("switch", ()).unwrap();
-        co.emit("nobody", ()).unwrap();
+        co.emit("unheard", ()).unwrap();
         // This one, and that this end listens.
         eventually("all was handled", || co.stats().events_unheard_by_peer == 2);
         assert_eq!(co.stats().events_mistyped_by_peer, 1);

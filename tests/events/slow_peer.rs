@@ -1,5 +1,6 @@
-//! An end that is behind, through no fault of its own: stopped, or slow. Whatever is kept for it meanwhile, however large, it is neither lost nor a
-//! reason to end the pair, and what nobody waits for any more is not kept.
+//! A slow peer, through no fault of its own: stopped, or behind with its work. Whatever is kept for
+//! it meanwhile, however large, is not lost, and is no reason to end the pair. What was given up is
+//! not kept.
 
 use std::future::Future;
 use std::pin::{Pin, pin};
@@ -116,7 +117,7 @@ fn calls_of_tasks_that_are_given_up_take_no_memory() {
                 assert!(poll(pin!(worker.call_async::<usize>("length", &large))).is_pending());
             }
             let more_kib = resident_kib().saturating_sub(before_kib);
-            assert!(more_kib < 60 << 10, "{more_kib} KiB are kept for calls that nobody waits for");
+            assert!(more_kib < 60 << 10, "{more_kib} KiB are kept for calls that were given up");
             // The first may be in the midst of being sent.
             assert!(worker.stats().cancels_sent <= 1, "what was not sent needs no cancelling");
             drop(stopped);

@@ -270,7 +270,7 @@ fn events_that_are_awaited() {
     });
 }
 
-/// The notice that an end has registered something is not lost where other events end with an error.
+/// The notice that an end has registered something is not lost when other events end with an error.
 #[test]
 fn listening_waits_on() {
     within(LIMIT, || {

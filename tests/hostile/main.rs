@@ -10,7 +10,8 @@
 //! result that the documentation names. No panic, descriptor, mapping, child or thread is left
 //! over, and memory is bounded. `parents` has hostile parents, which attack an honest worker.
 //!
-//! What is random prints its seed: `COPROCESS_SEED` repeats it, `COPROCESS_ROUNDS` says for how long.
+//! What is random prints its seed: `COPROCESS_SEED` repeats it, `COPROCESS_ROUNDS` says for how
+//! long.
 
 #[path = "../common/mod.rs"]
 mod common;

@@ -1,5 +1,6 @@
-//! Memory that was not sent does not reach the other side: not by padding, not by recycled buffers and slots, not by messages that were
-//! given up. Both processes fill what they free with a byte that they never send, and look for it in all of the shared memory.
+//! Memory that was not sent does not reach the other side: not by padding, not by recycled buffers
+//! and slots, not by messages that were given up. Both processes fill what they free with a byte
+//! that they never send, and look for it in all of the shared memory.
 
 use std::fs;
 use std::hint::black_box;
@@ -47,7 +48,8 @@ fn shared_memory() -> Vec<Vec<u8>> {
         .collect()
 }
 
-/// How many of the first bytes of a slot may count something, or may have: what is behind a short message is what a longer one has left there.
+/// How many of the first bytes of a slot may count something, or may have counted: behind a short
+/// message is what a longer one has left there.
 const COUNTED: usize = 24;
 /// Where a call that has a deadline says when that is: nanoseconds, which may be any bytes.
 const DEADLINE: std::ops::Range<usize> = 24..32;
@@ -57,8 +59,9 @@ fn found() -> Option<usize> {
     shared_memory().iter().find_map(|segment| {
         let slots = &segment[SLOTS..];
         let found = slots.iter().enumerate().find(|(at, byte)| {
-            // The first words of a slot may be the head of a frame and of a message. They count frames and calls, so that one byte may have any value; two in a row
-            // mean more than there are here.
+            // The first words of a slot may be the header of a frame and of a message. They count
+            // frames and calls, so that one byte may have any value. Two in a row mean more than
+            // there are here.
             **byte == SECRET
                 && !DEADLINE.contains(&(at % SLOT))
                 && (at % SLOT >= COUNTED || slots.get(at + 1) == Some(&SECRET))
@@ -198,7 +201,8 @@ fn are_not_in_the_shared_memory() {
         alone!({
             // Panics on purpose are not worth a report.
             panic::set_hook(Box::new(|_| {}));
-            // Also towards the process that this test runs in, which is of no interest here: it holds no secret.
+            // Also towards the process that this test runs in, which is of no interest here: it
+            // holds no secret.
             assert_eq!(found(), None);
             let worker = Builder::new()
                 .ring_capacity(RING)

@@ -1,6 +1,9 @@
-//! Values that ask for more than they are: lengths of quintillions, elements without bytes, nesting without end. Whoever receives them gets an
-//! error, for next to no memory, and the pair lives on. They come over the wire, from workers that encode them on purpose, and go to
-//! workers likewise: without a word about their types, and with the kinds of an honest value.
+//! Values that ask for more than they are: lengths of quintillions, elements without bytes, nesting
+//! without end. An end that receives one gets an error, for next to no memory, and the pair lives
+//! on.
+//!
+//! The values come over the wire, from workers that encode them on purpose, and go to workers
+//! likewise: without a word about their types, and with the kinds of an honest value.
 
 use std::cell::Cell;
 use std::collections::{BTreeMap, HashMap, HashSet};
@@ -430,7 +433,8 @@ fn sent_as_an_answer() {
     });
 }
 
-/// As arguments of calls and as events, to handlers that run on the thread that waits or in the background.
+/// As arguments of calls and as events, to handlers that run on the thread that waits or in the
+/// background.
 #[test]
 fn sent_by_a_worker() {
     within(LIMIT, || {
@@ -445,7 +449,8 @@ fn sent_by_a_worker() {
                         let message: String =
                             at_once(|| worker.call("call", (name, parcel(raw)))).unwrap();
                         assert!(message.contains("do not decode"), "{message}");
-                        // Sent, and waited for, by nobody: the background thread, with its smaller stack, receives the event.
+                        // Sent without a thread that waits for it: the background thread, with its
+                        // smaller stack, receives the event.
                         drop(worker.start::<()>("emit", (name, parcel(raw))).unwrap());
                         events += 1;
                         eventually("the event has come", || {

@@ -58,7 +58,8 @@ pub(crate) mod newer {
     }
 }
 
-/// The interface as a client may have it that uses a part of it, borrows where the server does not, and sees to its spaces less.
+/// The interface as a client may have it that uses a part of it, borrows where the server does not,
+/// and is written with other spaces.
 pub(crate) mod part {
     #[coprocess::interface]
     pub(crate) trait Clock {

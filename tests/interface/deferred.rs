@@ -34,7 +34,7 @@ trait Index {
     fn find(&self, what: &str, reply: u64) -> Result<u64, String>;
     #[deferred]
     fn wait(&self);
-    /// Answers the last of those who wait.
+    /// Answers the last of the calls that wait.
     fn release(&self);
     /// Drops what waits.
     fn forget(&self) -> usize;
@@ -107,14 +107,14 @@ fn methods_that_are_answered_later() {
             assert!(finds.iter().all(|find| !find.is_ready()));
         }
 
-        // Nobody answers.
+        // The server drops the replies.
         let (find, wait) =
             (index.pipelined().find("later", 1).unwrap(), index.pipelined().wait().unwrap());
         assert_eq!(index.forget().unwrap(), 2);
         assert_eq!(remote(find.wait()), "its handler dropped the reply without an answer");
         assert_matches!(wait.wait(), Err(Error::Remote { .. }));
 
-        // Nobody waits any more.
+        // The callers give up.
         assert_matches!(
             at_once(|| index.within(Duration::from_millis(20)).find("later", 1)),
             Err(Error::Timeout)

@@ -13,7 +13,8 @@ use crate::common::{LIMIT, check_error, within};
 use crate::kit::{block_on, types};
 use crate::program;
 
-/// Types of one name, as they are here and as they are in a program that was built from other sources.
+/// Types of one name, as they are here and as they are in a program that was built from other
+/// sources.
 #[allow(dead_code, unused_imports)]
 pub(crate) mod values {
     use super::*;
@@ -453,7 +454,7 @@ fn interfaces_whose_types_do_something() {
         let doing = DoingClient::new(&co).unwrap();
         block_on(DoingClient::new_async(&co)).unwrap();
         assert_eq!((doing.done().unwrap(), DONE.load(Ordering::Relaxed)), (0, 0));
-        // Those who send one have it done.
+        // A caller that sends one has it done.
         match doing.own(Own(std::process::id())) {
             Err(Error::Remote { message, .. }) => assert!(message.contains("decode"), "{message}"),
             other => panic!("{other:?}"),

@@ -72,8 +72,8 @@ fn interfaces_of_any_name() {
     });
 }
 
-/// Methods and arguments that are called what something of the macro's, of the prelude's or of its own types is called, where the names of the
-/// prelude mean something else.
+/// Methods and arguments with the names of things of the macro, of the prelude and of its own
+/// types, where the names of the prelude mean something else.
 #[allow(dead_code, non_camel_case_types)]
 mod shadowed {
     use serde::{Deserialize, Serialize};
@@ -243,7 +243,8 @@ fn methods_and_arguments_of_any_name() {
     });
 }
 
-/// Constants and statics that are called what the macro calls something of its own: a pattern of such a name means them.
+/// Constants and statics with the names of things of the macro: a pattern of such a name means the
+/// constant.
 #[allow(dead_code, non_upper_case_globals)]
 mod taken {
     static served: u8 = 1;

@@ -214,7 +214,8 @@ fn of_the_parent() {
     apart("parent");
 }
 
-/// Although a child of a plain fork(2) keeps copies of everything, by which the watcher could not find out.
+/// A child of a plain fork(2) keeps copies of everything, by which the watcher could not find out.
+/// The parent ends its pairs nevertheless.
 fn the_parent_of_copies(first_of_all: &str) {
     // Only a watcher ends this one, by a signal.
     let closed = Builder::new().close_timeout(Duration::from_millis(100)).fork(plain).unwrap();
@@ -251,7 +252,8 @@ fn of_the_parent_beside_copies() {
     apart("parent of copies: a close");
 }
 
-/// The descriptor of an event loop is one of those that are closed: nothing is written to what has its number.
+/// The descriptor of an event loop is among those that are closed: nothing is written to the file
+/// that gets its number.
 fn the_event_loop() {
     let before = threads();
     let worker = coprocess::fork(plain).unwrap();

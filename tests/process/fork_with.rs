@@ -34,7 +34,8 @@ fn a_worker_gets_what_its_parent_gave() {
     });
 }
 
-/// They are there before the function runs, and so before the first message, however early that was sent.
+/// The arguments are there before the function runs, and so before the first message, however early
+/// that was sent.
 #[test]
 fn arguments_come_before_all_messages() {
     within(LIMIT, || {

@@ -1,4 +1,5 @@
-//! Nothing of a pair leaks to other processes that are started at the same moment, by this library or by others.
+//! Nothing of a pair leaks to other processes that are started at the same moment, by this library
+//! or by others.
 
 use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
@@ -70,7 +71,8 @@ fn of_commands_started_at_the_same_moment() {
     });
 }
 
-/// Each of many workers forked at the same moment has open what a single one has, and nothing of the others.
+/// Each of many workers forked at the same moment has open what a single one has, and nothing of
+/// the others.
 #[test]
 fn of_workers_forked_at_the_same_moment() {
     within(LIMIT, || {
@@ -126,7 +128,8 @@ fn of_commands_that_a_worker_starts() {
     });
 }
 
-/// The end of a pair is noticed although other children of the same parent live on: none of them holds its lifeline.
+/// The end of a pair is noticed although other children of the same parent live on: none of them
+/// holds its lifeline.
 #[test]
 fn the_end_of_one_pair_beside_others() {
     within(LIMIT, || {
@@ -160,8 +163,9 @@ fn the_end_of_a_worker_with_a_child_of_its_own() {
     });
 }
 
-/// The memory that two processes share can be neither cut off nor extended by one of them, which would be a signal to the
-/// other one; and all of it is there from the start. What has a name has no seals: see `second_backend`.
+/// The memory that two processes share can be neither cut off nor extended by one of them, which
+/// would be a signal to the other one. All of it is there from the start. Memory with a name has no
+/// seals: see `second_backend`.
 #[cfg(not(coprocess_second_backend))]
 #[test]
 fn of_the_size_of_the_shared_memory() {

@@ -1,5 +1,5 @@
-//! Nothing is left behind: no process, zombie, descriptor, mapping or thread, however a pair ends. Each test counts in a
-//! process of its own.
+//! Nothing is left behind: no process, zombie, descriptor, mapping or thread, however a pair ends.
+//! Each test counts in a process of its own.
 
 use std::env;
 use std::fs::{self, Permissions};
@@ -53,7 +53,8 @@ fn plain(parent: Coprocess) {
     });
 }
 
-/// One whole life of a pair, with a listener, so that the library has started whatever it keeps for the whole process.
+/// Lives one whole life of a pair, with a listener, so that the library has started whatever it
+/// keeps for the whole process.
 fn warm_up() -> Held {
     let worker = coprocess::fork(plain).unwrap();
     worker.listen("number", |_: (u32, ByteBuf)| ());
@@ -179,7 +180,7 @@ fn after_the_worker_died() {
     });
 }
 
-/// The worker is reaped when it dies, not when somebody asks.
+/// The worker is reaped when it dies, not when the program asks.
 #[test]
 fn no_zombie_while_the_handle_lives() {
     within(LIMIT, || {
@@ -326,11 +327,12 @@ fn after_a_fork_without_memory() {
     });
 }
 
-/// Starts a program that becomes somebody else, gives up waiting for it, and is not allowed to kill it.
+/// Starts a program that becomes another user, gives up waiting for it, and is not allowed to kill
+/// it.
 fn unprivileged() {
-    let nobody = 65534;
-    setgid(Gid::from_raw(nobody)).unwrap();
-    setuid(Uid::from_raw(nobody)).unwrap();
+    let unprivileged = 65534;
+    setgid(Gid::from_raw(unprivileged)).unwrap();
+    setuid(Uid::from_raw(unprivileged)).unwrap();
     let plain = program!("becomes root");
     let mut command = Command::new(env::var_os("OTHER").unwrap());
     command
@@ -359,7 +361,8 @@ fn after_a_worker_that_cannot_be_killed() {
     }
     within(LIMIT, || {
         let (other, release) = (fresh_path("other"), fresh_path("release"));
-        // By another process: what is started beside this test would inherit a descriptor for writing, and nobody can execute the copy until it is closed.
+        // Another process makes the copy. What is started beside this test would inherit a
+        // descriptor for writing, and the copy cannot be executed until that descriptor is closed.
         assert!(
             Command::new("cp")
                 .arg(env::current_exe().unwrap())

@@ -1,4 +1,5 @@
-//! What a worker process may use: set before its function runs, and told when it has ended the worker.
+//! What a worker process may use: set before its function runs, and reported when it has ended the
+//! worker.
 
 #![expect(unsafe_code, reason = "children of a plain fork(2)")]
 
@@ -250,7 +251,7 @@ fn open_files() {
     });
 }
 
-/// As a user without privileges, who cannot raise what was lowered.
+/// As a user without privileges, which cannot raise what was lowered.
 #[test]
 fn what_the_system_refuses_is_an_error() {
     within(LIMIT, || {

@@ -1,5 +1,5 @@
-//! One test for each row of the table "The original's behaviour, and ours": what the Node library did, and what
-//! became of it. The comment above a test quotes the row.
+//! One test for each row of the table "The original's behaviour, and ours": what the Node library
+//! did, and what became of it. The comment above a test quotes the row.
 
 use std::env;
 use std::fs;
@@ -54,7 +54,8 @@ fn fork_of_a_function_shares_no_context() {
     });
 }
 
-/// `fork(scriptName)`, relative to the working directory: `spawn(Command)`; the program calls `parent()`
+/// `fork(scriptName)`, relative to the working directory: `spawn(Command)`; the program calls
+/// `parent()`
 #[test]
 fn spawn_of_a_program_relative_to_the_working_directory() {
     within(LIMIT, || {
@@ -73,7 +74,8 @@ fn spawn_of_a_program_relative_to_the_working_directory() {
     });
 }
 
-/// callback once the worker runs; throws if it cannot be created: `fork`/`spawn` return once it has attached, or `Error::Fork`
+/// callback once the worker runs; throws if it cannot be created: `fork`/`spawn` return once it has
+/// attached, or `Error::Fork`
 #[test]
 fn fork_returns_once_the_worker_runs_or_fails() {
     within(LIMIT, || {
@@ -158,7 +160,8 @@ fn close_disconnects_or_kills() {
     });
 }
 
-/// `call(method, ...args, cb)`: zero, one, many arguments; callback required: `call`, `start`, `call_with`; the type system requires the result
+/// `call(method, ...args, cb)`: zero, one, many arguments; callback required: `call`, `start`,
+/// `call_with`; the type system requires the result
 #[test]
 fn call_with_zero_one_and_many_arguments() {
     within(LIMIT, || {
@@ -179,7 +182,8 @@ fn call_with_zero_one_and_many_arguments() {
     });
 }
 
-/// `'method not found'`, `'not connected'`, `'disconnected'` errors; pending calls fail when the worker exits: `MethodNotFound`, `Closed`, `Disconnected`
+/// `'method not found'`, `'not connected'`, `'disconnected'` errors; pending calls fail when the
+/// worker exits: `MethodNotFound`, `Closed`, `Disconnected`
 #[test]
 fn errors_of_calls() {
     within(LIMIT, || {
@@ -212,7 +216,8 @@ fn errors_of_calls() {
 /// The number of a call, and what answers it.
 type Waiting = (u32, Reply<usize>);
 
-/// calls launched in order, may complete out of order; handler completes by callback: `serve` (at once), `serve_deferred` (later)
+/// calls launched in order, may complete out of order; handler completes by callback: `serve` (at
+/// once), `serve_deferred` (later)
 #[test]
 fn calls_start_in_order_and_complete_in_any() {
     within(LIMIT, || {
@@ -222,7 +227,8 @@ fn calls_start_in_order_and_complete_in_any() {
             parent.serve_deferred("later", move |number: u32, reply: Reply<usize>| {
                 kept.lock().unwrap().push((number, reply));
             });
-            // Answers in the opposite order, from another thread; says in which order the calls came.
+            // Answers in the opposite order, from another thread, and says in which order the calls
+            // came.
             parent.serve("now", move |()| {
                 let calls: Vec<_> = waiting.lock().unwrap().drain(..).collect();
                 let started: Vec<u32> = calls.iter().map(|(number, _)| *number).collect();
@@ -292,7 +298,8 @@ fn emit_is_ordered_with_calls_and_unheard_events_are_dropped() {
     });
 }
 
-/// `listen(event, handler)`, one per event; `unlisten`; `listen({methods})`: `listen`, `unlisten`, `serve`
+/// `listen(event, handler)`, one per event; `unlisten`; `listen({methods})`: `listen`, `unlisten`,
+/// `serve`
 #[test]
 fn one_listener_for_each_event() {
     within(LIMIT, || {
@@ -404,7 +411,8 @@ fn bogus_messages_are_no_crash() {
     });
 }
 
-/// table of callbacks collected every 100k calls: pending table bounded and reused, memory flat over 10^8 calls
+/// table of callbacks collected every 100k calls: pending table bounded and reused, memory flat
+/// over 10^8 calls
 #[test]
 fn memory_stays_flat_over_many_calls() {
     within(LIMIT, || {

@@ -58,7 +58,8 @@ fn complain(co: &Coprocess, bytes: &[u8]) {
     co.call::<()>("complain", ByteBuf::from(bytes)).unwrap();
 }
 
-/// Waits until this much was printed in all: what is printed while a worker lives comes in its own time.
+/// Waits until this much was printed in all. What is printed while a worker lives comes in its own
+/// time.
 #[track_caller]
 fn comes(co: &Coprocess, text: &str) {
     common::eventually(text, || co.last_output() == text);
@@ -145,7 +146,8 @@ fn lines_one_by_one() {
     });
 }
 
-/// What goes on without an end of line comes in pieces, none of which ends within a character; a line of just that length is one.
+/// Output without an end of line comes in pieces, none of which ends within a character. A line of
+/// just that length is one piece.
 #[test]
 fn lines_without_an_end() {
     within(LIMIT, || {
@@ -189,7 +191,8 @@ fn a_callback_that_panics_gets_the_next_line() {
     });
 }
 
-/// Its worker waits in a write, and is ended nevertheless; the others' ends and their last output do not wait for it.
+/// The worker of the blocked callback waits in a write, and is ended nevertheless. The ends of the
+/// other workers, and their last output, do not wait for it.
 #[test]
 fn a_callback_that_blocks_holds_up_no_end() {
     within(LIMIT, || {
@@ -235,7 +238,8 @@ fn thrown_away() {
     });
 }
 
-/// What the builder says takes the place of what the command says; what it does not say leaves that alone.
+/// What the builder sets replaces what the command sets. What the builder does not set stays as the
+/// command has it.
 #[test]
 fn of_a_command() {
     within(LIMIT, || {
@@ -419,7 +423,8 @@ fn the_callback_is_let_go_of() {
     });
 }
 
-/// The kernel's buffer is all there is: what is written beyond it waits for the reader, and nothing is lost.
+/// The kernel's buffer is all there is: what is written beyond it waits for the reader, and nothing
+/// is lost.
 #[test]
 fn a_flood_of_lines_is_complete() {
     within(LIMIT, || {

@@ -1,5 +1,6 @@
-//! What the system refuses: address space, the size of files, descriptors, processes and threads. A fork is an error then that says what was missing;
-//! no process, descriptor, mapping or thread is left over, and the next fork works as soon as there is room. See also `leftovers.rs`.
+//! What the system refuses: address space, the size of files, descriptors, processes and threads. A
+//! fork is then an error that says what was missing. No process, descriptor, mapping or thread is
+//! left over, and the next fork works as soon as there is room. See also `leftovers.rs`.
 
 use std::fs::File;
 use std::os::unix::process::CommandExt;
@@ -41,7 +42,8 @@ fn works(worker: &Coprocess) {
     }
 }
 
-/// One whole life of a pair, so that the library has started whatever it keeps for the whole process, and what is held when it has gone.
+/// Lives one whole life of a pair, so that the library has started whatever it keeps for the whole
+/// process. Returns what is held when the pair has gone.
 fn warm_up() -> Held {
     let before = Held::now();
     let worker = coprocess::fork(plain).unwrap();
@@ -100,8 +102,8 @@ fn size_of_files() {
     });
 }
 
-/// From nothing to enough, in small steps. With musl, the test's own process would run out of memory:
-/// its allocator maps what glibc's has kept in its heap.
+/// From nothing to enough, in small steps. With musl, the test's own process would run out of
+/// memory: its allocator maps what glibc's has kept in its heap.
 #[test]
 #[cfg(target_env = "gnu")]
 fn address_space() {
@@ -136,14 +138,15 @@ fn address_space() {
     });
 }
 
-/// A user of one's own, whose processes nobody else's count among.
-const NOBODY_ELSE: u32 = 0x5000_0000;
+/// A user whose processes no other user's count among.
+const FREE_USER: u32 = 0x5000_0000;
 
-/// What a pair takes: a process, and a thread in it and in this one; by events two more in each. The
-/// worker of a test binary has a thread named `main` besides.
+/// What a pair takes: a process, and a thread in it and in this one; with events, two more in each.
+/// The worker of a test binary has a thread named `main` besides.
 const ENOUGH: u64 = if cfg!(coprocess_second_backend) { 8 } else { 4 };
 
-/// No process, then no thread for the worker, then none for this process, then enough. This process is no worker: it has no watcher yet.
+/// No process, then no thread for the worker, then none for this process, then enough. This process
+/// is no worker: it has no watcher yet.
 fn few_processes() {
     let before = warm_up();
     // The kernel counts threads.
@@ -180,7 +183,8 @@ fn few_processes() {
             }
             before.again("a fork without processes to spare");
         }
-        // A program may have threads of its own before it attaches, and want more afterwards: it may fail at any point.
+        // A program may have threads of its own before it attaches, and want more afterwards: it
+        // may fail at any point.
         for spare in 0..2 * ENOUGH {
             limit(Resource::RLIMIT_NPROC, own + spare);
             match coprocess::spawn(itself("plain")) {
@@ -219,7 +223,8 @@ fn few_processes() {
     before.again("callbacks without threads to spare");
 }
 
-/// What is to be told of an end needs a thread, and gets it as soon as there is one. All else goes on.
+/// A callback for the end of a pair needs a thread, and gets one as soon as there is one. All else
+/// goes on.
 fn callbacks_wait_for_a_thread(unlimited: u64) {
     let [first, second] = [(); 2].map(|()| coprocess::fork(plain).unwrap());
     let (tell, told) = mpsc::channel();
@@ -261,7 +266,7 @@ fn processes_and_threads() {
     }
     within(LIMIT, || {
         let mut command = itself("few processes");
-        command.stderr(Stdio::piped()).uid(NOBODY_ELSE + process::id()).gid(NOBODY_ELSE);
+        command.stderr(Stdio::piped()).uid(FREE_USER + process::id()).gid(FREE_USER);
         let output = command.output().unwrap();
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     });
@@ -310,14 +315,16 @@ fn descriptors_of_the_parent() {
         let worker = coprocess::spawn(program_after!("ulimit -n 64", "few descriptors")).unwrap();
         for way in ["fork", "spawn"] {
             let (refused, worked): (u32, u32) = worker.call(way, ()).unwrap();
-            // At least the lifeline, and the worker's end of it, or the worker's pidfd with the segment.
+            // At least the lifeline, and the worker's end of it, or the worker's pidfd with the
+            // segment.
             assert!(refused >= 3, "{way}: {refused}");
             assert_eq!(worked, 3);
         }
     });
 }
 
-/// A worker that cannot attach for want of descriptors says so, or ends; its parent never waits for it.
+/// A worker that cannot attach for want of descriptors says so, or ends. Its parent never waits for
+/// it.
 #[test]
 fn descriptors_of_the_worker() {
     within(LIMIT, || {

@@ -1,5 +1,6 @@
-//! Storms of signals, whose handlers make every system call that can be interrupted fail with EINTR: results are right, deadlines hold, and
-//! nothing is left over. Both processes are hit, all threads of each.
+//! Storms of signals, whose handlers make every system call that can be interrupted fail with
+//! EINTR. Results are right, deadlines hold, and nothing is left over. Both processes are hit, all
+//! threads of each.
 
 use std::fs;
 use std::process;
@@ -52,7 +53,8 @@ impl Storm {
                     for signal in
                         [libc::SIGUSR1, libc::SIGALRM].into_iter().filter(|_| thread != own)
                     {
-                        // SAFETY: takes numbers only. A thread that has ended meanwhile is an error without consequence.
+                        // SAFETY: takes numbers only. A thread that has ended meanwhile is an error
+                        // without consequence.
                         unsafe { libc::syscall(libc::SYS_tgkill, process::id(), thread, signal) };
                     }
                 }

@@ -1,4 +1,5 @@
-//! Worker programs: `spawn(Command)` at one side, `parent()` at the other, with the command's own surroundings.
+//! Worker programs: `spawn(Command)` at one side, `parent()` at the other, with the command's own
+//! surroundings.
 
 use std::env;
 use std::io::{BufRead, BufReader, Read, Write};
@@ -20,7 +21,7 @@ fn worker_program() {
         Some("service") => service(),
         Some("background") => background(),
         Some("asks whose it is") => match coprocess::parent() {
-            Err(Error::NotAWorker) => println!("nobody's"),
+            Err(Error::NotAWorker) => println!("not a worker"),
             other => println!("{other:?}"),
         },
         Some("attaches and returns") => drop(coprocess::parent().unwrap()),
@@ -191,7 +192,7 @@ fn a_child_of_a_worker_is_no_worker() {
         let forked = coprocess::fork(|parent| serve(&parent)).unwrap();
         for worker in [spawned, forked] {
             let says: String = worker.call("child", ()).unwrap();
-            assert!(says.contains("nobody's"), "{says}");
+            assert!(says.contains("not a worker"), "{says}");
         }
     });
 }
@@ -315,7 +316,8 @@ fn a_program_that_a_wrapper_runs_twice() {
     });
 }
 
-/// In a time namespace of its own a worker has another monotonic clock than its parent: a deadline is the same moment nevertheless.
+/// In a time namespace of its own a worker has another monotonic clock than its parent. A deadline
+/// is the same moment nevertheless.
 #[test]
 fn a_worker_with_a_clock_of_its_own() {
     within(LIMIT, || {

@@ -1,4 +1,5 @@
-//! The signals that a terminal sends to a whole job: the parent gets them, and decides; its workers go on until it has.
+//! The signals that a terminal sends to a whole job. The parent gets them, and decides; its workers
+//! go on until it has.
 #![expect(unsafe_code, reason = "terminals, process groups and handlers of signals")]
 
 use std::fs::File;
@@ -17,7 +18,7 @@ use coprocess::{Coprocess, Error, Reason, TerminalSignals};
 use nix::sys::signal::{SaFlags, SigAction, SigHandler, SigSet, Signal, kill, sigaction};
 use nix::unistd::Pid;
 
-/// What a terminal sends, and ends who does not handle it.
+/// What a terminal sends. Each ends a process that does not handle it.
 const SIGNALS: [Signal; 3] = [Signal::SIGINT, Signal::SIGQUIT, Signal::SIGHUP];
 
 #[test]
@@ -79,8 +80,8 @@ fn plain(parent: Coprocess) {
         });
 }
 
-/// What this process ignores its workers would ignore, too: as where `nohup` or a shell in the background
-/// has started the tests.
+/// Sets the signals to their defaults. Workers ignore what this process ignores, as where `nohup`
+/// or a shell in the background has started the tests.
 fn default_signals() {
     for signal in SIGNALS {
         let default = SigAction::new(SigHandler::SigDfl, SaFlags::empty(), SigSet::empty());
@@ -130,7 +131,8 @@ fn workers_end_if_they_are_to() {
     });
 }
 
-/// What the worker's program does with the signals itself counts, whether it ignores or handles them.
+/// What the worker's program does with the signals itself counts, whether it ignores or handles
+/// them.
 #[test]
 fn programs_that_have_decided() {
     within(LIMIT, || {

@@ -1,7 +1,8 @@
-//! Where the system knows no process descriptors, or refuses them: pairs do all that they do elsewhere, as fast, and leave nothing behind.
+//! Where the system knows no process descriptors, or refuses them, pairs do all that they do
+//! elsewhere, as fast, and leave nothing behind.
 //!
-//! The kernel refuses the system calls by filters (seccomp), to the parent and to its workers. So it is shown, too, that a
-//! sandbox which refuses to describe files does not end pairs.
+//! The kernel refuses the system calls by filters (seccomp), to the parent and to its workers. So
+//! the tests also show that a sandbox which refuses to describe files does not end pairs.
 #![expect(unsafe_code, reason = "system calls that no package wraps")]
 
 use std::process;
@@ -55,7 +56,8 @@ fn park() -> ! {
     }
 }
 
-/// The system calls that are about a process by its descriptor, and the argument that makes them so.
+/// The system calls that are about a process by its descriptor, and the argument that makes them
+/// so.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Refused {
     Open,
@@ -67,7 +69,8 @@ enum Refused {
 
 use Refused::{Open, Signal as Kill, Wait};
 
-/// Makes the kernel answer these system calls with an error, to all threads of this process and all its children, for good.
+/// Makes the kernel answer these system calls with an error, to all threads of this process and all
+/// its children, for good.
 fn refuse(refused: &[Refused], errno: i32) {
     let statement = |code: u32, k: u32| libc::sock_filter { code: code as u16, jt: 0, jf: 0, k };
     let load = |offset: u32| statement(libc::BPF_LD | libc::BPF_W | libc::BPF_ABS, offset);
@@ -80,7 +83,8 @@ fn refuse(refused: &[Refused], errno: i32) {
     let answer = statement(libc::BPF_RET | libc::BPF_K, libc::SECCOMP_RET_ERRNO | errno as u32);
     let mut filter = Vec::new();
     for call in refused {
-        // Offset 0 of what a filter sees is the number of the call; its first argument is at 16, the lower half first.
+        // Offset 0 of what a filter sees is the number of the call. Its first argument is at 16,
+        // the lower half first.
         filter.push(load(0));
         match call {
             Open => filter.extend([unless(libc::SYS_pidfd_open as u32, 1), answer]),
@@ -307,7 +311,8 @@ fn statuses_that_the_program_takes() {
     });
 }
 
-/// The program enters a sandbox that lets nothing find out which files are open: no descriptor was closed.
+/// The program enters a sandbox in which no call can find out which files are open. No descriptor
+/// was closed.
 #[test]
 fn files_that_are_not_described() {
     within(LIMIT, || {

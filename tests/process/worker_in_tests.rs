@@ -94,7 +94,8 @@ impl Drop for Replaced {
     }
 }
 
-/// What a worker writes to its standard error until it has ended by this call, and how it has ended.
+/// Returns what a worker writes to its standard error until it has ended by this call, and how it
+/// has ended.
 fn last_words(method: &str, args: impl serde::Serialize) -> (String, Reason) {
     let (mut reader, writer) = std::io::pipe().unwrap();
     let co = {
@@ -145,7 +146,8 @@ fn its_panics_are_those_of_main() {
     });
 }
 
-/// Streams that were closed when it was started lead nowhere, and not to what the program opens next.
+/// Streams that were closed when the worker was started lead nowhere, and not to what the program
+/// opens next.
 #[test]
 fn closed_streams_are_open() {
     alone!({

@@ -1,4 +1,5 @@
-//! Calls that are awaited: on a runtime of one thread, many at once, with a full ring, with deadlines.
+//! Calls that are awaited: on a runtime of one thread, many at once, with a full ring, with
+//! deadlines.
 
 use std::future::Future;
 use std::pin::{Pin, pin};
@@ -41,7 +42,8 @@ fn served(parent: Coprocess) {
 #[test]
 fn one_after_the_other() {
     within(LIMIT, || {
-        // Where both ends spin and have one processor, each call takes two slices of the scheduler's.
+        // Where both ends spin and have one processor, each call takes two slices of the
+        // scheduler's.
         for (strategy, calls) in [
             (WaitStrategy::Adaptive, 2_000_u64),
             (WaitStrategy::Spin, 200),
@@ -133,7 +135,7 @@ fn a_full_ring_stops_no_thread_and_keeps_the_order() {
                 ))
             })
             .collect();
-        assert!(start.elapsed() < AT_ONCE, "nobody waited for the worker, which is stopped");
+        assert!(start.elapsed() < AT_ONCE, "a thread waited for the worker, which is stopped");
         assert_matches!(worker.try_emit("unheard", ()), Err(Error::Full));
         drop(stopped);
         let seen: Vec<u64> = worker.call("seen", ()).unwrap();
@@ -167,10 +169,10 @@ fn given_up_before_there_was_room() {
                 drop(polled(worker.call_async::<()>("count", &bytes)));
             }
             let grown = common::resident_kib().saturating_sub(before);
-            assert!(grown < 10_000, "{grown} KiB for calls that nobody waits for");
+            assert!(grown < 10_000, "{grown} KiB for calls that were given up");
             drop(stopped);
             let counted: u64 = worker.call("counted", ()).unwrap();
-            assert!(counted < 100, "{counted} calls were sent that nobody waited for");
+            assert!(counted < 100, "{counted} calls were sent that had been given up");
         });
     });
 }
@@ -216,7 +218,7 @@ fn errors_come_when_it_is_awaited() {
         let worker = Builder::new().max_message(1000).fork(served).unwrap();
         block_on(async {
             assert_matches!(
-                worker.call_async::<()>("nobody", ()).await,
+                worker.call_async::<()>("unknown", ()).await,
                 Err(Error::MethodNotFound { .. })
             );
             assert_matches!(
@@ -356,7 +358,8 @@ fn a_poll_is_short() {
     });
 }
 
-/// A worker whose calls take a moment when asked to, so that a poll looks in vain and a thread of the library waits.
+/// A worker whose calls take a moment when asked to, so that a poll looks in vain and a thread of
+/// the library waits.
 fn slow(parent: Coprocess) {
     let held: Mutex<Vec<Reply<()>>> = Mutex::default();
     let weak = parent.downgrade();
@@ -372,8 +375,8 @@ fn slow(parent: Coprocess) {
         .listen("say", move |x: u64| weak.upgrade().unwrap().emit("said", x).unwrap());
 }
 
-/// Where nothing but tasks needs it, the thread of the library leaves the ring to them as long as they find their answers; it is back for whatever they do not find, and
-/// for whoever needs it.
+/// If only tasks need the ring, the thread of the library leaves the ring to them, as long as they
+/// find their answers. The thread is back for what the tasks do not find, and for any other waiter.
 #[test]
 fn the_background_stands_by_and_comes_back() {
     within(LIMIT, || {
@@ -386,7 +389,7 @@ fn the_background_stands_by_and_comes_back() {
                     }
                     assert_eq!(worker.call_async::<u64>("double", x).await.unwrap(), 2 * x);
                 }
-                // The first answers come while nobody looks.
+                // The first answers come while no thread looks.
                 let calls: Vec<_> =
                     (0..200_u64).map(|x| worker.start::<u64>("double", x).unwrap()).collect();
                 for (x, call) in (0..).zip(calls) {
@@ -435,14 +438,16 @@ fn the_background_stands_by_and_comes_back() {
     });
 }
 
-/// What a thread that cannot wake tasks has received for them is theirs all the same: here the one that dispatches, while the other end reads no answers.
+/// What a thread that cannot wake tasks has received for them is theirs nevertheless. Here that is
+/// the thread that dispatches, while the peer reads no answers.
 #[test]
 fn an_answer_behind_many_others() {
     within(LIMIT, || {
         const LARGE: usize = 1 << 20;
         let worker = coprocess::fork(|parent| {
             parent.serve("large", |()| ByteBuf::from(vec![7; LARGE]));
-            // Before this function has returned nobody dispatches but who is here for the tasks.
+            // Before this function has returned, only the thread that is here for the tasks
+            // dispatches.
             let answer: u64 = block_on(async {
                 let mut answer = parent.call_async::<u64>("later", 4_u64).await.unwrap();
                 for x in 0..50_u64 {
@@ -456,7 +461,8 @@ fn an_answer_behind_many_others() {
         let answers = inbox::<u64>(&worker, "answer");
         let weak = worker.downgrade();
         let (told, large) = mpsc::channel();
-        // Its answers are more than are kept for an end that does not read, which this one does not meanwhile.
+        // Its answers are more than are kept for an end that does not read, which this end does not
+        // meanwhile.
         worker.serve("double", |x: u64| 2 * x).serve_deferred(
             "later",
             move |x: u64, reply: Reply<u64>| {

@@ -1,4 +1,4 @@
-//! Events that are awaited: where the ring is full the task waits, and no thread of its runtime does.
+//! Events that are awaited: if the ring is full the task waits, and no thread of its runtime does.
 
 use std::future::Future;
 use std::pin::Pin;
@@ -92,7 +92,7 @@ fn a_full_ring_stops_no_thread_and_keeps_the_order() {
         let all: Vec<_> = (first..first + 200)
             .map(|number| kept(worker.emit_async("note", padded(number, 100))))
             .collect();
-        assert!(start.elapsed() < AT_ONCE, "nobody waited for the worker, which is stopped");
+        assert!(start.elapsed() < AT_ONCE, "a thread waited for the worker, which is stopped");
         assert_matches!(worker.try_emit("note", padded(0, 0)), Err(Error::Full));
         assert_matches!(worker.emit_timeout("note", padded(0, 0), SHORT), Err(Error::Timeout));
         drop(stopped);
@@ -178,12 +178,14 @@ fn given_up_before_there_was_room() {
     within(LIMIT, || {
         alone!({
             let worker = worker();
-            // It has registered its handlers: to a worker that has not, no event waits for more than some seconds.
+            // The worker has registered its handlers: to a worker that has not, no event waits for
+            // more than some seconds.
             assert_eq!(noted(&worker), []);
             let stopped = Stopped::new(&worker);
             let first = fill(&worker);
             let begun = kept(worker.emit_async("note", padded(first, 100)));
-            // Large ones, of which nothing must stay; and many, with a deadline, too, of which not even what is known of them must.
+            // Large ones, of which nothing must stay. And many, also with a deadline, of which not
+            // even what is known of them must stay.
             for (count, size) in [(30_000, 1000), (200_000, 1)] {
                 let before = common::resident_kib();
                 for number in 0..count {
@@ -213,7 +215,8 @@ fn deadlines() {
             let first = fill(&worker);
             block_on(async {
                 let start = Instant::now();
-                // The first has begun, and is too large for what is left of the ring; the others wait behind it.
+                // The first has begun, and is too large for what is left of the ring. The others
+                // wait behind it.
                 let sizes = [3 * SMALL_RING, 100, 100];
                 let all: Vec<_> = sizes
                     .iter()
@@ -268,7 +271,8 @@ fn errors_come_when_it_is_awaited() {
     });
 }
 
-/// Whoever waits for room is told of the end, although nobody else waits, or listens, in this end.
+/// A task that waits for room is told of the end, although no other thread waits, or listens, at
+/// this end.
 #[test]
 fn the_end_while_events_wait_for_room() {
     within(LIMIT, || {
@@ -311,7 +315,7 @@ fn the_end_while_events_wait_for_room() {
     });
 }
 
-/// The same, while a thread has the turn, and nobody sends what is kept behind it.
+/// The same, while a thread has the turn, and no thread sends what is kept behind it.
 #[test]
 fn the_end_while_events_wait_behind_a_thread() {
     within(LIMIT, || {
@@ -358,7 +362,7 @@ fn the_last_event() {
                     parent.listen("exit", |status: i32| std::process::exit(status));
                 })
                 .unwrap();
-            // So that somebody dispatches, who notices the end at once.
+            // So that a thread dispatches, and notices the end at once.
             worker.listen("anything", |()| ());
             let stopped = Stopped::new(&worker);
             let number = fill(&worker);
@@ -379,7 +383,8 @@ fn the_last_event() {
     });
 }
 
-/// By an event's handle a task does what that was told; only where it is to wait is there anything to await.
+/// With the handle of an event a task does what the handle was told. Only if the event is to wait
+/// for room is there anything to await.
 #[test]
 fn handles_do_what_they_were_told() {
     within(LIMIT, || {
@@ -412,7 +417,8 @@ fn handles_do_what_they_were_told() {
     });
 }
 
-/// A future that is polled by one task, and then by another with another waker: the last one is woken.
+/// A future that is polled by one task, and then by another with another waker: the last one is
+/// woken.
 #[test]
 fn moved_between_tasks() {
     within(LIMIT, || {
@@ -458,7 +464,8 @@ fn a_waker_that_panics() {
     });
 }
 
-/// Both ends at once, each with handlers that are slower than what comes, and with tasks that await each event.
+/// Both ends at once, each with handlers that are slower than what comes, and with tasks that await
+/// each event.
 #[test]
 fn both_ways_at_once() {
     const COUNT: u64 = 2_000;

@@ -1,4 +1,5 @@
-//! Handlers that are `async`: answered out of order, ended early when nobody waits, never in the way of their runtime.
+//! Handlers that are `async`: answered out of order, ended early when the caller gives up, never in
+//! the way of their runtime.
 
 use std::future::Future;
 use std::pin::Pin;
@@ -165,7 +166,8 @@ fn given_up() {
     });
 }
 
-/// Where only so many calls are served at once, one that is given up makes room as soon as its future is dropped; one that is refused has no future.
+/// Where only so many calls are served at once, a call that is given up makes room as soon as its
+/// future is dropped. A call that is refused has no future.
 #[test]
 fn given_up_where_calls_are_limited() {
     within(LIMIT, || {
@@ -271,7 +273,8 @@ fn answers_without_room() {
             parent.serve("ticks", |()| TICKS.load(Ordering::SeqCst));
         });
         let worker = worker.unwrap();
-        // Much more than the ring holds. Nobody reads here: there are no handlers, and nobody waits.
+        // Much more than the ring holds. The caller reads nothing: it has no handlers, and none of
+        // its threads waits.
         let calls: Vec<_> = (0..100_usize)
             .map(|number| worker.start::<ByteBuf>("large", 10_000 + number).unwrap())
             .collect();
@@ -316,8 +319,9 @@ fn the_deadline_is_known_in_a_future_and_travels_on() {
     });
 }
 
-/// A caller that is stopped does not say that it gives up: its deadline does. Whoever has dispatched its call: a thread of the library, or one that waits in a call and
-/// has its own answer then.
+/// A caller that is stopped does not say that it gives up; its deadline does. The call was
+/// dispatched by a thread of the library, or by one that waits in a call and has its own answer
+/// then.
 #[test]
 fn the_caller_is_stopped() {
     within(LIMIT, || {

@@ -220,7 +220,8 @@ fn futures_end_with_close() {
     });
 }
 
-/// The answer of a future is for whoever dispatches. A handler that blocks on one is that thread itself: only `close`, by another one, ends that.
+/// The thread that dispatches receives the answer of a future. A handler that blocks on a future is
+/// that thread itself: only a `close` by another thread ends that wait.
 #[test]
 fn a_handler_that_blocks_on_one() {
     within(LIMIT, || {

@@ -118,7 +118,8 @@ fn a_block_is_a_byte_string_of_whole_elements() {
             co.call::<Block<u32>>("bytes", Bytes::new(&[0; 6])),
             Err(Error::Decode { .. })
         );
-        // What is too short for its length, and what is none of the elements that its bytes are taken for.
+        // What is too short for its length, and what is none of the elements that its bytes are
+        // taken for.
         assert_matches!(co.call_bytes("sum", &[200, 1]), Err(Error::Remote { .. }));
         let of_numbers = [&[24][..], &[0xff; 24]].concat();
         assert_matches!(co.call_bytes("plain", &of_numbers), Err(Error::Remote { .. }));

@@ -710,7 +710,8 @@ fn outcome(result: coprocess::Result<Value>) -> Outcome {
     }
 }
 
-/// Whether the names of variants are those of the place that a value has in the type that is wanted.
+/// Returns `true` if the names of variants are those of the place that a value has in the type that
+/// is wanted.
 fn variants_agree(sent: &Schema, wanted: &Schema, value: &Value) -> bool {
     let plain = |schema: &Schema| -> Schema {
         let mut schema = schema;
@@ -817,7 +818,8 @@ impl Drawn {
     }
 }
 
-/// Serves what is called by a name with the type that is wanted then, and returns what is sent then.
+/// Serves what is called by a name with the type that is wanted then, and returns what is sent
+/// then.
 fn worker(parent: Coprocess) {
     let own = parent.downgrade();
     parent.serve("wanted", move |(name, schema): (String, Schema)| {

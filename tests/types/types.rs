@@ -710,7 +710,7 @@ fn numbers(parent: Coprocess) {
     });
 }
 
-/// What everybody writes sooner or later.
+/// What every program contains sooner or later.
 #[test]
 fn literals_without_a_type() {
     within(LIMIT, || {
@@ -763,7 +763,7 @@ fn a_mistyped_call_does_nothing_else() {
             co.call::<()>("scale", round as u32).unwrap();
             assert_eq!(log(&co, "scale"), [round.to_string(), round.to_string()]);
         }
-        // Nobody serves it, whatever its type.
+        // No handler serves it, whatever its type.
         assert_matches!(co.call::<()>("missing", 5), Err(Error::MethodNotFound { .. }));
     });
 }
@@ -864,7 +864,7 @@ fn an_end_that_never_dispatches() {
     });
 }
 
-/// It is the listener that refuses: without one events are dropped, and with another one all is new.
+/// The listener refuses. Without one, events are dropped; with another one, all is new.
 #[test]
 fn a_listener_that_goes_and_another_one() {
     within(LIMIT, || {
@@ -1131,7 +1131,8 @@ fn used_before<T: Serialize>(
     co.call(name, much)
 }
 
-/// Each value is looked at in builds for development; in others the first, the second, the fourth and so on.
+/// Each value is looked at in builds for development; in others the first, the second, the fourth
+/// and so on.
 #[test]
 fn what_shows_later_is_found_later() {
     #[derive(Serialize, Deserialize, Debug)]
@@ -1272,7 +1273,8 @@ fn what_was_not_sent_is_still_to_be_found() {
             co.call::<String>("maybe", Maybe(value, Cell::new(times)))
         };
         assert_eq!(call(None, always).unwrap(), "None");
-        // The second use is looked at, and then it cannot be encoded; the third one need not be looked at.
+        // The second use is looked at, and then it cannot be encoded. The third one need not be
+        // looked at.
         assert_matches!(call(Some(5), 1), Err(Error::Encode { .. }));
         assert_eq!(call(None, always).unwrap(), "None");
         is_mistyped(call(Some(5), always), "maybe", "Option<i32>", "Option<u64>");
@@ -1497,7 +1499,8 @@ fn when_types_are_compared_is_for_the_parent_to_say() {
 
 // ---- many names --------------------------------------------------------------------------------
 
-/// A method and an event of each name, every one with another type than the one before it. Not all are served.
+/// A method and an event of each name, every one with another type than the one before it. Not all
+/// are served.
 #[test]
 fn ten_thousand_names() {
     const NAMES: u32 = 10_000;
@@ -2154,7 +2157,7 @@ fn handlers_that_are_tasks() {
     });
 }
 
-/// An interface serves by names, too: who calls those by hand is held to its types.
+/// An interface serves by names, too: a caller that uses the names by hand is held to its types.
 #[cfg(feature = "interface")]
 mod interface {
     use super::*;

@@ -1,4 +1,5 @@
-//! The handshake: none, garbage, too much of it; and the socket afterwards, when it should be silent.
+//! The handshake: none, garbage, too much of it; and the socket afterwards, when it should be
+//! silent.
 
 use std::fs::File;
 use std::net::Shutdown;

@@ -1,4 +1,5 @@
-//! Words that no honest side writes: at random everywhere, single bits, positions, serials, lengths; at rest and while the parent works.
+//! Words that no honest side writes: at random everywhere, single bits, positions, serials,
+//! lengths; at rest and while the parent works.
 
 use std::sync::atomic::Ordering::Relaxed;
 use std::thread;
@@ -10,7 +11,7 @@ use crate::kit::memory::{
     CLOSED, CONTROL, DATA_BELL, Memory, REGISTERED, ROOM_BELL, SLOT, UNDECODABLE, UNHEARD, URGENT,
 };
 use crate::kit::random::{Numbers, rounds, seed};
-use crate::kit::wire::{ABORT, Envelope, JUMP, MORE, SERIAL_SHIFT};
+use crate::kit::wire::{ABORT, JUMP, MORE, Message, SERIAL_SHIFT};
 use crate::kit::{Captive, for_ever};
 use crate::parent::{Parent, report};
 
@@ -67,7 +68,8 @@ pub(crate) fn sabotage(kind: &str, memory: Memory, own: usize, numbers: &mut Num
     }
 }
 
-/// Answers calls in good order, while another of its threads writes what it likes: all the time, or now and then.
+/// Answers calls in good order, while another of its threads writes what it likes: all the time, or
+/// now and then.
 pub(crate) fn saboteur(kind: &'static str, seed: u64) -> ! {
     let mut captive = Captive::attached();
     let mut numbers = Numbers::new(seed);
@@ -153,7 +155,7 @@ pub(crate) fn one_word(what: &str) -> ! {
         other => unreachable!("{other}"),
     }
     loop {
-        captive.writer.message(&Envelope::event("text", b"\x02hi").encode());
+        captive.writer.message(&Message::event("text", b"\x02hi").encode());
         thread::sleep(Duration::from_millis(1));
     }
 }

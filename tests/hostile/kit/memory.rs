@@ -91,7 +91,7 @@ impl Memory {
         (self.capacity / SLOT) as u64
     }
 
-    /// Wakes whoever sleeps on a half word, in whatever process.
+    /// Wakes every thread that sleeps on a half word, in whatever process.
     pub(crate) fn wake(&self, at: usize) {
         // SAFETY: the address is used as a key only.
         let woken = unsafe {
@@ -105,14 +105,15 @@ impl Memory {
         assert!(woken >= 0, "futex: {}", Errno::last());
     }
 
-    /// As an honest side does after it has published something: wakes the other side if it has said that it sleeps.
+    /// Wakes the other side if it has said that it sleeps, as an honest side does after it has
+    /// published something.
     pub(crate) fn ring_bell(&self, at: usize) {
         if self.half(at).swap(0, SeqCst) != 0 {
             self.wake(at);
         }
     }
 
-    /// Gives memory back to the system, from everybody.
+    /// Gives memory back to the system, for all processes that map it.
     pub(crate) fn remove(&self) -> Result<(), Errno> {
         // SAFETY: the mapping is ours; what was there reads as zeros afterwards.
         unsafe { madvise(self.base.cast(), self.bytes(), MmapAdvise::MADV_REMOVE) }
