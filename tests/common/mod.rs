@@ -9,10 +9,12 @@ use std::env;
 use std::fs;
 use std::panic;
 use std::path::{Path, PathBuf};
+use std::pin::pin;
 use std::process::{self, Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
 use std::sync::{Arc, Mutex, OnceLock};
+use std::task::{Context, Poll, Wake};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -74,6 +76,24 @@ pub(crate) fn at_once<T>(body: impl FnOnce() -> T) -> T {
     let took = start.elapsed();
     assert!(took < AT_ONCE, "took {took:?}");
     value
+}
+
+/// Waits for a future, as a runtime of its own.
+pub(crate) fn block_on<F: Future>(future: F) -> F::Output {
+    struct Unpark(thread::Thread);
+    impl Wake for Unpark {
+        fn wake(self: Arc<Self>) {
+            self.0.unpark();
+        }
+    }
+    let waker = Arc::new(Unpark(thread::current())).into();
+    let mut future = pin!(future);
+    loop {
+        match future.as_mut().poll(&mut Context::from_waker(&waker)) {
+            Poll::Ready(output) => return output,
+            Poll::Pending => thread::park(),
+        }
+    }
 }
 
 /// Processor time of this process.

@@ -10,8 +10,8 @@ use coprocess::{Builder, Error, Reply};
 
 use crate::calculator::{Calculator, CalculatorClient, NoQuotient, Plain, Point, calculator};
 use crate::clocks::{Clock, ClockClient, Watch};
-use crate::common::{LIMIT, assert_matches, at_once, meant, pattern, within};
-use crate::kit::{block_on, misfit};
+use crate::common::{LIMIT, assert_matches, at_once, block_on, meant, pattern, within};
+use crate::kit::misfit;
 
 #[test]
 fn methods_of_every_shape() {

@@ -7,8 +7,7 @@ use std::time::Duration;
 use coprocess::{Builder, Error, Reply};
 
 use crate::calculator::{Calculator, CalculatorClient, Plain};
-use crate::common::{LIMIT, assert_matches, at_once, meant, within};
-use crate::kit::block_on;
+use crate::common::{LIMIT, assert_matches, at_once, block_on, meant, within};
 
 #[test]
 fn one_method_is_answered_later() {

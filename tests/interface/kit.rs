@@ -1,32 +1,9 @@
 //! What the tests of interfaces share.
 
-use std::pin::pin;
-use std::sync::Arc;
-use std::task::{Context, Poll, Wake};
-use std::thread;
-
 use coprocess::Error;
 use coprocess::interface::InterfaceError;
 
 use crate::common::check_error;
-
-/// Waits for a future, as a runtime of its own.
-pub(crate) fn block_on<F: Future>(future: F) -> F::Output {
-    struct Unpark(thread::Thread);
-    impl Wake for Unpark {
-        fn wake(self: Arc<Self>) {
-            self.0.unpark();
-        }
-    }
-    let waker = Arc::new(Unpark(thread::current())).into();
-    let mut future = pin!(future);
-    loop {
-        match future.as_mut().poll(&mut Context::from_waker(&waker)) {
-            Poll::Ready(output) => return output,
-            Poll::Pending => thread::park(),
-        }
-    }
-}
 
 #[track_caller]
 pub(crate) fn misfit<T: std::fmt::Debug>(made: coprocess::Result<T>) -> InterfaceError {

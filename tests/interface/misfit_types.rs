@@ -9,8 +9,8 @@ use coprocess::serde_bytes::ByteBuf;
 use coprocess::{Builder, Coprocess, Error, TypeCheck};
 use serde::{Deserialize, Serialize};
 
-use crate::common::{LIMIT, check_error, within};
-use crate::kit::{block_on, types};
+use crate::common::{LIMIT, block_on, check_error, within};
+use crate::kit::types;
 use crate::program;
 
 /// Types of one name, as they are here and as they are in a program that was built from other

@@ -10,8 +10,8 @@ use serde::Serialize;
 
 use crate::calculator::{Calculator, CalculatorClient, Plain};
 use crate::clocks::{Clock, ClockClient, Watch, eager, elsewhere, newer, part};
-use crate::common::{self, LIMIT, assert_matches, at_once, check_error, meant, within};
-use crate::kit::{block_on, misfit};
+use crate::common::{self, LIMIT, assert_matches, at_once, block_on, check_error, meant, within};
+use crate::kit::misfit;
 use crate::program;
 
 #[test]

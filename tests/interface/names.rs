@@ -3,8 +3,7 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use crate::common::{LIMIT, within};
-use crate::kit::block_on;
+use crate::common::{LIMIT, block_on, within};
 
 /// Types that come through another macro.
 macro_rules! interface_of {
