@@ -1,5 +1,5 @@
-//! A call from end to end: arguments and answers, order, size, deadlines, cancellation, and how many
-//! may be in flight.
+//! A call from end to end: arguments and answers, order, size, deadlines, cancellation, and how
+//! many may be in flight.
 
 #[path = "../common/mod.rs"]
 mod common;

@@ -1,5 +1,5 @@
-//! What goes wrong, and what the program is told: each variant of the errors, their texts, and panics
-//! in the program's own code.
+//! What goes wrong, and what the program is told: each variant of the errors, their texts, and
+//! panics in the program's own code.
 
 #[path = "../common/mod.rs"]
 mod common;

@@ -10,13 +10,17 @@ use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::SeqCst};
 use nix::errno::Errno;
 use nix::sys::mman::{MRemapFlags, MapFlags, MmapAdvise, ProtFlags, madvise, mmap, mremap};
 
-/// The picture that this kit has of a segment; `coprocess_ring::layout` has the words to it.
+/// The layout of a segment as this kit knows it; `coprocess_ring::layout` explains the words.
 ///
 /// ```text
-///   0     header      1024  control of ring 0: parent to worker      2048  control of ring 1: worker to parent
-///   4096  slots of ring 0                                            4096 + capacity  slots of ring 1
+///   0                header
+///   1024             control of ring 0: parent to worker
+///   2048             control of ring 1: worker to parent
+///   4096             slots of ring 0
+///   4096 + capacity  slots of ring 1
 ///
-///   control: +0 head u64 (by the consumer) · +128 data bell u32 · +256 room bell u32 · +384 closed u32 (by the producer) · +512 urgent u32 (by the producer)
+///   control: +0 head u64 (by the consumer) · +128 data bell u32 · +256 room bell u32
+///            +384 closed u32 (by the producer) · +512 urgent u32 (by the producer)
 ///            +640 registered u32 · +648 unheard u64 · +656 undecodable u64 (by the consumer)
 ///   slot of 128 bytes: frame word = length | marks << 16 | serial << 19, and 15 words of payload
 /// ```

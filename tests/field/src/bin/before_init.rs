@@ -1,5 +1,5 @@
-//! Does something before `init()` that it should not, as the argument says. A worker has no arguments:
-//! it finds in a variable what to do.
+//! Does something before `init()` that it should not, as the argument says. A worker has no
+//! arguments: it finds in a variable what to do.
 #![expect(unsafe_code, reason = "descriptors that belong to others")]
 
 use std::os::unix::process::{CommandExt, parent_id};
@@ -17,14 +17,15 @@ fn wait_until(done: impl Fn() -> bool) {
     }
 }
 
-/// Ends like a parent that is killed while a child of a plain fork(2) has its end of the socket, once the
-/// worker says, by making a file, that it has not called `init` yet.
+/// Ends like a parent that is killed while a child of a plain fork(2) has its end of the socket.
+/// The end comes once the worker says, by making a file, that it has not called `init` yet.
 fn die_beside_a_child(started: &str) -> ! {
     wait_until(|| std::fs::exists(started).unwrap_or(false));
     // SAFETY: the child calls only what a child of a process with threads may call.
     if unsafe { libc::fork() } == 0 {
         for stream in 0..=2 {
-            // SAFETY: nothing uses them. The test waits for the end of its streams, and kills this child.
+            // SAFETY: nothing uses them. The test waits for the end of its streams, and kills this
+            // child.
             unsafe { libc::close(stream) };
         }
         // SAFETY: takes a number.

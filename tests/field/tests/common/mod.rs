@@ -112,8 +112,8 @@ impl Scratch {
     /// A copy of a program that every user may execute.
     pub(crate) fn copy(&self, program: &str) -> PathBuf {
         let copy = self.path(Path::new(program).file_name().unwrap().to_str().unwrap());
-        // By a process of its own: while a file is open for writing here, a child that another test has
-        // just forked has it open, too, and it cannot be executed.
+        // Another process makes the copy. While a file is open for writing here, a child that
+        // another test has just forked has it open, too, and the file cannot be executed.
         assert!(Command::new("cp").arg(program).arg(&copy).status().unwrap().success());
         fs::set_permissions(&copy, fs::Permissions::from_mode(0o755)).unwrap();
         copy
