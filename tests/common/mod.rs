@@ -26,7 +26,7 @@ use serde::de::DeserializeOwned;
 
 pub(crate) use random::{Random, rounds, seed};
 
-/// No test takes longer, not even on one loaded CPU.
+/// The longest that any test takes, even on one loaded CPU.
 pub(crate) const LIMIT: Duration = Duration::from_secs(100);
 
 /// "At once", for a test on a loaded machine: far above any scheduling delay, far below any other
@@ -78,7 +78,7 @@ pub(crate) fn at_once<T>(body: impl FnOnce() -> T) -> T {
     value
 }
 
-/// Waits for a future, as a runtime of its own.
+/// Waits for a future on this thread, without a runtime.
 pub(crate) fn block_on<F: Future>(future: F) -> F::Output {
     struct Unpark(thread::Thread);
     impl Wake for Unpark {
@@ -96,12 +96,12 @@ pub(crate) fn block_on<F: Future>(future: F) -> F::Output {
     }
 }
 
-/// Processor time of this process.
+/// Returns the processor time that this process has used.
 fn cpu_time() -> Duration {
     clock_gettime(ClockId::CLOCK_PROCESS_CPUTIME_ID).unwrap().into()
 }
 
-/// Fails if this process, in which nothing is to be done, does something.
+/// Fails if this process uses processor time, although it has nothing to do.
 #[track_caller]
 pub(crate) fn nothing_spins() {
     let before = cpu_time();
@@ -110,7 +110,7 @@ pub(crate) fn nothing_spins() {
     assert!(used < Duration::from_millis(60), "{used:?} of processor time in 300 ms");
 }
 
-/// `assert!(matches!(..))` that prints what it got.
+/// Asserts that a value matches a pattern, and prints the value if it does not.
 macro_rules! assert_matches {
     ($value:expr, $($pattern:tt)+) => {
         match $value {
@@ -157,7 +157,7 @@ macro_rules! alone {
 }
 pub(crate) use alone;
 
-/// Listens to `event` and returns its values as a channel.
+/// Listens to `event`, and returns a channel of its values.
 pub(crate) fn inbox<T: DeserializeOwned + Send + 'static>(
     end: &Coprocess,
     event: &str,
@@ -167,13 +167,13 @@ pub(crate) fn inbox<T: DeserializeOwned + Send + 'static>(
     receiver
 }
 
-/// The next value of an [`inbox`].
+/// Returns the next value of an [`inbox`], and fails if none arrives.
 #[track_caller]
 pub(crate) fn next<T>(inbox: &Receiver<T>) -> T {
     inbox.recv_timeout(LIMIT / 2).expect("no event arrived")
 }
 
-/// Calls that were not answered yet, with their arguments.
+/// Calls that wait for an answer, with their arguments.
 pub(crate) type Unanswered = Arc<Mutex<Vec<(u64, Reply<u64>)>>>;
 
 /// Serves `later`, whose calls wait for a call or an event `now`. Then each call is answered with
@@ -199,7 +199,8 @@ pub(crate) fn serve_later(end: &Coprocess) {
     end.serve("now", move |()| answer());
 }
 
-/// A worker that serves [`serve_later`]'s methods and `double`, and exits on the event `exit`.
+/// Forks a worker that serves the methods of [`serve_later`] and `double`, and exits on the event
+/// `exit`.
 pub(crate) fn later_worker() -> Coprocess {
     coprocess::fork(|parent| {
         serve_later(&parent);
@@ -209,7 +210,7 @@ pub(crate) fn later_worker() -> Coprocess {
     .unwrap()
 }
 
-/// `size` bytes that differ by position and by `seed`.
+/// Returns `size` bytes that differ by position and by `seed`.
 pub(crate) fn pattern(seed: usize, size: usize) -> Vec<u8> {
     // Computed once: a debug build would spend most of a test on it. The length is a prime number,
     // so that the repetition falls on no boundary of the ring.
@@ -227,7 +228,7 @@ pub(crate) fn pattern(seed: usize, size: usize) -> Vec<u8> {
     bytes
 }
 
-/// A path that no other test uses; nothing is there yet.
+/// Returns a path that no other test uses, where nothing is yet.
 pub(crate) fn fresh_path(name: &str) -> PathBuf {
     static COUNT: AtomicU32 = AtomicU32::new(0);
     let number = COUNT.fetch_add(1, Ordering::Relaxed);
@@ -238,7 +239,7 @@ pub(crate) fn fresh_path(name: &str) -> PathBuf {
 
 const ROLE: &str = "COPROCESS_TEST_ROLE";
 
-/// A command that starts this test binary as a worker program.
+/// Makes a command that starts this test binary as a worker program.
 ///
 /// The program runs the test function `worker_program` of the module that this macro stands in, and
 /// no other test. [`role`] tells the function which role to play.
@@ -249,8 +250,8 @@ macro_rules! program {
 }
 pub(crate) use program;
 
-/// The command of [`program!`] behind a shell command, such as a limit or an ignored signal that
-/// the program inherits.
+/// Makes a command that runs a shell command, and then the program of [`program!`]. The program
+/// inherits what the shell command sets, such as a limit or an ignored signal.
 macro_rules! program_after {
     ($shell_command:expr, $role:expr $(,)?) => {
         $crate::common::after($shell_command, $crate::common::program!($role), $role)
@@ -258,7 +259,7 @@ macro_rules! program_after {
 }
 pub(crate) use program_after;
 
-/// The name by which the test harness knows the function `worker_program` of a module.
+/// Returns the name by which the test harness knows the function `worker_program` of a module.
 pub(crate) fn worker_program(module: &str) -> String {
     // The harness leaves out the name of the crate.
     match module.split_once("::") {
@@ -267,7 +268,7 @@ pub(crate) fn worker_program(module: &str) -> String {
     }
 }
 
-/// See [`program!`].
+/// Makes the command of [`program!`].
 pub(crate) fn program_of(module: &str, role: &str) -> Command {
     let mut command = Command::new(env::current_exe().unwrap());
     command
@@ -277,7 +278,7 @@ pub(crate) fn program_of(module: &str, role: &str) -> Command {
     command
 }
 
-/// See [`program_after!`].
+/// Makes the command of [`program_after!`].
 pub(crate) fn after(shell_command: &str, plain: Command, role: &str) -> Command {
     let mut command = Command::new("sh");
     command
@@ -290,7 +291,7 @@ pub(crate) fn after(shell_command: &str, plain: Command, role: &str) -> Command 
     command
 }
 
-/// In `worker_program`: serves the parent as a worker function would.
+/// Serves the parent as a worker function would. For `worker_program`.
 pub(crate) fn serve_parent(serve: fn(Coprocess)) {
     let parent = coprocess::parent().unwrap();
     serve(parent.clone());
@@ -323,7 +324,7 @@ impl Held {
         }
     }
 
-    /// What is held once it no longer changes.
+    /// Returns what the process holds, once that no longer changes.
     pub(crate) fn settled() -> Held {
         let mut last = Held::now();
         let mut same = 0;
@@ -355,7 +356,7 @@ impl Held {
     }
 }
 
-/// What the open descriptors of a process point to, without the one that lists them.
+/// Returns what the open descriptors of a process point to, without the one that lists them.
 pub(crate) fn descriptors(pid: u32) -> Vec<String> {
     let directory = format!("/proc/{pid}/fd");
     fs::read_dir(&directory)
@@ -366,7 +367,7 @@ pub(crate) fn descriptors(pid: u32) -> Vec<String> {
         .collect()
 }
 
-/// How many mappings of anonymous shared files a process has.
+/// Returns how many mappings of shared memory of pairs a process has.
 pub(crate) fn memfd_mappings(pid: u32) -> usize {
     fs::read_to_string(format!("/proc/{pid}/maps"))
         .unwrap()
@@ -375,7 +376,7 @@ pub(crate) fn memfd_mappings(pid: u32) -> usize {
         .count()
 }
 
-/// The children of a process, zombies included.
+/// Returns the children of a process, zombies included.
 pub(crate) fn children(pid: u32) -> Vec<u32> {
     fs::read_dir("/proc")
         .unwrap()
@@ -384,7 +385,7 @@ pub(crate) fn children(pid: u32) -> Vec<u32> {
         .collect()
 }
 
-/// State letter and parent of a process.
+/// Returns the state letter and the parent of a process.
 fn stat(pid: u32) -> Option<(char, u32)> {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
     // The name of the program is in parentheses and may hold anything.
@@ -418,12 +419,12 @@ pub(crate) fn doings(pid: u32) -> String {
     format!("process {pid}\n{tasks}{below}")
 }
 
-/// Sends a signal to the other side.
+/// Sends a signal to the peer.
 pub(crate) fn signal(co: &Coprocess, signal: Signal) {
     kill(Pid::from_raw(co.peer_id().cast_signed()), signal).unwrap();
 }
 
-/// The other side is stopped; with the drop of this it goes on.
+/// Keeps the peer stopped. The drop of this guard continues the peer.
 pub(crate) struct Stopped<'a>(&'a Coprocess);
 
 impl<'a> Stopped<'a> {
@@ -441,12 +442,13 @@ impl Drop for Stopped<'_> {
     }
 }
 
-/// The state letter of a process that exists.
+/// Returns the state letter of a process, if the process exists.
 pub(crate) fn state(pid: u32) -> Option<char> {
     stat(pid).map(|(state, _)| state)
 }
 
-/// Whether every thread of a process sleeps: none runs, and none would if it got a processor.
+/// Returns `true` if every thread of a process sleeps: none runs, and none would if it got a
+/// processor.
 pub(crate) fn all_sleep(pid: u32) -> bool {
     let tasks = fs::read_dir(format!("/proc/{pid}/task")).unwrap();
     tasks
@@ -460,7 +462,7 @@ pub(crate) fn is_gone(pid: u32) -> bool {
     matches!(state(pid), None | Some('Z' | 'X'))
 }
 
-/// How often the threads of a process went to sleep by themselves.
+/// Returns how often the threads of a process went to sleep by themselves.
 pub(crate) fn voluntary_switches(pid: u32) -> u64 {
     fs::read_dir(format!("/proc/{pid}/task"))
         .unwrap()
@@ -481,12 +483,12 @@ pub(crate) fn resident_kib() -> u64 {
     number_after(&fs::read_to_string("/proc/self/status").unwrap(), "RssAnon:")
 }
 
-/// The most memory that this process ever had in use, in KiB.
+/// Returns the most memory that this process ever had in use, in KiB.
 pub(crate) fn peak_kib() -> u64 {
     number_after(&fs::read_to_string("/proc/self/status").unwrap(), "VmHWM:")
 }
 
-/// Address space of this process, in KiB.
+/// Returns the size of the address space of this process, in KiB.
 pub(crate) fn virtual_kib() -> u64 {
     number_after(&fs::read_to_string("/proc/self/status").unwrap(), "VmSize:")
 }
@@ -541,7 +543,7 @@ pub(crate) fn scribble(from: f64, byte: impl Fn(usize, u8) -> u8) {
     assert_ne!(count, 0, "no shared memory found in {maps}");
 }
 
-/// Every error is one lower-case line, and so is everything behind it that is ours.
+/// Checks the text of an error: one lower-case line without a full stop, which contains `says`.
 #[track_caller]
 pub(crate) fn check_error(error: &coprocess::Error, says: &str) {
     let text = error.to_string();

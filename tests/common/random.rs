@@ -1,26 +1,27 @@
-//! Chance that can be had again: every run prints its seed, and `COPROCESS_SEED` sets it.
+//! Random numbers that can be repeated: every run prints its seed, and `COPROCESS_SEED` sets it.
 
 use std::cell::Cell;
 use std::env;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-/// What the environment says, if it is a number.
+/// Returns the number that an environment variable holds, if it is set.
 #[track_caller]
 fn number(variable: &str) -> Option<u64> {
     let value = env::var(variable).ok()?;
     Some(value.parse().unwrap_or_else(|_| panic!("{variable} is to be a number, not {value:?}")))
 }
 
-/// How many rounds a test of chance makes: `usual`, or what `COPROCESS_ROUNDS` says.
+/// Returns how many rounds a random test makes: `usual`, or what `COPROCESS_ROUNDS` says.
 pub(crate) fn rounds(usual: u64) -> u64 {
     number("COPROCESS_ROUNDS").unwrap_or(usual)
 }
 
-/// A source of numbers (SplitMix64).
+/// A source of random numbers (SplitMix64).
 #[derive(Debug, Clone)]
 pub(crate) struct Random(Cell<u64>);
 
-/// The seed to use, which is printed: with it, and with luck, a failure can be had again.
+/// Returns the seed of this run, and prints it: with the seed, and with luck, a failure can be
+/// repeated.
 pub(crate) fn seed(test: &str) -> u64 {
     let now = || {
         SystemTime::now()
@@ -37,12 +38,12 @@ impl Random {
         Random(Cell::new(seed))
     }
 
-    /// From the seed of this run.
+    /// Makes a source from the seed of this run.
     pub(crate) fn for_test(test: &str) -> Random {
         Random::new(seed(test))
     }
 
-    /// Another one, for another thread.
+    /// Makes another source, for another thread.
     pub(crate) fn split(&self) -> Random {
         Random::new(self.next())
     }

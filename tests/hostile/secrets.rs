@@ -66,8 +66,9 @@ fn found() -> Option<usize> {
                 && !DEADLINE.contains(&(at % SLOT))
                 && (at % SLOT >= COUNTED || slots.get(at + 1) == Some(&SECRET))
         });
-        // Besides the header and the ten words of the control blocks nothing is ever written before the
-        // slots, unless there are events; and, at the end of each control block, a flag and two counts.
+        // Besides the header and the ten words of the control blocks nothing is ever written before
+        // the slots, unless there are events; and, at the end of each control block, a flag and two
+        // counts.
         let reported = |at: usize| matches!(at % 1024, 640 | 648..664);
         let written = |at: usize| {
             at < 48

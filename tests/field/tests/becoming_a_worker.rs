@@ -137,8 +137,9 @@ fn a_program_with_capabilities_that_starts_itself() {
     assert!(said.out.contains("Ok(1)"), "{said}");
 }
 
-/// A set-user-ID program is root in every respect when it executes a worker program: the kernel does
-/// not warn that program. What an ordinary user says through the socket is not to be obeyed.
+/// A set-user-ID program is root in every respect when it executes a worker program: the kernel
+/// does not warn that program. The program must not obey what an ordinary user says through the
+/// socket.
 #[test]
 fn a_worker_that_is_another_user_than_its_parent() {
     let scratch = Scratch::new("becomes-root");

@@ -134,8 +134,8 @@ pub(crate) fn one_word(what: &str) -> ! {
     let mut captive = Captive::attached();
     captive.be_honest(Duration::from_millis(10));
     let memory = captive.memory;
-    // More than the parent can have sent without a look at the position. On a loaded machine it sends
-    // little in so short a time, and a position of zero would be a true one.
+    // More than the parent can have sent without a look at the position. On a loaded machine it
+    // sends little in so short a time, and a position of zero would be a true one.
     while what == "head back" && memory.word(CONTROL[0]).load(Relaxed) <= memory.slots() {
         captive.be_honest(Duration::from_millis(1));
     }
