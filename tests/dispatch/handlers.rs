@@ -91,7 +91,7 @@ fn a_waiting_handler_lets_others_run_on_its_thread() {
     });
 }
 
-/// Serves `down`, which calls the other end's `down` with one less, until zero.
+/// Serves `down`, which calls the peer's `down` with one less, until zero.
 fn downwards(end: &Coprocess) {
     let weak = end.downgrade();
     end.try_serve("down", move |depth: u32| match depth {

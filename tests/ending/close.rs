@@ -412,7 +412,7 @@ fn a_weak_handle_keeps_nothing_open() {
     });
 }
 
-/// A handle inside a handler of its own pair keeps the pair open until the end of the other side.
+/// A handle inside a handler of its own pair keeps the pair open until the end of the peer.
 #[test]
 fn a_handle_inside_its_own_handler_keeps_the_pair_open() {
     within(LIMIT, || {

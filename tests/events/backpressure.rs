@@ -1,4 +1,4 @@
-//! What becomes of events while the other end is behind: the four choices, and what each counts.
+//! What becomes of events while the peer is slow: the four choices, and what each counts.
 
 use crate::common;
 use std::path::Path;

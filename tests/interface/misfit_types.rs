@@ -94,7 +94,7 @@ pub(crate) mod values {
         )*};
     }
 
-    /// Converts any number but one that only the other end sends.
+    /// Converts any number but one that only the peer sends.
     macro_rules! refusing {
         ($number:ty, $refused:literal) => {
             impl TryFrom<($number, u8)> for Value {

@@ -350,7 +350,7 @@ fn the_end_while_events_wait_behind_a_thread() {
     });
 }
 
-/// What ends the other side was sent, however soon that ends.
+/// An event that ends the peer counts as sent, however soon the peer ends.
 #[test]
 fn the_last_event() {
     within(LIMIT, || {

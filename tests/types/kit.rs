@@ -61,7 +61,7 @@ impl Log {
     }
 }
 
-/// Returns what the other end's handler of a name was given since the last time.
+/// Returns what the peer's handler of a name was given since the last time.
 #[track_caller]
 pub(crate) fn log(end: &Coprocess, name: &str) -> Vec<String> {
     end.call("log", name).unwrap()
