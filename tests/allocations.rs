@@ -3,6 +3,8 @@
 //!
 //! The promise holds for events, and for calls that are waited for and answered at once. A handle
 //! of `start`, a `Reply` and a future have memory of their own.
+//!
+//! A binary of its own: its global allocator counts.
 #![allow(unsafe_code, reason = "an allocator that counts")]
 // Events, and the threads that wait for them, allocate for every wait that ends by itself.
 #![cfg(not(coprocess_second_backend))]

@@ -1,6 +1,8 @@
 //! A wall clock that jumps. This program has a wall clock of its own, which leaps back and forth by
 //! years each time it is read, in the parent and in the worker. Deadlines hold nevertheless, and
 //! the library never reads that clock.
+//!
+//! A binary of its own: the clock is that of the whole program.
 
 mod common;
 
