@@ -42,6 +42,16 @@ pub(crate) fn within<T: Send + 'static>(
     limit: Duration,
     body: impl FnOnce() -> T + Send + 'static,
 ) -> T {
+    *within_any(limit, Box::new(|| Box::new(body()))).downcast().expect("the body returns this")
+}
+
+/// What a body returns, whatever its type.
+type Any = Box<dyn std::any::Any + Send>;
+
+/// Does what [`within`] does. Compiled once for a binary, and not once for each test, since a thread
+/// and a channel of a type of their own take the compiler longer than most tests.
+#[track_caller]
+fn within_any(limit: Duration, body: Box<dyn FnOnce() -> Any + Send>) -> Any {
     let (done, result) = mpsc::channel();
     let name = thread::current().name().unwrap_or("test").to_owned();
     let runner = thread::Builder::new().name(name).spawn(move || done.send(body())).unwrap();
@@ -133,29 +143,38 @@ macro_rules! alone {
     ($body:block) => {
         $crate::common::alone!($crate::common::LIMIT, $body)
     };
-    ($limit:expr, $body:block) => {{
-        // The process may take its time to end. On a busy machine, too, it is not told to end in
-        // the midst of it.
-        let process = $crate::common::patient()
-            .fork(|parent| {
-                parent.serve("test", |(): ()| -> () { $body });
-            })
-            .unwrap();
-        let ended = process.call_timeout::<()>("test", (), $limit);
-        if ended.is_err() {
-            // It may hang: then it would for as long as that.
-            drop(process.kill());
-        }
-        match ended {
-            Ok(()) => {}
-            // Of many lines, some of them.
-            Err(coprocess::Error::Remote { message, .. }) => panic!("{message}"),
-            Err(other) => panic!("{other:?}"),
-        }
-        assert!(process.close().unwrap().unwrap().success());
-    }};
+    ($limit:expr, $body:block) => {
+        $crate::common::run_alone($limit, |parent| {
+            $crate::common::serve_test(&parent, || -> () { $body })
+        })
+    };
 }
 pub(crate) use alone;
+
+/// Serves the block of [`alone!`].
+pub(crate) fn serve_test(parent: &Coprocess, block: fn()) {
+    parent.serve("test", move |(): ()| block());
+}
+
+/// Runs what a worker function serves by [`serve_test`].
+#[track_caller]
+pub(crate) fn run_alone(limit: Duration, function: fn(Coprocess)) {
+    // The process may take its time to end. On a busy machine, too, it is not told to end in the
+    // midst of it.
+    let process = patient().fork(function).unwrap();
+    let ended = process.call_timeout::<()>("test", (), limit);
+    if ended.is_err() {
+        // The process may hang, and would go on to hang for as long as it has to close.
+        drop(process.kill());
+    }
+    match ended {
+        Ok(()) => {}
+        // The text of the error would have only some of the lines of the message.
+        Err(coprocess::Error::Remote { message, .. }) => panic!("{message}"),
+        Err(other) => panic!("{other:?}"),
+    }
+    assert!(process.close().unwrap().unwrap().success());
+}
 
 /// Listens to `event`, and returns a channel of its values.
 pub(crate) fn inbox<T: DeserializeOwned + Send + 'static>(
