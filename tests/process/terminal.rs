@@ -81,7 +81,8 @@ fn plain(parent: Coprocess) {
 }
 
 /// Sets the signals to their defaults. Workers ignore what this process ignores, as where `nohup`
-/// or a shell in the background has started the tests.
+/// or a shell in the background has started the tests. The tests beside this one are not concerned:
+/// none relies on a signal that is ignored.
 fn default_signals() {
     for signal in SIGNALS {
         let default = SigAction::new(SigHandler::SigDfl, SaFlags::empty(), SigSet::empty());
