@@ -79,7 +79,8 @@ fn none_for(what: &str, co: &Coprocess, step: impl FnMut(u64)) {
     none_for_all(what, co, step, 0);
 }
 
-/// The same for steps of which only some are answered, as soon as so many answers have come.
+/// Checks what [`none_for`] checks, for steps of which only some are answered, as soon as so many
+/// answers have come.
 #[track_caller]
 fn none_for_all(what: &str, co: &Coprocess, mut step: impl FnMut(u64), answers: u64) {
     const STEPS: u64 = 2000;

@@ -106,7 +106,7 @@ fn at_a_poll<T>(future: impl Future<Output = T>) -> T {
     }
 }
 
-/// All that a handle can do.
+/// Does all that a handle can do.
 fn use_handle(co: &Coprocess) {
     let forever = Duration::from_secs(1000);
     check_error(&co.call::<u64>("double", 1_u64).unwrap_err(), "forked");
@@ -526,8 +526,8 @@ fn the_child_unmaps_nothing() {
     });
 }
 
-/// A process that forks a child and a worker, and is forked in the midst of a handler. The child
-/// lives on for ever.
+/// Forks a child and a worker, in a process that is itself forked in the midst of a handler. The
+/// child lives on for ever.
 fn forks_a_child(parent: Coprocess) {
     let worker = coprocess::fork(plain).unwrap();
     let pid = worker.peer_id();

@@ -112,8 +112,8 @@ mod shortened {
         fs::File::options().write(true).open(path)?.set_len(0)
     }
 
-    /// A process that has a worker of its own, over named memory or not, and uses it when it is
-    /// told to.
+    /// Runs a process that has a worker of its own, over named memory or not, and uses it when told
+    /// to.
     fn ward(parent: Coprocess) {
         parent.serve("start", |named: bool| -> u64 {
             let backend = if named { Backend::Named } else { Backend::Memfd };
@@ -175,7 +175,7 @@ mod inside_an_event {
     /// Where the layout has the event by which the parent is woken.
     const PARENTS_EVENT: usize = 3072;
 
-    /// Where the segments of this process are mapped.
+    /// Returns where the segments of this process are mapped.
     fn segments() -> Vec<usize> {
         let maps = fs::read_to_string("/proc/self/maps").unwrap();
         let starts = maps
@@ -185,7 +185,7 @@ mod inside_an_event {
         starts.map(|start| usize::from_str_radix(start, 16).unwrap()).collect()
     }
 
-    /// The parent's event in the only pair that this process has.
+    /// Returns the parent's event in the only pair that this process has.
     fn parents_event() -> *mut u8 {
         let [segment] = segments()[..] else { panic!("this process has one pair") };
         std::ptr::with_exposed_provenance_mut(segment + PARENTS_EVENT)
@@ -212,8 +212,8 @@ mod inside_an_event {
             .count()
     }
 
-    /// The process that is sacrificed: what becomes of it, and of a program that sets the event
-    /// itself.
+    /// Runs in the process that is sacrificed: shows what becomes of it, and of a program that sets
+    /// the event itself.
     fn sacrificed(parent: Coprocess) {
         parent.serve("test", |()| {
             // Threads say their names themselves, those of the pair that has started this process,

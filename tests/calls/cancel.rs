@@ -19,7 +19,7 @@ const SHORT: Duration = Duration::from_millis(60);
 
 static HELD: Mutex<Vec<Reply<()>>> = Mutex::new(Vec::new());
 
-/// How many of the replies that are held are wanted.
+/// Returns how many of the replies that are held are wanted.
 fn wanted() -> (usize, usize) {
     let held = HELD.lock().unwrap();
     (held.iter().filter(|reply| reply.is_wanted()).count(), held.len())

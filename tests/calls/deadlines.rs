@@ -25,7 +25,7 @@ fn slow(parent: Coprocess) {
         .serve_deferred("never", move |(), reply: Reply<()>| held.lock().unwrap().push(reply));
 }
 
-/// The result of `body` must be a timeout, not before `SHORT` and not long after.
+/// Checks that the result of `body` is a timeout, not before `SHORT` and not long after.
 #[track_caller]
 fn times_out<T: std::fmt::Debug>(body: impl FnOnce() -> coprocess::Result<T>) {
     let start = Instant::now();

@@ -49,7 +49,7 @@ fn worker(parent: Coprocess) {
     });
 }
 
-/// The result of a future, by looking again and again.
+/// Returns the result of a future, by polling again and again.
 fn await_by_polling<F: Future + Unpin>(mut future: F) -> F::Output {
     let mut output = None;
     eventually("the future is ready", || {

@@ -37,7 +37,7 @@ fn relay(from: &Coprocess, to: &Coprocess, name: &'static str) {
     });
 }
 
-/// The same, with no thread that waits.
+/// Relays a method, with no thread that waits.
 fn relay_later(from: &Coprocess, to: &Coprocess, name: &'static str) {
     let to = to.downgrade();
     from.serve_deferred(&format!("other.{name}"), move |n: u64, reply: Reply<u64>| {
@@ -93,7 +93,8 @@ struct Crossed<const N: usize> {
     results: [mpsc::Receiver<Result<u64, Error>>; N],
 }
 
-/// `call` is what each handler does: with the next pair, and the number of its own.
+/// Makes `N` pairs whose handlers each do `call`: with the next pair, and with the number of their
+/// own.
 fn crossed<const N: usize>(
     builder: &Builder,
     worker: fn(Coprocess),

@@ -23,7 +23,8 @@ fn check(worker: &Coprocess, size: usize) {
     assert!(back == bytes, "{size} bytes came back as {} others", back.len());
 }
 
-/// Rings of every kind: the smallest, one that is no power of two, the default one.
+/// Makes pairs with rings of every kind: the smallest, one that is no power of two, the default
+/// one.
 fn rings() -> impl Iterator<Item = Coprocess> {
     [1, SMALL_RING, 5000, 64 * 1024, 256 * 1024]
         .into_iter()

@@ -41,7 +41,7 @@ struct Baton {
 }
 
 impl Baton {
-    /// In a thread that will end right after.
+    /// Makes a baton, in a thread that will end right after.
     fn begin(number: u64) -> Baton {
         let strategy = [WaitStrategy::Adaptive, WaitStrategy::Block][number as usize % 2];
         let builder = common::patient().ring_capacity(common::SMALL_RING).wait(strategy);
@@ -59,7 +59,7 @@ impl Baton {
         Baton { co, asked: None, emitted: 0, received }
     }
 
-    /// One thread's turn.
+    /// Takes the turn of one thread.
     fn turn(mut self, number: u64) -> Baton {
         if let Some((asked, number)) = self.asked.take() {
             assert_eq!(asked.wait().unwrap(), number * 2);
@@ -84,7 +84,7 @@ impl Baton {
     }
 }
 
-/// A pool whose threads each do one thing and end.
+/// Passes a pair around a pool whose threads each do one thing and end.
 fn pass_around() {
     const PAIRS: u64 = 6;
     const TURNS: u64 = 40;

@@ -40,7 +40,8 @@ fn die(how: u8) -> ! {
     }
 }
 
-/// A debugger of another process, by its number. Returns the error of the system, or zero.
+/// Serves as the debugger of another process, by its number. Returns the error of the system, or
+/// zero.
 fn debugger(parent: Coprocess) {
     parent.serve("attach", |process: i32| {
         // SAFETY: takes numbers; nothing of this process is touched.

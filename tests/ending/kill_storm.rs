@@ -72,7 +72,8 @@ fn victim(parent: Coprocess) {
     });
 }
 
-/// What the threads of a round are doing; each returns the error that ended it.
+/// Calls until an error ends the calls. Each of the functions that the threads of a round run
+/// returns the error that ended it.
 fn calls(worker: &Coprocess) -> Error {
     for x in 0.. {
         match worker.call::<u64>("double", x) {
@@ -138,7 +139,7 @@ fn pipeline(worker: &Coprocess) -> Error {
     }
 }
 
-/// Each callback is called once, whatever happens.
+/// Checks that each callback is called once, whatever happens.
 fn callbacks(worker: &Coprocess) -> Error {
     let (sender, results) = mpsc::channel();
     let mut in_flight = 0;
@@ -171,7 +172,7 @@ fn drop_all(results: &mpsc::Receiver<Result<u64>>, in_flight: usize) {
     assert!(results.try_recv().is_err(), "called once too often");
 }
 
-/// For how long each thread of this process has been without a processor.
+/// Returns for how long each thread of this process has been without a processor.
 fn all_starved() -> HashMap<String, Duration> {
     let tasks = std::fs::read_dir("/proc/self/task").unwrap();
     tasks

@@ -23,7 +23,7 @@ const GRACE: Duration = Duration::from_millis(250);
 /// All processes below the one that was killed are gone by then: two generations, each of which may
 /// be stuck.
 const SOON: Duration = Duration::from_secs(1);
-/// However busy the machine is.
+/// Returns the limit that holds however busy the machine is.
 fn at_the_latest() -> Duration {
     2 * GRACE + AT_ONCE
 }
@@ -122,7 +122,7 @@ fn occupy(parent: &Coprocess) {
     }
 }
 
-/// What the parent of an occupied worker does for it.
+/// Serves what the parent of an occupied worker does for it.
 fn serve_occupied(worker: &Coprocess) {
     let held: Mutex<Vec<Reply<()>>> = Mutex::default();
     let end = worker.downgrade();
@@ -134,7 +134,7 @@ fn serve_occupied(worker: &Coprocess) {
         });
 }
 
-/// A worker whose own worker, if it is to have one, does the same as itself.
+/// Runs a worker whose own worker, if it is to have one, does what this worker does.
 fn link(parent: Coprocess) {
     let generations: u32 = env::var("GENERATIONS").unwrap().parse().unwrap();
     let below = (generations > 0).then(|| {
@@ -186,7 +186,8 @@ fn link(parent: Coprocess) {
 /// Generations below the process that is killed.
 const BELOW: u32 = 2;
 
-/// A parent whose workers do what `occupation` says, and those workers, once they do.
+/// Makes a parent whose workers do what `occupation` says. Returns the parent and those workers,
+/// once they do.
 fn family(occupation: &str) -> (Coprocess, Vec<u32>) {
     let directory = fresh_path("started");
     fs::create_dir(&directory).unwrap();
@@ -203,7 +204,7 @@ fn family(occupation: &str) -> (Coprocess, Vec<u32>) {
     (parent, workers)
 }
 
-/// How long it takes until none of these processes runs.
+/// Returns how long it takes until none of these processes runs.
 fn until_gone(processes: &[u32]) -> Duration {
     let start = Instant::now();
     eventually("they are gone", || processes.iter().all(|process| is_gone(*process)));

@@ -63,7 +63,7 @@ impl Canary {
         canary
     }
 
-    /// For how long it has overslept between two moments.
+    /// Returns for how long the thread has overslept between two moments.
     fn overslept(&self, from: Instant, to: Instant) -> Duration {
         let at_present = (self.due, to);
         let all = self.overslept.iter().chain([&at_present]);
@@ -173,7 +173,7 @@ impl Party {
         self.over.load(Ordering::Relaxed)
     }
 
-    /// What could not be sent is sent again: it was not sent.
+    /// Emits events. An event whose `emit` failed was not sent, and is emitted again.
     fn emit(&self, end: &Coprocess, stream: usize) -> Sent {
         let (name, size) = STREAMS[stream];
         let mut sent = Sent { events: vec![0], ..Sent::default() };
@@ -198,8 +198,8 @@ impl Party {
         sent
     }
 
-    /// Each call has a number of its own: a caller that gets no answer cannot know whether the call
-    /// was received.
+    /// Calls. Each call has a number of its own: a caller that gets no answer cannot know whether
+    /// the call was received.
     fn call(&self, end: &Coprocess, kind: u64) -> Sent {
         let mut sent = Sent::default();
         let mut number = kind;
@@ -243,7 +243,7 @@ impl Party {
 /// What both sides have to say when it is over: first the parent's, then the worker's.
 type Accounts = [(Sent, Received); 2];
 
-/// The parent of the pair that is looked at; the test, which is its parent, stops it.
+/// Runs the parent of the pair that is looked at. The test, which is its parent, stops it.
 fn parent_side(test: Coprocess) {
     let worker = Builder::new()
         .ring_capacity(env::var("RING").unwrap().parse().unwrap())
@@ -351,7 +351,7 @@ fn exchange(test: &str, stops: Stops, random: &Random, capacity: usize) {
     }
 }
 
-/// For how long a side is stopped, and runs before that, each time.
+/// Returns for how long a side is stopped, and runs before that, each time.
 fn moments(random: &Random) -> (Vec<Duration>, Vec<Duration>) {
     let times = 0..rounds(75);
     (

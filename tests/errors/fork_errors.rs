@@ -99,7 +99,7 @@ fn fork_stopped_before_it_attached() {
     });
 }
 
-/// A worker that answers the handshake with something else.
+/// Runs a worker that answers the handshake with something else.
 fn nonsense() {
     for descriptor in 3..100 {
         let flags = nix::sys::socket::MsgFlags::MSG_NOSIGNAL;

@@ -26,7 +26,7 @@ fn worker_program() {
     }
 }
 
-/// The error is one line that says `what`, once, and its source does not say it again.
+/// Checks that the error is one line that says `what` once, and that its source does not repeat it.
 #[track_caller]
 fn says_once(error: &Error, what: &str) {
     let text = error.to_string();
@@ -353,13 +353,13 @@ fn panicking(parent: Coprocess) {
         .serve("no text", |()| -> () { panic::panic_any(7) });
 }
 
-/// As [`panicking`], in a worker: these panics are meant.
+/// Panics as [`panicking`] does, in a worker: these panics are on purpose.
 fn panicking_quietly(parent: Coprocess) {
     panic::set_hook(Box::new(|_| ()));
     panicking(parent);
 }
 
-/// A builder of workers with these backtraces, whatever the environment of the tests says.
+/// Makes a builder of workers with these backtraces, whatever the environment of the tests says.
 fn with_backtraces(set: &str) -> Builder {
     patient().env("RUST_BACKTRACE", set).env("RUST_LIB_BACKTRACE", set)
 }

@@ -126,7 +126,7 @@ fn disconnected_closed() {
     });
 }
 
-/// With SIGCHLD ignored the kernel throws the exit status away.
+/// Ignores SIGCHLD, so that the kernel throws the exit status away.
 fn children_die_unseen() {
     // SAFETY: no handler is installed that could run anything, and no other thread forks yet.
     unsafe { signal(Signal::SIGCHLD, SigHandler::SigIgn) }.unwrap();

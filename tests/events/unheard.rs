@@ -89,7 +89,7 @@ fn gate() -> PathBuf {
     std::env::var_os(GATE).unwrap().into()
 }
 
-/// What a worker does that is at work for long: it hears of nothing.
+/// Waits for the gate, as a worker that is at work for long: it hears of nothing.
 fn wait_for_gate() {
     wait_for(&gate());
 }
@@ -102,14 +102,14 @@ fn small() -> Builder {
     common::patient().ring_capacity(SMALL_RING)
 }
 
-/// The worker ends well, and the gate is not needed any more.
+/// Checks that the worker ends well, and removes the gate, which is not needed any more.
 #[track_caller]
 fn end(worker: &Coprocess, gate: &Path) {
     assert!(worker.close().unwrap().unwrap().success());
     std::fs::remove_file(gate).unwrap();
 }
 
-/// The program of a role, with a gate.
+/// Starts the program of a role, with a gate.
 fn spawned(role: &str, gate: &Path) -> Coprocess {
     let mut command = program!(role);
     command.env(GATE, gate);
@@ -141,8 +141,8 @@ fn timed<T>(body: impl FnOnce() -> T) -> (T, Duration) {
     (value, start.elapsed())
 }
 
-/// The worker's function does not return, or its program does not run: an event ends with an error
-/// in its time, and nothing of it was sent.
+/// Checks that an event ends with an error in its time, and that nothing of it was sent, if the
+/// worker's function does not return, or its program does not run.
 fn is_an_error(worker: &Coprocess, gate: &Path) {
     let filled = fill(worker);
     assert_matches!(

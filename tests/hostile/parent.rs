@@ -57,7 +57,7 @@ pub(crate) struct Seen {
 }
 
 impl Seen {
-    /// Whether an operation has ended so, or so and with more to say.
+    /// Returns `true` if an operation has ended so, or so and with more to say.
     pub(crate) fn has(&self, how: &str) -> bool {
         self.ended.keys().any(|ended| ended.starts_with(how))
     }
@@ -84,7 +84,7 @@ pub(crate) fn report(attack: &str, seen: &Seen) {
     }
 }
 
-/// A name for how an operation ended; panics if an honest user of the library must not see that.
+/// Names how an operation ended. Panics if an honest user of the library must not see that.
 fn how<T>(outcome: &Result<T>) -> String {
     match outcome {
         Ok(_) => "ok".to_owned(),
@@ -125,7 +125,7 @@ fn how<T>(outcome: &Result<T>) -> String {
     }
 }
 
-/// Whether the pair is over.
+/// Returns `true` if the pair is over.
 fn is_final<T>(outcome: &Result<T>) -> bool {
     matches!(outcome, Err(Error::Misbehaved(_) | Error::Disconnected(_) | Error::Closed))
 }
@@ -203,7 +203,7 @@ fn named<'scope>(
     thread::Builder::new().name(name.to_owned()).spawn_scoped(scope, body).unwrap()
 }
 
-/// What was seen is of interest above all after a panic.
+/// Locks what was seen, also after a panic, when it is of interest above all.
 fn locked(seen: &Mutex<Seen>) -> MutexGuard<'_, Seen> {
     seen.lock().unwrap_or_else(PoisonError::into_inner)
 }
@@ -398,7 +398,7 @@ impl Parent {
     }
 }
 
-/// Handlers of many types: what a worker sends to them is decoded.
+/// Registers handlers of many types, so that what a worker sends to them is decoded.
 fn register(end: &Coprocess) {
     let weak = end.downgrade();
     end.listen("text", |text: String| drop(text))

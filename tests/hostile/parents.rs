@@ -106,7 +106,7 @@ struct Ward {
 }
 
 impl Ward {
-    /// One that is a worker's, if the claim is in order.
+    /// Starts a program that is a worker's, if the claim is in order.
     fn new(claim: Option<&[u8]>) -> Ward {
         let (ours, theirs) =
             socketpair(AddressFamily::Unix, SockType::SeqPacket, None, SockFlag::SOCK_CLOEXEC)
@@ -188,7 +188,7 @@ fn hello() -> Hello {
     }
 }
 
-/// A segment like an honest parent's, but for its seals and its size.
+/// Makes a segment like an honest parent's, but for its seals and its size.
 fn segment(bytes: usize, seals: SealFlag) -> OwnedFd {
     let file =
         memfd_create(c"hostile", MFdFlags::MFD_CLOEXEC | MFdFlags::MFD_ALLOW_SEALING).unwrap();

@@ -30,7 +30,7 @@ fn poison() {
     black_box([SECRET; 16 << 10]);
 }
 
-/// The bytes of every mapping of shared memory of this process.
+/// Returns the bytes of every mapping of shared memory of this process.
 fn shared_memory() -> Vec<Vec<u8>> {
     let memory = fs::File::open("/proc/self/mem").unwrap();
     let maps = fs::read_to_string("/proc/self/maps").unwrap();
@@ -54,7 +54,7 @@ const COUNTED: usize = 24;
 /// Where a call that has a deadline says when that is: nanoseconds, which may be any bytes.
 const DEADLINE: std::ops::Range<usize> = 24..32;
 
-/// Where the secret is in the slots of any pair of this process.
+/// Returns where the secret is in the slots of any pair of this process.
 fn found() -> Option<usize> {
     shared_memory().iter().find_map(|segment| {
         let slots = &segment[SLOTS..];
@@ -117,7 +117,7 @@ impl Serialize for Unfinished {
     }
 }
 
-/// `size` bytes amid more of the secret.
+/// Makes `size` bytes amid more of the secret.
 fn amid(size: usize) -> ByteBuf {
     let mut bytes = vec![SECRET; size + 4096];
     bytes.truncate(size);
@@ -125,7 +125,7 @@ fn amid(size: usize) -> ByteBuf {
     ByteBuf::from(bytes)
 }
 
-/// What both ends serve.
+/// Serves what both ends serve.
 fn serve(end: &Coprocess) {
     end.serve("padded", |padded: Vec<Padded>| {
         poison();
@@ -143,7 +143,7 @@ fn serve(end: &Coprocess) {
     end.try_serve("fails", |length: usize| -> Result<(), String> { Err("x".repeat(length)) });
 }
 
-/// Every way to send something, in many sizes.
+/// Sends something in every way, in many sizes.
 fn traffic(end: &Coprocess) {
     let sizes = [
         0, 1, 2, 7, 8, 9, 30, 55, 56, 57, 100, 119, 120, 121, 127, 128, 129, 1000, 4001, 20_003,

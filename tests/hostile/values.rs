@@ -34,7 +34,7 @@ struct Crafted<T> {
 }
 
 impl<T> Crafted<T> {
-    /// `types`: the setting of the pair.
+    /// Makes a value that is encoded as `raw`. `types` is the setting of the pair.
     fn new(raw: &Raw, types: TypeCheck) -> Crafted<T> {
         Crafted { raw: raw.clone(), looked_at: Cell::new(types == TypeCheck::Off), of: PhantomData }
     }
@@ -52,7 +52,7 @@ impl<T: Count> Serialize for Crafted<T> {
 }
 
 impl Raw {
-    /// A number of variable length, as all lengths are.
+    /// Writes a number of variable length, as all lengths are.
     fn number(mut number: u64) -> Raw {
         let mut bytes = Vec::new();
         while number >= 0x80 {
@@ -111,7 +111,7 @@ fn memory() -> [u64; 16] {
 trait Count: Serialize + DeserializeOwned + Send + 'static {
     fn count(&self) -> usize;
 
-    /// A modest value, whose kinds tell all there is to tell.
+    /// Makes a modest value, whose kinds tell all there is to tell.
     fn sample() -> Self;
 }
 
@@ -232,7 +232,7 @@ const fn of<T: Count>() -> Kind {
     }
 }
 
-/// A name for each type, and what must not be accepted as one.
+/// Visits each type: its name, and what must not be accepted as one.
 fn for_each_type(mut visit: impl FnMut(&str, Kind, &[Raw])) {
     let lengths: Vec<Raw> =
         [1 << 20, 1 << 32, 1 << 60, (1 << 60) + 1, u64::MAX].map(Raw::number).to_vec();
@@ -274,7 +274,7 @@ fn for_each_type(mut visit: impl FnMut(&str, Kind, &[Raw])) {
 
 const TYPES: &str = "HOSTILE_VALUES_TYPES";
 
-/// In a worker: the setting of its pair.
+/// Returns the setting of the pair, in a worker.
 fn types() -> TypeCheck {
     match std::env::var(TYPES).unwrap().as_str() {
         "off" => TypeCheck::Off,
@@ -283,7 +283,7 @@ fn types() -> TypeCheck {
     }
 }
 
-/// A worker that takes every type, and sends back what it is given.
+/// Forks a worker that takes every type, and sends back what it is given.
 fn worker((capacity, strategy, types_checked): Setup) -> Coprocess {
     let name = if types_checked == TypeCheck::Off { "off" } else { "always" };
     let worker = common::patient()
@@ -318,7 +318,8 @@ fn worker((capacity, strategy, types_checked): Setup) -> Coprocess {
     worker.unwrap()
 }
 
-/// A raw value on its way to a worker that is to send it: there it is a byte string yet.
+/// Wraps a raw value for its way to a worker that is to send it. On that way it is still a byte
+/// string.
 fn parcel(raw: &Raw) -> &Bytes {
     Bytes::new(&raw.0)
 }

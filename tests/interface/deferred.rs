@@ -28,7 +28,7 @@ fn one_method_is_answered_later() {
 /// Some of it is answered later.
 #[coprocess::interface]
 trait Index {
-    /// Answered by [`Index::release`].
+    /// Finds something; [`Index::release`] answers.
     #[deferred]
     fn find(&self, what: &str, reply: u64) -> Result<u64, String>;
     #[deferred]

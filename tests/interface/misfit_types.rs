@@ -56,7 +56,7 @@ pub(crate) mod values {
                 fn give(&self, number: usize) -> Value;
                 #[event]
                 fn note(&self, value: Value);
-                /// How many values have come, by `keep` and `note`.
+                /// Returns how many values have come, by `keep` and `note`.
                 fn count(&self) -> u64;
             }
 

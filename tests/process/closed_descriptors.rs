@@ -131,7 +131,7 @@ fn open_descriptors() -> Vec<RawFd> {
     numbers.into_iter().filter(|fd| unsafe { libc::fcntl(*fd, libc::F_GETFD) } >= 0).collect()
 }
 
-/// The highest number that a program reuses soon: one of the library's is far above.
+/// Returns the highest number that a program reuses soon. One of the library's is far above.
 fn highest() -> RawFd {
     open_descriptors().into_iter().filter(|fd| *fd < 500).max().unwrap()
 }
@@ -145,7 +145,7 @@ fn ended_for_it<T: std::fmt::Debug>(result: coprocess::Result<T>) {
     assert_matches!(result, Err(Error::Disconnected(Reason::DescriptorsClosed)));
 }
 
-/// Idle pairs, pairs in use, and one whose worker is stuck.
+/// Closes everything in a parent with idle pairs, pairs in use, and one whose worker is stuck.
 fn the_parent() {
     let before = threads();
     let fork = || coprocess::fork(plain).unwrap();
@@ -214,8 +214,8 @@ fn of_the_parent() {
     apart("parent");
 }
 
-/// A child of a plain fork(2) keeps copies of everything, by which the watcher could not find out.
-/// The parent ends its pairs nevertheless.
+/// Closes everything in a parent that has a child of a plain fork(2). The child keeps copies of
+/// everything, by which the watcher could not find out. The parent ends its pairs nevertheless.
 fn the_parent_of_copies(first_of_all: &str) {
     // Only a watcher ends this one, by a signal.
     let closed = Builder::new().close_timeout(Duration::from_millis(100)).fork(plain).unwrap();
@@ -252,8 +252,8 @@ fn of_the_parent_beside_copies() {
     apart("parent of copies: a close");
 }
 
-/// The descriptor of an event loop is among those that are closed: nothing is written to the file
-/// that gets its number.
+/// Closes everything in a parent with an event loop. The descriptor of the event loop is among
+/// those that are closed: nothing is written to the file that gets its number.
 fn the_event_loop() {
     let before = threads();
     let worker = coprocess::fork(plain).unwrap();

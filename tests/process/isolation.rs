@@ -13,7 +13,7 @@ fn open(parent: Coprocess) {
     parent.serve("open", |()| descriptors(std::process::id()));
 }
 
-/// What a plain child of this process has open beyond its three standard streams.
+/// Returns what a plain child of this process has open beyond its three standard streams.
 fn inherited() -> Vec<String> {
     let output = Command::new("sh")
         // The glob is expanded by the shell itself, so this lists what the shell inherited.

@@ -111,7 +111,7 @@ fn limited(limits: Limits) -> Builder {
     common::patient().stderr(Output::Tail(10_000)).limits(limits.core(0))
 }
 
-/// A worker of either kind.
+/// Starts a worker of either kind.
 fn start(builder: Builder, spawned: bool) -> coprocess::Result<Coprocess> {
     if spawned { builder.spawn(program!("plain")) } else { builder.fork(plain) }
 }

@@ -59,7 +59,7 @@ fn limit(resource: Resource, soft: u64) {
     setrlimit(resource, soft, hard).unwrap();
 }
 
-/// The cause of a failed fork, if it has failed; else the pair is tried, and closed.
+/// Returns the cause of a failed fork, if it has failed; else the pair is tried, and closed.
 fn attempt(fork: impl FnOnce() -> coprocess::Result<Coprocess>) -> Option<ForkError> {
     match at_once(fork) {
         Ok(worker) => {
@@ -145,8 +145,8 @@ const FREE_USER: u32 = 0x5000_0000;
 /// The worker of a test binary has a thread named `main` besides.
 const ENOUGH: u64 = if cfg!(coprocess_second_backend) { 8 } else { 4 };
 
-/// No process, then no thread for the worker, then none for this process, then enough. This process
-/// is no worker: it has no watcher yet.
+/// Forks while there is no process, then no thread for the worker, then none for this process, then
+/// enough. This process is no worker: it has no watcher yet.
 fn few_processes() {
     let before = warm_up();
     // The kernel counts threads.
@@ -223,8 +223,8 @@ fn few_processes() {
     before.again("callbacks without threads to spare");
 }
 
-/// A callback for the end of a pair needs a thread, and gets one as soon as there is one. All else
-/// goes on.
+/// Checks that a callback for the end of a pair, which needs a thread, gets one as soon as there is
+/// one. All else goes on.
 fn callbacks_wait_for_a_thread(unlimited: u64) {
     let [first, second] = [(); 2].map(|()| coprocess::fork(plain).unwrap());
     let (tell, told) = mpsc::channel();

@@ -97,7 +97,7 @@ fn worker(parent: Coprocess) {
     });
 }
 
-/// How long something took that has a deadline.
+/// Checks that a wait times out at its deadline, and not long after.
 #[track_caller]
 fn times_out<T: std::fmt::Debug>(deadline: Duration, wait: impl FnOnce() -> coprocess::Result<T>) {
     let start = Instant::now();
@@ -106,7 +106,7 @@ fn times_out<T: std::fmt::Debug>(deadline: Duration, wait: impl FnOnce() -> copr
     assert!(took >= deadline && took < deadline + AT_ONCE, "{took:?}");
 }
 
-/// All that a pair can do, once.
+/// Does all that a pair can do, once.
 fn exercise(strategy: WaitStrategy, capacity: usize) {
     let worker = common::patient().wait(strategy).ring_capacity(capacity).fork(worker).unwrap();
     let end = worker.downgrade();

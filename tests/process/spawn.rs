@@ -50,7 +50,7 @@ fn now() -> Duration {
     clock_gettime(ClockId::CLOCK_MONOTONIC).unwrap().into()
 }
 
-/// What is left of the time of the call that this thread serves.
+/// Returns what is left of the time of the call that this thread serves.
 fn left() -> Option<Duration> {
     coprocess::current_deadline().map(|at| at.saturating_duration_since(Instant::now()))
 }

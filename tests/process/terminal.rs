@@ -48,7 +48,7 @@ fn handle(signal: Signal) {
     unsafe { sigaction(signal, &action) }.unwrap();
 }
 
-/// What ends a child of a plain fork(2) of this process, to which this signal is sent.
+/// Returns what ends a child of a plain fork(2) of this process, to which this signal is sent.
 fn end_of_a_child(sent: i32) -> i32 {
     // SAFETY: the child calls only what a child of a process with threads may call.
     match unsafe { libc::fork() } {
@@ -91,7 +91,7 @@ fn default_signals() {
     }
 }
 
-/// Workers of every kind, by either way.
+/// Starts workers of every kind, by either way.
 fn workers(signals: TerminalSignals) -> [Coprocess; 2] {
     let builder = || common::patient().terminal_signals(signals);
     [builder().fork(plain).unwrap(), builder().spawn(program!("plain")).unwrap()]
@@ -172,7 +172,7 @@ fn what_workers_start_is_as_ever() {
     });
 }
 
-/// A parent that handles Ctrl-C: it asks its workers what they have done, and says so.
+/// Runs a parent that handles Ctrl-C: it asks its workers what they have done, and says so.
 fn job() {
     handle(Signal::SIGINT);
     let workers = [coprocess::fork(plain).unwrap(), coprocess::spawn(program!("plain")).unwrap()];
@@ -187,7 +187,7 @@ fn job() {
     println!("all is well");
 }
 
-/// One that does not: it ends, and so do they.
+/// Runs a parent that does not handle Ctrl-C: it ends, and so do its workers.
 fn job_that_does_not() {
     let workers = [coprocess::fork(plain).unwrap(), coprocess::spawn(program!("plain")).unwrap()];
     println!("ready {} {}", workers[0].peer_id(), workers[1].peer_id());
@@ -233,7 +233,7 @@ impl Terminal {
         Terminal { screen: BufReader::new(keyboard.try_clone().unwrap()), keyboard, job }
     }
 
-    /// The next line that starts with `start`, without it.
+    /// Returns the next line that starts with `start`, without it.
     fn line(&mut self, start: &str) -> String {
         let mut said = String::new();
         loop {

@@ -149,7 +149,7 @@ fn check(refused: &[Refused], errno: i32) {
     }
 }
 
-/// All that a pair goes through, and all ways in which it can end.
+/// Does all that a pair goes through, and ends pairs in all ways.
 fn exercise() {
     let before = {
         coprocess::fork(plain).unwrap().close().unwrap();

@@ -66,7 +66,7 @@ fn its_thread_is_named_main() {
     });
 }
 
-/// A copy of a stream.
+/// Makes a copy of a stream.
 fn copy(fd: RawFd) -> OwnedFd {
     // SAFETY: the process is the test's own, and nothing in it closes a stream meanwhile.
     unsafe { BorrowedFd::borrow_raw(fd) }.try_clone_to_owned().unwrap()

@@ -18,12 +18,12 @@ use serde::de::DeserializeOwned;
 
 const SHORT: Duration = Duration::from_millis(60);
 
-/// A runtime of one thread, without any driver: nothing but wake-ups.
+/// Waits for a future on a runtime of one thread, without any driver: nothing but wake-ups.
 fn block_on<F: Future>(future: F) -> F::Output {
     tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(future)
 }
 
-/// Polled once: the call is sent, or will be, and not answered.
+/// Polls a call once: the call is sent, or will be, and is not answered.
 #[track_caller]
 fn polled<R: DeserializeOwned>(mut call: Call<R>) -> Call<R> {
     assert!(Pin::new(&mut call).poll(&mut Context::from_waker(Waker::noop())).is_pending());
@@ -358,8 +358,8 @@ fn a_poll_is_short() {
     });
 }
 
-/// A worker whose calls take a moment when asked to, so that a poll looks in vain and a thread of
-/// the library waits.
+/// Serves calls that take a moment when asked to, so that a poll looks in vain and a thread of the
+/// library waits.
 fn slow(parent: Coprocess) {
     let held: Mutex<Vec<Reply<()>>> = Mutex::default();
     let weak = parent.downgrade();

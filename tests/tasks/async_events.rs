@@ -17,7 +17,7 @@ use coprocess::{Backpressure, Builder, Coprocess, Emission, Error, Reason};
 
 const SHORT: Duration = Duration::from_millis(60);
 
-/// A runtime of one thread, without any driver: nothing but wake-ups.
+/// Waits for a future on a runtime of one thread, without any driver: nothing but wake-ups.
 fn block_on<F: Future>(future: F) -> F::Output {
     tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(future)
 }
@@ -26,7 +26,7 @@ fn poll(emission: &mut Emission, waker: &Waker) -> Poll<coprocess::Result<()>> {
     Pin::new(emission).poll(&mut Context::from_waker(waker))
 }
 
-/// Polled once, and kept.
+/// Polls an event once, and checks that it is kept.
 #[track_caller]
 fn kept(mut emission: Emission) -> Emission {
     assert!(poll(&mut emission, Waker::noop()).is_pending());

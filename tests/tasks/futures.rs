@@ -34,7 +34,8 @@ impl Wake for Alarm {
     }
 }
 
-/// The smallest executor: polls only when woken, so that a lost wake-up would be a hang.
+/// Waits for a future by the smallest executor: it polls only when woken, so that a lost wake-up
+/// would be a hang.
 fn block_on<F: Future>(future: F) -> F::Output {
     let mut future = pin!(future);
     let alarm = Alarm::new();

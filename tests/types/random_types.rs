@@ -149,7 +149,7 @@ fn variant(random: &Random, depth: u32) -> Variant {
     }
 }
 
-/// Another type: one place in it differs, or is read as the same.
+/// Makes another type: one place in it differs, or is read as the same.
 fn mutated(random: &Random, of: &Schema) -> Schema {
     let inside = random.below(3) > 0;
     match of {
@@ -247,7 +247,7 @@ fn mutated_here(random: &Random, of: &Schema) -> Schema {
     }
 }
 
-/// A type that reads the same values, if they are in its range.
+/// Makes a type that reads the same values, if they are in its range.
 fn compatible(random: &Random, of: &Schema) -> Schema {
     let each = |schemas: &[Schema]| {
         schemas.iter().map(|schema| compatible(random, schema)).collect::<Vec<_>>()
@@ -305,7 +305,7 @@ fn compatible(random: &Random, of: &Schema) -> Schema {
     if random.below(8) == 0 { Schema::Newtype(5, same.into()) } else { same }
 }
 
-/// Bits of a number that has `width` bytes: small ones more often.
+/// Draws the bits of a number that has `width` bytes: small ones more often.
 fn bits(random: &Random, width: u8) -> u128 {
     let bits = u128::from(random.next()) << 64 | u128::from(random.next());
     bits >> (128 - 8 * u32::from(width)) >> random.below(u64::from(width) * 8)
@@ -642,7 +642,7 @@ impl<'de> Visitor<'de> for Fields<'_> {
 
 // ---- what is to come of it ---------------------------------------------------------------------
 
-/// Whether two values mean the same: numbers of other widths, and tuples for structs, do.
+/// Returns `true` if two values mean the same: numbers of other widths do, and tuples for structs.
 fn is_same(a: &Value, b: &Value) -> bool {
     let each = |a: &[&Value], b: &[&Value]| {
         a.len() == b.len() && a.iter().zip(b).all(|(a, b)| is_same(a, b))

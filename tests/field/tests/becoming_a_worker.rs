@@ -24,7 +24,7 @@ const BECOMES_ROOT: &str = env!("CARGO_BIN_EXE_becomes_root");
 /// An ordinary user, which owns nothing.
 const NOBODY: u32 = 65_534;
 
-/// `main` has run once, and this is what came of it.
+/// Checks that `main` has run once, and what came of it.
 #[track_caller]
 fn runs_once(command: &mut Command, outcome: &str) {
     let said = run(command);

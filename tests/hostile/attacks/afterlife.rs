@@ -79,7 +79,8 @@ pub(crate) fn leaves_an_heir(what: &str) -> ! {
 struct Adopted(Vec<u32>);
 
 impl Adopted {
-    /// Nothing of other tests comes here: this process is alone.
+    /// Adopts what the workers of this process leave behind, from now on. Nothing of other tests
+    /// comes here: this process is alone.
     fn from_now_on() -> Adopted {
         set_child_subreaper(true).unwrap();
         Adopted(children(process::id()))

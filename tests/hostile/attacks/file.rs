@@ -28,7 +28,7 @@ fn punch(file: &File) -> Result<(), Errno> {
     )
 }
 
-/// What happens to the size, whenever it is tried.
+/// Tries to change the size of the file, and returns what could be done.
 fn try_sizes(file: &File) -> Vec<String> {
     let size = file.metadata().expect("stat").len();
     let mut done = Vec::new();

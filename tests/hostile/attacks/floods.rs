@@ -71,7 +71,7 @@ pub(crate) fn floods(what: &str) -> ! {
     unreachable!("serials do not end")
 }
 
-/// A large ring lets the parent fall far behind.
+/// Makes a parent with a large ring, which lets the parent fall far behind.
 fn patient() -> Parent {
     Parent { ring_capacity: 1 << 20, time: Duration::from_millis(1000), ..Parent::default() }
 }

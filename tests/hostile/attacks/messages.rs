@@ -10,7 +10,7 @@ use crate::kit::wire::{
 use crate::kit::{Captive, for_ever};
 use crate::parent::Parent;
 
-/// A number as postcard writes it.
+/// Writes a number as postcard does.
 fn varint(mut number: u128) -> Vec<u8> {
     let mut bytes = Vec::new();
     while number >= 0x80 {
@@ -163,7 +163,7 @@ pub(crate) fn announces() -> ! {
     for_ever()
 }
 
-/// One message that no honest side sends, after some that one does.
+/// Sends one message that no honest side sends, after some that one does.
 pub(crate) fn malformed(what: &str) -> ! {
     let mut captive = Captive::attached();
     captive.be_honest(std::time::Duration::from_millis(5));

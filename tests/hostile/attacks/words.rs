@@ -15,7 +15,7 @@ use crate::kit::wire::{ABORT, JUMP, MORE, Message, SERIAL_SHIFT};
 use crate::kit::{Captive, for_ever};
 use crate::parent::{Parent, report};
 
-/// What a saboteur writes where that sends through ring `own`.
+/// Writes what a saboteur writes that sends through ring `own`.
 pub(crate) fn sabotage(kind: &str, memory: Memory, own: usize, numbers: &mut Numbers) {
     let control = CONTROL[numbers.below(2)];
     match kind {
@@ -90,7 +90,7 @@ pub(crate) fn saboteur(kind: &'static str, seed: u64) -> ! {
     }
 }
 
-/// Rounds of one kind of sabotage, with parents of all kinds.
+/// Runs rounds of one kind of sabotage, with parents of all kinds.
 fn rounds_of(kind: &str) {
     for round in 0..rounds() {
         let seed = seed().wrapping_add(round);
@@ -112,7 +112,7 @@ macro_rules! sabotages {
 
         pub(crate) const KINDS: &[&str] = &[$($kind),*];
 
-        /// The kind of sabotage of this name.
+        /// Returns the kind of sabotage of this name.
         pub(crate) fn kind(name: &str) -> &'static str {
             match name { $($kind => $kind,)* other => unreachable!("{other}") }
         }
@@ -129,7 +129,7 @@ sabotages! {
     old_slots_again: "old slots";
 }
 
-/// One wrong word after a bit of honest work: what is wrong is named by the last part of the role.
+/// Writes one wrong word after a bit of honest work. The last part of the role names what is wrong.
 pub(crate) fn one_word(what: &str) -> ! {
     let mut captive = Captive::attached();
     captive.be_honest(Duration::from_millis(10));

@@ -15,7 +15,7 @@ use crate::common::LIMIT;
 
 pub(crate) const MAGIC: u64 = u64::from_le_bytes(*b"coproces");
 
-/// What lets a process be the worker whose mark has this nonce.
+/// Returns what lets a process be the worker whose mark has this nonce.
 pub(crate) fn claim(nonce: u64) -> [u8; 16] {
     let mut claim = [0; 16];
     claim[..8].copy_from_slice(&MAGIC.to_le_bytes());
@@ -146,7 +146,7 @@ impl Hello {
     }
 }
 
-/// What a worker says when it has attached (1) or will not (2).
+/// Returns what a worker says when it has attached (1) or will not (2).
 pub(crate) fn verdict(abi: u32, verdict: u32, reason: &[u8]) -> Vec<u8> {
     let mut bytes = Vec::new();
     bytes.extend(MAGIC.to_le_bytes());

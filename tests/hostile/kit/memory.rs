@@ -68,7 +68,7 @@ impl Memory {
         SLOTS + 2 * self.capacity
     }
 
-    /// The word at byte `at`, rounded down to a multiple of 8 within the segment.
+    /// Returns the word at byte `at`, rounded down to a multiple of 8 within the segment.
     pub(crate) fn word(&self, at: usize) -> &AtomicU64 {
         let at = (at % self.bytes()) & !7;
         // SAFETY: within the mapping.
@@ -77,7 +77,7 @@ impl Memory {
         unsafe { address.cast().as_ref() }
     }
 
-    /// The half word at byte `at`.
+    /// Returns the half word at byte `at`.
     pub(crate) fn half(&self, at: usize) -> &AtomicU32 {
         let at = (at % self.bytes()) & !3;
         // SAFETY: within the mapping.
@@ -86,7 +86,7 @@ impl Memory {
         unsafe { address.cast().as_ref() }
     }
 
-    /// Where slot number `position` of a ring starts.
+    /// Returns where slot number `position` of a ring starts.
     pub(crate) fn slot(&self, ring: usize, position: u64) -> usize {
         SLOTS + ring * self.capacity + (position % self.slots()) as usize * SLOT
     }

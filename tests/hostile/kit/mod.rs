@@ -44,7 +44,7 @@ impl Captive {
         }
     }
 
-    /// The next call of the parent.
+    /// Waits for the next call of the parent.
     pub(crate) fn call(&mut self) -> Message {
         loop {
             let message =
@@ -56,7 +56,7 @@ impl Captive {
     }
 }
 
-/// Until the parent ends this process.
+/// Waits until the parent ends this process.
 pub(crate) fn for_ever() -> ! {
     loop {
         std::thread::park();

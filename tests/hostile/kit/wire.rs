@@ -92,7 +92,7 @@ impl Reader {
         Reader { memory, ring, head: 0, serial: 1, jumped_at: 0, partial: Vec::new() }
     }
 
-    /// The next message, if there is one.
+    /// Returns the next message, if there is one.
     pub(crate) fn message(&mut self) -> Option<Vec<u8>> {
         let mask = self.memory.slots() - 1;
         loop {
@@ -131,7 +131,7 @@ impl Reader {
         }
     }
 
-    /// The next message, waited for until `deadline`.
+    /// Waits for the next message until `deadline`.
     pub(crate) fn wait(&mut self, deadline: Instant) -> Option<Vec<u8>> {
         loop {
             if let Some(message) = self.message() {
@@ -200,12 +200,12 @@ impl Message {
         }
     }
 
-    /// The answer to a call, with its arguments as the result.
+    /// Makes the answer to a call, with its arguments as the result.
     pub(crate) fn answer(call: &Message) -> Message {
         Message { kind: ANSWER, name: Vec::new(), ..call.clone() }
     }
 
-    /// What a number stands for from here on.
+    /// Makes the message that says what a number stands for from here on.
     pub(crate) fn introduction(number: u32, name: &[u8], kinds: &[u8]) -> Message {
         Message {
             kind: INTRODUCE,
@@ -216,7 +216,7 @@ impl Message {
         }
     }
 
-    /// For an event of the gauge with this number.
+    /// Makes the receipt for an event of the gauge with this number.
     pub(crate) fn receipt(gauge: u32) -> Message {
         Message { kind: RECEIPT, entry: gauge, serial: 0, name: Vec::new(), value: Vec::new() }
     }

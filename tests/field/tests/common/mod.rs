@@ -51,7 +51,7 @@ fn kill_group(group: libc::pid_t) {
     unsafe { libc::kill(-group, libc::SIGKILL) };
 }
 
-/// How often a line is exactly this, or contains it.
+/// Returns how often a line is exactly this, or contains it.
 pub(crate) fn count(text: &str, what: &str) -> usize {
     text.lines().filter(|line| line.contains(what)).count()
 }
@@ -79,7 +79,7 @@ pub(crate) fn set_attribute(path: &Path, name: &CStr, value: &[u8]) -> std::io::
     if set == 0 { Ok(()) } else { Err(std::io::Error::last_os_error()) }
 }
 
-/// The library of this package that a host can load.
+/// Returns the library of this package that a host can load.
 pub(crate) fn library(name: &str) -> PathBuf {
     let programs = Path::new(env!("CARGO_BIN_EXE_forks")).parent().unwrap();
     let file = format!("lib{name}.so");
@@ -109,7 +109,7 @@ impl Scratch {
         self.0.join(name)
     }
 
-    /// A copy of a program that every user may execute.
+    /// Makes a copy of a program that every user may execute.
     pub(crate) fn copy(&self, program: &str) -> PathBuf {
         let copy = self.path(Path::new(program).file_name().unwrap().to_str().unwrap());
         // Another process makes the copy. While a file is open for writing here, a child that
