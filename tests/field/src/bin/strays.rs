@@ -28,8 +28,8 @@ fn main() {
     }
     let mut first = None;
     match how.as_str() {
-        // SAFETY: takes numbers.
         "adopted" => {
+            // SAFETY: takes numbers.
             assert_eq!(unsafe { libc::prctl(libc::PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) }, 0)
         }
         "namespace" => {
