@@ -44,8 +44,8 @@ fn die_beside_a_child(started: &str) -> ! {
 fn main() {
     let how = std::env::var("HOW").unwrap_or_default();
     match how.as_str() {
-        // SAFETY: closes what others have opened: this is what the test is about.
         "closes" => {
+            // SAFETY: closes what others have opened: this is what the test is about.
             assert_eq!(unsafe { libc::syscall(libc::SYS_close_range, 3, libc::c_uint::MAX, 0) }, 0)
         }
         "helps itself" => {
