@@ -1,5 +1,10 @@
-//! A steady stream of messages of one size allocates nothing, at either end: the buffers are reused. That holds where a call is waited for and answered at once, and for
-//! events; a handle of `start`, a `Reply` and a future have memory of their own.
+//! A steady stream of messages of one size allocates nothing, at either end: the buffers are
+//! reused.
+//!
+//! The promise holds for events, and for calls that are waited for and answered at once. A handle
+//! of `start`, a `Reply` and a future have memory of their own.
+//!
+//! A binary of its own: its global allocator counts.
 #![allow(unsafe_code, reason = "an allocator that counts")]
 // Events, and the threads that wait for them, allocate for every wait that ends by itself.
 #![cfg(not(coprocess_second_backend))]
@@ -48,8 +53,9 @@ fn allocations() -> u64 {
     ALLOCATIONS.load(Ordering::Relaxed)
 }
 
-/// One that does not spin: as long as it pays, a thread that does asks the system every two seconds how many processors there are,
-/// which the standard library answers with a few allocations.
+/// Makes a pair that does not spin. As long as spinning pays, a spinning thread asks the
+/// system every two seconds how many processors there are, and the standard library answers with a
+/// few allocations.
 fn pair() -> Coprocess {
     Builder::new().wait(WaitStrategy::Block).fork(worker).unwrap()
 }
@@ -73,16 +79,19 @@ fn none_for(what: &str, co: &Coprocess, step: impl FnMut(u64)) {
     none_for_all(what, co, step, 0);
 }
 
-/// The same for steps of which only some are answered, as soon as so many answers have come.
+/// Checks what [`none_for`] checks, for steps of which only some are answered, as soon as so many
+/// answers have come.
 #[track_caller]
 fn none_for_all(what: &str, co: &Coprocess, mut step: impl FnMut(u64), answers: u64) {
     const STEPS: u64 = 2000;
     let there = |co: &Coprocess| co.call::<u64>("allocations", ()).unwrap();
-    // Buffers grow, once, and tables. So does the buffer for the kinds of the number that is asked for.
+    // Buffers and tables grow once. So does the buffer for the kinds of the number that is asked
+    // for.
     there(co);
     (0..STEPS).for_each(&mut step);
     let there_before = there(co);
-    // The answer to that call may have been received by another thread than the one that waited, and have taken a buffer along.
+    // Another thread than the one that waited may have received the answer to that call, and have
+    // taken a buffer along.
     let received = co.stats().messages_received;
     (0..STEPS / 4).for_each(&mut step);
     while co.stats().messages_received < received + answers {
@@ -115,7 +124,7 @@ fn a_steady_stream_allocates_nothing() {
         });
         none_for("events", &co, |n| co.emit("number", n).unwrap());
         none_for("events beyond a slot", &co, |n| co.emit("numbers", [n; 30]).unwrap());
-        none_for("events that nobody hears", &co, |n| co.emit("nobody", n).unwrap());
+        none_for("events without a listener", &co, |n| co.emit("unheard", n).unwrap());
         for size in [0, 8, 100, 5000, 40_000, 200_000] {
             let bytes = vec![7; size];
             let mut answer = Vec::new();
@@ -146,14 +155,15 @@ fn a_steady_gauge_allocates_nothing() {
         for size in [8, 100, 5000] {
             let bytes = vec![7; size];
             let level = co.event("level").backpressure(Backpressure::KeepLatest);
-            // Until values were sent in both ways many times: by this thread, and by the one that receives the receipts.
+            // Until values were sent both ways many times: by this thread, and by the thread that
+            // receives the receipts.
             let before = co.stats();
             while co.stats().events_replaced < before.events_replaced + 1000
                 || co.stats().messages_sent < before.messages_sent + 2000
             {
                 level.emit_bytes(&bytes).unwrap();
             }
-            // The other end may not have had a processor meanwhile, and have said of none that it was handled.
+            // The peer may have had no processor meanwhile, and so have sent no receipt.
             none_for_all(
                 &format!("values of {size} bytes of a gauge"),
                 &co,

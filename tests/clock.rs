@@ -1,5 +1,8 @@
-//! A wall clock that jumps: this program has one of its own, which leaps back and forth by years with every look at it, in the parent and in the
-//! worker. Deadlines hold all the same, and the library never looks at it.
+//! A wall clock that jumps. This program has a wall clock of its own, which leaps back and forth by
+//! years each time it is read, in the parent and in the worker. Deadlines hold nevertheless, and
+//! the library never reads that clock.
+//!
+//! A binary of its own: the clock is that of the whole program.
 
 mod common;
 
@@ -16,10 +19,11 @@ use coprocess::{Builder, Coprocess, Error, WaitStrategy};
 
 coprocess::init_in_tests!();
 
-/// How often somebody in this process has asked for the time of day.
+/// How often code in this process has asked for the time of day.
 static LOOKS: AtomicU64 = AtomicU64::new(0);
 
-/// Stands in for the C library's, for everything in this program that is linked with it: the standard library, and the library under test.
+/// Replaces the function of the C library for all code of this program that is linked with it: the
+/// standard library, and the library under test.
 ///
 /// # Safety
 ///
@@ -139,7 +143,8 @@ fn deadlines_hold_and_nobody_looks() {
                     "the worker's end has looked at the time of day"
                 );
             }
-            // The watcher's deadlines: SIGTERM after one timeout ends a worker that is asleep in a handler.
+            // The watcher's deadlines: SIGTERM after one timeout ends a worker that sleeps in a
+            // handler.
             worker.emit("sleep", 100_000_u64).unwrap();
             let start = Instant::now();
             assert!(!worker.close().unwrap().unwrap().success());
@@ -195,6 +200,7 @@ fn the_sources_name_no_wall_clock() {
         }
     }
     assert!(files.len() > 30, "the sources are elsewhere: {files:?}");
-    // The one wait of the ring: absolute, of the monotonic clock, since the flag for the other is not given. And the clock of a host, with its tests.
+    // The one wait of the ring: absolute, by the monotonic clock, since the flag for the wall clock
+    // is not given. And the clock of a host, with its tests.
     assert_eq!(monotonic, 2 + 3);
 }

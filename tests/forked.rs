@@ -1,5 +1,9 @@
-//! fork(2) of a process that holds pairs, as a library of the program may do it: whatever the child does with its copies of the handles, it gets
-//! errors and no crash, and the pairs go on undisturbed.
+//! fork(2) of a process that holds pairs, as a library of the program may do it. Whatever the child
+//! does with its copies of the handles, it gets errors and no crash, and the pairs go on
+//! undisturbed.
+//!
+//! A binary of its own: the children keep copies of every descriptor of the test process, and of
+//! the locks that its other threads hold.
 
 mod common;
 
@@ -29,11 +33,12 @@ coprocess::init_in_tests!();
 /// Runs `body` in a child of fork(2), which then ends by `end`, or by _exit if that returns.
 #[expect(unsafe_code, reason = "what the test is about")]
 fn in_child(body: impl FnOnce(), end: impl FnOnce()) -> Pid {
-    // SAFETY: as a library that does not know better; the C library's allocator and the parts of std used here work in the child.
+    // SAFETY: as a library that does not know better. The C library's allocator and the parts of
+    // std used here work in the child.
     match unsafe { fork() }.unwrap() {
         ForkResult::Parent { child } => child,
         ForkResult::Child => {
-            // Nobody would end a child that hangs.
+            // No other process would end a child that hangs.
             // SAFETY: takes a number.
             unsafe { libc::alarm(LIMIT.as_secs() as u32) };
             // Not through the test harness, which keeps the output for itself.
@@ -101,7 +106,7 @@ fn at_a_poll<T>(future: impl Future<Output = T>) -> T {
     }
 }
 
-/// All that a handle can do.
+/// Does all that a handle can do.
 fn use_handle(co: &Coprocess) {
     let forever = Duration::from_secs(1000);
     check_error(&co.call::<u64>("double", 1_u64).unwrap_err(), "forked");
@@ -142,7 +147,8 @@ fn use_handle(co: &Coprocess) {
     assert_eq!(weak.upgrade().unwrap().peer_id(), co.peer_id());
 }
 
-/// While other threads of the parent are in the midst of everything, so that their locks are held in the child for ever.
+/// The fork comes while other threads of the parent are in the midst of everything, so that their
+/// locks are held in the child for ever.
 #[test]
 fn the_child_gets_errors() {
     within(LIMIT, || {
@@ -428,7 +434,8 @@ fn the_child_unwinds_with_a_reply() {
     });
 }
 
-/// Whatever other threads are in the midst of when the process is forked: the child can start pairs.
+/// Whatever other threads are in the midst of when the process is forked, the child can start
+/// pairs.
 #[test]
 fn the_child_starts_pairs_amid_others() {
     within(LIMIT, || {
@@ -461,7 +468,8 @@ fn the_child_starts_pairs_amid_others() {
     });
 }
 
-/// Dropping the last handle of a closed pair in the child leaves alone what may be at the address of its memory by then.
+/// When the child drops the last handle of a closed pair, it leaves alone what may be at the
+/// address of the pair's memory by then.
 #[test]
 #[expect(unsafe_code, reason = "memory at a given address")]
 fn the_child_unmaps_nothing() {
@@ -507,7 +515,8 @@ fn the_child_unmaps_nothing() {
                     // SAFETY: mapped above.
                     memory.iter().for_each(|byte| unsafe { byte.write_volatile(7) });
                     drop(worker.take());
-                    // SAFETY: still mapped, if the drop has left it alone, which is what this is about.
+                    // SAFETY: still mapped if the drop has left it alone, which is what this test
+                    // is about.
                     memory.iter().for_each(|byte| assert_eq!(unsafe { byte.read_volatile() }, 7));
                 },
                 || (),
@@ -517,7 +526,8 @@ fn the_child_unmaps_nothing() {
     });
 }
 
-/// A process that forks a child and a worker, and is forked in the midst of a handler. The child lives on for ever.
+/// Forks a child and a worker, in a process that is itself forked in the midst of a handler. The
+/// child lives on for ever.
 fn forks_a_child(parent: Coprocess) {
     let worker = coprocess::fork(plain).unwrap();
     let pid = worker.peer_id();
@@ -601,7 +611,8 @@ fn relay_both_ways(calls: u64) -> [Coprocess; 2] {
     pair
 }
 
-/// Children are forked while handlers wait across, and wait across in pairs of their own: what they have copies of does not matter.
+/// Children are forked while handlers wait across pairs, and wait across pairs of their own. The
+/// copies that they have do not matter.
 #[test]
 fn the_child_relays() {
     alone!({

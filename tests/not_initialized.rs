@@ -1,5 +1,5 @@
-//! A program without `init()`: a function cannot be forked, a program can be spawned. This binary is the one that
-//! leaves out `coprocess::init_in_tests!()`.
+//! A program without `init()`: a function cannot be forked, a program can be spawned. This binary
+//! is the one that leaves out `coprocess::init_in_tests!()`.
 
 mod common;
 
@@ -27,7 +27,7 @@ fn worker_program() {
 #[test]
 fn fork_starts_no_process() {
     within(LIMIT, || {
-        let worker = coprocess::spawn(program("worker")).unwrap();
+        let worker = coprocess::spawn(program!("worker")).unwrap();
         for _ in 0..3 {
             let (refused, children): (bool, usize) = worker.call("fork", ()).unwrap();
             assert!(refused);
@@ -49,7 +49,7 @@ fn fork_says_what_to_do() {
 #[test]
 fn spawn_needs_no_init() {
     within(LIMIT, || {
-        let worker = common::patient().spawn(program("worker")).unwrap();
+        let worker = common::patient().spawn(program!("worker")).unwrap();
         assert_eq!(worker.call::<i64>("double", 21).unwrap(), 42);
         assert!(worker.close().unwrap().unwrap().success());
     });

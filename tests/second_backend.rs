@@ -1,5 +1,8 @@
-//! The second backend beside the first: which one a pair has is its builder's affair and nobody else's; what is left out of a build is told; and two
-//! sacrificial processes show where the second is weaker.
+//! The second backend beside the first. The builder of a pair decides which one the pair has, and
+//! no other pair is concerned. What is left out of a build is an error that says so. Two
+//! sacrificial processes show where the second backend is weaker.
+//!
+//! A binary of its own: CI runs it also without the features.
 
 mod common;
 
@@ -49,8 +52,8 @@ fn each_memory_goes_with_each_wake_up() {
     });
 }
 
-/// An event that somebody has died waiting for must not be used again, or the next wake-up may never end, with some C libraries. Each worker has a segment
-/// of its own, and an event in it.
+/// An event that a thread has died waiting for must not be used again, or with some C libraries the
+/// next wake-up may never end. Each worker has a segment of its own, and an event in it.
 #[cfg(feature = "raw-sync")]
 #[test]
 fn a_worker_killed_in_its_sleep_does_not_keep_the_next_one() {
@@ -82,7 +85,8 @@ fn a_worker_killed_in_its_sleep_does_not_keep_the_next_one() {
 
 #[cfg(feature = "named")]
 mod shortened {
-    //! Another process of the same user makes the file shorter: a memfd is sealed against it, a named segment is not, and its users die.
+    //! Another process of the same user makes the file shorter. A memfd is sealed against it; a
+    //! named segment is not, and its users die.
 
     use std::sync::OnceLock;
     use std::{fs, io};
@@ -93,7 +97,8 @@ mod shortened {
 
     static WORKER: OnceLock<Coprocess> = OnceLock::new();
 
-    /// The mappings of shared memory that a process has, as paths of /proc by which another process can open the files.
+    /// Returns the mappings of shared memory that a process has, as paths of /proc by which another
+    /// process can open the files.
     fn ways_in(pid: u32) -> Vec<String> {
         let maps = fs::read_to_string(format!("/proc/{pid}/maps")).unwrap();
         let ranges = maps
@@ -107,7 +112,8 @@ mod shortened {
         fs::File::options().write(true).open(path)?.set_len(0)
     }
 
-    /// A process that has a worker of its own, over named memory or not, and uses it when it is told to.
+    /// Runs a process that has a worker of its own, over named memory or not, and uses it when told
+    /// to.
     fn ward(parent: Coprocess) {
         parent.serve("start", |named: bool| -> u64 {
             let backend = if named { Backend::Named } else { Backend::Memfd };
@@ -151,7 +157,8 @@ mod shortened {
 
 #[cfg(feature = "raw-sync")]
 mod inside_an_event {
-    //! A worker that dies inside an event, by hand: it enters the mutex with which the event in its memory begins, and is killed there.
+    //! A worker that dies inside an event, by hand: it enters the mutex with which the event in its
+    //! memory begins, and is killed there.
     #![expect(unsafe_code, reason = "entering an event without the library")]
 
     use std::time::Duration;
@@ -168,7 +175,7 @@ mod inside_an_event {
     /// Where the layout has the event by which the parent is woken.
     const PARENTS_EVENT: usize = 3072;
 
-    /// Where the segments of this process are mapped.
+    /// Returns where the segments of this process are mapped.
     fn segments() -> Vec<usize> {
         let maps = fs::read_to_string("/proc/self/maps").unwrap();
         let starts = maps
@@ -178,7 +185,7 @@ mod inside_an_event {
         starts.map(|start| usize::from_str_radix(start, 16).unwrap()).collect()
     }
 
-    /// The parent's event in the only pair that this process has.
+    /// Returns the parent's event in the only pair that this process has.
     fn parents_event() -> *mut u8 {
         let [segment] = segments()[..] else { panic!("this process has one pair") };
         std::ptr::with_exposed_provenance_mut(segment + PARENTS_EVENT)
@@ -205,10 +212,12 @@ mod inside_an_event {
             .count()
     }
 
-    /// The process that is sacrificed: what becomes of it, and of a program that sets the event itself.
+    /// Runs in the process that is sacrificed: shows what becomes of it, and of a program that sets
+    /// the event itself.
     fn sacrificed(parent: Coprocess) {
         parent.serve("test", |()| {
-            // Threads say their names themselves, those of the pair that has started this process, too.
+            // Threads say their names themselves, those of the pair that has started this process,
+            // too.
             let own = if cfg!(coprocess_second_backend) { 2 } else { 0 };
             eventually("the threads of this pair have names", || threads_of_the_relay() == own);
             let before = segments();
@@ -236,7 +245,7 @@ mod inside_an_event {
                 )
             });
 
-            // Whoever enters the event does not: this is the weakness. The thread is lost.
+            // A thread that enters the event hangs: this is the weakness. The thread is lost.
             let (entered, enters) = std::sync::mpsc::channel();
             let [segment] =
                 segments().into_iter().filter(|at| !before.contains(at)).collect::<Vec<_>>()[..]
@@ -255,10 +264,10 @@ mod inside_an_event {
             });
             enters.recv_timeout(LIMIT / 4).expect("it begins");
             let hangs = enters.recv_timeout(Duration::from_millis(2500)).is_err();
-            assert!(hangs, "an event in which somebody has died could be set");
+            assert!(hangs, "an event in which a thread has died could be set");
             assert!(threads_of_the_relay() > own, "a thread of the library is in the same place");
 
-            // A pair whose event nobody else has entered: with its last handle they are freed.
+            // A pair whose event no other process has entered: its last handle frees the threads.
             std::mem::forget(worker);
             let own = threads_of_the_relay();
             let worker = Builder::new()
@@ -287,14 +296,15 @@ mod inside_an_event {
         });
     }
 
-    /// What the C library keeps in a mutex it believes: a worker that writes into one ends its parent, which the rings do not let it do.
+    /// The C library believes what it keeps in a mutex. A worker that writes into one ends its
+    /// parent, which the rings do not let it do.
     #[cfg(target_env = "gnu")]
     #[test]
     fn a_worker_writes_into_it() {
         fn writes(parent: Coprocess) {
             double(parent.clone());
             parent.listen("write", |()| {
-                // The third word: who holds it.
+                // The third word: which thread holds the mutex.
                 let owner = parents_event().wrapping_add(8).cast::<u32>();
                 loop {
                     // SAFETY: the segment is mapped, and writable there.

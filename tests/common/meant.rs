@@ -1,4 +1,4 @@
-//! Panics that are meant.
+//! Panics on purpose.
 
 use std::any::Any;
 use std::fmt::Debug;
@@ -9,7 +9,7 @@ use coprocess::{Coprocess, Error};
 
 use super::{SMALL_RING, assert_matches, at_once};
 
-/// Panics that are meant are not printed.
+/// Keeps panics on purpose from being printed. May be called several times in a process.
 pub(crate) fn quiet() {
     let usual = panic::take_hook();
     panic::set_hook(Box::new(move |info| {
@@ -26,7 +26,7 @@ fn is_meant(panic: &(dyn Any + Send)) -> bool {
         || panic.downcast_ref::<String>().is_some_and(|text| text == MEANT)
 }
 
-/// The panic that is meant comes out of `code`.
+/// Checks that the panic on purpose comes out of `code`.
 #[track_caller]
 pub(crate) fn panics<T>(code: impl FnOnce() -> T) {
     match catch_unwind(AssertUnwindSafe(code)) {
@@ -35,13 +35,13 @@ pub(crate) fn panics<T>(code: impl FnOnce() -> T) {
     }
 }
 
-/// The other end's handler has failed, and said so.
+/// Checks that the peer's handler has failed, and said so.
 #[track_caller]
 pub(crate) fn remote<T: Debug>(result: coprocess::Result<T>, says: &str) {
     assert_matches!(result, Err(Error::Remote { ref message, .. }) if message.contains(says));
 }
 
-/// The other end goes on. It serves "length".
+/// Checks that the peer goes on. The peer serves "length".
 pub(crate) fn alive(worker: &Coprocess) {
     assert_eq!(at_once(|| worker.call::<usize>("length", Bytes::new(&[5; 9000]))).unwrap(), 9000);
 }

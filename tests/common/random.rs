@@ -1,26 +1,27 @@
-//! Chance that can be had again: every run prints its seed, and `COPROCESS_SEED` sets it.
+//! Random numbers that can be repeated: every run prints its seed, and `COPROCESS_SEED` sets it.
 
 use std::cell::Cell;
 use std::env;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-/// What the environment says, if it is a number.
+/// Returns the number that an environment variable holds, if it is set.
 #[track_caller]
 fn number(variable: &str) -> Option<u64> {
     let value = env::var(variable).ok()?;
     Some(value.parse().unwrap_or_else(|_| panic!("{variable} is to be a number, not {value:?}")))
 }
 
-/// How many rounds a test of chance makes: `usual`, or what `COPROCESS_ROUNDS` says.
+/// Returns how many rounds a random test makes: `usual`, or what `COPROCESS_ROUNDS` says.
 pub(crate) fn rounds(usual: u64) -> u64 {
     number("COPROCESS_ROUNDS").unwrap_or(usual)
 }
 
-/// A source of numbers (SplitMix64).
+/// A source of random numbers (SplitMix64).
 #[derive(Debug, Clone)]
 pub(crate) struct Random(Cell<u64>);
 
-/// The seed to use, which is printed: with it, and with luck, a failure can be had again.
+/// Returns the seed of this run, and prints it: with the seed, and with luck, a failure can be
+/// repeated.
 pub(crate) fn seed(test: &str) -> u64 {
     let now = || {
         SystemTime::now()
@@ -37,12 +38,12 @@ impl Random {
         Random(Cell::new(seed))
     }
 
-    /// From the seed of this run.
+    /// Makes a source from the seed of this run.
     pub(crate) fn for_test(test: &str) -> Random {
         Random::new(seed(test))
     }
 
-    /// Another one, for another thread.
+    /// Makes another source, for another thread.
     pub(crate) fn split(&self) -> Random {
         Random::new(self.next())
     }
@@ -63,7 +64,8 @@ impl Random {
         choices[self.below(choices.len() as u64) as usize]
     }
 
-    /// A moment up to `longest`: as often below a hundredth of it as above, since the first steps of something are the most delicate.
+    /// Returns a moment up to `longest`. Half of the moments are below a hundredth of `longest`,
+    /// since the first steps of an operation are the most delicate.
     pub(crate) fn moment(&self, longest: Duration) -> Duration {
         let longest = longest.as_nanos() as u64;
         let bound = if self.below(2) == 0 { longest / 100 } else { longest };

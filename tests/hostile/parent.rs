@@ -1,4 +1,5 @@
-//! An honest parent that does everything at once with a worker of which it knows nothing, and what it sees.
+//! An honest parent that does everything at once with a worker of which it knows nothing, and what
+//! the parent sees.
 
 use std::collections::{BTreeMap, HashMap};
 use std::fmt;
@@ -14,15 +15,17 @@ use std::time::{Duration, Instant};
 use coprocess::serde_bytes::ByteBuf;
 use coprocess::{Backpressure, Builder, Coprocess, Error, ForkError, Reply, Result};
 
-use crate::common::{AT_ONCE, Held, LIMIT, doings, program};
+use crate::common::{AT_ONCE, Held, LIMIT, doings};
+use crate::program;
 
 /// The deadline of every operation that has one.
 const DEADLINE: Duration = Duration::from_millis(25);
-/// For those who never attach. All others have all the time that they need on a busy machine.
+/// For workers that never attach. All others have all the time that they need on a busy machine.
 pub(crate) const NEVER: Duration = Duration::from_millis(500);
 const CLOSE: Duration = Duration::from_millis(25);
-/// What a parent holds at most: what has come and was not handled, 64 MiB, answers that are not read, 128 MiB, and half as much again for what the allocator makes of
-/// pieces that several threads take and give back.
+/// What a parent holds at most: what has come and was not handled, 64 MiB; answers that are not
+/// read, 128 MiB; and half as much again for what the allocator makes of pieces that several
+/// threads take and give back.
 pub(crate) const MEMORY_KIB: u64 = 288 << 10;
 
 /// What the panics of this process have said.
@@ -54,7 +57,7 @@ pub(crate) struct Seen {
 }
 
 impl Seen {
-    /// Whether an operation has ended so, or so and with more to say.
+    /// Returns `true` if an operation has ended so, or so and with more to say.
     pub(crate) fn has(&self, how: &str) -> bool {
         self.ended.keys().any(|ended| ended.starts_with(how))
     }
@@ -81,7 +84,7 @@ pub(crate) fn report(attack: &str, seen: &Seen) {
     }
 }
 
-/// A name for how an operation ended; panics if an honest user of the library must not see that.
+/// Names how an operation ended. Panics if an honest user of the library must not see that.
 fn how<T>(outcome: &Result<T>) -> String {
     match outcome {
         Ok(_) => "ok".to_owned(),
@@ -122,7 +125,7 @@ fn how<T>(outcome: &Result<T>) -> String {
     }
 }
 
-/// Whether the pair is over.
+/// Returns `true` if the pair is over.
 fn is_final<T>(outcome: &Result<T>) -> bool {
     matches!(outcome, Err(Error::Misbehaved(_) | Error::Disconnected(_) | Error::Closed))
 }
@@ -162,7 +165,8 @@ struct Dealings {
 }
 
 impl Dealings {
-    /// Does something again and again that has to end within `limit`, or when the pair is closed if there is none, until the pair is over.
+    /// Repeats something until the pair is over. Each time it has to end within `limit`, or when
+    /// the pair is closed if there is no limit.
     fn again_and_again<T>(
         &self,
         limit: Option<Duration>,
@@ -190,7 +194,7 @@ impl Dealings {
     }
 }
 
-/// Starts a thread whose name says what it does, for those who look at it from outside.
+/// Starts a thread whose name says what it does, for a look at it from outside.
 fn named<'scope>(
     scope: &'scope Scope<'scope, '_>,
     name: &str,
@@ -199,12 +203,13 @@ fn named<'scope>(
     thread::Builder::new().name(name.to_owned()).spawn_scoped(scope, body).unwrap()
 }
 
-/// What was seen is of interest above all after a panic.
+/// Locks what was seen, also after a panic, when it is of interest above all.
 fn locked(seen: &Mutex<Seen>) -> MutexGuard<'_, Seen> {
     seen.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Ends the process if the dealings with a worker do not, and says what was seen until then: nobody else can, once a thread of it hangs.
+/// Ends the process if the dealings with a worker do not end, and says what was seen until then.
+/// Nothing else can, once a thread of the process hangs.
 struct Watchdog {
     over: Option<Sender<()>>,
     thread: Option<JoinHandle<()>>,
@@ -239,7 +244,8 @@ impl Drop for Watchdog {
 }
 
 impl Parent {
-    /// Starts the worker that plays `role`, and deals with it. Checks everything that must hold whatever the worker does.
+    /// Starts the worker that plays `role`, and deals with it. Checks everything that must hold
+    /// whatever the worker does.
     pub(crate) fn meets(&self, role: &str) -> Seen {
         note_panics();
         let seen = Arc::<Mutex<Seen>>::default();
@@ -328,7 +334,8 @@ impl Parent {
                 }),
                 named(scope, "calls of text", || {
                     dealings.again_and_again(Some(DEADLINE), |n| {
-                        // A call's own deadline holds from the start: the wait for room for it, and the wait for its answer.
+                        // The deadline of a call holds from the start: for the wait for room, and
+                        // for the wait for its answer.
                         let started = Instant::now();
                         match end.call_timeout::<String>("echo", format!("number {n}"), DEADLINE) {
                             Err(Error::Timeout) if started.elapsed() < DEADLINE => {
@@ -391,7 +398,7 @@ impl Parent {
     }
 }
 
-/// Handlers of many types: what a worker sends to them is decoded.
+/// Registers handlers of many types, so that what a worker sends to them is decoded.
 fn register(end: &Coprocess) {
     let weak = end.downgrade();
     end.listen("text", |text: String| drop(text))

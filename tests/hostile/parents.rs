@@ -17,12 +17,13 @@ use nix::sys::memfd::{MFdFlags, memfd_create};
 use nix::sys::socket::{AddressFamily, SockFlag, SockType, socketpair};
 
 use crate::attacks::words;
-use crate::common::{AT_ONCE, LIMIT, alone, descriptors, eventually, program, within};
+use crate::common::{AT_ONCE, LIMIT, alone, descriptors, eventually, within};
 use crate::kit::lifeline::{Hello, Lifeline, MAGIC, claim};
 use crate::kit::memory::{CLOSED, CONTROL, Memory, SLOTS};
 use crate::kit::random::{Numbers, rounds, seed};
-use crate::kit::wire::{ABORT, Envelope, MORE, Writer};
+use crate::kit::wire::{ABORT, MORE, Message, Writer};
 use crate::parent::{MEMORY_KIB, note_panics};
+use crate::program;
 
 const CAPACITY: usize = 8192;
 /// What the claim repeats.
@@ -33,7 +34,8 @@ const DEADLINE: Duration = Duration::from_millis(20);
 const REFUSED: i32 = 3;
 const DISCONNECTED: i32 = 1;
 const MISBEHAVED: i32 = 4;
-/// Ended by its own library, since it was not done in time when its parent was gone: that can befall an honest worker on a busy machine.
+/// The exit status of a worker that its own library ended, since it was not done in time after its
+/// parent was gone. That can befall an honest worker on a busy machine.
 const ORPHANED: i32 = 137;
 
 /// Something that ends in time.
@@ -104,7 +106,7 @@ struct Ward {
 }
 
 impl Ward {
-    /// One that is a worker's, if the claim is in order.
+    /// Starts a program that is a worker's, if the claim is in order.
     fn new(claim: Option<&[u8]>) -> Ward {
         let (ours, theirs) =
             socketpair(AddressFamily::Unix, SockType::SeqPacket, None, SockFlag::SOCK_CLOEXEC)
@@ -136,7 +138,8 @@ impl Ward {
         let _ = self.lifeline.as_ref().unwrap().send(bytes, fds);
     }
 
-    /// Waits until it ends, and returns its exit status and what it said. It must not end by a signal, and not by a panic.
+    /// Waits until the worker ends, and returns its exit status and what it said. The worker must
+    /// not end by a signal, and not by a panic.
     fn end(mut self) -> (i32, String) {
         self.lifeline = None;
         let deadline = Instant::now() + AT_ONCE;
@@ -185,7 +188,7 @@ fn hello() -> Hello {
     }
 }
 
-/// A segment like an honest parent's, but for its seals and its size.
+/// Makes a segment like an honest parent's, but for its seals and its size.
 fn segment(bytes: usize, seals: SealFlag) -> OwnedFd {
     let file =
         memfd_create(c"hostile", MFdFlags::MFD_CLOEXEC | MFdFlags::MFD_ALLOW_SEALING).unwrap();
@@ -235,7 +238,8 @@ fn hellos_that_make_no_sense_are_refused() {
             is_refused(&Hello { abi: ABI_VERSION + 1, ..hello() }.bytes(), &fd, "another version");
             is_refused(&bytes, &[], "is not what it takes");
             is_refused(&[&bytes[..], b"a name"].concat(), &fd, "is not what it takes");
-            // More than one is none; all are closed, which is what the worker looks at when it is refused.
+            // More than one is none. All are closed, which is what the worker looks at when it is
+            // refused.
             let null = File::open("/dev/null").unwrap().into_raw_fd();
             is_refused(&bytes, &[fd[0], null], "makes no sense");
             is_refused(&bytes, &[fd[0]; 253], "makes no sense");
@@ -336,7 +340,8 @@ fn a_parent_that_says_nothing() {
     });
 }
 
-/// Starts an honest worker, has `attack` do something to it, for a while, and ends it. It has to end by itself, in one attempt of several.
+/// Starts an honest worker, has `attack` do something to it for a while, and ends the pair. The
+/// worker has to end by itself, in one attempt of several.
 fn attack(hello: &Hello, mut attack: impl FnMut(&mut Ward, Memory)) -> i32 {
     for _ in 0..8 {
         let file = segment(BYTES, good_seals());
@@ -414,16 +419,17 @@ fn floods_that_no_parent_sends() {
                         memory.half(CONTROL[0] + CLOSED).store(1, SeqCst);
                     }
                     for _ in 0..5 {
-                        for_a_while(|| match what {
-                            "calls" => drop(
-                                writer.message(&Envelope::call(7, "echo", b"\x03abc").encode()),
-                            ),
-                            "fragments" => drop(writer.frame(&[1; 15], 120, MORE)),
-                            "aborts" => drop(writer.frame(&[], 0, ABORT)),
-                            _ => {
-                                let event = Envelope::event("text", b"\x03abc").encode();
-                                let _ = writer.message(&event);
-                            }
+                        for_a_while(|| {
+                            // Without room it is tried again.
+                            let _ = match what {
+                                "calls" => {
+                                    let call = Message::call(7, "echo", b"\x03abc");
+                                    writer.message(&call.encode())
+                                }
+                                "fragments" => writer.frame(&[1; 15], 120, MORE),
+                                "aborts" => writer.frame(&[], 0, ABORT),
+                                _ => writer.message(&Message::event("text", b"\x03abc").encode()),
+                            };
                         });
                         ward.look();
                     }

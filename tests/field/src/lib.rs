@@ -1,6 +1,6 @@
 //! A plug-in that uses coprocess, for a host in C that does not.
 
-/// What the host calls.
+/// Runs the plug-in. The host calls this function.
 #[unsafe(no_mangle)]
 #[expect(unsafe_code, reason = "a name that the host looks up")]
 pub extern "C" fn plugin_run() {

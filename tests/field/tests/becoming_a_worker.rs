@@ -1,4 +1,4 @@
-//! A program's `main` never runs in a process that was started to be a worker; and a process that was
+//! A program's `main` never runs in a process that was started to be a worker. A process that was
 //! not started to be one is never touched.
 
 mod common;
@@ -21,10 +21,10 @@ const INSISTS: &str = env!("CARGO_BIN_EXE_insists");
 const WRAPS: &str = env!("CARGO_BIN_EXE_wraps");
 const CONTAINER: &str = env!("CARGO_BIN_EXE_container");
 const BECOMES_ROOT: &str = env!("CARGO_BIN_EXE_becomes_root");
-/// An ordinary user, who owns nothing.
+/// An ordinary user, which owns nothing.
 const NOBODY: u32 = 65_534;
 
-/// `main` has run once, and this is what came of it.
+/// Checks that `main` has run once, and what came of it.
 #[track_caller]
 fn runs_once(command: &mut Command, outcome: &str) {
     let said = run(command);
@@ -37,7 +37,7 @@ fn as_it_should_be() {
     runs_once(&mut Command::new(FORKS), "Ok(1)");
 }
 
-// ---- secure execution ----------------------------------------------------------------------------
+// ---- secure execution ---------------------------------------------------------------------------
 
 /// Gives a file a capability, as `setcap cap_net_bind_service+ep` does.
 fn give_capability(path: &Path) -> std::io::Result<()> {
@@ -47,7 +47,8 @@ fn give_capability(path: &Path) -> std::io::Result<()> {
     common::set_attribute(path, c"security.capability", &bytes)
 }
 
-/// A copy of a program that everybody may execute, with rights of its own. `None` if those cannot be had here.
+/// Copies a program with rights of its own, so that every user may execute the copy. Returns `None`
+/// if such rights cannot be had here.
 fn privileged(scratch: &Scratch, program: &str, how: &str) -> Option<PathBuf> {
     if !is_root() {
         skipped(&format!("{how}: only root can give a program rights"));
@@ -136,8 +137,9 @@ fn a_program_with_capabilities_that_starts_itself() {
     assert!(said.out.contains("Ok(1)"), "{said}");
 }
 
-/// A set-user-ID program is root in every respect when it executes a worker program: the kernel does
-/// not warn that program. What an ordinary user says through the socket is not to be obeyed.
+/// A set-user-ID program is root in every respect when it executes a worker program: the kernel
+/// does not warn that program. The program must not obey what an ordinary user says through the
+/// socket.
 #[test]
 fn a_worker_that_is_another_user_than_its_parent() {
     let scratch = Scratch::new("becomes-root");
@@ -164,7 +166,7 @@ fn a_worker_whose_parent_has_no_number_in_its_namespace() {
     assert_eq!(said.out, "Ok(1)\n", "{said}");
 }
 
-// ---- strays --------------------------------------------------------------------------------------
+// ---- strays -------------------------------------------------------------------------------------
 
 #[track_caller]
 fn a_stray_runs(how: &str) {
@@ -194,8 +196,8 @@ fn a_program_that_takes_the_place_of_a_worker() {
     a_stray_runs("in its place");
 }
 
-/// A parent that is process 1, as in a container, with a worker that is process 1 of a namespace of its own:
-/// what the worker leaves behind has a parent of that number, too.
+/// A parent that is process 1, as in a container, with a worker that is process 1 of a namespace of
+/// its own. What the worker leaves behind has a parent of that number, too.
 #[test]
 fn a_program_in_the_namespace_of_a_worker() {
     let unshare = |program: &str| {
@@ -222,7 +224,7 @@ fn a_program_that_is_started_before_init() {
     assert!(said.out.ends_with("main runs\nOk(1)\n"), "{said}");
 }
 
-/// By another user, who cannot see what the worker was started with.
+/// By another user, which cannot see what the worker was started with.
 #[test]
 fn a_program_that_another_user_starts_before_init() {
     if !is_root() {
@@ -254,7 +256,8 @@ fn a_program_that_is_started_before_init_in_a_namespace() {
     assert!(said.out.ends_with("main runs\nOk(1)\n"), "{said}");
 }
 
-/// It has the mark, and its parent is not who made the socket: but it is no helper.
+/// The process has the mark, and its parent is not the process that made the socket. But it is no
+/// helper.
 #[test]
 fn a_worker_whose_parent_dies_before_init() {
     let scratch = Scratch::new("orphaned");
@@ -307,7 +310,7 @@ int getsockopt(int fd, int level, int name, void *value, socklen_t *length) {
 }
 "#;
 
-// ---- foreign executables -------------------------------------------------------------------------
+// ---- foreign executables ------------------------------------------------------------------------
 
 /// Compiles C.
 #[cfg(target_env = "gnu")]
@@ -322,7 +325,7 @@ fn compile(scratch: &Scratch, name: &str, source: &str, options: &[&str]) -> Opt
     None
 }
 
-/// A plug-in of a host in C, whose `main` is not to run twice, and whose input is not to be read. The
+/// A plug-in of a host in C, whose `main` must not run twice, and whose input must not be read. The
 /// programs that Rust makes for musl are static: they have no plug-ins.
 #[test]
 #[cfg(target_env = "gnu")]
@@ -374,7 +377,7 @@ fn a_program_that_the_dynamic_linker_starts() {
     runs_once(Command::new(linker).arg(FORKS), "was started through");
 }
 
-// ---- what forgets --------------------------------------------------------------------------------
+// ---- what forgets -------------------------------------------------------------------------------
 
 /// The first process, and the one that it starts: that one does not start any more.
 #[test]

@@ -1,4 +1,5 @@
-//! What comes after the end: from a worker that has said that nothing will follow, and from a process that a worker has left behind.
+//! What comes after the end: from a worker that has said that nothing will follow, and from a
+//! process that a worker has left behind.
 
 use std::process;
 use std::sync::Arc;
@@ -12,21 +13,21 @@ use nix::sys::signal::{Signal, kill};
 use nix::sys::wait::waitpid;
 use nix::unistd::Pid;
 
-use crate::common::{AT_ONCE, LIMIT, alone, assert_matches, children, eventually, program, within};
+use crate::common::{AT_ONCE, LIMIT, alone, assert_matches, children, eventually, within};
 use crate::kit::Captive;
 use crate::kit::memory::{CLOSED, CONTROL};
-use crate::kit::wire::{ABORT, ANSWER, Envelope, MORE, Writer};
+use crate::kit::wire::{ABORT, ANSWER, MORE, Message, Writer};
 use crate::parent::{MEMORY_KIB, Parent, peak_kib, reset_peak};
+use crate::program;
 
-/// How long the flood goes on: longer than anybody may wait for its end.
+/// How long the flood goes on: longer than any thread may wait for its end.
 const FLOOD: Duration = Duration::from_secs(12);
 
 fn flood(writer: &mut Writer, what: &str) {
     let until = Instant::now() + FLOOD;
-    let event = Envelope::event("slow", b"").encode();
+    let event = Message::event("slow", b"").encode();
     let answer =
-        Envelope { kind: ANSWER, entry: 9, serial: 9, name: Vec::new(), value: Vec::new() }
-            .encode();
+        Message { kind: ANSWER, entry: 9, serial: 9, name: Vec::new(), value: Vec::new() }.encode();
     while Instant::now() < until {
         match what {
             "events" => writer.message(&event),
@@ -42,14 +43,15 @@ fn flood(writer: &mut Writer, what: &str) {
 pub(crate) fn goes_on(closes: bool, what: &str) -> ! {
     let mut captive = Captive::attached();
     captive.call();
-    captive.writer.message(&Envelope::event("slow", b"").encode());
+    captive.writer.message(&Message::event("slow", b"").encode());
     captive.call();
     captive.memory.half(CONTROL[1] + CLOSED).store(closes.into(), SeqCst);
     flood(&mut captive.writer, what);
     process::exit(0)
 }
 
-/// Leaves a process behind that has the segment and the socket, and goes on where the worker has ended.
+/// Leaves a process behind that has the segment and the socket, and goes on where the worker has
+/// ended.
 #[expect(
     unsafe_code,
     reason = "a copy of this process that keeps the mapping, as no executed program could"
@@ -72,11 +74,13 @@ pub(crate) fn leaves_an_heir(what: &str) -> ! {
     }
 }
 
-/// Who was a child of this process before it adopted what its workers leave behind: what comes later is ended with this, or it would go on beside other tests.
+/// The children that this process had before it adopted what its workers leave behind. What comes
+/// later is ended with this, or it would go on beside other tests.
 struct Adopted(Vec<u32>);
 
 impl Adopted {
-    /// Nothing of other tests comes here: this process is alone.
+    /// Adopts what the workers of this process leave behind, from now on. Nothing of other tests
+    /// comes here: this process is alone.
     fn from_now_on() -> Adopted {
         set_child_subreaper(true).unwrap();
         Adopted(children(process::id()))
@@ -88,7 +92,7 @@ impl Drop for Adopted {
         for child in children(process::id()).into_iter().filter(|child| !self.0.contains(child)) {
             let child = Pid::from_raw(child.cast_signed());
             let killed = kill(child, Signal::SIGKILL);
-            // After a panic it may be the worker, whom the library waits for.
+            // After a panic it may be the worker, for which the library waits.
             if !thread::panicking() {
                 killed.unwrap();
                 waitpid(child, None).unwrap();
@@ -97,7 +101,8 @@ impl Drop for Adopted {
     }
 }
 
-/// Starts a worker, and lets a call of it and `run` wait for its end. The handler of its events takes longer than it takes to send them.
+/// Starts a worker, and lets a call and `run` wait for its end. The handler of the worker's events
+/// takes longer than the worker takes to send them.
 fn all_waits_end(role: &str) {
     for runs in [false, true] {
         let adopted = Adopted::from_now_on();
@@ -158,11 +163,13 @@ fn of_a_worker_that_says_it_has_closed_and_goes_on() {
     });
 }
 
-/// While a handler takes its time, the others look for their answers in what has arrived: in so much, and no more.
+/// While a handler takes its time, the other threads look for their answers in what has arrived: in
+/// a bounded part of it, and no more.
 #[test]
 fn of_a_worker_that_goes_on_while_a_handler_takes_long() {
     fn with(role: &str) {
-        // Of this pair alone: the handler of an earlier one may still be about to see that it is over.
+        // Of this pair alone: the handler of an earlier pair may not have seen yet that its pair is
+        // over.
         let (begun, over) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicBool::new(false)));
         let (begins, ends) = (begun.clone(), over.clone());
         let base = reset_peak();

@@ -13,7 +13,7 @@ const BELLS: [usize; 4] = [
     CONTROL[1] + ROOM_BELL,
 ];
 
-/// Says that it sleeps, and wakes whoever sleeps, all the time.
+/// Says that it sleeps, and wakes every sleeper, all the time.
 pub(crate) fn rings_for_ever() -> ! {
     let memory = Captive::attached().memory;
     for mark in (1..).cycle() {
@@ -62,7 +62,7 @@ fn wake_ups_taken_back() {
 }
 
 #[test]
-fn wake_ups_for_somebody_else() {
+fn wake_ups_for_another_sleeper() {
     survives!("confuses");
 }
 

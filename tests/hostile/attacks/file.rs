@@ -1,4 +1,5 @@
-//! The file behind the memory: a worker that has it may try to cut it off, extend it, seal it, punch holes into it, map it anew.
+//! The file behind the memory: a worker that has the file may try to cut it off, extend it, seal
+//! it, punch holes into it, or map it anew.
 
 use std::fs::File;
 use std::os::fd::AsRawFd;
@@ -9,12 +10,13 @@ use nix::errno::Errno;
 use nix::fcntl::{FallocateFlags, FcntlArg, SealFlag, fallocate, fcntl};
 
 use super::survives;
-use crate::common::{AT_ONCE, LIMIT, inbox, program, within};
+use crate::common::{AT_ONCE, LIMIT, inbox, within};
 use crate::kit::lifeline::{Lifeline, verdict};
 use crate::kit::memory::Memory;
-use crate::kit::wire::{Envelope, Reader, Writer};
+use crate::kit::wire::{Message, Reader, Writer};
 use crate::kit::{Captive, for_ever};
 use crate::parent::Parent;
+use crate::program;
 
 fn punch(file: &File) -> Result<(), Errno> {
     let size = file.metadata().expect("stat").len();
@@ -26,7 +28,7 @@ fn punch(file: &File) -> Result<(), Errno> {
     )
 }
 
-/// What happens to the size, whenever it is tried.
+/// Tries to change the size of the file, and returns what could be done.
 fn try_sizes(file: &File) -> Vec<String> {
     let size = file.metadata().expect("stat").len();
     let mut done = Vec::new();
@@ -54,7 +56,7 @@ pub(crate) fn tries_everything() -> ! {
     if fcntl(&file, FcntlArg::F_ADD_SEALS(SealFlag::F_SEAL_WRITE)).is_ok() {
         done.push("sealed it against the parent's writing".to_owned());
     }
-    // Nobody can keep a worker from this before it has mapped the file.
+    // The parent cannot keep a worker from this before the worker has mapped the file.
     punch(&file).expect("punch a hole");
     memory.remove().expect("give the memory back");
     assert_eq!(file.metadata().expect("stat").blocks(), 0);
@@ -101,7 +103,7 @@ pub(crate) fn tries_everything() -> ! {
     let report = done.join(", ");
     let value =
         [&[report.len() as u8 & 0x7f][..], &report.as_bytes()[..report.len().min(0x7f)]].concat();
-    Writer::new(memory, 1).message(&Envelope::event("report", &value).encode());
+    Writer::new(memory, 1).message(&Message::event("report", &value).encode());
     if memory.grow(&file) {
         std::process::abort();
     }
@@ -162,7 +164,8 @@ fn a_worker_that_seals_it_first_is_refused() {
     });
 }
 
-/// A hole that is punched in the last moment is filled like all others; what was written there is gone, for both.
+/// A hole that is punched in the last moment is filled like all others. What was written there is
+/// gone, for both sides.
 #[test]
 fn holes_punched_all_the_time() {
     survives!(

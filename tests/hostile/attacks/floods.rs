@@ -1,4 +1,5 @@
-//! More than anybody can take: calls whose answers nobody reads, events, answers, endless messages.
+//! More than any parent can take: calls whose answers are never read, events, answers, endless
+//! messages.
 
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
@@ -6,7 +7,7 @@ use std::time::Duration;
 use super::survives;
 use crate::kit::Captive;
 use crate::kit::memory::{CONTROL, URGENT};
-use crate::kit::wire::{ABORT, ANSWER, CANCEL, Envelope, FAILED, MORE, WITHDRAW};
+use crate::kit::wire::{ABORT, ANSWER, CANCEL, FAILED, MORE, Message, WITHDRAW};
 use crate::parent::Parent;
 
 /// Sends what it is told to, as quickly as the parent takes it.
@@ -16,46 +17,42 @@ pub(crate) fn floods(what: &str) -> ! {
     let urgent = captive.memory.half(CONTROL[1] + URGENT);
     for serial in 1.. {
         match what {
-            "calls" => {
-                writer.message(&Envelope::call(serial, "echo", b"\x0chello, hello").encode())
-            }
+            "calls" => writer.message(&Message::call(serial, "echo", b"\x0chello, hello").encode()),
             "large calls" => writer.message(
-                &Envelope::call(serial, "echo", &[&[0xa0, 0x1f][..], &[7; 4000]].concat()).encode(),
+                &Message::call(serial, "echo", &[&[0xa0, 0x1f][..], &[7; 4000]].concat()).encode(),
             ),
             "calls of nothing" => {
-                writer.message(&Envelope::call(serial, "nothing of the kind", b"").encode())
+                writer.message(&Message::call(serial, "nothing of the kind", b"").encode())
             }
-            "calls that call" => {
-                writer.message(&Envelope::call(serial, "nested", b"\x07").encode())
-            }
+            "calls that call" => writer.message(&Message::call(serial, "nested", b"\x07").encode()),
             // Each time the parent looks through what it has not looked through.
             "urgent calls" => {
                 urgent.store(serial as u32, Relaxed);
-                writer.message(&Envelope::call(serial, "echo", b"\x0chello, hello").encode())
+                writer.message(&Message::call(serial, "echo", b"\x0chello, hello").encode())
             }
             // Of calls that were made, before or after, and of others.
             "urgent cancels" => {
-                let call = Envelope::call(serial, "later", b"\x07");
+                let call = Message::call(serial, "later", b"\x07");
                 writer.message(&call.encode());
                 urgent.store(serial as u32, Relaxed);
                 let serial = serial.wrapping_sub(serial % 5).wrapping_add(2);
                 writer.message(
-                    &Envelope {
+                    &Message {
                         kind: if serial % 2 == 0 { CANCEL } else { WITHDRAW },
                         serial,
                         name: Vec::new(),
                         value: Vec::new(),
-                        ..Envelope::call(serial, "", b"")
+                        ..Message::call(serial, "", b"")
                     }
                     .encode(),
                 )
             }
-            "calls for later" => writer.message(&Envelope::call(serial, "later", b"\x07").encode()),
-            "events" => writer.message(&Envelope::event("text", b"\x05hello").encode()),
-            "empty events" => writer.message(&Envelope::event("", b"").encode()),
+            "calls for later" => writer.message(&Message::call(serial, "later", b"\x07").encode()),
+            "events" => writer.message(&Message::event("text", b"\x05hello").encode()),
+            "empty events" => writer.message(&Message::event("", b"").encode()),
             "answers" => {
                 let kind = if serial % 2 == 0 { ANSWER } else { FAILED };
-                let answer = Envelope {
+                let answer = Message {
                     kind,
                     entry: serial as u32,
                     serial: serial % 7,
@@ -74,7 +71,7 @@ pub(crate) fn floods(what: &str) -> ! {
     unreachable!("serials do not end")
 }
 
-/// A large ring lets the parent fall far behind.
+/// Makes a parent with a large ring, which lets the parent fall far behind.
 fn patient() -> Parent {
     Parent { ring_capacity: 1 << 20, time: Duration::from_millis(1000), ..Parent::default() }
 }

@@ -1,4 +1,5 @@
-//! The handshake: none, garbage, too much of it; and the socket afterwards, when it should be silent.
+//! The handshake: none, garbage, too much of it; and the socket afterwards, when it should be
+//! silent.
 
 use std::fs::File;
 use std::net::Shutdown;
@@ -61,12 +62,12 @@ pub(crate) fn answers(how: &str) -> ! {
     for_ever()
 }
 
-/// Some descriptors to send. They stay open.
+/// Opens some descriptors to send. They stay open.
 fn descriptors() -> Vec<RawFd> {
     (0..50).map(|_| File::open("/dev/null").expect("open").into_raw_fd()).collect()
 }
 
-/// What an attached worker does to the socket.
+/// Does to the socket what an attached worker may do.
 pub(crate) fn afterwards(how: &str) -> ! {
     let mut captive = Captive::attached();
     match how {
@@ -101,7 +102,7 @@ pub(crate) fn afterwards(how: &str) -> ! {
     for_ever()
 }
 
-/// How long to wait for a worker that ends so.
+/// Returns how long to wait for a worker that ends so.
 fn patience(expected: &str) -> Duration {
     if expected == "never attached" { NEVER } else { Parent::default().fork }
 }

@@ -1,15 +1,16 @@
-//! Well-framed messages that lie: answers to calls that were not made, lengths that are not there, names that are none.
+//! Well-framed messages that lie: answers to calls that were not made, lengths that are not there,
+//! names that are none.
 
 use super::survives;
 use crate::kit::random::Numbers;
 use crate::kit::wire::{
-    ANSWER, ASKS, CALL, CALL_BY, CANCEL, DESCRIBED, EVENT, Envelope, FAILED, MISTYPED, NOT_FOUND,
+    ANSWER, ASKS, CALL, CALL_BY, CANCEL, DESCRIBED, EVENT, FAILED, MISTYPED, Message, NOT_FOUND,
     NUMBERED, OVERLOADED, REFUSE, WELCOME, WITHDRAW,
 };
 use crate::kit::{Captive, for_ever};
 use crate::parent::Parent;
 
-/// A number as postcard writes it.
+/// Writes a number as postcard does.
 fn varint(mut number: u128) -> Vec<u8> {
     let mut bytes = Vec::new();
     while number >= 0x80 {
@@ -24,10 +25,10 @@ fn varint(mut number: u128) -> Vec<u8> {
 pub(crate) fn answers(how: &str) -> ! {
     let mut captive = Captive::attached();
     let mut numbers = Numbers::new(7);
-    let mut old: Vec<Envelope> = Vec::new();
+    let mut old: Vec<Message> = Vec::new();
     loop {
         let call = captive.call();
-        let right = Envelope::answer(&call);
+        let right = Message::answer(&call);
         let writer = &mut captive.writer;
         match how {
             "never made" => {
@@ -52,7 +53,7 @@ pub(crate) fn answers(how: &str) -> ! {
                         u64::MAX,
                         numbers.next(),
                     ] {
-                        writer.message(&Envelope { entry, serial, ..right.clone() }.encode());
+                        writer.message(&Message { entry, serial, ..right.clone() }.encode());
                     }
                 }
                 writer.message(&right.encode());
@@ -60,15 +61,15 @@ pub(crate) fn answers(how: &str) -> ! {
             "twice" => {
                 for kind in [ANSWER, ANSWER, FAILED, NOT_FOUND, OVERLOADED] {
                     let value = if kind == ANSWER { right.value.clone() } else { Vec::new() };
-                    writer.message(&Envelope { kind, value, ..right.clone() }.encode());
+                    writer.message(&Message { kind, value, ..right.clone() }.encode());
                 }
             }
-            "to somebody else" => {
+            "to other calls" => {
                 if let Some(before) = old.pop() {
                     writer.message(
-                        &Envelope { value: before.value.clone(), ..right.clone() }.encode(),
+                        &Message { value: before.value.clone(), ..right.clone() }.encode(),
                     );
-                    writer.message(&Envelope { value: right.value.clone(), ..before }.encode());
+                    writer.message(&Message { value: right.value.clone(), ..before }.encode());
                 } else {
                     old.push(right);
                 }
@@ -81,12 +82,12 @@ pub(crate) fn answers(how: &str) -> ! {
             }
             "of other types" => {
                 let value = (0..numbers.below(40)).map(|_| numbers.next() as u8).collect();
-                writer.message(&Envelope { value, ..right }.encode());
+                writer.message(&Message { value, ..right }.encode());
             }
             "with failures" => {
                 let kind = [FAILED, NOT_FOUND, OVERLOADED][numbers.below(3)];
                 let value = if kind == FAILED { b"no".to_vec() } else { Vec::new() };
-                writer.message(&Envelope { kind, value, ..right }.encode());
+                writer.message(&Message { kind, value, ..right }.encode());
             }
             "with other types" => {
                 let texts = [
@@ -98,7 +99,7 @@ pub(crate) fn answers(how: &str) -> ! {
                     &[b't'; 2000],
                 ];
                 writer.message(
-                    &Envelope {
+                    &Message {
                         kind: MISTYPED,
                         value: texts[numbers.below(texts.len())].to_vec(),
                         ..right
@@ -119,11 +120,11 @@ pub(crate) fn answers(how: &str) -> ! {
                 value.extend(kinds);
                 value.resize(value.len().next_multiple_of(8), 0);
                 value.extend(&right.value);
-                writer.message(&Envelope { kind: ANSWER | DESCRIBED, value, ..right }.encode());
+                writer.message(&Message { kind: ANSWER | DESCRIBED, value, ..right }.encode());
             }
             "of lengths" => {
                 let value = varint(1_u128 << numbers.below(72));
-                writer.message(&Envelope { value, ..right }.encode());
+                writer.message(&Message { value, ..right }.encode());
             }
             "with cancellations" => {
                 let serial = if numbers.below(2) == 0 {
@@ -132,7 +133,7 @@ pub(crate) fn answers(how: &str) -> ! {
                     numbers.below(1 << 40) as u64
                 };
                 writer.message(
-                    &Envelope { kind: CANCEL, serial, value: Vec::new(), ..right }.encode(),
+                    &Message { kind: CANCEL, serial, value: Vec::new(), ..right }.encode(),
                 );
             }
             other => unreachable!("{other}"),
@@ -149,12 +150,12 @@ pub(crate) fn announces() -> ! {
                 let mut value = varint((1_u128 << bits) - less);
                 value.extend([1; 5]);
                 for name in ["text", "bytes", "numbers", "map"] {
-                    captive.writer.message(&Envelope::event(name, &value).encode());
+                    captive.writer.message(&Message::event(name, &value).encode());
                 }
                 for name in ["echo", "nested"] {
-                    captive.writer.message(&Envelope::call(round, name, &value).encode());
+                    captive.writer.message(&Message::call(round, name, &value).encode());
                 }
-                // Whoever reads nothing gets no room for answers, and none is asked for here.
+                // A worker that reads nothing gets no room for answers, and none is asked for here.
                 while captive.reader.message().is_some() {}
             }
         }
@@ -162,23 +163,23 @@ pub(crate) fn announces() -> ! {
     for_ever()
 }
 
-/// One message that no honest side sends, after some that one does.
+/// Sends one message that no honest side sends, after some that one does.
 pub(crate) fn malformed(what: &str) -> ! {
     let mut captive = Captive::attached();
     captive.be_honest(std::time::Duration::from_millis(5));
-    let event = Envelope::event("text", b"\x02hi");
-    let kind = |kind| Envelope { kind, ..Envelope::call(1, "", b"") }.encode();
+    let event = Message::event("text", b"\x02hi");
+    let kind = |kind| Message { kind, ..Message::call(1, "", b"") }.encode();
     let with_name = |length: u64, kind: u8| {
-        let mut bytes = Envelope { kind, ..Envelope::call(1, "text", b"\x02hi") }.encode();
+        let mut bytes = Message { kind, ..Message::call(1, "text", b"\x02hi") }.encode();
         bytes[1..4].copy_from_slice(&length.to_le_bytes()[..3]);
         bytes
     };
     let introduction =
-        |number, name: &[u8], kinds: &[u8]| Envelope::introduction(number, name, kinds).encode();
+        |number, name: &[u8], kinds: &[u8]| Message::introduction(number, name, kinds).encode();
     // With so many bytes of kinds announced.
-    let kinds = |envelope: &Envelope, length: u64| {
-        let mut bytes = Envelope { kind: envelope.kind | DESCRIBED, ..envelope.clone() }.encode();
-        let at = if envelope.kind == EVENT { 8 } else { 16 };
+    let kinds = |message: &Message, length: u64| {
+        let mut bytes = Message { kind: message.kind | DESCRIBED, ..message.clone() }.encode();
+        let at = if message.kind == EVENT { 8 } else { 16 };
         bytes.splice(at..at, length.to_le_bytes());
         bytes
     };
@@ -190,11 +191,11 @@ pub(crate) fn malformed(what: &str) -> ! {
         "kind 15" => kind(15),
         "a cancellation without its number" => kind(CANCEL)[..8].to_vec(),
         "a cancellation, and more" => {
-            Envelope { kind: CANCEL, ..Envelope::call(1, "", b"more") }.encode()
+            Message { kind: CANCEL, ..Message::call(1, "", b"more") }.encode()
         }
         "a cancellation with a name" => with_name(1, CANCEL),
         "a withdrawal, and more" => {
-            Envelope { kind: WITHDRAW, ..Envelope::call(1, "", b"more") }.encode()
+            Message { kind: WITHDRAW, ..Message::call(1, "", b"more") }.encode()
         }
         "a withdrawal with a name" => with_name(1, WITHDRAW),
         "a call without its time" => kind(CALL_BY),
@@ -202,34 +203,34 @@ pub(crate) fn malformed(what: &str) -> ! {
         "a name beyond the end" => with_name(100, EVENT),
         "the longest name" => with_name(0xff_ffff, CALL),
         "an answer with a name" => with_name(1, ANSWER),
-        "a receipt for no gauge" => Envelope::receipt(2).encode(),
-        "a receipt for gauge zero" => Envelope::receipt(0).encode(),
-        "a receipt with a serial" => Envelope { serial: 1, ..Envelope::receipt(1) }.encode(),
-        "a receipt that says more" => Envelope { value: vec![0], ..Envelope::receipt(1) }.encode(),
+        "a receipt for no gauge" => Message::receipt(2).encode(),
+        "a receipt for gauge zero" => Message::receipt(0).encode(),
+        "a receipt with a serial" => Message { serial: 1, ..Message::receipt(1) }.encode(),
+        "a receipt that says more" => Message { value: vec![0], ..Message::receipt(1) }.encode(),
         // Sooner or later there is no value on the way.
         "receipts without end" => loop {
-            captive.writer.message(&Envelope::receipt(1).encode());
+            captive.writer.message(&Message::receipt(1).encode());
         },
-        "a name that is no text" => Envelope { name: vec![0xff; 9], ..event }.encode(),
+        "a name that is no text" => Message { name: vec![0xff; 9], ..event }.encode(),
         "a method that is no text" => {
-            Envelope { name: vec![0xff; 9], ..Envelope::call(1, "", b"") }.encode()
+            Message { name: vec![0xff; 9], ..Message::call(1, "", b"") }.encode()
         }
         "not found, and more" => {
-            Envelope { kind: NOT_FOUND, ..Envelope::call(1, "", b"more") }.encode()
+            Message { kind: NOT_FOUND, ..Message::call(1, "", b"more") }.encode()
         }
         "overloaded, and more" => {
-            Envelope { kind: OVERLOADED, ..Envelope::call(1, "", b"more") }.encode()
+            Message { kind: OVERLOADED, ..Message::call(1, "", b"more") }.encode()
         }
         "a failure that is no text" => {
-            Envelope { kind: FAILED, value: vec![0xff; 9], ..Envelope::call(1, "", b"") }.encode()
+            Message { kind: FAILED, value: vec![0xff; 9], ..Message::call(1, "", b"") }.encode()
         }
         "types that are no text" => {
-            Envelope { kind: MISTYPED, value: vec![0xff; 9], ..Envelope::call(1, "", b"") }.encode()
+            Message { kind: MISTYPED, value: vec![0xff; 9], ..Message::call(1, "", b"") }.encode()
         }
-        "an unknown flag" => Envelope { kind: EVENT | 128, ..event }.encode(),
-        "an event that asks" => Envelope { kind: EVENT | ASKS, ..event }.encode(),
+        "an unknown flag" => Message { kind: EVENT | 128, ..event }.encode(),
+        "an event that asks" => Message { kind: EVENT | ASKS, ..event }.encode(),
         "a call that asks for what it does not tell" => {
-            Envelope { kind: CALL | ASKS, ..Envelope::call(1, "text", b"") }.encode()
+            Message { kind: CALL | ASKS, ..Message::call(1, "text", b"") }.encode()
         }
         "an event with a number that is not introduced" => with_name(3, EVENT | NUMBERED),
         "a call with a number that is not introduced" => with_name(3, CALL | NUMBERED),
@@ -256,26 +257,24 @@ pub(crate) fn malformed(what: &str) -> ! {
             }
             introduction(8 << 10, b"", b"s")
         }
-        "kinds beyond the end" => kinds(&Envelope::event("text", b""), 9),
+        "kinds beyond the end" => kinds(&Message::event("text", b""), 9),
         "kinds without their length" => with_name(0, CALL | DESCRIBED)[..16].to_vec(),
         "more kinds than there may be" => {
-            kinds(&Envelope::event("text", &[b's'; 20_000]), 16 * 1024 + 1)
+            kinds(&Message::event("text", &[b's'; 20_000]), 16 * 1024 + 1)
         }
-        "as many kinds as a number can say" => kinds(&Envelope::event("text", b"s"), u64::MAX),
+        "as many kinds as a number can say" => kinds(&Message::event("text", b"s"), u64::MAX),
         "an answer with kinds beyond its end" => {
-            kinds(&Envelope { kind: ANSWER, ..Envelope::call(1, "", b"s") }, 9)
+            kinds(&Message { kind: ANSWER, ..Message::call(1, "", b"s") }, 9)
         }
         "a refusal of what was not introduced" => {
-            Envelope { kind: REFUSE, entry: 60_000, ..Envelope::call(0, "", b"") }.encode()
+            Message { kind: REFUSE, entry: 60_000, ..Message::call(0, "", b"") }.encode()
         }
-        "a refusal, and more" => {
-            Envelope { kind: REFUSE, ..Envelope::call(0, "", b"more") }.encode()
-        }
+        "a refusal, and more" => Message { kind: REFUSE, ..Message::call(0, "", b"more") }.encode(),
         "a welcome of what was not introduced" => {
-            Envelope { kind: WELCOME, entry: 60_000, ..Envelope::call(0, "", b"") }.encode()
+            Message { kind: WELCOME, entry: 60_000, ..Message::call(0, "", b"") }.encode()
         }
         "a welcome with a serial" => {
-            Envelope { kind: WELCOME, ..Envelope::call(1, "", b"") }.encode()
+            Message { kind: WELCOME, ..Message::call(1, "", b"") }.encode()
         }
         other => unreachable!("{other}"),
     };
@@ -290,7 +289,7 @@ macro_rules! answers {
 answers! {
     answers_to_calls_never_made: "never made";
     answers_twice: "twice";
-    answers_to_somebody_else: "to somebody else";
+    answers_to_other_calls: "to other calls";
     answers_to_old_calls: "to old calls";
     answers_of_other_types: "of other types";
     answers_that_are_failures: "with failures";

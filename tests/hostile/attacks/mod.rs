@@ -8,7 +8,8 @@ pub(crate) mod handshake;
 pub(crate) mod messages;
 pub(crate) mod words;
 
-/// Runs a parent against a worker, with its own thread and with the library's, in a process of its own.
+/// Runs a parent against a worker, with its own thread and with the library's, in a process of its
+/// own.
 macro_rules! survives {
     ($role:expr) => {
         $crate::attacks::survives!($role, $crate::parent::Parent::default(), |_| {})

@@ -1,4 +1,5 @@
-//! Words that no honest side writes: at random everywhere, single bits, positions, serials, lengths; at rest and while the parent works.
+//! Words that no honest side writes: at random everywhere, single bits, positions, serials,
+//! lengths; at rest and while the parent works.
 
 use std::sync::atomic::Ordering::Relaxed;
 use std::thread;
@@ -10,11 +11,11 @@ use crate::kit::memory::{
     CLOSED, CONTROL, DATA_BELL, Memory, REGISTERED, ROOM_BELL, SLOT, UNDECODABLE, UNHEARD, URGENT,
 };
 use crate::kit::random::{Numbers, rounds, seed};
-use crate::kit::wire::{ABORT, Envelope, JUMP, MORE, SERIAL_SHIFT};
+use crate::kit::wire::{ABORT, JUMP, MORE, Message, SERIAL_SHIFT};
 use crate::kit::{Captive, for_ever};
 use crate::parent::{Parent, report};
 
-/// What a saboteur writes where that sends through ring `own`.
+/// Writes what a saboteur writes that sends through ring `own`.
 pub(crate) fn sabotage(kind: &str, memory: Memory, own: usize, numbers: &mut Numbers) {
     let control = CONTROL[numbers.below(2)];
     match kind {
@@ -67,7 +68,8 @@ pub(crate) fn sabotage(kind: &str, memory: Memory, own: usize, numbers: &mut Num
     }
 }
 
-/// Answers calls in good order, while another of its threads writes what it likes: all the time, or now and then.
+/// Answers calls in good order, while another of its threads writes what it likes: all the time, or
+/// now and then.
 pub(crate) fn saboteur(kind: &'static str, seed: u64) -> ! {
     let mut captive = Captive::attached();
     let mut numbers = Numbers::new(seed);
@@ -88,7 +90,7 @@ pub(crate) fn saboteur(kind: &'static str, seed: u64) -> ! {
     }
 }
 
-/// Rounds of one kind of sabotage, with parents of all kinds.
+/// Runs rounds of one kind of sabotage, with parents of all kinds.
 fn rounds_of(kind: &str) {
     for round in 0..rounds() {
         let seed = seed().wrapping_add(round);
@@ -110,7 +112,7 @@ macro_rules! sabotages {
 
         pub(crate) const KINDS: &[&str] = &[$($kind),*];
 
-        /// The kind of sabotage of this name.
+        /// Returns the kind of sabotage of this name.
         pub(crate) fn kind(name: &str) -> &'static str {
             match name { $($kind => $kind,)* other => unreachable!("{other}") }
         }
@@ -127,13 +129,13 @@ sabotages! {
     old_slots_again: "old slots";
 }
 
-/// One wrong word after a bit of honest work: what is wrong is named by the last part of the role.
+/// Writes one wrong word after a bit of honest work. The last part of the role names what is wrong.
 pub(crate) fn one_word(what: &str) -> ! {
     let mut captive = Captive::attached();
     captive.be_honest(Duration::from_millis(10));
     let memory = captive.memory;
-    // More than the parent can have sent without a look at the position. On a loaded machine it sends
-    // little in so short a time, and a position of zero would be a true one.
+    // More than the parent can have sent without a look at the position. On a loaded machine it
+    // sends little in so short a time, and a position of zero would be a true one.
     while what == "head back" && memory.word(CONTROL[0]).load(Relaxed) <= memory.slots() {
         captive.be_honest(Duration::from_millis(1));
     }
@@ -153,7 +155,7 @@ pub(crate) fn one_word(what: &str) -> ! {
         other => unreachable!("{other}"),
     }
     loop {
-        captive.writer.message(&Envelope::event("text", b"\x02hi").encode());
+        captive.writer.message(&Message::event("text", b"\x02hi").encode());
         thread::sleep(Duration::from_millis(1));
     }
 }

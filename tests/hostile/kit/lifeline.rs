@@ -1,5 +1,5 @@
-//! What a program does that wants to be a worker without this library: it takes the socket from its environment, receives the hello and the
-//! segment, and answers what it likes.
+//! The start of a program that wants to be a worker without this library. It takes the socket from
+//! its environment, receives the hello and the segment, and answers what it likes.
 #![expect(unsafe_code, reason = "descriptors that are known by their numbers")]
 
 use std::io::{IoSlice, IoSliceMut};
@@ -15,7 +15,7 @@ use crate::common::LIMIT;
 
 pub(crate) const MAGIC: u64 = u64::from_le_bytes(*b"coproces");
 
-/// What lets a process be the worker whose mark has this nonce.
+/// Returns what lets a process be the worker whose mark has this nonce.
 pub(crate) fn claim(nonce: u64) -> [u8; 16] {
     let mut claim = [0; 16];
     claim[..8].copy_from_slice(&MAGIC.to_le_bytes());
@@ -51,7 +51,8 @@ impl Lifeline {
         let value = String::from_utf8(value.expect("started as a worker").to_vec()).expect("text");
         let fd: RawFd =
             value.split(':').nth(1).and_then(|fd| fd.parse().ok()).expect("a descriptor");
-        // SAFETY: nothing closes it in this process. A copy, since the library has taken the original, if only to forget it.
+        // SAFETY: nothing closes the original in this process. A copy is taken, since the library
+        // has taken the original, if only to forget it.
         let socket =
             unsafe { BorrowedFd::borrow_raw(fd) }.try_clone_to_owned().expect("it is open");
         Lifeline { socket }
@@ -145,7 +146,7 @@ impl Hello {
     }
 }
 
-/// What a worker says when it has attached (1) or will not (2).
+/// Returns what a worker says when it has attached (1) or will not (2).
 pub(crate) fn verdict(abi: u32, verdict: u32, reason: &[u8]) -> Vec<u8> {
     let mut bytes = Vec::new();
     bytes.extend(MAGIC.to_le_bytes());

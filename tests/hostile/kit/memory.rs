@@ -10,13 +10,17 @@ use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::SeqCst};
 use nix::errno::Errno;
 use nix::sys::mman::{MRemapFlags, MapFlags, MmapAdvise, ProtFlags, madvise, mmap, mremap};
 
-/// The picture that this kit has of a segment; `coprocess_ring::layout` has the words to it.
+/// The layout of a segment as this kit knows it; `coprocess_ring::layout` explains the words.
 ///
 /// ```text
-///   0     header      1024  control of ring 0: parent to worker      2048  control of ring 1: worker to parent
-///   4096  slots of ring 0                                            4096 + capacity  slots of ring 1
+///   0                header
+///   1024             control of ring 0: parent to worker
+///   2048             control of ring 1: worker to parent
+///   4096             slots of ring 0
+///   4096 + capacity  slots of ring 1
 ///
-///   control: +0 head u64 (by the consumer) · +128 data bell u32 · +256 room bell u32 · +384 closed u32 (by the producer) · +512 urgent u32 (by the producer)
+///   control: +0 head u64 (by the consumer) · +128 data bell u32 · +256 room bell u32
+///            +384 closed u32 (by the producer) · +512 urgent u32 (by the producer)
 ///            +640 registered u32 · +648 unheard u64 · +656 undecodable u64 (by the consumer)
 ///   slot of 128 bytes: frame word = length | marks << 16 | serial << 19, and 15 words of payload
 /// ```
@@ -64,7 +68,7 @@ impl Memory {
         SLOTS + 2 * self.capacity
     }
 
-    /// The word at byte `at`, rounded down to a multiple of 8 within the segment.
+    /// Returns the word at byte `at`, rounded down to a multiple of 8 within the segment.
     pub(crate) fn word(&self, at: usize) -> &AtomicU64 {
         let at = (at % self.bytes()) & !7;
         // SAFETY: within the mapping.
@@ -73,7 +77,7 @@ impl Memory {
         unsafe { address.cast().as_ref() }
     }
 
-    /// The half word at byte `at`.
+    /// Returns the half word at byte `at`.
     pub(crate) fn half(&self, at: usize) -> &AtomicU32 {
         let at = (at % self.bytes()) & !3;
         // SAFETY: within the mapping.
@@ -82,7 +86,7 @@ impl Memory {
         unsafe { address.cast().as_ref() }
     }
 
-    /// Where slot number `position` of a ring starts.
+    /// Returns where slot number `position` of a ring starts.
     pub(crate) fn slot(&self, ring: usize, position: u64) -> usize {
         SLOTS + ring * self.capacity + (position % self.slots()) as usize * SLOT
     }
@@ -91,7 +95,7 @@ impl Memory {
         (self.capacity / SLOT) as u64
     }
 
-    /// Wakes whoever sleeps on a half word, in whatever process.
+    /// Wakes every thread that sleeps on a half word, in whatever process.
     pub(crate) fn wake(&self, at: usize) {
         // SAFETY: the address is used as a key only.
         let woken = unsafe {
@@ -105,14 +109,15 @@ impl Memory {
         assert!(woken >= 0, "futex: {}", Errno::last());
     }
 
-    /// As an honest side does after it has published something: wakes the other side if it has said that it sleeps.
+    /// Wakes the other side if it has said that it sleeps, as an honest side does after it has
+    /// published something.
     pub(crate) fn ring_bell(&self, at: usize) {
         if self.half(at).swap(0, SeqCst) != 0 {
             self.wake(at);
         }
     }
 
-    /// Gives memory back to the system, from everybody.
+    /// Gives memory back to the system, for all processes that map it.
     pub(crate) fn remove(&self) -> Result<(), Errno> {
         // SAFETY: the mapping is ours; what was there reads as zeros afterwards.
         unsafe { madvise(self.base.cast(), self.bytes(), MmapAdvise::MADV_REMOVE) }

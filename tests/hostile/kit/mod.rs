@@ -1,4 +1,5 @@
-//! How a hostile program gets hold of the segment, and talks to the other side: without the library, by a picture of its own.
+//! How a hostile program gets the segment, and talks to the other side: without the library, by a
+//! description of the layout of its own.
 
 pub(crate) mod lifeline;
 pub(crate) mod memory;
@@ -9,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use lifeline::Lifeline;
 use memory::Memory;
-use wire::{CALL, EVENT, Envelope, Reader, Writer};
+use wire::{CALL, EVENT, Message, Reader, Writer};
 
 /// A worker that has attached.
 #[derive(Debug)]
@@ -29,33 +30,33 @@ impl Captive {
         Captive { lifeline, memory, writer: Writer::new(memory, 1), reader: Reader::new(memory, 0) }
     }
 
-    /// Answers each call with its arguments, and each event that wants it with a receipt, for so long, as an honest worker would that has one method.
+    /// Answers each call with its arguments, and each event that wants one with a receipt, as an
+    /// honest worker with one method would. Goes on for as long as told.
     pub(crate) fn be_honest(&mut self, time: Duration) {
         let deadline = Instant::now() + time;
         while let Some(message) = self.reader.wait(deadline) {
-            let Some(envelope) = Envelope::decode(&message) else { continue };
-            match (envelope.kind, envelope.entry) {
-                (CALL, _) => self.writer.message(&Envelope::answer(&envelope).encode()),
-                (EVENT, 1..) => self.writer.message(&Envelope::receipt(envelope.entry).encode()),
+            let Some(message) = Message::decode(&message) else { continue };
+            match (message.kind, message.entry) {
+                (CALL, _) => self.writer.message(&Message::answer(&message).encode()),
+                (EVENT, 1..) => self.writer.message(&Message::receipt(message.entry).encode()),
                 _ => continue,
             };
         }
     }
 
-    /// The next call of the parent.
-    pub(crate) fn call(&mut self) -> Envelope {
+    /// Waits for the next call of the parent.
+    pub(crate) fn call(&mut self) -> Message {
         loop {
             let message =
                 self.reader.wait(Instant::now() + crate::common::LIMIT).expect("the parent calls");
-            if let Some(call) = Envelope::decode(&message).filter(|envelope| envelope.kind == CALL)
-            {
+            if let Some(call) = Message::decode(&message).filter(|message| message.kind == CALL) {
                 return call;
             }
         }
     }
 }
 
-/// Until the parent ends this process.
+/// Waits until the parent ends this process.
 pub(crate) fn for_ever() -> ! {
     loop {
         std::thread::park();

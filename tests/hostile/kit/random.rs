@@ -20,7 +20,7 @@ impl Numbers {
         self.0.below(bound.max(1) as u64) as usize
     }
 
-    /// Any word, with those preferred that are near a bound of something.
+    /// Returns any word, with those preferred that are near a bound of something.
     pub(crate) fn word(&mut self) -> u64 {
         let near = self.next() % 300;
         match self.next() % 6 {
@@ -34,13 +34,13 @@ impl Numbers {
     }
 }
 
-/// What all random attacks of this run start from.
+/// Returns what all random attacks of this run start from.
 pub(crate) fn seed() -> u64 {
     static SEED: OnceLock<u64> = OnceLock::new();
     *SEED.get_or_init(|| common::seed("what is random in this run"))
 }
 
-/// How many rounds of each random attack.
+/// Returns how many rounds each random attack makes.
 pub(crate) fn rounds() -> u64 {
     common::rounds(20)
 }

@@ -1,4 +1,5 @@
-//! Frames and messages by hand: enough to talk to an honest end, and nothing that would keep it from lying.
+//! Frames and messages by hand: enough to talk to an honest end, and nothing that would keep the
+//! program from lying.
 
 use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
 use std::time::{Duration, Instant};
@@ -91,7 +92,7 @@ impl Reader {
         Reader { memory, ring, head: 0, serial: 1, jumped_at: 0, partial: Vec::new() }
     }
 
-    /// The next message, if there is one.
+    /// Returns the next message, if there is one.
     pub(crate) fn message(&mut self) -> Option<Vec<u8>> {
         let mask = self.memory.slots() - 1;
         loop {
@@ -130,7 +131,7 @@ impl Reader {
         }
     }
 
-    /// The next message, waited for until `deadline`.
+    /// Waits for the next message until `deadline`.
     pub(crate) fn wait(&mut self, deadline: Instant) -> Option<Vec<u8>> {
         loop {
             if let Some(message) = self.message() {
@@ -151,9 +152,10 @@ fn words(bytes: &[u8]) -> Vec<u64> {
         .collect()
 }
 
-/// What a message says. `entry` and `serial` name a call. Of a message that has a number in place of the name, the number is the name, in decimal.
+/// What a message says. `entry` and `serial` name a call. If a message has a number in place of the
+/// name, the name here is that number, in decimal.
 #[derive(Debug, Clone)]
-pub(crate) struct Envelope {
+pub(crate) struct Message {
     pub(crate) kind: u8,
     pub(crate) entry: u32,
     pub(crate) serial: u64,
@@ -177,18 +179,19 @@ pub(crate) const MISTYPED: u8 = 12;
 pub(crate) const REFUSE: u8 = 13;
 pub(crate) const WELCOME: u8 = 14;
 
-/// Flags beside these: a number in place of the name, the answer is to tell its kinds, kinds follow the name.
+/// Flags beside these: a number in place of the name, the answer is to tell its kinds, kinds follow
+/// the name.
 pub(crate) const NUMBERED: u8 = 16;
 pub(crate) const ASKS: u8 = 32;
 pub(crate) const DESCRIBED: u8 = 64;
 
-impl Envelope {
-    pub(crate) fn event(name: &str, value: &[u8]) -> Envelope {
-        Envelope { kind: EVENT, entry: 0, serial: 0, name: name.into(), value: value.into() }
+impl Message {
+    pub(crate) fn event(name: &str, value: &[u8]) -> Message {
+        Message { kind: EVENT, entry: 0, serial: 0, name: name.into(), value: value.into() }
     }
 
-    pub(crate) fn call(serial: u64, name: &str, args: &[u8]) -> Envelope {
-        Envelope {
+    pub(crate) fn call(serial: u64, name: &str, args: &[u8]) -> Message {
+        Message {
             kind: CALL,
             entry: serial as u32 % 1000,
             serial,
@@ -197,14 +200,14 @@ impl Envelope {
         }
     }
 
-    /// The answer to a call, with its arguments as the result.
-    pub(crate) fn answer(call: &Envelope) -> Envelope {
-        Envelope { kind: ANSWER, name: Vec::new(), ..call.clone() }
+    /// Makes the answer to a call, with its arguments as the result.
+    pub(crate) fn answer(call: &Message) -> Message {
+        Message { kind: ANSWER, name: Vec::new(), ..call.clone() }
     }
 
-    /// What a number stands for from here on.
-    pub(crate) fn introduction(number: u32, name: &[u8], kinds: &[u8]) -> Envelope {
-        Envelope {
+    /// Makes the message that says what a number stands for from here on.
+    pub(crate) fn introduction(number: u32, name: &[u8], kinds: &[u8]) -> Message {
+        Message {
             kind: INTRODUCE,
             entry: number,
             serial: 0,
@@ -213,9 +216,9 @@ impl Envelope {
         }
     }
 
-    /// For an event of the gauge with this number.
-    pub(crate) fn receipt(gauge: u32) -> Envelope {
-        Envelope { kind: RECEIPT, entry: gauge, serial: 0, name: Vec::new(), value: Vec::new() }
+    /// Makes the receipt for an event of the gauge with this number.
+    pub(crate) fn receipt(gauge: u32) -> Message {
+        Message { kind: RECEIPT, entry: gauge, serial: 0, name: Vec::new(), value: Vec::new() }
     }
 
     pub(crate) fn encode(&self) -> Vec<u8> {
@@ -232,7 +235,7 @@ impl Envelope {
     }
 
     /// Takes a message apart. Nothing is checked, and what it says of kinds is skipped.
-    pub(crate) fn decode(bytes: &[u8]) -> Option<Envelope> {
+    pub(crate) fn decode(bytes: &[u8]) -> Option<Message> {
         let number = |at: usize| Some(u64::from_le_bytes(bytes.get(at..at + 8)?.try_into().ok()?));
         let head = number(0)?;
         let (kind, flags) = (head as u8 & 0xf, head as u8 & 0xf0);
@@ -259,6 +262,6 @@ impl Envelope {
             if flags & NUMBERED == 0 { padded(length)? } else { length.to_string().into_bytes() };
         padded(kinds)?;
         let value = bytes.get(at..)?.to_vec();
-        Some(Envelope { kind, entry: (head >> 32) as u32, serial, name, value })
+        Some(Message { kind, entry: (head >> 32) as u32, serial, name, value })
     }
 }

@@ -1,5 +1,5 @@
-//! Does something before `init()` that it should not, as the argument says. A worker has no arguments:
-//! it finds in a variable what to do.
+//! Does something before `init()` that it should not, as the argument says. A worker has no
+//! arguments: it finds in a variable what to do.
 #![expect(unsafe_code, reason = "descriptors that belong to others")]
 
 use std::os::unix::process::{CommandExt, parent_id};
@@ -17,14 +17,15 @@ fn wait_until(done: impl Fn() -> bool) {
     }
 }
 
-/// Ends like a parent that is killed while a child of a plain fork(2) has its end of the socket, once the
-/// worker says, by making a file, that it has not called `init` yet.
+/// Ends like a parent that is killed while a child of a plain fork(2) has its end of the socket.
+/// The end comes once the worker says, by making a file, that it has not called `init` yet.
 fn die_beside_a_child(started: &str) -> ! {
     wait_until(|| std::fs::exists(started).unwrap_or(false));
     // SAFETY: the child calls only what a child of a process with threads may call.
     if unsafe { libc::fork() } == 0 {
         for stream in 0..=2 {
-            // SAFETY: nothing uses them. The test waits for the end of its streams, and kills this child.
+            // SAFETY: nothing uses them. The test waits for the end of its streams, and kills this
+            // child.
             unsafe { libc::close(stream) };
         }
         // SAFETY: takes a number.
@@ -45,8 +46,7 @@ fn main() {
     match how.as_str() {
         "closes" => {
             // SAFETY: closes what others have opened: this is what the test is about.
-            let closed = unsafe { libc::syscall(libc::SYS_close_range, 3, libc::c_uint::MAX, 0) };
-            assert_eq!(closed, 0);
+            assert_eq!(unsafe { libc::syscall(libc::SYS_close_range, 3, libc::c_uint::MAX, 0) }, 0)
         }
         "helps itself" => {
             let helper = std::env::var("HELPER").expect("another program, with its arguments");

@@ -1,5 +1,5 @@
-//! Executes the program that the arguments name as root of a user namespace in which no user of the host
-//! has a number, as containers do.
+//! Executes the program that the arguments name as root of a user namespace in which no user of the
+//! host has a number, as containers do.
 #![expect(unsafe_code, reason = "changes of the users of this process")]
 
 use std::os::unix::process::CommandExt;

@@ -1,4 +1,5 @@
-//! Forks a worker, with the rights that it was started with, or after `seteuid UID` or `setuid UID`.
+//! Forks a worker, with the rights that it was started with, or after `seteuid UID` or `setuid
+//! UID`.
 #![expect(unsafe_code, reason = "changes of the user of this process")]
 
 use coprocess::Builder;

@@ -1,5 +1,6 @@
-//! A worker program that starts itself where it has no parent, whatever the reason: through another program,
-//! which a parent that gives up kills in its place. That is a shell, or what a variable names.
+//! A worker program that starts itself if it has no parent, whatever the reason. It starts itself
+//! through another program, which a parent that gives up kills in its place: a shell, or the
+//! program that a variable names.
 
 use std::process::Command;
 

@@ -1,5 +1,5 @@
-//! Starts itself as a worker program, and forgets `parent()`. With the argument `late` it leaves out
-//! `init()`, too.
+//! Starts itself as a worker program, and forgets `parent()`. With the argument `late` it leaves
+//! out `init()`, too.
 
 use std::process::Command;
 

@@ -1,5 +1,5 @@
-//! A worker starts this program again, which happens to use coprocess, too: it is not to notice. The
-//! argument says how it is started; `daemon FILE` is the program that is started.
+//! A worker starts this program again, which happens to use coprocess, too. The program must not
+//! notice that. The argument says how it is started; `daemon FILE` is the program that is started.
 #![expect(unsafe_code, reason = "adoption and namespaces")]
 
 use std::os::unix::process::CommandExt;
@@ -30,11 +30,11 @@ fn main() {
     match how.as_str() {
         "adopted" => {
             // SAFETY: takes numbers.
-            let adopts = unsafe { libc::prctl(libc::PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) };
-            assert_eq!(adopts, 0);
+            assert_eq!(unsafe { libc::prctl(libc::PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) }, 0)
         }
         "namespace" => {
-            // This process can start no threads any more once its children are in another namespace.
+            // This process can start no threads any more once its children are in another
+            // namespace.
             first = Some(coprocess::fork(|_| ()).expect("a first worker"));
             // SAFETY: takes a number. The next child is the first process of the new namespace.
             if unsafe { libc::unshare(libc::CLONE_NEWPID) } != 0 {
@@ -57,7 +57,8 @@ fn main() {
         co.listen("in its place", |file: String| panic!("{}", daemon(&file).exec()));
         let weak = co.downgrade();
         co.serve("namespace", move |file: String| {
-            // It is process 1 here, as its parent may be where that is. Its own child is adopted by it.
+            // This process is process 1 here, as its parent may be where the parent is. It adopts
+            // its own child.
             assert_eq!(std::process::id(), 1);
             assert!(weak.upgrade().is_some());
             let mut shell = Command::new("sh");

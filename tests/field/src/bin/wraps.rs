@@ -1,5 +1,5 @@
-//! Runs the program that the arguments name and waits for it, as wrappers do: without the descriptors that
-//! it does not know.
+//! Runs the program that the arguments name and waits for it, as wrappers do: without the
+//! descriptors that it does not know.
 #![expect(unsafe_code, reason = "descriptors that belong to others")]
 
 use std::process::Command;

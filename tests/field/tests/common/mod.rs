@@ -51,7 +51,7 @@ fn kill_group(group: libc::pid_t) {
     unsafe { libc::kill(-group, libc::SIGKILL) };
 }
 
-/// How often a line is exactly this, or contains it.
+/// Returns how often a line is exactly this, or contains it.
 pub(crate) fn count(text: &str, what: &str) -> usize {
     text.lines().filter(|line| line.contains(what)).count()
 }
@@ -79,7 +79,7 @@ pub(crate) fn set_attribute(path: &Path, name: &CStr, value: &[u8]) -> std::io::
     if set == 0 { Ok(()) } else { Err(std::io::Error::last_os_error()) }
 }
 
-/// The library of this package that a host can load.
+/// Returns the library of this package that a host can load.
 pub(crate) fn library(name: &str) -> PathBuf {
     let programs = Path::new(env!("CARGO_BIN_EXE_forks")).parent().unwrap();
     let file = format!("lib{name}.so");
@@ -109,11 +109,11 @@ impl Scratch {
         self.0.join(name)
     }
 
-    /// A copy of a program that every user may execute.
+    /// Makes a copy of a program that every user may execute.
     pub(crate) fn copy(&self, program: &str) -> PathBuf {
         let copy = self.path(Path::new(program).file_name().unwrap().to_str().unwrap());
-        // By a process of its own: while a file is open for writing here, a child that another test has
-        // just forked has it open, too, and it cannot be executed.
+        // Another process makes the copy. While a file is open for writing here, a child that
+        // another test has just forked has it open, too, and the file cannot be executed.
         assert!(Command::new("cp").arg(program).arg(&copy).status().unwrap().success());
         fs::set_permissions(&copy, fs::Permissions::from_mode(0o755)).unwrap();
         copy
