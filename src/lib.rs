@@ -178,6 +178,7 @@
   steps.
 - [The cookbook](_cookbook): whole programs, each with its pitfalls.
 - [Migration](_migration): what to write in place of what other libraries have.
+- [Waits](_waits): what ends each wait, order, and which thread does what.
 - [Safety](_safety): what is promised against a worker that crashes or turns hostile, what the
   promises rest on, and what shows them.
 - [The wire format](_wire): every byte, for ends in other languages.
@@ -198,8 +199,8 @@
 //! | handler | the function that an end runs for a call or an event of its peer |
 //! | leader | the thread of an end that receives messages, for all threads of the end |
 //! | follower | a thread that waits while another leads: for its own answer, or for the lead |
-//! | driver | the thread that leads while no other thread waits: the library's, or one in `run` |
-//! | driver slot | what at most one thread of an end holds at a time, to be its driver |
+//! | driver | the library's thread that leads while no other waits; one in `run` takes its place |
+//! | driver slot | the right to be the driver, or to take its place: at most one thread has it |
 //! | waiter | a thread that waits for something of its own: an answer, space, the end of the pair |
 //! | park | to sleep as the driver, while any thread that waits may take the lead |
 //! | interrupt | to wake a thread that sleeps on the ring, to look at deadlines and state again |
@@ -214,7 +215,7 @@
 //! | high watermark | the bytes of unsent answers above which an end takes no more calls |
 //! | inbox | what an end receives: the ring and the backlog |
 //! | backlog | messages that were moved out of the ring and wait for a handler |
-//! | in flight | said of a call: sent, or about to be sent, and not answered yet |
+//! | in flight | said of a call: sent, or about to be sent, and its result not taken yet |
 //! | served later | said of a call: answered through a [`Reply`], after its handler has returned |
 //! | gauge | an event of which only the latest value is kept |
 //! | kinds | the description of a value: what it is made of, in serde's data model |
@@ -361,7 +362,7 @@ pub use types::block::{self, Block, BlockRef, block};
 // program.
 #[cfg(all(doc, not(doctest), feature = "interface", feature = "tokio"))]
 #[doc = "[cookbook]: crate::_cookbook\n[migration]: crate::_migration\n"]
-#[doc = "[safety]: crate::_safety\n[wire]: crate::_wire\n"]
+#[doc = "[safety]: crate::_safety\n[waits]: crate::_waits\n[wire]: crate::_wire\n"]
 #[doc = include_str!("../docs/guide.md")]
 pub mod _guide {}
 
@@ -378,6 +379,12 @@ pub mod _migration {}
 #[cfg(all(doc, not(doctest), feature = "interface", feature = "tokio"))]
 #[doc = include_str!("../docs/safety.md")]
 pub mod _safety {}
+
+#[cfg(all(doc, not(doctest), feature = "interface", feature = "tokio"))]
+#[doc = "[guide]: crate::_guide\n[named]: crate::_safety#the-second-backend\n"]
+#[doc = "[relays]: crate::_migration#relays\n[safety]: crate::_safety\n"]
+#[doc = include_str!("../docs/waits.md")]
+pub mod _waits {}
 
 #[cfg(all(doc, not(doctest), feature = "interface", feature = "tokio"))]
 #[doc = include_str!("../docs/wire.md")]

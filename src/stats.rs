@@ -34,11 +34,11 @@ pub struct Stats {
     pub sleeps: u64,
     /// System calls made to wake the peer.
     pub wakeups_sent: u64,
-    /// Events that arrived while this end had no listener for them.
+    /// Events that arrived while this end had no handler for them.
     pub events_unheard: u64,
-    /// Events that did not decode as the type that their listener takes.
+    /// Events that did not decode as the type that their handler takes.
     pub events_undecodable: u64,
-    /// Events that were not handled, because their values were of another type than their listener
+    /// Events that were not handled, because their values were of another type than their handler
     /// takes.
     pub events_mistyped: u64,
     /// Events of this end that the peer has not handled, because their values were of another type.
@@ -54,7 +54,7 @@ pub struct Stats {
     /// Events of this end whose values the peer could not decode as the types that its handlers
     /// take. The peer reports this number, which is the peer's own `events_undecodable`.
     pub events_undecodable_by_peer: u64,
-    /// Panics in listeners and callbacks, and panics of results when they are dropped.
+    /// Panics in handlers of events, and in callbacks, and panics of results when they are dropped.
     pub event_panics: u64,
     /// Answers that came too late, or to no call of this end.
     pub answers_dropped: u64,
@@ -62,7 +62,7 @@ pub struct Stats {
     /// [`Builder::max_calls_served`](crate::Builder::max_calls_served) allows were not answered
     /// yet.
     pub calls_refused: u64,
-    /// Events that were not sent because the ring had no space, and whose emitter got an error:
+    /// Events that were not sent because the ring had no space, and whose sender got an error:
     /// [`Backpressure::Fail`](crate::Backpressure::Fail) and
     /// [`try_emit`](crate::Coprocess::try_emit).
     pub events_refused: u64,
@@ -72,8 +72,7 @@ pub struct Stats {
     /// Events that were not sent because a later event has replaced them:
     /// [`Backpressure::KeepLatest`](crate::Backpressure::KeepLatest).
     pub events_replaced: u64,
-    /// Calls of this end that were given up, as far as the peer was told. The ring must have had
-    /// space for the cancel.
+    /// Calls of this end that were given up, and whose cancel was sent or queued for the peer.
     pub cancels_sent: u64,
     /// Calls that the peer says it has given up.
     pub cancels_received: u64,

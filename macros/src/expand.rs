@@ -206,12 +206,14 @@ fn modes() -> [CallMode; 4] {
             returns: |result| quote!(::coprocess::Call<#result>),
             about_calls: "Returns the call as a future, as \
                  [`Coprocess::call_async`](::coprocess::Coprocess::call_async) does, \
-                 with its errors.",
+                 with its errors.\n\n# Cancel safety\n\n\
+                 As [`Coprocess::call_async`](::coprocess::Coprocess::call_async).",
             events: Some((
                 quote!(::coprocess::Emission),
                 "Returns the event as a future, as \
                  [`Coprocess::emit_async`](::coprocess::Coprocess::emit_async) does, \
-                 with its errors.",
+                 with its errors.\n\n# Cancel safety\n\n\
+                 As [`Coprocess::emit_async`](::coprocess::Coprocess::emit_async).",
             )),
         },
     ]
@@ -279,6 +281,10 @@ fn client(interface: &Interface) -> TokenStream {
             /// # Errors
             ///
             /// Returns the errors of [`new`](Self::new).
+            ///
+            /// # Cancel safety
+            ///
+            /// As [`Coprocess::call_async`](::coprocess::Coprocess::call_async).
             #vis fn new_async(
                 co: &::coprocess::Coprocess,
             ) -> impl ::core::future::Future<Output = ::coprocess::Result<Self>> + ::core::marker::Send + use<> {

@@ -31,10 +31,10 @@ pub enum Misbehaved {
     #[error("a message in fragments exceeds the agreed maximum")]
     Oversize,
     /// More frames came than a sender can have left behind that has closed or ended.
-    #[error("frames keep coming from a side that has closed or ended")]
+    #[error("the peer has closed or ended, and its frames keep coming")]
     Afterwards,
     /// Calls keep coming from a peer that does not read their answers.
-    #[error("calls keep coming from a side that does not read the answers")]
+    #[error("the peer does not read its answers, and its calls keep coming")]
     Unread,
     /// A message of a kind or form that no end of this version sends.
     #[error("a message is not of any known form")]

@@ -161,6 +161,10 @@ impl Coprocess {
     /// Calls a method as [`call_async`](Self::call_async) does, with bytes for arguments and
     /// result.
     ///
+    /// # Blocking
+    ///
+    /// As [`call_async`](Self::call_async).
+    ///
     /// # Errors
     ///
     /// As [`call_async`](Self::call_async), without the errors of encoding and decoding.

@@ -77,7 +77,8 @@ impl Coprocess {
     ///   [`Builder::max_calls_in_flight`](crate::Builder::max_calls_in_flight) allows. Nothing was
     ///   sent.
     /// - [`Error::Full`]: both ends flood each other from handlers. Nothing was sent.
-    /// - [`Error::Closed`], [`Error::Disconnected`], [`Error::Misbehaved`]: the pair is over.
+    /// - [`Error::Closed`], [`Error::Disconnected`], [`Error::Misbehaved`], [`Error::Os`]: the pair
+    ///   is over.
     ///
     /// # Examples
     ///
@@ -241,7 +242,7 @@ impl Coprocess {
     /// If this method fails, the callback is never called.
     ///
     /// - As [`start`](Self::start).
-    /// - [`Error::Os`]: the system refuses the driver's thread.
+    /// - [`Error::Os`] also if the system refuses the driver's thread. Then the pair goes on.
     ///
     /// # Examples
     ///

@@ -69,7 +69,8 @@ impl Coprocess {
     /// The future returns:
     ///
     /// - The errors of [`call`](Self::call).
-    /// - [`Error::Os`](crate::Error::Os): the system refuses the driver's thread.
+    /// - [`Error::Os`](crate::Error::Os) also if the system refuses the driver's thread. Then the
+    ///   pair goes on.
     ///
     /// # Cancel safety
     ///
@@ -104,6 +105,10 @@ impl Coprocess {
     /// and no thread waits in a call, that thread is the event loop's: at the deadline the
     /// descriptor becomes readable, and the future ends once [`poll`](Self::poll) is called. If the
     /// answer has come by then, the future returns the answer.
+    ///
+    /// # Blocking
+    ///
+    /// As [`call_async`](Self::call_async). The future ends after `timeout`.
     ///
     /// # Errors
     ///

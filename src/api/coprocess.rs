@@ -20,7 +20,8 @@ use crate::time::deadline::Deadline;
 ///
 /// A thread *dispatches* if it receives messages and runs their handlers and callbacks. If threads
 /// of the program wait in [`call`](Self::call), [`run`](Self::run) or [`poll`](Self::poll), one of
-/// them dispatches. If none waits, a thread of the library dispatches: the *driver*.
+/// them dispatches. If none waits, and handlers, callbacks or futures are registered, a thread of
+/// the library dispatches: the *driver*.
 ///
 /// Handlers of one end never run at the same time, except nested: while a handler waits in a
 /// `call`, its thread dispatches what arrives. Messages are received in the order in which the peer
@@ -60,8 +61,13 @@ use crate::time::deadline::Deadline;
 ///   dispatches.
 /// - Once something needs the driver, the driver dispatches.
 ///
-/// These need the driver: a callback; an awaited call whose answer does not come at once; a gauge
-/// that keeps a value; the deadline of an awaited event that is kept.
+/// These need the driver:
+///
+/// - a callback of [`call_with`](Self::call_with);
+/// - an awaited call whose answer does not come at once;
+/// - a gauge that keeps a value;
+/// - the deadline of an awaited event that is kept;
+/// - [`Pending::is_ready`](crate::Pending::is_ready), if the result is not there yet.
 ///
 /// # In a child of fork(2)
 ///
@@ -89,9 +95,10 @@ use crate::time::deadline::Deadline;
 /// - The peer closes its end, or dies: [`Error::Disconnected`], once everything that the peer had
 ///   sent was received.
 /// - The peer breaks the protocol: [`Error::Misbehaved`].
-/// - The system refuses what waiting takes: [`Error::Os`].
+/// - The system refuses a futex or a wake-up: [`Error::Os`].
 ///
-/// After each of the last four, the pair is *over*.
+/// After each of the last four, the pair is *over*. If the system refuses only a thread that the
+/// wait needs, the result is [`Error::Os`], too, but the pair goes on.
 ///
 /// For a future or a callback, some thread must be free to notice this. No thread is in two cases:
 /// if a handler blocks on a future of its own pair (see [`call_async`](Self::call_async)), and if
@@ -206,6 +213,7 @@ impl Coprocess {
     /// - The peer closes its end, or dies.
     /// - This end is closed.
     /// - The peer breaks the protocol.
+    /// - The system refuses a futex or a wake-up.
     ///
     /// # Errors
     ///
@@ -213,6 +221,7 @@ impl Coprocess {
     ///
     /// - [`Error::Disconnected`]: the peer died.
     /// - [`Error::Misbehaved`]: the peer broke the protocol.
+    /// - [`Error::Os`]: the system refused a futex or a wake-up.
     ///
     /// # Examples
     ///
@@ -371,6 +380,10 @@ impl Coprocess {
     /// this thread.
     ///
     /// A panic in a callback is caught. In a child of fork(2), no callback is ever called.
+    ///
+    /// # Blocking
+    ///
+    /// If the pair is over already, blocks until the callback returns. Otherwise does not block.
     ///
     /// # Examples
     ///

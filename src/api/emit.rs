@@ -43,7 +43,8 @@ impl Coprocess {
     ///   sent.
     /// - [`Error::Full`]: only in a handler, if both ends flood each other and 64 MiB wait to be
     ///   handled at this end.
-    /// - [`Error::Closed`], [`Error::Disconnected`], [`Error::Misbehaved`]: the pair is over.
+    /// - [`Error::Closed`], [`Error::Disconnected`], [`Error::Misbehaved`], [`Error::Os`]: the pair
+    ///   is over.
     ///
     /// # Examples
     ///

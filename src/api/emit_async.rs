@@ -84,13 +84,17 @@ impl Coprocess {
     /// [`call_async_timeout`](Self::call_async_timeout). If the event is kept and no other thread
     /// dispatches, the driver does: also in a worker function that has not returned yet.
     ///
+    /// # Blocking
+    ///
+    /// As [`emit_async`](Self::emit_async). The future ends after `timeout`.
+    ///
     /// # Errors
     ///
     /// The future returns:
     ///
     /// - The errors of [`emit_async`](Self::emit_async).
     /// - [`Error::Timeout`]: nothing was sent.
-    /// - [`Error::Os`]: the system refuses the driver's thread.
+    /// - [`Error::Os`] also if the system refuses the driver's thread. Then the pair goes on.
     ///
     /// # Cancel safety
     ///
@@ -120,6 +124,10 @@ impl Coprocess {
     /// value.
     ///
     /// See [`emit_bytes`](Self::emit_bytes).
+    ///
+    /// # Blocking
+    ///
+    /// As [`emit_async`](Self::emit_async).
     ///
     /// # Errors
     ///
@@ -151,6 +159,10 @@ impl Event {
     /// The first poll does what [`backpressure`](Self::backpressure) says. If that is to wait, the
     /// task waits, and its thread goes on: see [`Coprocess::emit_async`].
     ///
+    /// # Blocking
+    ///
+    /// As [`Coprocess::emit_async`].
+    ///
     /// # Errors
     ///
     /// The future returns the errors of [`emit`](Self::emit).
@@ -179,6 +191,10 @@ impl Event {
     /// value.
     ///
     /// See [`Coprocess::emit_bytes`].
+    ///
+    /// # Blocking
+    ///
+    /// As [`Coprocess::emit_async`].
     ///
     /// # Errors
     ///

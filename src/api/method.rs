@@ -161,6 +161,10 @@ impl<A: Serialize, R: DeserializeOwned> Method<A, R> {
 
     /// Calls the method, for a task, in any runtime: [`Coprocess::call_async`].
     ///
+    /// # Blocking
+    ///
+    /// As [`Coprocess::call_async`].
+    ///
     /// # Errors
     ///
     /// As [`Coprocess::call_async`].

@@ -215,7 +215,8 @@ impl<R: DeserializeOwned> Pending<R> {
     ///
     /// # Errors
     ///
-    /// As [`Coprocess::call`](crate::Coprocess::call).
+    /// - As [`Coprocess::call`](crate::Coprocess::call).
+    /// - [`Error::Closed`] also if the result was taken before.
     ///
     /// # Examples
     ///
@@ -283,7 +284,6 @@ impl<R: DeserializeOwned> Pending<R> {
     ///
     /// - As [`wait`](Self::wait).
     /// - [`Error::Timeout`]: the call's own deadline has passed, and the answer is forgotten.
-    /// - [`Error::Closed`] also if the result was taken before.
     ///
     /// # Examples
     ///

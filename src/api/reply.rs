@@ -270,7 +270,8 @@ impl<R: Serialize> Reply<R> {
     ///
     /// - [`Error::Encode`](crate::Error::Encode), [`Error::TooLarge`](crate::Error::TooLarge): the
     ///   caller gets an error in place of the result.
-    /// - Every other error means that the pair is over.
+    /// - Every other error, such as [`Error::Closed`](crate::Error::Closed) and
+    ///   [`Error::Os`](crate::Error::Os), means that the pair is over.
     ///
     /// # Examples
     ///

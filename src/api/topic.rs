@@ -180,6 +180,10 @@ impl<T: Serialize> Topic<T> {
 
     /// Sends the event, for a task, in any runtime: [`Coprocess::emit_async`].
     ///
+    /// # Blocking
+    ///
+    /// As [`Coprocess::emit_async`].
+    ///
     /// # Errors
     ///
     /// As [`Coprocess::emit_async`].

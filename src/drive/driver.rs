@@ -1,13 +1,15 @@
-//! The driver: the thread that receives while no thread of the program does.
+//! The driver: the library's thread that leads while no other thread waits. A thread in `run` takes
+//! its place.
 
 use std::sync::atomic::AtomicBool;
 
 use crate::drive::driver_slot::DriverSlot;
 
-/// The thread that receives while no thread of the program does.
+/// Knows the driver of an end: whether its thread was started, what the thread is for, and the slot
+/// of the driver.
 #[derive(Debug)]
 pub(crate) struct Driver {
-    /// The place of the driver: a thread in `run` takes precedence.
+    /// The driver slot: a thread in `run` takes precedence.
     pub(crate) slot: DriverSlot,
     /// Whether the thread was started.
     pub(crate) started: AtomicBool,

@@ -1,5 +1,5 @@
-//! Decides which thread is the driver of an end: the background driver, the watcher of an event
-//! loop, or a thread in `run`, which takes precedence.
+//! Decides which thread of an end has the driver slot: the driver, the watcher of an event loop, or
+//! a thread in `run`, which takes precedence.
 //!
 //! # What a change here must keep
 //!
@@ -24,13 +24,13 @@ pub(crate) enum Occupant {
     None,
     /// A thread in `run`.
     Run,
-    /// The background driver: a thread of the library.
+    /// The driver: a thread of the library.
     Background,
     /// The thread of the library that watches the ring for an event loop.
     Watcher,
 }
 
-/// Makes at most one thread of an end its driver.
+/// Gives the driver slot to at most one thread of an end.
 #[derive(Debug, Default)]
 pub(crate) struct DriverSlot {
     occupant: Mutex<Occupant>,
@@ -124,12 +124,11 @@ impl DriverSlot {
         }
     }
 
-    /// Waits until the background driver has left the slot. The caller has told the background
-    /// driver to leave.
+    /// Waits until the driver has left the slot. The caller has told the driver to leave.
     ///
     /// # Blocking
     ///
-    /// Until the background driver [releases](Self::release) the slot.
+    /// Until the driver [releases](Self::release) the slot.
     pub(crate) fn wait_for_background(&self) {
         let mut current = lock(&self.occupant);
         while *current == Occupant::Background {

@@ -62,7 +62,7 @@ pub(crate) struct ReadySlot {
 }
 
 impl ReadySlot {
-    /// Returns `true` if an event loop watches this end, so that the background driver must stand
+    /// Returns `true` if an event loop watches this end, so that the driver must stand
     /// by.
     pub(crate) fn is_watched(&self) -> bool {
         // Relaxed: ordered by what wakes the thread that looks.

@@ -1,4 +1,4 @@
-//! Starts and runs the driver thread, which receives while no thread of the program does.
+//! Starts and runs the driver, which leads while no other thread waits.
 //!
 //! The library starts at most one driver thread for an end, when the first reason for it comes up:
 //! a handler, a callback, or a task that waits. The thread then loops: it claims the driver slot,

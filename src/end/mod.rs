@@ -82,7 +82,7 @@ pub(crate) struct End {
     /// What this end has received. The leader holds the lock also while it spins for a message:
     /// take it by [`inbox`](Self::inbox).
     inbox: SpinMutex<Inbox>,
-    /// Calls of this end that are not answered yet.
+    /// Calls of this end whose results were not taken yet.
     pub(crate) in_flight: InFlight,
     /// Calls of the peer that are being served.
     pub(crate) peer_calls: PeerCalls,
@@ -98,7 +98,7 @@ pub(crate) struct End {
     pub(crate) pending_emits: PendingEmits,
     /// The lead: the right of one thread to receive.
     pub(crate) lead: Lead,
-    /// The thread that receives while no thread of the program waits.
+    /// The driver: the library's thread that leads while no other thread waits.
     pub(crate) driver: Driver,
     /// Whether tasks should look for their answers themselves.
     pub(crate) poll_bias: PollBias,

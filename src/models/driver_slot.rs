@@ -117,12 +117,12 @@ fn two_tasks_at_once() {
     });
 }
 
-/// A thread in `run` gets the driver slot, whichever thread holds the slot, and the background
-/// driver gets the slot back.
+/// A thread in `run` gets the driver slot, whichever thread holds the slot, and the driver gets the
+/// slot back.
 fn run(evicts: bool) {
     let end = End::new();
-    // The background driver sleeps with the slot until the driver is interrupted. The thread in
-    // `run` waits until the background driver has the slot again.
+    // The driver sleeps with the slot until the driver is interrupted. The thread in `run` waits
+    // until the driver has the slot again.
     let (bell, back) = (Parker::new(), Parker::new());
     let background = {
         let (end, bell, back) = (end.clone(), bell.clone(), back.clone());

@@ -193,7 +193,7 @@ impl<L: Clone, S: Clone> Registry<L, S> {
         first
     }
 
-    /// Removes the listener of an event. Returns `true` if there was one.
+    /// Removes the handler of an event. Returns `true` if there was one.
     pub(crate) fn unlisten(&self, event: &str) -> bool {
         let current = lock(&self.current);
         let there = current.handlers.events.get(event.as_bytes()).is_some();

@@ -23,6 +23,10 @@ use crate::start::worker_function::{Shim, encode_arguments, shim};
 
 /// Starts `worker` in a new process, with default settings: [`Builder::fork`].
 ///
+/// # Blocking
+///
+/// As [`Builder::fork`].
+///
 /// # Errors
 ///
 /// As [`Builder::fork`].
@@ -45,7 +49,15 @@ pub fn fork(worker: fn(Coprocess)) -> Result<Coprocess> {
 
 /// Starts `worker` in a new process, with arguments and default settings: [`Builder::fork_with`].
 ///
+/// # Blocking
+///
+/// As [`Builder::fork_with`].
+///
 /// # Errors
+///
+/// As [`Builder::fork_with`].
+///
+/// # Panics
 ///
 /// As [`Builder::fork_with`].
 ///
@@ -70,6 +82,10 @@ pub fn fork_with<A: Serialize + DeserializeOwned>(
 }
 
 /// Starts a worker program, with default settings: [`Builder::spawn`].
+///
+/// # Blocking
+///
+/// As [`Builder::spawn`].
 ///
 /// # Errors
 ///
@@ -323,7 +339,7 @@ impl Builder {
     /// Default: [`TypeCheck::FirstUse`].
     ///
     /// If the types differ, the caller of a method gets [`Error::Types`](crate::Error::Types). For
-    /// an event, the emitter of the next such event gets that error. Messages of
+    /// an event, the sender of the next such event gets that error. Messages of
     /// [bytes](Coprocess::call_bytes) have no types.
     ///
     /// # Examples
@@ -433,9 +449,10 @@ impl Builder {
     ///
     /// # Errors
     ///
+    /// If the start fails, no process and no memory is left behind.
+    ///
     /// - [`Error::NotInitialized`] if [`init`](crate::init) has not run.
-    /// - [`Error::Fork`] if the worker could not be started. The cause says why. No process is left
-    ///   behind.
+    /// - [`Error::Fork`] if the worker could not be started. The cause says why.
     ///
     /// With these causes, no process was started:
     ///
@@ -517,8 +534,10 @@ impl Builder {
     ///
     /// # Errors
     ///
-    /// [`Error::Fork`] if the worker could not be started. The cause says why. No process is left
-    /// behind, but the program may have run for a moment.
+    /// [`Error::Fork`] if the worker could not be started. The cause says why.
+    ///
+    /// If the start fails, no process and no memory is left behind. But the program may have run
+    /// for a moment.
     ///
     /// With these causes, the program was not started:
     ///

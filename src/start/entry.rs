@@ -42,6 +42,10 @@ const PANICKED: i32 = 101;
 /// When the parent is gone, the worker ends. A worker that does not end, stuck in code of the
 /// user's, is ended after 250 ms, with status 137.
 ///
+/// # Blocking
+///
+/// Does not block, unless this process was started as a worker of [`fork`](crate::fork).
+///
 /// # Examples
 ///
 /// ```no_run
@@ -133,6 +137,15 @@ fn look_like_the_program() {
 /// If the first call fails, later calls fail for the same reason, and this process starts no
 /// workers: [`fork`](crate::fork) and [`spawn`](crate::spawn) fail with [`ForkError::Unclaimed`].
 /// Otherwise a program that starts itself where it has no parent would do so for ever.
+///
+/// # Blocking
+///
+/// The first call blocks until one of these happens. A call of another thread waits for the first.
+///
+/// - The settings that the parent sends have arrived.
+/// - The parent gives up the start, after [`Builder::fork_timeout`](crate::Builder::fork_timeout)
+///   at the latest.
+/// - The parent has ended.
 ///
 /// # Errors
 ///

@@ -18,7 +18,9 @@ use crate::types::block_description::Description;
 use crate::types::record::is_recorder;
 
 /// Holds an array of plain numbers that is sent as one block and arrives aligned: a `Vec<T>` that
-/// is sent ten times as fast.
+/// is sent ten times as fast, or faster.
+///
+/// `cargo bench -p coprocess-bench --bench report -- bulk` measures this for a million floats.
 ///
 /// `T` is any type without padding or forbidden bit patterns, [`bytemuck::Pod`]: integers,
 /// floating-point numbers, and arrays of them. A struct can derive `Pod`, with

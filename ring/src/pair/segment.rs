@@ -29,8 +29,8 @@ pub enum Backend {
     /// A named segment of the package `shared_memory`. Needs the feature `named`.
     ///
     /// The name exists until the peer has attached. The peer must be of the same user and see the
-    /// same `/dev/shm`. Any process of that user can shorten the segment, and so end both sides by
-    /// SIGBUS. Each side keeps a descriptor of the segment, which a child of a plain fork(2)
+    /// same `/dev/shm`. Any process of that user can shorten the segment, and so end both processes
+    /// by SIGBUS. Each end keeps a descriptor of the segment, which a child of a plain fork(2)
     /// inherits, and with it the memory.
     Named,
 }

@@ -1,6 +1,6 @@
-//! Selects how a side waits for its peer.
+//! Selects how an end waits for its peer.
 
-/// Selects how a side waits for its peer.
+/// Selects how an end waits for its peer.
 ///
 /// # Examples
 ///
@@ -12,12 +12,12 @@
 pub enum WaitStrategy {
     /// Spins for a bounded time that is learned from earlier waits, then sleeps.
     ///
-    /// Does not spin where the two sides cannot run at once. A limit that a control group sets is
+    /// Does not spin where the two ends cannot run at once. A limit that a control group sets is
     /// noticed within some seconds.
     #[default]
     Adaptive,
     /// Spins and never sleeps: the lowest latency, for programs that can give a processor to each
-    /// side.
+    /// end.
     Spin,
     /// Sleeps at once: the least processor time.
     Block,

@@ -1,6 +1,6 @@
 //! Chooses the wake-up primitive of a pair.
 
-/// Selects how the sides of a pair are woken.
+/// Selects how the ends of a pair are woken.
 ///
 /// # Examples
 ///
@@ -10,8 +10,8 @@
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Wakeup {
-    /// By the futex system call: the default. Nothing that a side does while it dies keeps the
-    /// other side from going on.
+    /// By the futex system call: the default. Nothing that a process does while it dies keeps its
+    /// peer from going on.
     Futex,
     /// By events of the package `raw_sync`, which are made of POSIX mutexes and conditions. Needs
     /// the feature `raw-sync`.
@@ -22,8 +22,8 @@ pub enum Wakeup {
     /// **The peer is trusted** with this process's memory: the C library believes what it finds in
     /// a mutex. Both programs need the same C library.
     ///
-    /// Events are slower. They cost two threads more for each side, and one wake-up a second while
-    /// a side sleeps. A side that ends inside an event costs the other side those two threads, a
+    /// Events are slower. They cost two threads more for each end, and one wake-up a second while
+    /// an end sleeps. A process that ends inside an event costs its peer those two threads, a
     /// descriptor and the memory of the pair. The loss lasts until the last handle goes, with some
     /// C libraries until the process ends.
     Event,
