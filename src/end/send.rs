@@ -9,9 +9,12 @@
 //!   that sends the queue. Otherwise no thread sends any more.
 //! - What ends the pair takes the lock of the outbox, so this lock is released before.
 //! - No code of the program runs under the lock: wakers and requests for notice are used and
-//!   dropped outside.
+//!   dropped outside. But a waker may run while its thread has the turn. So a waker that waits for
+//!   this pair waits for itself.
 
 use std::sync::{Arc, MutexGuard};
+#[cfg(feature = "tokio")]
+use std::task::Waker;
 
 use coprocess_ring::{ChannelError, Misbehaved, Progress, Space};
 
@@ -282,8 +285,8 @@ impl End {
 
     /// Waits for the turn to send. The caller [passes the turn on](Self::pass_on).
     ///
-    /// Returns the turn with the lock that the turn was taken under. A sender keeps the lock until it
-    /// waits for space: no other thread finds the turn taken while there is space.
+    /// Returns the turn with the lock that the turn was taken under. The sender keeps the lock until
+    /// it waits for space. Otherwise other threads would find the turn taken although there is space.
     #[cold]
     fn wait_for_turn<'o>(
         &'o self,
@@ -445,9 +448,12 @@ impl End {
         self.outbox.notify_all();
         #[cfg(feature = "tokio")]
         if quota.is_of_answers() {
-            drop(out);
-            self.wake_below_watermark();
-            out = self.outbox.lock();
+            let wakers = self.outbox.watermark_wakers();
+            if !wakers.is_empty() {
+                drop(out);
+                self.wake_tasks(wakers);
+                out = self.outbox.lock();
+            }
         }
         out
     }
@@ -455,7 +461,12 @@ impl End {
     /// Wakes the tasks that have an answer to send, if fewer answers are queued now.
     #[cfg(feature = "tokio")]
     fn wake_below_watermark(&self) {
-        for waker in self.outbox.watermark_wakers() {
+        self.wake_tasks(self.outbox.watermark_wakers());
+    }
+
+    #[cfg(feature = "tokio")]
+    fn wake_tasks(&self, wakers: Vec<Waker>) {
+        for waker in wakers {
             self.catch_user_panic(|| waker.wake());
         }
     }

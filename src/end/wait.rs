@@ -147,6 +147,9 @@ impl End {
                             self.in_flight.is_ready(id)
                         })?;
                         if deadline.has_passed() {
+                            // A sender that waits for space may have moved the answer into the
+                            // backlog, and wakes no thread for it.
+                            self.salvage_answers()?;
                             return self.take(id, || Error::Timeout);
                         }
                         continue;
